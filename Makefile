@@ -1,0 +1,69 @@
+# One command sets up, runs, reports: make sweep NAME=digits_kd
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep preview status report ui notebooks test check format bench lock
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NAME ?=
+DATA ?=
+PORT ?= 5000
+DATA_OPTION = $(if $(DATA),--data "$(DATA)")
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the dataset>   RUNS_DIR=<where results go>"
+
+setup: $(READY) ## the virtual environment in .venv with all that is needed; the other targets call it
+
+# The interpreter is looked at first: the lock holds no wheels for others.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), but Python 3.11 to 3.13 is needed. Name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@echo "setting up $(VENV): a few GB of packages, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null 2>&1 || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@UV=$$(command -v uv || echo $(BIN)/uv); export VIRTUAL_ENV="$(CURDIR)/$(VENV)"; \
+	  "$$UV" pip install --quiet --require-hashes -r requirements.lock && \
+	  "$$UV" pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+sweep: $(READY) ## run NAME's sweep, or go on with it, then its report (NAME=digits_kd)
+	@$(BIN)/kdas-sweeps sweep "$(NAME)" $(DATA_OPTION)
+
+report: $(READY) ## build NAME's report again from what is on disk
+	@$(BIN)/kdas-sweeps report "$(NAME)"
+
+ui: $(READY) ## open the runs in MLflow's page on 127.0.0.1 (PORT=5000)
+	@$(BIN)/kdas-sweeps ui --port $(PORT)
+
+notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1
+	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 analysis/notebooks
+
+test: $(READY) ## all tests
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## put the code into its format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+preview: ## not yet: what a sweep would cost, before it starts
+	@echo "make preview is not there yet: it will estimate a sweep's cost before it starts." >&2; exit 1
+
+status: ## not yet: how far a running sweep is, from another terminal
+	@echo "make status is not there yet: it will read a running sweep's directory." >&2; exit 1
+
+bench: ## not yet: our speed against the field's usual trainer
+	@echo "make bench is not there yet: it will time our trainer against the field's usual one." >&2; exit 1
+
+lock: $(READY) ## resolve pyproject.toml into requirements.lock anew
+	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --upgrade -o requirements.lock

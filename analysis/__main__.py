@@ -1,0 +1,70 @@
+"""`python -m analysis report RUNS_DIR/NAME`: write the report of a sweep, and show its answer on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis import tables
+from analysis.report import Findings, findings, write
+from kdas.records import UserError
+
+# In a pipe or a log there is no width to ask for; this holds the table without folding most configurations.
+PLAIN_WIDTH = 160
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read the curves of a sweep and say what they show.")
+
+
+@app.callback()
+def main() -> None:
+    """Read the curves of a sweep and say what they show."""
+
+
+@app.command()
+def report(
+    sweep_directory: Annotated[Path, typer.Argument(metavar="RUNS_DIR/NAME", help="What the sweep wrote.")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Write the report and print nothing.")] = False,
+) -> None:
+    """Write RUNS_DIR/NAME/report.html and show the table and the answer."""
+    path = sweep_directory / "report.html"
+    try:
+        found = findings(sweep_directory)
+        write(found, path)
+    except (UserError, OSError) as error:
+        typer.echo(str(error).replace("\n", " "), err=True)
+        raise typer.Exit(2) from error
+    if not quiet:
+        show(found, path, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False))
+
+
+def show(found: Findings, path: Path, console: Console) -> None:
+    """Print table, answer, what qualifies it, and where the report is."""
+    shown, later = tables.main_rows(found.summary)
+    content = tables.table(tables.terminal_columns(found.summary, found.measure), shown)
+    grid = Table(box=box.SIMPLE_HEAD, title=Text(found.measure.sweep), title_justify="left", pad_edge=False)
+    for column in content.columns:
+        # Folding, never an ellipsis: a cut number would be a wrong one.
+        grid.add_column(column.header, justify="right" if column.is_number else "left", overflow="fold")
+    for row in content.rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    if content.rows:
+        console.print(grid)
+    if len(later):
+        console.print(f"{len(later)} more searched configurations are in the report.", style="dim")
+    console.print(Text(found.answer.text, style="bold"))
+    for caution in found.cautions:
+        if caution.place == "answer":
+            console.print(Text(f"note: {caution.text}", style="yellow"))
+    # A path must stay in one piece to be clicked or copied.
+    console.print(Text(str(path)), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,182 @@
+"""What a reader must know before believing a number, each put at the place that it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis import wording
+from analysis.answer import Answer
+from analysis.measure import Measure
+from analysis.time_to_accuracy import COARSE_GRID
+from kdas.records import Status
+
+# Below five pairs no two-sided sign-flip test can fall under 0.0625, below ten the bootstrap is too narrow.
+FEW_SEEDS = 5
+NARROW_BOOTSTRAP = 10
+
+Place = Literal["answer", "table", "figure", "trials"]
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One warning, and the part of the report that it stands at."""
+
+    place: Place
+    text: str
+
+
+def cautions(
+    summary: pd.DataFrame,
+    times: pd.DataFrame,
+    curves: pd.DataFrame,
+    trials: pd.DataFrame,
+    measure: Measure,
+    won: Answer,
+) -> list[Caution]:
+    """All warnings that this sweep calls for, the weightiest first.
+
+    Args: summary of `summarize`; times of `trial_times`; curves, trials as loaded; won: the answer they qualify.
+    """
+    return [
+        *_of_progress(times, measure),
+        *_of_the_split(measure),
+        *_of_the_baseline(summary, measure),
+        *_of_the_winner(summary, won),
+        *_of_the_grid(summary),
+        *_of_the_clock(curves, trials, measure),
+        *_of_crashes(times),
+        *_of_the_tables(times, curves, trials),
+    ]
+
+
+def _of_progress(times: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
+    num_ended = int((times["status"] != Status.RUNNING).sum())
+    if num_ended < measure.num_planned_trials:
+        planned = wording.plural(measure.num_planned_trials, "planned trial")
+        yield Caution(
+            "answer",
+            f"The sweep is not finished: {num_ended:,} of {planned} have ended. All numbers may still change; a "
+            "trial that still runs enters the means with its bounds and no comparison.",
+        )
+
+
+def _of_the_split(measure: Measure) -> Iterator[Caution]:
+    if measure.split == "test":
+        yield Caution(
+            "answer",
+            "The test split decided: target, stopping and choice were made on the same test accuracy that is "
+            "reported, as published tables do, so it flatters. A sweep with a validation split does not.",
+        )
+
+
+def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
+    baseline = summary[summary["is_baseline"].astype(bool)]
+    if baseline.empty:
+        yield Caution("answer", f"There is no trial of the baseline {measure.baseline}, so nothing can be compared.")
+    elif not baseline["num_reached"].sum():
+        yield Caution(
+            "answer",
+            f"The baseline {measure.baseline} never reached the target. Ratios use its budget in place of its time "
+            "and are lower limits.",
+        )
+
+
+def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
+    rows = summary[(summary["config_id"] == won.config_id) & (summary["phase"] == won.phase)].to_dict("records")
+    for row in rows:
+        num_searched = int((summary["is_searched"].astype(bool) & (summary["phase"] == "search")).sum())
+        if row["is_searched"] and won.phase == "search":
+            yield Caution(
+                "answer",
+                f"The best of {wording.plural(num_searched, 'searched configuration')} on its own search seeds "
+                "flatters it; confirm on fresh seeds.",
+            )
+        if row["is_baseline"]:
+            continue
+        if row["ratio_low"] == row["ratio_high"]:
+            yield Caution("table", "All pairs of the winner have the same ratio, so its interval has no width.")
+        num_pairs = int(row["num_pairs"])
+        if num_pairs == 1:
+            yield Caution("answer", f"Only one paired seed: no interval and no test. Run {FEW_SEEDS} seeds or more.")
+        elif 0 < num_pairs < FEW_SEEDS:
+            yield Caution(
+                "answer",
+                f"Only {wording.plural(num_pairs, 'paired seed')}: p cannot fall below "
+                f"{wording.share(2 / 2**num_pairs)}, and the bootstrap interval is too narrow. "
+                f"Run {FEW_SEEDS} or more.",
+            )
+        elif 0 < num_pairs < NARROW_BOOTSTRAP:
+            yield Caution(
+                "table",
+                f"With {num_pairs} paired seeds p cannot fall below {wording.share(2 / 2**num_pairs)} and the "
+                "bootstrap interval is too narrow; the t-interval of the geometric mean, below, is the safer one.",
+            )
+
+
+def _of_the_grid(summary: pd.DataFrame) -> Iterator[Caution]:
+    coarse = summary[summary["max_grid_gap"].astype(float) > COARSE_GRID]
+    if not coarse.empty:
+        worst = float(coarse["max_grid_gap"].max())
+        yield Caution(
+            "table",
+            f"The evaluation grid is coarse: in {wording.plural(len(coarse), 'row')} the gap before the hit is more "
+            f"than {COARSE_GRID:.0%} of the time to accuracy (at worst {worst:.0%}), so smaller differences are the "
+            "grid's. Evaluate more often, or compare the interpolated times below.",
+        )
+
+
+def _of_the_clock(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
+    shared = curves.loc[curves["num_cotenants"] > 0, "trial_id"].nunique()
+    if shared:
+        yield Caution(
+            "trials",
+            f"{wording.plural(shared, 'trial')} shared a device with others (marked *), so their wall times measure "
+            "the neighbours too and are no headline. Reference seconds are not touched by it.",
+        )
+    calibrations = sorted({*curves["calibration_id"], *trials["calibration_id"], measure.calibration_id} - {""})
+    if len(calibrations) > 1:
+        yield Caution(
+            "answer",
+            f"The trials were priced by {len(calibrations)} calibrations ({', '.join(calibrations)}); their reference "
+            "seconds are not the same unit. Calibrate once and run the sweep again.",
+        )
+
+
+def _of_crashes(times: pd.DataFrame) -> Iterator[Caution]:
+    crashed = times[times["status"] == Status.CRASHED]
+    if not crashed.empty:
+        yield Caution(
+            "table",
+            f"{wording.plural(len(crashed), 'trial')} crashed, and a crashed trial only bounds its time. The errors "
+            "stand in the table of trials. Run the sweep again: it tries them once more.",
+        )
+
+
+def _of_the_tables(times: pd.DataFrame, curves: pd.DataFrame, trials: pd.DataFrame) -> Iterator[Caution]:
+    recorded, computed = trials["tta_ref_s"].to_numpy(dtype=float), times["tta_ref_s"].to_numpy(dtype=float)
+    differ = times.loc[~np.isclose(recorded, computed, rtol=1e-6), "trial_id"]
+    if len(differ):
+        yield Caution(
+            "trials",
+            f"trials.parquet and curves.parquet tell different times of {_some(differ)}; the curves were used.",
+        )
+    orphans = sorted(set(curves["trial_id"]) - set(trials["trial_id"]))
+    if orphans:
+        yield Caution("trials", f"curves.parquet holds {_some(orphans)}, unknown to trials.parquet; left out.")
+    cells = curves[["dataset", "pair"]].drop_duplicates()
+    if len(cells) > 1:
+        yield Caution(
+            "answer",
+            f"The sweep mixes {len(cells)} combinations of data set and model pair; one target and one baseline "
+            "cannot serve them all. Read only comparisons within one of them, or sweep them apart.",
+        )
+
+
+def _some(trial_ids: Iterable[str]) -> str:
+    names = list(trial_ids)
+    return f"{wording.plural(len(names), 'trial')} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

@@ -1,0 +1,146 @@
+"""Load a sweep directory: the curve table, the trial table, and what the sweep measures.
+
+Everything that the reports say starts here, so a file that is missing, cut short or of another shape is
+refused by name instead of turning into a wrong number.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.measure import Measure, load_measure
+from kdas.records import CURVE_COLUMNS, SWEEP_COLUMNS, CurveRow, Status, UserError
+
+__all__ = ["PHASES", "TRIAL_COLUMNS", "Measure", "load", "load_measure", "load_trials"]
+
+PHASES = ("search", "confirm")
+
+_CURVE_KINDS = dict.fromkeys(SWEEP_COLUMNS, "str") | {field.name: str(field.type) for field in fields(CurveRow)}
+_TRIAL_KINDS = {
+    "sweep": "str",
+    "trial_id": "str",
+    "config_id": "str",
+    "method": "str",
+    "phase": "str",
+    "seed": "int",
+    "dataset": "str",
+    "pair": "str",
+    "configuration": "str",
+    "status": "str",
+    "tta_ref_s": "float",
+    "last_cost_ref_s": "float",
+    "best_val_accuracy": "float",
+    "wall_s": "float",
+    "num_evaluations": "int",
+    "threads": "int",
+    "device": "str",
+    "calibration_id": "str",
+    "error": "str",
+}
+TRIAL_COLUMNS = tuple(_TRIAL_KINDS)
+# Free text may be left empty; every other text column is a key or a name.
+_MAY_BE_EMPTY = frozenset({"configuration", "error"})
+
+
+def load(sweep_directory: Path | str) -> pd.DataFrame:
+    """The curve table: one row an evaluation, in each trial ordered by step.
+
+    A restored trial repeats the steps since its checkpoint: of two rows of one step the later written stays.
+
+    Returns: a frame with exactly the columns `kdas.records.CURVE_COLUMNS`; accuracies are fractions, `*_s` seconds.
+    Raises: UserError: if curves.parquet is missing, cut short, lacks a column, or holds a column of another type.
+    """
+    path = _existing(Path(sweep_directory), "curves.parquet")
+    curves = _checked(_read(path), _CURVE_KINDS, path)[list(CURVE_COLUMNS)]
+    _refuse_unknown(curves, "phase", PHASES, path)
+    latest = curves.drop_duplicates(["trial_id", "step"], keep="last")
+    return latest.sort_values(["trial_id", "step"], kind="stable").reset_index(drop=True)
+
+
+def load_trials(sweep_directory: Path | str) -> pd.DataFrame:
+    """The trial table: one row a trial, with its status and its `sampler.<parameter>` columns.
+
+    Returns: a frame whose first columns are `TRIAL_COLUMNS`; `tta_ref_s` is inf where the target was not reached.
+    Raises: UserError: as `load`, for trials.parquet, and for a status or a phase that does not exist.
+    """
+    path = _existing(Path(sweep_directory), "trials.parquet")
+    trials = _checked(_read(path), _TRIAL_KINDS, path)
+    _refuse_unknown(trials, "status", tuple(Status), path)
+    _refuse_unknown(trials, "phase", PHASES, path)
+    samplers = [name for name in trials.columns if str(name).startswith("sampler.")]
+    # A time that was never recorded is a target that was not reached; see "Never reached" in the measuring rules.
+    trials["tta_ref_s"] = trials["tta_ref_s"].fillna(np.inf)
+    latest = trials.drop_duplicates("trial_id", keep="last")
+    return latest[[*TRIAL_COLUMNS, *samplers]].reset_index(drop=True)
+
+
+def _existing(sweep_directory: Path, name: str) -> Path:
+    if not sweep_directory.is_dir():
+        siblings = [entry.name for entry in sweep_directory.parent.glob("*/")]
+        near = difflib.get_close_matches(sweep_directory.name, siblings, n=1)
+        hint = f"Did you mean {sweep_directory.parent / near[0]}?" if near else "Give the one that the sweep wrote."
+        raise UserError(f"{sweep_directory}: there is no such sweep directory. {hint}")
+    path = sweep_directory / name
+    if not path.is_file():
+        raise UserError(f"{path}: the file is missing. Run the sweep (again): it goes on where it stood and writes it.")
+    return path
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        # Without this a directory named "name=value" would be read as one more column.
+        return pd.read_parquet(path, engine="pyarrow", partitioning=None)
+    except (ValueError, NotImplementedError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path}: cannot be read as Parquet, it may be cut short ({reason}). "
+            "Delete it and run the sweep again: it is rebuilt from the trials' own rows, nothing is trained twice."
+        ) from error
+
+
+def _checked(frame: pd.DataFrame, kinds: Mapping[str, str], path: Path) -> pd.DataFrame:
+    missing = [name for name in kinds if name not in frame.columns]
+    if missing:
+        raise UserError(
+            f"{path}: lacks the column(s) {', '.join(missing)}. "
+            "Another version wrote it; run the sweep again with this one, which rewrites the table."
+        )
+    converted = {name: _column(frame[name], kind, path) for name, kind in kinds.items()}
+    return frame.assign(**converted)
+
+
+def _column(values: pd.Series, kind: str, path: Path) -> pd.Series:
+    """The column in its own type: texts as str, counts as int64, measurements as float64."""
+    if kind == "str":
+        return _texts(values, path)
+    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if not is_number and not values.isna().all():
+        raise UserError(f"{path}: column {values.name} holds {values.dtype}, not numbers. Run the sweep again.")
+    measured = pd.to_numeric(values).astype("float64")
+    if kind == "float":
+        return measured
+    if measured.isna().any():
+        raise UserError(f"{path}: column {values.name} counts, and has empty cells. Run the sweep again.")
+    return values.astype("int64")
+
+
+def _texts(values: pd.Series, path: Path) -> pd.Series:
+    is_text = pd.api.types.is_string_dtype(values) or isinstance(values.dtype, pd.CategoricalDtype)
+    if not is_text and not values.isna().all():
+        raise UserError(f"{path}: column {values.name} holds {values.dtype}, not text. Run the sweep again.")
+    if values.isna().any() and values.name not in _MAY_BE_EMPTY:
+        raise UserError(f"{path}: column {values.name} has empty cells; it names rows. Run the sweep again.")
+    return values.astype("str").where(values.notna(), "").astype("str")
+
+
+def _refuse_unknown(frame: pd.DataFrame, column: str, known: tuple[str, ...], path: Path) -> None:
+    for value in frame[column].unique():
+        if value not in known:
+            near = difflib.get_close_matches(str(value), known, n=1) or known[:1]
+            raise UserError(f"{path}: {column} {value!r} is none of {', '.join(known)}. Did you mean {str(near[0])!r}?")

@@ -1,0 +1,128 @@
+"""The summary table: one row a configuration. Terminal, report and notebook all show these numbers and no others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.censoring import Bounds, mean_bounds
+from analysis.compare import Comparison, compare, holm
+from analysis.measure import Measure
+from analysis.trial_times import INDICATORS, trial_times
+from kdas.records import Status
+
+SEARCH_METHOD = "kdas_search"
+# Resampling draws from this seed, so that the same curves give the same interval on every day.
+RESAMPLING_SEED = 0
+
+_GROUP = ["phase", "method", "configuration", "config_id"]
+_MEDIANS = {
+    "tta_ref_s": "tta_ref_s",
+    "tta_linear_s": "tta_linear_s",
+    "tta_two_in_a_row_s": "tta_two_in_a_row_s",
+    "tta_hold_to_end_s": "tta_hold_to_end_s",
+    "best_accuracy": "best_accuracy",
+    "test_accuracy_at_hit": "test_accuracy_at_hit",
+    **{name: name for name in INDICATORS.values()},
+}
+_COMPARISON = list(Comparison.__dataclass_fields__)
+SUMMARY_COLUMNS = (
+    *_GROUP,
+    *("is_baseline", "is_searched", "num_trials", "num_reached", "mean_lower_s", "mean_upper_s"),
+    *_MEDIANS,
+    *("max_grid_gap", "max_cotenants"),
+    *_COMPARISON,
+    "p_holm",
+)
+
+
+def summarize(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """One row for each configuration and phase, the soonest first, confirmed ones before searched ones.
+
+    Configurations are ordered by the mean upper bound of their restricted time. Medians are over the trials; a median
+    time is inf where half of them or more missed the target, `test_accuracy_at_hit` is over those that reached it.
+    The comparison columns are those of `analysis.compare.Comparison`, baseline over candidate, paired by seed.
+
+    Returns: a frame with the columns `SUMMARY_COLUMNS`; seconds are reference seconds, accuracies fractions.
+    """
+    return summarize_times(trial_times(curves, trials, measure), measure)
+
+
+def summarize_times(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """The summary table from a table of `trial_times` that is already there; see `summarize`."""
+    baseline_config = baseline_configuration(times, measure)
+    baseline = _by_seed(times[times["config_id"] == baseline_config])
+    rows = [
+        dict(zip(_GROUP, key, strict=True)) | _row(group, baseline_config, baseline)
+        for key, group in times.groupby(_GROUP, sort=False)
+    ]
+    table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+    # Each phase is a family of comparisons: the best of many unlikely results is a likely one.
+    for _, family in table.groupby("phase"):
+        table.loc[family.index, "p_holm"] = holm(family["p_value"].tolist())
+    # Of configurations that all missed, the one that came nearest to the target comes first.
+    return table.sort_values(
+        ["phase", "mean_upper_s", "best_accuracy", "config_id"], ascending=[True, True, False, True], ignore_index=True
+    )
+
+
+def baseline_configuration(times: pd.DataFrame, measure: Measure) -> str | None:
+    """The configuration of the baseline method that all others are compared with: its soonest one, if it has several.
+
+    Choosing the best of the baseline's own configurations flatters the baseline, never the candidate.
+
+    Returns: a config_id, None if no trial of the baseline exists.
+    """
+    of_baseline = times[times["method"] == measure.baseline]
+    if of_baseline.empty:
+        return None
+    mean_upper_s = of_baseline.groupby("config_id")["upper_s"].mean()
+    return str(mean_upper_s.sort_index().idxmin())
+
+
+def deciding_phase(summary: pd.DataFrame) -> str:
+    """The phase whose rows are the result: confirm as soon as a trial of it reached the target, else search."""
+    confirmed = summary[(summary["phase"] == "confirm") & (summary["num_reached"] > 0)]
+    return "search" if confirmed.empty else "confirm"
+
+
+def _row(group: pd.DataFrame, baseline_config: str | None, baseline: dict[int, Bounds]) -> dict[str, Any]:
+    mean = mean_bounds(_bounds(group))
+    is_baseline = group["config_id"].iloc[0] == baseline_config
+    # A baseline against itself is 1 by definition and has no interval.
+    candidate = {} if is_baseline else _by_seed(group)
+    comparison = asdict(compare(baseline, candidate, generator=np.random.default_rng(RESAMPLING_SEED)))
+    return {
+        "is_baseline": is_baseline,
+        "is_searched": group["method"].iloc[0] == SEARCH_METHOD,
+        "num_trials": mean.num_trials,
+        "num_reached": mean.num_reached,
+        "mean_lower_s": mean.lower_s,
+        "mean_upper_s": mean.upper_s,
+        **{name: _median(group[column]) for column, name in _MEDIANS.items()},
+        "max_grid_gap": float(group["grid_gap"].max()),
+        "max_cotenants": int(group["max_cotenants"].max()),
+        **comparison,
+        "p_holm": math.nan,
+    }
+
+
+def _bounds(times: pd.DataFrame) -> list[Bounds]:
+    columns = (times[name].tolist() for name in ("lower_s", "upper_s", "reached", "censored"))
+    return [Bounds(*values) for values in zip(*columns, strict=True)]
+
+
+def _by_seed(times: pd.DataFrame) -> dict[int, Bounds]:
+    """Bounds by seed of the trials that have ended: one that still runs has not missed anything yet."""
+    has_ended = times[(times["status"] != Status.RUNNING) | times["reached"].astype(bool)]
+    return dict(zip(has_ended["seed"].tolist(), _bounds(has_ended), strict=True))
+
+
+def _median(values: pd.Series) -> float:
+    """The median of what is there: inf counts as a value, NaN as none."""
+    known = values.dropna().astype("float64")
+    return float(np.median(known.to_numpy())) if len(known) else math.nan

@@ -1,0 +1,90 @@
+"""One row a trial: when it reached the target, what that took by every clock, and what bounds a miss puts on it."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from analysis.censoring import bounds
+from analysis.measure import Measure
+from analysis.time_to_accuracy import grid_gap, hold_to_end, linear_interpolation, time_to_accuracy, two_in_a_row
+from analysis.wording import Row
+from kdas.records import Status
+
+_IDENTITY = ["phase", "method", "configuration", "config_id", "trial_id", "seed", "status", "error"]
+# What reaching the target took, beside reference seconds: column of the curve table -> column here.
+INDICATORS = {
+    "cost_as_run_s": "as_run_s_at_hit",
+    "wall_s": "wall_s_at_hit",
+    "flops": "flops_at_hit",
+    "samples_trained": "samples_trained_at_hit",
+    "samples_scored": "samples_scored_at_hit",
+    "teacher_forwards": "teacher_forwards_at_hit",
+}
+
+
+def trial_times(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """Times to accuracy, restricted times and indicators of every trial of the trial table.
+
+    A trial without an evaluation (it crashed before its first one) has an infinite time and a lower bound from the
+    trial table. Costs are reference seconds.
+
+    Returns: a frame, one row a trial in the order of `trials`: who it is, `tta_ref_s` and its sensitivities, `lower_s`
+        and `upper_s` of its restricted time, `reached`, `censored`, accuracies as fractions, and the indicators.
+    """
+    by_trial = {str(trial_id): curve for trial_id, curve in curves.groupby("trial_id", sort=False)}
+    nothing = curves.iloc[:0]
+    rows = [
+        {name: trial[name] for name in _IDENTITY} | _times(by_trial.get(trial["trial_id"], nothing), trial, measure)
+        for trial in trials.to_dict("records")
+    ]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=_columns(nothing, measure))
+
+
+def _times(curve: pd.DataFrame, trial: Row, measure: Measure) -> dict[str, object]:
+    cost = curve["cost_ref_s"].tolist()
+    accuracy = curve[measure.deciding_column].tolist()
+    tta_ref_s = time_to_accuracy(cost, accuracy, measure.target)
+    last_cost_ref_s = cost[-1] if cost else _or_zero(trial["last_cost_ref_s"])
+    restricted = bounds(Status(str(trial["status"])), tta_ref_s, last_cost_ref_s, measure.tau_ref_s)
+    return {
+        "tta_ref_s": tta_ref_s,
+        "tta_linear_s": linear_interpolation(cost, accuracy, measure.target),
+        "tta_two_in_a_row_s": two_in_a_row(cost, accuracy, measure.target),
+        "tta_hold_to_end_s": hold_to_end(cost, accuracy, measure.target),
+        "grid_gap": grid_gap(cost, accuracy, measure.target),
+        "lower_s": restricted.lower_s,
+        "upper_s": restricted.upper_s,
+        "reached": restricted.reached,
+        "censored": restricted.censored,
+        "last_cost_ref_s": last_cost_ref_s,
+        "best_accuracy": float(curve[measure.deciding_column].max()) if cost else math.nan,
+        "wall_s": trial["wall_s"],
+        "num_evaluations": len(cost),
+        "max_cotenants": int(curve["num_cotenants"].max()) if cost else 0,
+        **_at_hit(curve, cost.index(tta_ref_s) if restricted.reached else None),
+    }
+
+
+def _at_hit(curve: pd.DataFrame, hit: int | None) -> dict[str, float]:
+    """Test accuracy and indicators at the first evaluation that reached the target, NaN where none did."""
+    if hit is None:
+        return dict.fromkeys(["test_accuracy_at_hit", *INDICATORS.values()], math.nan)
+    row = curve.iloc[hit]
+    at_hit = {"test_accuracy_at_hit": float(row["test_accuracy"])}
+    at_hit |= {name: float(row[column]) for column, name in INDICATORS.items()}
+    # Seconds on a shared device measure the neighbours too; only a trial that was alone has a wall time to show.
+    if curve["num_cotenants"].iloc[: hit + 1].any():
+        at_hit["wall_s_at_hit"] = math.nan
+    return at_hit
+
+
+def _or_zero(cost_s: object) -> float:
+    return float(cost_s) if isinstance(cost_s, int | float) and math.isfinite(cost_s) else 0.0
+
+
+def _columns(nothing: pd.DataFrame, measure: Measure) -> list[str]:
+    """The columns of the table, also where there is no trial to fill them."""
+    nobody: Row = {"status": Status.RUNNING.value, "last_cost_ref_s": 0.0, "wall_s": 0.0}
+    return [*_IDENTITY, *_times(nothing, nobody, measure)]

@@ -1,0 +1,83 @@
+"""How numbers read. One place, so that the terminal and the report print the same thing for the same number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+# A row of a frame, as `to_dict("records")` gives it.
+Row = Mapping[Hashable, Any]
+
+NOTHING = "–"
+NEVER = "> budget"
+
+
+def seconds(value_s: float) -> str:
+    """A duration without its unit: inf reads "> budget"."""
+    return NEVER if math.isinf(value_s) else amount(value_s)
+
+
+def amount(value: float) -> str:
+    """A number with three to four digits that matter."""
+    if math.isnan(value):
+        return NOTHING
+    size = abs(value)
+    if size >= 1e6:
+        return f"{value:.3g}"
+    if size >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 1 else f"{value:.3g}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as per cent, two decimals."""
+    return NOTHING if math.isnan(fraction) else f"{fraction:.2%}"
+
+
+def goal(fraction: float) -> str:
+    """A target as per cent, with as many decimals as it was given."""
+    return f"{fraction * 100:.4g}%"
+
+
+def seeds(numbers: Iterable[int]) -> str:
+    """Seeds with their runs joined: "0–2, 100–109"."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs) or NOTHING
+
+
+def share(part: float) -> str:
+    """A probability or a share, three digits."""
+    return NOTHING if math.isnan(part) else f"{part:.3g}"
+
+
+def interval(low: float, high: float) -> str:
+    """An interval of ratios in brackets, "" where there is none."""
+    return "" if math.isnan(low) or math.isnan(high) else f"[{low:.2f}, {high:.2f}]"
+
+
+def ratio(row: Row) -> str:
+    """A summary row's ratio to the baseline with its mark and interval, as `>= 1.35 [1.10, 1.62]`."""
+    if row["is_baseline"]:
+        return "1 (baseline)"
+    value, low, high = (row[name] for name in ("ratio", "ratio_low", "ratio_high"))
+    if math.isnan(value):
+        return "both missed" if row["num_pairs"] else NOTHING
+    limits = interval(low, high) or ("(1 seed)" if row["num_pairs"] == 1 else "")
+    return " ".join(part for part in (str(row["mark"]), f"{value:.2f}", limits) if part)
+
+
+def setting(row: Row) -> str:
+    """How a sentence names a configuration: its method, and what sets it apart where it is a searched one."""
+    name, configuration = str(row["method"]), str(row["configuration"])
+    return f"{name} ({configuration})" if row["is_searched"] and configuration else name
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """ "1 seed", "3 seeds"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,91 @@
+"""`python -m kdas`: one trial alone, and what a file may name."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kdas.calibrate import calibration_for
+from kdas.config import load_trial_config
+from kdas.data import DATASETS
+from kdas.losses import LOSSES
+from kdas.models import MODELS
+from kdas.records import CurveRow, UserError
+from kdas.registry import Registry
+from kdas.samplers import SAMPLERS
+from kdas.trainer import Surroundings, Training
+from kdas.trial import Trial, load_inputs
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+console = Console()
+_KINDS: dict[str, Registry] = {"samplers": SAMPLERS, "losses": LOSSES, "models": MODELS, "datasets": DATASETS}  # type: ignore[type-arg]
+_HEADER = "epoch   step  ref. s  wall s    loss  val acc  test acc"
+
+
+@app.command()
+def train(
+    trial_file: Annotated[Path, typer.Argument(help="The trial's YAML file.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Go on from this file, and keep it up to date.")] = None,
+    curve: Annotated[Path | None, typer.Option(help="Also write the curve here, one JSON object a line.")] = None,
+) -> None:
+    """Run one trial alone and print its curve."""
+    config = load_trial_config(trial_file)
+    began = time.perf_counter()
+    inputs = load_inputs(config, _teacher_progress)
+    data_s = time.perf_counter() - began
+    trial = Trial(config, inputs)
+    calibration = calibration_for(config, trial.distiller())
+    training = Training(trial, Surroundings(calibration, checkpoint, data_s=data_s))
+    console.print(f"trial {trial.trial_id}: {trial.pair} on {inputs.dataset.name}, {inputs.device}", highlight=False)
+    console.print(_HEADER, style="bold")
+    lines = []
+    for row in training.rows():
+        console.print(_line(row), highlight=False)
+        lines.append(json.dumps(row.as_dict()))
+    if curve is not None:
+        curve.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    console.print(f"ended: {training.status}")
+
+
+@app.command("list")
+def list_parts(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(_KINDS)}.")]) -> None:
+    """Print the parts a file may name, with their parameters and sources."""
+    if kind not in _KINDS:
+        raise UserError(f"list: {kind!r} is not one of {', '.join(_KINDS)}.")
+    table = Table("name", "what", "parameters (default)", "source", box=None, padding=(0, 2, 1, 0))
+    for part in _KINDS[kind]:
+        fields = part.schema.model_fields.items()
+        parameters = [name if field.is_required() else f"{name} ({field.default})" for name, field in fields]
+        table.add_row(part.name, part.summary, ", ".join(parameters), part.source)
+    console.print(table)
+
+
+def _line(row: CurveRow) -> str:
+    return (
+        f"{row.epoch:5d} {row.step:6d} {row.cost_ref_s:7.2f} {row.wall_s:7.2f} {row.train_loss:7.3f}"
+        f"  {row.val_accuracy:7.4f}  {row.test_accuracy:8.4f}"
+    )
+
+
+def _teacher_progress(epoch: int, epochs: int, accuracy: float) -> None:
+    console.print(f"teacher: epoch {epoch} of {epochs}, validation accuracy {accuracy:.4f}", highlight=False)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

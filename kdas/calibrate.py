@@ -1,0 +1,122 @@
+"""Prices of the clock: the median solo time of each kind of work, on the code that trials run."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdas.cache import cache_root, content_id, write_text
+from kdas.clock import Calibration, Work
+from kdas.config import TrialConfig
+from kdas.device import hardware_name, repeatable, synchronize
+from kdas.distiller import Batch, Distiller
+from kdas.penalty import penalty_weights
+from kdas.samplers import knowledge_scores, select
+
+WARM_UP_RUNS = 3
+TIMED_RUNS = 21
+# A kind whose single run is slow is timed less often, never under three times.
+SECONDS_PER_PRICE = 1.0
+
+
+def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
+    """What prices depend on; trials with the same subject share one calibration."""
+    return {
+        "hardware": hardware_name(distiller.device),
+        "device": distiller.device,
+        "threads": config.threads,
+        "torch": torch.__version__,
+        "precision": "float32",
+        "teacher": config.teacher.model,
+        "student": config.student,
+        "image_size": distiller.splits.image_size,
+        "num_classes": distiller.splits.num_classes,
+        "loss": config.loss,
+        "batch_size": config.batch_size,
+    }
+
+
+def calibration_for(config: TrialConfig, distiller: Distiller) -> Calibration:
+    """The calibration kept for this subject, measured now if there is none. Run it while nothing else runs.
+
+    The distiller's student is trained a few steps by it: give one that is thrown away.
+    """
+    measured_on = subject(config, distiller)
+    path = cache_root() / "calibrations" / f"{content_id(measured_on)}.json"
+    kept = read_calibration(path)
+    if kept is not None:
+        return kept
+    repeatable(config.threads)
+    prices = _measure(config, distiller)
+    plain = {work.value: pairs for work, pairs in prices.items()}
+    calibration = Calibration(content_id([measured_on, plain]), measured_on, prices)
+    write_calibration(path, calibration)
+    return calibration
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """A kept calibration; None if it is missing or damaged, since it can be measured again."""
+    try:
+        return Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    write_text(path, json.dumps(calibration.as_dict(), indent=1))
+
+
+def _measure(config: TrialConfig, distiller: Distiller) -> dict[Work, tuple[tuple[int, float], ...]]:
+    """Batch sizes: half of one, one, and what a scoring batch at rates of a half and a quarter holds."""
+    size, total = config.batch_size, len(distiller.splits.train)
+    small = sorted({math.ceil(size / 2), size})
+    sizes = sorted({min(wanted, total) for wanted in (*small, 2 * size, 4 * size)})
+    view_ids = distiller.splits.views.draw(total, seed=0, epoch=1)
+    batches = {n: distiller.ask_teacher(distiller.cut(torch.arange(n), view_ids)) for n in sizes}
+
+    def augment(batch: Batch) -> object:
+        return distiller.cut(batch.indices, view_ids)
+
+    def score(batch: Batch) -> object:
+        assert batch.teacher_logits is not None
+        scores = knowledge_scores(distiller.scoring_logits(batch), batch.teacher_logits)
+        return batch.rows(select(scores, size, 0.05))
+
+    def weigh(batch: Batch) -> object:
+        assert batch.teacher_logits is not None
+        return penalty_weights(batch.teacher_logits, batch.targets, 0.2, 1000.0, 0.5)
+
+    def step(batch: Batch) -> object:
+        return distiller.step(batch, None)
+
+    kinds: dict[Work, tuple[Callable[[Batch], object], list[int]]] = {
+        Work.AUGMENT: (augment, sizes),
+        Work.TEACHER: (distiller.ask_teacher, sizes),
+        Work.SCORE: (score, sizes),
+        Work.WEIGH: (weigh, [n for n in sizes if n <= size]),
+        Work.STEP: (step, [n for n in sizes if n <= size]),
+    }
+    return {
+        kind: tuple((n, _median_seconds(work, batches[n], distiller.device)) for n in which)
+        for kind, (work, which) in kinds.items()
+    }
+
+
+def _median_seconds(work: Callable[[Batch], object], batch: Batch, device: str) -> float:
+    for _ in range(WARM_UP_RUNS):
+        work(batch)
+    synchronize(device)
+    seconds: list[float] = []
+    while len(seconds) < TIMED_RUNS and (len(seconds) < 3 or sum(seconds) < SECONDS_PER_PRICE):
+        began = time.perf_counter()
+        work(batch)
+        synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)

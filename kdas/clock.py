@@ -1,0 +1,141 @@
+"""The cost clock: work is counted as it is done and priced by calibration, so a busy machine changes nothing."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+
+class Work(StrEnum):
+    """What is charged, always for a whole batch."""
+
+    AUGMENT = "augment"  # cut the views of a batch and normalise them
+    TEACHER = "teacher"  # teacher forward
+    SCORE = "score"  # student forward without gradients, scores and choice
+    WEIGH = "weigh"  # the weights of the distillation term
+    STEP = "step"  # student forward, loss, backward, update
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Prices: for each kind of work the median solo seconds of a batch, at a few batch sizes.
+
+    `measured_on` says on what; `calibration_id` is a hash of that and of the prices.
+    """
+
+    calibration_id: str
+    measured_on: Mapping[str, Any]
+    prices: Mapping[Work, tuple[tuple[int, float], ...]]
+
+    @cached_property
+    def _known(self) -> dict[tuple[Work, int], float]:
+        return {}
+
+    def price(self, work: Work, batch_size: int) -> float:
+        """Seconds for one batch: measured, or on the straight line through the two nearest measured sizes."""
+        key = (work, batch_size)
+        if key not in self._known:
+            self._known[key] = _on_line(self.prices[work], batch_size)
+        return self._known[key]
+
+    def plain_run_s(self, num_samples: int, batch_size: int, epochs: int) -> float:
+        """Reference seconds of plain distillation over all epochs: the yardstick of budgets and evaluations."""
+        full, tail = divmod(num_samples, batch_size)
+        kinds = (Work.AUGMENT, Work.TEACHER, Work.STEP)
+        whole = full * sum(self.price(kind, batch_size) for kind in kinds)
+        rest = sum(self.price(kind, tail) for kind in kinds) if tail else 0.0
+        return epochs * (whole + rest)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "calibration_id": self.calibration_id,
+            "measured_on": dict(self.measured_on),
+            "prices": {work.value: [list(pair) for pair in pairs] for work, pairs in self.prices.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
+        prices = {
+            Work(work): tuple((int(size), float(seconds)) for size, seconds in pairs)
+            for work, pairs in content["prices"].items()
+        }
+        return cls(content["calibration_id"], content["measured_on"], prices)
+
+
+def _on_line(points: tuple[tuple[int, float], ...], batch_size: int) -> float:
+    if len(points) == 1:
+        return points[0][1] * batch_size / points[0][0]
+    upper = min(max(bisect_left([size for size, _ in points], batch_size), 1), len(points) - 1)
+    (size_a, price_a), (size_b, price_b) = points[upper - 1], points[upper]
+    on_line = price_a + (price_b - price_a) * (batch_size - size_a) / (size_b - size_a)
+    # Noise can tilt the line below zero for the smallest batches; work is never free.
+    return max(on_line, min(price_a, price_b) * batch_size / size_b)
+
+
+class Clock:
+    """Totals of one trial: reference seconds from counted work, and wall seconds while it runs."""
+
+    def __init__(
+        self,
+        calibration: Calibration,
+        synchronize: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.calibration = calibration
+        self.counts: Counter[tuple[Work, int]] = Counter()
+        self.cost_ref_s = 0.0
+        self.wall_s = 0.0
+        self.eval_s = 0.0
+        self._synchronize, self._now = synchronize, now
+        self._since: float | None = None
+
+    def charge(self, work: Work, batch_size: int) -> None:
+        """Count one batch of work."""
+        self.counts[work, batch_size] += 1
+        self.cost_ref_s += self.calibration.price(work, batch_size)
+
+    def samples(self, work: Work) -> int:
+        """How many samples a kind of work has handled."""
+        return sum(count * size for (kind, size), count in self.counts.items() if kind is work)
+
+    def start(self) -> None:
+        self._synchronize()
+        self._since = self._now()
+
+    def pause(self) -> None:
+        """Stop the wall: what follows is not training."""
+        if self._since is not None:
+            self._synchronize()
+            self.wall_s += self._now() - self._since
+            self._since = None
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Seconds spent here go to `eval_s`, none to the cost."""
+        began = self._now()
+        yield
+        self._synchronize()
+        self.eval_s += self._now() - began
+
+    def ledger(self) -> list[list[Any]]:
+        """The counted work as `[[work, batch size, count], ...]`, from which the cost can be told at any prices."""
+        return [[work.value, size, count] for (work, size), count in self.counts.items()]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"counts": self.ledger(), "cost_ref_s": self.cost_ref_s, "wall_s": self.wall_s, "eval_s": self.eval_s}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.counts = Counter({(Work(work), size): count for work, size, count in state["counts"]})
+        self.cost_ref_s, self.wall_s, self.eval_s = state["cost_ref_s"], state["wall_s"], state["eval_s"]
+
+
+def priced(counts: list[list[Any]], calibration: Calibration) -> float:
+    """Reference seconds of a recorded ledger `[[work, batch size, count], ...]` at other prices."""
+    return sum(count * calibration.price(Work(work), size) for work, size, count in counts)

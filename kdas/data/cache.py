@@ -1,0 +1,30 @@
+"""Decoded images are kept beside each other as plain arrays, so that many workers map one copy."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+
+from kdas.cache import cache_root, replaced_whole
+from kdas.data.plugin import Dataset, Decoded
+
+# Below this, decoding again is quicker than looking.
+_WORTH_KEEPING_BYTES = 8_000_000
+
+
+def decoded_once(dataset: Dataset) -> Decoded:
+    """The decoded set, from the cache where it is there and whole."""
+    folder = cache_root() / "decoded" / dataset.fingerprint
+    names = [field.name for field in fields(Decoded)]
+    try:
+        # Copy-on-write: the pages stay shared because nobody writes, and torch accepts the array as writable.
+        return Decoded(**{name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names})
+    except (OSError, ValueError):
+        pass
+    decoded = dataset.decode()
+    if decoded.train_images.nbytes >= _WORTH_KEEPING_BYTES:
+        for name in names:
+            with replaced_whole(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, getattr(decoded, name), allow_pickle=False)
+    return decoded

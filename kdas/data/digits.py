@@ -1,0 +1,43 @@
+"""Handwritten digits, 8x8: real images that come with scikit-learn, so nothing is downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from kdas.data.plugin import DATASETS, Dataset, Decoded
+from kdas.data.splits import stratified_parts
+
+TEST_FRACTION = 0.2
+
+
+def _decode() -> Decoded:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    gray = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    images = np.repeat(gray[:, None], 3, axis=1)
+    labels = digits.target.astype(np.int64)
+    # The set comes unsplit; this split is part of the dataset, the same for everybody.
+    train, test = stratified_parts(labels, TEST_FRACTION, seed=0)
+    return Decoded(images[train], labels[train], images[test], labels[test])
+
+
+@DATASETS.register("digits", source="Alpaydin & Kaynak, 1998; bundled with scikit-learn")
+def digits() -> Dataset:
+    """1,797 handwritten digits of 8x8 pixels; a fixed fifth is the test split."""
+    decoded = _decode()
+    content = hashlib.blake2b(digest_size=16)
+    for array in (decoded.train_images, decoded.train_labels, decoded.test_images, decoded.test_labels):
+        content.update(np.ascontiguousarray(array).tobytes())
+    # A mirrored digit is another sign, so no flip; one pixel of shift is an eighth of the image.
+    return Dataset(
+        name="digits",
+        origin="bundled with scikit-learn",
+        fingerprint=content.hexdigest(),
+        num_classes=10,
+        decode=lambda: decoded,
+        padding=1,
+        flip=False,
+    )

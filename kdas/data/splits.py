@@ -1,0 +1,101 @@
+"""The images of one trial on its device: a training part, a validation part by seed, and the test split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdas.data.cache import decoded_once
+from kdas.data.plugin import Dataset, Labels
+from kdas.views import CropFlip
+
+# Which images validate is the same for every trial of every sweep.
+VALIDATION_SEED = 0
+
+
+def stratified_parts(labels: Labels, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Two disjoint, sorted sets of positions, the second holding `fraction` of every class."""
+    from sklearn.model_selection import train_test_split
+
+    rest, part = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
+    return np.sort(rest), np.sort(part)
+
+
+@dataclass(frozen=True)
+class Split:
+    """images uint8 [N, 3, H, W]; labels int64 [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """Everything a trial sees. With `validation = 0` the test split stands in for the validation split."""
+
+    train: Split
+    validation: Split
+    test: Split
+    views: CropFlip
+    num_classes: int
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def image_size(self) -> int:
+        return int(self.train.images.shape[-1])
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] -> float32, each channel shifted and scaled, channels last."""
+        return ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+# One entry serves a worker for a whole sweep; a sweep over several datasets would alternate, not accumulate.
+@lru_cache(maxsize=1)
+def load_splits(dataset: Dataset, validation: float, device: str) -> ImageSplits:
+    """Decode, split and move a dataset to the device.
+
+    Args: validation: fraction of the training set in [0, 0.5].
+    """
+    decoded = decoded_once(dataset)
+    images, labels = torch.from_numpy(decoded.train_images), torch.from_numpy(decoded.train_labels)
+    test = Split(torch.from_numpy(decoded.test_images).to(device), torch.from_numpy(decoded.test_labels).to(device))
+    if validation:
+        kept, held_out = stratified_parts(decoded.train_labels, validation, VALIDATION_SEED)
+        train = Split(images[kept].to(device), labels[kept].to(device))
+        validation_split = Split(images[held_out].to(device), labels[held_out].to(device))
+    else:
+        train, validation_split = Split(images.to(device), labels.to(device)), test
+    mean, std = _channel_statistics(dataset, decoded.train_images)
+    return ImageSplits(
+        train=train,
+        validation=validation_split,
+        test=test,
+        views=dataset.views(int(images.shape[-1])),
+        num_classes=dataset.num_classes,
+        mean=torch.tensor(mean, dtype=torch.float32, device=device).mul(255).view(1, 3, 1, 1),
+        std=torch.tensor(std, dtype=torch.float32, device=device).mul(255).view(1, 3, 1, 1),
+    )
+
+
+def _channel_statistics(dataset: Dataset, images: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
+    """Mean and deviation per channel in [0, 1]: those published with the set's checkpoints, else measured."""
+    if dataset.mean and dataset.std:
+        return list(dataset.mean), list(dataset.std)
+    levels = np.arange(256) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        # A histogram of the 256 levels is exact and needs no float copy of the set.
+        share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
+        mean = float(share @ levels)
+        means.append(mean)
+        deviations.append(max(float(np.sqrt(share @ (levels - mean) ** 2)), 1e-6))
+    return means, deviations

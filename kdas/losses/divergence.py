@@ -1,0 +1,64 @@
+"""Hinton's distillation loss in both directions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from kdas.losses.plugin import LOSSES, Loss
+
+Direction = Literal["forward", "reverse"]
+# Added to the standard deviation of the logits, as in the official code of Sun et al.
+STANDARDIZE_EPS = 1e-7
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) per row. Args: log_p, log_q [B, C], log-probabilities. Returns: [B], in nats."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def standardized(logits: Tensor) -> Tensor:
+    """Logits with zero mean and unit sample deviation per row. Source: Sun et al., CVPR 2024 (LogitSTD)."""
+    return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True) + STANDARDIZE_EPS)
+
+
+def kd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float,
+    direction: Direction = "forward",
+    standardize: bool = False,
+) -> Tensor:
+    """Divergence of the softened predictions, times the squared temperature.
+
+    Args: student_logits, teacher_logits [B, C], raw; direction: `forward` is KL(teacher || student) as
+        published, `reverse` is what the official KDAS release computes.
+    Returns: loss [B].
+    Source: Hinton et al., 2015.
+    """
+    if standardize:
+        student_logits, teacher_logits = standardized(student_logits), standardized(teacher_logits)
+    log_student = (student_logits / temperature).log_softmax(dim=1)
+    log_teacher = (teacher_logits / temperature).log_softmax(dim=1)
+    pair = (log_teacher, log_student) if direction == "forward" else (log_student, log_teacher)
+    # T**2 undoes the 1/T**2 by which softening shrinks gradients.
+    return temperature**2 * kl_divergence(*pair)
+
+
+@LOSSES.register("kd", source="Hinton et al., 2015; standardize: Sun et al., CVPR 2024")
+def build_kd(
+    *,
+    temperature: Annotated[float, Field(gt=0, description="The paper distils at temperature 4.")] = 4.0,
+    direction: Annotated[
+        Direction, Field(description="forward is KL(teacher || student), reverse the official release's.")
+    ] = "forward",
+    standardize: Annotated[bool, Field(description="z-score both logits per sample first.")] = False,
+) -> Loss:
+    """Divergence of the softened predictions of teacher and student."""
+
+    def loss(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor) -> Tensor:
+        return kd(student_logits, teacher_logits, temperature, direction, standardize)
+
+    return loss

@@ -1,0 +1,76 @@
+"""CIFAR ResNets with basic blocks: depth 6n + 2, three stages; `x4` has four times the width.
+
+Parameter names are those of the field's shared checkpoints, so that their files load as they are.
+Source: He et al., CVPR 2016, section 4.2.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdas.models.plugin import MODELS, Model
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(channels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = functional.relu(self.bn1(self.conv1(images)))
+        return functional.relu(self.bn2(self.conv2(hidden)) + self.downsample(images))
+
+
+class CifarResNet(Model):
+    """A stem and three stages of basic blocks, the second and third at half the resolution of the one before.
+
+    Args: depth: 6n + 2; widths: channels of the stem and of the three stages.
+    """
+
+    def __init__(self, num_classes: int, depth: int, widths: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        blocks = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.layer1 = self._stage(blocks, widths[0], widths[1], stride=1)
+        self.layer2 = self._stage(blocks, widths[1], widths[2], stride=2)
+        self.layer3 = self._stage(blocks, widths[2], widths[3], stride=2)
+        self.fc = nn.Linear(widths[3], num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @staticmethod
+    def _stage(blocks: int, in_channels: int, channels: int, stride: int) -> nn.Sequential:
+        first = BasicBlock(in_channels, channels, stride)
+        return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
+
+    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = functional.relu(self.bn1(self.conv1(images)))
+        hidden = self.layer3(self.layer2(self.layer1(hidden)))
+        # The mean is the pooling of the published models for any image size, and its gradient is deterministic.
+        features = hidden.mean(dim=(2, 3))
+        return self.fc(features), features
+
+
+def _resnet(num_classes: int, depth: int, widths: tuple[int, int, int, int]) -> Model:
+    return CifarResNet(num_classes, depth, widths)
+
+
+_SOURCE = "He et al., CVPR 2016"
+for _depth in (8, 14, 20, 32, 44, 56, 110):
+    MODELS.register(f"resnet{_depth}", source=_SOURCE)(partial(_resnet, depth=_depth, widths=(16, 16, 32, 64)))
+for _depth in (8, 32):
+    MODELS.register(f"resnet{_depth}x4", source=_SOURCE)(partial(_resnet, depth=_depth, widths=(32, 64, 128, 256)))

@@ -1,0 +1,45 @@
+"""The quality half of KDAS: samples whose teacher is unusually near to, or far from, the label count less."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# The official release takes this much from the label and spreads it over the other classes.
+LABEL_SMOOTHING = 1e-6
+
+
+def label_divergence(teacher_logits: Tensor, targets: Tensor) -> Tensor:
+    """KL(smoothed one-hot label || teacher), which is nearly the teacher's cross-entropy on the label.
+
+    Args: teacher_logits [B, C], raw; targets [B].
+    Returns: divergence [B], in nats.
+    """
+    log_teacher = teacher_logits.log_softmax(dim=1)
+    num_classes = teacher_logits.shape[1]
+    on, off = 1 - LABEL_SMOOTHING, LABEL_SMOOTHING / (num_classes - 1)
+    negative_entropy = on * math.log(on) + (num_classes - 1) * off * math.log(off)
+    at_label = log_teacher.gather(1, targets[:, None]).squeeze(1)
+    return negative_entropy - (on - off) * at_label - off * log_teacher.sum(dim=1)
+
+
+def penalty_weights(
+    teacher_logits: Tensor, targets: Tensor, threshold: float, penalty_lambda: float, penalty_factor: float
+) -> Tensor:
+    """Down-weight samples whose teacher is unusually close to, or far from, the label.
+
+    Args: teacher_logits [B, C], raw; targets [B]; threshold: quantile in (0, 0.5) that bounds the middle on
+        either side; penalty_lambda: weight lost per nat outside it; penalty_factor: the least weight.
+    Returns: weights [B] in [penalty_factor, 1].
+    Raises: ValueError: if threshold is outside (0, 0.5).
+    Source: Chae & Heo, ICCV 2025; official release, where LAMBDA = 1000 makes the weight nearly binary.
+    """
+    if not 0 < threshold < 0.5:
+        raise ValueError(f"threshold {threshold} is not in (0, 0.5)")
+    divergence = label_divergence(teacher_logits, targets)
+    bounds = torch.tensor([threshold, 1 - threshold], dtype=divergence.dtype, device=divergence.device)
+    low, high = torch.quantile(divergence, bounds)
+    distance = (low - divergence).clamp(min=0) + (divergence - high).clamp(min=0)
+    return (1 - penalty_lambda * distance).clamp(min=penalty_factor, max=1.0)

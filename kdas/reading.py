@@ -1,0 +1,163 @@
+"""Reads YAML and checks it against a schema; a mistake becomes one line that names file, key, value and mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from kdas.records import UserError
+
+_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice: plain YAML keeps the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands here a second time", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises: UserError: if the file is missing, unreadable, not YAML (with line and column) or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"{path}: cannot be read: {reason}. Give the path of a YAML file.") from error
+    try:
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: {_yaml_problem(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds {type(content).__name__}, not a mapping of keys to values.")
+    return content
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "it is not YAML"
+    if mark is None:
+        return f"{problem}. Mend the YAML."
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}. Mend the YAML there."
+
+
+def validated(model: type[Model], content: Mapping[str, Any], *, source: str, prefix: str = "") -> Model:
+    """`content` as an instance of `model`.
+
+    Args: source: file named in the message; prefix: dotted key under which `content` stands in that file.
+    Raises: UserError: one line with file, key, value and mend for the first mistake, and how many more there are.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{source}: {explain(error, model, prefix)}") from error
+
+
+def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """The first mistake in `error` as `key: value: problem. mend`, and a count of the others."""
+    details = error.errors()
+    first = _explain_one(details[0], model, prefix)
+    return first if len(details) == 1 else f"{first} (and {len(details) - 1} more mistakes)"
+
+
+def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
+    keys = [str(key) for key in detail["loc"]]
+    where = ".".join([*([prefix] if prefix else []), *keys])
+    if detail["type"] == "nested":  # a part's own schema has already said where and what
+        inner_key, inner_text = detail["ctx"]["key"], detail["ctx"]["text"]
+        return f"{where}.{inner_key}: {inner_text}" if inner_key else f"{where}: {inner_text}"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key. {nearest(keys[-1], _fields_at(model, keys[:-1]))}"
+    hint = _description_at(model, keys)
+    if detail["type"] == "missing":
+        return f"{where}: missing. {hint or 'Give a value.'}"
+    interval = _interval_at(model, keys)
+    if interval and detail["type"] in _OUT_OF_RANGE:
+        return f"{where}: {_short(detail['input'])} is not in {interval}. {hint}".rstrip()
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    if detail["type"] == "value_error":  # our own validators name the value and the mend themselves
+        return f"{where}: {message}." if where else f"{message}."
+    return f"{where}: {_short(detail['input'])} {message}. {hint}".rstrip()
+
+
+def nested_error(error: ValidationError, model: type[BaseModel]) -> PydanticCustomError:
+    """Wraps the error of a part's own schema so that `explain` can print its key below the part's key."""
+    key, _, text = explain(error, model).partition(": ")
+    return PydanticCustomError("nested", "{key}: {text}", {"key": key, "text": text})
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest known one, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"Known: {', '.join(names)}." if names else "Remove it."
+
+
+def _interval_at(model: type[BaseModel], keys: list[str]) -> str:
+    """The bounds of the field, e.g. `(0, 1]`; empty where it has none."""
+    parent = _model_at(model, keys[:-1])
+    field = parent.model_fields.get(keys[-1]) if parent else None
+    lower, upper = "", ""
+    for bound in field.metadata if field else ():
+        match bound:
+            case Gt():
+                lower = f"({bound.gt}"
+            case Ge():
+                lower = f"[{bound.ge}"
+            case Lt():
+                upper = f"{bound.lt})"
+            case Le():
+                upper = f"{bound.le}]"
+    return f"{lower or '(-inf'}, {upper or 'inf)'}" if lower or upper else ""
+
+
+def _short(value: Any, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _model_at(model: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:
+    current: type[BaseModel] | None = model
+    for key in keys:
+        field = current.model_fields.get(key) if current else None
+        if field is None:
+            return None
+        candidates = (field.annotation, *get_args(field.annotation))
+        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return current
+
+
+def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:
+    found = _model_at(model, keys)
+    return list(found.model_fields) if found else []
+
+
+def _description_at(model: type[BaseModel], keys: list[str]) -> str:
+    """The description of the innermost documented field on the way to the mistake."""
+    for length in range(len(keys), 0, -1):
+        parent = _model_at(model, keys[: length - 1])
+        field = parent.model_fields.get(keys[length - 1]) if parent else None
+        if field is not None and field.description:
+            return field.description
+    return ""

@@ -1,0 +1,88 @@
+"""What every room agrees on: the curve row, the statuses, and when a target counts as reached.
+
+Standard library only, so that a report can be built where torch is absent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+
+
+class UserError(Exception):
+    """A mistake in the user's input: one line that names file, key, value and mend; exit code 2."""
+
+
+class Status(StrEnum):
+    """How a trial ended. `REACHED` and `BUDGET` both mean that it ran to its planned end."""
+
+    RUNNING = "running"
+    REACHED = "reached"
+    BUDGET = "budget"
+    DIVERGED = "diverged"
+    CRASHED = "crashed"
+    STOPPED_EARLY = "stopped_early"
+    CAPPED = "capped"
+
+
+# A trial with one of these is never trained again.
+FINAL_STATUSES = frozenset(
+    {Status.REACHED, Status.BUDGET, Status.DIVERGED, Status.STOPPED_EARLY, Status.CAPPED}
+)
+
+
+@dataclass(frozen=True)
+class CurveRow:
+    """One evaluation of one trial. Counts and costs are totals since the trial's first step.
+
+    Accuracies are fractions; `*_s` are seconds; `cost_ref_s` is counted work times calibrated price with every
+    teacher forward charged, `cost_as_run_s` the same with only the teacher forwards that really ran.
+    """
+
+    trial_id: str
+    config_id: str
+    dataset: str
+    pair: str
+    seed: int
+    epoch: int
+    step: int
+    samples_trained: int
+    samples_scored: int
+    teacher_forwards: int
+    flops: float
+    cost_ref_s: float
+    cost_as_run_s: float
+    wall_s: float
+    eval_s: float
+    data_s: float
+    num_cotenants: int
+    calibration_id: str
+    device: str
+    train_loss: float
+    val_accuracy: float
+    test_accuracy: float
+    sampling_rate: float
+    learning_rate: float
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+# The columns of curves.parquet: which sweep asked, then the row itself.
+SWEEP_COLUMNS = ("sweep", "method", "phase")
+CURVE_COLUMNS = (*SWEEP_COLUMNS, *(field.name for field in fields(CurveRow)))
+
+
+def reached(accuracy: float, target: float) -> bool:
+    """The one rule for "the target is reached": equality counts, NaN does not."""
+    return accuracy >= target
+
+
+def first_reached(costs: Iterable[float], accuracies: Iterable[float], target: float) -> float:
+    """Cost of the first evaluation that reaches the target, `math.inf` if none does."""
+    return next(
+        (cost for cost, accuracy in zip(costs, accuracies, strict=True) if reached(accuracy, target)),
+        math.inf,
+    )

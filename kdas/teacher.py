@@ -1,0 +1,120 @@
+"""The teacher: loaded from a checkpoint, or trained once on the labels and kept by content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch.nn import functional
+
+from kdas import checkpoint, models, schedules, seeding
+from kdas.cache import cache_root, content_id, writable_folder
+from kdas.config import TeacherConfig
+from kdas.data import Dataset, ImageSplits
+from kdas.device import repeatable
+from kdas.evaluate import accuracy
+from kdas.models import Model
+
+# Epochs done, epochs in all, validation accuracy so far.
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen teacher. `weights_id` is a hash of its weights: trials are identified by it, not by a recipe."""
+
+    model: Model
+    weights_id: str
+    path: Path
+    was_trained: bool
+
+
+def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> Path:
+    """Where the weights are, or will be once trained."""
+    if config.checkpoint:
+        return Path(config.checkpoint).expanduser()
+    recipe = config.model_dump(mode="json", exclude={"checkpoint"})
+    identity = content_id([dataset.fingerprint, dataset.padding, dataset.flip, validation, recipe])
+    return cache_root() / "teachers" / f"{dataset.name}-{config.model}-{identity}.pth"
+
+
+def check_checkpoint(config: TeacherConfig, dataset: Dataset) -> None:
+    """Refuse a checkpoint that is missing, damaged or of another architecture, before any compute is spent."""
+    if config.checkpoint:
+        model = models.create(config.model, dataset.num_classes)
+        checkpoint.load_weights(model, Path(config.checkpoint).expanduser(), config.model)
+
+
+def obtain(
+    config: TeacherConfig,
+    dataset: Dataset,
+    validation: float,
+    splits: ImageSplits,
+    device: str,
+    progress: Progress = lambda epoch, epochs, accuracy: None,
+) -> Teacher:
+    """The teacher in eval mode on the device, trained first if nobody has.
+
+    Raises: UserError: if its checkpoint is missing, damaged or of another architecture.
+    """
+    path = teacher_path(config, dataset, validation)
+    was_trained = False
+    if not config.checkpoint:
+        writable_folder(path.parent)
+        # Two sweeps that start at once train it once.
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                model = _trained(config, splits, device, progress)
+                checkpoint.save(path, {"model": model.cpu().state_dict()})
+                was_trained = True
+    model = models.create(config.model, splits.num_classes)
+    checkpoint.load_weights(model, path, config.model)
+    weights_id = _weights_id(model)
+    model.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+    return Teacher(model, weights_id, path, was_trained)
+
+
+def _weights_id(model: Model) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: Progress) -> Model:
+    """Cross-entropy on the labels, with the views and schedules of a trial."""
+    # A teacher is trained while nothing else runs, so it may have the whole machine.
+    repeatable(os.cpu_count() or 1)
+    with seeding.global_draws(config.seed, "teacher"):
+        model = models.create(config.model, splits.num_classes)
+    model = model.to(device, memory_format=torch.channels_last)
+    settings = config.optimizer
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+    train = splits.train
+    for epoch in range(1, config.epochs + 1):
+        optimizer.param_groups[0]["lr"] = schedules.learning_rate(
+            epoch,
+            config.epochs,
+            base=settings.learning_rate,
+            schedule=settings.schedule,
+            final=settings.final_learning_rate,
+        )
+        order = torch.randperm(len(train), generator=seeding.generator(config.seed, "teacher order", epoch))
+        view_ids = splits.views.draw(len(train), config.seed, epoch)
+        for indices in order.split(config.batch_size):
+            chosen = indices.to(device)
+            views = splits.views.apply(train.images[chosen], view_ids[indices].to(device))
+            loss = functional.cross_entropy(model(splits.normalized(views)), train.labels[chosen])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        progress(epoch, config.epochs, accuracy(model, splits.validation, splits))
+    return model

@@ -1,0 +1,48 @@
+"""The finite view space: every crop of the zero-padded image, mirrored or not. A view is a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kdas import seeding
+
+
+@dataclass(frozen=True)
+class CropFlip:
+    """The field's augmentation for small images, RandomCrop(size, padding) and a horizontal flip, as a numbered set.
+
+    View id = (row * (2 * padding + 1) + column) * (2 if flip else 1) + mirrored, with row and column the corner of
+    the crop in the padded image.
+    """
+
+    padding: int = 4
+    size: int = 32
+    flip: bool = True
+
+    @property
+    def num_views(self) -> int:
+        return (2 * self.padding + 1) ** 2 * (2 if self.flip else 1)
+
+    def apply(self, images: Tensor, view_ids: Tensor) -> Tensor:
+        """Cut one view of each image.
+
+        Args: images uint8 [B, C, H, W] with H = W = size; view_ids int64 [B] in [0, num_views).
+        Returns: uint8 [B, C, H, W], laid out channels last.
+        """
+        mirrors = 2 if self.flip else 1
+        corner, mirrored = view_ids // mirrors, view_ids % mirrors
+        span = torch.arange(self.size, device=images.device)
+        across = 2 * self.padding + 1
+        rows = (corner // across)[:, None] + span
+        columns = (corner % across)[:, None] + torch.where(mirrored[:, None] == 1, span.flip(0), span)
+        padded = functional.pad(images, (self.padding,) * 4).permute(0, 2, 3, 1)
+        image = torch.arange(len(images), device=images.device)
+        return padded[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+    def draw(self, num_images: int, seed: int, epoch: int) -> Tensor:
+        """The view that each image shows in an epoch, int64 [num_images]: a function of seed, epoch and index alone."""
+        return torch.randint(self.num_views, (num_images,), generator=seeding.generator(seed, "views", epoch))

@@ -1,0 +1,90 @@
+"""`python -m sweeps`: run a sweep, rebuild its tables, bring MLflow up to date."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from kdas.records import UserError
+from sweeps.names import runs_root, sweep_name
+
+if TYPE_CHECKING:
+    from sweeps.store import SweepDirectory
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+console = Console()
+INTERRUPTED = 130
+
+Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
+
+
+@app.command()
+def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy of the dataset.")] = None) -> None:
+    """Train everything that is missing; go on where an earlier start stood."""
+    from sweeps.run import num_crashed, run_sweep
+    from sweeps.spec import load_spec, spec_path
+    from sweeps.store import SweepDirectory
+
+    path = spec_path(name)
+    spec = load_spec(path, data)
+    directory = SweepDirectory(runs_root() / path.stem)
+    is_finished = run_sweep(spec, directory, console)
+    if not is_finished:
+        console.print(f"stopped; nothing that is finished is lost. Go on with: make sweep NAME={name}", soft_wrap=True)
+        sys.exit(INTERRUPTED)
+    crashed = num_crashed(directory)
+    if crashed:
+        console.print(f"{crashed} trials crashed (see {directory.path}/trials/*/status.json); a new start retries them")
+        sys.exit(1)
+
+
+@app.command()
+def tables(name: Name) -> None:
+    """Rebuild curves.parquet and trials.parquet from what is on disk."""
+    from sweeps.tables import write_tables
+
+    write_tables(_existing(name))
+
+
+@app.command()
+def attach(name: Name) -> None:
+    """Bring MLflow up to date with the sweep directory and hand it the report."""
+    from sweeps.tracking import MlflowView, tracking_uri
+
+    view = MlflowView(_existing(name))
+    view.attach()
+    console.print(f"runs in MLflow: {tracking_uri()} (make ui opens them)", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
+    """Open MLflow's page on this machine alone."""
+    from sweeps.tracking import ui_arguments
+
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *ui_arguments(port)])
+
+
+def _existing(name: str) -> SweepDirectory:
+    from sweeps.store import SweepDirectory
+
+    directory = SweepDirectory(runs_root() / sweep_name(name))
+    if not directory.spec_file.exists():
+        raise UserError(f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}.")
+    return directory
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The Ray side of a trial: a worker that stays warm from trial to trial."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from kdas.clock import Calibration
+from kdas.config import TrialConfig
+from kdas.records import CurveRow, Status
+from kdas.trainer import Surroundings, Training
+from kdas.trial import Inputs, Trial, load_inputs
+from sweeps.plan import Job
+from sweeps.store import TrialFolder
+
+
+def ray_config(job: Job, folder: Path, calibration: Calibration, num_cotenants: int) -> dict[str, Any]:
+    """What a worker needs to run a job, in plain values."""
+    return {
+        "config": job.config.model_dump(mode="json"),
+        "method": job.method,
+        "phase": job.phase,
+        "config_id": job.config_id,
+        "folder": str(folder),
+        "calibration": calibration.as_dict(),
+        "num_cotenants": num_cotenants,
+    }
+
+
+def job_of(config: dict[str, Any]) -> Job:
+    return Job(config["method"], config["phase"], TrialConfig(**config["config"]), config["config_id"])
+
+
+@functools.lru_cache(maxsize=1)
+def _warm_inputs(recipe: str) -> tuple[Inputs, float]:
+    """Data and teacher, loaded by the first trial of a worker and kept for the others; and the seconds it took."""
+    began = time.perf_counter()
+    inputs = load_inputs(TrialConfig(**json.loads(recipe)))
+    return inputs, time.perf_counter() - began
+
+
+class TrialActor(tune.Trainable):
+    """One step is one evaluation. The trial's folder is the record; Ray hears only what it needs to schedule.
+
+    Nothing is begun before the first step: Ray also sets up workers for trials that a warm worker then takes over,
+    and such a worker must not touch the trial's folder.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._folder = TrialFolder(Path(config["folder"]))
+        self._training: Training | None = None
+        self._rows: Iterator[CurveRow] = iter(())
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        with self._crashes_recorded():
+            training = self._training or self._begin()
+            row = next(self._rows)
+            self._folder.append(row, training.clock.ledger())
+            is_done = training.status is not Status.RUNNING
+            if is_done:
+                self._folder.end(training.status)
+        return {"cost_ref_s": row.cost_ref_s, "val_accuracy": row.val_accuracy, "done": is_done}
+
+    def _begin(self) -> Training:
+        config = job_of(self._config).config
+        # Only what inputs depend on, so that trials that differ in anything else share them.
+        shared = config.model_dump(mode="json", include={"dataset", "validation", "teacher", "student", "device"})
+        inputs, data_s = _warm_inputs(json.dumps(shared))
+        calibration = Calibration.from_dict(self._config["calibration"])
+        surroundings = Surroundings(calibration, self._folder.checkpoint, self._config["num_cotenants"], data_s)
+        self._training = Training(Trial(config, inputs), surroundings)
+        self._folder.keep_rows_up_to(self._training.step)
+        self._rows = self._training.rows()
+        return self._training
+
+    @contextmanager
+    def _crashes_recorded(self) -> Iterator[None]:
+        """Writes the traceback into the trial's folder and lets the exception through: Ray replaces the worker."""
+        try:
+            yield
+        except Exception:
+            self._folder.end(Status.CRASHED, traceback.format_exc())
+            raise

@@ -1,0 +1,80 @@
+"""The front door: the sweep, then its report, then MLflow, each a process of its own.
+
+So the report carries neither torch nor Ray, and no room imports another for the sake of the order.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from kdas.records import UserError
+from sweeps.names import runs_root, sweep_name
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
+_CRASHED_TRIALS = 1
+
+
+@app.command()
+def sweep(name: Name, data: Annotated[str | None, typer.Option(help="A local copy of the dataset.")] = None) -> None:
+    """Run a sweep, or go on with it; report it; hand it to MLflow."""
+    ended = _python("sweeps", "run", name, *(["--data", data] if data else []))
+    if ended not in (0, _CRASHED_TRIALS):
+        sys.exit(ended)
+    _report_and_attach(name)
+    sys.exit(ended)
+
+
+@app.command()
+def report(name: Name) -> None:
+    """Build the report again from what is on disk."""
+    _must(_python("sweeps", "tables", name))
+    _report_and_attach(name)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
+    """Open the runs in MLflow's page."""
+    _must(_python("sweeps", "ui", "--port", str(port)))
+
+
+def _report_and_attach(name: str) -> None:
+    _must(_python("analysis", "report", str(runs_root() / sweep_name(name))))
+    if _python("sweeps", "attach", name) != 0:
+        print(f"MLflow does not have it all; the sweep itself is whole. Try: make report NAME={name}", file=sys.stderr)
+
+
+def _must(code: int) -> None:
+    if code != 0:
+        sys.exit(code)
+
+
+def _python(module: str, *arguments: str) -> int:
+    """Run `python -m module` and wait. Ctrl-C reaches the child too, which ends in its own time."""
+    command: Sequence[str] = [sys.executable, "-m", module, *arguments]
+    # A handler, not SIG_IGN: a child would inherit the latter and never hear Ctrl-C.
+    previous = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        return subprocess.Popen(command).wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Ray Tune over everything of a sweep that is still missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kdas.clock import Calibration
+from kdas.records import Status
+from sweeps.agenda import Agenda
+from sweeps.plan import Job
+from sweeps.progress import Progress
+from sweeps.resources import Slots
+from sweeps.store import SweepDirectory
+
+# Ray reads these when it is imported or started. Nothing is sent anywhere, and its own tables stay silent:
+# the sweep directory holds the results.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from sweeps.actor import TrialActor, job_of, ray_config
+
+
+class Unpickled:
+    """For what Ray pickles to restore from later: we never do, so nothing is written.
+
+    The sweep directory is the truth, and a restart is a new Tuner over what is still missing.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise AssertionError("a sweep is never restored from Ray's own state")
+
+
+class AgendaSearcher(Unpickled, Searcher):
+    """Lets Ray Tune draw its trials from the agenda."""
+
+    def __init__(self, agenda: Agenda, directory: SweepDirectory, calibration: Calibration, slots: Slots) -> None:
+        super().__init__(metric="val_accuracy", mode="max")
+        self._agenda, self._directory, self._calibration, self._slots = agenda, directory, calibration, slots
+        self._jobs: dict[str, Job] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        # One trial too many would be asked for before the results that should decide it are in.
+        if self._agenda.num_out >= self._slots.trials_at_once:
+            return None
+        job = self._agenda.next_job()
+        if job is None:
+            return Searcher.FINISHED if self._agenda.is_finished else None
+        self._jobs[trial_id] = job
+        folder = self._directory.trial(job.trial_id)
+        folder.begin(job)
+        return ray_config(job, folder.path, self._calibration, self._slots.num_cotenants)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        job = self._jobs.pop(trial_id, None)
+        if job is None:
+            return
+        folder = self._directory.trial(job.trial_id)
+        if error and folder.status is Status.RUNNING:
+            folder.end(Status.CRASHED, "the worker process died without a word (out of memory, or killed)")
+        self._agenda.ended(job)
+
+
+class ProgressCallback(Unpickled, tune.Callback):
+    """Tells the progress display what Ray hears of trials."""
+
+    def __init__(self, progress: Progress, directory: SweepDirectory) -> None:
+        self._progress, self._directory = progress, directory
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._progress.started(job_of(trial.config))
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        self._progress.evaluated(job_of(trial.config), result["cost_ref_s"], result["val_accuracy"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial)
+
+    def _ended(self, trial: Any) -> None:
+        job = job_of(trial.config)
+        self._progress.ended(job, self._directory.trial(job.trial_id))
+
+
+def run_trials(
+    agenda: Agenda, directory: SweepDirectory, calibration: Calibration, slots: Slots, progress: Progress
+) -> None:
+    """Run the agenda to its end, or until Ctrl-C."""
+    # Ray keeps a state of its own that we never read back: a place of its own, gone when we are done.
+    scratch = Path(tempfile.mkdtemp(prefix="kdas-ray-"))
+    ray.init(
+        num_cpus=slots.trials_at_once * slots.cpus_per_trial,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+    try:
+        tuner = tune.Tuner(
+            tune.with_resources(TrialActor, {"cpu": slots.cpus_per_trial, "gpu": slots.gpus_per_trial}),
+            tune_config=tune.TuneConfig(
+                search_alg=AgendaSearcher(agenda, directory, calibration, slots), num_samples=-1, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=str(scratch),
+                verbose=0,
+                callbacks=[ProgressCallback(progress, directory)],
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        )
+        tuner.fit()
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""What the sweep is measured by: target and budget, fixed once and kept for every resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from dataclasses import asdict, dataclass
+
+from kdas.cache import write_text
+from kdas.records import first_reached
+from sweeps.plan import Job
+from sweeps.spec import SweepSpec
+from sweeps.store import SweepDirectory, TrialFolder
+
+
+@dataclass(frozen=True)
+class Measure:
+    """`target`: accuracy on the split that decides; `tau_ref_s`: reference seconds any trial may spend."""
+
+    sweep: str
+    target: float
+    target_rule: str
+    tau_ref_s: float
+    baseline: str
+    split: str
+    calibration_id: str
+    data_source: str
+    seeds: list[int]
+    num_planned_trials: int
+
+
+def best_accuracy(folder: TrialFolder) -> float:
+    """The highest accuracy of a trial on the split that decides; NaN rows do not count."""
+    accuracies = [r.row.val_accuracy for r in folder.rows() if not math.isnan(r.row.val_accuracy)]
+    return max(accuracies, default=math.nan)
+
+
+def time_to_target(folder: TrialFolder, target: float) -> float:
+    """Reference seconds until the target is reached, inf if it never is."""
+    rows = [recorded.row for recorded in folder.rows()]
+    return first_reached([row.cost_ref_s for row in rows], [row.val_accuracy for row in rows], target)
+
+
+def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) -> tuple[float, str]:
+    """The target and how it came about. Call it once plain distillation has ended on every seed.
+
+    Raises: RuntimeError: if no plain trial has a curve to take a fraction of.
+    """
+    if spec.target.accuracy is not None:
+        return spec.target.accuracy, "given in the sweep file"
+    best = [best_accuracy(directory.trial(job.trial_id)) for job in plain]
+    best = [accuracy for accuracy in best if not math.isnan(accuracy)]
+    if not best:
+        raise RuntimeError(f"no trial of {spec.plain_baseline} has a curve, so the target cannot be fixed")
+    fraction = spec.target.fraction_of_baseline
+    split = "validation" if spec.validation else "test"
+    rule = f"{fraction:g} of the median best {split} accuracy of {spec.plain_baseline} over {len(best)} seeds"
+    return fraction * statistics.median(best), rule
+
+
+def write_measure(directory: SweepDirectory, measure: Measure) -> None:
+    write_text(directory.measure_file, json.dumps(asdict(measure), indent=1))
+
+
+def read_measure(directory: SweepDirectory) -> Measure | None:
+    """What was fixed before; None if plain distillation has not ended yet."""
+    try:
+        return Measure(**json.loads(directory.measure_file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,146 @@
+"""Live progress: a panel on a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kdas.records import Status
+from sweeps.measure import best_accuracy, time_to_target
+from sweeps.plan import Job
+from sweeps.store import TrialFolder
+
+
+def readable_s(seconds: float) -> str:
+    """`42 s`, `3 min 10 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def short_settings(job: Job) -> str:
+    """A job in a few words: its method, its seed, and the rates that were searched."""
+    sampler = job.config.sampler
+    rates = [f"{sampler[name]:g}" for name in ("start_rate", "end_rate") if name in sampler]
+    return f"{job.method} {'->'.join(rates)}".rstrip() + f" seed {job.config.seed}"
+
+
+@dataclass
+class Running:
+    """A trial under way: reference seconds spent, and the latest accuracy."""
+
+    job: Job
+    cost_ref_s: float = 0.0
+    val_accuracy: float = 0.0
+
+
+@dataclass
+class Progress:
+    """What is done, running and failed; who is best; how long it will take."""
+
+    sweep: str
+    num_planned: int
+    tau_ref_s: float
+    console: Console
+    num_done: int = 0
+    target: float | None = None
+    num_failed: int = 0
+    running: dict[str, Running] = field(default_factory=dict)
+    best: tuple[float, str] | None = None
+    num_ended_here: int = 0
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+        self._live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self._live.start()
+        else:
+            self._say(f"{self.sweep}: {self.num_done} of {self.num_planned} trials were done before")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def started(self, job: Job) -> None:
+        self.running[job.trial_id] = Running(job)
+        if not self.console.is_terminal:
+            self._say(f"started {short_settings(job)}")
+
+    def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> None:
+        self.running[job.trial_id] = Running(job, cost_ref_s, val_accuracy)
+
+    def ended(self, job: Job, folder: TrialFolder) -> None:
+        self.running.pop(job.trial_id, None)
+        self.num_ended_here += 1
+        outcome = self._outcome(job, folder)
+        if not self.console.is_terminal:
+            eta = self._eta()
+            left = f", {readable_s(eta)} left" if eta is not None else ""
+            self._say(f"[{self.num_done} of {self.num_planned}{left}] {short_settings(job)}: {outcome}")
+
+    def target_is(self, target: float, rule: str) -> None:
+        self.target = target
+        self._say(f"target: accuracy {target:.4f} ({rule})")
+
+    def _outcome(self, job: Job, folder: TrialFolder) -> str:
+        if folder.status is Status.CRASHED:
+            self.num_failed += 1
+            last_line = folder.error.strip().splitlines()[-1] if folder.error.strip() else "the worker died"
+            self._say(f"crashed: {short_settings(job)}: {last_line}")
+            return "crashed"
+        self.num_done += 1
+        text = f"best accuracy {best_accuracy(folder):.4f}"
+        if folder.status is Status.DIVERGED:
+            return f"diverged, {text}"
+        if self.target is None:
+            return text
+        cost_ref_s = time_to_target(folder, self.target)
+        if self.best is None or cost_ref_s < self.best[0]:
+            self.best = (cost_ref_s, short_settings(job))
+        return f"target after {cost_ref_s:.2f} ref s" if cost_ref_s <= self.tau_ref_s else f"target missed, {text}"
+
+    def _eta(self) -> float | None:
+        """Seconds left, from the pace so far; trials under way count as half done."""
+        if not self.num_ended_here:
+            return None
+        per_trial_s = (time.monotonic() - self._began) / (self.num_ended_here + len(self.running) / 2)
+        left = max(0.0, self.num_planned - self.num_done - self.num_failed - len(self.running) / 2)
+        return per_trial_s * left
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _panel(self) -> RenderableType:
+        total = Table.grid(padding=(0, 1))
+        eta = self._eta()
+        counts = f"{self.num_done} of {self.num_planned} done, {len(self.running)} running"
+        failed = Text(f", {self.num_failed} failed", style="red") if self.num_failed else Text("")
+        total.add_row(
+            Text(self.sweep, style="bold"),
+            ProgressBar(total=max(1, self.num_planned), completed=self.num_done, width=30),
+            Text(counts) + failed,
+            Text(f"about {readable_s(eta)} left" if eta is not None else "", style="cyan"),
+        )
+        running = Table.grid(padding=(0, 2))
+        for trial in self.running.values():
+            bar = ProgressBar(total=self.tau_ref_s, completed=min(trial.cost_ref_s, self.tau_ref_s), width=20)
+            running.add_row("  ", short_settings(trial.job), bar, f"accuracy {trial.val_accuracy:.3f}")
+        best = Text("")
+        if self.best is not None:
+            best = Text(f"  soonest trial so far: {self.best[1]}, {self.best[0]:.2f} ref s", style="green")
+        return Group(total, running, best)

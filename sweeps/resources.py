@@ -1,0 +1,46 @@
+"""How many trials a machine holds at once, and what each is given."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from kdas.records import UserError
+from sweeps.spec import ResourcesConfig
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at once, and what each is given."""
+
+    trials_at_once: int
+    cpus_per_trial: int
+    gpus_per_trial: float
+
+    @property
+    def num_cotenants(self) -> int:
+        """Other trials that may share a trial's device."""
+        per_device = self.trials_at_once if not self.gpus_per_trial else int(1 / self.gpus_per_trial)
+        return max(0, min(per_device, self.trials_at_once) - 1)
+
+
+def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:
+    """The slots of this machine.
+
+    Args: device: resolved; threads: CPU threads of a trial.
+    Raises: UserError: if a trial wants more threads or devices than there are.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads > cores:
+        raise UserError(f"threads: {threads} is more than the {cores} cores of this machine. Lower it.")
+    on_gpu = device == "cuda"
+    gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else float(on_gpu)
+    available = torch.cuda.device_count() if on_gpu else 0
+    if gpus > available:
+        raise UserError(f"resources.gpus_per_trial: {gpus:g} is more than the {available} GPUs here. Lower it.")
+    held = cores // threads
+    if gpus:
+        held = min(held, int(available / gpus))
+    return Slots(resources.trials_at_once or max(1, held), threads, gpus)

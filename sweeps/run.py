@@ -1,0 +1,174 @@
+"""One sweep from its file to its tables."""
+
+from __future__ import annotations
+
+import json
+import yaml
+from rich.console import Console
+
+from kdas import device as devices
+from kdas import teacher as teachers
+from kdas.cache import write_text
+from kdas.calibrate import calibration_for, read_calibration, write_calibration
+from kdas.clock import Calibration
+from kdas.config import Recipe, TrialConfig
+from kdas.records import Status, UserError
+from kdas.trial import Inputs, Trial, find_dataset, load_inputs
+from sweeps import environment
+from sweeps.agenda import Agenda
+from sweeps.measure import Measure, decide_target, read_measure, write_measure
+from sweeps.plan import Job, num_planned_trials
+from sweeps.progress import Progress
+from sweeps.resources import Slots, slots_for
+from sweeps.search import ConfigurationSearch
+from sweeps.spec import SweepSpec
+from sweeps.store import SweepDirectory
+from sweeps.tables import write_tables
+
+# What may differ between two starts of one sweep: more seeds or configurations extend it.
+_MAY_CHANGE = {"seeds", "budget", "resources"}
+
+
+def run_sweep(spec: SweepSpec, directory: SweepDirectory, console: Console) -> bool:
+    """Train what is missing and write the tables.
+
+    Returns: whether every trial has ended; False after Ctrl-C.
+    Raises: UserError: before any compute is spent.
+    """
+    recipe = TrialConfig(**{name: getattr(spec, name) for name in Recipe.model_fields})
+    slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
+    teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
+    with directory.locked():
+        _check_unchanged(spec, directory)
+        inputs = load_inputs(recipe, _teacher_progress(console))
+        _check_same_inputs(directory, inputs)
+        write_text(directory.spec_file, spec_text(spec))
+        write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
+        calibration = _calibration(recipe, inputs, directory, console)
+        sweep = _Sweep(spec, inputs, directory, calibration, console)
+        if not sweep.agenda.is_finished:
+            _run(sweep, slots, console)
+        write_tables(directory)
+        return sweep.agenda.is_finished
+
+
+def num_crashed(directory: SweepDirectory) -> int:
+    return sum(folder.status is Status.CRASHED for folder in directory.trials())
+
+
+class _Sweep:
+    """A sweep's agenda, with the progress that shows it and the measure that it fixes."""
+
+    def __init__(
+        self, spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, calibration: Calibration, console: Console
+    ) -> None:
+        self.spec, self.inputs, self.directory, self.calibration = spec, inputs, directory, calibration
+        self.tau_ref_s = calibration.plain_run_s(len(inputs.splits.train), spec.batch_size, spec.epochs)
+        self.progress = Progress(directory.name, num_planned_trials(spec), self.tau_ref_s, console)
+        search = ConfigurationSearch(directory.study_file, spec.search, spec.known_points, spec.algorithm)
+        measure = read_measure(directory)
+        self.agenda = Agenda(spec, inputs, directory, search, measure, self._adopt, self._fix_measure)
+        self.progress.num_done = sum(folder.is_final for folder in directory.trials())
+        if measure is not None:
+            # Seeds and trials may have been added since.
+            self._write(measure.target, measure.target_rule)
+
+    def _adopt(self, job: Job) -> bool:
+        return self.directory.adopt(job, self.calibration)
+
+    def _fix_measure(self, plain: list[Job]) -> Measure:
+        return self._write(*decide_target(self.spec, self.directory, plain))
+
+    def _write(self, target: float, rule: str) -> Measure:
+        measure = Measure(
+            sweep=self.directory.name,
+            target=target,
+            target_rule=rule,
+            tau_ref_s=self.tau_ref_s,
+            baseline=self.spec.plain_baseline,
+            split="validation" if self.spec.validation else "test",
+            calibration_id=self.calibration.calibration_id,
+            data_source=self.inputs.dataset.origin,
+            seeds=self.spec.seeds,
+            num_planned_trials=num_planned_trials(self.spec),
+        )
+        write_measure(self.directory, measure)
+        self.progress.target_is(target, rule)
+        return measure
+
+
+def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
+    """Ray and MLflow come in here and not before: a sweep that is finished needs neither."""
+    console.print(f"{slots.trials_at_once} trials at once, {slots.cpus_per_trial} CPU threads each; starting Ray")
+    from sweeps.launch import run_trials
+    from sweeps.tracking import Follower
+
+    follower = Follower(sweep.directory)
+    follower.start()
+    try:
+        with sweep.progress:
+            run_trials(sweep.agenda, sweep.directory, sweep.calibration, slots, sweep.progress)
+    finally:
+        follower.stop()
+    if follower.failure:
+        console.print(f"MLflow could not be kept up to date ({follower.failure}); nothing of the sweep is lost")
+
+
+def _teacher_progress(console: Console) -> teachers.Progress:
+    def show(epoch: int, epochs: int, accuracy: float) -> None:
+        console.print(f"teacher: epoch {epoch} of {epochs}, validation accuracy {accuracy:.4f}", highlight=False)
+
+    return show
+
+
+def _calibration(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory, console: Console) -> Calibration:
+    """The prices frozen with the sweep; at its first start those kept for this machine, or measured now."""
+    frozen = read_calibration(directory.calibration_file)
+    if frozen is not None:
+        return frozen
+    console.print("measuring what a step costs on this machine, while nothing else runs")
+    calibration = calibration_for(recipe, Trial(recipe, inputs).distiller())
+    write_calibration(directory.calibration_file, calibration)
+    return calibration
+
+
+def spec_text(spec: SweepSpec) -> str:
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _check_unchanged(spec: SweepSpec, directory: SweepDirectory) -> None:
+    """Refuse a sweep file that contradicts what was run under this name."""
+    if not directory.spec_file.exists():
+        return
+    before = yaml.safe_load(directory.spec_file.read_text(encoding="utf-8"))
+    now = yaml.safe_load(spec_text(spec))
+    for content in (before, now):
+        content["dataset"].pop("path", None)  # the same data may lie elsewhere; its content is compared below
+    for key, value in now.items():
+        if key not in _MAY_CHANGE and before.get(key) != value:
+            raise UserError(
+                f"{directory.spec_file}: {key} was {before.get(key)} when this sweep began and is {value} now."
+                " Give the changed file another name, or move that folder away."
+            )
+    missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
+    if missing:
+        raise UserError(f"{directory.spec_file}: seeds {missing} were run and are gone now. Keep them; more may be added.")
+
+
+def _check_same_inputs(directory: SweepDirectory, inputs: Inputs) -> None:
+    """Refuse other data or another teacher under the name of a sweep that has begun."""
+    now = {
+        "dataset": inputs.dataset.fingerprint,
+        "teacher weights": inputs.teacher.weights_id,
+        "device": inputs.device,
+    }
+    if not directory.inputs_file.exists():
+        write_text(directory.inputs_file, json.dumps(now, indent=1))
+        return
+    before = json.loads(directory.inputs_file.read_text(encoding="utf-8"))
+    for key, value in now.items():
+        if before.get(key) != value:
+            raise UserError(
+                f"{directory.path}: its {key} was {before.get(key)} when it began and is {value} now."
+                " Bring it back, or move that folder away."
+            )

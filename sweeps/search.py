@@ -1,0 +1,69 @@
+"""Optuna proposes configurations and hears of each once, when all its seeds are in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from kdas.seeding import derived_seed
+from sweeps.space import RangeConfig, distributions, from_optuna, to_optuna
+from sweeps.spec import AlgorithmConfig
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class ConfigurationSearch:
+    """Ask and tell on a durable study: a restart goes on where it stood."""
+
+    def __init__(
+        self,
+        study_file: Path,
+        search: Mapping[str, RangeConfig],
+        known_points: list[dict[str, Any]],
+        algorithm: AlgorithmConfig,
+    ) -> None:
+        self._search, self._algorithm = search, algorithm
+        self._space = distributions(search)
+        storage = JournalStorage(JournalFileBackend(str(study_file)))
+        self._study = optuna.create_study(
+            study_name="search", storage=storage, direction="minimize", load_if_exists=True
+        )
+        if not self._study.get_trials(deepcopy=False):
+            for point in known_points:
+                self._study.enqueue_trial(to_optuna(point, search))
+
+    def asked(self) -> list[tuple[int, dict[str, Any], bool]]:
+        """Every proposal so far: its number, its sampler parameters, and whether its result was told."""
+        trials = self._study.get_trials(deepcopy=False)
+        return [
+            (trial.number, from_optuna(trial.params, self._search), trial.state.is_finished())
+            for trial in trials
+            if trial.state is not TrialState.WAITING
+        ]
+
+    def ask(self) -> tuple[int, dict[str, Any]]:
+        """The next proposal: its number and its sampler parameters."""
+        # A sampler of its own for every question makes the answer a function of seed, number and what was told,
+        # not of how often the sweep was stopped in between.
+        num_asked = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        self._study.sampler = self._sampler(derived_seed(self._algorithm.seed, "proposal", num_asked) % 2**31)
+        trial = self._study.ask(self._space)
+        return trial.number, from_optuna(trial.params, self._search)
+
+    def tell(self, number: int, mean_restricted_s: float | None) -> None:
+        """The mean over seeds of min(time to target, budget); None if a seed crashed and there is no such mean."""
+        if mean_restricted_s is None:
+            self._study.tell(number, state=TrialState.FAIL)
+        else:
+            self._study.tell(number, mean_restricted_s)
+
+    def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        if self._algorithm.name == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._algorithm.startup)

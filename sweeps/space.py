@@ -1,0 +1,120 @@
+"""The search space: KDAS parameters with ranges or choices, checked against the sampler's own schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import optuna
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from kdas.config import Strict
+from kdas.reading import explain, nearest
+from kdas.samplers import SAMPLERS
+
+SEARCHED_SAMPLER = "kdas"
+
+
+class RangeConfig(Strict):
+    """Values of one parameter: from `low` to `high`, or one of `choices`."""
+
+    low: float | None = Field(None, description="Give low and high, or choices.")
+    high: float | None = Field(None, description="Give low and high, or choices.")
+    log: bool = Field(False, description="Whether small and large values are equally likely by order of magnitude.")
+    choices: list[Any] | None = Field(None, min_length=1, description="A list of values.")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RangeConfig:
+        if self.choices is not None:
+            if (self.low, self.high, self.log) != (None, None, False):
+                raise ValueError("has choices and a range. Give low and high, or choices")
+        elif self.low is None or self.high is None:
+            raise ValueError("needs low and high, or choices")
+        elif not self.low < self.high:
+            raise ValueError(f"low {self.low:g} is not under high {self.high:g}. Swap or widen them")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range must start over 0, not at {self.low:g}. Raise low")
+        return self
+
+    def holds(self, value: Any) -> bool:
+        if self.choices is not None:
+            return value in self.choices
+        assert self.low is not None and self.high is not None
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"one of {self.choices}" if self.choices is not None else f"{self.low:g} to {self.high:g}"
+
+
+def _as_range(given: Any) -> Any:
+    return {"choices": given} if isinstance(given, list) else given
+
+
+Range = Annotated[RangeConfig, BeforeValidator(_as_range)]
+
+
+def check_space(search: Mapping[str, RangeConfig]) -> None:
+    """Raises: ValueError: for an empty space, an unknown parameter or a value the sampler refuses."""
+    if not search:
+        raise ValueError("search: the space is empty. Name at least one KDAS parameter, for example start_rate")
+    schema = SAMPLERS[SEARCHED_SAMPLER].schema
+    for name, values in search.items():
+        if name not in schema.model_fields:
+            raise ValueError(f"search.{name}: no KDAS parameter. {nearest(name, schema.model_fields)}".rstrip("."))
+        if values.choices is None and schema.model_fields[name].annotation not in (int, float):
+            raise ValueError(f"search.{name}: takes no range. Give a list of choices")
+        for value in values.choices if values.choices is not None else (values.low, values.high):
+            _check_value(f"search.{name}", name, value)
+
+
+def check_points(points: Sequence[Mapping[str, Any]], search: Mapping[str, RangeConfig]) -> None:
+    """Raises: ValueError: for a known point that the space does not hold."""
+    for number, point in enumerate(points):
+        where = f"known_points.{number}"
+        if set(point) != set(search):
+            odd = sorted(set(point) ^ set(search))
+            raise ValueError(f"{where}: {', '.join(odd)} must stand in both the point and search. Add or remove it")
+        for name, value in point.items():
+            if not search[name].holds(value):
+                raise ValueError(f"{where}.{name}: {value} is not in search.{name}, {search[name]}. Widen the range")
+
+
+def _check_value(where: str, name: str, value: Any) -> None:
+    schema = SAMPLERS[SEARCHED_SAMPLER].schema
+    # A range is read as floats; a whole-number parameter is proposed as a whole number.
+    given = int(value) if schema.model_fields[name].annotation is int and value == int(value) else value
+    try:
+        schema.model_validate({name: given})
+    except ValidationError as error:
+        _, _, text = explain(error, schema).partition(": ")
+        raise ValueError(f"{where}: {text}".rstrip(".")) from error
+
+
+def distributions(search: Mapping[str, RangeConfig]) -> dict[str, optuna.distributions.BaseDistribution]:
+    """The space in Optuna's words. Choices are named by their JSON, since Optuna keeps only plain values."""
+    return {name: _distribution(name, values) for name, values in search.items()}
+
+
+def _distribution(name: str, values: RangeConfig) -> optuna.distributions.BaseDistribution:
+    if values.choices is not None:
+        return optuna.distributions.CategoricalDistribution([json.dumps(choice) for choice in values.choices])
+    assert values.low is not None and values.high is not None
+    if SAMPLERS[SEARCHED_SAMPLER].schema.model_fields[name].annotation is int:
+        return optuna.distributions.IntDistribution(int(values.low), int(values.high), log=values.log)
+    return optuna.distributions.FloatDistribution(values.low, values.high, log=values.log)
+
+
+def to_optuna(point: Mapping[str, Any], search: Mapping[str, RangeConfig]) -> dict[str, Any]:
+    """A point in Optuna's words."""
+    return {name: json.dumps(value) if search[name].choices is not None else value for name, value in point.items()}
+
+
+def from_optuna(parameters: Mapping[str, Any], search: Mapping[str, RangeConfig]) -> dict[str, Any]:
+    """A proposal as sampler parameters; reals keep four significant digits, enough to tell settings apart."""
+    return {
+        name: json.loads(value)
+        if search[name].choices is not None
+        else (float(f"{value:.4g}") if isinstance(value, float) else value)
+        for name, value in parameters.items()
+    }

@@ -1,0 +1,138 @@
+"""The sweep file: what is compared, what is searched, on which seeds, and when a target counts."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from kdas.config import Recipe, SamplerPart, Strict
+from kdas.reading import nearest, read_yaml, validated
+from kdas.records import UserError
+from sweeps.space import Range, check_points, check_space
+
+FILES = Path(__file__).parent / "files"
+SEARCH_METHOD = "kdas_search"
+
+
+class TargetConfig(Strict):
+    """The accuracy that decides: a number, or a fraction of what plain distillation reaches."""
+
+    accuracy: float | None = Field(None, gt=0, le=1, description="Accuracies are fractions: 0.95, not 95.")
+    fraction_of_baseline: float = Field(
+        0.99, gt=0, le=1, description="A fraction of the median best validation accuracy of plain distillation."
+    )
+
+
+class AlgorithmConfig(Strict):
+    """Which of Optuna's samplers proposes, and its seed."""
+
+    name: Literal["tpe", "random"] = Field("tpe", description="Who proposes configurations.")
+    seed: int = Field(0, ge=0, description="The seed of the proposals.")
+    startup: int = Field(5, ge=0, description="Random proposals before tpe learns from results.")
+
+
+class BudgetConfig(Strict):
+    """How much is searched."""
+
+    configurations: int = Field(8, ge=1, description="Searched configurations, at least 1; baselines do not count.")
+
+
+class ResourcesConfig(Strict):
+    """What one trial gets, and how many run at once."""
+
+    trials_at_once: int | None = Field(None, ge=1, description="At least 1; by default what the machine holds.")
+    gpus_per_trial: float | None = Field(None, ge=0, description="0 or more; by default 1 where the device is CUDA.")
+
+
+def _seed_list(given: Any) -> Any:
+    return list(range(1, given + 1)) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+def _target(given: Any) -> Any:
+    return {"accuracy": given} if isinstance(given, (int, float)) else given
+
+
+def _lower_keys(given: Any) -> Any:
+    return {str(key).lower(): value for key, value in given.items()} if isinstance(given, dict) else given
+
+
+class SweepSpec(Recipe):
+    """A sweep: a recipe, the baselines it must beat, and the KDAS settings to search."""
+
+    baselines: dict[str, SamplerPart] = Field(
+        description="Name the methods to compare with; one must use the sampler full."
+    )
+    search: Annotated[dict[str, Range], BeforeValidator(_lower_keys)] = Field(
+        description="Give KDAS parameters with low and high, or with choices."
+    )
+    known_points: list[Annotated[dict[str, Any], BeforeValidator(_lower_keys)]] = Field(
+        default_factory=list, description="Configurations to try first."
+    )
+    seeds: Annotated[list[int], BeforeValidator(_seed_list)] = Field(
+        default_factory=lambda: [1, 2, 3], min_length=1, description="How many seeds, or a list of them."
+    )
+    target: Annotated[TargetConfig, BeforeValidator(_target)] = Field(default_factory=TargetConfig)
+    algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
+    resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SweepSpec:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: one stands there twice. Give each seed once")
+        if SEARCH_METHOD in self.baselines:
+            raise ValueError(f"baselines.{SEARCH_METHOD}: that name is kept for the search. Choose another")
+        if not any(part["name"] == "full" for part in self.baselines.values()):
+            raise ValueError("baselines: none uses the sampler full. Add plain_kd: full; ratios are taken to it")
+        check_space(self.search)
+        check_points(self.known_points, self.search)
+        return self
+
+    @property
+    def plain_baseline(self) -> str:
+        """The baseline that ratios and the target refer to: the first that trains on everything."""
+        return next(method for method, part in self.baselines.items() if part["name"] == "full")
+
+
+def spec_path(name: str) -> Path:
+    """The file of a shipped sweep, or a path of the user's own.
+
+    Raises: UserError: if there is none; names the nearest.
+    """
+    if not name.strip():
+        raise UserError(f"NAME is not given. Name a sweep: {', '.join(shipped())}, or the path of a .yaml file.")
+    as_path = Path(name)
+    if as_path.suffix in {".yaml", ".yml"}:
+        if not as_path.is_file():
+            close = difflib.get_close_matches(as_path.name, [path.name for path in as_path.parent.glob("*.y*ml")], n=1)
+            raise UserError(f"{name}: no such sweep file. {nearest(as_path.name, close or shipped())}")
+        return as_path
+    path = FILES / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(f"sweeps/files/{name}.yaml: no such sweep file. {nearest(name, shipped())}")
+    return path
+
+
+def shipped() -> list[str]:
+    return sorted(path.stem for path in FILES.glob("*.yaml"))
+
+
+def load_spec(path: Path, data: str | None = None) -> SweepSpec:
+    """The sweep a file describes. Args: data: folder that replaces `dataset.path`.
+
+    Raises: UserError: one line for the first mistake.
+    """
+    try:
+        shown = os.path.relpath(path)
+    except ValueError:  # another drive
+        shown = str(path)
+    content = read_yaml(path)
+    if data:
+        dataset = content.get("dataset")
+        named = {"name": dataset} if isinstance(dataset, str) else dict(dataset or {})
+        content["dataset"] = {**named, "path": data}
+    return validated(SweepSpec, content, source=shown)

@@ -1,0 +1,170 @@
+"""The sweep directory: the truth from which Ray, MLflow and the search are rebuilt."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from kdas.cache import writable_folder, write_text
+from kdas.clock import Calibration, priced
+from kdas.records import FINAL_STATUSES, CurveRow, Status, UserError
+from sweeps.plan import Job
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A curve row as it lies on disk, with the work ledger behind its cost and the time it was written."""
+
+    row: CurveRow
+    ledger: list[list[Any]]
+    recorded_at: float
+
+
+class TrialFolder:
+    """One trial on disk: its resolved config, its rows, its checkpoint, its status."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.pt"
+        self._curve, self._status, self._trial = path / "curve.jsonl", path / "status.json", path / "trial.json"
+
+    def begin(self, job: Job) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        content = {"method": job.method, "phase": job.phase, "config_id": job.config_id}
+        write_text(self._trial, json.dumps({**content, "config": job.config.model_dump(mode="json")}, indent=1))
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """`method`, `phase`, `config_id` and the resolved `config`."""
+        content: dict[str, Any] = json.loads(self._trial.read_text(encoding="utf-8"))
+        return content
+
+    def append(self, row: CurveRow, ledger: list[list[Any]]) -> None:
+        """Add a row and see it onto the disk."""
+        line = json.dumps({"row": row.as_dict(), "ledger": ledger, "recorded_at": time.time()})
+        with self._curve.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[Recorded]:
+        """All whole rows; a line that a kill cut short is left out."""
+        try:
+            lines = self._curve.read_text(encoding="utf-8").splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        contents = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [Recorded(CurveRow(**c["row"]), c["ledger"], c["recorded_at"]) for c in contents]
+
+    @property
+    def curve_bytes(self) -> int:
+        """Size of the curve file: a cheap sign of new rows."""
+        return self._curve.stat().st_size if self._curve.exists() else 0
+
+    def keep_rows_up_to(self, step: int) -> None:
+        """Drop what was recorded after the checkpoint from which a trial goes on; step 0 drops all."""
+        kept = [recorded for recorded in self.rows() if recorded.row.step <= step]
+        self.replace_rows(kept)
+
+    def replace_rows(self, rows: list[Recorded]) -> None:
+        lines = [{"row": r.row.as_dict(), "ledger": r.ledger, "recorded_at": r.recorded_at} for r in rows]
+        write_text(self._curve, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def end(self, status: Status, error: str = "") -> None:
+        write_text(self._status, json.dumps({"status": status.value, "error": error}))
+        if status in FINAL_STATUSES:
+            self.checkpoint.unlink(missing_ok=True)
+
+    @property
+    def status(self) -> Status:
+        return self._read_status()[0]
+
+    @property
+    def error(self) -> str:
+        return self._read_status()[1]
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL_STATUSES
+
+    def _read_status(self) -> tuple[Status, str]:
+        try:
+            content = json.loads(self._status.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return Status.RUNNING, ""
+        return Status(content["status"]), content["error"]
+
+
+class SweepDirectory:
+    """`runs/<sweep>/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.spec_file = path / "sweep.yaml"
+        self.study_file = path / "search.journal"
+        self.tracking_file = path / "tracking.json"
+        self.calibration_file = path / "calibration.json"
+        self.measure_file = path / "measure.json"
+        self.inputs_file = path / "inputs.json"
+        self.environment_file = path / "environment.json"
+        self.report = path / "report.html"
+
+    def trial(self, trial_id: str) -> TrialFolder:
+        return TrialFolder(self.path / "trials" / trial_id)
+
+    def trials(self) -> Iterator[TrialFolder]:
+        """Every trial that was begun, in the order of its id."""
+        yield from (TrialFolder(file.parent) for file in sorted((self.path / "trials").glob("*/trial.json")))
+
+    def locked(self) -> FileLock:
+        """A lock for the one process that may run the sweep; the system frees it when that process dies.
+
+        Raises: UserError: if another process holds it; names that process.
+        """
+        writable_folder(self.path)
+        holder = self.path / ".holder"
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
+            raise UserError(f"{self.path}: {who} is running this sweep. Wait for it or stop it.") from error
+        write_text(holder, f"process {os.getpid()} on {os.uname().nodename}\n")
+        return lock
+
+    def adopt(self, job: Job, calibration: Calibration) -> bool:
+        """Take over a trial that is finished, here or in another sweep; its costs are put at this sweep's prices.
+
+        Returns: whether it was found, so that nothing is left to train.
+        """
+        own = self.trial(job.trial_id)
+        if own.is_final:
+            return True
+        for path in sorted(self.path.parent.glob(f"*/trials/{job.trial_id}")):
+            other = TrialFolder(path)
+            if other.is_final:
+                shutil.rmtree(own.path, ignore_errors=True)
+                own.begin(job)
+                own.replace_rows([_repriced(recorded, calibration) for recorded in other.rows()])
+                own.end(other.status, other.error)
+                return True
+        return False
+
+
+def _repriced(recorded: Recorded, calibration: Calibration) -> Recorded:
+    if recorded.row.calibration_id == calibration.calibration_id:
+        return recorded
+    cost_ref_s = priced(recorded.ledger, calibration)
+    content = recorded.row.as_dict()
+    content.update(cost_ref_s=cost_ref_s, cost_as_run_s=cost_ref_s, calibration_id=calibration.calibration_id)
+    return Recorded(CurveRow(**content), recorded.ledger, recorded.recorded_at)  # type: ignore[arg-type]

@@ -1,0 +1,100 @@
+"""The parquet tables of a sweep, rebuilt from its directory: curves and trials, which analysis reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdas.cache import replaced_whole
+from kdas.records import CURVE_COLUMNS, Status, reached
+from kdas.samplers import SAMPLERS
+from sweeps.measure import Measure, best_accuracy, read_measure, time_to_target
+from sweeps.spec import SEARCH_METHOD
+from sweeps.store import Recorded, SweepDirectory, TrialFolder
+
+
+def write_tables(directory: SweepDirectory) -> int:
+    """Write `curves.parquet` and `trials.parquet`. Returns: how many trials they hold."""
+    measure = read_measure(directory)
+    curves: list[dict[str, Any]] = []
+    trials: list[dict[str, Any]] = []
+    for folder in directory.trials():
+        rows = folder.rows()
+        labels = {"sweep": directory.name, "method": folder.description["method"], "phase": folder.description["phase"]}
+        curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
+        trials.append({**labels, **_trial_row(folder, rows, measure)})
+    _write(directory, "curves.parquet", pa.Table.from_pylist(curves, schema=_curve_schema()))
+    columns = dict.fromkeys(name for trial in trials for name in trial)
+    _write(directory, "trials.parquet", pa.table({name: [trial.get(name) for trial in trials] for name in columns}))
+    return len(trials)
+
+
+def _write(directory: SweepDirectory, name: str, table: pa.Table) -> None:
+    with replaced_whole(directory.path / name) as temporary:
+        pq.write_table(table, temporary)
+
+
+_TEXT = {"sweep", "method", "phase", "trial_id", "config_id", "dataset", "pair", "calibration_id", "device"}
+_COUNTS = {"seed", "epoch", "step", "samples_trained", "samples_scored", "teacher_forwards", "num_cotenants"}
+
+
+def _curve_schema() -> pa.Schema:
+    def kind(name: str) -> pa.DataType:
+        return pa.string() if name in _TEXT else pa.int64() if name in _COUNTS else pa.float64()
+
+    return pa.schema([(name, kind(name)) for name in CURVE_COLUMNS])
+
+
+def trial_status(folder: TrialFolder, measure: Measure | None) -> Status:
+    """The status that censoring goes by: a trial that ran to its end has reached the target, or used its budget."""
+    if folder.status is Status.BUDGET and measure is not None and reached(best_accuracy(folder), measure.target):
+        return Status.REACHED
+    return folder.status
+
+
+def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | None) -> dict[str, Any]:
+    config = folder.description["config"]
+    last = rows[-1].row if rows else None
+    return {
+        "trial_id": folder.path.name,
+        "config_id": folder.description["config_id"],
+        "seed": config["seed"],
+        "dataset": config["dataset"]["name"],
+        "pair": f"{config['teacher']['model']}->{config['student']}",
+        "configuration": configuration_text(config, folder.description["method"]),
+        "status": trial_status(folder, measure).value,
+        "tta_ref_s": time_to_target(folder, measure.target) if measure else math.inf,
+        "last_cost_ref_s": last.cost_ref_s if last else 0.0,
+        "best_val_accuracy": best_accuracy(folder),
+        "wall_s": last.wall_s if last else 0.0,
+        "num_evaluations": len(rows),
+        "threads": config["threads"],
+        "device": last.device if last else "",
+        "calibration_id": last.calibration_id if last else "",
+        "error": folder.error,
+        **{f"sampler.{name}": _plain(value) for name, value in config["sampler"].items()},
+    }
+
+
+def configuration_text(config: Mapping[str, Any], method: str) -> str:
+    """The sampler's settings in a line: of a searched configuration all that were not left alone, else its name."""
+    sampler = dict(config["sampler"])
+    name = sampler.pop("name")
+    if method != SEARCH_METHOD and not sampler:
+        return str(name)
+    shown = [f"{parameter} {_plain(value)}" for parameter, value in sampler.items() if _differs(name, parameter, value)]
+    return f"{name}: {', '.join(shown)}" if shown else f"{name} at its defaults"
+
+
+def _differs(sampler: str, parameter: str, value: Any) -> bool:
+    default = SAMPLERS[sampler].schema.model_fields[parameter].default
+    return bool(value != (list(default) if isinstance(default, tuple) else default))
+
+
+def _plain(value: Any) -> Any:
+    """A value that a column can hold: lists become text."""
+    return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list) else value

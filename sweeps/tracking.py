@@ -1,0 +1,230 @@
+"""MLflow as a view of the sweep directory: one parent run a sweep, a child run a trial.
+
+A follower reads what the trials have written and sends it in batches. Trials never wait for it, an outage costs
+nothing, and a later pass sends what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+# MLflow reads this when it is imported: nothing is sent to its makers.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from kdas.cache import write_text
+from kdas.records import FINAL_STATUSES, Status
+from sweeps.measure import read_measure, time_to_target
+from sweeps.names import runs_root
+from sweeps.store import Recorded, SweepDirectory, TrialFolder
+from sweeps.tables import trial_status
+
+# The store's own limits for one call.
+METRICS_PER_CALL, PARAMS_PER_CALL = 1000, 100
+EXPERIMENT = "kdas-sweeps"
+# The first use of a new SQLite store would print every migration of its schema.
+for _name in ("alembic", "mlflow.store.db.utils"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+_METRICS = (
+    "val_accuracy",
+    "test_accuracy",
+    "train_loss",
+    "sampling_rate",
+    "learning_rate",
+    "cost_ref_s",
+    "cost_as_run_s",
+    "wall_s",
+    "eval_s",
+    "epoch",
+    "samples_trained",
+    "samples_scored",
+    "teacher_forwards",
+    "flops",
+)
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, else an embedded SQLite file beside the sweeps."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_root() / 'mlflow.db'}"
+
+
+class MlflowView:
+    """Brings MLflow up to what the directory holds. What was sent is kept in the sweep's `tracking.json`."""
+
+    def __init__(self, directory: SweepDirectory) -> None:
+        self._directory = directory
+        self._uri = tracking_uri()
+        self._client = MlflowClient(tracking_uri=self._uri)
+        self._sent = self._read_sent()
+
+    def update(self) -> None:
+        """Send all that is on disk and was not sent. Raises what MLflow raises."""
+        parent = self._parent_run()
+        for folder in self._directory.trials():
+            self._update_trial(folder, parent)
+
+    def attach(self) -> str:
+        """The last pass: the finished tables and the report go to the parent run. Returns: the parent run's id."""
+        self.update()
+        parent = self._parent_run()
+        for name in ("report.html", "curves.parquet", "trials.parquet", "sweep.yaml"):
+            if (self._directory.path / name).exists():
+                self._client.log_artifact(parent, str(self._directory.path / name))
+        measure = read_measure(self._directory)
+        if measure is not None:
+            self._client.log_metric(parent, "target", measure.target)
+            self._client.log_metric(parent, "tau_ref_s", measure.tau_ref_s)
+        self._client.set_terminated(parent)
+        return parent
+
+    def _experiment_id(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (runs_root() / "mlflow-artifacts").as_uri()
+        return str(self._client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+
+    def _parent_run(self) -> str:
+        if "parent" not in self._sent:
+            self._sent["experiment"] = self._experiment_id()
+            tags = {"mlflow.runName": self._directory.name, "kdas.sweep": self._directory.name, **self._tags()}
+            run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=self._directory.name)
+            self._sent["parent"] = run.info.run_id
+            self._write_sent()
+        return str(self._sent["parent"])
+
+    def _tags(self) -> dict[str, str]:
+        try:
+            facts = json.loads(self._directory.environment_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {f"kdas.{name}": str(value) for name, value in facts.items()}
+
+    def _update_trial(self, folder: TrialFolder, parent: str) -> None:
+        sent = self._sent["trials"].get(folder.path.name)
+        measure = read_measure(self._directory)
+        is_complete = folder.status is not Status.RUNNING and measure is not None
+        if sent is not None and sent["closed"] == is_complete and not self._has_grown(folder, sent):
+            return
+        if sent is None:
+            sent = self._sent["trials"][folder.path.name] = self._new_run(folder, parent)
+        # A trial that went on from a checkpoint has fewer rows for a while; what is sent again replaces nothing.
+        rows = folder.rows()
+        for batch in _batches([metric for recorded in rows[sent["rows"] :] for metric in _metrics(recorded)]):
+            self._client.log_batch(sent["run"], metrics=batch)
+        sent.update(rows=len(rows), bytes=folder.curve_bytes)
+        if is_complete and measure is not None:
+            self._close(sent["run"], folder, measure.target, trial_status(folder, measure), rows)
+        sent["closed"] = is_complete
+        self._write_sent()
+
+    @staticmethod
+    def _has_grown(folder: TrialFolder, sent: dict[str, Any]) -> bool:
+        return bool(folder.curve_bytes != sent["bytes"])
+
+    def _new_run(self, folder: TrialFolder, parent: str) -> dict[str, Any]:
+        description = folder.description
+        config = description["config"]
+        name = f"{description['method']} {description['config_id'][:6]} seed {config['seed']}"
+        tags = {
+            "mlflow.parentRunId": parent,
+            "kdas.sweep": self._directory.name,
+            "kdas.trial_id": folder.path.name,
+            "kdas.config_id": description["config_id"],
+            "kdas.method": description["method"],
+            "kdas.phase": description["phase"],
+            **self._tags(),
+        }
+        run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=name)
+        params = [Param(key, str(value)) for key, value in _flat(config)]
+        for first in range(0, len(params), PARAMS_PER_CALL):
+            self._client.log_batch(run.info.run_id, params=params[first : first + PARAMS_PER_CALL])
+        return {"run": run.info.run_id, "rows": 0, "bytes": 0, "closed": False}
+
+    def _close(
+        self, run: str, folder: TrialFolder, target: float, status: Status, rows: Sequence[Recorded]
+    ) -> None:
+        tta_ref_s = time_to_target(folder, target)
+        # A store cannot hold infinity: a miss has no such metric, and its status tag says so.
+        if math.isfinite(tta_ref_s):
+            self._client.log_metric(run, "tta_ref_s", tta_ref_s, step=rows[-1].row.step)
+        self._client.log_batch(run, tags=[RunTag("kdas.status", status.value)])
+        self._client.set_terminated(run, status="FINISHED" if status in FINAL_STATUSES else "FAILED")
+
+    def _read_sent(self) -> dict[str, Any]:
+        """What was sent to this server; another server is filled from the start."""
+        try:
+            content = json.loads(self._directory.tracking_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            content = {}
+        return content if content.get("uri") == self._uri else {"uri": self._uri, "trials": {}}
+
+    def _write_sent(self) -> None:
+        write_text(self._directory.tracking_file, json.dumps(self._sent))
+
+
+def _metrics(recorded: Recorded) -> Iterator[Metric]:
+    row = recorded.row.as_dict()
+    for name in _METRICS:
+        value = float(row[name])  # type: ignore[arg-type]
+        yield Metric(name, value, int(recorded.recorded_at * 1000), recorded.row.step)
+
+
+def _batches(metrics: list[Metric]) -> Iterator[list[Metric]]:
+    for first in range(0, len(metrics), METRICS_PER_CALL):
+        yield metrics[first : first + METRICS_PER_CALL]
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}", value
+
+
+class Follower:
+    """Updates the view in a thread while the sweep runs. A failure is remembered, never raised into the sweep."""
+
+    PAUSE_S = 2.0
+
+    def __init__(self, directory: SweepDirectory) -> None:
+        self._directory = directory
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="mlflow", daemon=True)
+        self.failure: str = ""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _follow(self) -> None:
+        view: MlflowView | None = None
+        while True:
+            is_last = self._stop.is_set()
+            try:
+                view = view or MlflowView(self._directory)
+                view.update()
+                self.failure = ""
+            except Exception as error:  # noqa: BLE001 (whatever a tracking server does, the sweep goes on)
+                self.failure = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+            if is_last:
+                return
+            self._stop.wait(self.PAUSE_S)
+
+
+def ui_arguments(port: int) -> list[str]:
+    """Arguments of `mlflow` that open its page on this machine alone."""
+    return ["ui", "--backend-store-uri", tracking_uri(), "--host", "127.0.0.1", "--port", str(port)]

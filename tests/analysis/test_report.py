@@ -1,0 +1,244 @@
+"""The report, the figure, the command line, the notebook, and what the room may import."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from nbclient import NotebookClient
+from typer.testing import CliRunner
+
+from analysis import plots, tables, wording
+from analysis.__main__ import app
+from analysis.report import findings, render, write
+from kdas.records import Status
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = ROOT / "analysis" / "notebooks" / "01_one_sweep.ipynb"
+NewSweep = Callable[..., Path]
+
+
+class Page(HTMLParser):
+    """The page's table rows as lists of cells, all its text, and every address that it refers to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
+
+
+def test_the_report_shows_the_numbers_of_the_summary(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    page = Page(render(found))
+    shown = [cells for cells in page.rows if len(cells) == len(page.rows[0])][1 : 1 + len(found.summary)]
+    columns = dict(zip(page.rows[0], zip(*shown, strict=True), strict=True))
+    records = found.summary.to_dict("records")
+    assert list(columns["method"]) == [row["method"] for row in records]
+    assert list(columns["median TTA"]) == [wording.seconds(row["tta_ref_s"]) for row in records]
+    assert list(columns["mean L"]) == [wording.seconds(row["mean_lower_s"]) for row in records]
+    assert list(columns["ratio to plain_kd [95%]"]) == [wording.ratio(row) for row in records]
+    assert list(columns["reached"]) == [f"{row['num_reached']}/{row['num_trials']}" for row in records]
+    assert list(columns["best validation acc."]) == [wording.percent(row["best_accuracy"]) for row in records]
+    assert "> budget" in columns["median TTA"]
+
+
+def test_the_report_opens_with_the_answer_and_holds_every_part(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    page = Page(render(found))
+    assert page.text.index(found.answer.soonest) < page.text.index("Configurations")
+    for caution in found.cautions:
+        assert caution.text in page.text
+    for trial_id in found.times["trial_id"]:
+        assert trial_id in page.text
+    assert "abc123" in page.text and "start_rate: [0.3, 0.9]" in page.text
+
+
+def test_the_report_loads_nothing_from_elsewhere_and_runs_nothing(sweep_directory: Path) -> None:
+    html = render(findings(sweep_directory))
+    page = Page(html)
+    assert all(address.startswith("#") for address in page.addresses)
+    assert not page.tags & {"script", "link", "iframe", "img"} and "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_texts_from_the_sweep_are_escaped(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan([0])
+    trials[0] = replace(trials[0], configuration="<script>x</script> $\\none$ & [b]", error="<b>")
+    html = render(findings(new_sweep(trials, target_rule="<i>rule</i>")))
+    assert "<script>" not in html and "<i>rule" not in html and "&lt;script&gt;" in html
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
+@pytest.mark.parametrize("ceiling", [0.5, 0.96])
+def test_every_stage_of_a_sweep_has_a_report(
+    new_sweep: NewSweep, plan: Any, split: str, seeds: list[int], ceiling: float
+) -> None:
+    trials = [replace(trial, ceiling=ceiling) for trial in plan(seeds)]
+    trials[0] = replace(trials[0], status=Status.RUNNING, last_s=30.0)
+    html = render(findings(new_sweep(trials, split=split)))
+    assert ("the test split decided" in html) == (split == "test")
+    assert ">nan<" not in html and ">inf<" not in html
+
+
+def test_a_sweep_without_rows_environment_or_sweep_file_has_a_report(new_sweep: NewSweep) -> None:
+    directory = new_sweep([], num_planned_trials=3)
+    (directory / "environment.json").unlink()
+    (directory / "sweep.yaml").unlink()
+    html = render(findings(directory))
+    assert "No trial has been recorded yet" in html and "Not recorded." in html and "no evaluation yet" in html
+
+
+def test_the_same_curves_give_the_same_report(sweep_directory: Path) -> None:
+    assert render(findings(sweep_directory)) == render(findings(sweep_directory))
+
+
+def test_an_interrupted_write_keeps_the_old_report(sweep_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, path = findings(sweep_directory), sweep_directory / "report.html"
+    write(found, path)
+    before = path.read_text(encoding="utf-8")
+
+    def interrupted(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(found, path)
+    assert path.read_text(encoding="utf-8") == before
+    assert not list(sweep_directory.glob(".*"))
+
+
+def test_a_band_holds_the_last_evaluation_and_the_range_of_seeds(sweep_directory: Path) -> None:
+    curves = findings(sweep_directory).curves.query("config_id == 'c-plain'")
+    cost, median, lowest, highest = plots.seed_band(curves, "val_accuracy")
+    assert (lowest <= median).all() and (median <= highest).all()
+    assert (np.diff(median) >= 0).all() and cost[0] == curves["cost_ref_s"].min()
+    ends = curves.groupby("trial_id")["val_accuracy"].last()
+    assert (lowest[-1], median[-1], highest[-1]) == (ends.min(), ends.median(), ends.max())
+
+
+def test_the_figure_draws_a_line_for_each_method_and_the_target(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    figure = plots.accuracy_against_cost(found.curves, found.summary, found.measure)
+    assert isinstance(figure, Figure)
+    axes = figure.axes[0]
+    labels = [str(line.get_label()) for line in axes.get_lines()]
+    assert axes.get_xscale() == "log"
+    for method in ("plain_kd", "rs2", "kdas_paper", "kdas_search"):
+        assert sum(label.startswith(method) for label in labels) == 1
+    assert any(set(np.atleast_1d(line.get_ydata())) == {0.9} for line in axes.get_lines())
+    styles = {(line.get_color(), str(line.get_linestyle())) for line in axes.get_lines() if line.get_linewidth() > 1.6}
+    assert len(styles) >= 4
+
+
+def test_the_command_writes_the_report_and_shows_the_answer(sweep_directory: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(sweep_directory)])
+    found, path = findings(sweep_directory), sweep_directory / "report.html"
+    assert result.exit_code == 0 and path.read_text(encoding="utf-8") == render(found)
+    flat = " ".join(result.output.split())
+    assert found.answer.text in flat and result.output.rstrip().endswith(str(path))
+    for row in found.summary.to_dict("records"):
+        assert wording.ratio(row) in flat and row["configuration"] in flat
+    assert "…" not in result.output and "\x1b" not in result.output
+
+
+def test_quiet_prints_nothing(sweep_directory: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(sweep_directory), "--quiet"])
+    assert (result.exit_code, result.output) == (0, "") and (sweep_directory / "report.html").is_file()
+
+
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(tmp_path / "nothing")])
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.count("\n") == 1 and "there is no such sweep directory" in result.stderr
+
+
+def test_of_many_searched_configurations_the_best_ten_are_shown(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    more = [planned_trial("kdas_search", f"c-m{i:02}", 0, 40.0 + i, configuration=f"rate {i}") for i in range(20)]
+    directory = new_sweep(plan([0]) + more)
+    shown, later = tables.main_rows(findings(directory).summary)
+    assert shown["is_searched"].sum() == 10 and len(later) == 14
+    assert {"plain_kd", "rs2", "kdas_paper"} <= set(shown["method"])
+    assert shown.loc[shown["is_searched"], "mean_upper_s"].max() <= later["mean_upper_s"].min()
+    result = CliRunner().invoke(app, ["report", str(directory)])
+    assert "14 more searched configurations are in the report." in result.output
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(float("inf"), "> budget"), (float("nan"), "–"), (0.01234, "0.0123"), (12.345, "12.35"), (12345.6, "12,346")],
+)
+def test_seconds_read_with_the_digits_that_matter(value: float, text: str) -> None:
+    assert wording.seconds(value) == text
+
+
+def test_runs_of_seeds_are_joined() -> None:
+    assert wording.seeds([101, 100, 0, 102, 5]) == "0, 5, 100–102"
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_notebook_runs_and_is_stored_without_outputs(
+    sweep_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP", str(sweep_directory))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert not any(re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE) for cell in code)
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute(cwd=str(NOTEBOOK.parent))
+    assert findings(sweep_directory).answer.text in "".join(out.get("text", "") for out in code[0].outputs)
+    assert any("image/svg+xml" in out.get("data", {}) for cell in code for out in cell.outputs)
+
+
+def test_all_modules_import_where_torch_ray_and_mlflow_are_absent() -> None:
+    modules = sorted(path.stem for path in (ROOT / "analysis").glob("*.py"))
+    program = (
+        "import importlib, sys\n"
+        "absent = ('torch', 'torchvision', 'ray', 'mlflow', 'optuna', 'sweeps')\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in absent: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        f"for name in {modules!r}: importlib.import_module('analysis.' + name)\n"
+        "kdas = {name for name in sys.modules if name.startswith('kdas.')}\n"
+        "assert kdas == {'kdas.records'}, kdas\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr

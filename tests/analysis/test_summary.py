@@ -1,0 +1,195 @@
+"""The summary table, the answer, and the warnings that qualify it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.curves import load, load_measure, load_trials
+from analysis.report import Findings, findings
+from analysis.summary import SUMMARY_COLUMNS, deciding_phase, summarize
+from kdas.records import Status
+
+NewSweep = Callable[..., Path]
+
+
+def row_of(found: Findings, config_id: str, phase: str = "search") -> Any:
+    rows = found.summary.query("config_id == @config_id and phase == @phase").to_dict("records")
+    assert len(rows) == 1
+    return rows[0]
+
+
+def texts(found: Findings, place: str) -> str:
+    return " | ".join(caution.text for caution in found.cautions if caution.place == place)
+
+
+def test_one_row_a_configuration_with_the_soonest_first(sweep_directory: Path) -> None:
+    summary = findings(sweep_directory).summary
+    assert tuple(summary.columns) == SUMMARY_COLUMNS
+    assert summary["config_id"].is_unique and len(summary) == 7
+    assert summary["mean_upper_s"].is_monotonic_increasing
+
+
+def test_the_summary_does_not_change_what_it_is_given(sweep_directory: Path) -> None:
+    curves, trials, measure = load(sweep_directory), load_trials(sweep_directory), load_measure(sweep_directory)
+    before = curves.copy(), trials.copy()
+    pd.testing.assert_frame_equal(summarize(curves, trials, measure), findings(sweep_directory).summary)
+    pd.testing.assert_frame_equal(curves, before[0])
+    pd.testing.assert_frame_equal(trials, before[1])
+
+
+def test_a_row_holds_medians_bounds_and_the_paired_comparison(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    row, times = row_of(found, "c-rs2"), found.times.set_index("trial_id")["tta_ref_s"]
+    own = [times[f"c-rs2-{seed}"] for seed in range(3)]
+    base = [times[f"c-plain-{seed}"] for seed in range(3)]
+    assert own[1] == math.inf and row["tta_ref_s"] == np.median(own)
+    assert (row["num_reached"], row["num_trials"], row["num_pairs"]) == (2, 3, 3)
+    assert row["mean_lower_s"] == row["mean_upper_s"] == pytest.approx(sum(min(time_s, 200) for time_s in own) / 3)
+    assert row["ratio"] == pytest.approx(sum(base) / sum(min(time_s, 200) for time_s in own))
+    assert row["mark"] == "<=" and math.isnan(row["geometric_ratio"])
+
+
+def test_a_crash_opens_the_bounds(sweep_directory: Path) -> None:
+    row = row_of(findings(sweep_directory), "c-s3")
+    assert row["tta_ref_s"] == math.inf and row["mark"] == "~"
+    assert row["mean_lower_s"] == pytest.approx((60 + 200 + 200) / 3) and row["mean_upper_s"] == 200
+
+
+def test_a_trial_without_an_evaluation_counts_as_a_miss(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan([0, 1])
+    trials[1] = replace(trials[1], last_s=0.0, status=Status.CRASHED, error="no GPU")
+    row = row_of(findings(new_sweep(trials)), "c-rs2")
+    assert (row["num_reached"], row["num_trials"], row["mean_lower_s"]) == (0, 2, 100)
+
+
+def test_a_running_trial_is_in_the_bounds_and_in_no_pair(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan([0, 1])
+    trials[0] = replace(trials[0], last_s=20.0, status=Status.RUNNING)
+    found = findings(new_sweep(trials, num_planned_trials=30))
+    assert row_of(found, "c-paper")["num_pairs"] == 1
+    assert row_of(found, "c-plain")["mean_lower_s"] < row_of(found, "c-plain")["mean_upper_s"]
+    assert "The sweep is not finished: 13 of 30 planned trials have ended" in texts(found, "answer")
+
+
+def test_the_answer_names_setting_ratio_interval_and_misses(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    row = row_of(found, "c-s0")
+    assert "kdas_search (start_rate 0.3 · end_rate 0.1) reached 90% validation accuracy soonest" in found.answer.soonest
+    interval = f"95% interval {row['ratio_low']:.2f} to {row['ratio_high']:.2f}, n = 3 paired seeds"
+    assert f"{row['ratio']:.2f} times as fast as plain_kd ({interval})" in found.answer.soonest
+    assert found.answer.missed == "4 of 21 trials have not reached it: kdas_search 3 of 12, rs2 1 of 3."
+
+
+def test_a_winner_of_the_search_is_called_flattered_and_few_seeds_are_named(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    assert "The best of 4 searched configurations on its own search seeds flatters it" in texts(found, "answer")
+    assert "Only 3 paired seeds: p cannot fall below 0.25" in texts(found, "answer")
+    assert "1 trial crashed" in texts(found, "table")
+
+
+def test_confirmed_numbers_replace_those_of_the_search(new_sweep: NewSweep, plan: Any, planned_trial: Any) -> None:
+    confirm = [
+        planned_trial(method, config_id, seed, half_s, phase="confirm")
+        for seed in range(100, 110)
+        for method, config_id, half_s in (("plain_kd", "c-plain", 30 + seed % 3), ("kdas_search", "c-s1", 20.0))
+    ]
+    found = findings(new_sweep(plan() + confirm))
+    assert deciding_phase(found.summary) == "confirm"
+    assert (found.answer.config_id, found.answer.phase) == ("c-s1", "confirm")
+    assert "on fresh seeds" in found.answer.soonest and "flatters" not in texts(found, "answer")
+    assert row_of(found, "c-s1", "confirm")["num_pairs"] == 10
+    assert row_of(found, "c-s1", "search")["num_pairs"] == 3
+
+
+def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [trial for trial in plan() if trial.config_id in ("c-plain", "c-s3")]
+    assert "plain_kd reached 90% validation accuracy soonest" in findings(new_sweep(trials)).answer.soonest
+
+
+def test_a_baseline_that_never_reached_makes_ratios_lower_limits(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [replace(trial, ceiling=0.5) if trial.method == "plain_kd" else trial for trial in plan()]
+    found = findings(new_sweep(trials))
+    assert row_of(found, "c-s0")["mark"] == ">=" and "at least" in found.answer.soonest
+    assert "plain_kd never reached the target" in texts(found, "answer")
+
+
+def test_without_the_baseline_nothing_is_compared(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep([trial for trial in plan() if trial.method != "plain_kd"]))
+    assert found.summary["ratio"].isna().all()
+    assert "with no seed in common with plain_kd" in found.answer.soonest
+
+
+def test_when_no_trial_reached_the_answer_names_the_nearest(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep([replace(trial, ceiling=0.5) for trial in plan()]))
+    assert found.answer.soonest == "No trial has reached 90% validation accuracy."
+    assert "The nearest is kdas_search (start_rate 0.3 · end_rate 0.1)" in found.answer.missed
+    assert found.summary["ratio"].isna().all()
+
+
+def test_one_seed_has_no_interval(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep(plan([4])))
+    assert "one seed in common, so no interval" in found.answer.soonest
+    assert "Only one paired seed: no interval and no test" in texts(found, "answer")
+
+
+def test_a_sweep_that_has_not_begun_is_no_error(new_sweep: NewSweep) -> None:
+    found = findings(new_sweep([], num_planned_trials=4))
+    assert found.summary.empty and "Nothing has been evaluated yet" in found.answer.missed
+
+
+def test_the_test_split_decides_only_where_it_is_said_to(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep(plan([0]), split="test"))
+    own = found.curves.query("trial_id == 'c-plain-0' and test_accuracy >= 0.9")
+    assert row_of(found, "c-plain")["tta_ref_s"] == own["cost_ref_s"].iloc[0]
+    assert "The test split decided" in texts(found, "answer") and "test accuracy" in found.answer.soonest
+
+
+def test_shared_devices_and_mixed_calibrations_are_named(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan()
+    trials[0] = replace(trials[0], num_cotenants=2, calibration_id="cal-2")
+    found = findings(new_sweep(trials))
+    assert "1 trial shared a device with others" in texts(found, "trials")
+    assert "2 calibrations (cal-1, cal-2)" in texts(found, "answer")
+    assert math.isnan(found.times.set_index("trial_id").loc["c-plain-0", "wall_s_at_hit"])
+    assert not math.isnan(found.times.set_index("trial_id").loc["c-plain-1", "wall_s_at_hit"])
+
+
+def test_a_coarse_grid_is_named(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    assert row_of(found, "c-s0")["max_grid_gap"] == pytest.approx(4 / 64)
+    assert "The evaluation grid is coarse" in texts(found, "table")
+
+
+def test_tables_that_disagree_are_named_and_the_curves_win(sweep_directory: Path) -> None:
+    path = sweep_directory / "trials.parquet"
+    trials = pd.read_parquet(path)
+    trials.loc[0, "tta_ref_s"] = 1.0
+    trials.iloc[:-1].to_parquet(path)
+    found = findings(sweep_directory)
+    assert "tell different times of 1 trial (c-plain-0)" in texts(found, "trials")
+    assert "unknown to trials.parquet" in texts(found, "trials")
+    assert found.times.set_index("trial_id").loc["c-plain-0", "tta_ref_s"] > 1
+
+
+def test_of_several_baseline_configurations_the_soonest_is_compared_with(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    tuned = [planned_trial("plain_kd", "c-tuned", seed, 25.0) for seed in range(3)]
+    found = findings(new_sweep(plan() + tuned))
+    assert row_of(found, "c-tuned")["is_baseline"] and not row_of(found, "c-plain")["is_baseline"]
+    assert row_of(found, "c-plain")["ratio"] < 1
+
+
+def test_a_comparison_does_not_depend_on_the_other_rows(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan(range(8))
+    few = [trial for trial in trials if trial.config_id in ("c-plain", "c-s1")]
+    alone, among = row_of(findings(new_sweep(few)), "c-s1"), row_of(findings(new_sweep(trials)), "c-s1")
+    assert (alone["ratio_low"], alone["ratio_high"]) == (among["ratio_low"], among["ratio_high"])
