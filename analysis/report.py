@@ -76,7 +76,7 @@ def render(found: Findings) -> str:
         measure=found.measure,
         facts=_facts(found),
         # matplotlib wrote this and escaped its own texts; escaping it again would show its source.
-        figure=Markup(figure),
+        figure=Markup(figure),  # noqa: S704
         summary_table=tables.table(columns, shown),
         later_table=tables.table(columns, later),
         sensitivity_table=tables.table(tables.sensitivity_columns(found.summary), reached),

@@ -79,5 +79,5 @@ def setting(row: Row) -> str:
 
 
 def plural(number: int, one: str, many: str = "") -> str:
-    """ "1 seed", "3 seeds"."""
+    """A count with its noun: 1 seed, 3 seeds."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -70,6 +70,7 @@ def read_calibration(path: Path) -> Calibration | None:
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Keep a calibration, whole or not at all."""
     write_text(path, json.dumps(calibration.as_dict(), indent=1))
 
 
@@ -79,18 +80,19 @@ def _measure(config: TrialConfig, distiller: Distiller) -> dict[Work, tuple[tupl
     small = sorted({math.ceil(size / 2), size})
     sizes = sorted({min(wanted, total) for wanted in (*small, 2 * size, 4 * size)})
     view_ids = distiller.splits.views.draw(total, seed=0, epoch=1)
-    batches = {n: distiller.ask_teacher(distiller.cut(torch.arange(n), view_ids)) for n in sizes}
+    batches = {n: distiller.fetch(torch.arange(n), view_ids) for n in sizes}
 
     def augment(batch: Batch) -> object:
         return distiller.cut(batch.indices, view_ids)
 
+    def teach(batch: Batch) -> object:
+        return distiller.ask_teacher(batch.images)
+
     def score(batch: Batch) -> object:
-        assert batch.teacher_logits is not None
         scores = knowledge_scores(distiller.scoring_logits(batch), batch.teacher_logits)
         return batch.rows(select(scores, size, 0.05))
 
     def weigh(batch: Batch) -> object:
-        assert batch.teacher_logits is not None
         return penalty_weights(batch.teacher_logits, batch.targets, 0.2, 1000.0, 0.5)
 
     def step(batch: Batch) -> object:
@@ -98,7 +100,7 @@ def _measure(config: TrialConfig, distiller: Distiller) -> dict[Work, tuple[tupl
 
     kinds: dict[Work, tuple[Callable[[Batch], object], list[int]]] = {
         Work.AUGMENT: (augment, sizes),
-        Work.TEACHER: (distiller.ask_teacher, sizes),
+        Work.TEACHER: (teach, sizes),
         Work.SCORE: (score, sizes),
         Work.WEIGH: (weigh, [n for n in sizes if n <= size]),
         Work.STEP: (step, [n for n in sizes if n <= size]),

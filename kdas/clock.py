@@ -138,4 +138,4 @@ class Clock:
 
 def priced(counts: list[list[Any]], calibration: Calibration) -> float:
     """Reference seconds of a recorded ledger `[[work, batch size, count], ...]` at other prices."""
-    return sum(count * calibration.price(Work(work), size) for work, size, count in counts)
+    return sum((count * calibration.price(Work(work), size) for work, size, count in counts), 0.0)

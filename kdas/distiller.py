@@ -18,21 +18,20 @@ from kdas.losses import LOSSES
 
 @dataclass(frozen=True)
 class Batch:
-    """images float32 [B, 3, H, W], normalised; targets [B]; indices [B] on the CPU; teacher_logits [B, C] once asked."""
+    """images float32 [B, 3, H, W], normalised; targets [B]; teacher_logits [B, C]; indices [B], on the CPU."""
 
     images: Tensor
     targets: Tensor
+    teacher_logits: Tensor
     indices: Tensor
-    teacher_logits: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def rows(self, positions: Tensor) -> Batch:
-        """The samples at these positions, with the teacher's answers if it was asked."""
-        logits = None if self.teacher_logits is None else self.teacher_logits[positions]
-        indices = self.indices[positions.to(self.indices.device)]
-        return Batch(self.images[positions], self.targets[positions], indices, logits)
+        """The samples at these positions; the teacher is not asked again."""
+        chosen = (self.images[positions], self.targets[positions], self.teacher_logits[positions])
+        return Batch(*chosen, self.indices[positions.to(self.indices.device)])
 
 
 class Distiller:
@@ -42,7 +41,7 @@ class Distiller:
         self.splits, self.teacher, self.device = splits, teacher, device
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
-        self.student = student.to(device, memory_format=torch.channels_last)
+        self.student = student.to(device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(
             self.student.parameters(),
             lr=config.optimizer.learning_rate,
@@ -52,17 +51,25 @@ class Distiller:
         self.distill = LOSSES.build(config.loss)
         self.ce_weight, self.kd_weight = config.ce_weight, config.kd_weight
 
-    def cut(self, indices: Tensor, view_ids: Tensor) -> Batch:
-        """A batch of augmented samples. Args: indices [B]; view_ids [N], the view of every sample this epoch."""
-        train = self.splits.train
-        chosen = indices.to(self.device)
-        views = self.splits.views.apply(train.images[chosen], view_ids[indices].to(self.device))
-        return Batch(self.splits.normalized(views), train.labels[chosen], indices)
+    def fetch(self, indices: Tensor, view_ids: Tensor) -> Batch:
+        """A batch of augmented samples with the teacher's logits.
+
+        Args: indices [B], on the CPU; view_ids [N], the view that every sample shows this epoch.
+        """
+        images = self.cut(indices, view_ids)
+        targets = self.splits.train.labels[indices.to(self.device)]
+        return Batch(images, targets, self.ask_teacher(images), indices)
+
+    def cut(self, indices: Tensor, view_ids: Tensor) -> Tensor:
+        """The views of these samples: float32 [B, 3, H, W], normalised."""
+        images = self.splits.train.images[indices.to(self.device)]
+        return self.splits.normalized(self.splits.views.apply(images, view_ids[indices].to(self.device)))
 
     @torch.no_grad()
-    def ask_teacher(self, batch: Batch) -> Batch:
-        """The batch with the teacher's logits."""
-        return Batch(batch.images, batch.targets, batch.indices, self.teacher(batch.images))
+    def ask_teacher(self, images: Tensor) -> Tensor:
+        """Teacher logits [B, C]."""
+        logits: Tensor = self.teacher(images)
+        return logits
 
     @torch.no_grad()
     def scoring_logits(self, batch: Batch) -> Tensor:
@@ -81,7 +88,7 @@ class Distiller:
         label_loss = functional.cross_entropy(logits, batch.targets, reduction="none")
         loss = (self.ce_weight * label_loss + self.kd_weight * distillation).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
 

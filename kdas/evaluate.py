@@ -17,7 +17,8 @@ def accuracy(model: nn.Module, split: Split, splits: ImageSplits) -> float:
     was_training = model.training
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
-    for images, labels in zip(split.images.split(BATCH_SIZE), split.labels.split(BATCH_SIZE), strict=True):
+    batches = zip(torch.split(split.images, BATCH_SIZE), torch.split(split.labels, BATCH_SIZE), strict=True)
+    for images, labels in batches:
         correct += (model(splits.normalized(images)).argmax(dim=1) == labels).sum()
     model.train(was_training)
     return int(correct) / len(split)

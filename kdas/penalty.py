@@ -42,4 +42,5 @@ def penalty_weights(
     bounds = torch.tensor([threshold, 1 - threshold], dtype=divergence.dtype, device=divergence.device)
     low, high = torch.quantile(divergence, bounds)
     distance = (low - divergence).clamp(min=0) + (divergence - high).clamp(min=0)
-    return (1 - penalty_lambda * distance).clamp(min=penalty_factor, max=1.0)
+    weights: Tensor = 1 - penalty_lambda * distance
+    return weights.clamp(min=penalty_factor, max=1.0)

@@ -28,9 +28,7 @@ class Status(StrEnum):
 
 
 # A trial with one of these is never trained again.
-FINAL_STATUSES = frozenset(
-    {Status.REACHED, Status.BUDGET, Status.DIVERGED, Status.STOPPED_EARLY, Status.CAPPED}
-)
+FINAL_STATUSES = frozenset({Status.REACHED, Status.BUDGET, Status.DIVERGED, Status.STOPPED_EARLY, Status.CAPPED})
 
 
 @dataclass(frozen=True)

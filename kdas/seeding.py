@@ -22,7 +22,7 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 @contextmanager
 def global_draws(seed: int, *purpose: str | int) -> Iterator[None]:
-    """For libraries that draw from torch's global generator (weight initialisation): seeded inside, untouched outside."""
+    """For code that draws from torch's global generator (initialisation): seeded inside, untouched outside."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(derived_seed(seed, *purpose))
+        torch.manual_seed(derived_seed(seed, *purpose))
         yield

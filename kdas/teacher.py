@@ -75,7 +75,7 @@ def obtain(
     model = models.create(config.model, splits.num_classes)
     checkpoint.load_weights(model, path, config.model)
     weights_id = _weights_id(model)
-    model.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+    model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
     return Teacher(model, weights_id, path, was_trained)
 
 
@@ -93,7 +93,7 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
     repeatable(os.cpu_count() or 1)
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     settings = config.optimizer
     optimizer = torch.optim.SGD(
         model.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
@@ -109,12 +109,12 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
         )
         order = torch.randperm(len(train), generator=seeding.generator(config.seed, "teacher order", epoch))
         view_ids = splits.views.draw(len(train), config.seed, epoch)
-        for indices in order.split(config.batch_size):
+        for indices in torch.split(order, config.batch_size):
             chosen = indices.to(device)
             views = splits.views.apply(train.images[chosen], view_ids[indices].to(device))
             loss = functional.cross_entropy(model(splits.normalized(views)), train.labels[chosen])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         progress(epoch, config.epochs, accuracy(model, splits.validation, splits))
     return model

@@ -101,18 +101,16 @@ class Training:
 
     def _fetch(self, epoch: int, plan: EpochPlan, indices: Tensor, view_ids: Tensor) -> Batch:
         """The batch to train on, with the teacher's logits: all that was cut, or what the sampler selects of it."""
-        batch = self.distiller.ask_teacher(self.distiller.cut(indices, view_ids))
+        batch = self.distiller.fetch(indices, view_ids)
         self.clock.charge(Work.AUGMENT, len(batch))
         self.clock.charge(Work.TEACHER, len(batch))
         if not plan.selects:
             return batch
-        assert batch.teacher_logits is not None
         student_logits = self.distiller.scoring_logits(batch)
         self.clock.charge(Work.SCORE, len(batch))
         return batch.rows(self.sampler.select(epoch, student_logits, batch.teacher_logits, batch.indices))
 
     def _train_batch(self, epoch: int, batch: Batch) -> None:
-        assert batch.teacher_logits is not None
         weights = self.sampler.distillation_weights(epoch, batch.teacher_logits, batch.targets)
         if weights is not None:
             self.clock.charge(Work.WEIGH, len(batch))

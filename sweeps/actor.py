@@ -36,6 +36,7 @@ def ray_config(job: Job, folder: Path, calibration: Calibration, num_cotenants: 
 
 
 def job_of(config: dict[str, Any]) -> Job:
+    """The job that `ray_config` described."""
     return Job(config["method"], config["phase"], TrialConfig(**config["config"]), config["config_id"])
 
 

@@ -32,8 +32,8 @@ class Proposal:
 class Agenda:
     """The sweep's state of work. Scheduling asks it for jobs and reports them ended; it never starts anything.
 
-    `measure` is what an earlier start fixed; `adopt` says whether a finished copy of a trial was found, so that it need not run; `fix_measure` fixes target
-    and budget once plain distillation has ended.
+    `measure` is what an earlier start fixed, else `fix_measure` fixes it once plain distillation has ended; `adopt`
+    says whether a finished copy of a trial was found, so that it need not run.
     """
 
     def __init__(

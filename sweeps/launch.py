@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -53,7 +54,7 @@ class AgendaSearcher(Unpickled, Searcher):
         self._agenda, self._directory, self._calibration, self._slots = agenda, directory, calibration, slots
         self._jobs: dict[str, Job] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # One trial too many would be asked for before the results that should decide it are in.
         if self._agenda.num_out >= self._slots.trials_at_once:
             return None
@@ -107,7 +108,7 @@ def run_trials(
     ray.init(
         num_cpus=slots.trials_at_once * slots.cpus_per_trial,
         include_dashboard=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         log_to_driver=False,
     )
     try:

@@ -6,12 +6,15 @@ import json
 import math
 import statistics
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from kdas.cache import write_text
 from kdas.records import first_reached
-from sweeps.plan import Job
-from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory, TrialFolder
+
+if TYPE_CHECKING:
+    from sweeps.plan import Job
+    from sweeps.spec import SweepSpec
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) 
 
 
 def write_measure(directory: SweepDirectory, measure: Measure) -> None:
+    """Keep what was fixed."""
     write_text(directory.measure_file, json.dumps(asdict(measure), indent=1))
 
 

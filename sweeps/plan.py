@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdas.config import Recipe, TrialConfig
+from kdas.samplers import SAMPLERS
 from kdas.trial import Inputs, config_id
 from sweeps.space import SEARCHED_SAMPLER
 from sweeps.spec import SEARCH_METHOD, SweepSpec
@@ -24,6 +25,23 @@ class Job:
     @property
     def trial_id(self) -> str:
         return f"{self.config_id}-s{self.config.seed}"
+
+    @property
+    def configuration(self) -> str:
+        """The sampler's settings in a line: those that differ from its defaults, or were searched."""
+        sampler = dict(self.config.sampler)
+        name = sampler.pop("name")
+        fields = SAMPLERS[name].schema.model_fields
+        shown = [
+            f"{parameter} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            for parameter, value in sampler.items()
+            if value != _as_stored(fields[parameter].default)
+        ]
+        return " · ".join(shown) or ("defaults" if sampler else "every sample")
+
+
+def _as_stored(default: Any) -> Any:
+    return list(default) if isinstance(default, tuple) else default
 
 
 def num_planned_trials(spec: SweepSpec) -> int:

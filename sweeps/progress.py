@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -40,6 +41,7 @@ class Running:
     """A trial under way: reference seconds spent, and the latest accuracy."""
 
     job: Job
+    began: float
     cost_ref_s: float = 0.0
     val_accuracy: float = 0.0
 
@@ -51,16 +53,16 @@ class Progress:
     sweep: str
     num_planned: int
     tau_ref_s: float
+    trials_at_once: int
     console: Console
     num_done: int = 0
     target: float | None = None
     num_failed: int = 0
     running: dict[str, Running] = field(default_factory=dict)
     best: tuple[float, str] | None = None
-    num_ended_here: int = 0
 
     def __post_init__(self) -> None:
-        self._began = time.monotonic()
+        self._durations_s: list[float] = []
         self._live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -77,16 +79,19 @@ class Progress:
             self._live.stop()
 
     def started(self, job: Job) -> None:
-        self.running[job.trial_id] = Running(job)
+        self.running[job.trial_id] = Running(job, time.monotonic())
         if not self.console.is_terminal:
             self._say(f"started {short_settings(job)}")
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> None:
-        self.running[job.trial_id] = Running(job, cost_ref_s, val_accuracy)
+        self.running[job.trial_id] = replace(
+            self.running[job.trial_id], cost_ref_s=cost_ref_s, val_accuracy=val_accuracy
+        )
 
     def ended(self, job: Job, folder: TrialFolder) -> None:
-        self.running.pop(job.trial_id, None)
-        self.num_ended_here += 1
+        trial = self.running.pop(job.trial_id, None)
+        if trial is not None:
+            self._durations_s.append(time.monotonic() - trial.began)
         outcome = self._outcome(job, folder)
         if not self.console.is_terminal:
             eta = self._eta()
@@ -115,12 +120,12 @@ class Progress:
         return f"target after {cost_ref_s:.2f} ref s" if cost_ref_s <= self.tau_ref_s else f"target missed, {text}"
 
     def _eta(self) -> float | None:
-        """Seconds left, from the pace so far; trials under way count as half done."""
-        if not self.num_ended_here:
+        """Seconds left, from how long trials take; those under way count by what they have spent."""
+        if not self._durations_s:
             return None
-        per_trial_s = (time.monotonic() - self._began) / (self.num_ended_here + len(self.running) / 2)
-        left = max(0.0, self.num_planned - self.num_done - self.num_failed - len(self.running) / 2)
-        return per_trial_s * left
+        under_way = sum(1 - min(trial.cost_ref_s / self.tau_ref_s, 1) for trial in self.running.values())
+        not_started = max(0, self.num_planned - self.num_done - self.num_failed - len(self.running))
+        return statistics.fmean(self._durations_s) * (not_started + under_way) / self.trials_at_once
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+
 import yaml
 from rich.console import Console
 
@@ -45,7 +46,7 @@ def run_sweep(spec: SweepSpec, directory: SweepDirectory, console: Console) -> b
         write_text(directory.spec_file, spec_text(spec))
         write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
         calibration = _calibration(recipe, inputs, directory, console)
-        sweep = _Sweep(spec, inputs, directory, calibration, console)
+        sweep = _Sweep(spec, inputs, directory, calibration, slots, console)
         if not sweep.agenda.is_finished:
             _run(sweep, slots, console)
         write_tables(directory)
@@ -53,6 +54,7 @@ def run_sweep(spec: SweepSpec, directory: SweepDirectory, console: Console) -> b
 
 
 def num_crashed(directory: SweepDirectory) -> int:
+    """Trials that ended with an exception or with their process."""
     return sum(folder.status is Status.CRASHED for folder in directory.trials())
 
 
@@ -60,11 +62,18 @@ class _Sweep:
     """A sweep's agenda, with the progress that shows it and the measure that it fixes."""
 
     def __init__(
-        self, spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, calibration: Calibration, console: Console
+        self,
+        spec: SweepSpec,
+        inputs: Inputs,
+        directory: SweepDirectory,
+        calibration: Calibration,
+        slots: Slots,
+        console: Console,
     ) -> None:
         self.spec, self.inputs, self.directory, self.calibration = spec, inputs, directory, calibration
         self.tau_ref_s = calibration.plain_run_s(len(inputs.splits.train), spec.batch_size, spec.epochs)
-        self.progress = Progress(directory.name, num_planned_trials(spec), self.tau_ref_s, console)
+        planned = num_planned_trials(spec)
+        self.progress = Progress(directory.name, planned, self.tau_ref_s, slots.trials_at_once, console)
         search = ConfigurationSearch(directory.study_file, spec.search, spec.known_points, spec.algorithm)
         measure = read_measure(directory)
         self.agenda = Agenda(spec, inputs, directory, search, measure, self._adopt, self._fix_measure)
@@ -133,6 +142,7 @@ def _calibration(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory,
 
 
 def spec_text(spec: SweepSpec) -> str:
+    """The resolved sweep, every default written out, as YAML."""
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -152,7 +162,9 @@ def _check_unchanged(spec: SweepSpec, directory: SweepDirectory) -> None:
             )
     missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
     if missing:
-        raise UserError(f"{directory.spec_file}: seeds {missing} were run and are gone now. Keep them; more may be added.")
+        raise UserError(
+            f"{directory.spec_file}: seeds {missing} were run and are gone now. Keep them; more may be added."
+        )
 
 
 def _check_same_inputs(directory: SweepDirectory, inputs: Inputs) -> None:

@@ -118,6 +118,7 @@ def spec_path(name: str) -> Path:
 
 
 def shipped() -> list[str]:
+    """Names of the sweep files that come with the project."""
     return sorted(path.stem for path in FILES.glob("*.yaml"))
 
 

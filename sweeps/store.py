@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from kdas.cache import writable_folder, write_text
 from kdas.clock import Calibration, priced
 from kdas.records import FINAL_STATUSES, CurveRow, Status, UserError
-from sweeps.plan import Job
+
+if TYPE_CHECKING:  # tables and tracking read directories where torch need not be loaded
+    from sweeps.plan import Job
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,17 @@ class TrialFolder:
 
     def begin(self, job: Job) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        content = {"method": job.method, "phase": job.phase, "config_id": job.config_id}
+        content = {
+            "method": job.method,
+            "phase": job.phase,
+            "config_id": job.config_id,
+            "configuration": job.configuration,
+        }
         write_text(self._trial, json.dumps({**content, "config": job.config.model_dump(mode="json")}, indent=1))
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """`method`, `phase`, `config_id` and the resolved `config`."""
+        """`method`, `phase`, `config_id`, `configuration` in words, and the resolved `config`."""
         content: dict[str, Any] = json.loads(self._trial.read_text(encoding="utf-8"))
         return content
 

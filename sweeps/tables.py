@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +10,7 @@ import pyarrow.parquet as pq
 
 from kdas.cache import replaced_whole
 from kdas.records import CURVE_COLUMNS, Status, reached
-from kdas.samplers import SAMPLERS
 from sweeps.measure import Measure, best_accuracy, read_measure, time_to_target
-from sweeps.spec import SEARCH_METHOD
 from sweeps.store import Recorded, SweepDirectory, TrialFolder
 
 
@@ -65,7 +62,7 @@ def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | Non
         "seed": config["seed"],
         "dataset": config["dataset"]["name"],
         "pair": f"{config['teacher']['model']}->{config['student']}",
-        "configuration": configuration_text(config, folder.description["method"]),
+        "configuration": folder.description["configuration"],
         "status": trial_status(folder, measure).value,
         "tta_ref_s": time_to_target(folder, measure.target) if measure else math.inf,
         "last_cost_ref_s": last.cost_ref_s if last else 0.0,
@@ -78,21 +75,6 @@ def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | Non
         "error": folder.error,
         **{f"sampler.{name}": _plain(value) for name, value in config["sampler"].items()},
     }
-
-
-def configuration_text(config: Mapping[str, Any], method: str) -> str:
-    """The sampler's settings in a line: of a searched configuration all that were not left alone, else its name."""
-    sampler = dict(config["sampler"])
-    name = sampler.pop("name")
-    if method != SEARCH_METHOD and not sampler:
-        return str(name)
-    shown = [f"{parameter} {_plain(value)}" for parameter, value in sampler.items() if _differs(name, parameter, value)]
-    return f"{name}: {', '.join(shown)}" if shown else f"{name} at its defaults"
-
-
-def _differs(sampler: str, parameter: str, value: Any) -> bool:
-    default = SAMPLERS[sampler].schema.model_fields[parameter].default
-    return bool(value != (list(default) if isinstance(default, tuple) else default))
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,6 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 # MLflow reads this when it is imported: nothing is sent to its makers.
@@ -150,9 +149,7 @@ class MlflowView:
             self._client.log_batch(run.info.run_id, params=params[first : first + PARAMS_PER_CALL])
         return {"run": run.info.run_id, "rows": 0, "bytes": 0, "closed": False}
 
-    def _close(
-        self, run: str, folder: TrialFolder, target: float, status: Status, rows: Sequence[Recorded]
-    ) -> None:
+    def _close(self, run: str, folder: TrialFolder, target: float, status: Status, rows: Sequence[Recorded]) -> None:
         tta_ref_s = time_to_target(folder, target)
         # A store cannot hold infinity: a miss has no such metric, and its status tag says so.
         if math.isfinite(tta_ref_s):

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
-from torchvision.datasets import CIFAR10, CIFAR100
 
 from kdas.cache import cache_root, content_id, file_id, writable_folder
 from kdas.data.parquet import parquet_folder
@@ -24,21 +23,29 @@ _CIFAR100_MEAN, _CIFAR100_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.276
 @DATASETS.register("cifar10", source="Krizhevsky, 2009")
 def cifar10(*, path: DataPath = None) -> Dataset:
     """60,000 photographs of 32x32 pixels in 10 classes."""
-    return _cifar("cifar10", CIFAR10, path, num_classes=10)
+    return _cifar("cifar10", "CIFAR10", path, num_classes=10)
 
 
 @DATASETS.register("cifar100", source="Krizhevsky, 2009")
 def cifar100(*, path: DataPath = None) -> Dataset:
     """60,000 photographs of 32x32 pixels in 100 classes."""
-    return _cifar("cifar100", CIFAR100, path, num_classes=100, mean=_CIFAR100_MEAN, std=_CIFAR100_STD)
+    return _cifar("cifar100", "CIFAR100", path, num_classes=100, mean=_CIFAR100_MEAN, std=_CIFAR100_STD)
 
 
-def _cifar(name: str, published: Any, path: str | None, *, num_classes: int, **statistics: Any) -> Dataset:
+def _published(class_name: str) -> Any:
+    # torchvision takes seconds to load and few sweeps need it.
+    import torchvision.datasets
+
+    return getattr(torchvision.datasets, class_name)
+
+
+def _cifar(name: str, class_name: str, path: str | None, *, num_classes: int, **statistics: Any) -> Dataset:
     folder = resolved_path(path, cache_root() / "downloads")
     if path and not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Put {name} there or give DATA=<folder>.")
     if any(folder.glob("**/train*.parquet")):
         return parquet_folder(name, folder, padding=4, flip=True, **statistics)
+    published = _published(class_name)
     _present_or_downloaded(name, published, folder)
     files = sorted(file for file in (folder / published.base_folder).iterdir() if file.is_file())
     return Dataset(
@@ -52,7 +59,7 @@ def _cifar(name: str, published: Any, path: str | None, *, num_classes: int, **s
 
 
 def _present_or_downloaded(name: str, published: Any, folder: Path) -> None:
-    """torchvision checks the files' published digests, and shows the progress of a download."""
+    """Let torchvision look: it checks the files' published digests and shows the progress of a download."""
     try:
         published(str(folder), download=False)
         return

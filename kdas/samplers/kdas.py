@@ -18,7 +18,9 @@ from kdas.samplers.subsets import permutation
 Period = Annotated[int, Field(ge=1, description="A period is a whole number of epochs; the paper uses 1, 3, 5, 10.")]
 # One period and a list of one are the same setting, so they are written the same.
 Periods = Annotated[
-    tuple[Period, ...], BeforeValidator(lambda given: (given,) if isinstance(given, int) else given), Field(min_length=1)
+    tuple[Period, ...],
+    BeforeValidator(lambda given: (given,) if isinstance(given, int) else given),
+    Field(min_length=1),
 ]
 Fraction = Annotated[float, Field(ge=0, lt=1, description="A fraction of each scoring batch, in [0, 1).")]
 
@@ -85,7 +87,7 @@ class Kdas:
         if schedules.is_sampling_epoch(epoch, context.epochs, self.sampling_period, self.warmup_epochs):
             self._chosen = []
             return EpochPlan(self._shuffled_set(epoch), math.ceil(context.batch_size / rate), rate, selects=True)
-        remembered = torch.cat(self._chosen).unique()
+        remembered = torch.cat(self._chosen).unique()  # type: ignore[no-untyped-call]
         shuffle = torch.randperm(len(remembered), generator=seeding.generator(context.seed, "cached order", epoch))
         return EpochPlan(remembered[shuffle], context.batch_size, rate)
 

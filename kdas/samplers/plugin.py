@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -43,7 +44,7 @@ class EpochPlan:
 
     def batches(self) -> Iterator[Tensor]:
         """Indices [B] of each fetched batch; the last may be smaller."""
-        return iter(self.order.split(self.batch_size))
+        return iter(torch.split(self.order, self.batch_size))
 
 
 class Sampler(Protocol):
