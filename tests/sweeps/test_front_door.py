@@ -1,0 +1,80 @@
+"""What the Makefile, the command line and the README promise."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ["setup", "sweep", "preview", "status", "report", "ui", "notebooks", "test", "check", "bench"]
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_help_is_the_default_and_lists_every_target() -> None:
+    done = make()
+    assert done.returncode == 0
+    listed = re.findall(r"^  make (\w+)", done.stdout, re.MULTILINE)
+    assert set(TARGETS) <= set(listed)
+
+
+@pytest.mark.parametrize("target", ["preview", "status", "bench"])
+def test_a_target_that_is_not_there_yet_says_so_and_fails(target: str) -> None:
+    done = make(target)
+    assert done.returncode != 0
+    assert f"make {target} is not there yet" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep", ""], "NAME is not given. Name a sweep:"),
+        (["sweep", "digit_kd"], "Did you mean digits_kd?"),
+        (["report", "never_run"], "no sweep has run here"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeps.front", *arguments],
+        env={"RUNS_DIR": str(tmp_path), "KDAS_CACHE": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def commands_of_the_readme() -> list[str]:
+    blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_the_readmes_quick_start_is_two_commands() -> None:
+    assert {"make sweep NAME=digits_kd", "make test"} <= set(commands_of_the_readme())
+
+
+@pytest.mark.parametrize("command", [c for c in commands_of_the_readme() if re.match(r"(\w+=\S+ )*make ", c)])
+def test_every_make_command_of_the_readme_is_a_target(command: str) -> None:
+    words = [word for word in command.split() if "=" not in word and word != "make"]
+    assert len(words) <= 1
+    assert set(words) <= {*TARGETS, "lock", "format"}
+
+
+@pytest.mark.parametrize("command", [c for c in commands_of_the_readme() if ".venv/bin/" in c])
+def test_every_other_command_of_the_readme_exists(command: str) -> None:
+    program = command.split(".venv/bin/")[1].split()
+    assert shutil.which(program[0], path=str(Path(sys.executable).parent))
+    if program[:2] == ["python", "-m"]:
+        done = subprocess.run([sys.executable, *program[1:4], "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from kdas.records import Status
+from kdas.trial import Inputs
+from sweeps.plan import Job, baseline_jobs
+from sweeps.progress import Progress, readable_s
+from sweeps.resources import slots_for
+from sweeps.spec import ResourcesConfig, SweepSpec
+from sweeps.store import SweepDirectory
+from tests.sweeps.conftest import train_on_paper
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (7500, "2 h 05 min")]
+)
+def test_seconds_read_well(seconds: float, text: str) -> None:
+    assert readable_s(seconds) == text
+
+
+@pytest.fixture
+def jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
+    return baseline_jobs(spec, inputs)
+
+
+def progress_on(console: Console) -> Progress:
+    progress = Progress("tiny", num_planned=4, tau_ref_s=3.0, trials_at_once=2, console=console)
+    progress.target_is(0.8, "by hand")
+    return progress
+
+
+def test_without_a_terminal_every_event_is_a_line(directory: SweepDirectory, jobs: list[Job]) -> None:
+    written = io.StringIO()
+    with progress_on(Console(file=written, width=200)) as progress:
+        progress.started(jobs[0])
+        progress.evaluated(jobs[0], 1.0, 0.5)
+        train_on_paper(directory, jobs[0], [0.5, 0.9])
+        progress.ended(jobs[0], directory.trial(jobs[0].trial_id))
+        progress.started(jobs[2])
+        train_on_paper(directory, jobs[2], [0.5], Status.CRASHED)
+        progress.ended(jobs[2], directory.trial(jobs[2].trial_id))
+    lines = written.getvalue().splitlines()
+    assert lines[0] == "target: accuracy 0.8000 (by hand)"
+    assert "started plain_kd seed 1" in lines
+    assert any(
+        line.startswith("[1 of 4") and line.endswith("plain_kd seed 1: target after 2.00 ref s") for line in lines
+    )
+    assert "crashed: rs2 0.6->0.4 seed 1: ValueError: as told" in lines
+
+
+def test_a_terminal_shows_done_running_failed_best_and_time_left(directory: SweepDirectory, jobs: list[Job]) -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    progress = progress_on(console)
+    progress.started(jobs[0])
+    train_on_paper(directory, jobs[0], [0.5, 0.9])
+    progress.ended(jobs[0], directory.trial(jobs[0].trial_id))
+    progress.started(jobs[2])
+    train_on_paper(directory, jobs[2], [0.5], Status.CRASHED)
+    progress.ended(jobs[2], directory.trial(jobs[2].trial_id))
+    progress.started(jobs[3])
+    progress.evaluated(jobs[3], 1.5, 0.75)
+    plain = Console(file=io.StringIO(), width=120)
+    plain.print(progress._panel())
+    shown = plain.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 of 4 done, 1 running, 1 failed" in shown
+    assert "left" in shown
+    assert "rs2 0.6->0.4 seed 2" in shown
+    assert "accuracy 0.750" in shown
+    assert "soonest trial so far: plain_kd seed 1, 2.00 ref s" in shown
+
+
+def test_slots_follow_threads_and_what_the_file_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    assert slots_for("cpu", 2, ResourcesConfig()).trials_at_once == 4
+    one = slots_for("cpu", 2, ResourcesConfig(trials_at_once=1))
+    assert (one.trials_at_once, one.num_cotenants) == (1, 0)
+    with pytest.raises(Exception, match="threads: 9 is more than the 8 cores"):
+        slots_for("cpu", 9, ResourcesConfig())
+    with pytest.raises(Exception, match=r"resources.gpus_per_trial: 1 is more than the 0 GPUs here"):
+        slots_for("cpu", 1, ResourcesConfig(gpus_per_trial=1))

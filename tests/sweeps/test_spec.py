@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kdas.reading import read_yaml
+from kdas.records import UserError
+from sweeps.space import distributions, from_optuna, to_optuna
+from sweeps.spec import FILES, SweepSpec, load_spec, shipped, spec_path
+from tests.sweeps.conftest import TINY
+
+
+def changed(tmp_path: Path, **changes: Any) -> Path:
+    """The tiny sweep with some keys replaced; a key given as None is left out."""
+    content = {**read_yaml(TINY), **changes}
+    path = tmp_path / "changed.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluation": 3}, "evaluation: unknown key. Did you mean evaluations?"),
+        ({"search": {"START_RATE": {"low": 0.3, "high": 1.4}}}, "search.start_rate: 1.4 is not in (0, 1]"),
+        ({"search": {"THRESHOLD": [0.5]}}, "search.threshold: 0.5 is not in (0, 0.5)"),
+        ({"search": {"THRESHOLD": {"low": 0.3, "high": 0.1}}}, "search.threshold: low 0.3 is not under high 0.1"),
+        ({"search": {"PENALTY_LAMBDA": {"low": 0, "high": 9, "log": True}}}, "must start over 0, not at 0"),
+        ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: no KDAS parameter. Did you mean start_rate?"),
+        ({"search": {"SAMPLING_PERIOD": {"low": 1, "high": 4}}}, "search.sampling_period: takes no range"),
+        ({"search": {"SAMPLING_PERIOD": [0]}}, "search.sampling_period"),
+        ({"search": {"START_RATE": {"low": 0.3}}}, "search.start_rate: needs low and high, or choices"),
+        ({"search": {}}, "search: the space is empty"),
+        ({"search": None}, "search: missing"),
+        ({"known_points": [{"START_RATE": 0.6}]}, "known_points.0: sampling_period must stand in both"),
+        ({"known_points": [{"START_RATE": 0.2, "SAMPLING_PERIOD": 1}]}, "known_points.0.start_rate: 0.2 is not in"),
+        ({"target": 1.2}, "target.accuracy: 1.2 is not in (0, 1]. Accuracies are fractions: 0.95, not 95."),
+        ({"target": {"fraction_of_baseline": 0}}, "target.fraction_of_baseline: 0 is not in (0, 1]"),
+        ({"seeds": [1, 1]}, "seeds: one stands there twice"),
+        ({"seeds": 0}, "seeds"),
+        ({"baselines": {"rs2": "random"}}, "baselines: none uses the sampler full"),
+        ({"baselines": {"plain_kd": "full", "rs2": "randon"}}, "baselines.rs2.name: no sampler is called 'randon'."),
+        ({"baselines": {"plain_kd": "full", "kdas_search": "kdas"}}, "that name is kept for the search"),
+        ({"baselines": {"plain_kd": "full", "k": {"name": "kdas", "end_rate": 0}}}, "k.end_rate: 0 is not in (0, 1]"),
+        ({"student": "vgg8"}, "student: model vgg8 comes with the model zoo"),
+        ({"student": None}, "student: missing"),
+        ({"dataset": "digit"}, "dataset.name: no dataset is called 'digit'. Did you mean digits?"),
+        ({"budget": {"configurations": 0}}, "budget.configurations: 0 is not in [1, inf)"),
+        ({"epochs": "many"}, "epochs: 'many'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_file_key_and_value(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = changed(tmp_path, **changes)
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        load_spec(path)
+    line = str(caught.value)
+    assert "changed.yaml: " in line
+    assert "\n" not in line
+
+
+def test_an_unknown_sweep_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"digit_kd.yaml: no such sweep file. Did you mean digits_kd\?"):
+        spec_path("digit_kd")
+
+
+def test_no_name_lists_the_sweeps_there_are() -> None:
+    with pytest.raises(UserError, match=r"NAME is not given.*digits_kd"):
+        spec_path("")
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if name != "cifar_kd"])
+def test_shipped_sweeps_are_valid(name: str) -> None:
+    spec = load_spec(spec_path(name))
+    samplers = {part["name"] for part in spec.baselines.values()}
+    assert samplers == {"full", "random", "kdas"}
+
+
+def test_the_papers_sweep_says_what_it_waits_for() -> None:
+    assert "cifar_kd" in shipped()
+    with pytest.raises(UserError, match=r"teacher.model: model vgg13 comes with the model zoo"):
+        load_spec(FILES / "cifar_kd.yaml")
+
+
+def test_the_digits_sweep_searches_enough_on_three_seeds() -> None:
+    spec = load_spec(spec_path("digits_kd"))
+    assert spec.budget.configurations >= 8
+    assert spec.seeds == [1, 2, 3]
+
+
+def test_data_replaces_the_path_of_the_dataset() -> None:
+    assert load_spec(FILES / "cifar10_kd.yaml", data="/some/where").dataset == {
+        "name": "cifar10",
+        "path": "/some/where",
+    }
+
+
+def test_every_default_is_written_out_so_that_equal_settings_are_equal(spec: SweepSpec, tmp_path: Path) -> None:
+    baselines = {"plain_kd": {"name": "full"}, "rs2": "random", "kdas_paper": {"name": "kdas", "START_RATE": 0.6}}
+    assert load_spec(changed(tmp_path, baselines=baselines)).baselines == spec.baselines
+
+
+def test_proposals_survive_the_way_through_optuna(spec: SweepSpec) -> None:
+    point = {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]}
+    stored = to_optuna(point, spec.search)
+    space = distributions(spec.search)
+    for name, value in stored.items():
+        assert space[name]._contains(space[name].to_internal_repr(value))
+    assert from_optuna(stored, spec.search) == point

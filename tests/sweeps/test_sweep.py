@@ -1,0 +1,175 @@
+"""The whole way of the data, on real images, once; each test reads what it left."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.curves import load
+from analysis.time_to_accuracy import time_to_accuracy
+from kdas.calibrate import read_calibration
+from kdas.config import TrialConfig
+from kdas.records import CURVE_COLUMNS
+from kdas.trainer import Surroundings, Training
+from kdas.trial import Trial, load_inputs
+from tests.sweeps.conftest import TINY, Swept
+
+
+def trials_of(swept: Swept) -> pd.DataFrame:
+    return pd.read_parquet(swept.directory.path / "trials.parquet")
+
+
+def test_every_planned_trial_has_run_on_every_seed(swept: Swept) -> None:
+    trials = trials_of(swept)
+    assert len(trials) == 2 * (3 + 2)
+    assert set(trials["method"]) == {"plain_kd", "rs2", "kdas_paper", "kdas_search"}
+    assert trials.groupby("config_id")["seed"].apply(sorted).tolist() == [[1, 2]] * 5
+    assert (trials["num_evaluations"] > 0).all()
+    assert trials["trial_id"].is_unique
+
+
+def test_curve_table_has_the_columns_of_the_contract(swept: Swept) -> None:
+    curves = load(swept.directory.path)
+    assert tuple(curves.columns) == CURVE_COLUMNS
+    assert curves["num_cotenants"].ge(0).all()
+    assert curves["calibration_id"].nunique() == 1
+
+
+def test_evaluations_stand_at_equal_cost_for_all_methods(swept: Swept) -> None:
+    measure = json.loads(swept.directory.measure_file.read_text())
+    interval = measure["tau_ref_s"] / 6
+    curves = load(swept.directory.path)
+    for _, curve in curves.groupby("trial_id"):
+        grid = (curve["cost_ref_s"].to_numpy()[:-1] // interval).astype(int)
+        assert len(set(grid)) == len(grid)
+
+
+def test_target_is_the_fraction_of_what_plain_distillation_reached(swept: Swept) -> None:
+    measure = json.loads(swept.directory.measure_file.read_text())
+    trials = trials_of(swept)
+    best = trials[trials["method"] == "plain_kd"]["best_val_accuracy"]
+    assert measure["target"] == pytest.approx(0.8 * best.median(), abs=1e-12)
+
+
+def test_table_report_parquet_and_tracking_agree(swept: Swept) -> None:
+    trials = trials_of(swept)
+    curves = load(swept.directory.path)
+    measure = json.loads(swept.directory.measure_file.read_text())
+    for trial in trials.itertuples():
+        curve = curves[curves["trial_id"] == trial.trial_id]
+        from_curve = time_to_accuracy(curve["cost_ref_s"], curve["val_accuracy"], measure["target"])
+        assert trial.tta_ref_s == from_curve
+        assert (trial.status == "reached") == math.isfinite(from_curve)
+    html = (swept.directory.path / "report.html").read_text()
+    for config_id, group in trials.groupby("config_id"):
+        reached = f"{(group['status'] == 'reached').sum()}/{len(group)}"
+        configuration = group["configuration"].iloc[0]
+        row = next(line for line in swept.printed.splitlines() if configuration in line and reached in line)
+        median = group["tta_ref_s"].median()
+        printed = "> budget" if math.isinf(median) else re.search(r"(\d+\.?\d*)\s+\d/\d", row).group(1)  # type: ignore[union-attr]
+        assert printed in row
+        assert printed.replace(">", "&gt;") in html or printed in html
+        if math.isfinite(median):
+            assert float(printed) == pytest.approx(median, rel=5e-3)
+        assert config_id
+    assert str(swept.directory.report) in swept.printed.replace("\n", "")
+
+
+def test_tracking_has_a_parent_run_and_a_child_run_for_each_trial(swept: Swept) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{swept.directory.path.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("kdas-sweeps")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.data.tags["kdas.trial_id"]: run for run in runs if "mlflow.parentRunId" in run.data.tags}
+    assert [run.info.run_name for run in parents] == ["tiny"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    trials = trials_of(swept)
+    assert set(children) == set(trials["trial_id"])
+    curves = load(swept.directory.path)
+    for trial in trials.itertuples():
+        run = children[trial.trial_id]
+        history = client.get_metric_history(run.info.run_id, "val_accuracy")
+        curve = curves[curves["trial_id"] == trial.trial_id]
+        assert [metric.value for metric in history] == curve["val_accuracy"].tolist()
+        assert [metric.step for metric in history] == curve["step"].tolist()
+        assert run.data.metrics["cost_ref_s"] == curve["cost_ref_s"].iloc[-1]
+        assert run.data.metrics.get("tta_ref_s", math.inf) == trial.tta_ref_s
+        assert run.data.tags["kdas.status"] == trial.status
+        assert run.data.params["student"] == "resnet8"
+        assert run.data.tags["kdas.torch"]
+    assert {item.path for item in client.list_artifacts(parents[0].info.run_id)} >= {"report.html", "curves.parquet"}
+
+
+def test_a_trial_of_the_sweep_run_alone_has_the_same_curve_bit_for_bit(swept: Swept) -> None:
+    curves = load(swept.directory.path)
+    calibration = read_calibration(swept.directory.calibration_file)
+    assert calibration is not None
+    trials = trials_of(swept)
+    trial_id = trials[trials["method"] == "kdas_search"]["trial_id"].iloc[0]
+    config = TrialConfig(**swept.directory.trial(trial_id).description["config"])
+    trial = Trial(config, load_inputs(config))
+    assert trial.trial_id == trial_id
+    alone = pd.DataFrame([row.as_dict() for row in Training(trial, Surroundings(calibration)).rows()])
+    in_sweep = curves[curves["trial_id"] == trial_id].reset_index(drop=True)
+    measured_by_the_wall = {"wall_s", "eval_s", "data_s", "num_cotenants"}
+    same = [column for column in alone.columns if column not in measured_by_the_wall]
+    pd.testing.assert_frame_equal(alone[same], in_sweep[same], check_exact=True)
+
+
+def test_running_again_trains_nothing_and_does_not_start_ray(swept: Swept) -> None:
+    def state() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in swept.directory.path.glob("trials/*/*")}
+
+    before = state()
+    again = swept.run("sweep", str(TINY))
+    assert again.returncode == 0
+    assert "starting Ray" in swept.printed
+    assert "starting Ray" not in again.stdout
+    assert state() == before
+    table = [line for line in swept.printed.splitlines() if "plain_kd" in line and "2/2" in line]
+    assert table
+    assert table[0] in again.stdout
+
+
+def test_a_changed_file_that_contradicts_the_sweep_is_refused(swept: Swept, tmp_path: Path) -> None:
+    changed = tmp_path / "tiny.yaml"
+    changed.write_text(TINY.read_text().replace("epochs: 3", "epochs: 4"))
+    done = swept.run("sweep", str(changed))
+    assert done.returncode == 2
+    assert "epochs was 3 when this sweep began and is 4 now" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_report_is_built_again_from_the_directory(swept: Swept) -> None:
+    before = swept.directory.report.read_text()
+    for name in ("curves.parquet", "trials.parquet", "report.html"):
+        (swept.directory.path / name).unlink()
+    done = swept.run("report", "tiny")
+    assert done.returncode == 0, done.stderr
+    assert swept.directory.report.read_text() == before
+
+
+def test_a_larger_copy_of_a_sweep_trains_only_what_is_new(swept: Swept, tmp_path: Path) -> None:
+    """Another sweep over the same trials: finished ones are taken over, new seeds and configurations are run."""
+    extended = tmp_path / "extended.yaml"
+    extended.write_text(
+        TINY.read_text().replace("seeds: 2", "seeds: 3").replace("configurations: 2", "configurations: 3")
+    )
+    done = swept.run("sweep", str(extended))
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = pd.read_parquet(swept.directory.path.parent / "extended" / "trials.parquet")
+    assert len(trials) == 3 * (3 + 3)
+    # The baselines of the first sweep were not trained again.
+    assert not re.search(r"started (plain_kd|rs2|kdas_paper)\b.* seed [12]$", done.stdout, re.MULTILINE)
+    assert re.search(r"started plain_kd seed 3$", done.stdout, re.MULTILINE)
+    first = trials_of(swept).set_index("trial_id")
+    shared = trials[trials["trial_id"].isin(first.index)].set_index("trial_id")
+    assert len(shared) >= 6
+    pd.testing.assert_series_equal(shared["last_cost_ref_s"], first.loc[shared.index, "last_cost_ref_s"])
