@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kdas.cache import writable_folder
 from kdas.calibrate import calibration_for
 from kdas.config import load_trial_config
 from kdas.data import DATASETS
@@ -37,6 +38,8 @@ def train(
 ) -> None:
     """Run one trial alone and print its curve."""
     config = load_trial_config(trial_file)
+    if curve is not None:
+        writable_folder(curve.parent)
     began = time.perf_counter()
     inputs = load_inputs(config, _teacher_progress)
     data_s = time.perf_counter() - began

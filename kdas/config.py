@@ -22,7 +22,7 @@ SamplerPart = Annotated[dict[str, Any], BeforeValidator(SAMPLERS.checked)]
 class Strict(BaseModel):
     """A block of a file: unknown keys are refused, values do not change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class OptimizerConfig(Strict):

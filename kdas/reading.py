@@ -24,8 +24,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<` takes over another mapping's keys, which may then be given anew
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands here a second time", key_node.start_mark
                 )
@@ -47,6 +51,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {_yaml_problem(error)}") from error
+    except ValueError as error:  # what looks like a date but is none
+        raise UserError(f"{path}: {error}. Put that value in quotes.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds {type(content).__name__}, not a mapping of keys to values.")
     return content
@@ -76,7 +82,8 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     """The first mistake in `error` as `key: value: problem. mend`, and a count of the others."""
     details = error.errors()
     first = _explain_one(details[0], model, prefix)
-    return first if len(details) == 1 else f"{first} (and {len(details) - 1} more mistakes)"
+    more = len(details) - 1
+    return first if not more else f"{first} (and {more} more mistake{'s' if more > 1 else ''})"
 
 
 def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
@@ -87,15 +94,16 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
         return f"{where}.{inner_key}: {inner_text}" if inner_key else f"{where}: {inner_text}"
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown key. {nearest(keys[-1], _fields_at(model, keys[:-1]))}"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    if detail["type"] == "value_error":  # our own validators name the value and the mend themselves
+        ending = "" if message.endswith("?") else "."
+        return f"{where}: {message}{ending}" if where else f"{message}{ending}"
     hint = _description_at(model, keys)
     if detail["type"] == "missing":
         return f"{where}: missing. {hint or 'Give a value.'}"
     interval = _interval_at(model, keys)
     if interval and detail["type"] in _OUT_OF_RANGE:
         return f"{where}: {_short(detail['input'])} is not in {interval}. {hint}".rstrip()
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
-    if detail["type"] == "value_error":  # our own validators name the value and the mend themselves
-        return f"{where}: {message}." if where else f"{message}."
     return f"{where}: {_short(detail['input'])} {message}. {hint}".rstrip()
 
 

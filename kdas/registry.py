@@ -73,6 +73,9 @@ class Registry(Generic[T]):
         if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
             raise PydanticCustomError("nested", "{text}", {"key": "name", "text": f"missing. Name a {self.kind}."})
         parameters = {str(key).lower(): value for key, value in content.items() if key != "name"}
+        if len(parameters) < len(content) - 1:
+            text = "a parameter stands there in capitals and in small letters. Keep one"
+            raise PydanticCustomError("nested", "{text}", {"key": "", "text": f"{text}."})
         try:
             part = self[content["name"]]
         except KeyError as error:
@@ -94,6 +97,6 @@ def _schema(kind: str, name: str, factory: Callable[..., Any]) -> type[BaseModel
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (parameter.annotation, default)
-    config = ConfigDict(extra="forbid", title=f"{kind} {name}")
+    config = ConfigDict(extra="forbid", allow_inf_nan=False, title=f"{kind} {name}")
     model: type[BaseModel] = create_model(f"{name.title()}Parameters", __config__=config, **fields)
     return model

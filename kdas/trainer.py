@@ -124,7 +124,12 @@ class Training:
     def _evaluation_is_due(self, cost_before: float) -> bool:
         """Evaluations stand at equal cost for all methods, whatever an epoch of theirs holds."""
         interval = self.budget_ref_s / self.trial.config.evaluations
-        return math.floor(self.clock.cost_ref_s / interval) > math.floor(cost_before / interval)
+
+        def passed(cost: float) -> int:
+            # An evaluation due exactly at an epoch's end must not slip behind it for the last bit of a sum.
+            return math.floor(cost / interval + 1e-9)
+
+        return passed(self.clock.cost_ref_s) > passed(cost_before)
 
     def _evaluate(self, sampling_rate: float, learning_rate: float) -> CurveRow:
         splits, student = self.trial.inputs.splits, self.distiller.student
@@ -189,10 +194,10 @@ class Training:
         path = self.surroundings.checkpoint
         if path is None or not path.exists():
             return
-        state: dict[str, Any] = checkpoint.load(path)
+        state: Any = checkpoint.load(path)
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
-        if (state["trial_id"], state["calibration_id"]) != wanted:
-            raise UserError(f"{path}: is the checkpoint of another trial. Move it away.")
+        if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
+            raise UserError(f"{path}: is not a checkpoint of this trial. Move it away.")
         self.distiller.student.load_state_dict(state["student"])
         self.distiller.optimizer.load_state_dict(state["optimizer"])
         self.sampler.load_state_dict(state["sampler"])

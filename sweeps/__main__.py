@@ -32,7 +32,7 @@ def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy 
     path = spec_path(name)
     spec = load_spec(path, data)
     directory = SweepDirectory(runs_root() / path.stem)
-    is_finished = run_sweep(spec, directory, console)
+    is_finished = run_sweep(spec, path, directory, console)
     if not is_finished:
         console.print(f"stopped; nothing that is finished is lost. Go on with: make sweep NAME={name}", soft_wrap=True)
         sys.exit(INTERRUPTED)
@@ -53,11 +53,15 @@ def tables(name: Name) -> None:
 @app.command()
 def attach(name: Name) -> None:
     """Bring MLflow up to date with the sweep directory and hand it the report."""
-    from sweeps.tracking import MlflowView, tracking_uri
+    from sweeps.tracking_state import TrackingState
 
-    view = MlflowView(_existing(name))
-    view.attach()
-    console.print(f"runs in MLflow: {tracking_uri()} (make ui opens them)", soft_wrap=True, highlight=False)
+    directory = _existing(name)
+    state = TrackingState(directory)
+    if not state.is_attached:
+        from sweeps.tracking import MlflowView
+
+        MlflowView(directory).attach()
+    console.print(f"runs in MLflow: {state.uri} (make ui opens them)", soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import yaml
 from rich.console import Console
@@ -30,14 +31,19 @@ from sweeps.tables import write_tables
 _MAY_CHANGE = {"seeds", "budget", "resources"}
 
 
-def run_sweep(spec: SweepSpec, directory: SweepDirectory, console: Console) -> bool:
+def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> bool:
     """Train what is missing and write the tables.
+
+    Args: source: the sweep file, named in what is said about it.
 
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
     recipe = TrialConfig(**{name: getattr(spec, name) for name in Recipe.model_fields})
-    slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
+    try:
+        slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
     teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
     with directory.locked():
         _check_unchanged(spec, directory)
@@ -118,7 +124,7 @@ def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
         with sweep.progress:
             run_trials(sweep.agenda, sweep.directory, sweep.calibration, slots, sweep.progress)
     finally:
-        follower.stop()
+        follower.stop(sweep.agenda.is_finished)
     if follower.failure:
         console.print(f"MLflow could not be kept up to date ({follower.failure}); nothing of the sweep is lost")
 

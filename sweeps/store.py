@@ -40,7 +40,9 @@ class TrialFolder:
         self._curve, self._status, self._trial = path / "curve.jsonl", path / "status.json", path / "trial.json"
 
     def begin(self, job: Job) -> None:
+        """Make the folder of a trial that is about to run; how an earlier attempt ended is forgotten."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self._status.unlink(missing_ok=True)
         content = {
             "method": job.method,
             "phase": job.phase,

@@ -20,12 +20,12 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from kdas.cache import write_text
 from kdas.records import FINAL_STATUSES, Status
 from sweeps.measure import read_measure, time_to_target
 from sweeps.names import runs_root
 from sweeps.store import Recorded, SweepDirectory, TrialFolder
 from sweeps.tables import trial_status
+from sweeps.tracking_state import ARTIFACTS, TrackingState, tracking_uri
 
 # The store's own limits for one call.
 METRICS_PER_CALL, PARAMS_PER_CALL = 1000, 100
@@ -51,19 +51,14 @@ _METRICS = (
 )
 
 
-def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, else an embedded SQLite file beside the sweeps."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_root() / 'mlflow.db'}"
-
-
 class MlflowView:
     """Brings MLflow up to what the directory holds. What was sent is kept in the sweep's `tracking.json`."""
 
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory = directory
-        self._uri = tracking_uri()
-        self._client = MlflowClient(tracking_uri=self._uri)
-        self._sent = self._read_sent()
+        self._state = TrackingState(directory)
+        self._client = MlflowClient(tracking_uri=self._state.uri)
+        self._sent = self._state.content
 
     def update(self) -> None:
         """Send all that is on disk and was not sent. Raises what MLflow raises."""
@@ -75,7 +70,7 @@ class MlflowView:
         """The last pass: the finished tables and the report go to the parent run. Returns: the parent run's id."""
         self.update()
         parent = self._parent_run()
-        for name in ("report.html", "curves.parquet", "trials.parquet", "sweep.yaml"):
+        for name in ARTIFACTS:
             if (self._directory.path / name).exists():
                 self._client.log_artifact(parent, str(self._directory.path / name))
         measure = read_measure(self._directory)
@@ -83,7 +78,16 @@ class MlflowView:
             self._client.log_metric(parent, "target", measure.target)
             self._client.log_metric(parent, "tau_ref_s", measure.tau_ref_s)
         self._client.set_terminated(parent)
+        self._sent["attached"] = self._state.artifacts_id()
+        self._state.write()
         return parent
+
+    def leave(self) -> None:
+        """The sweep was stopped: no run may look as if it were still under way."""
+        for sent in self._sent["trials"].values():
+            if not sent["closed"]:
+                self._client.set_terminated(sent["run"], status="KILLED")
+        self._client.set_terminated(self._parent_run(), status="KILLED")
 
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
@@ -98,7 +102,7 @@ class MlflowView:
             tags = {"mlflow.runName": self._directory.name, "kdas.sweep": self._directory.name, **self._tags()}
             run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=self._directory.name)
             self._sent["parent"] = run.info.run_id
-            self._write_sent()
+            self._state.write()
         return str(self._sent["parent"])
 
     def _tags(self) -> dict[str, str]:
@@ -116,15 +120,16 @@ class MlflowView:
             return
         if sent is None:
             sent = self._sent["trials"][folder.path.name] = self._new_run(folder, parent)
-        # A trial that went on from a checkpoint has fewer rows for a while; what is sent again replaces nothing.
+            self._state.write()
         rows = folder.rows()
         for batch in _batches([metric for recorded in rows[sent["rows"] :] for metric in _metrics(recorded)]):
             self._client.log_batch(sent["run"], metrics=batch)
-        sent.update(rows=len(rows), bytes=folder.curve_bytes)
+        # A trial that begins again has fewer rows for a while; they are the same as those that were sent.
+        sent.update(rows=max(sent["rows"], len(rows)), bytes=folder.curve_bytes)
         if is_complete and measure is not None:
             self._close(sent["run"], folder, measure.target, trial_status(folder, measure), rows)
         sent["closed"] = is_complete
-        self._write_sent()
+        self._state.write()
 
     @staticmethod
     def _has_grown(folder: TrialFolder, sent: dict[str, Any]) -> bool:
@@ -157,17 +162,6 @@ class MlflowView:
         self._client.log_batch(run, tags=[RunTag("kdas.status", status.value)])
         self._client.set_terminated(run, status="FINISHED" if status in FINAL_STATUSES else "FAILED")
 
-    def _read_sent(self) -> dict[str, Any]:
-        """What was sent to this server; another server is filled from the start."""
-        try:
-            content = json.loads(self._directory.tracking_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            content = {}
-        return content if content.get("uri") == self._uri else {"uri": self._uri, "trials": {}}
-
-    def _write_sent(self) -> None:
-        write_text(self._directory.tracking_file, json.dumps(self._sent))
-
 
 def _metrics(recorded: Recorded) -> Iterator[Metric]:
     row = recorded.row.as_dict()
@@ -198,12 +192,15 @@ class Follower:
         self._directory = directory
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="mlflow", daemon=True)
+        self._sweep_is_finished = False
         self.failure: str = ""
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, sweep_is_finished: bool) -> None:
+        """Send the rest and end."""
+        self._sweep_is_finished = sweep_is_finished
         self._stop.set()
         self._thread.join(timeout=30)
 
@@ -214,6 +211,8 @@ class Follower:
             try:
                 view = view or MlflowView(self._directory)
                 view.update()
+                if is_last and not self._sweep_is_finished:
+                    view.leave()
                 self.failure = ""
             except Exception as error:  # noqa: BLE001 (whatever a tracking server does, the sweep goes on)
                 self.failure = f"{type(error).__name__}: {error}".split("\n", 1)[0]

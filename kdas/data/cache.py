@@ -20,7 +20,7 @@ def decoded_once(dataset: Dataset) -> Decoded:
     try:
         # Copy-on-write: the pages stay shared because nobody writes, and torch accepts the array as writable.
         return Decoded(**{name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names})
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):  # not there, or damaged
         pass
     decoded = dataset.decode()
     if decoded.train_images.nbytes >= _WORTH_KEEPING_BYTES:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import Field
 
 from kdas.cache import content_id, file_id
@@ -56,15 +58,14 @@ def parquet_folder(
     label_column = label_column or _label_column(schema, train_files[0])
     for file in (*train_files, *test_files):
         _check_columns(file, image_column, label_column)
-    train = partial(_decode, train_files, image_column, label_column)
-    test = partial(_decode, test_files, image_column, label_column)
-    names = [image_column, label_column, *(file_id(file) for file in (*train_files, *test_files))]
+    contents = [[file_id(file) for file in files] for files in (train_files, test_files)]
+    num_classes = _num_classes(schema, train_files, label_column)
     return Dataset(
         name=name,
         origin=f"parquet files in {folder}",
-        fingerprint=content_id(["parquet", names], length=32),
-        num_classes=_num_classes(schema, train_files, label_column),
-        decode=lambda: Decoded(*train(), *test()),
+        fingerprint=content_id(["parquet", image_column, label_column, *contents], length=32),
+        num_classes=num_classes,
+        decode=lambda: _decode_all(folder, train_files, test_files, image_column, label_column, num_classes),
         padding=_image_size(train_files[0], image_column) // 8 if padding is None else padding,
         flip=flip,
         mean=mean,
@@ -106,58 +107,93 @@ def _label_column(schema: pa.Schema, file: Path) -> str:
     raise UserError(f"{file}: no column holds labels. Name it as label_column: {', '.join(schema.names)}.")
 
 
-def _check_columns(file: Path, *columns: str) -> None:
-    present = _schema(file).names
-    for column in columns:
-        if column not in present:
-            raise UserError(f"{file}: has no column {column!r}. Columns: {', '.join(present)}.")
+def _check_columns(file: Path, image_column: str, label_column: str) -> None:
+    schema = _schema(file)
+    for column in (image_column, label_column):
+        if column not in schema.names:
+            raise UserError(f"{file}: has no column {column!r}. Columns: {', '.join(schema.names)}.")
+    kind = schema.field(label_column).type
+    if not pa.types.is_integer(kind):
+        raise UserError(f"{file}: column {label_column!r} holds {kind}, not class numbers. Name another label_column.")
 
 
 def _num_classes(schema: pa.Schema, files: list[Path], label_column: str) -> int:
+    """As the files' metadata says, else one more than the highest label."""
     try:
         metadata = json.loads((schema.metadata or {})[b"huggingface"])
         return len(metadata["info"]["features"][label_column]["names"])
     except (KeyError, ValueError, TypeError):
-        return int(max(_column(file, label_column).combine_chunks().to_numpy().max() for file in files)) + 1
+        return max(int(_labels(file, label_column).max()) for file in files) + 1
+
+
+def _labels(file: Path, column: str) -> Labels:
+    """int64 [N], at least one."""
+    values = _column(file, column).combine_chunks()
+    if values.null_count:
+        raise UserError(f"{file}: column {column!r} has {values.null_count} empty rows. Label or remove them.")
+    if not len(values):
+        raise UserError(f"{file}: holds no rows. Copy the file again, or leave it away.")
+    labels: Labels = values.to_numpy().astype(np.int64)
+    return labels
 
 
 def _column(file: Path, column: str) -> pa.ChunkedArray:
-    with _open(file) as opened:
-        try:
-            return opened.read(columns=[column]).column(column)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).split("\n", 1)[0].rstrip(".")
-            raise UserError(f"{file}: column {column!r} is damaged: {reason}. Copy the file again.") from error
+    with _open(file) as opened, _damage_named(file, column):
+        return opened.read(columns=[column]).column(column)
+
+
+@contextmanager
+def _damage_named(file: Path, column: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).split("\n", 1)[0].rstrip(".")
+        raise UserError(f"{file}: column {column!r} is damaged: {reason}. Copy the file again.") from error
 
 
 def _image_size(file: Path, column: str) -> int:
-    with _open(file) as opened:
-        first = next(opened.iter_batches(batch_size=1, columns=[column]))
-    return int(_decode_image(first.column(0)[0].as_py(), file, 0).shape[-1])
+    with _open(file) as opened, _damage_named(file, column):
+        first = next(opened.iter_batches(batch_size=1, columns=[column]), None)
+    if first is None:
+        raise UserError(f"{file}: holds no rows. Copy the file again, or leave it away.")
+    return int(_decode_image(first.column(0)[0].as_py(), 0, file).shape[-1])
 
 
-def _decode(files: list[Path], image_column: str, label_column: str) -> tuple[Images, Labels]:
+def _decode_all(
+    folder: Path, train_files: list[Path], test_files: list[Path], image_column: str, label_column: str, classes: int
+) -> Decoded:
+    train_images, train_labels = _decode(train_files, image_column, label_column, classes)
+    test_images, test_labels = _decode(test_files, image_column, label_column, classes)
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise UserError(f"{folder}: train and test images differ in size. Resize them to one square size.")
+    return Decoded(train_images, train_labels, test_images, test_labels)
+
+
+def _decode(files: list[Path], image_column: str, label_column: str, num_classes: int) -> tuple[Images, Labels]:
     images: list[Images] = []
     labels: list[Labels] = []
     for file in files:
+        of_file = _labels(file, label_column)
+        if of_file.min() < 0 or of_file.max() >= num_classes:
+            odd = of_file.min() if of_file.min() < 0 else of_file.max()
+            raise UserError(f"{file}: label {odd} is not a class in 0 to {num_classes - 1}. Mend that row.")
+        labels.append(of_file)
         encoded = _column(file, image_column).to_pylist()
         # Pillow releases the interpreter lock while it decodes.
         with ThreadPoolExecutor() as pool:
-            decoded = list(pool.map(lambda row, file=file: _decode_image(row[1], file, row[0]), enumerate(encoded)))
-        sizes = {image.shape for image in decoded}
-        if len(sizes) > 1:
-            raise UserError(f"{file}: images differ in size ({len(sizes)} sizes). Resize them to one square size.")
-        images.append(np.stack(decoded))
-        labels.append(_column(file, label_column).combine_chunks().to_numpy().astype(np.int64))
-    return np.concatenate(images), np.concatenate(labels)
+            images.extend(pool.map(partial(_decode_image, file=file), encoded, range(len(encoded))))
+        if len({image.shape for image in images}) > 1:
+            raise UserError(f"{file}: images differ in size. Resize them to one square size.")
+    return np.stack(images), np.concatenate(labels)
 
 
-def _decode_image(cell: Any, file: Path, row: int) -> Images:
+def _decode_image(cell: Any, row: int, file: Path) -> Images:
     """uint8 [3, H, W] with H = W."""
     try:
         with Image.open(io.BytesIO(cell["bytes"])) as image:
             pixels = np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, TypeError, KeyError) as error:
+    # Pillow has many ways of saying that a file is no image.
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, Image.DecompressionBombError) as error:
         raise UserError(f"{file}: row {row} holds no readable image. Mend or remove that row.") from error
     if pixels.shape[0] != pixels.shape[1]:
         raise UserError(f"{file}: row {row}: {pixels.shape[1]}x{pixels.shape[0]} is not square. Crop or resize it.")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kdas.data.cache import decoded_once
 from kdas.data.plugin import Dataset, Labels
+from kdas.records import UserError
 from kdas.views import CropFlip
 
 # Which images validate is the same for every trial of every sweep.
@@ -22,7 +23,12 @@ def stratified_parts(labels: Labels, fraction: float, seed: int) -> tuple[NDArra
     """Two disjoint, sorted sets of positions, the second holding `fraction` of every class."""
     from sklearn.model_selection import train_test_split
 
-    rest, part = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
+    try:
+        rest, part = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
+    except ValueError as error:  # a class of one sample, or a part smaller than the number of classes
+        raise UserError(
+            f"validation: {fraction} of {len(labels)} samples does not hold every class. Raise it, or give more data."
+        ) from error
     return np.sort(rest), np.sort(part)
 
 

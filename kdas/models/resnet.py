@@ -6,8 +6,6 @@ Source: He et al., CVPR 2016, section 4.2.
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -65,12 +63,15 @@ class CifarResNet(Model):
         return self.fc(features), features
 
 
-def _resnet(num_classes: int, depth: int, widths: tuple[int, int, int, int]) -> Model:
-    return CifarResNet(num_classes, depth, widths)
+def _register(name: str, depth: int, widths: tuple[int, int, int, int]) -> None:
+    @MODELS.register(name, source="He et al., CVPR 2016")
+    def build(num_classes: int) -> Model:
+        return CifarResNet(num_classes, depth, widths)
+
+    build.__doc__ = f"ResNet of depth {depth} with {widths[1]}, {widths[2]} and {widths[3]} channels."
 
 
-_SOURCE = "He et al., CVPR 2016"
 for _depth in (8, 14, 20, 32, 44, 56, 110):
-    MODELS.register(f"resnet{_depth}", source=_SOURCE)(partial(_resnet, depth=_depth, widths=(16, 16, 32, 64)))
+    _register(f"resnet{_depth}", _depth, (16, 16, 32, 64))
 for _depth in (8, 32):
-    MODELS.register(f"resnet{_depth}x4", source=_SOURCE)(partial(_resnet, depth=_depth, widths=(32, 64, 128, 256)))
+    _register(f"resnet{_depth}x4", _depth, (32, 64, 128, 256))

@@ -19,10 +19,11 @@ Period = Annotated[int, Field(ge=1, description="A period is a whole number of e
 # One period and a list of one are the same setting, so they are written the same.
 Periods = Annotated[
     tuple[Period, ...],
-    BeforeValidator(lambda given: (given,) if isinstance(given, int) else given),
+    BeforeValidator(lambda given: (given,) if type(given) is int else given),
     Field(min_length=1),
 ]
-Fraction = Annotated[float, Field(ge=0, lt=1, description="A fraction of each scoring batch, in [0, 1).")]
+# Over a half, nothing might be left to train on.
+Exclusion = Annotated[float, Field(ge=0, le=0.5, description="A fraction of each scoring batch; the paper uses 0.05.")]
 
 
 def knowledge_scores(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class Kdas:
         start_rate: Rate = 0.6,
         end_rate: Rate = 0.4,
         sampling_period: Periods = (1, 3, 5, 10),
-        exclusion_rate: Fraction = 0.05,
+        exclusion_rate: Exclusion = 0.05,
         exclusion_hold: Annotated[
             float, Field(ge=0, lt=1, description="The fraction of the epochs, in [0, 1), with full exclusion.")
         ] = 0.625,

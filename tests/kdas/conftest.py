@@ -1,0 +1,154 @@
+"""What the tests of this room share: a cache of their own, a small real trial, hand-made prices, small image files."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from kdas import models, seeding
+from kdas.clock import Calibration, Work
+from kdas.config import TrialConfig
+from kdas.data import DATASETS, Split, load_splits
+from kdas.teacher import Teacher
+from kdas.trainer import Surroundings, Training
+from kdas.trial import Inputs, Trial
+
+ConfigOf = Callable[..., TrialConfig]
+TrialOf = Callable[..., Trial]
+WriteImages = Callable[..., Path]
+
+NUM_TRAIN = 100
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's own cache is neither read nor written."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("KDAS_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("KDAS_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def config_of() -> ConfigOf:
+    """A small trial on digits; keyword arguments replace whole keys of its file."""
+
+    def build(**changed: Any) -> TrialConfig:
+        content = {
+            "dataset": "digits",
+            "teacher": {"model": "resnet8", "epochs": 1, "batch_size": 32},
+            "student": "resnet8",
+            "optimizer": {"learning_rate": 0.02},
+            "batch_size": 16,
+            "epochs": 3,
+            "evaluations": 6,
+            "device": "cpu",
+            "seed": 1,
+        }
+        return TrialConfig.model_validate({**content, **changed})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_inputs() -> Inputs:
+    """A hundred digits to train on, sixty to validate, sixty to test, and a teacher with drawn weights."""
+    dataset = DATASETS.build(DATASETS.checked("digits"))
+    whole = load_splits(dataset, 0.1, "cpu")
+
+    def first(split: Split, count: int) -> Split:
+        return Split(split.images[:count], split.labels[:count])
+
+    splits = replace(
+        whole, train=first(whole.train, NUM_TRAIN), validation=first(whole.validation, 60), test=first(whole.test, 60)
+    )
+    with seeding.global_draws(7, "teacher of the tests"):
+        model = models.create("resnet8", 10)
+    return Inputs(dataset, splits, Teacher(model.requires_grad_(False).eval(), "drawn", Path("drawn"), False), "cpu")
+
+
+@pytest.fixture(scope="session")
+def trial_of(config_of: ConfigOf, small_inputs: Inputs) -> TrialOf:
+    """The small trial with some keys of its file replaced."""
+    return lambda **changed: Trial(config_of(**changed), small_inputs)
+
+
+@pytest.fixture(scope="session")
+def calibration() -> Calibration:
+    """Prices in the usual order of size: a step is dear, a teacher's forward is not, the rest is cheap."""
+    seconds_per_sample = {Work.AUGMENT: 1e-4, Work.TEACHER: 1e-3, Work.SCORE: 5e-4, Work.WEIGH: 1e-5, Work.STEP: 3e-3}
+    sizes = (8, 16, 32, 64)
+    prices = {work: tuple((n, 1e-4 + n * seconds) for n in sizes) for work, seconds in seconds_per_sample.items()}
+    return Calibration("by-hand", {"hardware": "none"}, prices)
+
+
+@pytest.fixture(scope="session")
+def finished(trial_of: TrialOf, calibration: Calibration) -> Callable[..., tuple[Training, list[Any]]]:
+    """The small trial trained to its end: its training and its rows."""
+
+    def run(surroundings: Surroundings | None = None, **changed: Any) -> tuple[Training, list[Any]]:
+        training = Training(trial_of(**changed), surroundings or Surroundings(calibration))
+        return training, list(training.rows())
+
+    return run
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels [H, W, 3] as a PNG file, which keeps every one of them."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[[NDArray[np.uint8]], bytes]:
+    return png
+
+
+@pytest.fixture(scope="session")
+def write_images() -> WriteImages:
+    """Writes a parquet file in the layout of dataset hubs; `encoded` gives the image cells as they are."""
+
+    def write(
+        path: Path,
+        labels: Sequence[Any],
+        *,
+        seed: int = 0,
+        size: int = 8,
+        names: Sequence[str] | None = None,
+        image_column: str = "img",
+        label_column: str = "label",
+        encoded: Sequence[bytes | None] | None = None,
+    ) -> Path:
+        if encoded is None:
+            pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), size, size, 3), dtype=np.uint8)
+            encoded = [png(image) for image in pixels]
+        cells = [{"bytes": content, "path": f"{row}.png"} for row, content in enumerate(encoded)]
+        images = pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+        table = pa.table({image_column: images, label_column: pa.array(labels)})
+        if names is not None:
+            features = {label_column: {"names": list(names), "_type": "ClassLabel"}}
+            table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path)
+        return path
+
+    return write

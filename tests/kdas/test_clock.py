@@ -1,0 +1,162 @@
+"""The cost clock and its prices."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdas.clock import Calibration, Clock, Work, priced
+
+quickly = settings(deadline=None, max_examples=100)
+
+
+class SetTime:
+    """A clock hand that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def passes(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@st.composite
+def measured(draw: st.DrawFn) -> tuple[tuple[int, float], ...]:
+    """Positive prices at rising batch sizes; noise may make a larger batch the cheaper one."""
+    sizes = sorted(draw(st.sets(st.integers(1, 512), min_size=1, max_size=5)))
+    return tuple((size, draw(st.floats(1e-6, 10))) for size in sizes)
+
+
+def calibration_of(points: tuple[tuple[int, float], ...]) -> Calibration:
+    return Calibration("some", {}, dict.fromkeys(Work, points))
+
+
+@quickly
+@given(measured(), st.integers(1, 4096))
+def test_price_is_positive_everywhere_and_exact_where_measured(
+    points: tuple[tuple[int, float], ...], batch_size: int
+) -> None:
+    calibration = calibration_of(points)
+    assert calibration.price(Work.STEP, batch_size) > 0
+    for size, seconds in points:
+        assert calibration.price(Work.STEP, size) == pytest.approx(seconds, rel=1e-9)
+
+
+@quickly
+@given(measured())
+def test_price_between_two_measured_sizes_lies_between_their_prices(points: tuple[tuple[int, float], ...]) -> None:
+    calibration = calibration_of(points)
+    for (size_a, price_a), (size_b, price_b) in pairwise(points):
+        between = calibration.price(Work.STEP, (size_a + size_b) // 2)
+        assert min(price_a, price_b) * (1 - 1e-9) <= between <= max(price_a, price_b) * (1 + 1e-9)
+
+
+def test_price_is_read_off_the_line_through_the_nearest_sizes() -> None:
+    calibration = calibration_of(((10, 1.0), (20, 3.0), (40, 4.0)))
+    assert [calibration.price(Work.STEP, size) for size in (8, 10, 15, 30, 60)] == pytest.approx([0.6, 1, 2, 3.5, 5])
+
+
+def test_price_below_the_measured_sizes_never_falls_to_zero() -> None:
+    calibration = calibration_of(((10, 1.0), (20, 3.0)))  # the line crosses zero at 5
+    assert 0 < calibration.price(Work.STEP, 1) < calibration.price(Work.STEP, 9)
+
+
+def test_price_from_one_measured_size_is_proportional() -> None:
+    assert calibration_of(((16, 0.8),)).price(Work.SCORE, 40) == pytest.approx(2.0)
+
+
+def test_charges_add_up(calibration: Calibration) -> None:
+    clock = Clock(calibration)
+    charged = [(Work.STEP, 16), (Work.STEP, 16), (Work.STEP, 4), (Work.TEACHER, 27), (Work.SCORE, 27)]
+    for work, size in charged:
+        clock.charge(work, size)
+    assert clock.cost_ref_s == pytest.approx(sum(calibration.price(work, size) for work, size in charged))
+    assert clock.samples(Work.STEP) == 36
+    assert clock.samples(Work.TEACHER) == clock.samples(Work.SCORE) == 27
+    assert clock.samples(Work.WEIGH) == 0
+
+
+def test_pauses_and_evaluations_are_no_wall_time(calibration: Calibration) -> None:
+    now = SetTime()
+    clock = Clock(calibration, now=now)
+    now.passes(1)
+    clock.start()
+    now.passes(2)
+    clock.pause()
+    with clock.evaluating():
+        now.passes(4)
+    now.passes(8)
+    clock.start()
+    now.passes(16)
+    clock.pause()
+    clock.pause()
+    now.passes(32)
+    assert (clock.wall_s, clock.eval_s, clock.cost_ref_s) == (18, 4, 0)
+
+
+def test_the_device_has_finished_before_the_wall_is_read(calibration: Calibration) -> None:
+    now = SetTime()
+    clock = Clock(calibration, synchronize=lambda: now.passes(3), now=now)
+    clock.start()
+    now.passes(1)
+    clock.pause()
+    assert clock.wall_s == 4  # the queued work belongs to the training, what was queued before the start does not
+    with clock.evaluating():
+        now.passes(1)
+    assert clock.eval_s == 4
+
+
+def test_state_goes_through_a_round_trip(calibration: Calibration) -> None:
+    now = SetTime()
+    clock = Clock(calibration, now=now)
+    clock.start()
+    clock.charge(Work.STEP, 16)
+    clock.charge(Work.TEACHER, 9)
+    now.passes(5)
+    clock.pause()
+    with clock.evaluating():
+        now.passes(2)
+    restored = Clock(calibration)
+    restored.load_state_dict(json.loads(json.dumps(clock.state_dict())))
+    assert restored.state_dict() == clock.state_dict()
+    for each in (clock, restored):
+        each.charge(Work.STEP, 16)
+    assert restored.counts == clock.counts and restored.cost_ref_s == clock.cost_ref_s
+    assert restored.samples(Work.STEP) == 32
+
+
+@quickly
+@given(st.lists(st.tuples(st.sampled_from(list(Work)), st.integers(1, 64)), max_size=40))
+def test_the_ledger_priced_again_is_the_cost_of_the_clock(
+    calibration: Calibration, charged: list[tuple[Work, int]]
+) -> None:
+    clock = Clock(calibration)
+    for work, size in charged:
+        clock.charge(work, size)
+    assert priced(clock.ledger(), calibration) == pytest.approx(clock.cost_ref_s, rel=1e-12)
+    dearer = Calibration.from_dict({**calibration.as_dict(), "calibration_id": "dearer"})
+    dearer = Calibration("dearer", {}, {w: tuple((n, 3 * s) for n, s in p) for w, p in dearer.prices.items()})
+    assert priced(clock.ledger(), dearer) == pytest.approx(3 * clock.cost_ref_s, rel=1e-9)
+
+
+@pytest.mark.parametrize(("num_samples", "batch_size", "epochs"), [(100, 16, 3), (96, 16, 1), (5, 16, 2)])
+def test_a_plain_run_costs_what_charging_it_by_hand_costs(
+    calibration: Calibration, num_samples: int, batch_size: int, epochs: int
+) -> None:
+    clock = Clock(calibration)
+    for _ in range(epochs):
+        for first in range(0, num_samples, batch_size):
+            for work in (Work.AUGMENT, Work.TEACHER, Work.STEP):
+                clock.charge(work, min(batch_size, num_samples - first))
+    assert calibration.plain_run_s(num_samples, batch_size, epochs) == pytest.approx(clock.cost_ref_s, rel=1e-12)
+
+
+def test_calibration_goes_through_json(calibration: Calibration) -> None:
+    assert Calibration.from_dict(json.loads(json.dumps(calibration.as_dict()))) == calibration

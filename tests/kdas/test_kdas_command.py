@@ -1,0 +1,92 @@
+"""`python -m kdas` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdas import __main__ as command
+from kdas import calibrate
+
+TRIAL = """
+dataset: digits
+teacher: {model: resnet8, epochs: 1, batch_size: 256}
+student: resnet8
+epochs: 1
+evaluations: 2
+batch_size: 256
+validation: 0.5
+device: cpu
+"""
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["kdas", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    return int(ended.value.code or 0)
+
+
+def test_missing_file_is_one_line_on_stderr_and_exit_code_two(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kdas", "train", "missing.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == ("missing.yaml: cannot be read: No such file or directory. Give the path of a YAML file.\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("samplers", ["full", "random", "kdas"]),
+        ("losses", ["kd"]),
+        ("models", ["resnet8", "resnet32x4"]),
+        ("datasets", ["digits", "cifar10", "cifar100", "parquet"]),
+    ],
+)
+def test_list_prints_what_a_file_may_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, names: list[str]
+) -> None:
+    assert run(monkeypatch, "list", kind) == 0
+    first_words = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert set(names) <= first_words
+
+
+def test_unknown_kind_is_refused_with_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "list", "spices") == 2
+    assert capsys.readouterr().err == "list: 'spices' is not one of samplers, losses, models, datasets.\n"
+
+
+def test_train_prints_and_writes_the_curve(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(calibrate, "WARM_UP_RUNS", 1)
+    monkeypatch.setattr(calibrate, "TIMED_RUNS", 3)
+    (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
+    curve = tmp_path / "curve.jsonl"
+    assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(curve)) == 0
+    printed = capsys.readouterr().out
+    rows = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 1] and rows[-1]["samples_trained"] == 718
+    assert "teacher: epoch 1 of 1" in printed and f"trial {rows[0]['trial_id']}" in printed
+    assert printed.rstrip().endswith("ended: budget")
+    assert f"{rows[-1]['val_accuracy']:.4f}" in printed
+
+
+def test_curve_in_a_folder_that_is_not_there_is_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
+    assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(tmp_path / "none" / "c.jsonl")) == 2
+    printed = capsys.readouterr()
+    assert "ended:" not in printed.out and "c.jsonl" in printed.err

@@ -1,0 +1,253 @@
+"""What every registered part must do, whoever wrote it: a new part is tested by being registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from kdas import seeding
+from kdas.config import TrialConfig
+from kdas.data import DATASETS
+from kdas.losses import LOSSES
+from kdas.models import MODELS, create
+from kdas.reading import validated
+from kdas.records import UserError
+from kdas.registry import Registry
+from kdas.samplers import SAMPLERS, SamplerContext
+
+CONTEXT = SamplerContext(num_samples=90, batch_size=16, epochs=4, seed=3)
+REGISTRIES: dict[str, Registry[Any]] = {"sampler": SAMPLERS, "loss": LOSSES, "dataset": DATASETS}
+MINIMAL = {"dataset": "digits", "teacher": {"model": "resnet8"}, "student": "resnet8"}
+
+every_sampler = pytest.mark.parametrize("name", SAMPLERS.names())
+every_loss = pytest.mark.parametrize("name", LOSSES.names())
+every_model = pytest.mark.parametrize("name", MODELS.names())
+
+
+def random_logits(rows: int, seed: int) -> Tensor:
+    return 3 * torch.randn(rows, 10, generator=torch.Generator().manual_seed(seed))
+
+
+def outside(bound: object) -> float | None:
+    match bound:
+        case Gt():
+            return float(bound.gt)
+        case Ge():
+            return float(bound.ge) - 1
+        case Lt():
+            return float(bound.lt)
+        case Le():
+            return float(bound.le) + 1
+    return None
+
+
+def out_of_range() -> list[Any]:
+    """(kind, part, parameter, value) just outside each bound of each parameter of each part."""
+    cases = []
+    for kind, registry in REGISTRIES.items():
+        for part in registry:
+            for name, field in part.schema.model_fields.items():
+                for value in map(outside, field.metadata):
+                    if value is not None:
+                        given = int(value) if field.annotation is int else value
+                        cases.append(pytest.param(kind, part.name, name, given, id=f"{part.name}-{name}-{given}"))
+    return cases
+
+
+@pytest.mark.parametrize(("kind", "part", "parameter", "value"), out_of_range())
+def test_out_of_range_parameter_is_refused_by_name_and_value(
+    kind: str, part: str, parameter: str, value: float
+) -> None:
+    content = {**MINIMAL, kind: {"name": part, "path": ".", parameter: value}}
+    if "path" not in REGISTRIES[kind][part].schema.model_fields:
+        del content[kind]["path"]
+    with pytest.raises(UserError, match=rf"^x\.yaml: {kind}\.{parameter}: {value} is not in [\[(].*[\])]\. \w+"):
+        validated(TrialConfig, content, source="x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, registry in REGISTRIES.items() for name in registry.names()]
+)
+def test_defaults_pass_their_own_schema_and_unknown_parameters_do_not(kind: str, name: str) -> None:
+    part = REGISTRIES[kind][name]
+    required = {key: "x" for key, field in part.schema.model_fields.items() if field.is_required()}
+    checked = REGISTRIES[kind].checked({"name": name, **required})
+    assert REGISTRIES[kind].checked(checked) == checked
+    with pytest.raises(UserError, match=rf"^x\.yaml: {kind}\.colour: unknown key"):
+        validated(TrialConfig, {**MINIMAL, kind: {"name": name, **required, "colour": 1}}, source="x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"),
+    [(registry, name) for registry in (*REGISTRIES.values(), MODELS) for name in registry.names()],
+    ids=lambda value: value if isinstance(value, str) else value.kind,
+)
+def test_part_says_in_one_line_what_it_is_and_where_it_comes_from(registry: Registry[Any], name: str) -> None:
+    part = registry[name]
+    assert part.source
+    assert part.summary and "partial(" not in part.summary
+
+
+@every_model
+def test_model_offers_no_parameter_that_a_file_cannot_give(name: str) -> None:
+    assert not MODELS[name].schema.model_fields
+
+
+@every_sampler
+def test_sampler_plans_known_samples_and_selects_positions_of_the_batch(name: str) -> None:
+    sampler = SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
+    for epoch in range(1, CONTEXT.epochs + 1):
+        plan = sampler.plan(epoch)
+        assert plan.order.dtype == torch.int64 and plan.order.ndim == 1 and len(plan.order) > 0
+        assert plan.order.min() >= 0 and plan.order.max() < CONTEXT.num_samples
+        assert 0 < plan.rate <= 1 and plan.batch_size >= 1
+        for indices in plan.batches():
+            if plan.selects:
+                student_logits = random_logits(len(indices), 1)
+                positions = sampler.select(epoch, student_logits, random_logits(len(indices), 2), indices)
+                assert positions.dtype == torch.int64
+                assert 0 < len(positions.unique()) == len(positions) <= CONTEXT.batch_size
+                assert positions.min() >= 0 and positions.max() < len(indices)
+
+
+@every_sampler
+def test_sampler_weights_are_none_or_one_per_sample_between_zero_and_one(name: str) -> None:
+    sampler = SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
+    sampler.plan(1)
+    weights = sampler.distillation_weights(1, random_logits(16, 1), torch.arange(16) % 10)
+    assert weights is None or (weights.shape == (16,) and ((weights >= 0) & (weights <= 1)).all())
+
+
+@every_sampler
+def test_sampler_restored_between_two_epochs_plans_the_same(name: str) -> None:
+    def epoch_of(sampler: Any, epoch: int) -> list[list[int]]:
+        plan = sampler.plan(epoch)
+        if not plan.selects:
+            return [indices.tolist() for indices in plan.batches()]
+        return [
+            indices[
+                sampler.select(epoch, random_logits(len(indices), epoch), random_logits(len(indices), 9), indices)
+            ].tolist()
+            for indices in plan.batches()
+        ]
+
+    for stop in range(1, CONTEXT.epochs):
+        sampler = SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
+        for epoch in range(1, stop + 1):
+            epoch_of(sampler, epoch)
+        restored = SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
+        restored.load_state_dict(sampler.state_dict())
+        for epoch in range(stop + 1, CONTEXT.epochs + 1):
+            assert epoch_of(restored, epoch) == epoch_of(sampler, epoch)
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_loss_is_one_finite_value_a_sample_with_finite_gradients(name: str, dtype: torch.dtype) -> None:
+    loss = LOSSES.build(LOSSES.checked(name))
+    student_logits = random_logits(12, 1).to(dtype).requires_grad_()
+    values = loss(student_logits, random_logits(12, 2).to(dtype), torch.arange(12) % 10)
+    assert values.shape == (12,) and values.dtype == dtype
+    assert torch.isfinite(values).all()
+    values.sum().backward()
+    assert student_logits.grad is not None and torch.isfinite(student_logits.grad).all()
+    assert student_logits.grad.abs().sum() > 0
+
+
+@every_loss
+def test_loss_of_a_sample_does_not_depend_on_the_others(name: str) -> None:
+    loss = LOSSES.build(LOSSES.checked(name))
+    student_logits, teacher_logits, targets = random_logits(12, 1), random_logits(12, 2), torch.arange(12) % 10
+    whole = loss(student_logits, teacher_logits, targets)
+    torch.testing.assert_close(loss(student_logits[3:5], teacher_logits[3:5], targets[3:5]), whole[3:5])
+
+
+@every_loss
+def test_loss_is_finite_for_a_teacher_that_is_certain(name: str) -> None:
+    certain = torch.full((4, 10), -200.0)
+    certain[:, 0] = 200.0
+    student_logits = random_logits(4, 1).requires_grad_()
+    values = LOSSES.build(LOSSES.checked(name))(student_logits, certain, torch.zeros(4, dtype=torch.int64))
+    values.sum().backward()
+    assert torch.isfinite(values).all() and torch.isfinite(student_logits.grad).all()
+
+
+@every_loss
+def test_loss_leaves_its_arguments_alone_and_gives_the_same_again(name: str) -> None:
+    loss = LOSSES.build(LOSSES.checked(name))
+    student_logits, teacher_logits, targets = random_logits(6, 1), random_logits(6, 2), torch.arange(6)
+    first = loss(student_logits, teacher_logits, targets)
+    assert torch.equal(loss(student_logits, teacher_logits, targets), first)
+    assert torch.equal(student_logits, random_logits(6, 1)) and torch.equal(teacher_logits, random_logits(6, 2))
+
+
+@every_model
+def test_model_classifies_images_from_its_features(name: str) -> None:
+    model = create(name, 10).eval()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, features = model.forward_with_features(images)
+        assert logits.shape == (2, 10) and logits.dtype == torch.float32
+        assert features.shape[0] == 2 and features.ndim == 2
+        assert torch.isfinite(logits).all()
+        assert torch.equal(model(images), logits)
+
+
+@every_model
+def test_model_drawn_from_the_same_seed_is_the_same(name: str) -> None:
+    def drawn(seed: int) -> Tensor:
+        with seeding.global_draws(seed, "student"):
+            return next(create(name, 10).parameters()).detach()
+
+    assert torch.equal(drawn(1), drawn(1))
+    assert not torch.equal(drawn(1), drawn(2))
+
+
+@pytest.mark.parametrize("name", ["resnet8"])
+def test_model_has_finite_gradients_for_all_its_weights(name: str) -> None:
+    model = create(name, 10)
+    model(torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))).logsumexp(dim=1).sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["digits"])
+def test_dataset_decodes_to_square_images_and_known_classes(name: str) -> None:
+    dataset = DATASETS.build(DATASETS.checked(name))
+    decoded = dataset.decode()
+    for images, labels in (
+        (decoded.train_images, decoded.train_labels),
+        (decoded.test_images, decoded.test_labels),
+    ):
+        assert images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] == 3
+        assert images.shape[2] == images.shape[3]
+        assert labels.dtype == np.int64 and labels.shape == (len(images),)
+        assert set(labels) == set(range(dataset.num_classes))
+    assert DATASETS.build(DATASETS.checked(name)).fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize("registry", [*REGISTRIES.values(), MODELS], ids=lambda registry: registry.kind)
+def test_a_name_is_registered_only_once(registry: Registry[Any]) -> None:
+    name = registry.names()[0]
+    with pytest.raises(ValueError, match=rf"the {registry.kind} {name!r} is already registered"):
+        registry.register(name, source="a test")(lambda: None)
+
+
+def test_a_part_registered_elsewhere_is_checked_by_its_annotations() -> None:
+    registry: Registry[Any] = Registry("thing")
+
+    @registry.register("stretch", source="a test")
+    def stretch(context: int, *, factor: float = 2.0) -> float:
+        """Multiplies."""
+        return context * factor
+
+    assert registry.build(registry.checked({"name": "stretch", "FACTOR": "3"}), 5) == 15
+    assert registry.build(registry.checked("stretch"), 5) == 10
+    assert TypeAdapter(dict[str, Any]).validate_python(registry.checked("stretch")) == {"name": "stretch", "factor": 2}
+    with pytest.raises(KeyError, match=r"no thing is called 'strech'\. Did you mean stretch"):
+        registry["strech"]

@@ -1,0 +1,105 @@
+"""A trial that stopped goes on where it stood, and only from its own checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdas import checkpoint
+from kdas.clock import Calibration
+from kdas.records import CurveRow, UserError
+from kdas.trainer import Surroundings, Training
+from kdas.trial import Trial
+
+TrialOf = Callable[..., Trial]
+OF_THE_MACHINE = ("wall_s", "eval_s", "data_s")
+KDAS = {"name": "kdas", "sampling_period": [4]}
+
+
+def of_the_trial(rows: list[CurveRow]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in asdict(row).items() if key not in OF_THE_MACHINE} for row in rows]
+
+
+def run_until_epoch(trial: Trial, surroundings: Surroundings, epoch: int) -> None:
+    """Train, and drop everything in the middle of `epoch`."""
+    for row in Training(trial, surroundings).rows():
+        if row.epoch >= epoch:
+            return
+
+
+@pytest.mark.parametrize("sampler", ["full", "random", KDAS], ids=["full", "random", "kdas"])
+@pytest.mark.parametrize("stopped_in", [2, 4])
+def test_resumed_trial_has_the_curve_of_an_uninterrupted_one(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, sampler: object, stopped_in: int
+) -> None:
+    # Seven evaluations over five epochs: the loss of a row reaches over the end of an epoch.
+    trial = trial_of(sampler=sampler, epochs=5, evaluations=7)
+    whole = list(Training(trial, Surroundings(calibration)).rows())
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
+    run_until_epoch(trial, kept, stopped_in)
+    resumed = Training(trial, kept)
+    done = resumed.epoch
+    assert 1 <= done < stopped_in + 1
+    after = [row for row in whole if row.epoch > done]
+    assert after and of_the_trial(list(resumed.rows())) == of_the_trial(after)
+
+
+def test_wall_seconds_go_on_from_the_checkpoint(trial_of: TrialOf, calibration: Calibration, tmp_path: Path) -> None:
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
+    trial = trial_of(epochs=4, evaluations=4)
+    run_until_epoch(trial, kept, 3)
+    saved_s = checkpoint.load(tmp_path / "trial.pt")["clock"]["wall_s"]
+    resumed = Training(trial, kept)
+    assert resumed.clock.wall_s == saved_s > 0
+    assert next(resumed.rows()).wall_s > saved_s
+
+
+def test_checkpoints_are_not_written_more_often_than_asked(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path
+) -> None:
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=1e6)
+    assert list(Training(trial_of(epochs=2), kept).rows())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("changed", [{"seed": 2}, {"sampler": "random"}, {"epochs": 9}])
+def test_checkpoint_of_another_trial_is_refused(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
+    run_until_epoch(trial_of(), kept, 2)
+    with pytest.raises(UserError, match=r"trial\.pt: is the checkpoint of another trial. Move it away"):
+        Training(trial_of(**changed), kept)
+
+
+def test_checkpoint_at_other_prices_is_refused(trial_of: TrialOf, calibration: Calibration, tmp_path: Path) -> None:
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
+    run_until_epoch(trial_of(), kept, 2)
+    other = replace(kept, calibration=Calibration("other", {}, calibration.prices))
+    with pytest.raises(UserError, match=r"trial\.pt: is the checkpoint of another trial"):
+        Training(trial_of(), other)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 torn"])
+def test_damaged_checkpoint_of_a_trial_is_refused_in_one_line(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "trial.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"^[^\n]*trial\.pt: is damaged[^\n]*$"):
+        Training(trial_of(), Surroundings(calibration, checkpoint=path))
+
+
+@pytest.mark.parametrize("content", [{"model": {}}, torch.zeros(3)], ids=["weights", "tensor"])
+def test_file_that_is_no_checkpoint_of_a_trial_is_refused_in_one_line(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, content: Any
+) -> None:
+    path = tmp_path / "teacher.pth"
+    torch.save(content, path)
+    with pytest.raises(UserError, match=r"^[^\n]*teacher\.pth: [^\n]*$"):
+        Training(trial_of(), Surroundings(calibration, checkpoint=path))
