@@ -72,10 +72,14 @@ class Registry(Generic[T]):
         content = {"name": given} if isinstance(given, str) else given
         if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
             raise PydanticCustomError("nested", "{text}", {"key": "name", "text": f"missing. Name a {self.kind}."})
-        parameters = {str(key).lower(): value for key, value in content.items() if key != "name"}
-        if len(parameters) < len(content) - 1:
-            text = "a parameter stands there in capitals and in small letters. Keep one"
-            raise PydanticCustomError("nested", "{text}", {"key": "", "text": f"{text}."})
+        parameters: dict[str, Any] = {}
+        for key, value in content.items():
+            lower = str(key).lower()
+            if lower in parameters:
+                text = "stands there in capitals and in small letters. Keep one."
+                raise PydanticCustomError("nested", "{text}", {"key": lower, "text": text})
+            if key != "name":
+                parameters[lower] = value
         try:
             part = self[content["name"]]
         except KeyError as error:

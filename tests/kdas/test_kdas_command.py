@@ -83,10 +83,11 @@ def test_train_prints_and_writes_the_curve(
     assert f"{rows[-1]['val_accuracy']:.4f}" in printed
 
 
-def test_curve_in_a_folder_that_is_not_there_is_refused_before_training(
+def test_curve_that_cannot_be_written_is_refused_before_training(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
-    assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(tmp_path / "none" / "c.jsonl")) == 2
+    curve = tmp_path / "trial.yaml" / "c.jsonl"  # a file stands where its folder should be
+    assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(curve)) == 2
     printed = capsys.readouterr()
-    assert "ended:" not in printed.out and "c.jsonl" in printed.err
+    assert "ended:" not in printed.out and "cannot be written to" in printed.err

@@ -73,7 +73,7 @@ def test_checkpoint_of_another_trial_is_refused(
 ) -> None:
     kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
     run_until_epoch(trial_of(), kept, 2)
-    with pytest.raises(UserError, match=r"trial\.pt: is the checkpoint of another trial. Move it away"):
+    with pytest.raises(UserError, match=r"trial\.pt: is not a checkpoint of this trial. Move it away"):
         Training(trial_of(**changed), kept)
 
 
@@ -81,7 +81,7 @@ def test_checkpoint_at_other_prices_is_refused(trial_of: TrialOf, calibration: C
     kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
     run_until_epoch(trial_of(), kept, 2)
     other = replace(kept, calibration=Calibration("other", {}, calibration.prices))
-    with pytest.raises(UserError, match=r"trial\.pt: is the checkpoint of another trial"):
+    with pytest.raises(UserError, match=r"trial\.pt: is not a checkpoint of this trial"):
         Training(trial_of(), other)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from kdas.penalty import penalty_weights
@@ -187,12 +188,17 @@ def test_kdas_without_a_penalty_asks_for_no_weights() -> None:
     assert sampler.distillation_weights(1, random_logits(16), torch.arange(16) % 10) is None
 
 
-@pytest.mark.parametrize("exclusion", [0.5, 0.95, 0.99])
+@pytest.mark.parametrize("exclusion", [0.05, 0.25, 0.5])
 def test_kdas_never_trains_on_an_empty_batch(exclusion: float) -> None:
     given_parameters = {"start_rate": 1.0, "end_rate": 1.0, "exclusion_rate": exclusion}
     checked = SAMPLERS.checked({"name": "kdas", **given_parameters})
     trained = run_epoch(SAMPLERS.build(checked, context()), epoch=1)
     assert all(len(batch) > 0 for batch in trained)
+
+
+def test_an_exclusion_that_might_leave_nothing_is_refused() -> None:
+    with pytest.raises(PydanticCustomError, match=r"exclusion_rate: 0.6 is not in \[0, 0.5\]"):
+        SAMPLERS.checked({"name": "kdas", "exclusion_rate": 0.6})
 
 
 def test_kdas_state_goes_through_a_checkpoint_in_the_middle_of_a_period() -> None:
