@@ -43,8 +43,12 @@ def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
     }
 
 
-def calibration_for(config: TrialConfig, distiller: Distiller) -> Calibration:
+def calibration_for(
+    config: TrialConfig, distiller: Distiller, announce: Callable[[], None] = lambda: None
+) -> Calibration:
     """The calibration kept for this subject, measured now if there is none. Run it while nothing else runs.
+
+    `announce` is called before anything is measured.
 
     The distiller's student is trained a few steps by it: give one that is thrown away.
     """
@@ -53,6 +57,7 @@ def calibration_for(config: TrialConfig, distiller: Distiller) -> Calibration:
     kept = read_calibration(path)
     if kept is not None:
         return kept
+    announce()
     repeatable(config.threads)
     prices = _measure(config, distiller)
     plain = {work.value: pairs for work, pairs in prices.items()}

@@ -58,18 +58,27 @@ def attach(name: Name) -> None:
     directory = _existing(name)
     state = TrackingState(directory)
     if not state.is_attached:
-        from sweeps.tracking import MlflowView
+        from sweeps.tracking import MlflowView, failure_text
 
-        MlflowView(directory).attach()
+        try:
+            MlflowView(directory).attach()
+        except Exception as error:  # noqa: BLE001 (whatever the server does, the sweep is whole)
+            print(f"MLflow at {state.uri} does not take it: {failure_text(error)}", file=sys.stderr)
+            sys.exit(1)
     console.print(f"runs in MLflow: {state.uri} (make ui opens them)", soft_wrap=True, highlight=False)
 
 
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     """Open MLflow's page on this machine alone."""
-    from sweeps.tracking import ui_arguments
+    from sweeps.tracking_state import tracking_uri
 
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *ui_arguments(port)])
+    uri = tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        console.print(f"the runs are on a server of their own: open {uri}", highlight=False, soft_wrap=True)
+        return
+    arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
 
 
 def _existing(name: str) -> SweepDirectory:

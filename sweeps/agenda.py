@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from optuna.trial import TrialState
+
 from kdas.records import Status
 from kdas.trial import Inputs
 from sweeps.measure import Measure, time_to_target
@@ -58,8 +60,8 @@ class Agenda:
         self._queue = deque(job for job in baselines if not adopt(job))
         self._plain_waiting = {job.trial_id for job in self._queue if job.method == spec.plain_baseline}
         self._fix_if_ready()
-        for number, parameters, is_told in search.asked():
-            self._take_up(number, parameters, is_told)
+        for number, parameters, state in search.asked():
+            self._take_up(number, parameters, state)
 
     @property
     def num_out(self) -> int:
@@ -106,7 +108,7 @@ class Agenda:
             duplicates = 0 if was_new else duplicates + 1
             self._exhausted = duplicates >= EXHAUSTED_AFTER
 
-    def _take_up(self, number: int, parameters: dict[str, Any], is_told: bool = False) -> bool:
+    def _take_up(self, number: int, parameters: dict[str, Any], state: TrialState = TrialState.RUNNING) -> bool:
         """Plan a proposal's trials. Returns: whether it is a configuration that was not there before."""
         jobs = searched_jobs(self._spec, self._inputs, parameters)
         is_new = jobs[0].method == SEARCH_METHOD and jobs[0].config_id not in self._searched
@@ -115,8 +117,8 @@ class Agenda:
         queued = {job.trial_id for job in self._queue} | self._out
         to_run = [job for job in jobs if job.trial_id not in queued and not self._adopt(job)]
         self._queue.extend(to_run)
-        if is_told:  # from an earlier start; what is queued are seeds that came later, or crashed
-            return is_new
+        if state is TrialState.COMPLETE or (state is TrialState.FAIL and not to_run):
+            return is_new  # told at an earlier start; what is queued are seeds that came later
         waiting = {job.trial_id for job in jobs if job.trial_id in queued} | {job.trial_id for job in to_run}
         proposal = Proposal(number, jobs, waiting)
         self._proposals.append(proposal)

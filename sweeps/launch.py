@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from kdas.clock import Calibration
@@ -22,12 +20,19 @@ from sweeps.store import SweepDirectory
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+# Despite its name this is what makes Ray's servers listen on the loopback address alone, on any system.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import tune
 from ray.tune.search import Searcher
 
 from sweeps.actor import TrialActor, job_of, ray_config
+
+# A crash is told by us, once, with the worker's own traceback.
+for _name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class Unpickled:
@@ -104,7 +109,8 @@ def run_trials(
 ) -> None:
     """Run the agenda to its end, or until Ctrl-C."""
     # Ray keeps a state of its own that we never read back: a place of its own, gone when we are done.
-    scratch = Path(tempfile.mkdtemp(prefix="kdas-ray-"))
+    scratch = directory.path / ".ray"
+    shutil.rmtree(scratch, ignore_errors=True)
     ray.init(
         num_cpus=slots.trials_at_once * slots.cpus_per_trial,
         include_dashboard=False,

@@ -105,8 +105,9 @@ class Progress:
     def _outcome(self, job: Job, folder: TrialFolder) -> str:
         if folder.status is Status.CRASHED:
             self.num_failed += 1
-            last_line = folder.error.strip().splitlines()[-1] if folder.error.strip() else "the worker died"
-            self._say(f"crashed: {short_settings(job)}: {last_line}")
+            # The first crash is told whole; those that follow usually have the same cause.
+            text = folder.error.strip()
+            self._say(f"crashed: {short_settings(job)}: {text if self.num_failed == 1 else text.splitlines()[-1]}")
             return "crashed"
         self.num_done += 1
         text = f"best accuracy {best_accuracy(folder):.4f}"

@@ -35,12 +35,13 @@ def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads > cores:
         raise UserError(f"threads: {threads} is more than the {cores} cores of this machine. Lower it.")
-    on_gpu = device == "cuda"
-    gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else float(on_gpu)
-    available = torch.cuda.device_count() if on_gpu else 0
+    if device == "mps":  # one device, which Ray does not know how to share out
+        return Slots(resources.trials_at_once or 1, threads, 0.0)
+    available = torch.cuda.device_count() if device == "cuda" else 0
+    gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else float(device == "cuda")
     if gpus > available:
         raise UserError(f"resources.gpus_per_trial: {gpus:g} is more than the {available} GPUs here. Lower it.")
-    held = cores // threads
-    if gpus:
-        held = min(held, int(available / gpus))
+    if device == "cuda" and not gpus:
+        raise UserError("resources.gpus_per_trial: 0 hides the GPU from its trial. Give a fraction, or device: cpu.")
+    held = min(cores // threads, int(available / gpus)) if gpus else cores // threads
     return Slots(resources.trials_at_once or max(1, held), threads, gpus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import yaml
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from kdas import device as devices
 from kdas import teacher as teachers
-from kdas.cache import write_text
+from kdas.cache import replaced_whole, write_text
 from kdas.calibrate import calibration_for, read_calibration, write_calibration
 from kdas.clock import Calibration
 from kdas.config import Recipe, TrialConfig
@@ -47,8 +48,7 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
     teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
     with directory.locked():
         _check_unchanged(spec, directory)
-        inputs = load_inputs(recipe, _teacher_progress(console))
-        _check_same_inputs(directory, inputs)
+        inputs = _inputs(recipe, directory, console)
         write_text(directory.spec_file, spec_text(spec))
         write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
         calibration = _calibration(recipe, inputs, directory, console)
@@ -129,6 +129,20 @@ def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
         console.print(f"MLflow could not be kept up to date ({follower.failure}); nothing of the sweep is lost")
 
 
+def _inputs(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
+    """Data and teacher. The sweep keeps its teacher's weights, so that an emptied cache costs no other teacher."""
+    kept = teachers.teacher_path(recipe.teacher, find_dataset(recipe), recipe.validation)
+    if directory.teacher_file.exists() and not kept.exists() and not recipe.teacher.checkpoint:
+        with replaced_whole(kept) as temporary:
+            shutil.copyfile(directory.teacher_file, temporary)
+    inputs = load_inputs(recipe, _teacher_progress(console))
+    _check_same_inputs(directory, inputs)
+    if not directory.teacher_file.exists():
+        with replaced_whole(directory.teacher_file) as temporary:
+            shutil.copyfile(inputs.teacher.path, temporary)
+    return inputs
+
+
 def _teacher_progress(console: Console) -> teachers.Progress:
     def show(epoch: int, epochs: int, accuracy: float) -> None:
         console.print(f"teacher: epoch {epoch} of {epochs}, validation accuracy {accuracy:.4f}", highlight=False)
@@ -141,8 +155,11 @@ def _calibration(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory,
     frozen = read_calibration(directory.calibration_file)
     if frozen is not None:
         return frozen
-    console.print("measuring what a step costs on this machine, while nothing else runs")
-    calibration = calibration_for(recipe, Trial(recipe, inputs).distiller())
+
+    def announce() -> None:
+        console.print("measuring what a step costs on this machine, while nothing else runs")
+
+    calibration = calibration_for(recipe, Trial(recipe, inputs).distiller(), announce)
     write_calibration(directory.calibration_file, calibration)
     return calibration
 

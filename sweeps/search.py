@@ -38,11 +38,11 @@ class ConfigurationSearch:
             for point in known_points:
                 self._study.enqueue_trial(to_optuna(point, search))
 
-    def asked(self) -> list[tuple[int, dict[str, Any], bool]]:
-        """Every proposal so far: its number, its sampler parameters, and whether its result was told."""
+    def asked(self) -> list[tuple[int, dict[str, Any], TrialState]]:
+        """Every proposal so far: its number, its sampler parameters, and what became of it."""
         trials = self._study.get_trials(deepcopy=False)
         return [
-            (trial.number, from_optuna(trial.params, self._search), trial.state.is_finished())
+            (trial.number, from_optuna(trial.params, self._search), trial.state)
             for trial in trials
             if trial.state is not TrialState.WAITING
         ]
@@ -58,6 +58,15 @@ class ConfigurationSearch:
 
     def tell(self, number: int, mean_restricted_s: float | None) -> None:
         """The mean over seeds of min(time to target, budget); None if a seed crashed and there is no such mean."""
+        before = self._study.get_trials(deepcopy=False)[number]
+        if before.state is TrialState.FAIL:  # crashed once and retried since: a study takes no second answer
+            if mean_restricted_s is not None:
+                self._study.add_trial(
+                    optuna.trial.create_trial(
+                        params=before.params, distributions=before.distributions, value=mean_restricted_s
+                    )
+                )
+            return
         if mean_restricted_s is None:
             self._study.tell(number, state=TrialState.FAIL)
         else:

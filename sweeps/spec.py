@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from kdas.config import Recipe, SamplerPart, Strict
+from kdas.data import DATASETS
 from kdas.reading import nearest, read_yaml, validated
 from kdas.records import UserError
 from sweeps.space import Range, check_points, check_space
@@ -133,7 +134,26 @@ def load_spec(path: Path, data: str | None = None) -> SweepSpec:
         shown = str(path)
     content = read_yaml(path)
     if data:
-        dataset = content.get("dataset")
-        named = {"name": dataset} if isinstance(dataset, str) else dict(dataset or {})
-        content["dataset"] = {**named, "path": data}
-    return validated(SweepSpec, content, source=shown)
+        content["dataset"] = _with_data(content.get("dataset"), data)
+    return _with_absolute_paths(validated(SweepSpec, content, source=shown))
+
+
+def _with_data(dataset: Any, data: str) -> dict[str, Any]:
+    named = {"name": dataset} if isinstance(dataset, str) else dict(dataset or {})
+    if named.get("name") in DATASETS.names() and "path" not in DATASETS[named["name"]].schema.model_fields:
+        raise UserError(f"DATA={data}: the dataset {named['name']} takes no local copy. Leave DATA away.")
+    return {**named, "path": data}
+
+
+def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
+    """Workers may stand in another folder than the user does."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).expanduser().absolute())
+
+    dataset, teacher = spec.dataset, spec.teacher
+    if dataset.get("path"):
+        dataset = {**dataset, "path": absolute(dataset["path"])}
+    if teacher.checkpoint:
+        teacher = teacher.model_copy(update={"checkpoint": absolute(teacher.checkpoint)})
+    return spec.model_copy(update={"dataset": dataset, "teacher": teacher})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,6 +128,7 @@ class SweepDirectory:
         self.measure_file = path / "measure.json"
         self.inputs_file = path / "inputs.json"
         self.environment_file = path / "environment.json"
+        self.teacher_file = path / "teacher.pth"
         self.report = path / "report.html"
 
     def trial(self, trial_id: str) -> TrialFolder:
@@ -135,8 +138,9 @@ class SweepDirectory:
         """Every trial that was begun, in the order of its id."""
         yield from (TrialFolder(file.parent) for file in sorted((self.path / "trials").glob("*/trial.json")))
 
-    def locked(self) -> FileLock:
-        """A lock for the one process that may run the sweep; the system frees it when that process dies.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process may run the sweep; the system frees its lock when that process dies.
 
         Raises: UserError: if another process holds it; names that process.
         """
@@ -148,8 +152,11 @@ class SweepDirectory:
         except Timeout as error:
             who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
             raise UserError(f"{self.path}: {who} is running this sweep. Wait for it or stop it.") from error
-        write_text(holder, f"process {os.getpid()} on {os.uname().nodename}\n")
-        return lock
+        try:
+            write_text(holder, f"process {os.getpid()} on {platform.node()}\n")
+            yield
+        finally:
+            lock.release()
 
     def adopt(self, job: Job, calibration: Calibration) -> bool:
         """Take over a trial that is finished, here or in another sweep; its costs are put at this sweep's prices.

@@ -16,6 +16,9 @@ from typing import Any
 
 # MLflow reads this when it is imported: nothing is sent to its makers.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A server that does not answer is asked again at the next pass; minutes of retries would only hold up the end.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
@@ -25,7 +28,7 @@ from sweeps.measure import read_measure, time_to_target
 from sweeps.names import runs_root
 from sweeps.store import Recorded, SweepDirectory, TrialFolder
 from sweeps.tables import trial_status
-from sweeps.tracking_state import ARTIFACTS, TrackingState, tracking_uri
+from sweeps.tracking_state import ARTIFACTS, TrackingState
 
 # The store's own limits for one call.
 METRICS_PER_CALL, PARAMS_PER_CALL = 1000, 100
@@ -183,6 +186,11 @@ def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
+def failure_text(error: Exception) -> str:
+    """What went wrong with the server, in a line."""
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0]
+
+
 class Follower:
     """Updates the view in a thread while the sweep runs. A failure is remembered, never raised into the sweep."""
 
@@ -215,12 +223,7 @@ class Follower:
                     view.leave()
                 self.failure = ""
             except Exception as error:  # noqa: BLE001 (whatever a tracking server does, the sweep goes on)
-                self.failure = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+                self.failure = failure_text(error)
             if is_last:
                 return
             self._stop.wait(self.PAUSE_S)
-
-
-def ui_arguments(port: int) -> list[str]:
-    """Arguments of `mlflow` that open its page on this machine alone."""
-    return ["ui", "--backend-store-uri", tracking_uri(), "--host", "127.0.0.1", "--port", str(port)]
