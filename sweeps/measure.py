@@ -58,7 +58,8 @@ def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) 
         raise RuntimeError(f"no trial of {spec.plain_baseline} has a curve, so the target cannot be fixed")
     fraction = spec.target.fraction_of_baseline
     split = "validation" if spec.validation else "test"
-    rule = f"{fraction:g} of the median best {split} accuracy of {spec.plain_baseline} over {len(best)} seed{'s' if len(best) > 1 else ''}"
+    seeds = f"{len(best)} seed{'s' if len(best) > 1 else ''}"
+    rule = f"{fraction:g} of the median best {split} accuracy of {spec.plain_baseline} over {seeds}"
     return fraction * statistics.median(best), rule
 
 
