@@ -14,16 +14,21 @@ from rich.text import Text
 
 from analysis import tables
 from analysis.report import Findings, findings, write
-from kdas.records import UserError
+from kdas.records import UserError, run_command_line
 
 # In a pipe or a log there is no width to ask for; this holds the table without folding most configurations.
 PLAIN_WIDTH = 160
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read the curves of a sweep and say what they show.")
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Read the curves of a sweep and say what they show.",
+)
 
 
 @app.callback()
-def main() -> None:
+def room() -> None:
     """Read the curves of a sweep and say what they show."""
 
 
@@ -34,12 +39,11 @@ def report(
 ) -> None:
     """Write RUNS_DIR/NAME/report.html and show the table and the answer."""
     path = sweep_directory / "report.html"
+    found = findings(sweep_directory)
     try:
-        found = findings(sweep_directory)
         write(found, path)
-    except (UserError, OSError) as error:
-        typer.echo(str(error).replace("\n", " "), err=True)
-        raise typer.Exit(2) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}. Make the folder writable.") from error
     if not quiet:
         show(found, path, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False))
 
@@ -67,4 +71,4 @@ def show(found: Findings, path: Path, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    run_command_line(app)

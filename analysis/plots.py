@@ -151,10 +151,18 @@ def _label(axes: Axes, measure: Measure, *, best_accuracy: float) -> None:
         axes.text(0.5, 0.5, "no evaluation yet", transform=axes.transAxes, ha="center", color="#666666")
         return
     # What happens far below the target says nothing about reaching it, and would press the rest into a corner.
-    axes.set_ylim(bottom=0.6 * min(measure.target, best_accuracy))
+    bottom = 0.6 * min(measure.target, best_accuracy)
+    axes.set_ylim(bottom=bottom)
     axes.set_xscale("log")
-    plain = ticker.FuncFormatter(lambda cost, _: f"{cost:g}")
-    axes.xaxis.set_major_formatter(plain)
-    lowest_s, highest_s = axes.get_xlim()
-    # Within one decade there may be no power of ten to label.
-    axes.xaxis.set_minor_formatter(plain if highest_s < 10 * lowest_s else ticker.NullFormatter())
+    axes.set_xlim(left=_first_cost_above(axes, bottom))
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda cost, _: f"{cost:g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _first_cost_above(axes: Axes, bottom: float) -> float | None:
+    """Where the first curve comes into view, a little to the left of it; None if none does."""
+    points = (np.asarray(line.get_xydata()) for line in axes.lines if len(np.asarray(line.get_xydata())) > 2)
+    seen = [curve[curve[:, 1] >= bottom, 0] for curve in points]
+    costs = np.concatenate([cost for cost in seen if len(cost)] or [np.empty(0)])
+    return 0.9 * float(costs.min()) if len(costs) else None

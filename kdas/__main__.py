@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,7 @@ from kdas.config import load_trial_config
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
 from kdas.models import MODELS
-from kdas.records import CurveRow, UserError
+from kdas.records import CurveRow, UserError, run_command_line
 from kdas.registry import Registry
 from kdas.samplers import SAMPLERS
 from kdas.trainer import Surroundings, Training
@@ -82,12 +81,8 @@ def _teacher_progress(epoch: int, epochs: int, accuracy: float) -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    """The program's entry point."""
+    run_command_line(app)
 
 
 if __name__ == "__main__":

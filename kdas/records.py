@@ -6,13 +6,23 @@ Standard library only, so that a report can be built where torch is absent.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
 
 class UserError(Exception):
     """A mistake in the user's input: one line that names file, key, value and mend; exit code 2."""
+
+
+def run_command_line(app: Callable[[], object]) -> None:
+    """Run a program's command line: a user's mistake is one line on standard error and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(str(error).replace("\n", " "), file=sys.stderr)
+        sys.exit(2)
 
 
 class Status(StrEnum):

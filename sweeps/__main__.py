@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kdas.records import UserError
+from kdas.records import UserError, run_command_line
 from sweeps.names import runs_root, sweep_name
 
 if TYPE_CHECKING:
@@ -91,12 +91,8 @@ def _existing(name: str) -> SweepDirectory:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    """The program's entry point."""
+    run_command_line(app)
 
 
 if __name__ == "__main__":

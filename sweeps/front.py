@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from kdas.records import UserError
+from kdas.records import run_command_line
 from sweeps.names import runs_root, sweep_name
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -68,12 +68,8 @@ def _python(module: str, *arguments: str) -> int:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    """The program's entry point."""
+    run_command_line(app)
 
 
 if __name__ == "__main__":

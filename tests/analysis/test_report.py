@@ -175,8 +175,9 @@ def test_quiet_prints_nothing(sweep_directory: Path) -> None:
 
 
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["report", str(tmp_path / "nothing")])
-    assert result.exit_code == 2 and result.stdout == ""
+    command = [sys.executable, "-m", "analysis", "report", str(tmp_path / "nothing")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.count("\n") == 1 and "there is no such sweep directory" in result.stderr
 
 
