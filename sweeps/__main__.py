@@ -77,6 +77,7 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     if uri.startswith(("http://", "https://")):
         console.print(f"the runs are on a server of their own: open {uri}", highlight=False, soft_wrap=True)
         return
+    console.print(f"MLflow's page: http://127.0.0.1:{port} (Ctrl-C closes it)", highlight=False)
     arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
 
