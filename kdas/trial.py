@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +68,13 @@ def find_dataset(config: TrialConfig) -> Dataset:
 
     Raises: UserError: if it is not there and cannot be downloaded, or is damaged.
     """
-    return DATASETS.build(config.dataset)
+    return _found(json.dumps(config.dataset))
+
+
+@functools.lru_cache(maxsize=4)
+def _found(part: str) -> Dataset:
+    # Reading a large set once to fingerprint it is enough for a process.
+    return DATASETS.build(json.loads(part))
 
 
 def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, accuracy: None) -> Inputs:

@@ -10,14 +10,13 @@ import typer
 from rich.console import Console
 
 from kdas.records import UserError, run_command_line
-from sweeps.names import runs_root, sweep_name
+from sweeps.names import CRASHED_TRIALS, INTERRUPTED, runs_root, sweep_name
 
 if TYPE_CHECKING:
     from sweeps.store import SweepDirectory
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console()
-INTERRUPTED = 130
 
 Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
 
@@ -39,7 +38,7 @@ def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy 
     crashed = num_crashed(directory)
     if crashed:
         console.print(f"{crashed} trials crashed (see {directory.path}/trials/*/status.json); a new start retries them")
-        sys.exit(1)
+        sys.exit(CRASHED_TRIALS)
 
 
 @app.command()

@@ -135,5 +135,5 @@ class Agenda:
         folders = [self._directory.trial(job.trial_id) for job in jobs]
         if any(folder.status is Status.CRASHED for folder in folders):
             return None
-        times = [min(time_to_target(folder, measure.target), measure.tau_ref_s) for folder in folders]
+        times = [min(time_to_target(folder.rows(), measure.target), measure.tau_ref_s) for folder in folders]
         return statistics.fmean(times)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from kdas.cache import write_text
 from kdas.records import first_reached
-from sweeps.store import SweepDirectory, TrialFolder
+from sweeps.store import Recorded, SweepDirectory
 
 if TYPE_CHECKING:
     from sweeps.plan import Job
@@ -33,16 +34,15 @@ class Measure:
     num_planned_trials: int
 
 
-def best_accuracy(folder: TrialFolder) -> float:
+def best_accuracy(rows: Sequence[Recorded]) -> float:
     """The highest accuracy of a trial on the split that decides; NaN rows do not count."""
-    accuracies = [r.row.val_accuracy for r in folder.rows() if not math.isnan(r.row.val_accuracy)]
+    accuracies = [r.row.val_accuracy for r in rows if not math.isnan(r.row.val_accuracy)]
     return max(accuracies, default=math.nan)
 
 
-def time_to_target(folder: TrialFolder, target: float) -> float:
+def time_to_target(rows: Sequence[Recorded], target: float) -> float:
     """Reference seconds until the target is reached, inf if it never is."""
-    rows = [recorded.row for recorded in folder.rows()]
-    return first_reached([row.cost_ref_s for row in rows], [row.val_accuracy for row in rows], target)
+    return first_reached([r.row.cost_ref_s for r in rows], [r.row.val_accuracy for r in rows], target)
 
 
 def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) -> tuple[float, str]:
@@ -52,7 +52,7 @@ def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) 
     """
     if spec.target.accuracy is not None:
         return spec.target.accuracy, "given in the sweep file"
-    best = [best_accuracy(directory.trial(job.trial_id)) for job in plain]
+    best = [best_accuracy(directory.trial(job.trial_id).rows()) for job in plain]
     best = [accuracy for accuracy in best if not math.isnan(accuracy)]
     if not best:
         raise RuntimeError(f"no trial of {spec.plain_baseline} has a curve, so the target cannot be fixed")

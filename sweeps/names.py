@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Exit codes beside 0, 2 (a user's mistake, told in one line) and 1 (a mistake of ours, with its traceback).
+CRASHED_TRIALS = 3
+INTERRUPTED = 130
+
 
 def runs_root() -> Path:
     """The folder of all sweeps: `RUNS_DIR`, else `runs`."""

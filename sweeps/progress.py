@@ -110,12 +110,13 @@ class Progress:
             self._say(f"crashed: {short_settings(job)}: {text if self.num_failed == 1 else text.splitlines()[-1]}")
             return "crashed"
         self.num_done += 1
-        text = f"best accuracy {best_accuracy(folder):.4f}"
+        rows = folder.rows()
+        text = f"best accuracy {best_accuracy(rows):.4f}"
         if folder.status is Status.DIVERGED:
             return f"diverged, {text}"
         if self.target is None:
             return text
-        cost_ref_s = time_to_target(folder, self.target)
+        cost_ref_s = time_to_target(rows, self.target)
         if self.best is None or cost_ref_s < self.best[0]:
             self.best = (cost_ref_s, short_settings(job))
         return f"target after {cost_ref_s:.2f} ref s" if cost_ref_s <= self.tau_ref_s else f"target missed, {text}"

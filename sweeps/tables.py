@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -46,11 +47,11 @@ def _curve_schema() -> pa.Schema:
     return pa.schema([(name, kind(name)) for name in CURVE_COLUMNS])
 
 
-def trial_status(folder: TrialFolder, measure: Measure | None) -> Status:
+def trial_status(status: Status, rows: Sequence[Recorded], measure: Measure | None) -> Status:
     """The status that censoring goes by: a trial that ran to its end has reached the target, or used its budget."""
-    if folder.status is Status.BUDGET and measure is not None and reached(best_accuracy(folder), measure.target):
+    if status is Status.BUDGET and measure is not None and reached(best_accuracy(rows), measure.target):
         return Status.REACHED
-    return folder.status
+    return status
 
 
 def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | None) -> dict[str, Any]:
@@ -63,10 +64,10 @@ def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | Non
         "dataset": config["dataset"]["name"],
         "pair": f"{config['teacher']['model']}->{config['student']}",
         "configuration": folder.description["configuration"],
-        "status": trial_status(folder, measure).value,
-        "tta_ref_s": time_to_target(folder, measure.target) if measure else math.inf,
+        "status": trial_status(folder.status, rows, measure).value,
+        "tta_ref_s": time_to_target(rows, measure.target) if measure else math.inf,
         "last_cost_ref_s": last.cost_ref_s if last else 0.0,
-        "best_val_accuracy": best_accuracy(folder),
+        "best_val_accuracy": best_accuracy(rows),
         "wall_s": last.wall_s if last else 0.0,
         "num_evaluations": len(rows),
         "threads": config["threads"],

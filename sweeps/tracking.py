@@ -130,7 +130,7 @@ class MlflowView:
         # A trial that begins again has fewer rows for a while; they are the same as those that were sent.
         sent.update(rows=max(sent["rows"], len(rows)), bytes=folder.curve_bytes)
         if is_complete and measure is not None:
-            self._close(sent["run"], folder, measure.target, trial_status(folder, measure), rows)
+            self._close(sent["run"], measure.target, trial_status(folder.status, rows, measure), rows)
         sent["closed"] = is_complete
         self._state.write()
 
@@ -157,8 +157,8 @@ class MlflowView:
             self._client.log_batch(run.info.run_id, params=params[first : first + PARAMS_PER_CALL])
         return {"run": run.info.run_id, "rows": 0, "bytes": 0, "closed": False}
 
-    def _close(self, run: str, folder: TrialFolder, target: float, status: Status, rows: Sequence[Recorded]) -> None:
-        tta_ref_s = time_to_target(folder, target)
+    def _close(self, run: str, target: float, status: Status, rows: Sequence[Recorded]) -> None:
+        tta_ref_s = time_to_target(rows, target)
         # A store cannot hold infinity: a miss has no such metric, and its status tag says so.
         if math.isfinite(tta_ref_s):
             self._client.log_metric(run, "tta_ref_s", tta_ref_s, step=rows[-1].row.step)

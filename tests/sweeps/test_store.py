@@ -76,7 +76,7 @@ def test_an_unfinished_trial_is_not_taken_over(directory: SweepDirectory, job: J
 def test_a_second_start_of_the_same_sweep_is_refused_and_names_the_holder(directory: SweepDirectory) -> None:
     attempt = (
         "import sys; from pathlib import Path; from sweeps.store import SweepDirectory;"
-        "SweepDirectory(Path(sys.argv[1])).locked()"
+        "SweepDirectory(Path(sys.argv[1])).locked().__enter__()"
     )
     with directory.locked():
         done = subprocess.run(
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     with pytest.raises(UserError, match=r"file/sweep: cannot be written to: .* Give a folder of yours"):
-        SweepDirectory(in_the_way / "sweep").locked()
+        SweepDirectory(in_the_way / "sweep").locked().__enter__()
 
 
 def test_the_same_setting_has_the_same_id_wherever_its_data_lie(spec: SweepSpec, inputs: Inputs) -> None:
