@@ -49,11 +49,11 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
     with directory.locked():
         _check_unchanged(spec, directory)
         inputs = _inputs(recipe, directory, console)
-        write_text(directory.spec_file, spec_text(spec))
-        write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
         calibration = _calibration(recipe, inputs, directory, console)
         sweep = _Sweep(spec, inputs, directory, calibration, slots, console)
         if not sweep.agenda.is_finished:
+            write_text(directory.spec_file, spec_text(spec))
+            write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
             _run(sweep, slots, console)
         write_tables(directory)
         return sweep.agenda.is_finished
