@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 
@@ -11,20 +12,32 @@ from kdas.data.plugin import Dataset, Decoded
 
 # Below this, decoding again is quicker than looking.
 _WORTH_KEEPING_BYTES = 8_000_000
+_NAMES = [field.name for field in fields(Decoded)]
 
 
 def decoded_once(dataset: Dataset) -> Decoded:
     """The decoded set, from the cache where it is there and whole."""
     folder = cache_root() / "decoded" / dataset.fingerprint
-    names = [field.name for field in fields(Decoded)]
-    try:
-        # Copy-on-write: the pages stay shared because nobody writes, and torch accepts the array as writable.
-        return Decoded(**{name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names})
-    except (OSError, ValueError, EOFError):  # not there, or damaged
-        pass
+    kept = read(folder)
+    if kept is not None:
+        return kept
     decoded = dataset.decode()
     if decoded.train_images.nbytes >= _WORTH_KEEPING_BYTES:
-        for name in names:
-            with replaced_whole(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
-                np.save(file, getattr(decoded, name), allow_pickle=False)
+        keep(folder, decoded)
     return decoded
+
+
+def read(folder: Path) -> Decoded | None:
+    """The arrays in a folder; None if one is missing or damaged."""
+    try:
+        # Copy-on-write: the pages stay shared because nobody writes, and torch accepts the array as writable.
+        return Decoded(**{name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in _NAMES})
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def keep(folder: Path, decoded: Decoded) -> None:
+    """Write the arrays, each whole or not at all."""
+    for name in _NAMES:
+        with replaced_whole(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, getattr(decoded, name), allow_pickle=False)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 
 import numpy as np
 
+from kdas.cache import cache_root
+from kdas.data import cache
 from kdas.data.plugin import DATASETS, Dataset, Decoded
 from kdas.data.splits import stratified_parts
 
@@ -24,10 +27,20 @@ def _decode() -> Decoded:
     return Decoded(images[train], labels[train], images[test], labels[test])
 
 
+def _kept_or_decoded() -> Decoded:
+    """scikit-learn takes seconds to load, in every worker; its version names the copy that is kept of its digits."""
+    folder = cache_root() / "decoded" / f"digits-{importlib.metadata.version('scikit-learn')}"
+    decoded = cache.read(folder)
+    if decoded is None:
+        decoded = _decode()
+        cache.keep(folder, decoded)
+    return decoded
+
+
 @DATASETS.register("digits", source="Alpaydin & Kaynak, 1998; bundled with scikit-learn")
 def digits() -> Dataset:
     """1,797 handwritten digits of 8x8 pixels; a fixed fifth is the test split."""
-    decoded = _decode()
+    decoded = _kept_or_decoded()
     content = hashlib.blake2b(digest_size=16)
     for array in (decoded.train_images, decoded.train_labels, decoded.test_images, decoded.test_labels):
         content.update(np.ascontiguousarray(array).tobytes())

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kdas import seeding
 from kdas.data.cache import decoded_once
 from kdas.data.plugin import Dataset, Labels
 from kdas.records import UserError
@@ -20,16 +21,23 @@ VALIDATION_SEED = 0
 
 
 def stratified_parts(labels: Labels, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Two disjoint, sorted sets of positions, the second holding `fraction` of every class."""
-    from sklearn.model_selection import train_test_split
+    """Two disjoint, sorted sets of positions, the second holding `fraction` of every class, rounded.
 
-    try:
-        rest, part = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
-    except ValueError as error:  # a class of one sample, or a part smaller than the number of classes
-        raise UserError(
-            f"validation: {fraction} of {len(labels)} samples does not hold every class. Raise it, or give more data."
-        ) from error
-    return np.sort(rest), np.sort(part)
+    Raises: UserError: if a class would be missing from either.
+    """
+    parts: list[NDArray[np.int64]] = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        size = round(fraction * len(members))
+        if not 0 < size < len(members):
+            raise UserError(
+                f"validation: {fraction} of the {len(members)} samples of class {label} is {size}, so one part would"
+                " lack that class. Choose another fraction, or give more data."
+            )
+        shuffled = torch.randperm(len(members), generator=seeding.generator(seed, "split", int(label))).numpy()
+        parts.append(members[shuffled[:size]])
+    part = np.sort(np.concatenate(parts))
+    return np.setdiff1d(np.arange(len(labels)), part), part
 
 
 @dataclass(frozen=True)

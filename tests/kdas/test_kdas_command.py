@@ -77,7 +77,7 @@ def test_train_prints_and_writes_the_curve(
     assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(curve)) == 0
     printed = capsys.readouterr().out
     rows = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 1] and rows[-1]["samples_trained"] == 718
+    assert [row["epoch"] for row in rows] == [1, 1] and rows[-1]["samples_trained"] == 719
     assert "teacher: epoch 1 of 1" in printed and f"trial {rows[0]['trial_id']}" in printed
     assert printed.rstrip().endswith("ended: budget")
     assert f"{rows[-1]['val_accuracy']:.4f}" in printed
