@@ -39,8 +39,9 @@ report: $(READY) ## build NAME's report again from what is on disk
 ui: $(READY) ## open the runs in MLflow's page on 127.0.0.1 (PORT=5000)
 	@$(BIN)/kdas-sweeps ui --port $(PORT)
 
+# Rented machines often have no other user than root; the server asks for its token and is reached from here alone.
 notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1
-	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 analysis/notebooks
+	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --allow-root analysis/notebooks
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest
