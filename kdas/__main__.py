@@ -17,6 +17,7 @@ from kdas.config import load_trial_config
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
 from kdas.models import MODELS
+from kdas.progress import TeacherProgress
 from kdas.records import CurveRow, UserError, run_command_line
 from kdas.registry import Registry
 from kdas.samplers import SAMPLERS
@@ -40,7 +41,7 @@ def train(
     if curve is not None:
         writable_folder(curve.parent)
     began = time.perf_counter()
-    inputs = load_inputs(config, _teacher_progress)
+    inputs = load_inputs(config, TeacherProgress(console))
     data_s = time.perf_counter() - began
     trial = Trial(config, inputs)
     calibration = calibration_for(config, trial.distiller())
@@ -74,10 +75,6 @@ def _line(row: CurveRow) -> str:
         f"{row.epoch:5d} {row.step:6d} {row.cost_ref_s:7.2f} {row.wall_s:7.2f} {row.train_loss:7.3f}"
         f"  {row.val_accuracy:7.4f}  {row.test_accuracy:8.4f}"
     )
-
-
-def _teacher_progress(epoch: int, epochs: int, accuracy: float) -> None:
-    console.print(f"teacher: epoch {epoch} of {epochs}, validation accuracy {accuracy:.4f}", highlight=False)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from kdas.device import repeatable
 from kdas.evaluate import accuracy
 from kdas.models import Model
 
-# Epochs done, epochs in all, validation accuracy so far.
+# Epochs done (0 before the first), epochs in all, validation accuracy so far.
 Progress = Callable[[int, int, float], None]
 
 
@@ -99,6 +99,7 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
         model.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
     train = splits.train
+    progress(0, config.epochs, 0.0)
     for epoch in range(1, config.epochs + 1):
         optimizer.param_groups[0]["lr"] = schedules.learning_rate(
             epoch,

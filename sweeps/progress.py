@@ -13,20 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kdas.progress import readable_s
 from kdas.records import Status
 from sweeps.measure import best_accuracy, time_to_target
 from sweeps.plan import Job
 from sweeps.store import TrialFolder
-
-
-def readable_s(seconds: float) -> str:
-    """`42 s`, `3 min 10 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def short_settings(job: Job) -> str:

@@ -15,6 +15,7 @@ from kdas.cache import replaced_whole, write_text
 from kdas.calibrate import calibration_for, read_calibration, write_calibration
 from kdas.clock import Calibration
 from kdas.config import Recipe, TrialConfig
+from kdas.progress import TeacherProgress
 from kdas.records import Status, UserError
 from kdas.trial import Inputs, Trial, find_dataset, load_inputs
 from sweeps import environment
@@ -135,19 +136,12 @@ def _inputs(recipe: TrialConfig, directory: SweepDirectory, console: Console) ->
     if directory.teacher_file.exists() and not kept.exists() and not recipe.teacher.checkpoint:
         with replaced_whole(kept) as temporary:
             shutil.copyfile(directory.teacher_file, temporary)
-    inputs = load_inputs(recipe, _teacher_progress(console))
+    inputs = load_inputs(recipe, TeacherProgress(console))
     _check_same_inputs(directory, inputs)
     if not directory.teacher_file.exists():
         with replaced_whole(directory.teacher_file) as temporary:
             shutil.copyfile(inputs.teacher.path, temporary)
     return inputs
-
-
-def _teacher_progress(console: Console) -> teachers.Progress:
-    def show(epoch: int, epochs: int, accuracy: float) -> None:
-        console.print(f"teacher: epoch {epoch} of {epochs}, validation accuracy {accuracy:.4f}", highlight=False)
-
-    return show
 
 
 def _calibration(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory, console: Console) -> Calibration:

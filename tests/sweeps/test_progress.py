@@ -5,10 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
+from kdas.progress import TeacherProgress, readable_s
 from kdas.records import Status
 from kdas.trial import Inputs
 from sweeps.plan import Job, baseline_jobs
-from sweeps.progress import Progress, readable_s
+from sweeps.progress import Progress
 from sweeps.resources import slots_for
 from sweeps.spec import ResourcesConfig, SweepSpec
 from sweeps.store import SweepDirectory
@@ -20,6 +21,18 @@ from tests.sweeps.conftest import train_on_paper
 )
 def test_seconds_read_well(seconds: float, text: str) -> None:
     assert readable_s(seconds) == text
+
+
+def test_a_teachers_training_is_a_line_an_epoch_with_the_time_left() -> None:
+    written = io.StringIO()
+    show = TeacherProgress(Console(file=written, width=120))
+    for epoch, accuracy in enumerate((0.0, 0.5, 0.75)):
+        show(epoch, 2, accuracy)
+    lines = written.getvalue().splitlines()
+    assert lines[0] == "teacher: 2 epochs"
+    assert lines[1].startswith("teacher: epoch 1 of 2, validation accuracy 0.5000, ")
+    assert lines[1].endswith(" left")
+    assert lines[2] == "teacher: epoch 2 of 2, validation accuracy 0.7500"
 
 
 @pytest.fixture
