@@ -60,6 +60,8 @@ def show(found: Findings, path: Path, console: Console) -> None:
         grid.add_row(*(Text(cell) for cell in row))
     if content.rows:
         console.print(grid)
+        order = "Ordered by the mean over seeds, a miss counting as the whole budget; ratios compare sums over seeds."
+        console.print(order, style="dim", soft_wrap=True)
     if len(later):
         console.print(f"{len(later)} more searched configurations are in the report.", style="dim")
     console.print(Text(found.answer.text, style="bold"))

@@ -97,6 +97,10 @@ def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
                 "flatters it; confirm on fresh seeds.",
             )
         if row["is_baseline"]:
+            num_seeds = int(row["num_trials"])
+            if num_seeds < FEW_SEEDS:
+                seeds = wording.plural(num_seeds, "seed")
+                yield Caution("answer", f"Only {seeds}: a small difference may be none. Run {FEW_SEEDS} or more.")
             continue
         if row["ratio_low"] == row["ratio_high"]:
             yield Caution("table", "All pairs of the winner have the same ratio, so its interval has no width.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +26,7 @@ from kdas.trainer import Surroundings, Training
 from kdas.trial import Trial, load_inputs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 160)
 _KINDS: dict[str, Registry] = {"samplers": SAMPLERS, "losses": LOSSES, "models": MODELS, "datasets": DATASETS}  # type: ignore[type-arg]
 _HEADER = "epoch   step  ref. s  wall s    loss  val acc  test acc"
 

@@ -31,7 +31,10 @@ def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy 
     path = spec_path(name)
     spec = load_spec(path, data)
     directory = SweepDirectory(runs_root() / path.stem)
-    is_finished = run_sweep(spec, path, directory, console)
+    try:
+        is_finished = run_sweep(spec, path, directory, console)
+    except KeyboardInterrupt:  # before Ray listens for it: while data are read, a teacher is trained, Ray starts
+        is_finished = False
     if not is_finished:
         console.print(f"stopped; nothing that is finished is lost. Go on with: make sweep NAME={name}", soft_wrap=True)
         sys.exit(INTERRUPTED)

@@ -52,9 +52,13 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
         inputs = _inputs(recipe, directory, console)
         calibration = _calibration(recipe, inputs, directory, console)
         sweep = _Sweep(spec, inputs, directory, calibration, slots, console)
-        if not sweep.agenda.is_finished:
+        is_finished = sweep.agenda.is_finished
+        if not (is_finished and directory.spec_file.exists()):
             write_text(directory.spec_file, spec_text(spec))
             write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
+        if sweep.num_adopted:
+            console.print(f"{sweep.num_adopted} trials taken over from other sweeps", highlight=False)
+        if not is_finished:
             _run(sweep, slots, console)
         write_tables(directory)
         return sweep.agenda.is_finished
@@ -78,6 +82,7 @@ class _Sweep:
         console: Console,
     ) -> None:
         self.spec, self.inputs, self.directory, self.calibration = spec, inputs, directory, calibration
+        self.num_adopted = 0
         self.tau_ref_s = calibration.plain_run_s(len(inputs.splits.train), spec.batch_size, spec.epochs)
         planned = num_planned_trials(spec)
         self.progress = Progress(directory.name, planned, self.tau_ref_s, slots.trials_at_once, console)
@@ -90,7 +95,10 @@ class _Sweep:
             self._write(measure.target, measure.target_rule)
 
     def _adopt(self, job: Job) -> bool:
-        return self.directory.adopt(job, self.calibration)
+        was_here = self.directory.trial(job.trial_id).is_final
+        is_done = self.directory.adopt(job, self.calibration)
+        self.num_adopted += is_done and not was_here
+        return is_done
 
     def _fix_measure(self, plain: list[Job]) -> Measure:
         return self._write(*decide_target(self.spec, self.directory, plain))
@@ -115,7 +123,9 @@ class _Sweep:
 
 def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
     """Ray and MLflow come in here and not before: a sweep that is finished needs neither."""
-    console.print(f"{slots.trials_at_once} trials at once, {slots.cpus_per_trial} CPU threads each; starting Ray")
+    console.print(
+        f"{slots.trials_at_once} trials at once, {slots.cpus_per_trial} CPU threads each; starting Ray and its workers"
+    )
     from sweeps.launch import run_trials
     from sweeps.tracking import Follower
 

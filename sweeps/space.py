@@ -77,7 +77,9 @@ def check_points(points: Sequence[Mapping[str, Any]], search: Mapping[str, Range
             raise ValueError(f"{where}: {', '.join(odd)} must stand in both the point and search. Add or remove it")
         for name, value in point.items():
             if not search[name].holds(value):
-                raise ValueError(f"{where}.{name}: {value} is not in search.{name}, {search[name]}. Widen the range")
+                raise ValueError(
+                    f"{where}.{name}: {value} is not in search.{name}, {search[name]}. Change it, or the range"
+                )
 
 
 def _check_value(where: str, name: str, value: Any) -> None:

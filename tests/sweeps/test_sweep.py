@@ -156,6 +156,18 @@ def test_report_is_built_again_from_the_directory(swept: Swept) -> None:
     assert swept.directory.report.read_text() == before
 
 
+def test_a_copy_of_a_finished_sweep_is_whole_without_any_training(swept: Swept, tmp_path: Path) -> None:
+    copy = tmp_path / "copied.yaml"
+    copy.write_text(TINY.read_text())
+    done = swept.run("sweep", str(copy))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 trials taken over from other sweeps" in done.stdout
+    assert "starting Ray" not in done.stdout
+    assert done.stderr == ""
+    of_the_first = {path.name for path in swept.directory.path.iterdir()} - {".ray"}
+    assert {path.name for path in (swept.directory.path.parent / "copied").iterdir()} == of_the_first
+
+
 def test_a_larger_copy_of_a_sweep_trains_only_what_is_new(swept: Swept, tmp_path: Path) -> None:
     """Another sweep over the same trials: finished ones are taken over, new seeds and configurations are run."""
     extended = tmp_path / "extended.yaml"
