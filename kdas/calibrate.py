@@ -15,6 +15,7 @@ import torch
 from kdas.cache import cache_root, content_id, write_text
 from kdas.clock import Calibration, Work
 from kdas.config import TrialConfig
+from kdas.data import Draw, ImageSplits
 from kdas.device import hardware_name, repeatable, synchronize
 from kdas.distiller import Batch, Distiller
 from kdas.penalty import penalty_weights
@@ -33,12 +34,13 @@ def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
         "device": distiller.device,
         "threads": config.threads,
         "torch": torch.__version__,
-        "precision": "float32",
+        "precision": [config.precision, config.channels_last, config.compile, config.accumulate],
         "teacher": config.teacher.model,
         "student": config.student,
         "image_size": distiller.splits.image_size,
         "num_classes": distiller.splits.num_classes,
         "loss": config.loss,
+        "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
         "batch_size": config.batch_size,
     }
 
@@ -81,49 +83,68 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
 def _measure(config: TrialConfig, distiller: Distiller) -> dict[Work, tuple[tuple[int, float], ...]]:
     """Batch sizes: half of one, one, and what a scoring batch at rates of a half and a quarter holds."""
-    size, total = config.batch_size, len(distiller.splits.train)
+    splits, size = distiller.splits, config.batch_size
+    total = len(splits.train)
     small = sorted({math.ceil(size / 2), size})
     sizes = sorted({min(wanted, total) for wanted in (*small, 2 * size, 4 * size)})
-    view_ids = distiller.splits.views.draw(total, seed=0, epoch=1)
-    batches = {n: distiller.fetch(torch.arange(n), view_ids) for n in sizes}
-
-    def augment(batch: Batch) -> object:
-        return distiller.cut(batch.indices, view_ids)
+    drawn = splits.training_batches([torch.arange(n) for n in sizes], Draw(seed=0, epoch=1))
+    batches = {n: distiller.asked(distiller.batch(*views)) for n, views in zip(sizes, drawn, strict=True)}
+    last_losses = torch.zeros(total)
 
     def teach(batch: Batch) -> object:
-        return distiller.ask_teacher(batch.images)
+        return distiller.asked(batch)
 
     def score(batch: Batch) -> object:
-        scores = knowledge_scores(distiller.scoring_logits(batch), batch.teacher_logits)
+        assert batch.answer is not None
+        scores = knowledge_scores(distiller.scoring_logits(batch), batch.answer.logits)
         return batch.rows(select(scores, size, 0.05))
 
     def weigh(batch: Batch) -> object:
-        return penalty_weights(batch.teacher_logits, batch.targets, 0.2, 1000.0, 0.5)
+        assert batch.answer is not None
+        return penalty_weights(batch.answer.logits, batch.targets, 0.2, 1000.0, 0.5)
 
     def step(batch: Batch) -> object:
-        return distiller.step(batch, None)
+        return distiller.step(batch, epoch=1)
 
+    def observe(batch: Batch) -> object:
+        assert batch.answer is not None
+        last_losses[batch.indices] = batch.answer.logits[:, 0].to(last_losses)
+        return last_losses
+
+    trained_on = [n for n in sizes if n <= size]
     kinds: dict[Work, tuple[Callable[[Batch], object], list[int]]] = {
-        Work.AUGMENT: (augment, sizes),
         Work.TEACHER: (teach, sizes),
         Work.SCORE: (score, sizes),
-        Work.WEIGH: (weigh, [n for n in sizes if n <= size]),
-        Work.STEP: (step, [n for n in sizes if n <= size]),
+        Work.WEIGH: (weigh, trained_on),
+        Work.STEP: (step, trained_on),
+        Work.OBSERVE: (observe, trained_on),
     }
-    return {
+    prices = {
         kind: tuple((n, _median_seconds(work, batches[n], distiller.device)) for n in which)
         for kind, (work, which) in kinds.items()
     }
+    prices[Work.AUGMENT] = tuple((n, _seconds_to_fetch(splits, n, distiller.device)) for n in sizes)
+    return prices
 
 
 def _median_seconds(work: Callable[[Batch], object], batch: Batch, device: str) -> float:
+    return _median(lambda: work(batch), device)
+
+
+def _seconds_to_fetch(splits: ImageSplits, batch_size: int, device: str) -> float:
+    """From one batch to the next out of one epoch: where images stream, what reading ahead hides costs nothing."""
+    views = splits.training_batches([torch.arange(batch_size)] * (WARM_UP_RUNS + TIMED_RUNS), Draw(seed=0, epoch=1))
+    return _median(lambda: next(views), device)
+
+
+def _median(work: Callable[[], object], device: str) -> float:
     for _ in range(WARM_UP_RUNS):
-        work(batch)
+        work()
     synchronize(device)
     seconds: list[float] = []
     while len(seconds) < TIMED_RUNS and (len(seconds) < 3 or sum(seconds) < SECONDS_PER_PRICE):
         began = time.perf_counter()
-        work(batch)
+        work()
         synchronize(device)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)

@@ -21,6 +21,15 @@ class Work(StrEnum):
     SCORE = "score"  # student forward without gradients, scores and choice
     WEIGH = "weigh"  # the weights of the distillation term
     STEP = "step"  # student forward, loss, backward, update
+    OBSERVE = "observe"  # the sampler takes in the losses of a batch
+
+
+def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
+    """Sizes of the batches of an epoch; one sample left over, too few for batch norm, joins the batch before it."""
+    whole, rest = divmod(num_samples, batch_size)
+    if rest == 1 and whole:
+        return [batch_size] * (whole - 1) + [batch_size + 1]
+    return [batch_size] * whole + [rest] * (rest > 0)
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,14 @@ class Calibration:
         return self._known[key]
 
     def plain_run_s(self, num_samples: int, batch_size: int, epochs: int) -> float:
-        """Reference seconds of plain distillation over all epochs: the yardstick of budgets and evaluations."""
-        full, tail = divmod(num_samples, batch_size)
+        """Reference seconds of plain distillation over all epochs."""
         kinds = (Work.AUGMENT, Work.TEACHER, Work.STEP)
-        whole = full * sum(self.price(kind, batch_size) for kind in kinds)
-        rest = sum(self.price(kind, tail) for kind in kinds) if tail else 0.0
-        return epochs * (whole + rest)
+        sizes = Counter(batch_sizes(num_samples, batch_size))
+        return epochs * sum(count * self.price(kind, size) for size, count in sizes.items() for kind in kinds)
+
+    def pass_s(self, work: Work, num_samples: int, batch_size: int) -> float:
+        """Reference seconds of one kind of work on every sample once."""
+        return sum(self.price(work, size) for size in batch_sizes(num_samples, batch_size))
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -100,6 +111,11 @@ class Clock:
         """Count one batch of work."""
         self.counts[work, batch_size] += 1
         self.cost_ref_s += self.calibration.price(work, batch_size)
+
+    def charge_all(self, work: Work, num_samples: int, batch_size: int) -> None:
+        """Count work on every one of `num_samples`, in batches."""
+        for size in batch_sizes(num_samples, batch_size):
+            self.charge(work, size)
 
     def samples(self, work: Work) -> int:
         """How many samples a kind of work has handled."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
+from kdas.losses.terms import checked_terms
 from kdas.models.plugin import check_name
+from kdas.plugins import load_plugins
+from kdas.presets import PresetName, filled_in
 from kdas.reading import read_yaml, validated
 from kdas.samplers import SAMPLERS
 
 ModelName = Annotated[str, AfterValidator(check_name)]
 DatasetPart = Annotated[dict[str, Any], BeforeValidator(DATASETS.checked)]
-LossPart = Annotated[dict[str, Any], BeforeValidator(LOSSES.checked)]
+LossPart = Annotated[dict[str, Any] | list[dict[str, Any]], BeforeValidator(checked_terms)]
 SamplerPart = Annotated[dict[str, Any], BeforeValidator(SAMPLERS.checked)]
 
 
@@ -33,6 +36,8 @@ class OptimizerConfig(Strict):
     weight_decay: float = Field(5e-4, ge=0, description="The weight decay is 0 or more.")
     schedule: Literal["cosine", "step"] = Field("cosine", description="How the learning rate falls.")
     final_learning_rate: float = Field(1e-5, ge=0, description="Where the cosine ends.")
+    warmup_epochs: int = Field(0, ge=0, description="Epochs over which the learning rate rises, before the schedule.")
+    clip_norm: float | None = Field(None, gt=0, description="The largest norm of a step's gradient; none by default.")
 
 
 class TeacherConfig(Strict):
@@ -43,29 +48,52 @@ class TeacherConfig(Strict):
     epochs: int = Field(40, ge=1, description="Epochs of the teacher's own training.")
     batch_size: int = Field(64, ge=2, description="Samples a step, at least 2.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Taken from the label and spread over all classes.")
     seed: int = Field(0, ge=0, description="The seed of the teacher's own training.")
 
 
 class Recipe(Strict):
     """All of a trial but the sampler and the seed: what the trials of a sweep have in common."""
 
+    plugins: Annotated[list[str], AfterValidator(load_plugins)] = Field(
+        default_factory=list, description="Modules, or .py files, that register parts of your own."
+    )
+    preset: PresetName = Field("default", description="Which defaults hold: official is the release, paper its README.")
     dataset: DatasetPart = Field(description="Name a dataset, for example digits.")
     validation: float = Field(
         0.1, ge=0, le=0.5, description="The fraction of the training set that decides; 0 lets the test set decide."
     )
     teacher: TeacherConfig = Field(description="Give a model and a recipe or a checkpoint.")
     student: ModelName = Field(description="Name a model, for example resnet8.")
-    loss: LossPart = Field(default_factory=lambda: LOSSES.checked("kd"), description="Name a loss, for example kd.")
+    loss: LossPart = Field(
+        default_factory=lambda: LOSSES.checked("kd"), description="Name a loss, or list several with their weights."
+    )
     ce_weight: float = Field(0.1, ge=0, description="Weight of the cross-entropy on the label; the paper uses 0.1.")
     kd_weight: float = Field(9.0, ge=0, description="Weight of the distillation term; the paper uses 9.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     batch_size: int = Field(64, ge=2, description="Samples a step, at least 2; the paper uses 64.")
+    accumulate: int = Field(1, ge=1, description="Parts that a batch is split into when memory is short.")
     epochs: int = Field(240, ge=1, description="The length of all schedules; the paper uses 240.")
     evaluations: int = Field(
         60, ge=1, description="Evaluations at equal cost, over the cost of plain distillation for all epochs."
     )
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1, description="Evaluate a moving average of the student's weights; none by default."
+    )
+    multi_crop: bool = Field(False, description="Evaluate on the mean over ten crops of each image.")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="What students and teachers compute in; losses and weights stay in float32."
+    )
+    channels_last: bool = Field(True, description="The memory layout of images; false is slower on most machines.")
+    compile: bool = Field(False, description="Whether torch.compile translates the models first.")
     threads: int = Field(1, ge=1, description="CPU threads; part of the record, since they change the last bits.")
+    data_workers: int = Field(2, ge=1, description="Processes that read images where a set does not fit into memory.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes CUDA, then MPS, then CPU.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults_of_its_parts(cls, content: Any) -> Any:
+        return filled_in(content)
 
 
 class TrialConfig(Recipe):

@@ -1,106 +1,236 @@
-"""The work on one batch: cut views, ask the teacher, score, take a training step. Prices are measured on this code."""
+"""The work on one batch: ask the teacher, score, take a training step. Prices are measured on this code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdas import models, seeding
 from kdas.config import TrialConfig
 from kdas.data import ImageSplits
-from kdas.losses import LOSSES
+from kdas.losses import Distillation, LossContext
+from kdas.losses.terms import FEATURES, needs_of
+from kdas.models import Model
+from kdas.optimizer import sgd
+from kdas.precision import Precision
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the teacher says about a batch: logits [B, C]; features [B, D], if a loss needs them."""
+
+    logits: Tensor
+    features: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """images float32 [B, 3, H, W], normalised; targets [B]; teacher_logits [B, C]; indices [B], on the CPU."""
+    """images float32 [B, 3, H, W], normalised; targets [B]; indices [B], on the CPU; the teacher's answer, if asked."""
 
     images: Tensor
     targets: Tensor
-    teacher_logits: Tensor
     indices: Tensor
+    answer: Answer | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def rows(self, positions: Tensor) -> Batch:
         """The samples at these positions; the teacher is not asked again."""
-        chosen = (self.images[positions], self.targets[positions], self.teacher_logits[positions])
-        return Batch(*chosen, self.indices[positions.to(self.indices.device)])
+        answer = self.answer
+        if answer is not None:
+            features = None if answer.features is None else answer.features[positions]
+            answer = Answer(answer.logits[positions], features)
+        indices = self.indices[positions.to(self.indices.device)]
+        return Batch(self.images[positions], self.targets[positions], indices, answer)
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of several, of which all or none hold the teacher's answer."""
+    if len(batches) == 1:
+        return batches[0]
+    answers = [batch.answer for batch in batches if batch.answer is not None]
+    answer = None
+    if answers:
+        features = [each.features for each in answers if each.features is not None]
+        answer = Answer(torch.cat([each.logits for each in answers]), torch.cat(features) if features else None)
+    images = torch.cat([batch.images for batch in batches])
+    targets = torch.cat([batch.targets for batch in batches])
+    return Batch(images, targets, torch.cat([batch.indices for batch in batches]), answer)
 
 
 class Distiller:
-    """A student, its optimizer and the frozen teacher, on resident images."""
+    """A student, its optimizer and the frozen teacher.
 
-    def __init__(self, config: TrialConfig, splits: ImageSplits, teacher: nn.Module, device: str) -> None:
-        self.splits, self.teacher, self.device = splits, teacher, device
+    Args: class_means: returns the teacher's mean features [C, D] of each class, called only if a loss needs them.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        splits: ImageSplits,
+        teacher: Model,
+        device: str,
+        class_means: Callable[[], Tensor],
+    ) -> None:
+        self.config, self.splits, self.teacher, self.device = config, splits, teacher, device
+        self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.precision = Precision(config.precision, device)
+        self.needs_features = not FEATURES.isdisjoint(needs_of(config.loss))
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
-        self.student = student.to(device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            self.student.parameters(),
-            lr=config.optimizer.learning_rate,
-            momentum=config.optimizer.momentum,
-            weight_decay=config.optimizer.weight_decay,
+        self.student = student.to(device).to(memory_format=self.memory_format)
+        with seeding.global_draws(config.seed, "loss"):
+            self.distillation = Distillation(config.loss, self._loss_context(class_means)).to(device)
+        self.trained = [*self.student.parameters(), *self.distillation.parameters()]
+        self.optimizer = sgd(self.trained, config.optimizer)
+        self.average = (
+            AveragedModel(
+                self.student,
+                multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]
+                use_buffers=True,
+            )
+            if config.ema_decay
+            else None
         )
-        self.distill = LOSSES.build(config.loss)
-        self.ce_weight, self.kd_weight = config.ce_weight, config.kd_weight
+        self._student_answers, self._teacher_answers = self._answering(self.student), self._answering(self.teacher)
 
-    def fetch(self, indices: Tensor, view_ids: Tensor) -> Batch:
-        """A batch of augmented samples with the teacher's logits.
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model whose accuracy counts: the student, or the moving average of its weights."""
+        return self.student if self.average is None else self.average.module
 
-        Args: indices [B], on the CPU; view_ids [N], the view that every sample shows this epoch.
-        """
-        images = self.cut(indices, view_ids)
+    def batch(self, indices: Tensor, images: Tensor) -> Batch:
+        """Args: indices [B], on the CPU; images float32 [B, 3, H, W], on the device."""
         targets = self.splits.train.labels[indices.to(self.device)]
-        return Batch(images, targets, self.ask_teacher(images), indices)
-
-    def cut(self, indices: Tensor, view_ids: Tensor) -> Tensor:
-        """The views of these samples: float32 [B, 3, H, W], normalised."""
-        images = self.splits.train.images[indices.to(self.device)]
-        return self.splits.normalized(self.splits.views.apply(images, view_ids[indices].to(self.device)))
+        return Batch(images.contiguous(memory_format=self.memory_format), targets, indices)
 
     @torch.no_grad()
-    def ask_teacher(self, images: Tensor) -> Tensor:
-        """Teacher logits [B, C]."""
-        logits: Tensor = self.teacher(images)
-        return logits
+    def asked(self, batch: Batch) -> Batch:
+        """The batch with the teacher's answer."""
+        with self.precision.autocast():
+            logits, features = self._teacher_answers(batch.images)
+        answer = Answer(logits.float(), features.float() if self.needs_features else None)
+        return Batch(batch.images, batch.targets, batch.indices, answer)
 
     @torch.no_grad()
-    def scoring_logits(self, batch: Batch) -> Tensor:
-        """Student logits [B, C] in eval mode: batch statistics move once a step, when it trains."""
-        self.student.eval()
-        logits: Tensor = self.student(batch.images)
+    def scoring_logits(self, batch: Batch, mode: str = "eval") -> Tensor:
+        """Student logits [B, C].
+
+        Args: mode: in `eval` batch statistics move once a step, when it trains; in `train`, as in the official
+            release, they move here too, and logits depend on the batch.
+        """
+        self.student.train(mode == "train")
+        with self.precision.autocast():
+            logits, _ = self._student_answers(batch.images)
         self.student.train()
-        return logits
+        return logits.float()
 
-    def step(self, batch: Batch, weights: Tensor | None) -> Tensor:
-        """One update. Args: weights [B] of the distillation term. Returns: the loss, a scalar, detached."""
-        logits = self.student(batch.images)
-        distillation = self.distill(logits, batch.teacher_logits, batch.targets)
-        if weights is not None:
-            distillation = weights * distillation
-        label_loss = functional.cross_entropy(logits, batch.targets, reduction="none")
-        loss = (self.ce_weight * label_loss + self.kd_weight * distillation).mean()
+    def step(
+        self, batch: Batch, epoch: int, weights: Tensor | None = None, loss_weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One update.
+
+        Args: batch, with the teacher's answer; epoch, counted from 1; weights [B] of the distillation term;
+            loss_weights [B] of the whole loss.
+        Returns: the loss that was minimised, a scalar, and the unweighted losses [B]; both detached.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return loss.detach()
+        total, losses = torch.zeros((), device=self.device), []
+        for positions in torch.chunk(torch.arange(len(batch), device=self.device), self.config.accumulate):
+            # Most trials take a batch whole and need no copy of it.
+            part = batch if len(positions) == len(batch) else batch.rows(positions)
+            unweighted, weighted = self._losses(part, epoch, None if weights is None else weights[positions])
+            if loss_weights is not None:
+                weighted = loss_weights[positions] * weighted
+            loss = weighted.sum() / len(batch)
+            self.precision.backward(loss)
+            total += loss.detach()
+            losses.append(unweighted.detach())
+        self.precision.step(self.optimizer, self.trained, self.config.optimizer.clip_norm)
+        if self.average is not None:
+            self.average.update_parameters(self.student)
+        return total, torch.cat(losses)
+
+    def _losses(self, batch: Batch, epoch: int, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The loss of each sample [B], without and with the weights of the distillation term."""
+        answer = batch.answer
+        assert answer is not None
+        with self.precision.autocast():
+            logits, features = self._student_answers(batch.images)
+        logits = logits.float()
+        needed: dict[str, Any] = {"epoch": epoch}
+        if self.needs_features:
+            needed |= {"student_features": features.float(), "teacher_features": answer.features}
+        distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
+        label_loss = self.config.ce_weight * functional.cross_entropy(logits, batch.targets, reduction="none")
+        unweighted = label_loss + distillation
+        return unweighted, unweighted if weights is None else label_loss + weights * distillation
 
     def flops(self) -> tuple[float, float, float]:
         """Floating point operations per sample: student forward, student forward and backward, teacher forward."""
-        images = self.splits.normalized(self.splits.train.images[:2])
+        size = self.splits.image_size
+        images = torch.zeros((2, 3, size, size), device=self.device).contiguous(memory_format=self.memory_format)
         student_forward = _counted(partial(_no_grad, self.student.eval(), images))
         student_step = _counted(lambda: self.student(images).sum().backward())
         teacher_forward = _counted(partial(_no_grad, self.teacher, images))
         self.student.train()
         self.optimizer.zero_grad(set_to_none=True)
         return student_forward / 2, student_step / 2, teacher_forward / 2
+
+    @contextmanager
+    def unchanged(self) -> Any:
+        """Whatever is trained inside is undone at the end."""
+        before = copy.deepcopy(self.state_dict())
+        yield
+        self.load_state_dict(before)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "student": self.student.state_dict(),
+            "distillation": self.distillation.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.precision.state_dict(),
+            "average": {} if self.average is None else self.average.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])
+        self.distillation.load_state_dict(state["distillation"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.precision.load_state_dict(state["precision"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+    def _answering(self, model: Model) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        # One translation for all batch sizes: KDAS's scoring batch grows every epoch.
+        return (
+            torch.compile(model.forward_with_features, dynamic=True)
+            if self.config.compile
+            else model.forward_with_features
+        )
+
+    def _loss_context(self, class_means: Callable[[], Tensor]) -> LossContext | None:
+        if not self.needs_features:
+            return None
+        size = self.splits.image_size
+        images = torch.zeros((2, 3, size, size), device=self.device)
+        widths = []
+        for model in (self.student.eval(), self.teacher):
+            with torch.no_grad():
+                widths.append(model.forward_with_features(images)[1].shape[1])
+        self.student.train()
+        return LossContext(widths[0], widths[1], class_means)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Accuracy of a model on a split that lies on its device."""
+"""Accuracy of a model on a split."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ BATCH_SIZE = 500
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, split: Split, splits: ImageSplits) -> float:
-    """Fraction of the split that the model, in eval mode and without augmentation, classifies as labelled."""
+def accuracy(model: nn.Module, split: Split, splits: ImageSplits, multi_crop: bool = False) -> float:
+    """Fraction of the split that the model, in eval mode and without augmentation, classifies as labelled.
+
+    Args: multi_crop: average the predicted probabilities over several crops of each image.
+    """
     was_training = model.training
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
-    batches = zip(torch.split(split.images, BATCH_SIZE), torch.split(split.labels, BATCH_SIZE), strict=True)
-    for images, labels in batches:
-        correct += (model(splits.normalized(images)).argmax(dim=1) == labels).sum()
+    num_images = 0
+    for labels, crops in splits.evaluation_batches(split, BATCH_SIZE, multi_crop):
+        answers = [model(images) for images in crops]
+        predictions = (
+            answers[0] if len(answers) == 1 else torch.stack([each.softmax(dim=1) for each in answers]).mean(0)
+        )
+        correct += (predictions.argmax(dim=1) == labels).sum()
+        num_images += len(labels)
     model.train(was_training)
-    return int(correct) / len(split)
+    return int(correct) / num_images

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
+
+from kdas import schedules
+
+PenaltyFactor = Annotated[float, Field(ge=0, le=1, description="The least weight, in [0, 1].")]
+PenaltyLambda = Annotated[float, Field(ge=0, description="Weight lost per nat; 0 switches the penalty off.")]
+PenaltyWarmup = Annotated[int, Field(ge=0, description="Epochs over which the penalty sets in.")]
+Threshold = Annotated[
+    float, Field(gt=0, lt=0.5, description="A threshold is a quantile in (0, 0.5); the paper uses 0.2.")
+]
 
 # The official release takes this much from the label and spreads it over the other classes.
 LABEL_SMOOTHING = 1e-6
@@ -44,3 +56,20 @@ def penalty_weights(
     distance = (low - divergence).clamp(min=0) + (divergence - high).clamp(min=0)
     weights: Tensor = 1 - penalty_lambda * distance
     return weights.clamp(min=penalty_factor, max=1.0)
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """The settings of the penalty over a trial."""
+
+    factor: float
+    strength: float
+    warmup_epochs: int
+    threshold: float
+
+    def weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
+        """Weights [B] in an epoch, counted from 1; None where the penalty is off, so that it costs nothing."""
+        strength = schedules.penalty_lambda(epoch, self.strength, self.warmup_epochs)
+        if strength == 0:
+            return None
+        return penalty_weights(teacher_logits, targets, self.threshold, strength, self.factor)

@@ -91,7 +91,7 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
     where = ".".join([*([prefix] if prefix else []), *keys])
     if detail["type"] == "nested":  # a part's own schema has already said where and what
         inner_key, inner_text = detail["ctx"]["key"], detail["ctx"]["text"]
-        return f"{where}.{inner_key}: {inner_text}" if inner_key else f"{where}: {inner_text}"
+        return f"{'.'.join(filter(None, (where, inner_key)))}: {inner_text}"
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown key. {nearest(keys[-1], _fields_at(model, keys[:-1]))}"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")

@@ -5,9 +5,11 @@ A part's keyword-only parameters are its schema: their annotations carry types, 
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -21,12 +23,18 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Part(Generic[T]):
-    """A registered part: how to build it, what its parameters may be, and where it comes from."""
+    """A registered part: how to build it, what its parameters may be, and where it comes from.
+
+    `needs` names what it is given beyond what every part of its kind is; `usual` holds values of other keys of the
+    file that its authors use with it.
+    """
 
     name: str
     build: Callable[..., T]
     schema: type[BaseModel]
     source: str
+    needs: tuple[str, ...] = ()
+    usual: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -41,13 +49,16 @@ class Registry(Generic[T]):
         self.kind = kind
         self._parts: dict[str, Part[T]] = {}
 
-    def register(self, name: str, *, source: str) -> Callable[[Factory], Factory]:
+    def register(
+        self, name: str, *, source: str, needs: Iterable[str] = (), usual: Mapping[str, float] | None = None
+    ) -> Callable[[Factory], Factory]:
         """Decorator: registers a factory under `name`; `source` is where the part was described or taken from."""
 
         def add(factory: Factory) -> Factory:
             if name in self._parts:
                 raise ValueError(f"the {self.kind} {name!r} is already registered by {self._parts[name].build}")
-            self._parts[name] = Part(name, factory, _schema(self.kind, name, factory), source)
+            schema = _schema(self.kind, name, factory)
+            self._parts[name] = Part(name, factory, schema, source, tuple(needs), dict(usual or {}))
             return factory
 
         return add
@@ -55,7 +66,7 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         return sorted(self._parts)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Part[T]]:
         return iter(self._parts.values())
 
     def __getitem__(self, name: str) -> Part[T]:
@@ -65,23 +76,13 @@ class Registry(Generic[T]):
         return self._parts[name]
 
     def checked(self, given: Any) -> dict[str, Any]:
-        """`given` (a name, or a mapping with `name` and parameters of any case) with every default filled in.
+        """`given` (see `named`) with every default filled in.
 
         Raises: PydanticCustomError: for an unknown name or a parameter that its schema refuses.
         """
-        content = {"name": given} if isinstance(given, str) else given
-        if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
-            raise PydanticCustomError("nested", "{text}", {"key": "name", "text": f"missing. Name a {self.kind}."})
-        parameters: dict[str, Any] = {}
-        for key, value in content.items():
-            lower = str(key).lower()
-            if lower in parameters:
-                text = "stands there in capitals and in small letters. Keep one."
-                raise PydanticCustomError("nested", "{text}", {"key": lower, "text": text})
-            if key != "name":
-                parameters[lower] = value
+        name, parameters = self.named(given)
         try:
-            part = self[content["name"]]
+            part = self[name]
         except KeyError as error:
             raise PydanticCustomError("nested", "{text}", {"key": "name", "text": error.args[0]}) from error
         try:
@@ -89,10 +90,56 @@ class Registry(Generic[T]):
         except ValidationError as error:
             raise nested_error(error, part.schema) from error
 
+    def named(self, given: Any) -> tuple[str, dict[str, Any]]:
+        """Name and parameters of a part as a file gives it: `x`, `{name: x, PARAMETER: 1}` or `{X: {PARAMETER: 1}}`.
+
+        Returns: the name, known or not, and the given parameters in small letters.
+        Raises: PydanticCustomError: if it is none of these.
+        """
+        content = {"name": given} if isinstance(given, str) else given
+        if isinstance(content, Mapping) and len(content) == 1 and "name" not in content:
+            (name, block), *_ = content.items()
+            known = {each.lower(): each for each in self._parts}
+            if isinstance(block, Mapping) and str(name).lower() in known:
+                content = {"name": known[str(name).lower()], **block}
+        if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
+            raise PydanticCustomError("nested", "{text}", {"key": "name", "text": f"missing. Name a {self.kind}."})
+        return content["name"], lower_keys({key: value for key, value in content.items() if key != "name"})
+
     def build(self, checked: Mapping[str, Any], *context: Any) -> T:
-        """The part that `checked` (a result of `checked()`) describes, given its positional context."""
+        """The part that `checked` (a result of `checked()`) describes.
+
+        `context` goes to the factories that have positional parameters; the others do without.
+        """
         parameters = {key: value for key, value in checked.items() if key != "name"}
-        return self[checked["name"]].build(*context, **parameters)
+        factory = self[checked["name"]].build
+        return factory(*context, **parameters) if _takes_context(factory) else factory(**parameters)
+
+
+def lower_keys(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """The same mapping with keys in small letters.
+
+    Raises: PydanticCustomError: if two keys differ in their case alone.
+    """
+    lowered: dict[str, Any] = {}
+    for key, value in content.items():
+        lower = str(key).lower()
+        if lower in lowered:
+            text = "stands there in capitals and in small letters. Keep one."
+            raise PydanticCustomError("nested", "{text}", {"key": lower, "text": text})
+        lowered[lower] = value
+    return lowered
+
+
+def import_siblings(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, so that a new file is enough to register a part."""
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def _takes_context(factory: Callable[..., Any]) -> bool:
+    kinds = [parameter.kind for parameter in inspect.signature(factory).parameters.values()]
+    return any(kind is not inspect.Parameter.KEYWORD_ONLY for kind in kinds)
 
 
 def _schema(kind: str, name: str, factory: Callable[..., Any]) -> type[BaseModel]:

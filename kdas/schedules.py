@@ -54,12 +54,18 @@ def penalty_lambda(epoch: int, penalty_lambda: float, penalty_warmup: int) -> fl
     return penalty_lambda * min(epoch / penalty_warmup, 1.0) if penalty_warmup > 0 else penalty_lambda
 
 
-def learning_rate(epoch: int, epochs: int, *, base: float, schedule: str, final: float) -> float:
+def learning_rate(
+    epoch: int, epochs: int, *, base: float, schedule: str, final: float, warmup_epochs: int = 0
+) -> float:
     """Learning rate of an epoch.
 
-    Args: schedule: `cosine` (half cosine towards `final`, per epoch) or `step` (a tenth at each milestone).
+    Args: schedule: `cosine` (half cosine towards `final`, per epoch) or `step` (a tenth at each milestone);
+        warmup_epochs: over which it rises linearly to `base`; the cosine spans the epochs after them.
     """
+    if epoch <= warmup_epochs:
+        return base * epoch / (warmup_epochs + 1)
     if schedule == "cosine":
-        return final + (base - final) * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+        progress = (epoch - warmup_epochs - 1) / (epochs - warmup_epochs)
+        return final + (base - final) * (1 + math.cos(math.pi * progress)) / 2
     passed = sum(epoch > milestone * epochs for milestone in STEP_MILESTONES)
     return base * 0.1**passed

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
+from torch import Tensor, nn
 from torch.nn import functional
 
-from kdas import checkpoint, models, schedules, seeding
+from kdas import checkpoint, models, seeding
 from kdas.cache import cache_root, content_id, writable_folder
 from kdas.config import TeacherConfig
-from kdas.data import Dataset, ImageSplits
+from kdas.data import Dataset, Draw, ImageSplits, batches_of
 from kdas.device import repeatable
-from kdas.evaluate import accuracy
+from kdas.evaluate import BATCH_SIZE, accuracy
 from kdas.models import Model
+from kdas.optimizer import set_learning_rate, sgd
 
 # Epochs done (0 before the first), epochs in all, validation accuracy so far.
 Progress = Callable[[int, int, float], None]
@@ -79,6 +81,20 @@ def obtain(
     return Teacher(model, weights_id, path, was_trained)
 
 
+@torch.no_grad()
+def class_means(model: Model, splits: ImageSplits) -> Tensor:
+    """Mean features [C, D] of the training images of each class, without augmentation."""
+    total, count = None, torch.zeros(splits.num_classes, device=splits.mean.device)
+    for labels, (images,) in splits.evaluation_batches(splits.train, BATCH_SIZE):
+        features = model.forward_with_features(images)[1]
+        if total is None:
+            total = features.new_zeros((splits.num_classes, features.shape[1]))
+        total.index_add_(0, labels, features)
+        count += torch.bincount(labels, minlength=splits.num_classes)
+    assert total is not None
+    return total / count.clamp(min=1)[:, None]
+
+
 def _weights_id(model: Model) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(model.state_dict().items()):
@@ -95,27 +111,20 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
         model = models.create(config.model, splits.num_classes)
     model = model.to(device).to(memory_format=torch.channels_last)
     settings = config.optimizer
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+    optimizer = sgd(model.parameters(), settings)
     train = splits.train
     progress(0, config.epochs, 0.0)
     for epoch in range(1, config.epochs + 1):
-        optimizer.param_groups[0]["lr"] = schedules.learning_rate(
-            epoch,
-            config.epochs,
-            base=settings.learning_rate,
-            schedule=settings.schedule,
-            final=settings.final_learning_rate,
-        )
+        set_learning_rate(optimizer, settings, epoch, config.epochs)
         order = torch.randperm(len(train), generator=seeding.generator(config.seed, "teacher order", epoch))
-        view_ids = splits.views.draw(len(train), config.seed, epoch)
-        for indices in torch.split(order, config.batch_size):
-            chosen = indices.to(device)
-            views = splits.views.apply(train.images[chosen], view_ids[indices].to(device))
-            loss = functional.cross_entropy(model(splits.normalized(views)), train.labels[chosen])
+        batches = batches_of(order, config.batch_size)
+        for indices, images in splits.training_batches(batches, Draw(config.seed, epoch)):
+            labels = train.labels[indices.to(device)]
+            loss = functional.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            if settings.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
             optimizer.step()
         progress(epoch, config.epochs, accuracy(model, splits.validation, splits))
     return model

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdas import checkpoint, schedules
+from kdas import checkpoint
 from kdas.clock import Calibration, Clock, Work
+from kdas.data import Draw, batches_of
 from kdas.device import repeatable, synchronize
-from kdas.distiller import Batch
+from kdas.distiller import Batch, joined
 from kdas.evaluate import accuracy
+from kdas.optimizer import set_learning_rate
 from kdas.records import CurveRow, Status, UserError
 from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
 from kdas.trial import Trial
@@ -43,14 +45,20 @@ class Training:
         num_samples = len(trial.inputs.splits.train)
         context = SamplerContext(num_samples, config.batch_size, config.epochs, config.seed)
         self.sampler: Sampler = SAMPLERS.build(config.sampler, context)
+        self.needs = SAMPLERS[config.sampler["name"]].needs
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
-        # The cost of plain distillation over all epochs: no method may spend more.
-        self.budget_ref_s = surroundings.calibration.plain_run_s(num_samples, config.batch_size, config.epochs)
+        self.budget_ref_s = trial.budget_ref_s(surroundings.calibration)
         self.flops = self.distiller.flops()
         self.status = Status.RUNNING
         self.epoch = self.step = self.loss_samples = 0
         self.loss_sum = torch.zeros((), device=trial.inputs.device)
+        self.train_loss = math.inf
         self._saved_at_wall_s = 0.0
+        if self.distiller.needs_features:
+            # The teacher's class means take one pass of it over the set.
+            self.clock.charge_all(Work.TEACHER, num_samples, config.batch_size)
+        if config.compile:
+            self._translate()
         self._restore()
 
     def rows(self) -> Iterator[CurveRow]:
@@ -62,60 +70,88 @@ class Training:
             if self.status is Status.RUNNING:
                 self._save()
 
+    def _translate(self) -> None:
+        """Let the models be translated before the clock runs, on batches of two sizes."""
+        splits, size = self.trial.inputs.splits, self.trial.config.batch_size
+        indices = [torch.arange(min(wanted, len(splits.train))) for wanted in (size, 2 * size)]
+        with self.distiller.unchanged():
+            for chosen, images in splits.training_batches(indices, Draw(seed=0, epoch=1)):
+                batch = self.distiller.asked(self.distiller.batch(chosen, images))
+                self.distiller.scoring_logits(batch)
+                self.distiller.step(batch, epoch=1)
+
     def _train_epoch(self, epoch: int) -> Iterator[CurveRow]:
         plan = self.sampler.plan(epoch)
-        learning_rate = self._set_learning_rate(epoch)
-        view_ids = self.trial.inputs.splits.views.draw(
-            len(self.trial.inputs.splits.train), self.trial.config.seed, epoch
-        )
+        config = self.trial.config
+        learning_rate = set_learning_rate(self.distiller.optimizer, config.optimizer, epoch, config.epochs)
         self.clock.start()
-        for position, indices in enumerate(plan.batches(), start=1):
-            cost_before = self.clock.cost_ref_s
-            self._train_batch(epoch, self._fetch(epoch, plan, indices, view_ids))
-            self._end_if_done(last_batch=position == plan.num_batches)
+        cost_before = self.clock.cost_ref_s
+        for batch, is_last in self._batches(epoch, plan):
+            self._train_batch(epoch, plan, batch)
+            self._end_if_done(is_last and epoch == config.epochs)
             if self.status is not Status.RUNNING or self._evaluation_is_due(cost_before):
                 self.clock.pause()
                 yield self._evaluate(plan.rate, learning_rate)
                 if self.status is not Status.RUNNING:
                     return
                 self.clock.start()
+            cost_before = self.clock.cost_ref_s
         self.clock.pause()
+        if epoch == config.epochs:
+            # The last batches of the last epoch were fetched and none of their samples chosen.
+            self.status = Status.BUDGET
+            yield self._evaluate(plan.rate, learning_rate)
 
-    def _end_if_done(self, last_batch: bool) -> None:
-        schedule_is_used_up = last_batch and self.epoch == self.trial.config.epochs
+    def _end_if_done(self, schedule_is_used_up: bool) -> None:
         if schedule_is_used_up or self.clock.cost_ref_s >= self.budget_ref_s:
             self.status = Status.BUDGET
 
-    def _set_learning_rate(self, epoch: int) -> float:
-        config = self.trial.config
-        rate = schedules.learning_rate(
-            epoch,
-            config.epochs,
-            base=config.optimizer.learning_rate,
-            schedule=config.optimizer.schedule,
-            final=config.optimizer.final_learning_rate,
-        )
-        for group in self.distiller.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+    def _batches(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
+        """What is trained on, in order, each with the teacher's answer, and whether it is the epoch's last."""
+        fetched = plan.batches()
+        waiting: list[Batch] = []
+        views = self.trial.inputs.splits.training_batches(fetched, Draw(self.trial.config.seed, epoch))
+        for position, (indices, images) in enumerate(views, start=1):
+            self.clock.charge(Work.AUGMENT, len(indices))
+            is_last = position == len(fetched)
+            ready = [self.distiller.batch(indices, images)]
+            if plan.selects:
+                waiting.append(self._selected(epoch, plan, ready[0]))
+                ready = _taken(waiting, self.trial.config.batch_size, all_of_them=is_last)
+            for number, batch in enumerate(ready, start=1):
+                yield (batch if batch.answer else self._asked(batch)), is_last and number == len(ready)
 
-    def _fetch(self, epoch: int, plan: EpochPlan, indices: Tensor, view_ids: Tensor) -> Batch:
-        """The batch to train on, with the teacher's logits: all that was cut, or what the sampler selects of it."""
-        batch = self.distiller.fetch(indices, view_ids)
-        self.clock.charge(Work.AUGMENT, len(batch))
+    def _asked(self, batch: Batch) -> Batch:
         self.clock.charge(Work.TEACHER, len(batch))
-        if not plan.selects:
-            return batch
-        student_logits = self.distiller.scoring_logits(batch)
-        self.clock.charge(Work.SCORE, len(batch))
-        return batch.rows(self.sampler.select(epoch, student_logits, batch.teacher_logits, batch.indices))
+        return self.distiller.asked(batch)
 
-    def _train_batch(self, epoch: int, batch: Batch) -> None:
-        weights = self.sampler.distillation_weights(epoch, batch.teacher_logits, batch.targets)
+    def _selected(self, epoch: int, plan: EpochPlan, batch: Batch) -> Batch:
+        """The samples that the sampler chooses of a fetched batch, given just what it needs to know."""
+        needed: dict[str, Tensor] = {}
+        if "teacher_logits" in self.needs:
+            batch = self._asked(batch)
+            assert batch.answer is not None
+            needed["teacher_logits"] = batch.answer.logits
+        if "student_logits" in self.needs:
+            self.clock.charge(Work.SCORE, len(batch))
+            needed["student_logits"] = self.distiller.scoring_logits(batch, plan.score_mode)
+        if "targets" in self.needs:
+            needed["targets"] = batch.targets
+        return batch.rows(self.sampler.select(epoch, batch.indices, **needed))
+
+    def _train_batch(self, epoch: int, plan: EpochPlan, batch: Batch) -> None:
+        assert batch.answer is not None
+        weights = self.sampler.distillation_weights(epoch, batch.answer.logits, batch.targets)
         if weights is not None:
             self.clock.charge(Work.WEIGH, len(batch))
-        loss = self.distiller.step(batch, weights)
+        loss_weights = None
+        if plan.loss_weights is not None:
+            loss_weights = plan.loss_weights[batch.indices].to(self.trial.inputs.device)
+        loss, losses = self.distiller.step(batch, epoch, weights, loss_weights)
         self.clock.charge(Work.STEP, len(batch))
+        if "losses" in self.needs:
+            self.clock.charge(Work.OBSERVE, len(batch))
+            self.sampler.observe(batch.indices, losses)
         self.step += 1
         # Summed on the device: reading it every step would make the device wait.
         self.loss_sum += loss * len(batch)
@@ -132,14 +168,16 @@ class Training:
         return passed(self.clock.cost_ref_s) > passed(cost_before)
 
     def _evaluate(self, sampling_rate: float, learning_rate: float) -> CurveRow:
-        splits, student = self.trial.inputs.splits, self.distiller.student
-        train_loss = float(self.loss_sum) / self.loss_samples
+        splits, evaluated = self.trial.inputs.splits, self.distiller.evaluated
+        multi_crop = self.trial.config.multi_crop
+        if self.loss_samples:
+            self.train_loss = float(self.loss_sum) / self.loss_samples
         self.loss_sum, self.loss_samples = torch.zeros_like(self.loss_sum), 0
         with self.clock.evaluating():
-            test_accuracy = accuracy(student, splits.test, splits)
+            test_accuracy = accuracy(evaluated, splits.test, splits, multi_crop)
             own_split = splits.validation is not splits.test
-            val_accuracy = accuracy(student, splits.validation, splits) if own_split else test_accuracy
-        if not math.isfinite(train_loss):
+            val_accuracy = accuracy(evaluated, splits.validation, splits, multi_crop) if own_split else test_accuracy
+        if not math.isfinite(self.train_loss):
             self.status = Status.DIVERGED
         score_flops, step_flops, teacher_flops = self.flops
         trained, scored, asked = (self.clock.samples(work) for work in (Work.STEP, Work.SCORE, Work.TEACHER))
@@ -164,7 +202,7 @@ class Training:
             num_cotenants=self.surroundings.num_cotenants,
             calibration_id=self.surroundings.calibration.calibration_id,
             device=self.trial.inputs.device,
-            train_loss=train_loss,
+            train_loss=self.train_loss,
             val_accuracy=val_accuracy,
             test_accuracy=test_accuracy,
             sampling_rate=sampling_rate,
@@ -181,8 +219,7 @@ class Training:
             self.surroundings.checkpoint,
             {
                 "trial_id": self.trial.trial_id,
-                "student": self.distiller.student.state_dict(),
-                "optimizer": self.distiller.optimizer.state_dict(),
+                "distiller": self.distiller.state_dict(),
                 "sampler": self.sampler.state_dict(),
                 "clock": self.clock.state_dict(),
                 "calibration_id": self.surroundings.calibration.calibration_id,
@@ -198,8 +235,7 @@ class Training:
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
             raise UserError(f"{path}: is not a checkpoint of this trial. Move it away.")
-        self.distiller.student.load_state_dict(state["student"])
-        self.distiller.optimizer.load_state_dict(state["optimizer"])
+        self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])
         self.clock.load_state_dict(state["clock"])
         for name in _COUNTERS:
@@ -208,4 +244,19 @@ class Training:
         self._saved_at_wall_s = self.clock.wall_s
 
 
-_COUNTERS = ("epoch", "step", "loss_sum", "loss_samples")
+def _taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batch]:
+    """Takes as many whole batches as there are out of the chosen samples, and with `all_of_them` the rest as well."""
+    if not all_of_them and sum(map(len, waiting)) < batch_size:
+        return []
+    chosen = joined(waiting)
+    waiting.clear()
+    if len(chosen) <= batch_size:
+        return [chosen] if len(chosen) > 1 else []
+    positions = batches_of(torch.arange(len(chosen), device=chosen.targets.device), batch_size)
+    batches = [chosen.rows(each) for each in positions]
+    if len(batches[-1]) < batch_size and not all_of_them:
+        waiting.append(batches.pop())
+    return batches
+
+
+_COUNTERS = ("epoch", "step", "loss_sum", "loss_samples", "train_loss")

@@ -7,12 +7,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from kdas import device as devices
 from kdas import teacher as teachers
 from kdas.cache import content_id
+from kdas.clock import Calibration, Work
 from kdas.config import TrialConfig
 from kdas.data import DATASETS, Dataset, ImageSplits, load_splits
 from kdas.distiller import Distiller
+from kdas.losses.terms import FEATURES, needs_of
 from kdas.teacher import Progress, Teacher
 
 
@@ -24,6 +28,11 @@ class Inputs:
     splits: ImageSplits
     teacher: Teacher
     device: str
+
+    @functools.cached_property
+    def class_means(self) -> Tensor:
+        """The teacher's mean features [C, D] of the training images of each class, without augmentation."""
+        return teachers.class_means(self.teacher.model, self.splits)
 
 
 @dataclass(frozen=True)
@@ -45,13 +54,24 @@ class Trial:
     def pair(self) -> str:
         return f"{self.config.teacher.model}->{self.config.student}"
 
+    def budget_ref_s(self, calibration: Calibration) -> float:
+        """The cost of plain distillation over all epochs with this trial's loss: no method may spend more."""
+        num_samples, batch_size = len(self.inputs.splits.train), self.config.batch_size
+        budget = calibration.plain_run_s(num_samples, batch_size, self.config.epochs)
+        if not FEATURES.isdisjoint(needs_of(self.config.loss)):
+            budget += calibration.pass_s(Work.TEACHER, num_samples, batch_size)
+        return budget
+
     def distiller(self) -> Distiller:
-        return Distiller(self.config, self.inputs.splits, self.inputs.teacher.model, self.inputs.device)
+        inputs = self.inputs
+        return Distiller(self.config, inputs.splits, inputs.teacher.model, inputs.device, lambda: inputs.class_means)
 
 
 def config_id(config: TrialConfig, inputs: Inputs) -> str:
     """A hash of all that decides the curve but the seed. Data and teacher count by content, never by path."""
-    content: dict[str, Any] = config.model_dump(mode="json", exclude={"seed", "dataset", "teacher", "device"})
+    # Data and teacher count by content; how they were named, or a preset's name, does not.
+    named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers"}
+    content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
     dataset = inputs.dataset
     return content_id(
         {

@@ -43,6 +43,13 @@ class CropFlip:
         image = torch.arange(len(images), device=images.device)
         return padded[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
+    def crops(self, images: Tensor) -> list[Tensor]:
+        """The views at the centre and the four corners, mirrored too where that is allowed: each uint8 [B, C, H, W]."""
+        across, mirrors = 2 * self.padding + 1, 2 if self.flip else 1
+        corners = [(self.padding, self.padding), (0, 0), (0, across - 1), (across - 1, 0), (across - 1, across - 1)]
+        numbers = [(row * across + column) * mirrors + mirror for row, column in corners for mirror in range(mirrors)]
+        return [self.apply(images, images.new_full((len(images),), number, dtype=torch.int64)) for number in numbers]
+
     def draw(self, num_images: int, seed: int, epoch: int) -> Tensor:
         """The view that each image shows in an epoch, int64 [num_images]: a function of seed, epoch and index alone."""
         return torch.randint(self.num_views, (num_images,), generator=seeding.generator(seed, "views", epoch))

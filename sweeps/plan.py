@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdas.config import Recipe, TrialConfig
+from kdas.losses import LOSSES
+from kdas.losses.terms import as_terms
 from kdas.samplers import SAMPLERS
 from kdas.trial import Inputs, config_id
-from sweeps.space import SEARCHED_SAMPLER
+from sweeps.space import RECIPE_PARAMETERS
 from sweeps.spec import SEARCH_METHOD, SweepSpec
 
 
@@ -28,7 +30,7 @@ class Job:
 
     @property
     def configuration(self) -> str:
-        """The sampler's settings in a line: those that differ from its defaults, or were searched."""
+        """The settings in a line: those that differ from the sampler's defaults, and weights that are not usual."""
         sampler = dict(self.config.sampler)
         name = sampler.pop("name")
         fields = SAMPLERS[name].schema.model_fields
@@ -37,6 +39,9 @@ class Job:
             for parameter, value in sampler.items()
             if value != _as_stored(fields[parameter].default)
         ]
+        usual = LOSSES[as_terms(self.config.loss)[0][1]["name"]].usual
+        weights = {name: getattr(self.config, name) for name in RECIPE_PARAMETERS}
+        shown += [f"{name} {value:g}" for name, value in weights.items() if value != usual.get(name, value)]
         return " · ".join(shown) or ("defaults" if sampler else "every sample")
 
 
@@ -67,8 +72,11 @@ def baseline_jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
 
 def searched_jobs(spec: SweepSpec, inputs: Inputs, parameters: Mapping[str, Any]) -> list[Job]:
     """A searched configuration on every seed; one that equals a baseline carries the baseline's name."""
-    jobs = jobs_of(spec, inputs, SEARCH_METHOD, {"name": SEARCHED_SAMPLER, **parameters})
+    of_the_recipe = {name: value for name, value in parameters.items() if name in RECIPE_PARAMETERS}
+    of_the_sampler = {name: value for name, value in parameters.items() if name not in RECIPE_PARAMETERS}
+    jobs = jobs_of(spec.model_copy(update=of_the_recipe), inputs, SEARCH_METHOD, {**spec.sampler, **of_the_sampler})
     for method, sampler in spec.baselines.items():
-        if jobs[0].config.sampler == sampler:
-            return jobs_of(spec, inputs, method, sampler)
+        baseline = jobs_of(spec, inputs, method, sampler)
+        if baseline[0].config_id == jobs[0].config_id:
+            return baseline
     return jobs

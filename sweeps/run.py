@@ -41,7 +41,7 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
-    recipe = TrialConfig(**{name: getattr(spec, name) for name in Recipe.model_fields})
+    recipe = _recipe(spec)
     try:
         slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
     except UserError as error:
@@ -64,6 +64,11 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
         return sweep.agenda.is_finished
 
 
+def _recipe(spec: SweepSpec) -> TrialConfig:
+    """What all trials have in common, as the trial that trains on everything."""
+    return TrialConfig(**{name: getattr(spec, name) for name in Recipe.model_fields})
+
+
 def num_crashed(directory: SweepDirectory) -> int:
     """Trials that ended with an exception or with their process."""
     return sum(folder.status is Status.CRASHED for folder in directory.trials())
@@ -83,10 +88,12 @@ class _Sweep:
     ) -> None:
         self.spec, self.inputs, self.directory, self.calibration = spec, inputs, directory, calibration
         self.num_adopted = 0
-        self.tau_ref_s = calibration.plain_run_s(len(inputs.splits.train), spec.batch_size, spec.epochs)
+        self.tau_ref_s = Trial(_recipe(spec), inputs).budget_ref_s(calibration)
         planned = num_planned_trials(spec)
         self.progress = Progress(directory.name, planned, self.tau_ref_s, slots.trials_at_once, console)
-        search = ConfigurationSearch(directory.study_file, spec.search, spec.known_points, spec.algorithm)
+        search = ConfigurationSearch(
+            directory.study_file, spec.search, spec.sampler["name"], spec.known_points, spec.algorithm
+        )
         measure = read_measure(directory)
         self.agenda = Agenda(spec, inputs, directory, search, measure, self._adopt, self._fix_measure)
         self.progress.num_done = sum(folder.is_final for folder in directory.trials())

@@ -25,11 +25,12 @@ class ConfigurationSearch:
         self,
         study_file: Path,
         search: Mapping[str, RangeConfig],
+        sampler: str,
         known_points: list[dict[str, Any]],
         algorithm: AlgorithmConfig,
     ) -> None:
         self._search, self._algorithm = search, algorithm
-        self._space = distributions(search)
+        self._space = distributions(search, sampler)
         storage = JournalStorage(JournalFileBackend(str(study_file)))
         self._study = optuna.create_study(
             study_name="search", storage=storage, direction="minimize", load_if_exists=True

@@ -1,4 +1,4 @@
-"""The search space: KDAS parameters with ranges or choices, checked against the sampler's own schema."""
+"""The search space: parameters with ranges or choices, checked against the schema of the searched sampler."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import optuna
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, model_validator
 
-from kdas.config import Strict
+from kdas.config import Recipe, Strict
 from kdas.reading import explain, nearest
 from kdas.samplers import SAMPLERS
 
-SEARCHED_SAMPLER = "kdas"
+# What may be searched besides the sampler's own parameters: the best weights depend on how much data is kept.
+RECIPE_PARAMETERS = ("ce_weight", "kd_weight")
 
 
 class RangeConfig(Strict):
@@ -54,18 +55,26 @@ def _as_range(given: Any) -> Any:
 Range = Annotated[RangeConfig, BeforeValidator(_as_range)]
 
 
-def check_space(search: Mapping[str, RangeConfig]) -> None:
-    """Raises: ValueError: for an empty space, an unknown parameter or a value the sampler refuses."""
+def _schema(name: str, sampler: str) -> type[BaseModel]:
+    return Recipe if name in RECIPE_PARAMETERS else SAMPLERS[sampler].schema
+
+
+def check_space(search: Mapping[str, RangeConfig], sampler: str) -> None:
+    """Args: sampler: name of the searched one.
+
+    Raises: ValueError: for an empty space, an unknown parameter or a value that is refused.
+    """
     if not search:
-        raise ValueError("search: the space is empty. Name at least one KDAS parameter, for example start_rate")
-    schema = SAMPLERS[SEARCHED_SAMPLER].schema
+        raise ValueError(f"search: the space is empty. Name at least one parameter of {sampler}, or kd_weight")
+    known = [*SAMPLERS[sampler].schema.model_fields, *RECIPE_PARAMETERS]
     for name, values in search.items():
-        if name not in schema.model_fields:
-            raise ValueError(f"search.{name}: no KDAS parameter. {nearest(name, schema.model_fields)}".rstrip("."))
+        if name not in known:
+            raise ValueError(f"search.{name}: no parameter of {sampler}. {nearest(name, known)}".rstrip("."))
+        schema = _schema(name, sampler)
         if values.choices is None and schema.model_fields[name].annotation not in (int, float):
             raise ValueError(f"search.{name}: takes no range. Give a list of choices")
         for value in values.choices if values.choices is not None else (values.low, values.high):
-            _check_value(f"search.{name}", name, value)
+            _check_value(f"search.{name}", name, value, schema)
 
 
 def check_points(points: Sequence[Mapping[str, Any]], search: Mapping[str, RangeConfig]) -> None:
@@ -82,27 +91,30 @@ def check_points(points: Sequence[Mapping[str, Any]], search: Mapping[str, Range
                 )
 
 
-def _check_value(where: str, name: str, value: Any) -> None:
-    schema = SAMPLERS[SEARCHED_SAMPLER].schema
+def _check_value(where: str, name: str, value: Any, schema: type[BaseModel]) -> None:
+    single = create_model("Searched", **{name: (schema.model_fields[name].annotation, schema.model_fields[name])})  # type: ignore[call-overload]
     # A range is read as floats; a whole-number parameter is proposed as a whole number.
     given = int(value) if schema.model_fields[name].annotation is int and value == int(value) else value
     try:
-        schema.model_validate({name: given})
+        single.model_validate({name: given})
     except ValidationError as error:
-        _, _, text = explain(error, schema).partition(": ")
+        _, _, text = explain(error, single).partition(": ")
         raise ValueError(f"{where}: {text}".rstrip(".")) from error
 
 
-def distributions(search: Mapping[str, RangeConfig]) -> dict[str, optuna.distributions.BaseDistribution]:
+def distributions(search: Mapping[str, RangeConfig], sampler: str) -> dict[str, optuna.distributions.BaseDistribution]:
     """The space in Optuna's words. Choices are named by their JSON, since Optuna keeps only plain values."""
-    return {name: _distribution(name, values) for name, values in search.items()}
+    return {
+        name: _distribution(values, _schema(name, sampler).model_fields[name].annotation)
+        for name, values in search.items()
+    }
 
 
-def _distribution(name: str, values: RangeConfig) -> optuna.distributions.BaseDistribution:
+def _distribution(values: RangeConfig, annotation: Any) -> optuna.distributions.BaseDistribution:
     if values.choices is not None:
         return optuna.distributions.CategoricalDistribution([json.dumps(choice) for choice in values.choices])
     assert values.low is not None and values.high is not None
-    if SAMPLERS[SEARCHED_SAMPLER].schema.model_fields[name].annotation is int:
+    if annotation is int:
         return optuna.distributions.IntDistribution(int(values.low), int(values.high), log=values.log)
     return optuna.distributions.FloatDistribution(values.low, values.high, log=values.log)
 

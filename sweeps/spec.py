@@ -13,6 +13,7 @@ from kdas.config import Recipe, SamplerPart, Strict
 from kdas.data import DATASETS
 from kdas.reading import nearest, read_yaml, validated
 from kdas.records import UserError
+from kdas.samplers import SAMPLERS
 from sweeps.space import Range, check_points, check_space
 
 FILES = Path(__file__).parent / "files"
@@ -62,13 +63,17 @@ def _lower_keys(given: Any) -> Any:
 
 
 class SweepSpec(Recipe):
-    """A sweep: a recipe, the baselines it must beat, and the KDAS settings to search."""
+    """A sweep: a recipe, the baselines it must beat, and the settings to search."""
 
+    sampler: SamplerPart = Field(
+        default_factory=lambda: SAMPLERS.checked("kdas"),
+        description="The sampler whose parameters are searched, with those that are fixed.",
+    )
     baselines: dict[str, SamplerPart] = Field(
         description="Name the methods to compare with; one must use the sampler full."
     )
     search: Annotated[dict[str, Range], BeforeValidator(_lower_keys)] = Field(
-        description="Give KDAS parameters with low and high, or with choices."
+        description="Give parameters of the sampler with low and high, or with choices."
     )
     known_points: list[Annotated[dict[str, Any], BeforeValidator(_lower_keys)]] = Field(
         default_factory=list, description="Configurations to try first."
@@ -89,7 +94,7 @@ class SweepSpec(Recipe):
             raise ValueError(f"baselines.{SEARCH_METHOD}: that name is kept for the search. Choose another")
         if not any(part["name"] == "full" for part in self.baselines.values()):
             raise ValueError("baselines: none uses the sampler full. Add plain_kd: full; ratios are taken to it")
-        check_space(self.search)
+        check_space(self.search, self.sampler["name"])
         check_points(self.known_points, self.search)
         return self
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdas import seeding
+from kdas.clock import batch_sizes
 from kdas.data.cache import decoded_once
 from kdas.data.plugin import Dataset, Labels
 from kdas.records import UserError
@@ -40,15 +43,49 @@ def stratified_parts(labels: Labels, fraction: float, seed: int) -> tuple[NDArra
     return np.setdiff1d(np.arange(len(labels)), part), part
 
 
+def batches_of(order: Tensor, batch_size: int) -> list[Tensor]:
+    """`order` [N] in batches, as the clock counts them."""
+    return list(torch.split(order, batch_sizes(len(order), batch_size)))
+
+
+class Split(Protocol):
+    """The images of one part of a set, wherever they are kept. `labels` int64 [N] lie on the device."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, batches: Iterable[Tensor], draw: Draw | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of indices, in their order, those that could be read and their images.
+
+        Args: batches: indices [B], on the CPU; draw: whose augmentation the images get, where it happens while reading.
+        Yields: indices [b], on the CPU, and images uint8 [b, 3, H, W], on the device.
+        """
+        ...
+
+
 @dataclass(frozen=True)
-class Split:
-    """images uint8 [N, 3, H, W]; labels int64 [N]."""
+class Draw:
+    """A seed and an epoch: with a sample's index they decide which view of it is seen."""
+
+    seed: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class ResidentSplit:
+    """A part that lies decoded on the device: images uint8 [N, 3, H, W]; labels [N]."""
 
     images: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def read(self, batches: Iterable[Tensor], draw: Draw | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        for indices in batches:
+            yield indices, self.images[indices.to(self.images.device)]
 
 
 @dataclass(frozen=True)
@@ -65,7 +102,24 @@ class ImageSplits:
 
     @property
     def image_size(self) -> int:
-        return int(self.train.images.shape[-1])
+        return self.views.size
+
+    def training_batches(self, batches: Iterable[Tensor], draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of training indices [B] those that could be read, and their views float32 [b, 3, H, W]."""
+        view_ids = self.views.draw(len(self.train), draw.seed, draw.epoch)
+        for indices, images in self.train.read(batches):
+            yield indices, self.normalized(self.views.apply(images, view_ids[indices].to(images.device)))
+
+    def evaluation_batches(
+        self, split: Split, batch_size: int, multi_crop: bool = False
+    ) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """The labels [b] of a split and its images float32 [b, 3, H, W], in order and without augmentation.
+
+        With `multi_crop` each image comes in several crops, else in one.
+        """
+        for indices, images in split.read(torch.split(torch.arange(len(split)), batch_size)):
+            crops = self.views.crops(images) if multi_crop else [images]
+            yield split.labels[indices.to(split.labels.device)], [self.normalized(crop) for crop in crops]
 
     def normalized(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> float32, each channel shifted and scaled, channels last."""
@@ -81,13 +135,15 @@ def load_splits(dataset: Dataset, validation: float, device: str) -> ImageSplits
     """
     decoded = decoded_once(dataset)
     images, labels = torch.from_numpy(decoded.train_images), torch.from_numpy(decoded.train_labels)
-    test = Split(torch.from_numpy(decoded.test_images).to(device), torch.from_numpy(decoded.test_labels).to(device))
+    test = ResidentSplit(
+        torch.from_numpy(decoded.test_images).to(device), torch.from_numpy(decoded.test_labels).to(device)
+    )
     if validation:
         kept, held_out = stratified_parts(decoded.train_labels, validation, VALIDATION_SEED)
-        train = Split(images[kept].to(device), labels[kept].to(device))
-        validation_split = Split(images[held_out].to(device), labels[held_out].to(device))
+        train = ResidentSplit(images[kept].to(device), labels[kept].to(device))
+        validation_split = ResidentSplit(images[held_out].to(device), labels[held_out].to(device))
     else:
-        train, validation_split = Split(images.to(device), labels.to(device)), test
+        train, validation_split = ResidentSplit(images.to(device), labels.to(device)), test
     mean, std = _channel_statistics(dataset, decoded.train_images)
     return ImageSplits(
         train=train,

@@ -1,6 +1,11 @@
 """Distillation losses. Each returns one value per sample; weights and the mean happen once, in the trainer."""
 
+from kdas.losses.decoupled import dkd
 from kdas.losses.divergence import kd
-from kdas.losses.plugin import LOSSES, Loss
+from kdas.losses.plugin import LOSSES, Loss, LossContext
+from kdas.losses.terms import Distillation
+from kdas.registry import import_siblings
 
-__all__ = ["LOSSES", "Loss", "kd"]
+import_siblings(__name__, __path__)
+
+__all__ = ["LOSSES", "Distillation", "Loss", "LossContext", "dkd", "kd"]

@@ -10,6 +10,8 @@ from torch import Tensor
 from kdas.losses.plugin import LOSSES, Loss
 
 Direction = Literal["forward", "reverse"]
+Temperature = Annotated[float, Field(gt=0, description="The paper distils at temperature 4.")]
+Standardize = Annotated[bool, Field(description="z-score both logits per sample first.")]
 # Added to the standard deviation of the logits, as in the official code of Sun et al.
 STANDARDIZE_EPS = 1e-7
 
@@ -47,14 +49,18 @@ def kd(
     return temperature**2 * kl_divergence(*pair)
 
 
-@LOSSES.register("kd", source="Hinton et al., 2015; standardize: Sun et al., CVPR 2024")
+@LOSSES.register(
+    "kd",
+    source="Hinton et al., 2015; standardize: Sun et al., CVPR 2024",
+    usual={"ce_weight": 0.1, "kd_weight": 9.0},
+)
 def build_kd(
     *,
-    temperature: Annotated[float, Field(gt=0, description="The paper distils at temperature 4.")] = 4.0,
+    temperature: Temperature = 4.0,
     direction: Annotated[
         Direction, Field(description="forward is KL(teacher || student), reverse the official release's.")
     ] = "forward",
-    standardize: Annotated[bool, Field(description="z-score both logits per sample first.")] = False,
+    standardize: Standardize = False,
 ) -> Loss:
     """Divergence of the softened predictions of teacher and student."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -10,11 +12,30 @@ from kdas.registry import Registry
 
 
 class Loss(Protocol):
-    """Per-sample distillation loss."""
+    """Per-sample distillation loss.
+
+    It may be an `nn.Module` with parameters of its own: they are trained and kept with the student.
+    """
 
     def __call__(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor) -> Tensor:
-        """Args: student_logits [B, C]; teacher_logits [B, C]; targets [B]. Returns: loss [B], unreduced."""
+        """Args: student_logits [B, C]; teacher_logits [B, C]; targets [B]. Returns: loss [B], unreduced.
+
+        A loss that is registered with `needs` gets these as keywords too: `epoch`, counted from 1;
+        `student_features` [B, D] and `teacher_features` [B, E], what the last linear layers are applied to.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class LossContext:
+    """What a loss that needs features may know of its trial when it is built.
+
+    `class_means` returns the mean features [C, E] that the teacher gives to the training images of each class.
+    """
+
+    student_width: int
+    teacher_width: int
+    class_means: Callable[[], Tensor]
 
 
 LOSSES: Registry[Loss] = Registry("loss")

@@ -1,8 +1,11 @@
 """Samplers: which samples an epoch trains on, and with what weight."""
 
+from kdas.registry import import_siblings
 from kdas.samplers.kdas import knowledge_scores, select
 from kdas.samplers.plugin import SAMPLERS, EpochPlan, Sampler, SamplerContext
 from kdas.samplers.subsets import Full, RandomSubset
+
+import_siblings(__name__, __path__)
 
 __all__ = [
     "SAMPLERS",

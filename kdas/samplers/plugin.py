@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
+from kdas.data import batches_of
 from kdas.registry import Registry
 
 Rate = Annotated[
     float, Field(gt=0, le=1, description="A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.")
+]
+ScoreMode = Annotated[
+    Literal["eval", "train"],
+    Field(description="The student's mode while it is scored; train is the official release's, and moves batch norm."),
 ]
 
 
@@ -30,41 +33,48 @@ class SamplerContext:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """One epoch: the order of the samples, how many are fetched at once, and whether they are scored and selected.
+    """One epoch: the order of the samples, how many are fetched at once, and whether the sampler selects among them.
 
-    `rate` is the fraction of a fetched batch that is trained on, for the record.
+    `rate` is the fraction of the fetched samples that is trained on, for the record; `score_mode` the student's mode
+    while it answers for a selection; `loss_weights` [num_samples], if given, weigh the whole loss of each sample.
     """
 
     order: Tensor
     batch_size: int
     rate: float
     selects: bool = False
+    score_mode: str = "eval"
+    loss_weights: Tensor | None = None
 
-    @property
-    def num_batches(self) -> int:
-        return math.ceil(len(self.order) / self.batch_size)
-
-    def batches(self) -> Iterator[Tensor]:
+    def batches(self) -> list[Tensor]:
         """Indices [B] of each fetched batch; the last may be smaller."""
-        return iter(torch.split(self.order, self.batch_size))
+        return batches_of(self.order, self.batch_size)
 
 
 class Sampler(Protocol):
-    """Decides what is trained on. All its draws come from the trial's seed; its state goes into checkpoints."""
+    """Decides what is trained on. All its draws come from the trial's seed; its state goes into checkpoints.
+
+    What a sampler needs is said where it registers, and only that is computed and charged: `student_logits`,
+    `teacher_logits` and `targets` for a selection, `losses` to observe what training found.
+    """
 
     def plan(self, epoch: int) -> EpochPlan:
         """The samples of an epoch, counted from 1."""
         ...
 
-    def select(self, epoch: int, student_logits: Tensor, teacher_logits: Tensor, indices: Tensor) -> Tensor:
-        """Positions [keep] to train on within a fetched batch; called only where the plan selects.
+    select: Callable[..., Tensor]
+    """select(epoch, indices, **needed): positions int64 [keep] to train on in a fetched batch, where a plan selects.
 
-        Args: student_logits, teacher_logits [B, C], raw; indices [B].
-        """
-        ...
+    Args: indices [B], on the CPU; student_logits, teacher_logits [B, C], raw; targets [B], on the device. Selected
+    samples are trained on `batch_size` at a time, those of an epoch's end as they are.
+    """
 
     def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
         """Weights [B] of the distillation term for a trained batch; None means 1."""
+        ...
+
+    def observe(self, indices: Tensor, losses: Tensor) -> None:
+        """The unweighted losses [B] of a batch just trained on; called only for samplers that need `losses`."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...

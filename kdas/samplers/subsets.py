@@ -1,10 +1,11 @@
-"""Samplers that never look at a sample: the whole set, and repeated random subsets."""
+"""Samplers that never look at a sample: the whole set, a fixed subset, and repeated random subsets."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from kdas import schedules, seeding
@@ -17,11 +18,14 @@ class Unselective:
     def __init__(self, context: SamplerContext) -> None:
         self.context = context
 
-    def select(self, epoch: int, student_logits: Tensor, teacher_logits: Tensor, indices: Tensor) -> Tensor:
+    def select(self, epoch: int, indices: Tensor, **needed: Tensor) -> Tensor:
         raise AssertionError("this sampler's plan never asks for a selection")
 
     def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
         return None
+
+    def observe(self, indices: Tensor, losses: Tensor) -> None:
+        raise AssertionError("this sampler does not need losses")
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -42,6 +46,30 @@ class Full(Unselective):
     def plan(self, epoch: int) -> EpochPlan:
         order = permutation(self.context.num_samples, self.context.seed, "order", epoch)
         return EpochPlan(order, self.context.batch_size, rate=1.0)
+
+
+@SAMPLERS.register(
+    "static_random", source="Ben-Baruch et al., 2024 (distilling the knowledge in data pruning, arXiv 2403.07854)"
+)
+class StaticRandom(Unselective):
+    """One fixed random subset; which `kd_weight` is best depends on its size."""
+
+    def __init__(
+        self,
+        context: SamplerContext,
+        *,
+        fraction: Annotated[
+            float, Field(gt=0, le=1, description="The fraction of the training set that is kept for all epochs.")
+        ] = 0.5,
+    ) -> None:
+        super().__init__(context)
+        self.fraction = fraction
+        size = max(1, round(fraction * context.num_samples))
+        self.kept = permutation(context.num_samples, context.seed, "static subset", 0)[:size].sort().values
+
+    def plan(self, epoch: int) -> EpochPlan:
+        order = self.kept[permutation(len(self.kept), self.context.seed, "order", epoch)]
+        return EpochPlan(order, self.context.batch_size, rate=self.fraction)
 
 
 @SAMPLERS.register("random", source="Okanovic et al., 2023 (RS2, without replacement)")

@@ -19,7 +19,7 @@ from PIL import Image
 from kdas import models, seeding
 from kdas.clock import Calibration, Work
 from kdas.config import TrialConfig
-from kdas.data import DATASETS, Split, load_splits
+from kdas.data import DATASETS, ResidentSplit, load_splits
 from kdas.teacher import Teacher
 from kdas.trainer import Surroundings, Training
 from kdas.trial import Inputs, Trial
@@ -74,8 +74,8 @@ def small_inputs() -> Inputs:
     dataset = DATASETS.build(DATASETS.checked("digits"))
     whole = load_splits(dataset, 0.1, "cpu")
 
-    def first(split: Split, count: int) -> Split:
-        return Split(split.images[:count], split.labels[:count])
+    def first(split: Any, count: int) -> ResidentSplit:
+        return ResidentSplit(split.images[:count], split.labels[:count])
 
     splits = replace(
         whole, train=first(whole.train, NUM_TRAIN), validation=first(whole.validation, 60), test=first(whole.test, 60)
@@ -94,7 +94,14 @@ def trial_of(config_of: ConfigOf, small_inputs: Inputs) -> TrialOf:
 @pytest.fixture(scope="session")
 def calibration() -> Calibration:
     """Prices in the usual order of size: a step is dear, a teacher's forward is not, the rest is cheap."""
-    seconds_per_sample = {Work.AUGMENT: 1e-4, Work.TEACHER: 1e-3, Work.SCORE: 5e-4, Work.WEIGH: 1e-5, Work.STEP: 3e-3}
+    seconds_per_sample = {
+        Work.AUGMENT: 1e-4,
+        Work.TEACHER: 1e-3,
+        Work.SCORE: 5e-4,
+        Work.WEIGH: 1e-5,
+        Work.STEP: 3e-3,
+        Work.OBSERVE: 1e-6,
+    }
     sizes = (8, 16, 32, 64)
     prices = {work: tuple((n, 1e-4 + n * seconds) for n in sizes) for work, seconds in seconds_per_sample.items()}
     return Calibration("by-hand", {"hardware": "none"}, prices)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdas import models
-from kdas.losses import kd
+from kdas.losses import dkd, kd
 from kdas.penalty import penalty_weights
 from kdas.samplers import knowledge_scores, select
 from kdas.schedules import is_sampling_epoch, sampling_rate
@@ -60,6 +60,18 @@ def test_kd_on_standardised_logits_is_the_official_loss(case: str) -> None:
     student_logits, teacher_logits, _ = batch(case)
     loss = kd(student_logits, teacher_logits, 2.0, "reverse", standardize=True)
     assert loss.mean().item() == exactly(OFFICIAL[case]["kd_std_T2_mean"])
+
+
+@in_both_cases
+@pytest.mark.parametrize(
+    ("key", "alpha", "beta", "temperature", "standardize"),
+    [("dkd_a1_b8_T4", 1.0, 8.0, 4.0, False), ("dkd_std_a9_b54_T2", 9.0, 54.0, 2.0, True)],
+)
+def test_dkd_is_the_official_loss(
+    case: str, key: str, alpha: float, beta: float, temperature: float, standardize: bool
+) -> None:
+    loss = dkd(*batch(case), alpha, beta, temperature, standardize)
+    assert loss.mean().item() == exactly(OFFICIAL[case][key])
 
 
 @in_both_cases

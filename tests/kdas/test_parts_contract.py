@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,12 @@ import pytest
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdas import seeding
 from kdas.config import TrialConfig
 from kdas.data import DATASETS
-from kdas.losses import LOSSES
+from kdas.losses import LOSSES, Distillation, LossContext
 from kdas.models import MODELS, create
 from kdas.reading import validated
 from kdas.records import UserError
@@ -99,92 +101,200 @@ def test_model_offers_no_parameter_that_a_file_cannot_give(name: str) -> None:
     assert not MODELS[name].schema.model_fields
 
 
+def built_sampler(name: str) -> Any:
+    return SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
+
+
+def selected(name: str, sampler: Any, epoch: int, indices: Tensor) -> Tensor:
+    """A selection with all that the sampler says it needs, and nothing else; a function of epoch and indices."""
+    known = {
+        "student_logits": random_logits(CONTEXT.num_samples, epoch)[indices],
+        "teacher_logits": random_logits(CONTEXT.num_samples, 100)[indices],
+        "targets": indices % 10,
+    }
+    given = {need: known[need] for need in SAMPLERS[name].needs if need in known}
+    positions: Tensor = sampler.select(epoch, indices, **given)
+    return positions
+
+
+def trained_in(name: str, sampler: Any, epoch: int) -> list[tuple[list[int], list[float]]]:
+    """Indices of each batch of an epoch with the weights of their losses; a sampler that needs losses gets some."""
+    plan = sampler.plan(epoch)
+    batches = []
+    for indices in plan.batches():
+        chosen = indices[selected(name, sampler, epoch, indices)] if plan.selects else indices
+        if "losses" in SAMPLERS[name].needs:
+            sampler.observe(chosen, random_logits(CONTEXT.num_samples, epoch)[chosen, 0])
+        weights = [] if plan.loss_weights is None else plan.loss_weights[chosen].tolist()
+        batches.append((chosen.tolist(), weights))
+    return batches
+
+
+@pytest.mark.parametrize(
+    ("registry", "known"),
+    [
+        (SAMPLERS, {"student_logits", "teacher_logits", "targets", "losses"}),
+        (LOSSES, {"epoch", "student_features", "teacher_features"}),
+    ],
+    ids=["sampler", "loss"],
+)
+def test_part_needs_only_what_the_trainer_can_give(registry: Registry[Any], known: set[str]) -> None:
+    assert all(set(part.needs) <= known for part in registry)
+
+
 @every_sampler
 def test_sampler_plans_known_samples_and_selects_positions_of_the_batch(name: str) -> None:
-    sampler = SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
+    sampler = built_sampler(name)
     for epoch in range(1, CONTEXT.epochs + 1):
         plan = sampler.plan(epoch)
         assert plan.order.dtype == torch.int64 and plan.order.ndim == 1 and len(plan.order) > 0
         assert plan.order.min() >= 0 and plan.order.max() < CONTEXT.num_samples
         assert 0 < plan.rate <= 1 and plan.batch_size >= 1
+        if plan.loss_weights is not None:
+            assert plan.loss_weights.shape == (CONTEXT.num_samples,) and (plan.loss_weights > 0).all()
         for indices in plan.batches():
             if plan.selects:
-                student_logits = random_logits(len(indices), 1)
-                positions = sampler.select(epoch, student_logits, random_logits(len(indices), 2), indices)
+                positions = selected(name, sampler, epoch, indices)
                 assert positions.dtype == torch.int64
-                assert 0 < len(positions.unique()) == len(positions) <= CONTEXT.batch_size
-                assert positions.min() >= 0 and positions.max() < len(indices)
+                assert len(positions.unique()) == len(positions) <= max(CONTEXT.batch_size, len(indices))
+                assert not len(positions) or (positions.min() >= 0 and positions.max() < len(indices))
+
+
+@every_sampler
+def test_sampler_trains_on_something_every_epoch(name: str) -> None:
+    sampler = built_sampler(name)
+    for epoch in range(1, CONTEXT.epochs + 1):
+        assert sum(len(indices) for indices, _ in trained_in(name, sampler, epoch)) >= 2
 
 
 @every_sampler
 def test_sampler_weights_are_none_or_one_per_sample_between_zero_and_one(name: str) -> None:
-    sampler = SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
+    sampler = built_sampler(name)
     sampler.plan(1)
     weights = sampler.distillation_weights(1, random_logits(16, 1), torch.arange(16) % 10)
     assert weights is None or (weights.shape == (16,) and ((weights >= 0) & (weights <= 1)).all())
 
 
 @every_sampler
-def test_sampler_restored_between_two_epochs_plans_the_same(name: str) -> None:
-    def epoch_of(sampler: Any, epoch: int) -> list[list[int]]:
-        plan = sampler.plan(epoch)
-        if not plan.selects:
-            return [indices.tolist() for indices in plan.batches()]
-        return [
-            indices[
-                sampler.select(epoch, random_logits(len(indices), epoch), random_logits(len(indices), 9), indices)
-            ].tolist()
-            for indices in plan.batches()
-        ]
-
+def test_sampler_restored_between_two_epochs_goes_on_the_same(name: str) -> None:
     for stop in range(1, CONTEXT.epochs):
-        sampler = SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
+        sampler = built_sampler(name)
         for epoch in range(1, stop + 1):
-            epoch_of(sampler, epoch)
-        restored = SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
-        restored.load_state_dict(sampler.state_dict())
+            trained_in(name, sampler, epoch)
+        buffer = io.BytesIO()
+        torch.save(sampler.state_dict(), buffer)
+        buffer.seek(0)
+        restored = built_sampler(name)
+        restored.load_state_dict(torch.load(buffer, weights_only=True))
         for epoch in range(stop + 1, CONTEXT.epochs + 1):
-            assert epoch_of(restored, epoch) == epoch_of(sampler, epoch)
+            assert trained_in(name, restored, epoch) == trained_in(name, sampler, epoch)
+
+
+@every_sampler
+def test_sampler_draws_from_its_seed_alone(name: str) -> None:
+    def epochs(seed: int) -> list[Any]:
+        torch.manual_seed(seed + 17)
+        sampler = SAMPLERS.build(SAMPLERS.checked(name), replace(CONTEXT, seed=seed))
+        return [trained_in(name, sampler, epoch) for epoch in range(1, CONTEXT.epochs + 1)]
+
+    one, other = epochs(3), epochs(4)
+    torch.manual_seed(0)
+    assert epochs(3) == one != other
+
+
+WIDTHS = (6, 9)
+LOSS_CONTEXT = LossContext(*WIDTHS, class_means=lambda: random_rows(10, 9, 5))
+
+
+def random_rows(rows: int, columns: int, seed: int) -> Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+class LossCase:
+    """A registered loss with a batch that it can be called on, whatever it needs; rows of it can be taken."""
+
+    def __init__(self, name: str, rows: int = 12, dtype: torch.dtype = torch.float32) -> None:
+        with seeding.global_draws(1, "loss"):
+            self.loss = LOSSES.build(LOSSES.checked(name), LOSS_CONTEXT)
+        if isinstance(self.loss, nn.Module):
+            self.loss.to(dtype)
+        self.needs = LOSSES[name].needs
+        self.student_logits = random_logits(rows, 1).to(dtype)
+        self.teacher_logits = random_logits(rows, 2).to(dtype)
+        self.targets = torch.arange(rows) % 10
+        self.features = {
+            "student_features": random_rows(rows, WIDTHS[0], 3).to(dtype),
+            "teacher_features": random_rows(rows, WIDTHS[1], 4).to(dtype),
+        }
+
+    def __call__(self, rows: slice = slice(None), epoch: int = 1) -> Tensor:
+        known: dict[str, Any] = {key: value[rows] for key, value in self.features.items()} | {"epoch": epoch}
+        needed = {need: known[need] for need in self.needs}
+        values: Tensor = self.loss(self.student_logits[rows], self.teacher_logits[rows], self.targets[rows], **needed)
+        return values
+
+    def student_side(self) -> list[Tensor]:
+        """What gradients flow back to: logits, or features where only those are compared."""
+        return [self.student_logits, self.features["student_features"]]
 
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_loss_is_one_finite_value_a_sample_with_finite_gradients(name: str, dtype: torch.dtype) -> None:
-    loss = LOSSES.build(LOSSES.checked(name))
-    student_logits = random_logits(12, 1).to(dtype).requires_grad_()
-    values = loss(student_logits, random_logits(12, 2).to(dtype), torch.arange(12) % 10)
+    case = LossCase(name, dtype=dtype)
+    for tensor in case.student_side():
+        tensor.requires_grad_()
+    values = case()
     assert values.shape == (12,) and values.dtype == dtype
     assert torch.isfinite(values).all()
     values.sum().backward()
-    assert student_logits.grad is not None and torch.isfinite(student_logits.grad).all()
-    assert student_logits.grad.abs().sum() > 0
+    gradients = [tensor.grad for tensor in case.student_side() if tensor.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert any(gradient.abs().sum() > 0 for gradient in gradients)
 
 
 @every_loss
 def test_loss_of_a_sample_does_not_depend_on_the_others(name: str) -> None:
-    loss = LOSSES.build(LOSSES.checked(name))
-    student_logits, teacher_logits, targets = random_logits(12, 1), random_logits(12, 2), torch.arange(12) % 10
-    whole = loss(student_logits, teacher_logits, targets)
-    torch.testing.assert_close(loss(student_logits[3:5], teacher_logits[3:5], targets[3:5]), whole[3:5])
+    case = LossCase(name)
+    torch.testing.assert_close(case(slice(3, 5)), case()[3:5])
 
 
 @every_loss
 def test_loss_is_finite_for_a_teacher_that_is_certain(name: str) -> None:
-    certain = torch.full((4, 10), -200.0)
-    certain[:, 0] = 200.0
-    student_logits = random_logits(4, 1).requires_grad_()
-    values = LOSSES.build(LOSSES.checked(name))(student_logits, certain, torch.zeros(4, dtype=torch.int64))
+    case = LossCase(name, rows=4)
+    case.teacher_logits = torch.full((4, 10), -200.0)
+    case.teacher_logits[:, 0] = 200.0
+    case.targets = torch.tensor([0, 0, 3, 9])
+    for tensor in case.student_side():
+        tensor.requires_grad_()
+    values = case()
     values.sum().backward()
-    assert torch.isfinite(values).all() and torch.isfinite(student_logits.grad).all()
+    assert torch.isfinite(values).all()
+    assert all(torch.isfinite(tensor.grad).all() for tensor in case.student_side() if tensor.grad is not None)
 
 
 @every_loss
 def test_loss_leaves_its_arguments_alone_and_gives_the_same_again(name: str) -> None:
-    loss = LOSSES.build(LOSSES.checked(name))
-    student_logits, teacher_logits, targets = random_logits(6, 1), random_logits(6, 2), torch.arange(6)
-    first = loss(student_logits, teacher_logits, targets)
-    assert torch.equal(loss(student_logits, teacher_logits, targets), first)
-    assert torch.equal(student_logits, random_logits(6, 1)) and torch.equal(teacher_logits, random_logits(6, 2))
+    case, untouched = LossCase(name, rows=6), LossCase(name, rows=6)
+    first = case()
+    assert torch.equal(case(), first)
+    assert torch.equal(case.student_logits, untouched.student_logits)
+    assert torch.equal(case.teacher_logits, untouched.teacher_logits)
+    assert all(torch.equal(case.features[key], untouched.features[key]) for key in case.features)
+
+
+@every_loss
+def test_loss_goes_through_state_and_back(name: str) -> None:
+    term = LOSSES.checked(name)
+    with seeding.global_draws(1, "loss"):
+        distillation = Distillation(term, LOSS_CONTEXT)
+    with seeding.global_draws(2, "loss"):
+        other = Distillation(term, LOSS_CONTEXT)
+    other.load_state_dict(distillation.state_dict())
+    case = LossCase(name)
+    arguments = (case.student_logits, case.teacher_logits, case.targets)
+    known = {**case.features, "epoch": 3}
+    assert torch.equal(distillation(*arguments, **known), other(*arguments, **known))
 
 
 @every_model

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from kdas.clock import Calibration, Work
-from kdas.data import load_splits
-from kdas.distiller import Distiller
+from kdas.data import Draw, load_splits
+from kdas.distiller import Batch, Distiller
 from kdas.evaluate import accuracy
 from kdas.records import CurveRow, Status
 from kdas.trainer import Surroundings, Training
@@ -212,9 +212,14 @@ def test_accuracy_is_the_share_of_right_answers_and_leaves_the_model_as_it_was(t
     assert measured == int((answers == splits.test.labels).sum()) / 60
 
 
+def first_batch(distiller: Distiller, size: int) -> Batch:
+    ((indices, images),) = distiller.splits.training_batches([torch.arange(size)], Draw(seed=1, epoch=1))
+    return distiller.batch(indices, images)
+
+
 def test_scoring_moves_neither_weights_nor_statistics(trial_of: TrialOf) -> None:
     distiller = trial_of().distiller()
-    batch = distiller.fetch(torch.arange(27), distiller.splits.views.draw(100, 1, 1))
+    batch = first_batch(distiller, 27)
     before = {key: tensor.clone() for key, tensor in distiller.student.state_dict().items()}
     logits = distiller.scoring_logits(batch)
     assert logits.shape == (27, 10) and not logits.requires_grad
@@ -225,8 +230,7 @@ def test_scoring_moves_neither_weights_nor_statistics(trial_of: TrialOf) -> None
 def test_weights_of_a_step_scale_the_distillation_term_alone(trial_of: TrialOf) -> None:
     def loss(weights: torch.Tensor | None, **changed: Any) -> float:
         distiller = trial_of(**changed).distiller()
-        batch = distiller.fetch(torch.arange(16), distiller.splits.views.draw(100, 1, 1))
-        return float(distiller.step(batch, weights))
+        return float(distiller.step(distiller.asked(first_batch(distiller, 16)), 1, weights)[0])
 
     label_loss, distillation = loss(None, kd_weight=0.0), loss(None, ce_weight=0.0)
     assert loss(None) == pytest.approx(label_loss + distillation, rel=1e-5)

@@ -47,6 +47,7 @@ def test_short_file_gets_the_defaults_of_the_paper(load: Load) -> None:
         "penalty_warmup": 0,
         "threshold": 0.2,
         "warmup_epochs": 0,
+        "score_mode": "eval",
     }
     assert config.loss == {"name": "kd", "temperature": 4.0, "direction": "forward", "standardize": False}
     assert (config.epochs, config.batch_size, config.ce_weight, config.kd_weight) == (240, 64, 0.1, 9.0)

@@ -30,7 +30,7 @@ def changed(tmp_path: Path, **changes: Any) -> Path:
         ({"search": {"THRESHOLD": [0.5]}}, "search.threshold: 0.5 is not in (0, 0.5)"),
         ({"search": {"THRESHOLD": {"low": 0.3, "high": 0.1}}}, "search.threshold: low 0.3 is not under high 0.1"),
         ({"search": {"PENALTY_LAMBDA": {"low": 0, "high": 9, "log": True}}}, "must start over 0, not at 0"),
-        ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: no KDAS parameter. Did you mean start_rate?"),
+        ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: no parameter of kdas. Did you mean start_rate?"),
         ({"search": {"SAMPLING_PERIOD": {"low": 1, "high": 4}}}, "search.sampling_period: takes no range"),
         ({"search": {"SAMPLING_PERIOD": [0]}}, "search.sampling_period"),
         ({"search": {"START_RATE": {"low": 0.3}}}, "search.start_rate: needs low and high, or choices"),
@@ -108,7 +108,7 @@ def test_every_default_is_written_out_so_that_equal_settings_are_equal(spec: Swe
 def test_proposals_survive_the_way_through_optuna(spec: SweepSpec) -> None:
     point = {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]}
     stored = to_optuna(point, spec.search)
-    space = distributions(spec.search)
+    space = distributions(spec.search, spec.sampler["name"])
     for name, value in stored.items():
         assert space[name]._contains(space[name].to_internal_repr(value))
     assert from_optuna(stored, spec.search) == point

@@ -1,0 +1,78 @@
+"""The distillation loss of a trial: one loss, or several added up by their weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+from torch import Tensor, nn
+
+from kdas.losses.plugin import LOSSES, Loss, LossContext
+
+FEATURES = frozenset({"student_features", "teacher_features"})
+
+
+def checked_terms(given: Any) -> Any:
+    """The key `loss` of a file: one loss, or a list of losses that each have a `weight`; every default filled in.
+
+    Raises: PydanticCustomError: for the first mistake.
+    """
+    if not isinstance(given, list):
+        return LOSSES.checked(given)
+    if not given:
+        raise PydanticCustomError("nested", "{text}", {"key": "", "text": "is an empty list. Name a loss."})
+    return [_checked_term(number, term) for number, term in enumerate(given)]
+
+
+def _checked_term(number: int, given: Any) -> dict[str, Any]:
+    try:
+        name, parameters = LOSSES.named(given)
+        weight = parameters.pop("weight", None)
+        if type(weight) not in (int, float) or not 0 <= weight < math.inf:
+            text = f"{weight!r} is no weight. Give each loss of a list a weight of 0 or more."
+            raise PydanticCustomError("nested", "{text}", {"key": "weight", "text": text})
+        return {**LOSSES.checked({"name": name, **parameters}), "weight": float(weight)}
+    except PydanticCustomError as error:
+        context = error.context or {}
+        raise PydanticCustomError(
+            "nested", "{key}: {text}", {"key": f"{number}.{context['key']}", "text": context["text"]}
+        ) from error
+
+
+def as_terms(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
+    """(weight, checked part) of each loss that the key `loss` of a file names."""
+    if isinstance(loss, Mapping):
+        return [(1.0, dict(loss))]
+    return [(term["weight"], {key: value for key, value in term.items() if key != "weight"}) for term in loss]
+
+
+def needs_of(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """What the losses need beyond logits and targets."""
+    return frozenset(need for _, part in as_terms(loss) for need in LOSSES[part["name"]].needs)
+
+
+class Distillation(nn.Module):
+    """The weighted sum of the losses; holds the parameters of those that have some."""
+
+    def __init__(
+        self, loss: Mapping[str, Any] | Sequence[Mapping[str, Any]], context: LossContext | None = None
+    ) -> None:
+        super().__init__()
+        self.needs = needs_of(loss)
+        self._terms: list[tuple[float, Loss, tuple[str, ...]]] = []
+        for weight, part in as_terms(loss):
+            built = LOSSES.build(part, context)
+            if isinstance(built, nn.Module):
+                self.add_module(f"term{len(self._terms)}", built)
+            self._terms.append((weight, built, LOSSES[part["name"]].needs))
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, **needed: Any) -> Tensor:
+        """Args: as a `Loss`, with all that any of them needs. Returns: loss [B]."""
+        values = [
+            weight * loss(student_logits, teacher_logits, targets, **{need: needed[need] for need in needs})
+            for weight, loss, needs in self._terms
+        ]
+        total: Tensor = sum(values[1:], start=values[0])
+        return total

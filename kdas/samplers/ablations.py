@@ -1,0 +1,81 @@
+"""KDAS with one half taken away. Without the penalty it is `kdas` with `penalty_lambda: 0`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kdas import seeding
+from kdas.penalty import Penalty, PenaltyFactor, PenaltyLambda, PenaltyWarmup, Threshold
+from kdas.samplers.kdas import Exclusion, ExclusionHold, HighestScored
+from kdas.samplers.plugin import SAMPLERS, EpochPlan, Rate, SamplerContext, ScoreMode
+from kdas.samplers.remembered import Periods, RememberedSubset, WarmupEpochs
+from kdas.samplers.subsets import Unselective
+
+
+@SAMPLERS.register("top_loss", source="ablation of Chae & Heo, ICCV 2025", needs=("student_logits", "targets"))
+class TopLoss(HighestScored):
+    """Quantity without teacher or quality: the highest cross-entropies in KDAS's rhythm, and no penalty."""
+
+    def __init__(
+        self,
+        context: SamplerContext,
+        *,
+        start_rate: Rate = 0.6,
+        end_rate: Rate = 0.4,
+        sampling_period: Periods = (1, 3, 5, 10),
+        exclusion_rate: Exclusion = 0.05,
+        exclusion_hold: ExclusionHold = 0.625,
+        warmup_epochs: WarmupEpochs = 0,
+        score_mode: ScoreMode = "eval",
+    ) -> None:
+        rhythm = RememberedSubset(context, start_rate, end_rate, sampling_period, warmup_epochs)
+        super().__init__(context, rhythm, exclusion_rate, exclusion_hold, score_mode)
+
+    def select(self, epoch: int, indices: Tensor, *, student_logits: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
+        return self.highest(epoch, indices, functional.cross_entropy(student_logits, targets, reduction="none"))
+
+
+@SAMPLERS.register("kdas_random_choice", source="ablation of Chae & Heo, ICCV 2025")
+class KdasRandomChoice(Unselective):
+    """Quality without quantity: a random choice in KDAS's rhythm, distilled under KDAS's penalty; scores nothing."""
+
+    def __init__(
+        self,
+        context: SamplerContext,
+        *,
+        start_rate: Rate = 0.6,
+        end_rate: Rate = 0.4,
+        sampling_period: Periods = (1, 3, 5, 10),
+        penalty_factor: PenaltyFactor = 0.5,
+        penalty_lambda: PenaltyLambda = 1000.0,
+        penalty_warmup: PenaltyWarmup = 0,
+        threshold: Threshold = 0.2,
+        warmup_epochs: WarmupEpochs = 0,
+    ) -> None:
+        super().__init__(context)
+        self.rhythm = RememberedSubset(context, start_rate, end_rate, sampling_period, warmup_epochs)
+        self.penalty = Penalty(penalty_factor, penalty_lambda, penalty_warmup, threshold)
+
+    def plan(self, epoch: int) -> EpochPlan:
+        plan = self.rhythm.plan(epoch)
+        if not plan.selects:
+            return plan
+        # Nothing is looked at, so only what is chosen need be fetched: of each batch as many as KDAS would keep.
+        generator = seeding.generator(self.context.seed, "random choice", epoch)
+        keep = self.context.batch_size
+        chosen = torch.cat([batch[torch.randperm(len(batch), generator=generator)[:keep]] for batch in plan.batches()])
+        self.rhythm.remember(chosen)
+        return EpochPlan(chosen, keep, plan.rate)
+
+    def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
+        return self.penalty.weights(epoch, teacher_logits, targets)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.rhythm.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rhythm.load_state_dict(state)
