@@ -116,9 +116,11 @@ def nested_error(error: ValidationError, model: type[BaseModel]) -> PydanticCust
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest known one, or all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    # Official names mix cases (MobileNetV2), and a wrong case is the likeliest mistake.
+    by_lower_case = {known_name.lower(): known_name for known_name in names}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
     if close:
-        return f"Did you mean {close[0]}?"
+        return f"Did you mean {by_lower_case[close[0]]}?"
     return f"Known: {', '.join(names)}." if names else "Remove it."
 
 
