@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdas.models.initial import draw_convolutions
 from kdas.models.plugin import MODELS, Model
 
 
@@ -46,9 +47,7 @@ class CifarResNet(Model):
         self.layer2 = self._stage(blocks, widths[1], widths[2], stride=2)
         self.layer3 = self._stage(blocks, widths[2], widths[3], stride=2)
         self.fc = nn.Linear(widths[3], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        draw_convolutions(self)
 
     @staticmethod
     def _stage(blocks: int, in_channels: int, channels: int, stride: int) -> nn.Sequential:

@@ -161,11 +161,6 @@ def test_unknown_dataset_and_model_are_refused_with_the_nearest_known_one(load: 
     )
 
 
-@pytest.mark.parametrize("model", ["vgg13", "wrn_16_2", "MobileNetV2", "ShuffleV1", "ResNet18"])
-def test_models_of_the_zoo_to_come_are_said_to_come(load: Load, model: str) -> None:
-    refused(load, GOOD.replace("resnet20", model), rf"teacher\.model: model {model} comes with the model zoo")
-
-
 def test_keys_of_the_official_release_are_accepted_in_upper_case(load: Load) -> None:
     block = "{name: kdas, START_RATE: 0.7, SAMPLING_PERIOD: [1, 2], PENALTY_LAMBDA: 10, WARMUP_EPOCHS: 3}"
     sampler = load(f"{GOOD}sampler: {block}\n").sampler

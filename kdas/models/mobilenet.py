@@ -1,0 +1,78 @@
+"""MobileNetV2 of half width for small images: inverted residuals that widen six times.
+
+Parameter names are those of the field's shared checkpoints, so that their files load as they are.
+Source: Sandler et al., CVPR 2018, table 2; strides and widths of the CIFAR form: Tian et al., ICLR 2020 (RepDistiller).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from kdas.models.initial import draw_convolutions, draw_small
+from kdas.models.plugin import MODELS, Model
+
+STEM_CHANNELS, LAST_CHANNELS = 16, 1280
+# Of each stage: widening, channels, blocks, stride of the first block.
+STAGES = (
+    (1, 8, 1, 1),
+    (6, 12, 2, 1),
+    (6, 16, 3, 2),
+    (6, 32, 4, 2),
+    (6, 48, 3, 1),
+    (6, 80, 3, 2),
+    (6, 160, 1, 1),
+)
+
+
+class InvertedResidual(nn.Module):
+    """Widen, convolve each channel for itself, narrow without activation; a shortcut where shapes agree."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int, widening: int) -> None:
+        super().__init__()
+        width = in_channels * widening
+        self.conv = nn.Sequential(
+            *_activated(in_channels, width, 1),
+            *_activated(width, width, 3, stride, groups=width),
+            nn.Conv2d(width, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.has_shortcut = stride == 1 and in_channels == channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden: Tensor = self.conv(images)
+        return images + hidden if self.has_shortcut else hidden
+
+
+class HalfMobileNetV2(Model):
+    """A stem that halves the resolution, seven stages, and a last 1x1 convolution that is not narrowed."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = _activated(3, STEM_CHANNELS, 3, stride=2)
+        self.blocks = nn.Sequential()
+        in_channels = STEM_CHANNELS
+        for widening, channels, depth, stride in STAGES:
+            first = InvertedResidual(in_channels, channels, stride, widening)
+            others = (InvertedResidual(channels, channels, 1, widening) for _ in range(depth - 1))
+            self.blocks.append(nn.Sequential(first, *others))
+            in_channels = channels
+        self.conv2 = _activated(in_channels, LAST_CHANNELS, 1)
+        classifier = nn.Linear(LAST_CHANNELS, num_classes)
+        self.classifier = nn.Sequential(classifier)
+        draw_convolutions(self)
+        draw_small(classifier)
+
+    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.conv2(self.blocks(self.conv1(images))).mean(dim=(2, 3))
+        return self.classifier(features), features
+
+
+def _activated(in_channels: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+@MODELS.register("MobileNetV2", source="Sandler et al., CVPR 2018")
+def build(num_classes: int) -> Model:
+    """MobileNetV2 of half width, with inverted residuals that widen six times."""
+    return HalfMobileNetV2(num_classes)
