@@ -17,7 +17,7 @@ from kdas.calibrate import calibration_for
 from kdas.config import load_trial_config
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
-from kdas.models import MODELS
+from kdas.models import BESIDE_THE_ZOO, MODELS
 from kdas.progress import TeacherProgress
 from kdas.records import CurveRow, UserError, run_command_line
 from kdas.registry import Registry
@@ -69,6 +69,8 @@ def list_parts(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(_KIN
         parameters = [name if field.is_required() else f"{name} ({field.default})" for name, field in fields]
         table.add_row(part.name, part.summary, ", ".join(parameters), part.source)
     console.print(table)
+    if kind == "models":
+        console.print(BESIDE_THE_ZOO, highlight=False)
 
 
 def _line(row: CurveRow) -> str:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
 from kdas.losses.terms import checked_terms
-from kdas.models.plugin import check_name
+from kdas.models import check_name
 from kdas.plugins import load_plugins
 from kdas.presets import PresetName, filled_in
 from kdas.reading import read_yaml, validated
@@ -44,7 +44,9 @@ class TeacherConfig(Strict):
     """The teacher: a checkpoint, or a recipe by which it is trained once and kept."""
 
     model: ModelName = Field(description="Name a model, for example resnet20.")
-    checkpoint: str | None = Field(None, description="A .pth file with the weights; nothing is trained then.")
+    checkpoint: str | None = Field(
+        None, description="A .pth file with the weights, or a tar that holds it; nothing is trained then."
+    )
     epochs: int = Field(40, ge=1, description="Epochs of the teacher's own training.")
     batch_size: int = Field(64, ge=2, description="Samples a step, at least 2.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)

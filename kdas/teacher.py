@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,9 @@ def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> 
         return Path(config.checkpoint).expanduser()
     recipe = config.model_dump(mode="json", exclude={"checkpoint"})
     identity = content_id([dataset.fingerprint, dataset.padding, dataset.flip, validation, recipe])
-    return cache_root() / "teachers" / f"{dataset.name}-{config.model}-{identity}.pth"
+    # A model of torchvision has a slash in its name, one's own a colon.
+    model = re.sub(r"[^\w.-]", "-", config.model)
+    return cache_root() / "teachers" / f"{dataset.name}-{model}-{identity}.pth"
 
 
 def check_checkpoint(config: TeacherConfig, dataset: Dataset) -> None:

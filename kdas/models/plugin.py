@@ -22,20 +22,3 @@ class Model(nn.Module, ABC):
 
 
 MODELS: Registry[Model] = Registry("model")
-
-
-def check_name(name: str) -> str:
-    """`name`, if a model is registered under it.
-
-    Raises: ValueError: if none is; the message names the nearest one.
-    """
-    try:
-        MODELS[name]
-    except KeyError as error:
-        raise ValueError(error.args[0]) from error
-    return name
-
-
-def create(name: str, num_classes: int = 100) -> Model:
-    """A freshly initialised model, drawn from torch's global generator (see `seeding.global_draws`)."""
-    return MODELS.build({"name": check_name(name)}, num_classes)

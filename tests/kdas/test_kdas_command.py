@@ -48,7 +48,7 @@ def test_missing_file_is_one_line_on_stderr_and_exit_code_two(tmp_path: Path) ->
     [
         ("samplers", ["full", "random", "kdas"]),
         ("losses", ["kd"]),
-        ("models", ["resnet8", "resnet32x4"]),
+        ("models", ["resnet8", "resnet32x4", "vgg13", "wrn_40_2", "ResNet50", "MobileNetV2", "ShuffleV1", "ShuffleV2"]),
         ("datasets", ["digits", "cifar10", "cifar100", "parquet"]),
     ],
 )
@@ -58,6 +58,14 @@ def test_list_prints_what_a_file_may_name(
     assert run(monkeypatch, "list", kind) == 0
     first_words = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert set(names) <= first_words
+
+
+def test_list_says_how_models_beside_the_zoo_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "list", "models") == 0
+    printed = capsys.readouterr().out
+    assert "torchvision/<name>" in printed and "package.module:Name" in printed
 
 
 def test_unknown_kind_is_refused_with_the_known_ones(

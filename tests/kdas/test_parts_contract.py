@@ -17,7 +17,7 @@ from kdas import seeding
 from kdas.config import TrialConfig
 from kdas.data import DATASETS
 from kdas.losses import LOSSES, Distillation, LossContext
-from kdas.models import MODELS, create
+from kdas.models import MODELS, check_image_size, create
 from kdas.reading import validated
 from kdas.records import UserError
 from kdas.registry import Registry
@@ -26,6 +26,7 @@ from kdas.samplers import SAMPLERS, SamplerContext
 CONTEXT = SamplerContext(num_samples=90, batch_size=16, epochs=4, seed=3)
 REGISTRIES: dict[str, Registry[Any]] = {"sampler": SAMPLERS, "loss": LOSSES, "dataset": DATASETS}
 MINIMAL = {"dataset": "digits", "teacher": {"model": "resnet8"}, "student": "resnet8"}
+ONE_OF_EACH_FAMILY = ["resnet8", "ResNet18", "ResNet50", "wrn_16_1", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2"]
 
 every_sampler = pytest.mark.parametrize("name", SAMPLERS.names())
 every_loss = pytest.mark.parametrize("name", LOSSES.names())
@@ -307,6 +308,8 @@ def test_model_classifies_images_from_its_features(name: str) -> None:
         assert features.shape[0] == 2 and features.ndim == 2
         assert torch.isfinite(logits).all()
         assert torch.equal(model(images), logits)
+        last_linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+        assert torch.equal(last_linear(features), logits)
 
 
 @every_model
@@ -319,7 +322,13 @@ def test_model_drawn_from_the_same_seed_is_the_same(name: str) -> None:
     assert not torch.equal(drawn(1), drawn(2))
 
 
-@pytest.mark.parametrize("name", ["resnet8"])
+@pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY)
+@pytest.mark.parametrize("image_size", [8, 64])
+def test_model_takes_small_and_large_images(name: str, image_size: int) -> None:
+    check_image_size(name, 10, image_size)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY)
 def test_model_has_finite_gradients_for_all_its_weights(name: str) -> None:
     model = create(name, 10)
     model(torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))).logsumexp(dim=1).sum().backward()

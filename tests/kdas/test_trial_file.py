@@ -161,6 +161,32 @@ def test_unknown_dataset_and_model_are_refused_with_the_nearest_known_one(load: 
     )
 
 
+@pytest.mark.parametrize("model", ["MobileNetV2", "ShuffleV1", "ResNet50", "wrn_16_2"])
+def test_model_in_the_wrong_case_is_refused_with_its_official_name(load: Load, model: str) -> None:
+    wrong = model.swapcase()
+    refused(
+        load,
+        GOOD.replace("resnet20", wrong),
+        rf"teacher\.model: no model is called '{wrong}'\. Did you mean {model}\?$",
+    )
+
+
+def test_model_of_torchvision_that_is_not_there_is_refused_with_the_nearest(load: Load) -> None:
+    refused(
+        load,
+        GOOD.replace("resnet20", "torchvision/resnet19"),
+        r"teacher\.model: torchvision has no classifier 'resnet19'\. Did you mean resnet18\?$",
+    )
+
+
+def test_own_model_that_is_not_there_is_refused_by_its_module(load: Load) -> None:
+    refused(
+        load,
+        GOOD.replace("resnet8", "no_such_package.nets:Net"),
+        r"student: no_such_package\.nets:Net: there is no module no_such_package\. Write package\.module:Name as seen",
+    )
+
+
 def test_keys_of_the_official_release_are_accepted_in_upper_case(load: Load) -> None:
     block = "{name: kdas, START_RATE: 0.7, SAMPLING_PERIOD: [1, 2], PENALTY_LAMBDA: 10, WARMUP_EPOCHS: 3}"
     sampler = load(f"{GOOD}sampler: {block}\n").sampler
@@ -207,5 +233,6 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_hint_names_the_nearest_or_all_or_tells_to_remove() -> None:
     assert nearest("Kdass", ["full", "kdas"]) == "Did you mean kdas?"
+    assert nearest("mobilenetv2", ["MobileNetV2", "resnet8"]) == "Did you mean MobileNetV2?"
     assert nearest("x", ["full", "kdas"]) == "Known: full, kdas."
     assert nearest("x", []) == "Remove it."

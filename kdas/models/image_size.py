@@ -1,0 +1,45 @@
+"""Whether a model can take images of a size, tried before any compute is spent."""
+
+from __future__ import annotations
+
+import torch
+
+from kdas import seeding
+from kdas.models.names import create
+from kdas.models.plugin import Model
+from kdas.records import UserError
+
+
+def check_image_size(model: Model | str, num_classes: int, image_size: int) -> None:
+    """Classify two blank images on the CPU.
+
+    Args: model: on the CPU, or the name of one; image_size: height and width in pixels.
+    Raises: UserError: names model and size, if the forward fails or its logits are not finite [2, num_classes].
+    """
+    name = model if isinstance(model, str) else type(getattr(model, "network", model)).__name__
+    if isinstance(model, str):
+        with seeding.global_draws(0, "check of an image size"):
+            model = create(model, num_classes)
+    problem = _problem(model, num_classes, image_size)
+    if problem:
+        raise UserError(
+            f"model {name} cannot take images of {image_size}x{image_size} pixels: {problem}. "
+            "Name another model, or a dataset with images of another size."
+        )
+
+
+def _problem(model: Model, num_classes: int, image_size: int) -> str:
+    """Why the model cannot classify images of that size; empty if it can."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            logits = model(torch.zeros(2, 3, image_size, image_size))
+    except Exception as error:  # noqa: BLE001 (whatever a model's code raises, it cannot take them)
+        return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".!")
+    finally:
+        model.train(was_training)
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
+        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        return f"it returns {shape} for two of them, not logits [2, {num_classes}]"
+    return "" if torch.isfinite(logits).all() else "its logits are not finite"

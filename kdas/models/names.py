@@ -1,0 +1,39 @@
+"""What a file means by a model's name: one of the zoo, torchvision's, or the user's own."""
+
+from __future__ import annotations
+
+from kdas.models import own, vision
+from kdas.models.plugin import MODELS, Model
+
+BESIDE_THE_ZOO = (
+    "Also torchvision/<name> for any classifier of torchvision (torchvision/resnet18), and package.module:Name for\n"
+    "your own: a class or function that takes num_classes and returns a torch.nn.Module from images to logits."
+)
+
+
+def check_name(name: str) -> str:
+    """`name`, if a model can be made of it.
+
+    Raises: ValueError: if none can; the message names the nearest one, or says what is missing.
+    """
+    if name.startswith(vision.PREFIX):
+        return vision.check(name)
+    if own.SEPARATOR in name:
+        return own.check(name)
+    try:
+        MODELS[name]
+    except KeyError as error:
+        raise ValueError(error.args[0]) from error
+    return name
+
+
+def create(name: str, num_classes: int = 100) -> Model:
+    """A freshly initialised model, drawn from torch's global generator (see `seeding.global_draws`).
+
+    Raises: ValueError: as `check_name` does.
+    """
+    if name.startswith(vision.PREFIX):
+        return vision.build(name, num_classes)
+    if own.SEPARATOR in name:
+        return own.build(name, num_classes)
+    return MODELS.build({"name": check_name(name)}, num_classes)

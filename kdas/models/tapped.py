@@ -1,0 +1,72 @@
+"""A network written elsewhere as a `Model`: its features are what its last linear layer is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdas.models.plugin import Model
+
+
+class Tapped(Model):
+    """A network behind the seam of a model, under its own parameter names.
+
+    Args: network: maps images [B, 3, H, W] to logits [B, C]; head: the layer of it that makes the logits.
+    """
+
+    def __init__(self, network: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        # In a tuple, or the head would be registered a second time.
+        self._head = (head,)
+
+    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        seen: list[Tensor] = []
+        # For this call only: a hook that stays would keep the last batch alive and could not be copied or pickled.
+        handle = self._head[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+        try:
+            logits = self.forward(images)
+        finally:
+            handle.remove()
+        if not seen:
+            raise RuntimeError(f"{type(self.network).__name__} does not use its last linear layer for images")
+        return logits, self._pooled(seen[-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs = self.network(images)
+        # Networks with auxiliary heads return their logits together with those while they train.
+        logits: Tensor = getattr(outputs, "logits", outputs)
+        return logits
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.network.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        return self.network.load_state_dict(state_dict, strict, assign)
+
+    def _pooled(self, hidden: Tensor) -> Tensor:
+        """Features [B, D] from what the head is given: averaged over pixels or tokens where it sees several."""
+        if isinstance(self._head[0], nn.Conv2d):
+            return hidden.mean(dim=(2, 3))
+        return hidden if hidden.ndim == 2 else hidden.flatten(1, -2).mean(dim=1)
+
+
+def tapped(network: nn.Module, num_classes: int) -> Tapped:
+    """`network` as a model, its head being its last linear layer, one with an output for each class if there is one.
+
+    Raises: ValueError: if it has no linear layer.
+    """
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    with_logits = [module for module in linear if module.out_features == num_classes]
+    # SqueezeNet has none: it convolves to one map for each class, and averages those.
+    pointwise = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.out_channels == num_classes
+    ]
+    heads = with_logits or linear or pointwise
+    if not heads:
+        raise ValueError("has no Linear layer whose input could be its features. Give it forward_with_features")
+    return Tapped(network, heads[-1])
