@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdas import archive
 from kdas.cache import replaced_whole
 from kdas.records import UserError
+
+# Peers keep beside the weights an accuracy, which may be numpy's scalar, and the options of their command line.
+# Both are plain data once read; NumPy 1 wrote the first under another module's name.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
+    *((np.float64(0).__reduce__()[0], f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
+]
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -26,29 +38,44 @@ def load(path: Path) -> Any:
 
     Raises: UserError: if the file is missing, damaged, or holds more than tensors and plain values.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint. Give the path of a .pth file.") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: is damaged, or not a checkpoint of tensors and plain values. Copy it again."
-        ) from error
+    return _loaded(path, str(path))
 
 
 def load_weights(model: nn.Module, path: Path, name: str) -> None:
     """Fill a model from a checkpoint of our own or of peers' layout (weights under `model`, or bare).
 
+    Args: path: a .pth file, or a tar of peers' layout that holds one for `name`.
     Raises: UserError: if the weights are those of another architecture; names the first difference.
     """
-    content = load(path)
+    where, content = _named_checkpoint(path, name)
     weights = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"{path}: holds no weights (a mapping of names to tensors, bare or under `model`).")
+        raise UserError(f"{where}: holds no weights (a mapping of names to tensors, bare or under `model`).")
     difference = _first_difference(model.state_dict(), weights)
     if difference:
-        raise UserError(f"{path}: is not a {name}: {difference}. Name the model the file was made from.")
+        raise UserError(f"{where}: is not a {name}: {difference}. Name the model the file was made from.")
     model.load_state_dict(dict(weights))
+
+
+def _named_checkpoint(path: Path, name: str) -> tuple[str, Any]:
+    """Where the checkpoint of the model `name` is, for messages, and its content."""
+    if not archive.is_archive(path):
+        return str(path), load(path)
+    member, file = archive.read_member(path, name)
+    where = f"{path}: {member}"
+    return where, _loaded(file, where)
+
+
+def _loaded(file: Path | BinaryIO, where: str) -> Any:
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{where}: no such checkpoint. Give the path of a .pth file.") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{where}: is damaged, or not a checkpoint of tensors and plain values. Copy it again."
+        ) from error
 
 
 def _first_difference(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
