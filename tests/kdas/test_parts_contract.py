@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -355,6 +357,17 @@ def test_a_name_is_registered_only_once(registry: Registry[Any]) -> None:
     name = registry.names()[0]
     with pytest.raises(ValueError, match=rf"the {registry.kind} {name!r} is already registered"):
         registry.register(name, source="a test")(lambda: None)
+
+
+def test_module_beside_the_others_is_imported_by_being_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "some_parts"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from kdas.registry import import_siblings\nfound = []\nimport_siblings(__name__, __path__)\n", encoding="utf-8"
+    )
+    (package / "one_more.py").write_text("from some_parts import found\nfound.append(__name__)\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("some_parts").found == ["some_parts.one_more"]
 
 
 def test_a_part_registered_elsewhere_is_checked_by_its_annotations() -> None:
