@@ -96,7 +96,7 @@ def _measure(config: TrialConfig, distiller: Distiller) -> dict[Work, tuple[tupl
 
     def score(batch: Batch) -> object:
         assert batch.answer is not None
-        scores = knowledge_scores(distiller.scoring_logits(batch), batch.answer.logits)
+        scores = knowledge_scores(distiller.scoring_logits(batch, epoch=1), batch.answer.logits)
         return batch.rows(select(scores, size, 0.05))
 
     def weigh(batch: Batch) -> object:

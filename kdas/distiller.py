@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -88,6 +88,7 @@ class Distiller:
         self.needs_features = not FEATURES.isdisjoint(needs_of(config.loss))
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
+        self._student_draws = _draws_while_training(student, splits.image_size)
         self.student = student.to(device).to(memory_format=self.memory_format)
         with seeding.global_draws(config.seed, "loss"):
             self.distillation = Distillation(config.loss, self._loss_context(class_means)).to(device)
@@ -119,18 +120,18 @@ class Distiller:
         """The batch with the teacher's answer."""
         with self.precision.autocast():
             logits, features = self._teacher_answers(batch.images)
-        answer = Answer(logits.float(), features.float() if self.needs_features else None)
+        answer = Answer(logits.float(), None if features is None else features.float())
         return Batch(batch.images, batch.targets, batch.indices, answer)
 
     @torch.no_grad()
-    def scoring_logits(self, batch: Batch, mode: str = "eval") -> Tensor:
+    def scoring_logits(self, batch: Batch, epoch: int, mode: str = "eval") -> Tensor:
         """Student logits [B, C].
 
         Args: mode: in `eval` batch statistics move once a step, when it trains; in `train`, as in the official
             release, they move here too, and logits depend on the batch.
         """
         self.student.train(mode == "train")
-        with self.precision.autocast():
+        with self._draws("score", epoch, batch), self.precision.autocast():
             logits, _ = self._student_answers(batch.images)
         self.student.train()
         return logits.float()
@@ -165,16 +166,22 @@ class Distiller:
         """The loss of each sample [B], without and with the weights of the distillation term."""
         answer = batch.answer
         assert answer is not None
-        with self.precision.autocast():
+        with self._draws("step", epoch, batch), self.precision.autocast():
             logits, features = self._student_answers(batch.images)
         logits = logits.float()
         needed: dict[str, Any] = {"epoch": epoch}
-        if self.needs_features:
+        if features is not None:
             needed |= {"student_features": features.float(), "teacher_features": answer.features}
         distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
         label_loss = self.config.ce_weight * functional.cross_entropy(logits, batch.targets, reduction="none")
         unweighted = label_loss + distillation
         return unweighted, unweighted if weights is None else label_loss + weights * distillation
+
+    def _draws(self, purpose: str, epoch: int, batch: Batch) -> AbstractContextManager[None]:
+        """Dropout and its like draw from the global generator: make that a function of seed, epoch and batch."""
+        if not self._student_draws:
+            return nullcontext()
+        return seeding.global_draws(self.config.seed, purpose, epoch, int(batch.indices[0]))
 
     def flops(self) -> tuple[float, float, float]:
         """Floating point operations per sample: student forward, student forward and backward, teacher forward."""
@@ -201,7 +208,8 @@ class Distiller:
             "distillation": self.distillation.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "precision": self.precision.state_dict(),
-            "average": {} if self.average is None else self.average.state_dict(),
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "num_averaged": 0 if self.average is None else int(self.average.n_averaged),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -210,15 +218,18 @@ class Distiller:
         self.optimizer.load_state_dict(state["optimizer"])
         self.precision.load_state_dict(state["precision"])
         if self.average is not None:
-            self.average.load_state_dict(state["average"])
+            self.average.module.load_state_dict(state["average"])
+            self.average.n_averaged.fill_(state["num_averaged"])
 
-    def _answering(self, model: Model) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def _answering(self, model: Model) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+        """Images to logits and, only where a loss needs them, features."""
+
+        def logits_alone(images: Tensor) -> tuple[Tensor, Tensor | None]:
+            return model(images), None
+
+        answer = model.forward_with_features if self.needs_features else logits_alone
         # One translation for all batch sizes: KDAS's scoring batch grows every epoch.
-        return (
-            torch.compile(model.forward_with_features, dynamic=True)
-            if self.config.compile
-            else model.forward_with_features
-        )
+        return torch.compile(answer, dynamic=True) if self.config.compile else answer
 
     def _loss_context(self, class_means: Callable[[], Tensor]) -> LossContext | None:
         if not self.needs_features:
@@ -231,6 +242,15 @@ class Distiller:
                 widths.append(model.forward_with_features(images)[1].shape[1])
         self.student.train()
         return LossContext(widths[0], widths[1], class_means)
+
+
+@torch.no_grad()
+def _draws_while_training(model: Model, image_size: int) -> bool:
+    """Whether the model, on the CPU and in train mode, takes numbers from the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        copy.deepcopy(model).train()(torch.zeros(2, 3, image_size, image_size))
+        return not torch.equal(torch.get_rng_state(), before)
 
 
 @torch.no_grad()

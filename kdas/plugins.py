@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 
-from kdas.cache import content_id
+from kdas.cache import content_id, file_id
 
 
 def load_plugins(names: list[str]) -> list[str]:
@@ -22,7 +23,10 @@ def load_plugins(names: list[str]) -> list[str]:
 
 def _load(name: str) -> str:
     if not name.endswith(".py"):
-        import_module(name)
+        try:
+            import_module(name)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
         return name
     path = Path(name).expanduser().absolute()
     module_name = f"kdas_plugin_{content_id(str(path))}"
@@ -35,33 +39,47 @@ def _load(name: str) -> str:
             spec.loader.exec_module(module)
         except FileNotFoundError as error:
             del sys.modules[module_name]
-            raise ValueError(f"{name}: no such file. Give the path of a .py file") from error
+            raise ValueError(f"{name}: there is no such file. Give its path as seen from {Path.cwd()}") from error
         except Exception as error:
             del sys.modules[module_name]
-            raise ValueError(_failure(name, error)) from error
+            raise ValueError(f"{name}: its import fails: {failure(error)}. Mend that file") from error
     return str(path)
 
 
 def import_module(name: str) -> ModuleType:
     """A module by its dotted name; the folder one stands in is searched too.
 
-    Raises: ValueError: if it is not there or fails; the message names it.
+    Raises: ValueError: if it is not there or fails; says what is missing or went wrong.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    # As `python -m` has it; the installed commands do not. Last, so that no file there hides an installed package.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ValueError(
-                f"{name}: no such module. Run from the folder it lies in, install it, or give the path of a .py file"
-            ) from error
-        raise ValueError(_failure(name, error)) from error
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise ValueError(f"its import fails: {failure(error)}. Install or mend that") from error
+        raise ValueError(f"there is no module {error.name}. Write package.module as seen from {Path.cwd()}") from error
     except Exception as error:
-        raise ValueError(_failure(name, error)) from error
+        raise ValueError(f"its import fails: {failure(error)}. Mend that file") from error
 
 
-def _failure(name: str, error: Exception) -> str:
-    reason = str(error).split("\n", 1)[0].rstrip(".")
-    return f"{name}: cannot be imported: {type(error).__name__}: {reason}. Mend that module"
+def code_id(module_name: str) -> str:
+    """A hash of a module's file, so that changed code counts as another part; empty for a module of this project."""
+    if module_name.partition(".")[0] == "kdas":
+        return ""
+    file = getattr(sys.modules[module_name], "__file__", None)
+    return file_id(Path(file)) if file else ""
+
+
+def failure(error: Exception) -> str:
+    """An error of a user's code in one line, with the line of that code that raised it."""
+    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+    ours = (__file__, importlib.__file__)
+    theirs = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in ours and not frame.filename.startswith("<")
+    ]
+    return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text

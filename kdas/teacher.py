@@ -41,7 +41,7 @@ def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> 
     """Where the weights are, or will be once trained."""
     if config.checkpoint:
         return Path(config.checkpoint).expanduser()
-    recipe = config.model_dump(mode="json", exclude={"checkpoint"})
+    recipe = config.model_dump(mode="json", exclude={"checkpoint"}) | {"code": models.source_id(config.model)}
     identity = content_id([dataset.fingerprint, dataset.padding, dataset.flip, validation, recipe])
     # A model of torchvision has a slash in its name, one's own a colon.
     model = re.sub(r"[^\w.-]", "-", config.model)

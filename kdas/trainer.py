@@ -77,7 +77,7 @@ class Training:
         with self.distiller.unchanged():
             for chosen, images in splits.training_batches(indices, Draw(seed=0, epoch=1)):
                 batch = self.distiller.asked(self.distiller.batch(chosen, images))
-                self.distiller.scoring_logits(batch)
+                self.distiller.scoring_logits(batch, epoch=1)
                 self.distiller.step(batch, epoch=1)
 
     def _train_epoch(self, epoch: int) -> Iterator[CurveRow]:
@@ -134,7 +134,7 @@ class Training:
             needed["teacher_logits"] = batch.answer.logits
         if "student_logits" in self.needs:
             self.clock.charge(Work.SCORE, len(batch))
-            needed["student_logits"] = self.distiller.scoring_logits(batch, plan.score_mode)
+            needed["student_logits"] = self.distiller.scoring_logits(batch, epoch, plan.score_mode)
         if "targets" in self.needs:
             needed["targets"] = batch.targets
         return batch.rows(self.sampler.select(epoch, batch.indices, **needed))

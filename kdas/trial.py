@@ -10,13 +10,17 @@ from typing import Any
 from torch import Tensor
 
 from kdas import device as devices
+from kdas import models
 from kdas import teacher as teachers
 from kdas.cache import content_id
 from kdas.clock import Calibration, Work
 from kdas.config import TrialConfig
 from kdas.data import DATASETS, Dataset, ImageSplits, load_splits
 from kdas.distiller import Distiller
-from kdas.losses.terms import FEATURES, needs_of
+from kdas.losses import LOSSES
+from kdas.losses.terms import FEATURES, as_terms, needs_of
+from kdas.plugins import code_id
+from kdas.samplers import SAMPLERS
 from kdas.teacher import Progress, Teacher
 
 
@@ -78,9 +82,17 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
             **content,
             "dataset": [dataset.fingerprint, dataset.padding, dataset.flip],
             "teacher": inputs.teacher.weights_id,
+            "code": own_code(config),
             "device": inputs.device,
         }
     )
+
+
+def own_code(config: TrialConfig) -> list[str]:
+    """Hashes of the files that define parts of the user's own: once they are edited, it is another trial."""
+    modules = {LOSSES[part["name"]].build.__module__ for _, part in as_terms(config.loss)}
+    modules.add(SAMPLERS[config.sampler["name"]].build.__module__)
+    return sorted({*map(code_id, modules), models.source_id(config.student)} - {""})
 
 
 def find_dataset(config: TrialConfig) -> Dataset:
@@ -98,9 +110,14 @@ def _found(part: str) -> Dataset:
 
 
 def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, accuracy: None) -> Inputs:
-    """Data on the device and the teacher, trained if nobody has. Raises: UserError."""
+    """Data on the device and the teacher, trained if nobody has.
+
+    Raises: UserError: if data or checkpoint are missing or damaged, or a model cannot take such images.
+    """
     device = devices.resolve(config.device)
     dataset = find_dataset(config)
     splits = load_splits(dataset, config.validation, device)
+    for name in (config.student, config.teacher.model):
+        models.check_image_size(name, splits.num_classes, splits.image_size)
     teacher = teachers.obtain(config.teacher, dataset, config.validation, splits, device, progress)
     return Inputs(dataset, splits, teacher, device)

@@ -27,6 +27,11 @@ def check_name(name: str) -> str:
     return name
 
 
+def source_id(name: str) -> str:
+    """A hash of the code behind a model of one's own; empty for those that come with this project or torchvision."""
+    return own.source_id(name) if own.SEPARATOR in name and not name.startswith(vision.PREFIX) else ""
+
+
 def create(name: str, num_classes: int = 100) -> Model:
     """A freshly initialised model, drawn from torch's global generator (see `seeding.global_draws`).
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
-import sys
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +12,7 @@ from torch import Tensor, nn
 from kdas import seeding
 from kdas.models.plugin import Model
 from kdas.models.tapped import Tapped, tapped
+from kdas.plugins import code_id, failure, import_module
 from kdas.reading import nearest
 
 SEPARATOR = ":"
@@ -54,7 +51,7 @@ def build(name: str, num_classes: int) -> Model:
         network = factory(num_classes=num_classes) if takes_keyword else factory(num_classes)
     except Exception as error:
         raise ValueError(
-            f"{name}: given num_classes, it fails: {_reason(error)}. Let it take that and no more"
+            f"{name}: given num_classes, it fails: {failure(error)}. Let it take that and no more"
         ) from error
     if isinstance(network, Model):
         return network
@@ -69,31 +66,21 @@ def build(name: str, num_classes: int) -> Model:
         raise ValueError(f"{name} {error}") from error
 
 
+def source_id(name: str) -> str:
+    """A hash of the file that defines the model: edited code makes another model."""
+    module_name, _, _ = name.partition(SEPARATOR)
+    import_module(module_name)
+    return code_id(module_name)
+
+
 def _factory(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(SEPARATOR)
-    # As `python -m` has it; the installed commands do not. Last, so that no file there hides an installed package.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    importlib.invalidate_caches()
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ValueError(f"{name}: its import fails: {_reason(error)}. Install or mend that") from error
-        where = f"Write package.module:Name as seen from {Path.cwd()}"
-        raise ValueError(f"{name}: there is no module {error.name}. {where}") from error
-    except Exception as error:
-        raise ValueError(f"{name}: its import fails: {_reason(error)}. Mend that file") from error
+        module = import_module(module_name)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     factory: Callable[..., Any] | None = getattr(module, attribute, None)
     if not callable(factory):
         known = [known_name for known_name, value in vars(module).items() if inspect.isclass(value)]
         raise ValueError(f"{name}: {module_name} has no class or function {attribute!r}. {nearest(attribute, known)}")
     return factory
-
-
-def _reason(error: Exception) -> str:
-    """The error in one line, with the line of the user's code that raised it."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if f.filename not in (__file__, importlib.__file__) and not f.filename.startswith("<")]
-    return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text

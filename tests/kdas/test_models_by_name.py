@@ -219,7 +219,7 @@ def test_own_module_that_cannot_be_imported_is_refused_in_one_line(
 @pytest.mark.parametrize("name", ["no_such_module:Net", "kdas.no_such_module:Net"])
 def test_own_module_that_is_missing_is_refused_by_its_name(name: str) -> None:
     module = name.partition(":")[0]
-    with pytest.raises(ValueError, match=rf"^{name}: there is no module {module}\. Write package\.module:Name as seen"):
+    with pytest.raises(ValueError, match=rf"^{name}: there is no module {module}\. Write package\.module as seen"):
         models.check_name(name)
 
 

@@ -183,7 +183,7 @@ def test_own_model_that_is_not_there_is_refused_by_its_module(load: Load) -> Non
     refused(
         load,
         GOOD.replace("resnet8", "no_such_package.nets:Net"),
-        r"student: no_such_package\.nets:Net: there is no module no_such_package\. Write package\.module:Name as seen",
+        r"student: no_such_package\.nets:Net: there is no module no_such_package\. Write package\.module as seen",
     )
 
 
