@@ -60,14 +60,15 @@ def train(
 
 @app.command("list")
 def list_parts(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(_KINDS)}.")]) -> None:
-    """Print the parts a file may name, with their parameters and sources."""
+    """Print the parts a file may name, with their parameters, what they need to know, and sources."""
     if kind not in _KINDS:
         raise UserError(f"list: {kind!r} is not one of {', '.join(_KINDS)}.")
-    table = Table("name", "what", "parameters (default)", "source", box=None, padding=(0, 2, 1, 0))
+    columns = ("name", "what", "parameters (default)", "needs", "source")
+    table = Table(*columns, box=None, padding=(0, 2, 1, 0))
     for part in _KINDS[kind]:
         fields = part.schema.model_fields.items()
         parameters = [name if field.is_required() else f"{name} ({field.default})" for name, field in fields]
-        table.add_row(part.name, part.summary, ", ".join(parameters), part.source)
+        table.add_row(part.name, part.summary, ", ".join(parameters), ", ".join(part.needs), part.source)
     console.print(table)
     if kind == "models":
         console.print(BESIDE_THE_ZOO, highlight=False)

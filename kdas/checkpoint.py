@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +33,37 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write tensors and plain values; readers see the old file until the new one is whole."""
     with replaced_whole(path) as temporary:
         torch.save(dict(content), temporary)
+
+
+def previous(path: Path) -> Path:
+    """Where `save_and_keep_previous` keeps the checkpoint before the newest."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def save_and_keep_previous(path: Path, content: Mapping[str, Any]) -> None:
+    """Write as `save` does; the checkpoint before stays beside the new one."""
+    with replaced_whole(path) as temporary:
+        torch.save(dict(content), temporary)
+        if path.exists():
+            path.replace(previous(path))
+
+
+def load_newest_whole(path: Path) -> Any:
+    """What `save_and_keep_previous` wrote last, or before that where the newest is damaged or missing.
+
+    Returns: None if there is no checkpoint.
+    Raises: UserError: if there are some but none is whole.
+    """
+    if not path.exists():
+        return load(previous(path)) if previous(path).exists() else None
+    try:
+        return load(path)
+    except UserError as error:
+        if not previous(path).exists():
+            raise
+        content = load(previous(path))
+        warnings.warn(f"{error} The one before it is whole and is gone on from.", stacklevel=2)
+        return content
 
 
 def load(path: Path) -> Any:
@@ -68,14 +101,35 @@ def _named_checkpoint(path: Path, name: str) -> tuple[str, Any]:
 
 def _loaded(file: Path | BinaryIO, where: str) -> Any:
     try:
+        _check_sums(file)
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{where}: no such checkpoint. Give the path of a .pth file.") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise UserError(
             f"{where}: is damaged, or not a checkpoint of tensors and plain values. Copy it again."
         ) from error
+
+
+def _check_sums(file: Path | BinaryIO) -> None:
+    """PyTorch reads a zip's records without looking at their check sums. Raises: BadZipFile: if one is wrong."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as records:
+            damaged = records.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the record {damaged} is damaged")
+    if not isinstance(file, Path):
+        file.seek(0)
 
 
 def _first_difference(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -95,6 +96,10 @@ class Recipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults_of_its_parts(cls, content: Any) -> Any:
+        if isinstance(content, dict) and isinstance(content.get("plugins"), list):
+            # Their parts have defaults too. A plugin that fails is named where the key itself is checked.
+            with suppress(ValueError, TypeError, AttributeError):
+                load_plugins(content["plugins"])
         return filled_in(content)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 from pathlib import Path
 
 import torch
@@ -18,6 +20,11 @@ def resolve(requested: str) -> str:
     if not present[requested]:
         raise UserError(f"device: {requested!r} is not there on this machine. Use auto or cpu.")
     return requested
+
+
+def compiler() -> str | None:
+    """The C++ compiler that torch.compile would use for a CPU, if there is one."""
+    return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
 
 
 def repeatable(threads: int) -> None:

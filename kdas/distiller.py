@@ -228,8 +228,12 @@ class Distiller:
             return model(images), None
 
         answer = model.forward_with_features if self.needs_features else logits_alone
-        # One translation for all batch sizes: KDAS's scoring batch grows every epoch.
-        return torch.compile(answer, dynamic=True) if self.config.compile else answer
+        if not self.config.compile:
+            return answer
+        # A worker translates for students and teachers, with and without gradients, for small and large batches.
+        torch._dynamo.config.recompile_limit = 64
+        # One translation for all batch sizes of a kind: KDAS's scoring batch grows every epoch.
+        return torch.compile(answer, dynamic=True)
 
     def _loss_context(self, class_means: Callable[[], Tensor]) -> LossContext | None:
         if not self.needs_features:

@@ -113,16 +113,21 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
     model = model.to(device).to(memory_format=torch.channels_last)
-    settings = config.optimizer
+    with seeding.global_draws(config.seed, "teacher dropout"):
+        _train(model, config, splits, progress)
+    return model
+
+
+def _train(model: Model, config: TeacherConfig, splits: ImageSplits, progress: Progress) -> None:
+    settings, train = config.optimizer, splits.train
     optimizer = sgd(model.parameters(), settings)
-    train = splits.train
     progress(0, config.epochs, 0.0)
     for epoch in range(1, config.epochs + 1):
         set_learning_rate(optimizer, settings, epoch, config.epochs)
         order = torch.randperm(len(train), generator=seeding.generator(config.seed, "teacher order", epoch))
         batches = batches_of(order, config.batch_size)
         for indices, images in splits.training_batches(batches, Draw(config.seed, epoch)):
-            labels = train.labels[indices.to(device)]
+            labels = train.labels[indices.to(train.labels.device)]
             loss = functional.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -130,4 +135,3 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
             optimizer.step()
         progress(epoch, config.epochs, accuracy(model, splits.validation, splits))
-    return model

@@ -71,9 +71,12 @@ class Training:
                 self._save()
 
     def _translate(self) -> None:
-        """Let the models be translated before the clock runs, on batches of two sizes."""
+        """Let the models be translated before the clock runs, on batches as small and as large as there will be."""
+        # A translation holds for the number of threads it was made with.
+        repeatable(self.trial.config.threads)
         splits, size = self.trial.inputs.splits, self.trial.config.batch_size
-        indices = [torch.arange(min(wanted, len(splits.train))) for wanted in (size, 2 * size)]
+        total = len(splits.train)
+        indices = [torch.arange(min(wanted, total)) for wanted in (max(2, total % size), size, 4 * size)]
         with self.distiller.unchanged():
             for chosen, images in splits.training_batches(indices, Draw(seed=0, epoch=1)):
                 batch = self.distiller.asked(self.distiller.batch(chosen, images))
@@ -215,7 +218,7 @@ class Training:
         if self.surroundings.checkpoint is None or unsaved_s < self.surroundings.checkpoint_every_s:
             return
         self._saved_at_wall_s = self.clock.wall_s
-        checkpoint.save(
+        checkpoint.save_and_keep_previous(
             self.surroundings.checkpoint,
             {
                 "trial_id": self.trial.trial_id,
@@ -229,9 +232,9 @@ class Training:
 
     def _restore(self) -> None:
         path = self.surroundings.checkpoint
-        if path is None or not path.exists():
+        state: Any = None if path is None else checkpoint.load_newest_whole(path)
+        if state is None:
             return
-        state: Any = checkpoint.load(path)
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
             raise UserError(f"{path}: is not a checkpoint of this trial. Move it away.")

@@ -20,6 +20,7 @@ from kdas.distiller import Distiller
 from kdas.losses import LOSSES
 from kdas.losses.terms import FEATURES, as_terms, needs_of
 from kdas.plugins import code_id
+from kdas.records import UserError
 from kdas.samplers import SAMPLERS
 from kdas.teacher import Progress, Teacher
 
@@ -116,6 +117,8 @@ def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, 
     """
     device = devices.resolve(config.device)
     dataset = find_dataset(config)
+    if config.compile and device == "cpu" and devices.compiler() is None:
+        raise UserError("compile: true needs a C++ compiler on a CPU, and there is none. Install g++, or say false.")
     splits = load_splits(dataset, config.validation, device)
     for name in (config.student, config.teacher.model):
         models.check_image_size(name, splits.num_classes, splits.image_size)

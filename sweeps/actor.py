@@ -6,6 +6,7 @@ import functools
 import json
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from ray import tune
 
 from kdas.clock import Calibration
 from kdas.config import TrialConfig
-from kdas.records import CurveRow, Status
+from kdas.records import CurveRow, Status, UserError
 from kdas.trainer import Surroundings, Training
 from kdas.trial import Inputs, Trial, load_inputs
 from sweeps.plan import Job
@@ -82,10 +83,19 @@ class TrialActor(tune.Trainable):
         inputs, data_s = _warm_inputs(json.dumps(shared))
         calibration = Calibration.from_dict(self._config["calibration"])
         surroundings = Surroundings(calibration, self._folder.checkpoint, self._config["num_cotenants"], data_s)
-        self._training = Training(Trial(config, inputs), surroundings)
+        self._training = self._training_of(Trial(config, inputs), surroundings)
         self._folder.keep_rows_up_to(self._training.step)
         self._rows = self._training.rows()
         return self._training
+
+    def _training_of(self, trial: Trial, surroundings: Surroundings) -> Training:
+        try:
+            return Training(trial, surroundings)
+        except UserError as error:
+            # The checkpoints are the sweep's own: where none is whole, the trial is trained from its beginning.
+            warnings.warn(f"{error} This trial begins again.", stacklevel=2)
+            self._folder.discard_checkpoint()
+            return Training(trial, surroundings)
 
     @contextmanager
     def _crashes_recorded(self) -> Iterator[None]:

@@ -93,7 +93,12 @@ class TrialFolder:
     def end(self, status: Status, error: str = "") -> None:
         write_text(self._status, json.dumps({"status": status.value, "error": error}))
         if status in FINAL_STATUSES:
-            self.checkpoint.unlink(missing_ok=True)
+            self.discard_checkpoint()
+
+    def discard_checkpoint(self) -> None:
+        """Remove the newest checkpoint and the one kept beside it."""
+        for path in self.path.glob(f"{self.checkpoint.name}*"):
+            path.unlink(missing_ok=True)
 
     @property
     def status(self) -> Status:

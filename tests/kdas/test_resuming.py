@@ -12,7 +12,9 @@ import torch
 
 from kdas import checkpoint
 from kdas.clock import Calibration
+from kdas.losses import LOSSES
 from kdas.records import CurveRow, UserError
+from kdas.samplers import SAMPLERS
 from kdas.trainer import Surroundings, Training
 from kdas.trial import Trial
 
@@ -32,13 +34,24 @@ def run_until_epoch(trial: Trial, surroundings: Surroundings, epoch: int) -> Non
             return
 
 
-@pytest.mark.parametrize("sampler", ["full", "random", KDAS], ids=["full", "random", "kdas"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"sampler": KDAS if name == "kdas" else name} for name in SAMPLERS.names()),
+        *({"sampler": KDAS, "loss": name} for name in LOSSES.names()),
+        {"ema_decay": 0.9, "optimizer": {"learning_rate": 0.02, "clip_norm": 1.0, "warmup_epochs": 2}},
+        {"precision": "bfloat16", "accumulate": 3, "channels_last": False},
+        {"precision": "float16", "multi_crop": True, "sampler": KDAS | {"score_mode": "train"}},
+        {"student": "torchvision/mobilenet_v3_small", "batch_size": 32},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("stopped_in", [2, 4])
 def test_resumed_trial_has_the_curve_of_an_uninterrupted_one(
-    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, sampler: object, stopped_in: int
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, changed: dict[str, Any], stopped_in: int
 ) -> None:
     # Seven evaluations over five epochs: the loss of a row reaches over the end of an epoch.
-    trial = trial_of(sampler=sampler, epochs=5, evaluations=7)
+    trial = trial_of(epochs=5, evaluations=7, **changed)
     whole = list(Training(trial, Surroundings(calibration)).rows())
     kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
     run_until_epoch(trial, kept, stopped_in)
@@ -83,6 +96,48 @@ def test_checkpoint_at_other_prices_is_refused(trial_of: TrialOf, calibration: C
     other = replace(kept, calibration=Calibration("other", {}, calibration.prices))
     with pytest.raises(UserError, match=r"trial\.pt: is not a checkpoint of this trial"):
         Training(trial_of(), other)
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "torn":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["torn", "one bit", "missing"])
+def test_trial_goes_on_from_the_checkpoint_before_where_the_newest_is_not_whole(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, how: str
+) -> None:
+    trial, path = trial_of(sampler=KDAS, epochs=5, evaluations=7), tmp_path / "trial.pt"
+    kept = Surroundings(calibration, checkpoint=path, checkpoint_every_s=0)
+    whole = list(Training(trial, Surroundings(calibration)).rows())
+    run_until_epoch(trial, kept, 4)
+    newest = checkpoint.load(path)["epoch"]
+    if how == "missing":  # killed between setting the old one aside and putting the new one in its place
+        path.unlink()
+        resumed = Training(trial, kept)
+    else:
+        damage(path, how)
+        with pytest.warns(UserWarning, match=r"trial\.pt: is damaged.* The one before it is whole"):
+            resumed = Training(trial, kept)
+    assert resumed.epoch == newest - 1
+    after = [row for row in whole if row.epoch > resumed.epoch]
+    assert of_the_trial(list(resumed.rows())) == of_the_trial(after)
+
+
+def test_trial_with_nothing_but_damaged_checkpoints_is_refused(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path
+) -> None:
+    path = tmp_path / "trial.pt"
+    kept = Surroundings(calibration, checkpoint=path, checkpoint_every_s=0)
+    run_until_epoch(trial_of(), kept, 3)
+    damage(path, "torn")
+    damage(checkpoint.previous(path), "one bit")
+    with pytest.raises(UserError, match=r"trial\.pt\.previous: is damaged"):
+        Training(trial_of(), kept)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 torn"])
