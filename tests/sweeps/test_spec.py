@@ -9,8 +9,10 @@ import yaml
 
 from kdas.reading import read_yaml
 from kdas.records import UserError
+from kdas.trial import Inputs
+from sweeps.plan import searched_jobs
 from sweeps.space import distributions, from_optuna, to_optuna
-from sweeps.spec import FILES, SweepSpec, load_spec, shipped, spec_path
+from sweeps.spec import FILES, SEARCH_METHOD, SweepSpec, load_spec, shipped, spec_path
 from tests.sweeps.conftest import TINY
 
 
@@ -111,3 +113,43 @@ def test_proposals_survive_the_way_through_optuna(spec: SweepSpec) -> None:
     for name, value in stored.items():
         assert space[name]._contains(space[name].to_internal_repr(value))
     assert from_optuna(stored, spec.search) == point
+
+
+def test_preset_and_official_block_reach_baselines_and_search(tmp_path: Path) -> None:
+    spec = load_spec(changed(tmp_path, validation=None, preset="official", KDAS={"THRESHOLD": 0.1}))
+    assert spec.validation == 0 and spec.loss["direction"] == "reverse"  # type: ignore[call-overload]
+    for sampler in (spec.sampler, spec.baselines["kdas_paper"]):
+        assert sampler["score_mode"] == "train" and sampler["threshold"] == 0.1
+    assert spec.baselines["rs2"] == {"name": "random", "start_rate": 0.6, "end_rate": 0.4}
+
+
+def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path: Path, inputs: Inputs) -> None:
+    search = {"fraction": {"low": 0.2, "high": 0.8}, "KD_WEIGHT": {"low": 1, "high": 20, "log": True}}
+    path = changed(tmp_path, sampler={"name": "static_random"}, search=search, known_points=None)
+    spec = load_spec(path)
+    space = distributions(spec.search, spec.sampler["name"])
+    assert {name: (one.low, one.high) for name, one in space.items() if hasattr(one, "low")} == {
+        "fraction": (0.2, 0.8),
+        "kd_weight": (1, 20),
+    }
+    job = searched_jobs(spec, inputs, {"fraction": 0.3, "kd_weight": 4.0})[0]
+    assert job.config.sampler == {"name": "static_random", "fraction": 0.3} and job.config.kd_weight == 4
+    assert job.configuration == "fraction 0.3 · kd_weight 4"
+
+
+def test_search_knows_only_parameters_of_its_sampler(tmp_path: Path) -> None:
+    search = {"start_rate": {"low": 0.2, "high": 0.8}}
+    path = changed(tmp_path, sampler="static_random", search=search, known_points=None)
+    with pytest.raises(UserError, match=r"search\.start_rate: no parameter of static_random\. "):
+        load_spec(path)
+    search = {"kd_weight": {"low": -1, "high": 8}}
+    with pytest.raises(UserError, match=r"search\.kd_weight: -1\.0 is not in \[0, inf\)"):
+        load_spec(changed(tmp_path, search=search, known_points=None))
+
+
+def test_proposal_that_equals_a_baseline_carries_its_name_only_if_all_is_equal(tmp_path: Path, inputs: Inputs) -> None:
+    search = {"start_rate": [0.6], "kd_weight": [9.0, 4.0]}
+    spec = load_spec(changed(tmp_path, search=search, known_points=None))
+    same = searched_jobs(spec, inputs, {"start_rate": 0.6, "kd_weight": 9.0})
+    other = searched_jobs(spec, inputs, {"start_rate": 0.6, "kd_weight": 4.0})
+    assert {job.method for job in same} == {"kdas_paper"} and {job.method for job in other} == {SEARCH_METHOD}
