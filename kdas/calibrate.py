@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
+from kdas.batch import Batch
 from kdas.cache import cache_root, content_id, write_text
 from kdas.clock import Calibration, Work
 from kdas.config import TrialConfig
 from kdas.data import Draw, ImageSplits
 from kdas.device import hardware_name, repeatable, synchronize
-from kdas.distiller import Batch, Distiller
+from kdas.distiller import Distiller
 from kdas.penalty import penalty_weights
 from kdas.samplers import knowledge_scores, select
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdas import models, seeding
+from kdas.batch import Answer, Batch
 from kdas.config import TrialConfig
 from kdas.data import ImageSplits
 from kdas.losses import Distillation, LossContext
@@ -22,50 +22,6 @@ from kdas.losses.terms import FEATURES, needs_of
 from kdas.models import Model
 from kdas.optimizer import sgd
 from kdas.precision import Precision
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the teacher says about a batch: logits [B, C]; features [B, D], if a loss needs them."""
-
-    logits: Tensor
-    features: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """images float32 [B, 3, H, W], normalised; targets [B]; indices [B], on the CPU; the teacher's answer, if asked."""
-
-    images: Tensor
-    targets: Tensor
-    indices: Tensor
-    answer: Answer | None = None
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def rows(self, positions: Tensor) -> Batch:
-        """The samples at these positions; the teacher is not asked again."""
-        answer = self.answer
-        if answer is not None:
-            features = None if answer.features is None else answer.features[positions]
-            answer = Answer(answer.logits[positions], features)
-        indices = self.indices[positions.to(self.indices.device)]
-        return Batch(self.images[positions], self.targets[positions], indices, answer)
-
-
-def joined(batches: Sequence[Batch]) -> Batch:
-    """One batch of several, of which all or none hold the teacher's answer."""
-    if len(batches) == 1:
-        return batches[0]
-    answers = [batch.answer for batch in batches if batch.answer is not None]
-    answer = None
-    if answers:
-        features = [each.features for each in answers if each.features is not None]
-        answer = Answer(torch.cat([each.logits for each in answers]), torch.cat(features) if features else None)
-    images = torch.cat([batch.images for batch in batches])
-    targets = torch.cat([batch.targets for batch in batches])
-    return Batch(images, targets, torch.cat([batch.indices for batch in batches]), answer)
 
 
 class Distiller:

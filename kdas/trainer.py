@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from kdas import checkpoint
+from kdas.batch import Batch, taken
 from kdas.clock import Calibration, Clock, Work
-from kdas.data import Draw, batches_of
+from kdas.data import Draw
 from kdas.device import repeatable, synchronize
-from kdas.distiller import Batch, joined
 from kdas.evaluate import accuracy
 from kdas.optimizer import set_learning_rate
 from kdas.records import CurveRow, Status, UserError
@@ -120,7 +120,7 @@ class Training:
             ready = [self.distiller.batch(indices, images)]
             if plan.selects:
                 waiting.append(self._selected(epoch, plan, ready[0]))
-                ready = _taken(waiting, self.trial.config.batch_size, all_of_them=is_last)
+                ready = taken(waiting, self.trial.config.batch_size, all_of_them=is_last)
             for number, batch in enumerate(ready, start=1):
                 yield (batch if batch.answer else self._asked(batch)), is_last and number == len(ready)
 
@@ -245,21 +245,6 @@ class Training:
             setattr(self, name, state[name])
         self.loss_sum = self.loss_sum.to(self.trial.inputs.device)
         self._saved_at_wall_s = self.clock.wall_s
-
-
-def _taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batch]:
-    """Takes as many whole batches as there are out of the chosen samples, and with `all_of_them` the rest as well."""
-    if not all_of_them and sum(map(len, waiting)) < batch_size:
-        return []
-    chosen = joined(waiting)
-    waiting.clear()
-    if len(chosen) <= batch_size:
-        return [chosen] if len(chosen) > 1 else []
-    positions = batches_of(torch.arange(len(chosen), device=chosen.targets.device), batch_size)
-    batches = [chosen.rows(each) for each in positions]
-    if len(batches[-1]) < batch_size and not all_of_them:
-        waiting.append(batches.pop())
-    return batches
 
 
 _COUNTERS = ("epoch", "step", "loss_sum", "loss_samples", "train_loss")

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdas import models, seeding
+from kdas.batch import Batch
 from kdas.clock import Calibration
-from kdas.distiller import Batch, Distiller
+from kdas.distiller import Distiller
 from kdas.trainer import Surroundings, Training
 from kdas.trial import Trial
 

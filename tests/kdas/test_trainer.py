@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from kdas.batch import Batch
 from kdas.clock import Calibration, Work
 from kdas.data import Draw, load_splits
-from kdas.distiller import Batch, Distiller
+from kdas.distiller import Distiller
 from kdas.evaluate import accuracy
 from kdas.records import CurveRow, Status
 from kdas.trainer import Surroundings, Training

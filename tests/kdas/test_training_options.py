@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdas.batch import Batch
 from kdas.clock import Calibration, Work
 from kdas.data import Draw
 from kdas.device import compiler
-from kdas.distiller import Batch, Distiller
+from kdas.distiller import Distiller
 from kdas.evaluate import accuracy
 from kdas.records import CurveRow, Status, UserError
 from kdas.trainer import Surroundings, Training

@@ -1,0 +1,70 @@
+"""A batch of views, what the teacher says about it, and parts and sums of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdas.data import batches_of
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the teacher says about a batch: logits [B, C]; features [B, D], if a loss needs them."""
+
+    logits: Tensor
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images float32 [B, 3, H, W], normalised; targets [B]; indices [B], on the CPU; the teacher's answer, if asked."""
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+    answer: Answer | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def rows(self, positions: Tensor) -> Batch:
+        """The samples at these positions; the teacher is not asked again."""
+        answer = self.answer
+        if answer is not None:
+            features = None if answer.features is None else answer.features[positions]
+            answer = Answer(answer.logits[positions], features)
+        indices = self.indices[positions.to(self.indices.device)]
+        return Batch(self.images[positions], self.targets[positions], indices, answer)
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of several, of which all or none hold the teacher's answer."""
+    if len(batches) == 1:
+        return batches[0]
+    answers = [batch.answer for batch in batches if batch.answer is not None]
+    answer = None
+    if answers:
+        features = [each.features for each in answers if each.features is not None]
+        answer = Answer(torch.cat([each.logits for each in answers]), torch.cat(features) if features else None)
+    images = torch.cat([batch.images for batch in batches])
+    targets = torch.cat([batch.targets for batch in batches])
+    return Batch(images, targets, torch.cat([batch.indices for batch in batches]), answer)
+
+
+def taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batch]:
+    """Takes as many whole batches as there are out of the chosen samples, and with `all_of_them` the rest as well."""
+    if not all_of_them and sum(map(len, waiting)) < batch_size:
+        return []
+    chosen = joined(waiting)
+    waiting.clear()
+    if len(chosen) <= batch_size:
+        return [chosen] if len(chosen) > 1 else []
+    positions = batches_of(torch.arange(len(chosen), device=chosen.targets.device), batch_size)
+    batches = [chosen.rows(each) for each in positions]
+    if len(batches[-1]) < batch_size and not all_of_them:
+        waiting.append(batches.pop())
+    return batches
