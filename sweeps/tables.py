@@ -70,12 +70,23 @@ def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | Non
         "best_val_accuracy": best_accuracy(rows),
         "wall_s": last.wall_s if last else 0.0,
         "num_evaluations": len(rows),
+        "loss": _in_words(config["loss"]),
+        "ce_weight": config["ce_weight"],
+        "kd_weight": config["kd_weight"],
+        "precision": config["precision"],
         "threads": config["threads"],
         "device": last.device if last else "",
         "calibration_id": last.calibration_id if last else "",
         "error": folder.error,
         **{f"sampler.{name}": _plain(value) for name, value in config["sampler"].items()},
     }
+
+
+def _in_words(loss: dict[str, Any] | list[dict[str, Any]]) -> str:
+    """A loss, or several with their weights, in a line."""
+    terms = loss if isinstance(loss, list) else [loss]
+    said = [" ".join([term["name"], *(f"{k} {v}" for k, v in term.items() if k != "name")]) for term in terms]
+    return " + ".join(said)
 
 
 def _plain(value: Any) -> Any:
