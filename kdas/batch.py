@@ -57,7 +57,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 def taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batch]:
     """Takes as many whole batches as there are out of the chosen samples, and with `all_of_them` the rest as well."""
-    if not all_of_them and sum(map(len, waiting)) < batch_size:
+    if not waiting or (not all_of_them and sum(map(len, waiting)) < batch_size):
         return []
     chosen = joined(waiting)
     waiting.clear()

@@ -42,7 +42,7 @@ def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> 
     if config.checkpoint:
         return Path(config.checkpoint).expanduser()
     recipe = config.model_dump(mode="json", exclude={"checkpoint"}) | {"code": models.source_id(config.model)}
-    identity = content_id([dataset.fingerprint, dataset.padding, dataset.flip, validation, recipe])
+    identity = content_id([*dataset.identity, validation, recipe])
     # A model of torchvision has a slash in its name, one's own a colon.
     model = re.sub(r"[^\w.-]", "-", config.model)
     return cache_root() / "teachers" / f"{dataset.name}-{model}-{identity}.pth"
@@ -127,6 +127,8 @@ def _train(model: Model, config: TeacherConfig, splits: ImageSplits, progress: P
         order = torch.randperm(len(train), generator=seeding.generator(config.seed, "teacher order", epoch))
         batches = batches_of(order, config.batch_size)
         for indices, images in splits.training_batches(batches, Draw(config.seed, epoch)):
+            if len(indices) < 2:
+                continue  # the others could not be read, and batch norm needs two
             labels = train.labels[indices.to(train.labels.device)]
             loss = functional.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
             optimizer.zero_grad(set_to_none=True)

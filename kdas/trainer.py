@@ -117,9 +117,10 @@ class Training:
         for position, (indices, images) in enumerate(views, start=1):
             self.clock.charge(Work.AUGMENT, len(indices))
             is_last = position == len(fetched)
-            ready = [self.distiller.batch(indices, images)]
+            # Where images could not be read too few may be left for batch norm.
+            ready = [self.distiller.batch(indices, images)] if len(indices) > 1 else []
             if plan.selects:
-                waiting.append(self._selected(epoch, plan, ready[0]))
+                waiting.extend(self._selected(epoch, plan, batch) for batch in ready)
                 ready = taken(waiting, self.trial.config.batch_size, all_of_them=is_last)
             for number, batch in enumerate(ready, start=1):
                 yield (batch if batch.answer else self._asked(batch)), is_last and number == len(ready)

@@ -77,11 +77,10 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     # Data and teacher count by content; how they were named, or a preset's name, does not.
     named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers"}
     content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
-    dataset = inputs.dataset
     return content_id(
         {
             **content,
-            "dataset": [dataset.fingerprint, dataset.padding, dataset.flip],
+            "dataset": inputs.dataset.identity,
             "teacher": inputs.teacher.weights_id,
             "code": own_code(config),
             "device": inputs.device,
@@ -119,7 +118,7 @@ def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, 
     dataset = find_dataset(config)
     if config.compile and device == "cpu" and devices.compiler() is None:
         raise UserError("compile: true needs a C++ compiler on a CPU, and there is none. Install g++, or say false.")
-    splits = load_splits(dataset, config.validation, device)
+    splits = load_splits(dataset, config.validation, device, config.data_workers)
     for name in (config.student, config.teacher.model):
         models.check_image_size(name, splits.num_classes, splits.image_size)
     teacher = teachers.obtain(config.teacher, dataset, config.validation, splits, device, progress)

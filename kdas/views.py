@@ -1,4 +1,4 @@
-"""The finite view space: every crop of the zero-padded image, mirrored or not. A view is a number."""
+"""What a sample may look like: the finite view space, where a view is a number, and crops resized at random."""
 
 from __future__ import annotations
 
@@ -53,3 +53,26 @@ class CropFlip:
     def draw(self, num_images: int, seed: int, epoch: int) -> Tensor:
         """The view that each image shows in an epoch, int64 [num_images]: a function of seed, epoch and index alone."""
         return torch.randint(self.num_views, (num_images,), generator=seeding.generator(seed, "views", epoch))
+
+
+@dataclass(frozen=True)
+class ResizedCrop:
+    """The field's augmentation for photographs: a random part of the image, resized, and a horizontal flip.
+
+    Its views are drawn where the file is read (kdas.data.pixels): the whole photograph is needed for them.
+    """
+
+    size: int = 224
+    flip: bool = True
+
+    @property
+    def shorter_side(self) -> int:
+        """What the shorter side is resized to before the centre is evaluated: 256 for 224."""
+        return round(self.size * 256 / 224)
+
+    def crops(self, images: Tensor) -> list[Tensor]:
+        """The images and, where that is allowed, their mirror images: each uint8 [B, C, H, W]."""
+        return [images, images.flip(3)] if self.flip else [images]
+
+
+Views = CropFlip | ResizedCrop

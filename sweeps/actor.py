@@ -79,7 +79,8 @@ class TrialActor(tune.Trainable):
     def _begin(self) -> Training:
         config = job_of(self._config).config
         # Only what inputs depend on, so that trials that differ in anything else share them.
-        shared = config.model_dump(mode="json", include={"dataset", "validation", "teacher", "student", "device"})
+        of_inputs = {"dataset", "validation", "teacher", "student", "device", "data_workers"}
+        shared = config.model_dump(mode="json", include=of_inputs)
         inputs, data_s = _warm_inputs(json.dumps(shared))
         calibration = Calibration.from_dict(self._config["calibration"])
         surroundings = Surroundings(calibration, self._folder.checkpoint, self._config["num_cotenants"], data_s)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kdas.cache import cache_root, replaced_whole
+from kdas.data.corrupt import check_decoded
 from kdas.data.plugin import Dataset, Decoded
 
 # Below this, decoding again is quicker than looking.
@@ -16,13 +17,17 @@ _NAMES = [field.name for field in fields(Decoded)]
 
 
 def decoded_once(dataset: Dataset) -> Decoded:
-    """The decoded set, from the cache where it is there and whole."""
-    folder = cache_root() / "decoded" / dataset.fingerprint
+    """The decoded set, from the cache where it is there and whole.
+
+    Raises: UserError: if too many of its images cannot be read.
+    """
+    # The same files give other pixels at another size.
+    size = "" if dataset.size is None else f"-{dataset.size}px"
+    folder = cache_root() / "decoded" / f"{dataset.fingerprint}{size}"
     kept = read(folder)
-    if kept is not None:
-        return kept
-    decoded = dataset.decode()
-    if decoded.train_images.nbytes >= _WORTH_KEEPING_BYTES:
+    decoded = kept or dataset.decode()
+    check_decoded(dataset.origin, decoded)
+    if kept is None and decoded.train_images.nbytes >= _WORTH_KEEPING_BYTES:
         keep(folder, decoded)
     return decoded
 

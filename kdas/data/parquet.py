@@ -18,6 +18,7 @@ from PIL import Image
 from pydantic import Field
 
 from kdas.cache import content_id, file_id
+from kdas.data.corrupt import READING_ERRORS
 from kdas.data.plugin import DATASETS, Dataset, Decoded, Images, Labels
 from kdas.records import UserError
 
@@ -152,26 +153,36 @@ def _damage_named(file: Path, column: str) -> Iterator[None]:
 
 
 def _image_size(file: Path, column: str) -> int:
+    """Of the first image that can be read."""
     with _open(file) as opened, _damage_named(file, column):
-        first = next(opened.iter_batches(batch_size=1, columns=[column]), None)
-    if first is None:
-        raise UserError(f"{file}: holds no rows. Copy the file again, or leave it away.")
-    return int(_decode_image(first.column(0)[0].as_py(), 0, file).shape[-1])
+        for batch in opened.iter_batches(batch_size=16, columns=[column]):
+            for row, cell in enumerate(batch.column(0).to_pylist()):
+                image = _decode_image(cell, row, file)
+                if image is not None:
+                    return int(image.shape[-1])
+    raise UserError(f"{file}: holds no readable image. Copy the file again, or leave it away.")
 
 
 def _decode_all(
     folder: Path, train_files: list[Path], test_files: list[Path], image_column: str, label_column: str, classes: int
 ) -> Decoded:
-    train_images, train_labels = _decode(train_files, image_column, label_column, classes)
-    test_images, test_labels = _decode(test_files, image_column, label_column, classes)
+    train_images, train_labels, train_gaps = _decode(train_files, image_column, label_column, classes)
+    test_images, test_labels, test_gaps = _decode(test_files, image_column, label_column, classes)
     if train_images.shape[1:] != test_images.shape[1:]:
         raise UserError(f"{folder}: train and test images differ in size. Resize them to one square size.")
-    return Decoded(train_images, train_labels, test_images, test_labels)
+    gaps = {**train_gaps, **{len(train_labels) + number: name for number, name in test_gaps.items()}}
+    numbers, names = np.array(list(gaps), np.int64), np.array(list(gaps.values()), np.str_)
+    return Decoded(train_images, train_labels, test_images, test_labels, numbers, names)
 
 
-def _decode(files: list[Path], image_column: str, label_column: str, num_classes: int) -> tuple[Images, Labels]:
-    images: list[Images] = []
+def _decode(
+    files: list[Path], image_column: str, label_column: str, num_classes: int
+) -> tuple[Images, Labels, dict[int, str]]:
+    """Images and labels of a part, and the numbers and names of images that could not be read, which are black."""
+    images: list[Images | None] = []
     labels: list[Labels] = []
+    gaps: dict[int, str] = {}
+    shapes: set[tuple[int, ...]] = set()
     for file in files:
         of_file = _labels(file, label_column)
         if of_file.min() < 0 or of_file.max() >= num_classes:
@@ -181,20 +192,25 @@ def _decode(files: list[Path], image_column: str, label_column: str, num_classes
         encoded = _column(file, image_column).to_pylist()
         # Pillow releases the interpreter lock while it decodes.
         with ThreadPoolExecutor() as pool:
-            images.extend(pool.map(partial(_decode_image, file=file), encoded, range(len(encoded))))
-        if len({image.shape for image in images}) > 1:
+            read = list(pool.map(partial(_decode_image, file=file), encoded, range(len(encoded))))
+        gaps |= {len(images) + row: f"{file} row {row}" for row, image in enumerate(read) if image is None}
+        images.extend(read)
+        shapes |= {image.shape for image in read if image is not None}
+        if len(shapes) > 1:
             raise UserError(f"{file}: images differ in size. Resize them to one square size.")
-    return np.stack(images), np.concatenate(labels)
+    if not shapes:
+        raise UserError(f"{files[0]}: holds no readable image. Copy the file again, or leave it away.")
+    black = np.zeros(shapes.pop(), np.uint8)
+    return np.stack([black if image is None else image for image in images]), np.concatenate(labels), gaps
 
 
-def _decode_image(cell: Any, row: int, file: Path) -> Images:
-    """uint8 [3, H, W] with H = W."""
+def _decode_image(cell: Any, row: int, file: Path) -> Images | None:
+    """uint8 [3, H, W] with H = W; None if it cannot be read."""
     try:
         with Image.open(io.BytesIO(cell["bytes"])) as image:
             pixels = np.asarray(image.convert("RGB"))
-    # Pillow has many ways of saying that a file is no image.
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file}: row {row} holds no readable image. Mend or remove that row.") from error
+    except READING_ERRORS:
+        return None
     if pixels.shape[0] != pixels.shape[1]:
         raise UserError(f"{file}: row {row}: {pixels.shape[1]}x{pixels.shape[0]} is not square. Crop or resize it.")
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))

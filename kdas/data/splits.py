@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -14,13 +13,9 @@ from torch import Tensor
 
 from kdas import seeding
 from kdas.clock import batch_sizes
-from kdas.data.cache import decoded_once
-from kdas.data.plugin import Dataset, Labels
+from kdas.data.plugin import Labels
 from kdas.records import UserError
-from kdas.views import CropFlip
-
-# Which images validate is the same for every trial of every sweep.
-VALIDATION_SEED = 0
+from kdas.views import CropFlip, Views
 
 
 def stratified_parts(labels: Labels, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -75,30 +70,39 @@ class Draw:
 
 @dataclass(frozen=True)
 class ResidentSplit:
-    """A part that lies decoded on the device: images uint8 [N, 3, H, W]; labels [N]."""
+    """A part that lies decoded on the device: images uint8 [N, 3, H, W]; labels [N].
+
+    `readable` bool [N], on the CPU, where some images could not be read.
+    """
 
     images: Tensor
     labels: Tensor
+    readable: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, batches: Iterable[Tensor], draw: Draw | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices in batches:
+        for batch in batches:
+            indices = batch if self.readable is None else batch[self.readable[batch]]
             yield indices, self.images[indices.to(self.images.device)]
 
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """Everything a trial sees. With `validation = 0` the test split stands in for the validation split."""
+    """Everything a trial sees. With `validation = 0` the test split stands in for the validation split.
+
+    `data_workers` is how many processes read the images of each pass; None where all lie on the device.
+    """
 
     train: Split
     validation: Split
     test: Split
-    views: CropFlip
+    views: Views
     num_classes: int
     mean: Tensor
     std: Tensor
+    data_workers: int | None = None
 
     @property
     def image_size(self) -> int:
@@ -106,9 +110,12 @@ class ImageSplits:
 
     def training_batches(self, batches: Iterable[Tensor], draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:
         """For each batch of training indices [B] those that could be read, and their views float32 [b, 3, H, W]."""
-        view_ids = self.views.draw(len(self.train), draw.seed, draw.epoch)
-        for indices, images in self.train.read(batches):
-            yield indices, self.normalized(self.views.apply(images, view_ids[indices].to(images.device)))
+        views = self.views
+        view_ids = views.draw(len(self.train), draw.seed, draw.epoch) if isinstance(views, CropFlip) else None
+        for indices, images in self.train.read(batches, draw):
+            if isinstance(views, CropFlip) and view_ids is not None:
+                images = views.apply(images, view_ids[indices].to(images.device))
+            yield indices, self.normalized(images)
 
     def evaluation_batches(
         self, split: Split, batch_size: int, multi_crop: bool = False
@@ -124,48 +131,3 @@ class ImageSplits:
     def normalized(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> float32, each channel shifted and scaled, channels last."""
         return ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-
-
-# One entry serves a worker for a whole sweep; a sweep over several datasets would alternate, not accumulate.
-@lru_cache(maxsize=1)
-def load_splits(dataset: Dataset, validation: float, device: str) -> ImageSplits:
-    """Decode, split and move a dataset to the device.
-
-    Args: validation: fraction of the training set in [0, 0.5].
-    """
-    decoded = decoded_once(dataset)
-    images, labels = torch.from_numpy(decoded.train_images), torch.from_numpy(decoded.train_labels)
-    test = ResidentSplit(
-        torch.from_numpy(decoded.test_images).to(device), torch.from_numpy(decoded.test_labels).to(device)
-    )
-    if validation:
-        kept, held_out = stratified_parts(decoded.train_labels, validation, VALIDATION_SEED)
-        train = ResidentSplit(images[kept].to(device), labels[kept].to(device))
-        validation_split = ResidentSplit(images[held_out].to(device), labels[held_out].to(device))
-    else:
-        train, validation_split = ResidentSplit(images.to(device), labels.to(device)), test
-    mean, std = _channel_statistics(dataset, decoded.train_images)
-    return ImageSplits(
-        train=train,
-        validation=validation_split,
-        test=test,
-        views=dataset.views(int(images.shape[-1])),
-        num_classes=dataset.num_classes,
-        mean=torch.tensor(mean, dtype=torch.float32, device=device).mul(255).view(1, 3, 1, 1),
-        std=torch.tensor(std, dtype=torch.float32, device=device).mul(255).view(1, 3, 1, 1),
-    )
-
-
-def _channel_statistics(dataset: Dataset, images: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
-    """Mean and deviation per channel in [0, 1]: those published with the set's checkpoints, else measured."""
-    if dataset.mean and dataset.std:
-        return list(dataset.mean), list(dataset.std)
-    levels = np.arange(256) / 255
-    means, deviations = [], []
-    for channel in range(images.shape[1]):
-        # A histogram of the 256 levels is exact and needs no float copy of the set.
-        share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
-        mean = float(share @ levels)
-        means.append(mean)
-        deviations.append(max(float(np.sqrt(share @ (levels - mean) ** 2)), 1e-6))
-    return means, deviations

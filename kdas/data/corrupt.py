@@ -1,0 +1,110 @@
+"""Images that cannot be read: a few are left out and named, more than a few end the run."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kdas.data.plugin import Decoded, Labels
+from kdas.records import UserError
+
+# A set that lacks more than this share of its images is another set.
+MAX_UNREADABLE_SHARE = 0.01
+NUM_NAMED = 5
+
+# Pillow has many ways of saying that a file is no image.
+READING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class Unreadable:
+    """The images of one set that could not be read: each counted once, the first ones named."""
+
+    def __init__(self, origin: str, train_labels: Labels, test_labels: Labels) -> None:
+        """Args: origin: what messages call the set; the labels [N] of its parts, numbered on from one to the other."""
+        self._origin, self._num_train = origin, len(train_labels)
+        self._labels = np.concatenate([train_labels, test_labels])
+        self._left = {"training": np.bincount(train_labels), "test": np.bincount(test_labels)}
+        self._numbers: set[int] = set()
+        self._names: list[str] = []
+        self._emptied: list[str] = []
+
+    @property
+    def count(self) -> int:
+        return len(self._numbers)
+
+    def add(self, number: int, name: str) -> bool:
+        """Count an image, if it has not been. Returns: whether it is new and one of the first, to be named."""
+        if number in self._numbers:
+            return False
+        self._numbers.add(number)
+        part, label = "training" if number < self._num_train else "test", self._labels[number]
+        self._left[part][label] -= 1
+        if not self._left[part][label]:
+            self._emptied.append(f"{part} image of class {label}")
+        if self.count <= NUM_NAMED:
+            self._names.append(name)
+        return self.count <= NUM_NAMED
+
+    def check(self) -> None:
+        """Raises: UserError: if too many images, or all of a class, cannot be read."""
+        total = len(self._labels)
+        if self.count > MAX_UNREADABLE_SHARE * total:
+            raise UserError(
+                f"{self._origin}: {self.count} of {total} images ({self.count / total:.1%}) cannot be read, more than"
+                f" {MAX_UNREADABLE_SHARE:.0%}: {self._named()}. Mend them or copy the set again."
+            )
+        if self._emptied:
+            raise UserError(
+                f"{self._origin}: no {self._emptied[0]} can be read, {self.count} images in all: {self._named()}."
+                " Mend them or copy the set again."
+            )
+
+    def warn(self) -> None:
+        """One warning for all that have been found."""
+        if self.count:
+            warnings.warn(
+                f"{self._origin}: {self.count} of {len(self._labels)} images cannot be read and are left out:"
+                f" {self._named()}.",
+                stacklevel=2,
+            )
+
+    def warn_of(self, name: str) -> None:
+        """A warning for one image, as it is met."""
+        warnings.warn(f"{self._origin}: {name} cannot be read and is left out.", stacklevel=2)
+
+    def _named(self) -> str:
+        more = self.count - len(self._names)
+        return ", ".join(self._names) + (f" and {more} more" if more else "")
+
+
+def check_decoded(origin: str, decoded: Decoded) -> None:
+    """Judge a set that was decoded whole. Raises: UserError: if too many of its images could not be read."""
+    unreadable = Unreadable(origin, decoded.train_labels, decoded.test_labels)
+    for number, name in zip(decoded.unreadable.tolist(), decoded.unreadable_names.tolist(), strict=True):
+        unreadable.add(number, name)
+    unreadable.check()
+    unreadable.warn()
+
+
+def readable_parts(decoded: Decoded) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which training [N] and which test images [M] could be read."""
+    num_train = len(decoded.train_labels)
+    readable = np.ones(num_train + len(decoded.test_labels), dtype=bool)
+    readable[decoded.unreadable] = False
+    return readable[:num_train], readable[num_train:]

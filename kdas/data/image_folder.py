@@ -1,0 +1,129 @@
+"""Sets of image files in folders: anybody's own, Tiny ImageNet and ImageNet. Nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from kdas.data.files import ImageFiles, check_same_classes, classes_in, images_in, listed
+from kdas.data.pixels import decode_files
+from kdas.data.plugin import DATASETS, Augment, Dataset, Keep
+from kdas.records import UserError
+
+# Measured values would depend on where the set is kept: one that streams is never seen whole.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+FolderPath = Annotated[str, Field(description="The folder that holds train and test, or train and val.")]
+KeepWhere = Annotated[
+    Keep, Field(description="Where images are kept: auto takes memory where they fit; results are the same.")
+]
+Channels = tuple[float, float, float]
+Positive = Annotated[float, Field(gt=0, description="A deviation is over 0.")]
+
+
+@DATASETS.register("image_folder", source="the layout of torchvision's ImageFolder")
+def image_folder(
+    *,
+    path: FolderPath,
+    size: Annotated[int, Field(ge=8, description="Pixels that images are brought to, each way.")] = 64,
+    augment: Annotated[Augment, Field(description="crop_flip for small images, resized_crop for photographs.")] = (
+        "crop_flip"
+    ),
+    padding: Annotated[int | None, Field(ge=0, description="Pixels of shift; default an eighth of the size.")] = None,
+    flip: Annotated[bool, Field(description="Whether a mirrored image is the same class.")] = True,
+    mean: Annotated[Channels | None, Field(description="Three means in [0, 1]; default ImageNet's.")] = None,
+    std: Annotated[tuple[Positive, Positive, Positive] | None, Field(description="Three deviations over 0.")] = None,
+    keep: KeepWhere = "auto",
+) -> Dataset:
+    """Your own images: train/CLASS/* and test/CLASS/* (or, without test, val/CLASS/*)."""
+    folder = _existing(path)
+    if (mean is None) != (std is None):
+        raise UserError("dataset: mean and std belong together. Give both or neither.")
+    if augment == "resized_crop" and padding is not None:
+        raise UserError(f"dataset.padding: {padding} is for crop_flip; resized_crop pads nothing. Remove it.")
+    if augment == "resized_crop" and keep == "memory":
+        raise UserError("dataset.keep: memory is for crop_flip; resized_crop needs the files. Take auto or disk.")
+    return _dataset(
+        "image_folder",
+        _listed_by_class(folder, "test" if (folder / "test").is_dir() else "val"),
+        size=size,
+        augment=augment,
+        padding=size // 8 if padding is None else padding,
+        flip=flip,
+        mean=IMAGENET_MEAN if mean is None else (mean[0], mean[1], mean[2]),
+        std=IMAGENET_STD if std is None else (std[0], std[1], std[2]),
+        keep=keep,
+    )
+
+
+@DATASETS.register("tiny_imagenet", source="Le & Yang, 2015; the layout of tiny-imagenet-200.zip")
+def tiny_imagenet(*, path: FolderPath, keep: KeepWhere = "auto") -> Dataset:
+    """110,000 photographs of 64x64 pixels in 200 classes; the published validation part is the test split."""
+    folder = _existing(path)
+    classes = classes_in(folder / "train")
+    files = listed(folder, images_in(folder / "train", classes), _annotated(folder, classes))
+    return _dataset("tiny_imagenet", files, size=64, padding=8, keep=keep)
+
+
+@DATASETS.register("imagenet", source="Russakovsky et al., 2015; the layout of torchvision's ImageNet")
+def imagenet(*, path: FolderPath) -> Dataset:
+    """1.3 million photographs in 1,000 classes, seen at 224 pixels; the published validation part is the test split."""
+    return _dataset("imagenet", _listed_by_class(_existing(path), "val"), size=224, augment="resized_crop", padding=0)
+
+
+def _dataset(
+    name: str,
+    files: ImageFiles,
+    *,
+    size: int,
+    padding: int,
+    mean: Channels = IMAGENET_MEAN,
+    std: Channels = IMAGENET_STD,
+    **further: Any,
+) -> Dataset:
+    dataset = Dataset(
+        name=name,
+        origin=f"image files in {files.folder}",
+        fingerprint=files.fingerprint,
+        num_classes=int(files.labels.max()) + 1,
+        decode=lambda: decode_files(files, dataset.views(size)),
+        padding=0 if further.get("augment") == "resized_crop" else padding,
+        mean=mean,
+        std=std,
+        files=files,
+        size=size,
+        **further,
+    )
+    return dataset
+
+
+def _existing(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Unpack the set there or give another path.")
+    return folder
+
+
+def _listed_by_class(folder: Path, test: str) -> ImageFiles:
+    """Both parts in the layout of torchvision's ImageFolder."""
+    classes = classes_in(folder / "train")
+    check_same_classes(folder, classes, classes_in(folder / test))
+    return listed(folder, images_in(folder / "train", classes), images_in(folder / test, classes))
+
+
+def _annotated(folder: Path, classes: list[str]) -> Iterator[tuple[Path, int]]:
+    """Tiny ImageNet's validation images, whose classes stand in a table beside them."""
+    table = folder / "val" / "val_annotations.txt"
+    try:
+        lines = table.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{table}: cannot be read. Unpack tiny-imagenet-200.zip again.") from error
+    rows = [line.split("\t") for line in lines if line]
+    if any(len(row) < 2 for row in rows):
+        raise UserError(f"{table}: a line lacks its class. Unpack tiny-imagenet-200.zip again.")
+    check_same_classes(folder, classes, (row[1] for row in rows))
+    numbers = {name: label for label, name in enumerate(classes)}
+    return ((table.parent / "images" / row[0], numbers[row[1]]) for row in sorted(rows))

@@ -1,0 +1,81 @@
+"""From an image file to pixels of one size: the image as it is evaluated, or a crop drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kdas import seeding
+from kdas.data.corrupt import READING_ERRORS
+from kdas.data.files import ImageFiles
+from kdas.data.plugin import Decoded, Images
+from kdas.views import ResizedCrop, Views
+
+Transform = Callable[[Any], Any]
+
+
+def read_image(path: Path, views: Views, drawn_for: tuple[int, int, int] | None = None) -> Images | None:
+    """uint8 [size, size, 3]; None if the file cannot be read.
+
+    Args: drawn_for: seed, epoch and index that decide the crop of `ResizedCrop`; without it the image is as evaluated.
+    """
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+    except READING_ERRORS:
+        return None
+    if drawn_for is None or not isinstance(views, ResizedCrop):
+        return np.asarray(_centre(views)(image))
+    seed, epoch, index = drawn_for
+    with seeding.global_draws(seed, "view", epoch, index):
+        return np.asarray(_drawn_crop(views)(image))
+
+
+def decode_files(files: ImageFiles, views: Views) -> Decoded:
+    """All images of a set, as they are evaluated."""
+    images = np.zeros((len(files), 3, views.size, views.size), dtype=np.uint8)
+    # Pillow releases the interpreter lock while it decodes.
+    with ThreadPoolExecutor() as pool:
+        was_read = np.fromiter(pool.map(partial(_decode_into, images, files, views), range(len(files))), dtype=bool)
+    unreadable = np.flatnonzero(~was_read)
+    return Decoded(
+        images[: files.num_train],
+        files.train_labels,
+        images[files.num_train :],
+        files.test_labels,
+        unreadable,
+        np.array([str(files.path(number)) for number in unreadable.tolist()], dtype=np.str_),
+    )
+
+
+def _decode_into(images: NDArray[np.uint8], files: ImageFiles, views: Views, number: int) -> bool:
+    pixels = read_image(files.path(number), views)
+    if pixels is not None:
+        images[number] = pixels.transpose(2, 0, 1)
+    return pixels is not None
+
+
+@cache
+def _centre(views: Views) -> Transform:
+    # torchvision takes seconds to load and few sweeps need it.
+    from torchvision.transforms import v2
+
+    shorter_side = views.shorter_side if isinstance(views, ResizedCrop) else views.size
+    transform: Transform = v2.Compose([v2.Resize(shorter_side), v2.CenterCrop(views.size)])
+    return transform
+
+
+@cache
+def _drawn_crop(views: ResizedCrop) -> Transform:
+    from torchvision.transforms import v2
+
+    flips = [v2.RandomHorizontalFlip()] if views.flip else []
+    transform: Transform = v2.Compose([v2.RandomResizedCrop(views.size), *flips])
+    return transform

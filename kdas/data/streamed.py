@@ -1,0 +1,175 @@
+"""Images that stay on disk: worker processes read them ahead of the training, in its order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.multiprocessing import get_context
+from torch.utils import data
+
+from kdas.data.corrupt import Unreadable
+from kdas.data.files import ImageFiles
+from kdas.data.pixels import read_image
+from kdas.data.plugin import Labels
+from kdas.data.splits import Draw
+from kdas.views import Views
+
+# Batches that each worker reads ahead: they, not the set, bound the memory.
+_BATCHES_AHEAD = 2
+
+
+class Request(NamedTuple):
+    """A batch to read: numbers of its files [B], indices of its samples [B], and whose views, if views are drawn."""
+
+    numbers: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    draw: Draw | None
+
+
+class Answer(NamedTuple):
+    """Indices of the samples that could be read [b], their images uint8 [b, 3, H, W], the files that could not."""
+
+    indices: Tensor
+    images: Tensor
+    unreadable: list[int]
+
+
+@dataclass(frozen=True)
+class FileReader(data.Dataset[Answer]):
+    """What a worker does: reads whole batches."""
+
+    files: ImageFiles
+    views: Views
+
+    def __getitem__(self, index: int) -> Answer:
+        number = np.array([index])
+        return self.__getitems__(Request(number, number, None))
+
+    def __getitems__(self, request: Request) -> Answer:
+        indices, images, unreadable = [], [], []
+        draw = request.draw
+        for number, index in zip(request.numbers.tolist(), request.indices.tolist(), strict=True):
+            drawn_for = None if draw is None else (draw.seed, draw.epoch, index)
+            pixels = read_image(self.files.path(number), self.views, drawn_for)
+            if pixels is None:
+                unreadable.append(number)
+            else:
+                indices.append(index)
+                images.append(pixels)
+        size = self.views.size
+        stacked = np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)
+        laid_out = torch.from_numpy(stacked).permute(0, 3, 1, 2)
+        return Answer(torch.tensor(indices, dtype=torch.int64), laid_out, unreadable)
+
+
+class _Requests:
+    """The loader's batch sampler: what it holds is replaced before each pass, so that the workers live on."""
+
+    def __init__(self) -> None:
+        self.coming: Iterable[Request] = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.coming)
+
+
+class Readers:
+    """Worker processes over the files of a set, started when first asked. One pass at a time."""
+
+    def __init__(self, reader: FileReader, num_workers: int, device: str) -> None:
+        self._requests = _Requests()
+        self._passes = 0
+        # The loader has its workers compute in one thread each, and ends them when it is collected.
+        self._loader = data.DataLoader(
+            reader,
+            batch_sampler=self._requests,
+            collate_fn=_as_read,
+            num_workers=num_workers,
+            prefetch_factor=_BATCHES_AHEAD,
+            persistent_workers=True,
+            pin_memory=device == "cuda",
+            multiprocessing_context=_context(),
+            # Without one of its own it would draw from the global generator.
+            generator=torch.Generator(),
+        )
+
+    def read(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """The answers in the order of the requests. An earlier pass that was left unfinished ends here."""
+        self._requests.coming = requests
+        self._passes += 1
+        this_pass = self._passes
+        for answer in self._loader:
+            yield answer
+            assert self._passes == this_pass, "another pass has taken the workers over"
+
+
+@dataclass(frozen=True, eq=False)
+class Streams:
+    """A set of files that are read while they are used: by some workers for training, by others for evaluation.
+
+    An epoch is in the midst of its pass when it is evaluated, hence two.
+    """
+
+    training: Readers
+    evaluation: Readers
+    files: ImageFiles
+    unreadable: Unreadable
+
+    def report(self, numbers: Iterable[int]) -> None:
+        """Count files that could not be read. Raises: UserError: once they are too many."""
+        for number in numbers:
+            name = str(self.files.path(number))
+            if self.unreadable.add(number, name):
+                self.unreadable.warn_of(name)
+            self.unreadable.check()
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedSplit:
+    """A part whose images stay on disk: labels [N] on the device; numbers [N] of their files."""
+
+    labels: Tensor
+    numbers: Labels
+    streams: Streams
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, batches: Iterable[Tensor], draw: Draw | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Split`. Raises: UserError: once too many images could not be read."""
+        readers = self.streams.evaluation if draw is None else self.streams.training
+        for answer in readers.read(self._requests(batches, draw)):
+            self.streams.report(answer.unreadable)
+            yield answer.indices, answer.images.to(self.labels.device, non_blocking=True)
+
+    def _requests(self, batches: Iterable[Tensor], draw: Draw | None) -> Iterator[Request]:
+        for batch in batches:
+            indices = batch.numpy()
+            yield Request(self.numbers[indices], indices, draw)
+
+
+def streams_of(files: ImageFiles, views: Views, origin: str, num_workers: int, device: str) -> Streams:
+    """Readers over a set of files; no process is started before the first batch is asked for."""
+    reader = FileReader(files, views)
+    training, evaluation = (Readers(reader, num_workers, device) for _ in range(2))
+    return Streams(training, evaluation, files, Unreadable(origin, files.train_labels, files.test_labels))
+
+
+def _as_read(answer: Any) -> Any:
+    return answer
+
+
+def _context() -> Any:
+    """How workers start: never by a plain fork, which would copy a process that has threads or a CUDA context."""
+    if not sys.platform.startswith("linux"):
+        return get_context("spawn")
+    context = get_context("forkserver")
+    # Loaded once and forked from then on: a worker starts in a tenth of the time.
+    context.set_forkserver_preload(["torch", "torchvision.transforms.v2"])
+    return context
