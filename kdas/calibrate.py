@@ -30,7 +30,6 @@ SECONDS_PER_PRICE = 1.0
 
 def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
     """What prices depend on; trials with the same subject share one calibration."""
-    workers = distiller.splits.data_workers
     return {
         "hardware": hardware_name(distiller.device),
         "device": distiller.device,
@@ -44,8 +43,7 @@ def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
         "loss": config.loss,
         "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
         "batch_size": config.batch_size,
-        # Where images lie on the device nobody reads any.
-        **({} if workers is None else {"data_workers": workers}),
+        **distiller.splits.reading,
     }
 
 

@@ -87,7 +87,7 @@ def _streamed(dataset: Dataset, files: ImageFiles, validation: float, device: st
         num_classes=dataset.num_classes,
         mean=_by_channel(dataset.mean, device),
         std=_by_channel(dataset.std, device),
-        data_workers=data_workers,
+        reading={"data_workers": data_workers, "data": dataset.identity},
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -92,7 +92,7 @@ class ResidentSplit:
 class ImageSplits:
     """Everything a trial sees. With `validation = 0` the test split stands in for the validation split.
 
-    `data_workers` is how many processes read the images of each pass; None where all lie on the device.
+    `reading` is what the price of reading depends on, as plain data; empty where all images lie on the device.
     """
 
     train: Split
@@ -102,7 +102,7 @@ class ImageSplits:
     num_classes: int
     mean: Tensor
     std: Tensor
-    data_workers: int | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def image_size(self) -> int:
