@@ -24,5 +24,6 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 def global_draws(seed: int, *purpose: str | int) -> Iterator[None]:
     """For code that draws from torch's global generator (initialisation): seeded inside, untouched outside."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, *purpose))
+        # torch.manual_seed would seed the accelerators too, and takes as long as decoding a small image.
+        torch.default_generator.manual_seed(derived_seed(seed, *purpose))
         yield

@@ -56,7 +56,7 @@ class Unreadable:
         part, label = "training" if number < self._num_train else "test", self._labels[number]
         self._left[part][label] -= 1
         if not self._left[part][label]:
-            self._emptied.append(f"{part} image of class {label}")
+            self._emptied.append(f"{part} images of class {label}")
         if self.count <= NUM_NAMED:
             self._names.append(name)
         return self.count <= NUM_NAMED
@@ -64,15 +64,13 @@ class Unreadable:
     def check(self) -> None:
         """Raises: UserError: if too many images, or all of a class, cannot be read."""
         total = len(self._labels)
+        reasons = [f"all {self._emptied[0]} among them"] if self._emptied else []
         if self.count > MAX_UNREADABLE_SHARE * total:
+            reasons.insert(0, f"more than {MAX_UNREADABLE_SHARE:.0%}")
+        if reasons:
             raise UserError(
-                f"{self._origin}: {self.count} of {total} images ({self.count / total:.1%}) cannot be read, more than"
-                f" {MAX_UNREADABLE_SHARE:.0%}: {self._named()}. Mend them or copy the set again."
-            )
-        if self._emptied:
-            raise UserError(
-                f"{self._origin}: no {self._emptied[0]} can be read, {self.count} images in all: {self._named()}."
-                " Mend them or copy the set again."
+                f"{self._origin}: {self.count} of {total} images ({self.count / total:.1%}) cannot be read,"
+                f" {' and '.join(reasons)}: {self._named()}. Mend them or copy the set again."
             )
 
     def warn(self) -> None:

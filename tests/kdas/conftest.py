@@ -1,10 +1,10 @@
-"""What the tests of this room share: a cache of their own, a small real trial, hand-made prices, small image files."""
+"""What the tests of this room share: a cache of their own, a small real trial, hand-made prices, small images."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from kdas.trial import Inputs, Trial
 ConfigOf = Callable[..., TrialConfig]
 TrialOf = Callable[..., Trial]
 WriteImages = Callable[..., Path]
+WriteFolders = Callable[..., Path]
 
 NUM_TRAIN = 100
 
@@ -157,5 +158,32 @@ def write_images() -> WriteImages:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, path)
         return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_folders() -> WriteFolders:
+    """Writes PNG files of drawn pixels as FOLDER/PART/CLASS/NUMBER.png, `numbers` of each class in each part."""
+
+    def write(
+        folder: Path,
+        numbers: Mapping[str, int],
+        classes: Sequence[str] = ("ant", "bee", "cow"),
+        *,
+        width: int = 12,
+        height: int = 10,
+        below: str = "",
+    ) -> Path:
+        random = np.random.default_rng(0)
+        for part, number in numbers.items():
+            for label, name in enumerate(classes):
+                inner = folder / part / name / below
+                inner.mkdir(parents=True, exist_ok=True)
+                for each in range(number):
+                    # Classes differ in brightness, so that something can be learnt.
+                    pixels = random.integers(70 * label, 70 * label + 100, (height, width, 3), dtype=np.uint8)
+                    (inner / f"{each}.png").write_bytes(png(pixels))
+        return folder
 
     return write

@@ -159,14 +159,96 @@ def damaged_png(whole: bytes, damage: str) -> bytes | None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "torn", "short header", "broken chunk", "enormous"])
-def test_image_that_cannot_be_decoded_is_refused_by_its_row(
+def test_image_that_cannot_be_decoded_is_named_by_its_row(
     tmp_path: Path, write_images: WriteImages, encode: Callable[..., bytes], damage: str
 ) -> None:
     whole = encode(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     write_images(tmp_path / "train.parquet", [0, 1, 2], encoded=[whole, whole, damaged_png(whole, damage)])
     write_images(tmp_path / "test.parquet", [0], size=32)
-    with pytest.raises(UserError, match=r"train\.parquet: row 2 holds no readable image\. Mend or remove that row\."):
-        open_parquet(tmp_path).decode()
+    dataset = open_parquet(tmp_path)
+    with pytest.raises(
+        UserError,
+        match=r"^parquet files in .*: 1 of 4 images \(25\.0%\) cannot be read, more than 1%.*: .*parquet row 2\. M",
+    ):
+        decoded_once(dataset)
+
+
+def with_bad_rows(folder: Path, write_images: WriteImages, encode: Callable[..., bytes], bad: list[int]) -> Dataset:
+    """200 training and 100 test images of four classes, some of the training images unreadable."""
+    pixels = np.random.default_rng(3).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
+    encoded = [encode(image) for image in pixels]
+    train = [b"no image" if row in bad else encoded[row] for row in range(200)]
+    write_images(folder / "train.parquet", [row % 4 for row in range(200)], encoded=train)
+    write_images(folder / "test.parquet", [row % 4 for row in range(100)], encoded=encoded[200:])
+    return open_parquet(folder)
+
+
+def test_few_unreadable_images_are_left_out_counted_and_named(
+    tmp_path: Path, write_images: WriteImages, encode: Callable[..., bytes], empty_cache: Path
+) -> None:
+    dataset = with_bad_rows(tmp_path, write_images, encode, [0, 7, 150])
+    with pytest.warns(
+        UserWarning,
+        match=r"3 of 300 images cannot be read and are left out: .*train\.parquet row 0, .* row 7, .* row 150\.$",
+    ):
+        splits = load_splits(dataset, 0.0, "cpu")
+    assert len(splits.train) == 200
+    (only,) = splits.train.read([torch.arange(200)])
+    assert only[0].tolist() == [row for row in range(200) if row not in (0, 7, 150)]
+    assert len(only[1]) == 197 and (only[1].flatten(1).float().std(dim=1) > 0).all()
+
+
+def test_unreadable_images_do_not_move_the_normalisation(
+    tmp_path: Path, write_images: WriteImages, encode: Callable[..., bytes], empty_cache: Path
+) -> None:
+    whole = load_splits(with_bad_rows(tmp_path / "whole", write_images, encode, []), 0.0, "cpu")
+    with pytest.warns(UserWarning, match="1 of 300 images cannot be read"):
+        holed = load_splits(with_bad_rows(tmp_path / "holed", write_images, encode, [5]), 0.0, "cpu")
+    kept = whole.train.images[torch.arange(200) != 5].float()
+    torch.testing.assert_close(holed.mean.flatten(), kept.mean(dim=(0, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            [1, 2, 3, 4],
+            r"4 of 300 images \(1\.3%\) cannot be read, more than 1%: .*row 1, .*row 2, .*row 3, .*row 4\. Mend",
+        ),
+        (range(20), r"20 of 300 .*row 4 and 15 more\. Mend"),
+    ],
+    ids=["four", "twenty"],
+)
+def test_more_than_a_percent_of_unreadable_images_is_refused(
+    tmp_path: Path, write_images: WriteImages, encode: Callable[..., bytes], bad: list[int], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        decoded_once(with_bad_rows(tmp_path, write_images, encode, bad))
+
+
+def test_class_of_which_nothing_can_be_read_is_refused(
+    tmp_path: Path, write_images: WriteImages, encode: Callable[..., bytes]
+) -> None:
+    whole = [encode(np.full((8, 8, 3), row, np.uint8)) for row in range(200)]
+    write_images(tmp_path / "train.parquet", [0] * 199 + [1], encoded=[*whole[:199], b"no image"])
+    write_images(tmp_path / "test.parquet", [0, 1], encoded=whole[:2])
+    with pytest.raises(
+        UserError,
+        match=r"1 of 202 images \(0\.5%\) cannot be read, all training images of class 1 among them: .*row 199\. Mend",
+    ):
+        decoded_once(open_parquet(tmp_path))
+
+
+def test_size_is_taken_from_the_first_image_that_can_be_read(
+    tmp_path: Path, write_images: WriteImages, encode: Callable[..., bytes]
+) -> None:
+    whole = encode(np.zeros((16, 16, 3), np.uint8))
+    write_images(tmp_path / "train.parquet", [0, 0], encoded=[b"no image", whole])
+    write_images(tmp_path / "test.parquet", [0], encoded=[whole])
+    assert open_parquet(tmp_path).padding == 2
+    write_images(tmp_path / "train.parquet", [0, 0], encoded=[b"no image", b"nor here"])
+    with pytest.raises(UserError, match=r"train\.parquet: holds no readable image\. Copy the file again"):
+        open_parquet(tmp_path)
 
 
 @pytest.mark.parametrize("files", [["train.parquet"], ["train-0.parquet", "train-1.parquet"]], ids=["one", "two"])
@@ -307,3 +389,20 @@ def test_damaged_copy_is_decoded_anew(counted: tuple[Dataset, list[Decoded]], da
         file.unlink()
     assert same(decoded_once(dataset), decoded[0]) and len(decoded) == 2
     assert same(decoded_once(dataset), decoded[0]) and len(decoded) == 2
+
+
+def test_kept_copy_still_says_what_is_missing_from_it(
+    tmp_path: Path,
+    write_images: WriteImages,
+    encode: Callable[..., bytes],
+    empty_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoded_cache, "_WORTH_KEEPING_BYTES", 0)
+    dataset = with_bad_rows(tmp_path, write_images, encode, [9])
+    with pytest.warns(UserWarning, match=r"1 of 300 .*row 9"):
+        first = decoded_once(dataset)
+    object.__setattr__(dataset, "decode", lambda: pytest.fail("decoded a second time"))
+    with pytest.warns(UserWarning, match=r"1 of 300 .*row 9"):
+        again = decoded_once(dataset)
+    assert same(first, again)
