@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -90,6 +93,7 @@ class Readers:
             reader,
             batch_sampler=self._requests,
             collate_fn=_as_read,
+            worker_init_fn=_end_with_the_program,
             num_workers=num_workers,
             prefetch_factor=_BATCHES_AHEAD,
             persistent_workers=True,
@@ -163,6 +167,19 @@ def streams_of(files: ImageFiles, views: Views, origin: str, num_workers: int, d
 
 def _as_read(answer: Any) -> Any:
     return answer
+
+
+def _end_with_the_program(worker_id: int) -> None:
+    """Have a worker end when the program does, even one that is killed and can end nobody.
+
+    The loader has its workers watch the process they are forked from, which outlives the program as long as they do.
+    """
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(program: multiprocessing.process.BaseProcess) -> None:
+    program.join()
+    os._exit(1)
 
 
 def _context() -> Any:
