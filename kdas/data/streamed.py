@@ -150,7 +150,7 @@ class StreamedSplit:
         readers = self.streams.evaluation if draw is None else self.streams.training
         for answer in readers.read(self._requests(batches, draw)):
             self.streams.report(answer.unreadable)
-            yield answer.indices, answer.images.to(self.labels.device, non_blocking=True)
+            yield answer.indices, answer.images.to(self.labels.device, non_blocking=self.labels.is_cuda)
 
     def _requests(self, batches: Iterable[Tensor], draw: Draw | None) -> Iterator[Request]:
         for batch in batches:

@@ -13,7 +13,7 @@ import torch
 
 from kdas.batch import Batch
 from kdas.clock import Calibration, Work
-from kdas.data import Draw, load_splits
+from kdas.data import Draw, ResidentSplit, load_splits
 from kdas.distiller import Distiller
 from kdas.evaluate import accuracy
 from kdas.records import CurveRow, Status
@@ -254,3 +254,19 @@ def test_configuration_is_named_by_what_decides_its_curve(trial_of: TrialOf, sma
     assert Trial(usual.config, other_teacher).config_id != usual.config_id
     other_data = replace(small_inputs, dataset=replace(small_inputs.dataset, fingerprint="others"))
     assert Trial(usual.config, other_data).config_id != usual.config_id
+
+
+@pytest.mark.parametrize("sampler", ["full", KDAS], ids=["full", "kdas"])
+def test_batches_of_which_nearly_nothing_could_be_read_are_passed_over(
+    trial_of: TrialOf, small_inputs: Inputs, calibration: Calibration, sampler: object
+) -> None:
+    train = small_inputs.splits.train
+    assert isinstance(train, ResidentSplit)
+    readable = torch.arange(len(train)) % 14 == 0
+    splits = replace(small_inputs.splits, train=replace(train, readable=readable))
+    trial = Trial(trial_of(sampler=sampler).config, replace(small_inputs, splits=splits))
+    training = Training(trial, Surroundings(calibration))
+    rows = list(training.rows())
+    assert training.status is Status.BUDGET and math.isfinite(rows[-1].train_loss)
+    read, trained = training.clock.samples(Work.AUGMENT), training.clock.samples(Work.STEP)
+    assert read == 3 * readable.sum() and 0 < trained < read
