@@ -133,7 +133,7 @@ if __name__ == "__main__":
     next(left)
     print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
     if sys.argv[2] == "is killed":
-        time.sleep(100)
+        time.sleep(250)
     raise SystemExit(7)
 """
 
@@ -161,7 +161,7 @@ def test_program_that_ends_or_is_killed_in_the_middle_of_an_epoch_leaves_no_work
     ]
     workers = [int(program.stdout.readline()) for program in programs if program.stdout]
     programs[1].kill()
-    assert [program.wait(timeout=100) for program in programs] == [7, -9]
+    assert [program.wait(timeout=200) for program in programs] == [7, -9]
     assert all(map(has_ended, workers))
     for program in programs:
         program.communicate()
