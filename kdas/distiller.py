@@ -137,7 +137,7 @@ class Distiller:
         """Dropout and its like draw from the global generator: make that a function of seed, epoch and batch."""
         if not self._student_draws:
             return nullcontext()
-        return seeding.global_draws(self.config.seed, purpose, epoch, int(batch.indices[0]))
+        return seeding.global_draws(self.config.seed, purpose, epoch, int(batch.indices[0]), device=self.device)
 
     def flops(self) -> tuple[float, float, float]:
         """Floating point operations per sample: student forward, student forward and backward, teacher forward."""

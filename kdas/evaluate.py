@@ -7,9 +7,6 @@ from torch import nn
 
 from kdas.data import ImageSplits, Split
 
-# Large enough to fill a device, small enough for a laptop's memory.
-BATCH_SIZE = 500
-
 
 @torch.no_grad()
 def accuracy(model: nn.Module, split: Split, splits: ImageSplits, multi_crop: bool = False) -> float:
@@ -21,7 +18,7 @@ def accuracy(model: nn.Module, split: Split, splits: ImageSplits, multi_crop: bo
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     num_images = 0
-    for labels, crops in splits.evaluation_batches(split, BATCH_SIZE, multi_crop):
+    for labels, crops in splits.evaluation_batches(split, multi_crop):
         answers = [model(images) for images in crops]
         predictions = (
             answers[0] if len(answers) == 1 else torch.stack([each.softmax(dim=1) for each in answers]).mean(0)

@@ -21,9 +21,12 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 
 @contextmanager
-def global_draws(seed: int, *purpose: str | int) -> Iterator[None]:
-    """For code that draws from torch's global generator (initialisation): seeded inside, untouched outside."""
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would seed the accelerators too, and takes as long as decoding a small image.
+def global_draws(seed: int, *purpose: str | int, device: str = "cpu") -> Iterator[None]:
+    """For code that draws from the global generators, of CPU and `device`: seeded inside, untouched outside."""
+    gpus = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        # torch.manual_seed would seed every accelerator, and takes as long as decoding a small image.
         torch.default_generator.manual_seed(derived_seed(seed, *purpose))
+        if gpus:
+            torch.cuda.manual_seed(derived_seed(seed, *purpose))
         yield

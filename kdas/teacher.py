@@ -19,7 +19,7 @@ from kdas.cache import cache_root, content_id, writable_folder
 from kdas.config import TeacherConfig
 from kdas.data import Dataset, Draw, ImageSplits, batches_of
 from kdas.device import repeatable
-from kdas.evaluate import BATCH_SIZE, accuracy
+from kdas.evaluate import accuracy
 from kdas.models import Model
 from kdas.optimizer import set_learning_rate, sgd
 
@@ -88,7 +88,7 @@ def obtain(
 def class_means(model: Model, splits: ImageSplits) -> Tensor:
     """Mean features [C, D] of the training images of each class, without augmentation."""
     total, count = None, torch.zeros(splits.num_classes, device=splits.mean.device)
-    for labels, (images,) in splits.evaluation_batches(splits.train, BATCH_SIZE):
+    for labels, (images,) in splits.evaluation_batches(splits.train):
         features = model.forward_with_features(images)[1]
         if total is None:
             total = features.new_zeros((splits.num_classes, features.shape[1]))
@@ -113,7 +113,7 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
     model = model.to(device).to(memory_format=torch.channels_last)
-    with seeding.global_draws(config.seed, "teacher dropout"):
+    with seeding.global_draws(config.seed, "teacher dropout", device=device):
         _train(model, config, splits, progress)
     return model
 

@@ -117,13 +117,13 @@ class ImageSplits:
                 images = views.apply(images, view_ids[indices].to(images.device))
             yield indices, self.normalized(images)
 
-    def evaluation_batches(
-        self, split: Split, batch_size: int, multi_crop: bool = False
-    ) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    def evaluation_batches(self, split: Split, multi_crop: bool = False) -> Iterator[tuple[Tensor, list[Tensor]]]:
         """The labels [b] of a split and its images float32 [b, 3, H, W], in order and without augmentation.
 
         With `multi_crop` each image comes in several crops, else in one.
         """
+        # Large enough to fill a device, small enough for a laptop's memory: 500 of 64 pixels, fewer of larger ones.
+        batch_size = min(500, max(16, 500 * 64**2 // self.image_size**2))
         for indices, images in split.read(torch.split(torch.arange(len(split)), batch_size)):
             crops = self.views.crops(images) if multi_crop else [images]
             yield split.labels[indices.to(split.labels.device)], [self.normalized(crop) for crop in crops]

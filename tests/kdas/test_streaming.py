@@ -106,8 +106,8 @@ def test_pass_that_was_left_unfinished_disturbs_neither_the_next_nor_an_evaluati
     for _ in range(3):
         left = splits.training_batches(batches, Draw(1, 2))
         next(left)
-    evaluated = [len(labels) for labels, _ in splits.evaluation_batches(splits.test, 20)]
-    assert evaluated == [20, 20, 5]
+    evaluated = [len(labels) for labels, _ in splits.evaluation_batches(splits.test)]
+    assert evaluated == [45]
     next(left)
     again = [images for _, images in splits.training_batches(batches, Draw(1, 1))]
     assert all(torch.equal(one, other) for one, other in zip(again, whole, strict=True))
