@@ -18,6 +18,7 @@ from kdas.config import load_trial_config
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
 from kdas.models import BESIDE_THE_ZOO, MODELS
+from kdas.plugins import load_plugins
 from kdas.progress import TeacherProgress
 from kdas.records import CurveRow, UserError, run_command_line
 from kdas.registry import Registry
@@ -59,10 +60,17 @@ def train(
 
 
 @app.command("list")
-def list_parts(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(_KINDS)}.")]) -> None:
+def list_parts(
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(_KINDS)}.")],
+    plugin: Annotated[list[str] | None, typer.Option(help="A module or .py file with parts of your own.")] = None,
+) -> None:
     """Print the parts a file may name, with their parameters, what they need to know, and sources."""
     if kind not in _KINDS:
         raise UserError(f"list: {kind!r} is not one of {', '.join(_KINDS)}.")
+    try:
+        load_plugins(plugin or [])
+    except ValueError as error:
+        raise UserError(f"list: --plugin {error}.") from error
     columns = ("name", "what", "parameters (default)", "needs", "source")
     table = Table(*columns, box=None, padding=(0, 2, 1, 0))
     for part in _KINDS[kind]:

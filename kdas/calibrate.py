@@ -21,6 +21,7 @@ from kdas.device import hardware_name, repeatable, synchronize
 from kdas.distiller import Distiller
 from kdas.penalty import penalty_weights
 from kdas.samplers import knowledge_scores, select
+from kdas.trial import priced_code
 
 WARM_UP_RUNS = 3
 TIMED_RUNS = 21
@@ -43,6 +44,7 @@ def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
         "loss": config.loss,
         "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
         "batch_size": config.batch_size,
+        **({"code": code} if (code := priced_code(config)) else {}),
         **distiller.splits.reading,
     }
 

@@ -5,6 +5,7 @@ A part's keyword-only parameters are its schema: their annotations carry types, 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -21,6 +22,10 @@ T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
+# A part's own name, and the weight of a loss in a list.
+_RESERVED = ("name", "weight")
+
+
 @dataclass(frozen=True)
 class Part(Generic[T]):
     """A registered part: how to build it, what its parameters may be, and where it comes from.
@@ -35,6 +40,14 @@ class Part(Generic[T]):
     source: str
     needs: tuple[str, ...] = ()
     usual: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def module(self) -> str:
+        """Name of the module whose code the part is."""
+        factory: Any = self.build
+        while isinstance(factory, functools.partial):
+            factory = factory.func
+        return str(factory.__module__)
 
     @property
     def summary(self) -> str:
@@ -142,10 +155,20 @@ def _takes_context(factory: Callable[..., Any]) -> bool:
     return any(kind is not inspect.Parameter.KEYWORD_ONLY for kind in kinds)
 
 
+def _check(kind: str, name: str, parameter: inspect.Parameter) -> None:
+    """Raises: ValueError: if a file could not give the parameter."""
+    where = f"the {kind} {name!r} has a parameter {parameter.name!r}"
+    if parameter.name != parameter.name.lower() or parameter.name in _RESERVED:
+        raise ValueError(f"{where}, which a file could not give. Call it otherwise, in small letters")
+    if parameter.annotation is inspect.Parameter.empty:
+        raise ValueError(f"{where} without a type. Annotate it, for example with float")
+
+
 def _schema(kind: str, name: str, factory: Callable[..., Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(factory, eval_str=True).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            _check(kind, name, parameter)
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (parameter.annotation, default)
     config = ConfigDict(extra="forbid", allow_inf_nan=False, title=f"{kind} {name}")

@@ -90,9 +90,14 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
 
 def own_code(config: TrialConfig) -> list[str]:
     """Hashes of the files that define parts of the user's own: once they are edited, it is another trial."""
-    modules = {LOSSES[part["name"]].build.__module__ for _, part in as_terms(config.loss)}
-    modules.add(SAMPLERS[config.sampler["name"]].build.__module__)
-    return sorted({*map(code_id, modules), models.source_id(config.student)} - {""})
+    return sorted({*priced_code(config), code_id(SAMPLERS[config.sampler["name"]].module)} - {""})
+
+
+def priced_code(config: TrialConfig) -> list[str]:
+    """Hashes of the files of the user's own by which a step may cost more or less."""
+    modules = {LOSSES[part["name"]].module for _, part in as_terms(config.loss)}
+    named = (config.student, config.teacher.model)
+    return sorted({*map(code_id, modules), *map(models.source_id, named)} - {""})
 
 
 def find_dataset(config: TrialConfig) -> Dataset:

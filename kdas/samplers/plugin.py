@@ -59,7 +59,7 @@ class Sampler(Protocol):
     """
 
     def plan(self, epoch: int) -> EpochPlan:
-        """The samples of an epoch, counted from 1."""
+        """The samples of an epoch, counted from 1. At least two are trained on: batch norm cannot take one."""
         ...
 
     select: Callable[..., Tensor]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from kdas.calibrate import subject
 from kdas.config import TrialConfig, load_trial_config
 from kdas.records import UserError
+from kdas.registry import Registry
 from kdas.samplers import SAMPLERS
 from kdas.trial import Inputs, Trial
 
@@ -176,3 +180,56 @@ def test_plugin_that_cannot_be_loaded_is_one_line(
         (tmp_path / name).write_text(code, encoding="utf-8")
     with pytest.raises(UserError, match=rf"^[^\n]*trial\.yaml: {message}"):
         load(plugins=[name])
+
+
+def test_parameter_that_no_file_could_give_is_refused_when_a_part_registers() -> None:
+    registry: Registry[Any] = Registry("thing")
+
+    def capital(*, T_max: int = 1) -> None: ...  # noqa: N803
+
+    def reserved(*, weight: float = 1.0) -> None: ...
+
+    def untyped(*, scale=1.0) -> None: ...  # type: ignore[no-untyped-def]
+
+    for factory, message in (
+        (capital, "'T_max', which a file could not give"),
+        (reserved, "'weight', which a file could not give"),
+        (untyped, "'scale' without a type. Annotate it"),
+    ):
+        with pytest.raises(ValueError, match=f"^the thing 'odd' has a parameter {message}"):
+            registry.register("odd", source="a test")(factory)
+    assert registry.names() == []
+
+
+LOSS_OF_ONES_OWN = '''"""A loss made by partial application."""
+from functools import partial
+from kdas.losses import LOSSES
+
+def build(tag, *, scale: float = {scale}):
+    """Scaled distance of logits."""
+    return lambda student_logits, teacher_logits, targets: scale * (student_logits - teacher_logits).pow(2).sum(1)
+
+LOSSES.register("scaled_{tag}", source="a test")(partial(build, "x"))
+'''
+
+
+def test_edited_loss_is_another_trial_at_prices_of_its_own(
+    load: Load, tmp_path: Path, small_inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scaled.py").write_text(LOSS_OF_ONES_OWN.format(scale=1.0, tag="a"), encoding="utf-8")
+    trial = Trial(load(plugins=["scaled.py"], loss="scaled_a"), small_inputs)
+    config_id, measured_on = trial.config_id, subject(trial.config, trial.distiller())
+    (tmp_path / "scaled.py").write_text(LOSS_OF_ONES_OWN.format(scale=2.0, tag="a"), encoding="utf-8")
+    assert trial.config_id != config_id
+    assert subject(trial.config, trial.distiller()) != measured_on
+    assert "code" not in subject(load(), trial.distiller())
+
+
+def test_list_shows_parts_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "listed.py").write_text(LOSS_OF_ONES_OWN.format(scale=1.0, tag="b"), encoding="utf-8")
+    command = [sys.executable, "-m", "kdas", "list", "losses", "--plugin", str(tmp_path / "listed.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "scaled_b" in done.stdout and "scale (1.0)" in done.stdout
+    done = subprocess.run([*command[:-1], "missing.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("list: --plugin missing.py: there is no such file.")
