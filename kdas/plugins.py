@@ -73,6 +73,11 @@ def code_id(module_name: str) -> str:
     return file_id(Path(file)) if file else ""
 
 
+def plugin_ids(names: list[str]) -> list[str]:
+    """A hash of the file of each loaded plugin."""
+    return [file_id(Path(name)) if name.endswith(".py") else code_id(name) for name in names]
+
+
 def failure(error: Exception) -> str:
     """An error of a user's code in one line, with the line of that code that raised it."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")

@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
 from kdas import device as devices
@@ -28,9 +27,7 @@ from sweeps.search import ConfigurationSearch
 from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 from sweeps.tables import write_tables
-
-# What may differ between two starts of one sweep: more seeds or configurations extend it.
-_MAY_CHANGE = {"seeds", "budget", "resources"}
+from sweeps.unchanged import check_inputs, check_spec, spec_text
 
 
 def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> bool:
@@ -48,7 +45,7 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
         raise UserError(f"{source}: {error}") from error
     teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
     with directory.locked():
-        _check_unchanged(spec, directory)
+        check_spec(spec, directory)
         inputs = _inputs(recipe, directory, console)
         calibration = _calibration(recipe, inputs, directory, console)
         sweep = _Sweep(spec, inputs, directory, calibration, slots, console)
@@ -154,7 +151,7 @@ def _inputs(recipe: TrialConfig, directory: SweepDirectory, console: Console) ->
         with replaced_whole(kept) as temporary:
             shutil.copyfile(directory.teacher_file, temporary)
     inputs = load_inputs(recipe, TeacherProgress(console))
-    _check_same_inputs(directory, inputs)
+    check_inputs(directory, inputs, recipe)
     if not directory.teacher_file.exists():
         with replaced_whole(directory.teacher_file) as temporary:
             shutil.copyfile(inputs.teacher.path, temporary)
@@ -173,48 +170,3 @@ def _calibration(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory,
     calibration = calibration_for(recipe, Trial(recipe, inputs).distiller(), announce)
     write_calibration(directory.calibration_file, calibration)
     return calibration
-
-
-def spec_text(spec: SweepSpec) -> str:
-    """The resolved sweep, every default written out, as YAML."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _check_unchanged(spec: SweepSpec, directory: SweepDirectory) -> None:
-    """Refuse a sweep file that contradicts what was run under this name."""
-    if not directory.spec_file.exists():
-        return
-    before = yaml.safe_load(directory.spec_file.read_text(encoding="utf-8"))
-    now = yaml.safe_load(spec_text(spec))
-    for content in (before, now):
-        content["dataset"].pop("path", None)  # the same data may lie elsewhere; its content is compared below
-    for key, value in now.items():
-        if key not in _MAY_CHANGE and before.get(key) != value:
-            raise UserError(
-                f"{directory.spec_file}: {key} was {before.get(key)} when this sweep began and is {value} now."
-                " Give the changed file another name, or move that folder away."
-            )
-    missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
-    if missing:
-        raise UserError(
-            f"{directory.spec_file}: seeds {missing} were run and are gone now. Keep them; more may be added."
-        )
-
-
-def _check_same_inputs(directory: SweepDirectory, inputs: Inputs) -> None:
-    """Refuse other data or another teacher under the name of a sweep that has begun."""
-    now = {
-        "dataset": inputs.dataset.fingerprint,
-        "teacher weights": inputs.teacher.weights_id,
-        "device": inputs.device,
-    }
-    if not directory.inputs_file.exists():
-        write_text(directory.inputs_file, json.dumps(now, indent=1))
-        return
-    before = json.loads(directory.inputs_file.read_text(encoding="utf-8"))
-    for key, value in now.items():
-        if before.get(key) != value:
-            raise UserError(
-                f"{directory.path}: its {key} was {before.get(key)} when it began and is {value} now."
-                " Bring it back, or move that folder away."
-            )

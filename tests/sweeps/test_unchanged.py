@@ -1,0 +1,75 @@
+"""A sweep that has begun goes on only with what it began with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdas.config import Recipe, TrialConfig
+from kdas.records import UserError
+from kdas.trial import Inputs
+from sweeps.spec import SweepSpec
+from sweeps.store import SweepDirectory
+from sweeps.unchanged import check_inputs, check_spec, spec_text
+
+PLUGIN = """from kdas.samplers import SAMPLERS
+from kdas.samplers.subsets import Full
+if "of_a_sweep" not in SAMPLERS.names():
+    SAMPLERS.register("of_a_sweep", source="a test")(Full)
+"""
+
+
+def recipe_of(spec: SweepSpec, **changed: Any) -> TrialConfig:
+    return TrialConfig(**{**{name: getattr(spec, name) for name in Recipe.model_fields}, **changed})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seeds": [1, 2, 3]}, {"data_workers": 5}, {"resources": {"trials_at_once": 1}}], ids=str
+)
+def test_what_changes_no_result_may_change(spec: SweepSpec, directory: SweepDirectory, changes: dict[str, Any]) -> None:
+    directory.spec_file.write_text(spec_text(spec), encoding="utf-8")
+    check_spec(SweepSpec.model_validate({**spec.model_dump(), **changes}), directory)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kd_weight": 3.0}, r"kd_weight was 9\.0 when this sweep began and is 3\.0 now"),
+        ({"precision": "bfloat16"}, "precision was float32"),
+        ({"sampler": {"name": "kdas", "threshold": 0.1}}, "sampler was "),
+        ({"seeds": [1]}, r"seeds \[2\] were run and are gone now"),
+    ],
+    ids=str,
+)
+def test_what_changes_results_is_refused_by_name(
+    spec: SweepSpec, directory: SweepDirectory, changes: dict[str, Any], message: str
+) -> None:
+    directory.spec_file.write_text(spec_text(spec), encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        check_spec(SweepSpec.model_validate({**spec.model_dump(), **changes}), directory)
+
+
+def test_other_data_and_another_teacher_are_refused(spec: SweepSpec, directory: SweepDirectory, inputs: Inputs) -> None:
+    recipe = recipe_of(spec)
+    check_inputs(directory, inputs, recipe)
+    check_inputs(directory, inputs, recipe)
+    with pytest.raises(UserError, match=r"its dataset was .* when it began and is others now"):
+        check_inputs(directory, replace(inputs, dataset=replace(inputs.dataset, fingerprint="others")), recipe)
+    with pytest.raises(UserError, match=r"its teacher weights was .* and is others now"):
+        check_inputs(directory, replace(inputs, teacher=replace(inputs.teacher, weights_id="others")), recipe)
+
+
+def test_edited_code_of_ones_own_is_refused(
+    spec: SweepSpec, directory: SweepDirectory, inputs: Inputs, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN, encoding="utf-8")
+    recipe = recipe_of(spec, plugins=[str(plugin)])
+    check_inputs(directory, inputs, recipe)
+    check_inputs(directory, inputs, recipe)
+    plugin.write_text(f"{PLUGIN}# edited\n", encoding="utf-8")
+    with pytest.raises(UserError, match="its code of your own was "):
+        check_inputs(directory, inputs, recipe)
