@@ -80,6 +80,27 @@ def test_out_of_range_parameter_is_refused_by_name_and_value(
         validated(TrialConfig, content, source="x.yaml")
 
 
+def of_a_wrong_kind() -> list[Any]:
+    """(kind, part, parameter, value) that no parameter of that kind takes: a word not offered, or no number at all."""
+    return [
+        pytest.param(kind, part.name, name, value, id=f"{part.name}-{name}")
+        for kind, registry in REGISTRIES.items()
+        for part in registry
+        for name, field in part.schema.model_fields.items()
+        for value in (["sideways"] if field.annotation is not str else [[1]])
+        if field.annotation != str | None
+    ]
+
+
+@pytest.mark.parametrize(("kind", "part", "parameter", "value"), of_a_wrong_kind())
+def test_value_of_a_wrong_kind_is_refused_by_name(kind: str, part: str, parameter: str, value: object) -> None:
+    content = {**MINIMAL, kind: {"name": part, "path": ".", parameter: value}}
+    if "path" not in REGISTRIES[kind][part].schema.model_fields:
+        del content[kind]["path"]
+    with pytest.raises(UserError, match=rf"^x\.yaml: {kind}\.{parameter}"):
+        validated(TrialConfig, content, source="x.yaml")
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind, registry in REGISTRIES.items() for name in registry.names()]
 )
