@@ -61,10 +61,12 @@ def taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batc
         return []
     chosen = joined(waiting)
     waiting.clear()
-    if len(chosen) <= batch_size:
-        return [chosen] if len(chosen) > 1 else []
-    positions = batches_of(torch.arange(len(chosen), device=chosen.targets.device), batch_size)
-    batches = [chosen.rows(each) for each in positions]
-    if len(batches[-1]) < batch_size and not all_of_them:
-        waiting.append(batches.pop())
-    return batches
+    if len(chosen) == batch_size:
+        return [chosen]
+    num_taken = len(chosen) if all_of_them else len(chosen) - len(chosen) % batch_size
+    positions = torch.arange(len(chosen), device=chosen.targets.device)
+    if num_taken < len(chosen):
+        waiting.append(chosen.rows(positions[num_taken:]))
+    batches = [chosen.rows(each) for each in batches_of(positions[:num_taken], batch_size)]
+    # At the end of an epoch a single sample may be all there is: batch norm cannot take it.
+    return [batch for batch in batches if len(batch) > 1]
