@@ -13,9 +13,8 @@ from analysis.censoring import Bounds, mean_bounds
 from analysis.compare import Comparison, compare, holm
 from analysis.measure import Measure
 from analysis.trial_times import INDICATORS, trial_times
-from kdas.records import Status
+from kdas.records import Status, is_searched
 
-SEARCH_METHOD = "kdas_search"
 # Resampling draws from this seed, so that the same curves give the same interval on every day.
 RESAMPLING_SEED = 0
 
@@ -98,7 +97,7 @@ def _row(group: pd.DataFrame, baseline_config: str | None, baseline: dict[int, B
     comparison = asdict(compare(baseline, candidate, generator=np.random.default_rng(RESAMPLING_SEED)))
     return {
         "is_baseline": is_baseline,
-        "is_searched": group["method"].iloc[0] == SEARCH_METHOD,
+        "is_searched": is_searched(str(group["method"].iloc[0])),
         "num_trials": mean.num_trials,
         "num_reached": mean.num_reached,
         "mean_lower_s": mean.lower_s,

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kdas.cache import writable_folder
+from kdas.cache import writable_folder, write_text
 from kdas.calibrate import calibration_for
 from kdas.config import load_trial_config
 from kdas.data import DATASETS
@@ -40,23 +40,43 @@ def train(
 ) -> None:
     """Run one trial alone and print its curve."""
     config = load_trial_config(trial_file)
-    if curve is not None:
-        writable_folder(curve.parent)
+    for path in filter(None, (checkpoint, curve)):
+        writable_folder(path.parent)
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder. Give the name of a file.")
     began = time.perf_counter()
-    inputs = load_inputs(config, TeacherProgress(console))
+    try:
+        inputs = load_inputs(config, TeacherProgress(console))
+    except UserError as error:
+        raise UserError(f"{trial_file}: {error}") from error
     data_s = time.perf_counter() - began
     trial = Trial(config, inputs)
     calibration = calibration_for(config, trial.distiller())
-    training = Training(trial, Surroundings(calibration, checkpoint, data_s=data_s))
-    console.print(f"trial {trial.trial_id}: {trial.pair} on {inputs.dataset.name}, {inputs.device}", highlight=False)
-    console.print(_HEADER, style="bold")
-    lines = []
-    for row in training.rows():
-        console.print(_line(row), highlight=False)
-        lines.append(json.dumps(row.as_dict()))
+    training = Training(trial, Surroundings(calibration, checkpoint, data_s=data_s, checkpoint_every_s=0.0))
     if curve is not None:
-        curve.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _keep_rows_up_to(curve, training.step)
+    console.print(f"trial {trial.trial_id}: {trial.pair} on {inputs.dataset.name}, {inputs.device}", highlight=False)
+    if not config.validation:
+        console.print("validation: 0: the test split decides, and stands under val acc too", highlight=False)
+    console.print(_HEADER, style="bold")
+    try:
+        for row in training.rows():
+            console.print(_line(row), highlight=False)
+            if curve is not None:
+                with curve.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row.as_dict()) + "\n")
+    except KeyboardInterrupt:
+        kept = f"the same command goes on from {checkpoint}" if checkpoint else "with --checkpoint it could go on"
+        console.print(f"stopped in epoch {training.epoch}; {kept}", highlight=False)
+        raise
     console.print(f"ended: {training.status}")
+
+
+def _keep_rows_up_to(curve: Path, step: int) -> None:
+    """Keep the rows that the checkpoint knows of, so that a trial that goes on writes the curve of a whole one."""
+    lines = curve.read_text(encoding="utf-8").splitlines(keepends=True) if step and curve.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    write_text(curve, "".join(line for line in whole if json.loads(line)["step"] <= step))
 
 
 @app.command("list")

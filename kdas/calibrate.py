@@ -20,6 +20,7 @@ from kdas.data import Draw, ImageSplits
 from kdas.device import hardware_name, repeatable, synchronize
 from kdas.distiller import Distiller
 from kdas.penalty import penalty_weights
+from kdas.records import MEASURE_VERSION
 from kdas.samplers import knowledge_scores, select
 from kdas.trial import priced_code
 
@@ -39,7 +40,10 @@ def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
         "precision": [config.precision, config.channels_last, config.compile, config.accumulate],
         "teacher": config.teacher.model,
         "student": config.student,
+        "measure_version": MEASURE_VERSION,
         "image_size": distiller.splits.image_size,
+        # Batches larger than a small set cannot be measured on it.
+        "largest_batch": min(len(distiller.splits.train), 4 * config.batch_size),
         "num_classes": distiller.splits.num_classes,
         "loss": config.loss,
         "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,11 +56,11 @@ def load_newest_whole(path: Path) -> Any:
         return load(previous(path)) if previous(path).exists() else None
     try:
         return load(path)
-    except UserError as error:
+    except UserError:
         if not previous(path).exists():
             raise
         content = load(previous(path))
-        warnings.warn(f"{error} The one before it is whole and is gone on from.", stacklevel=2)
+        warnings.warn(f"{path}: is damaged. The one before it is whole and is gone on from.", stacklevel=2)
         return content
 
 
@@ -106,16 +104,7 @@ def _loaded(file: Path | BinaryIO, where: str) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{where}: no such checkpoint. Give the path of a .pth file.") from error
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except Exception as error:
         raise UserError(
             f"{where}: is damaged, or not a checkpoint of tensors and plain values. Copy it again."
         ) from error

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
-from kdas.losses.terms import checked_terms
+from kdas.losses.terms import as_terms, checked_terms
 from kdas.models import check_name
-from kdas.plugins import load_plugins
+from kdas.plugins import load_plugins, with_plugins_found
 from kdas.presets import PresetName, filled_in
-from kdas.reading import read_yaml, validated
+from kdas.reading import read_yaml, refuse_booleans_for_numbers, validated
 from kdas.samplers import SAMPLERS
 
 ModelName = Annotated[str, AfterValidator(check_name)]
@@ -23,10 +23,16 @@ LossPart = Annotated[dict[str, Any] | list[dict[str, Any]], BeforeValidator(chec
 SamplerPart = Annotated[dict[str, Any], BeforeValidator(SAMPLERS.checked)]
 
 
+def _as_list(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given
+
+
 class Strict(BaseModel):
     """A block of a file: unknown keys are refused, values do not change once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    _booleans_are_no_numbers = model_validator(mode="before")(refuse_booleans_for_numbers)
 
 
 class OptimizerConfig(Strict):
@@ -58,7 +64,7 @@ class TeacherConfig(Strict):
 class Recipe(Strict):
     """All of a trial but the sampler and the seed: what the trials of a sweep have in common."""
 
-    plugins: Annotated[list[str], AfterValidator(load_plugins)] = Field(
+    plugins: Annotated[list[str], BeforeValidator(_as_list), AfterValidator(load_plugins)] = Field(
         default_factory=list, description="Modules, or .py files, that register parts of your own."
     )
     preset: PresetName = Field("default", description="Which defaults hold: official is the release, paper its README.")
@@ -96,11 +102,33 @@ class Recipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults_of_its_parts(cls, content: Any) -> Any:
-        if isinstance(content, dict) and isinstance(content.get("plugins"), list):
+        if isinstance(content, dict) and content.get("plugins"):
             # Their parts have defaults too. A plugin that fails is named where the key itself is checked.
             with suppress(ValueError, TypeError, AttributeError):
-                load_plugins(content["plugins"])
+                load_plugins(_as_list(content["plugins"]))
         return filled_in(content)
+
+    @model_validator(mode="after")
+    def _consistent_recipe(self) -> Self:
+        if self.batch_size // self.accumulate < 2:
+            raise ValueError(
+                f"accumulate: {self.accumulate} parts of a batch of {self.batch_size} hold less than two samples, and"
+                " batch norm needs two. Lower it"
+            )
+        if not self.ce_weight and not self.kd_weight * sum(weight for weight, _ in as_terms(self.loss)):
+            raise ValueError("ce_weight: 0, and the distillation term weighs 0 too. Nothing would be learnt; raise one")
+        for where, warmup, epochs in (
+            ("optimizer", self.optimizer.warmup_epochs, self.epochs),
+            ("teacher.optimizer", self.teacher.optimizer.warmup_epochs, self.teacher.epochs),
+        ):
+            check_warmup(where, warmup, epochs)
+        return self
+
+
+def check_warmup(where: str, warmup_epochs: int, epochs: int) -> None:
+    """Raises: ValueError: if a warm-up, named by `where`, would fill the whole schedule."""
+    if warmup_epochs >= epochs:
+        raise ValueError(f"{where}.warmup_epochs: {warmup_epochs} of {epochs} epochs leave none to train in. Lower it")
 
 
 class TrialConfig(Recipe):
@@ -111,7 +139,12 @@ class TrialConfig(Recipe):
     )
     seed: int = Field(1, ge=0, description="The seed of every random draw.")
 
+    @model_validator(mode="after")
+    def _samples_at_all(self) -> Self:
+        check_warmup("sampler", self.sampler.get("warmup_epochs", 0), self.epochs)
+        return self
+
 
 def load_trial_config(path: Path) -> TrialConfig:
     """The trial a YAML file describes. Raises: UserError: one line for its first mistake."""
-    return validated(TrialConfig, read_yaml(path), source=str(path))
+    return validated(TrialConfig, with_plugins_found(read_yaml(path), path.parent), source=str(path))

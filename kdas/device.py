@@ -22,6 +22,11 @@ def resolve(requested: str) -> str:
     return requested
 
 
+def num_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def compiler() -> str | None:
     """The C++ compiler that torch.compile would use for a CPU, if there is one."""
     return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
@@ -32,6 +37,8 @@ def repeatable(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    # Or float32 would mean ten bits of mantissa in convolutions.
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def synchronize(device: str) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from kdas.cache import content_id, file_id
+
+# Why a plug-in could not be imported: asked again, it is told the same instead of being half imported twice.
+_FAILURES: dict[str, str] = {}
 
 
 def load_plugins(names: list[str]) -> list[str]:
@@ -21,15 +26,35 @@ def load_plugins(names: list[str]) -> list[str]:
     return [_load(name) for name in names]
 
 
+def with_plugins_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A file's content with the plug-ins that lie beside it named by their full paths; its modules can be imported."""
+    if str(folder.absolute()) not in sys.path:
+        sys.path.append(str(folder.absolute()))
+    named = content.get("plugins")
+    names = [named] if isinstance(named, str) else named
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return content  # the schema says what is wrong
+    beside = [str((folder / name).absolute()) if (folder / name).is_file() else name for name in names]
+    return {**content, "plugins": beside}
+
+
 def _load(name: str) -> str:
-    if not name.endswith(".py"):
-        try:
-            import_module(name)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+    asked = str(Path(name).expanduser().absolute()) if name.endswith(".py") else name
+    if asked in _FAILURES:
+        raise ValueError(_FAILURES[asked])
+    try:
+        if name.endswith(".py"):
+            return _load_file(Path(name).expanduser().absolute())
+        import_module(name)
+        code_id(name)
         return name
-    path = Path(name).expanduser().absolute()
-    module_name = f"kdas_plugin_{content_id(str(path))}"
+    except ValueError as error:
+        _FAILURES[asked] = f"{name}: {error}"
+        raise ValueError(_FAILURES[asked]) from error
+
+
+def _load_file(path: Path) -> str:
+    module_name = module_of(path)
     if module_name not in sys.modules:
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None and spec.loader is not None  # a .py file always has both
@@ -39,11 +64,19 @@ def _load(name: str) -> str:
             spec.loader.exec_module(module)
         except FileNotFoundError as error:
             del sys.modules[module_name]
-            raise ValueError(f"{name}: there is no such file. Give its path as seen from {Path.cwd()}") from error
+            raise ValueError(
+                f"there is no such file. Give its path as seen from the file that names it, or from {Path.cwd()}"
+            ) from error
         except Exception as error:
             del sys.modules[module_name]
-            raise ValueError(f"{name}: its import fails: {failure(error)}. Mend that file") from error
+            raise ValueError(f"its import fails: {failure(error)}. Mend that file") from error
+        code_id(module_name)
     return str(path)
+
+
+def module_of(path: Path) -> str:
+    """The name under which a plug-in's file is imported."""
+    return f"kdas_plugin_{content_id(str(path))}"
 
 
 def import_module(name: str) -> ModuleType:
@@ -65,8 +98,12 @@ def import_module(name: str) -> ModuleType:
         raise ValueError(f"its import fails: {failure(error)}. Mend that file") from error
 
 
+@functools.cache
 def code_id(module_name: str) -> str:
-    """A hash of a module's file, so that changed code counts as another part; empty for a module of this project."""
+    """A hash of a module's file, so that changed code counts as another part; empty for a module of this project.
+
+    Taken once, when a plug-in is imported: a file that is edited later is not the code that runs here.
+    """
     if module_name.partition(".")[0] == "kdas":
         return ""
     file = getattr(sys.modules[module_name], "__file__", None)
@@ -74,8 +111,8 @@ def code_id(module_name: str) -> str:
 
 
 def plugin_ids(names: list[str]) -> list[str]:
-    """A hash of the file of each loaded plugin."""
-    return [file_id(Path(name)) if name.endswith(".py") else code_id(name) for name in names]
+    """A hash of the file of each loaded plug-in, whatever the order they are named in."""
+    return sorted(code_id(module_of(Path(name)) if name.endswith(".py") else name) for name in names)
 
 
 def failure(error: Exception) -> str:

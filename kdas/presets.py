@@ -52,7 +52,7 @@ def filled_in(content: Any) -> Any:
             method: _with_defaults(SAMPLERS, part, samplers) for method, part in content["baselines"].items()
         }
     content["loss"] = _filled_loss(content.get("loss", "kd"), _LOSSES.get(preset, {}))
-    return {**_usual_weights(content["loss"]), **content}
+    return {**usual_weights(content["loss"]), **content}
 
 
 def _taken_block(content: dict[str, Any]) -> dict[str, Any] | None:
@@ -84,7 +84,7 @@ def _filled_loss(given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
     return [_with_defaults(LOSSES, term, defaults) for term in given]
 
 
-def _usual_weights(loss: Any) -> dict[str, float]:
+def usual_weights(loss: Any) -> dict[str, float]:
     """What the authors of the loss weigh with. Each of several has its own weight, and the first says the label's."""
     first = loss[0] if isinstance(loss, list) and loss else loss
     name = first.get("name") if isinstance(first, Mapping) else None

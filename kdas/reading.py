@@ -53,6 +53,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {_yaml_problem(error)}") from error
     except ValueError as error:  # what looks like a date but is none
         raise UserError(f"{path}: {error}. Put that value in quotes.") from error
+    if content is None:
+        raise UserError(f"{path}: is empty. Write keys and values into it.")
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds {type(content).__name__}, not a mapping of keys to values.")
     return content
@@ -98,6 +100,9 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
     if detail["type"] == "value_error":  # our own validators name the value and the mend themselves
         ending = "" if message.endswith("?") else "."
         return f"{where}: {message}{ending}" if where else f"{message}{ending}"
+    if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        known = _fields_at(model, keys)
+        return f"{where}: {_short(detail['input'])} is no block of settings. Give keys and values{_among(known)}."
     hint = _description_at(model, keys)
     if detail["type"] == "missing":
         return f"{where}: missing. {hint or 'Give a value.'}"
@@ -105,6 +110,20 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
     if interval and detail["type"] in _OUT_OF_RANGE:
         return f"{where}: {_short(detail['input'])} is not in {interval}. {hint}".rstrip()
     return f"{where}: {_short(detail['input'])} {message}. {hint}".rstrip()
+
+
+def _among(known: list[str]) -> str:
+    return f": {', '.join(known)}" if known else ""
+
+
+def refuse_booleans_for_numbers(cls: type[BaseModel], content: Any) -> Any:
+    """A validator of a whole block: `epochs: true` is a mistake, though Python counts true as 1."""
+    for name, field in cls.model_fields.items() if isinstance(content, Mapping) else ():
+        kinds = get_args(field.annotation) or (field.annotation,)
+        if isinstance(content.get(name), bool) and bool not in kinds and (int in kinds or float in kinds):
+            text = f"{content[name]} is no number. {field.description or 'Give a number.'}"
+            raise PydanticCustomError("nested", "{text}", {"key": name, "text": text})
+    return content
 
 
 def nested_error(error: ValidationError, model: type[BaseModel]) -> PydanticCustomError:

@@ -78,6 +78,22 @@ class CurveRow:
         return asdict(self)
 
 
+_SEARCHED = "_search"
+
+
+def searched_method(sampler: str) -> str:
+    """What tables call the configurations that a search over this sampler proposes."""
+    return f"{sampler}{_SEARCHED}"
+
+
+def is_searched(method: str) -> bool:
+    """Whether a method's configurations were proposed by a search."""
+    return method.endswith(_SEARCHED)
+
+
+# Raised with every changelog line marked [Measure]: what was measured by other rules is another trial.
+MEASURE_VERSION = 1
+
 # The columns of curves.parquet: which sweep asked, then the row itself.
 SWEEP_COLUMNS = ("sweep", "method", "phase")
 CURVE_COLUMNS = (*SWEEP_COLUMNS, *(field.name for field in fields(CurveRow)))

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from kdas.reading import nearest, nested_error
+from kdas.reading import nearest, nested_error, refuse_booleans_for_numbers
 
 T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -56,10 +56,11 @@ class Part(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """The parts of one kind."""
+    """The parts of one kind. Args: needs, usual: what parts of this kind may name when they register."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, needs: Iterable[str] = (), usual: Iterable[str] = ()) -> None:
         self.kind = kind
+        self._needs, self._usual = tuple(needs), tuple(usual)
         self._parts: dict[str, Part[T]] = {}
 
     def register(
@@ -70,6 +71,10 @@ class Registry(Generic[T]):
         def add(factory: Factory) -> Factory:
             if name in self._parts:
                 raise ValueError(f"the {self.kind} {name!r} is already registered by {self._parts[name].build}")
+            for given, known, what in ((needs, self._needs, "needs"), (usual or {}, self._usual, "usual")):
+                for key in given:
+                    if key not in known:
+                        raise ValueError(f"the {self.kind} {name!r}: {what}: {key!r} is unknown. {nearest(key, known)}")
             schema = _schema(self.kind, name, factory)
             self._parts[name] = Part(name, factory, schema, source, tuple(needs), dict(usual or {}))
             return factory
@@ -172,5 +177,8 @@ def _schema(kind: str, name: str, factory: Callable[..., Any]) -> type[BaseModel
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (parameter.annotation, default)
     config = ConfigDict(extra="forbid", allow_inf_nan=False, title=f"{kind} {name}")
-    model: type[BaseModel] = create_model(f"{name.title()}Parameters", __config__=config, **fields)
+    validators: Any = {"booleans": model_validator(mode="before")(refuse_booleans_for_numbers)}
+    model: type[BaseModel] = create_model(
+        f"{name.title()}Parameters", __config__=config, __validators__=validators, **fields
+    )
     return model

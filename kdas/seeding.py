@@ -29,4 +29,6 @@ def global_draws(seed: int, *purpose: str | int, device: str = "cpu") -> Iterato
         torch.default_generator.manual_seed(derived_seed(seed, *purpose))
         if gpus:
             torch.cuda.manual_seed(derived_seed(seed, *purpose))
+        elif device == "mps":
+            torch.mps.manual_seed(derived_seed(seed, *purpose))
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from kdas import checkpoint, models, seeding
 from kdas.cache import cache_root, content_id, writable_folder
 from kdas.config import TeacherConfig
 from kdas.data import Dataset, Draw, ImageSplits, batches_of
-from kdas.device import repeatable
+from kdas.device import num_cpus, repeatable
 from kdas.evaluate import accuracy
 from kdas.models import Model
 from kdas.optimizer import set_learning_rate, sgd
+from kdas.records import MEASURE_VERSION
 
 # Epochs done (0 before the first), epochs in all, validation accuracy so far.
 Progress = Callable[[int, int, float], None]
@@ -41,7 +41,10 @@ def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> 
     """Where the weights are, or will be once trained."""
     if config.checkpoint:
         return Path(config.checkpoint).expanduser()
-    recipe = config.model_dump(mode="json", exclude={"checkpoint"}) | {"code": models.source_id(config.model)}
+    recipe = config.model_dump(mode="json", exclude={"checkpoint"}) | {
+        "code": models.source_id(config.model),
+        "measure_version": MEASURE_VERSION,
+    }
     identity = content_id([*dataset.identity, validation, recipe])
     # A model of torchvision has a slash in its name, one's own a colon.
     model = re.sub(r"[^\w.-]", "-", config.model)
@@ -77,7 +80,8 @@ def obtain(
                 model = _trained(config, splits, device, progress)
                 checkpoint.save(path, {"model": model.cpu().state_dict()})
                 was_trained = True
-    model = models.create(config.model, splits.num_classes)
+    with seeding.global_draws(config.seed, "teacher"):
+        model = models.create(config.model, splits.num_classes)
     checkpoint.load_weights(model, path, config.model)
     weights_id = _weights_id(model)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
@@ -87,14 +91,15 @@ def obtain(
 @torch.no_grad()
 def class_means(model: Model, splits: ImageSplits) -> Tensor:
     """Mean features [C, D] of the training images of each class, without augmentation."""
-    total, count = None, torch.zeros(splits.num_classes, device=splits.mean.device)
+    total: Tensor | float = 0.0
+    count: Tensor | float = 0.0
     for labels, (images,) in splits.evaluation_batches(splits.train):
         features = model.forward_with_features(images)[1]
-        if total is None:
-            total = features.new_zeros((splits.num_classes, features.shape[1]))
-        total.index_add_(0, labels, features)
-        count += torch.bincount(labels, minlength=splits.num_classes)
-    assert total is not None
+        # A product, since adding by index is not repeatable on a GPU.
+        of_class = functional.one_hot(labels, splits.num_classes).to(features.dtype)
+        total = total + of_class.T @ features
+        count = count + of_class.sum(dim=0)
+    assert isinstance(total, Tensor) and isinstance(count, Tensor)
     return total / count.clamp(min=1)[:, None]
 
 
@@ -109,7 +114,7 @@ def _weights_id(model: Model) -> str:
 def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: Progress) -> Model:
     """Cross-entropy on the labels, with the views and schedules of a trial."""
     # A teacher is trained while nothing else runs, so it may have the whole machine.
-    repeatable(os.cpu_count() or 1)
+    repeatable(num_cpus())
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
     model = model.to(device).to(memory_format=torch.channels_last)

@@ -18,6 +18,7 @@ from kdas.clock import Calibration, Clock, Work
 from kdas.data import Draw
 from kdas.device import repeatable, synchronize
 from kdas.evaluate import accuracy
+from kdas.losses.terms import CLASS_MEANS
 from kdas.optimizer import set_learning_rate
 from kdas.records import CurveRow, Status, UserError
 from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
@@ -40,6 +41,7 @@ class Training:
 
     def __init__(self, trial: Trial, surroundings: Surroundings) -> None:
         config = trial.config
+        repeatable(config.threads)
         self.trial, self.surroundings = trial, surroundings
         self.distiller = trial.distiller()
         num_samples = len(trial.inputs.splits.train)
@@ -51,18 +53,23 @@ class Training:
         self.flops = self.distiller.flops()
         self.status = Status.RUNNING
         self.epoch = self.step = self.loss_samples = 0
+        self.checked_ref_s = 0.0
         self.loss_sum = torch.zeros((), device=trial.inputs.device)
         self.train_loss = math.inf
         self._saved_at_wall_s = 0.0
-        if self.distiller.needs_features:
+        if CLASS_MEANS in self.distiller.distillation.needs:
             # The teacher's class means take one pass of it over the set.
             self.clock.charge_all(Work.TEACHER, num_samples, config.batch_size)
+        if trial.inputs.splits.reading:
+            # Processes that read images start with the first batch: that is not training.
+            next(trial.inputs.splits.training_batches([torch.arange(2)], Draw(seed=0, epoch=1)))
         if config.compile:
             self._translate()
         self._restore()
 
     def rows(self) -> Iterator[CurveRow]:
         """Train on to the end of the schedule or of the budget."""
+        # Once more: another trial of this process may have been set up in between.
         repeatable(self.trial.config.threads)
         while self.status is Status.RUNNING:
             self.epoch += 1
@@ -72,38 +79,45 @@ class Training:
 
     def _translate(self) -> None:
         """Let the models be translated before the clock runs, on batches as small and as large as there will be."""
-        # A translation holds for the number of threads it was made with.
-        repeatable(self.trial.config.threads)
         splits, size = self.trial.inputs.splits, self.trial.config.batch_size
         total = len(splits.train)
         indices = [torch.arange(min(wanted, total)) for wanted in (max(2, total % size), size, 4 * size)]
         with self.distiller.unchanged():
             for chosen, images in splits.training_batches(indices, Draw(seed=0, epoch=1)):
                 batch = self.distiller.asked(self.distiller.batch(chosen, images))
-                self.distiller.scoring_logits(batch, epoch=1)
+                for mode in ("eval", "train"):
+                    self.distiller.scoring_logits(batch, epoch=1, mode=mode)
                 self.distiller.step(batch, epoch=1)
 
     def _train_epoch(self, epoch: int) -> Iterator[CurveRow]:
-        plan = self.sampler.plan(epoch)
         config = self.trial.config
         learning_rate = set_learning_rate(self.distiller.optimizer, config.optimizer, epoch, config.epochs)
         self.clock.start()
-        cost_before = self.clock.cost_ref_s
+        plan = self._planned(epoch)
         for batch, is_last in self._batches(epoch, plan):
             self._train_batch(epoch, plan, batch)
             self._end_if_done(is_last and epoch == config.epochs)
-            if self.status is not Status.RUNNING or self._evaluation_is_due(cost_before):
+            if self.status is not Status.RUNNING or self._evaluation_is_due():
                 self.clock.pause()
                 yield self._evaluate(plan.rate, learning_rate)
                 if self.status is not Status.RUNNING:
                     return
                 self.clock.start()
-            cost_before = self.clock.cost_ref_s
         self.clock.pause()
         if epoch == config.epochs:
             # The last batches of the last epoch were fetched and none of their samples chosen.
             self.status = Status.BUDGET
             yield self._evaluate(plan.rate, learning_rate)
+
+    def _planned(self, epoch: int) -> EpochPlan:
+        """The sampler's plan. Raises: UserError: if a sampler of the user's own plans samples that are not there."""
+        plan, num_samples = self.sampler.plan(epoch), len(self.trial.inputs.splits.train)
+        if not len(plan.order) or plan.order.min() < 0 or plan.order.max() >= num_samples:
+            raise UserError(
+                f"sampler {self.trial.config.sampler['name']}: its plan of epoch {epoch} is empty or holds samples"
+                f" that are not in 0 to {num_samples - 1}. Mend its plan()."
+            )
+        return plan
 
     def _end_if_done(self, schedule_is_used_up: bool) -> None:
         if schedule_is_used_up or self.clock.cost_ref_s >= self.budget_ref_s:
@@ -161,15 +175,16 @@ class Training:
         self.loss_sum += loss * len(batch)
         self.loss_samples += len(batch)
 
-    def _evaluation_is_due(self, cost_before: float) -> bool:
-        """Evaluations stand at equal cost for all methods, whatever an epoch of theirs holds."""
+    def _evaluation_is_due(self) -> bool:
+        """Whether the cost has passed a point of the grid since this was last asked: the same for all methods."""
         interval = self.budget_ref_s / self.trial.config.evaluations
 
         def passed(cost: float) -> int:
             # An evaluation due exactly at an epoch's end must not slip behind it for the last bit of a sum.
             return math.floor(cost / interval + 1e-9)
 
-        return passed(self.clock.cost_ref_s) > passed(cost_before)
+        before, self.checked_ref_s = self.checked_ref_s, self.clock.cost_ref_s
+        return passed(self.clock.cost_ref_s) > passed(before)
 
     def _evaluate(self, sampling_rate: float, learning_rate: float) -> CurveRow:
         splits, evaluated = self.trial.inputs.splits, self.distiller.evaluated
@@ -238,7 +253,7 @@ class Training:
             return
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
-            raise UserError(f"{path}: is not a checkpoint of this trial. Move it away.")
+            raise UserError(f"{path}: is not a checkpoint of this trial at these prices. Move it away.")
         self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])
         self.clock.load_state_dict(state["clock"])
@@ -248,4 +263,4 @@ class Training:
         self._saved_at_wall_s = self.clock.wall_s
 
 
-_COUNTERS = ("epoch", "step", "loss_sum", "loss_samples", "train_loss")
+_COUNTERS = ("epoch", "step", "loss_sum", "loss_samples", "train_loss", "checked_ref_s")

@@ -18,9 +18,9 @@ from kdas.config import TrialConfig
 from kdas.data import DATASETS, Dataset, ImageSplits, load_splits
 from kdas.distiller import Distiller
 from kdas.losses import LOSSES
-from kdas.losses.terms import FEATURES, as_terms, needs_of
+from kdas.losses.terms import CLASS_MEANS, as_terms, needs_of
 from kdas.plugins import code_id
-from kdas.records import UserError
+from kdas.records import MEASURE_VERSION, UserError
 from kdas.samplers import SAMPLERS
 from kdas.teacher import Progress, Teacher
 
@@ -47,7 +47,7 @@ class Trial:
     config: TrialConfig
     inputs: Inputs
 
-    @property
+    @functools.cached_property
     def config_id(self) -> str:
         return config_id(self.config, self.inputs)
 
@@ -63,7 +63,7 @@ class Trial:
         """The cost of plain distillation over all epochs with this trial's loss: no method may spend more."""
         num_samples, batch_size = len(self.inputs.splits.train), self.config.batch_size
         budget = calibration.plain_run_s(num_samples, batch_size, self.config.epochs)
-        if not FEATURES.isdisjoint(needs_of(self.config.loss)):
+        if CLASS_MEANS in needs_of(self.config.loss):
             budget += calibration.pass_s(Work.TEACHER, num_samples, batch_size)
         return budget
 
@@ -80,6 +80,7 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     return content_id(
         {
             **content,
+            "measure_version": MEASURE_VERSION,
             "dataset": inputs.dataset.identity,
             "teacher": inputs.teacher.weights_id,
             "code": own_code(config),
@@ -111,7 +112,10 @@ def find_dataset(config: TrialConfig) -> Dataset:
 @functools.lru_cache(maxsize=4)
 def _found(part: str) -> Dataset:
     # Reading a large set once to fingerprint it is enough for a process.
-    return DATASETS.build(json.loads(part))
+    dataset: Dataset = DATASETS.build(json.loads(part))
+    if dataset.num_classes < 2:
+        raise UserError(f"{dataset.origin}: holds {dataset.num_classes} class. There is nothing to tell apart.")
+    return dataset
 
 
 def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, accuracy: None) -> Inputs:
@@ -124,7 +128,9 @@ def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, 
     if config.compile and device == "cpu" and devices.compiler() is None:
         raise UserError("compile: true needs a C++ compiler on a CPU, and there is none. Install g++, or say false.")
     splits = load_splits(dataset, config.validation, device, config.data_workers)
-    for name in (config.student, config.teacher.model):
-        models.check_image_size(name, splits.num_classes, splits.image_size)
+    models.check_image_size(config.student, splits.num_classes, splits.image_size, is_trained=True)
+    models.check_image_size(
+        config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint
+    )
     teacher = teachers.obtain(config.teacher, dataset, config.validation, splits, device, progress)
     return Inputs(dataset, splits, teacher, device)

@@ -10,12 +10,12 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from kdas.records import Status
+from kdas.records import Status, is_searched
 from kdas.trial import Inputs
 from sweeps.measure import Measure, time_to_target
 from sweeps.plan import Job, baseline_jobs, searched_jobs
 from sweeps.search import ConfigurationSearch
-from sweeps.spec import SEARCH_METHOD, SweepSpec
+from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 
 # Proposals in a row that were all tried before: then the space has nothing new to offer.
@@ -111,8 +111,8 @@ class Agenda:
     def _take_up(self, number: int, parameters: dict[str, Any], state: TrialState = TrialState.RUNNING) -> bool:
         """Plan a proposal's trials. Returns: whether it is a configuration that was not there before."""
         jobs = searched_jobs(self._spec, self._inputs, parameters)
-        is_new = jobs[0].method == SEARCH_METHOD and jobs[0].config_id not in self._searched
-        if jobs[0].method == SEARCH_METHOD:
+        is_new = is_searched(jobs[0].method) and jobs[0].config_id not in self._searched
+        if is_searched(jobs[0].method):
             self._searched.add(jobs[0].config_id)
         queued = {job.trial_id for job in self._queue} | self._out
         to_run = [job for job in jobs if job.trial_id not in queued and not self._adopt(job)]

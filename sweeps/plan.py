@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdas.config import Recipe, TrialConfig
-from kdas.losses import LOSSES
-from kdas.losses.terms import as_terms
+from kdas.presets import usual_weights
+from kdas.records import searched_method
 from kdas.samplers import SAMPLERS
 from kdas.trial import Inputs, config_id
 from sweeps.space import RECIPE_PARAMETERS
-from sweeps.spec import SEARCH_METHOD, SweepSpec
+from sweeps.spec import SweepSpec
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Job:
             for parameter, value in sampler.items()
             if value != _as_stored(fields[parameter].default)
         ]
-        usual = LOSSES[as_terms(self.config.loss)[0][1]["name"]].usual
+        usual = usual_weights(self.config.loss)
         weights = {name: getattr(self.config, name) for name in RECIPE_PARAMETERS}
         shown += [f"{name} {value:g}" for name, value in weights.items() if value != usual.get(name, value)]
-        return " · ".join(shown) or ("defaults" if sampler else "every sample")
+        return " · ".join(shown) or ("every sample" if name == "full" else "defaults")
 
 
 def _as_stored(default: Any) -> Any:
@@ -74,7 +74,8 @@ def searched_jobs(spec: SweepSpec, inputs: Inputs, parameters: Mapping[str, Any]
     """A searched configuration on every seed; one that equals a baseline carries the baseline's name."""
     of_the_recipe = {name: value for name, value in parameters.items() if name in RECIPE_PARAMETERS}
     of_the_sampler = {name: value for name, value in parameters.items() if name not in RECIPE_PARAMETERS}
-    jobs = jobs_of(spec.model_copy(update=of_the_recipe), inputs, SEARCH_METHOD, {**spec.sampler, **of_the_sampler})
+    method, sampler = searched_method(spec.sampler["name"]), {**spec.sampler, **of_the_sampler}
+    jobs = jobs_of(spec.model_copy(update=of_the_recipe), inputs, method, sampler)
     for method, sampler in spec.baselines.items():
         baseline = jobs_of(spec, inputs, method, sampler)
         if baseline[0].config_id == jobs[0].config_id:

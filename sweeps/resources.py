@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
 
+from kdas.device import num_cpus
 from kdas.records import UserError
 from sweeps.spec import ResourcesConfig
 
@@ -32,7 +32,7 @@ def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:
     Args: device: resolved; threads: CPU threads of a trial.
     Raises: UserError: if a trial wants more threads or devices than there are.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cpus()
     if threads > cores:
         raise UserError(f"threads: {threads} is more than the {cores} cores of this machine. Lower it.")
     if device == "mps":  # one device, which Ray does not know how to share out

@@ -43,10 +43,13 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
         slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
     with directory.locked():
         check_spec(spec, directory)
-        inputs = _inputs(recipe, directory, console)
+        try:
+            teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
+            inputs = _inputs(recipe, directory, console)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from error
         calibration = _calibration(recipe, inputs, directory, console)
         sweep = _Sweep(spec, inputs, directory, calibration, slots, console)
         is_finished = sweep.agenda.is_finished
@@ -152,7 +155,7 @@ def _inputs(recipe: TrialConfig, directory: SweepDirectory, console: Console) ->
             shutil.copyfile(directory.teacher_file, temporary)
     inputs = load_inputs(recipe, TeacherProgress(console))
     check_inputs(directory, inputs, recipe)
-    if not directory.teacher_file.exists():
+    if not directory.teacher_file.exists() and not recipe.teacher.checkpoint:
         with replaced_whole(directory.teacher_file) as temporary:
             shutil.copyfile(inputs.teacher.path, temporary)
     return inputs

@@ -29,7 +29,7 @@ class ConfigurationSearch:
         known_points: list[dict[str, Any]],
         algorithm: AlgorithmConfig,
     ) -> None:
-        self._search, self._algorithm = search, algorithm
+        self._search, self._known_points, self._algorithm = search, known_points, algorithm
         self._space = distributions(search, sampler)
         storage = JournalStorage(JournalFileBackend(str(study_file)))
         self._study = optuna.create_study(
@@ -43,7 +43,7 @@ class ConfigurationSearch:
         """Every proposal so far: its number, its sampler parameters, and what became of it."""
         trials = self._study.get_trials(deepcopy=False)
         return [
-            (trial.number, from_optuna(trial.params, self._search), trial.state)
+            (trial.number, from_optuna(trial.params, self._search, self._known_points), trial.state)
             for trial in trials
             if trial.state is not TrialState.WAITING
         ]
@@ -55,7 +55,7 @@ class ConfigurationSearch:
         num_asked = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
         self._study.sampler = self._sampler(derived_seed(self._algorithm.seed, "proposal", num_asked) % 2**31)
         trial = self._study.ask(self._space)
-        return trial.number, from_optuna(trial.params, self._search)
+        return trial.number, from_optuna(trial.params, self._search, self._known_points)
 
     def tell(self, number: int, mean_restricted_s: float | None) -> None:
         """The mean over seeds of min(time to target, budget); None if a seed crashed and there is no such mean."""

@@ -42,7 +42,8 @@ class RangeConfig(Strict):
         if self.choices is not None:
             return value in self.choices
         assert self.low is not None and self.high is not None
-        return isinstance(value, (int, float)) and self.low <= value <= self.high
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and self.low <= value <= self.high
 
     def __str__(self) -> str:
         return f"one of {self.choices}" if self.choices is not None else f"{self.low:g} to {self.high:g}"
@@ -77,8 +78,8 @@ def check_space(search: Mapping[str, RangeConfig], sampler: str) -> None:
             _check_value(f"search.{name}", name, value, schema)
 
 
-def check_points(points: Sequence[Mapping[str, Any]], search: Mapping[str, RangeConfig]) -> None:
-    """Raises: ValueError: for a known point that the space does not hold."""
+def check_points(points: Sequence[Mapping[str, Any]], search: Mapping[str, RangeConfig], sampler: str) -> None:
+    """Raises: ValueError: for a known point that the space does not hold, or a value that is refused."""
     for number, point in enumerate(points):
         where = f"known_points.{number}"
         if set(point) != set(search):
@@ -89,12 +90,14 @@ def check_points(points: Sequence[Mapping[str, Any]], search: Mapping[str, Range
                 raise ValueError(
                     f"{where}.{name}: {value} is not in search.{name}, {search[name]}. Change it, or the range"
                 )
+            _check_value(f"{where}.{name}", name, value, _schema(name, sampler))
 
 
 def _check_value(where: str, name: str, value: Any, schema: type[BaseModel]) -> None:
     single = create_model("Searched", **{name: (schema.model_fields[name].annotation, schema.model_fields[name])})  # type: ignore[call-overload]
     # A range is read as floats; a whole-number parameter is proposed as a whole number.
-    given = int(value) if schema.model_fields[name].annotation is int and value == int(value) else value
+    is_whole = isinstance(value, float) and value.is_integer()
+    given = int(value) if is_whole and schema.model_fields[name].annotation is int else value
     try:
         single.model_validate({name: given})
     except ValidationError as error:
@@ -124,11 +127,23 @@ def to_optuna(point: Mapping[str, Any], search: Mapping[str, RangeConfig]) -> di
     return {name: json.dumps(value) if search[name].choices is not None else value for name, value in point.items()}
 
 
-def from_optuna(parameters: Mapping[str, Any], search: Mapping[str, RangeConfig]) -> dict[str, Any]:
-    """A proposal as sampler parameters; reals keep four significant digits, enough to tell settings apart."""
+def from_optuna(
+    parameters: Mapping[str, Any], search: Mapping[str, RangeConfig], known_points: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """A proposal as sampler parameters. Known points come back as they were given."""
     return {
         name: json.loads(value)
         if search[name].choices is not None
-        else (float(f"{value:.4g}") if isinstance(value, float) else value)
+        else _readable(value, search[name], [point[name] for point in known_points])
         for name, value in parameters.items()
     }
+
+
+def _readable(value: float, values: RangeConfig, known: Sequence[float]) -> float:
+    """A real with four significant digits, enough to tell settings apart, and within its range."""
+    if value in known:
+        return known[known.index(value)]
+    if not isinstance(value, float):
+        return value
+    assert values.low is not None and values.high is not None
+    return min(max(float(f"{value:.4g}"), values.low), values.high)

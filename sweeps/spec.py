@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from kdas.config import Recipe, SamplerPart, Strict
+from kdas.config import Recipe, SamplerPart, Strict, check_warmup
 from kdas.data import DATASETS
+from kdas.plugins import with_plugins_found
 from kdas.reading import nearest, read_yaml, validated
-from kdas.records import UserError
+from kdas.records import UserError, is_searched
+from kdas.registry import lower_keys
 from kdas.samplers import SAMPLERS
 from sweeps.space import Range, check_points, check_space
 
+Seed = Annotated[int, Field(ge=0, description="A seed is a whole number of 0 or more.")]
 FILES = Path(__file__).parent / "files"
-SEARCH_METHOD = "kdas_search"
 
 
 class TargetConfig(Strict):
@@ -55,11 +58,11 @@ def _seed_list(given: Any) -> Any:
 
 
 def _target(given: Any) -> Any:
-    return {"accuracy": given} if isinstance(given, (int, float)) else given
+    return {"accuracy": given} if type(given) in (int, float) else given
 
 
 def _lower_keys(given: Any) -> Any:
-    return {str(key).lower(): value for key, value in given.items()} if isinstance(given, dict) else given
+    return lower_keys(given) if isinstance(given, dict) else given
 
 
 class SweepSpec(Recipe):
@@ -78,7 +81,7 @@ class SweepSpec(Recipe):
     known_points: list[Annotated[dict[str, Any], BeforeValidator(_lower_keys)]] = Field(
         default_factory=list, description="Configurations to try first."
     )
-    seeds: Annotated[list[int], BeforeValidator(_seed_list)] = Field(
+    seeds: Annotated[list[Seed], BeforeValidator(_seed_list)] = Field(
         default_factory=lambda: [1, 2, 3], min_length=1, description="How many seeds, or a list of them."
     )
     target: Annotated[TargetConfig, BeforeValidator(_target)] = Field(default_factory=TargetConfig)
@@ -90,12 +93,14 @@ class SweepSpec(Recipe):
     def _consistent(self) -> SweepSpec:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: one stands there twice. Give each seed once")
-        if SEARCH_METHOD in self.baselines:
-            raise ValueError(f"baselines.{SEARCH_METHOD}: that name is kept for the search. Choose another")
+        for method in filter(is_searched, self.baselines):
+            raise ValueError(f"baselines.{method}: such a name is kept for the search. Choose another")
         if not any(part["name"] == "full" for part in self.baselines.values()):
             raise ValueError("baselines: none uses the sampler full. Add plain_kd: full; ratios are taken to it")
+        for where, part in {"sampler": self.sampler, **self.baselines}.items():
+            check_warmup(where, part.get("warmup_epochs", 0), self.epochs)
         check_space(self.search, self.sampler["name"])
-        check_points(self.known_points, self.search)
+        check_points(self.known_points, self.search, self.sampler["name"])
         return self
 
     @property
@@ -137,17 +142,20 @@ def load_spec(path: Path, data: str | None = None) -> SweepSpec:
         shown = os.path.relpath(path)
     except ValueError:  # another drive
         shown = str(path)
-    content = read_yaml(path)
+    content = with_plugins_found(read_yaml(path), path.parent)
     if data:
         content["dataset"] = _with_data(content.get("dataset"), data)
     return _with_absolute_paths(validated(SweepSpec, content, source=shown))
 
 
-def _with_data(dataset: Any, data: str) -> dict[str, Any]:
-    named = {"name": dataset} if isinstance(dataset, str) else dict(dataset or {})
-    if named.get("name") in DATASETS.names() and "path" not in DATASETS[named["name"]].schema.model_fields:
-        raise UserError(f"DATA={data}: the dataset {named['name']} takes no local copy. Leave DATA away.")
-    return {**named, "path": data}
+def _with_data(dataset: Any, data: str) -> Any:
+    try:
+        name, parameters = DATASETS.named(dataset)
+    except PydanticCustomError:
+        return dataset  # the schema says what is wrong
+    if name in DATASETS.names() and "path" not in DATASETS[name].schema.model_fields:
+        raise UserError(f"DATA={data}: the dataset {name} takes no local copy. Leave DATA away.")
+    return {"name": name, **parameters, "path": data}
 
 
 def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:

@@ -16,7 +16,7 @@ from sweeps.store import SweepDirectory
 
 # What may differ between two starts of one sweep: more seeds or configurations extend it, plug-ins are compared by
 # their content, and the others change no result.
-_MAY_CHANGE = {"seeds", "budget", "plugins", "resources", "data_workers"}
+_MAY_CHANGE = {"seeds", "budget", "plugins", "preset", "resources", "data_workers"}
 
 
 def spec_text(spec: SweepSpec) -> str:
@@ -33,6 +33,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     for content in (before, now):
         for key in ("path", "keep"):  # the same data may lie elsewhere; its content is compared below
             content["dataset"].pop(key, None)
+        content["teacher"]["checkpoint"] = bool(content["teacher"]["checkpoint"])
     for key, value in now.items():
         if key not in _MAY_CHANGE and before.get(key) != value:
             raise UserError(

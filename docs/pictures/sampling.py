@@ -68,7 +68,7 @@ def logits_on_training_set(model: Model, splits: ImageSplits) -> Tensor:
     """Logits [N, C] of a model in eval mode, without augmentation; its mode is put back."""
     was_training = model.training
     model.eval()
-    logits = [model(images) for _, (images,) in splits.evaluation_batches(splits.train, batch_size=512)]
+    logits = [model(images) for _, (images,) in splits.evaluation_batches(splits.train)]
     model.train(was_training)
     return torch.cat(logits).double()
 

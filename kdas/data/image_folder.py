@@ -21,6 +21,7 @@ KeepWhere = Annotated[
     Keep, Field(description="Where images are kept: auto takes memory where they fit; results are the same.")
 ]
 Channels = tuple[float, float, float]
+Share = Annotated[float, Field(ge=0, le=1, description="A mean is a share of full brightness, in [0, 1].")]
 Positive = Annotated[float, Field(gt=0, description="A deviation is over 0.")]
 
 
@@ -28,13 +29,15 @@ Positive = Annotated[float, Field(gt=0, description="A deviation is over 0.")]
 def image_folder(
     *,
     path: FolderPath,
-    size: Annotated[int, Field(ge=8, description="Pixels that images are brought to, each way.")] = 64,
+    size: Annotated[int, Field(ge=8, le=2048, description="Pixels that images are brought to, each way.")] = 64,
     augment: Annotated[Augment, Field(description="crop_flip for small images, resized_crop for photographs.")] = (
         "crop_flip"
     ),
     padding: Annotated[int | None, Field(ge=0, description="Pixels of shift; default an eighth of the size.")] = None,
     flip: Annotated[bool, Field(description="Whether a mirrored image is the same class.")] = True,
-    mean: Annotated[Channels | None, Field(description="Three means in [0, 1]; default ImageNet's.")] = None,
+    mean: Annotated[
+        tuple[Share, Share, Share] | None, Field(description="Three means in [0, 1]; default ImageNet's.")
+    ] = None,
     std: Annotated[tuple[Positive, Positive, Positive] | None, Field(description="Three deviations over 0.")] = None,
     keep: KeepWhere = "auto",
 ) -> Dataset:
@@ -42,6 +45,10 @@ def image_folder(
     folder = _existing(path)
     if (mean is None) != (std is None):
         raise UserError("dataset: mean and std belong together. Give both or neither.")
+    if padding is not None and padding >= size:
+        raise UserError(
+            f"dataset.padding: {padding} is not under the size, {size}: crops could miss the image. Lower it."
+        )
     if augment == "resized_crop" and padding is not None:
         raise UserError(f"dataset.padding: {padding} is for crop_flip; resized_crop pads nothing. Remove it.")
     if augment == "resized_crop" and keep == "memory":

@@ -28,7 +28,7 @@ def norm_direction(student_features: Tensor, teacher_features: Tensor, class_dir
 @LOSSES.register(
     "nd",
     source="Wang et al., 2023 (arXiv 2305.17007)",
-    needs=("student_features", "teacher_features"),
+    needs=("student_features", "teacher_features", "class_means"),
     usual={"ce_weight": 1.0, "kd_weight": 1.0},
 )
 class NormDirection(nn.Module):

@@ -21,7 +21,8 @@ class Loss(Protocol):
         """Args: student_logits [B, C]; teacher_logits [B, C]; targets [B]. Returns: loss [B], unreduced.
 
         A loss that is registered with `needs` gets these as keywords too: `epoch`, counted from 1;
-        `student_features` [B, D] and `teacher_features` [B, E], what the last linear layers are applied to.
+        `student_features` [B, D] and `teacher_features` [B, E], what the last linear layers are applied to. With
+        `class_means` it may ask its `LossContext` for them, and pays for the teacher's pass over the set.
         """
         ...
 
@@ -30,7 +31,8 @@ class Loss(Protocol):
 class LossContext:
     """What a loss that needs features may know of its trial when it is built.
 
-    `class_means` returns the mean features [C, E] that the teacher gives to the training images of each class.
+    `class_means` returns the mean features [C, E] that the teacher gives to the training images of each class; only
+    for losses that need `class_means`.
     """
 
     student_width: int
@@ -38,4 +40,6 @@ class LossContext:
     class_means: Callable[[], Tensor]
 
 
-LOSSES: Registry[Loss] = Registry("loss")
+LOSSES: Registry[Loss] = Registry(
+    "loss", needs=("epoch", "student_features", "teacher_features", "class_means"), usual=("ce_weight", "kd_weight")
+)

@@ -10,8 +10,11 @@ from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from kdas.losses.plugin import LOSSES, Loss, LossContext
+from kdas.records import UserError
 
 FEATURES = frozenset({"student_features", "teacher_features"})
+# Given with the context, once: a pass of the teacher over the training set, which is charged.
+CLASS_MEANS = "class_means"
 
 
 def checked_terms(given: Any) -> Any:
@@ -61,18 +64,24 @@ class Distillation(nn.Module):
     ) -> None:
         super().__init__()
         self.needs = needs_of(loss)
-        self._terms: list[tuple[float, Loss, tuple[str, ...]]] = []
+        self._terms: list[tuple[str, float, Loss, list[str]]] = []
         for weight, part in as_terms(loss):
             built = LOSSES.build(part, context)
             if isinstance(built, nn.Module):
                 self.add_module(f"term{len(self._terms)}", built)
-            self._terms.append((weight, built, LOSSES[part["name"]].needs))
+            at_call = [need for need in LOSSES[part["name"]].needs if need != CLASS_MEANS]
+            self._terms.append((part["name"], weight, built, at_call))
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, **needed: Any) -> Tensor:
         """Args: as a `Loss`, with all that any of them needs. Returns: loss [B]."""
-        values = [
-            weight * loss(student_logits, teacher_logits, targets, **{need: needed[need] for need in needs})
-            for weight, loss, needs in self._terms
-        ]
+        values = []
+        for name, weight, loss, needs in self._terms:
+            value = loss(student_logits, teacher_logits, targets, **{need: needed[need] for need in needs})
+            if value.shape != targets.shape:
+                raise UserError(
+                    f"loss {name}: returns shape {list(value.shape)} for a batch of {len(targets)}. Return one value"
+                    " per sample; weights and the mean are the trainer's."
+                )
+            values.append(weight * value)
         total: Tensor = sum(values[1:], start=values[0])
         return total

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from kdas import seeding
@@ -10,10 +12,11 @@ from kdas.models.plugin import Model
 from kdas.records import UserError
 
 
-def check_image_size(model: Model | str, num_classes: int, image_size: int) -> None:
+def check_image_size(model: Model | str, num_classes: int, image_size: int, is_trained: bool = False) -> None:
     """Classify two blank images on the CPU.
 
-    Args: model: on the CPU, or the name of one; image_size: height and width in pixels.
+    Args: model: on the CPU, or the name of one; image_size: height and width in pixels; is_trained: whether it must
+        take them in train mode as well.
     Raises: UserError: names model and size, if the forward fails or its logits are not finite [2, num_classes].
     """
     name = model if isinstance(model, str) else type(getattr(model, "network", model)).__name__
@@ -21,6 +24,9 @@ def check_image_size(model: Model | str, num_classes: int, image_size: int) -> N
         with seeding.global_draws(0, "check of an image size"):
             model = create(model, num_classes)
     problem = _problem(model, num_classes, image_size)
+    if not problem and is_trained:
+        # A copy: batch statistics move in train mode.
+        problem = _problem(copy.deepcopy(model), num_classes, image_size, training=True)
     if problem:
         raise UserError(
             f"model {name} cannot take images of {image_size}x{image_size} pixels: {problem}. "
@@ -28,12 +34,12 @@ def check_image_size(model: Model | str, num_classes: int, image_size: int) -> N
         )
 
 
-def _problem(model: Model, num_classes: int, image_size: int) -> str:
+def _problem(model: Model, num_classes: int, image_size: int, training: bool = False) -> str:
     """Why the model cannot classify images of that size; empty if it can."""
     was_training = model.training
-    model.eval()
+    model.train(training)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), seeding.global_draws(0, "check of an image size"):
             logits = model(torch.zeros(2, 3, image_size, image_size))
     except Exception as error:  # noqa: BLE001 (whatever a model's code raises, it cannot take them)
         return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".!")

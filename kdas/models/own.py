@@ -67,10 +67,10 @@ def build(name: str, num_classes: int) -> Model:
 
 
 def source_id(name: str) -> str:
-    """A hash of the file that defines the model: edited code makes another model."""
+    """A hash of the files that name and that define the model: edited code makes another model."""
     module_name, _, _ = name.partition(SEPARATOR)
-    import_module(module_name)
-    return code_id(module_name)
+    defined_in = getattr(_factory(name), "__module__", module_name)
+    return " ".join(sorted({code_id(module_name), code_id(defined_in)} - {""}))
 
 
 def _factory(name: str) -> Callable[..., Any]:

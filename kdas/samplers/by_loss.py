@@ -61,7 +61,8 @@ class InfoBatch(Unselective):
         self._last_losses = state["last_losses"]
 
     def _take_in(self) -> None:
-        for indices, losses in self._observed:
+        if self._observed:
+            indices, losses = (torch.cat(parts) for parts in zip(*self._observed, strict=True))
             self._last_losses[indices] = losses.to(self._last_losses)
         self._observed.clear()
 

@@ -64,7 +64,7 @@ class StaticRandom(Unselective):
     ) -> None:
         super().__init__(context)
         self.fraction = fraction
-        size = max(1, round(fraction * context.num_samples))
+        size = max(2, round(fraction * context.num_samples))
         self.kept = permutation(context.num_samples, context.seed, "static subset", 0)[:size].sort().values
 
     def plan(self, epoch: int) -> EpochPlan:
@@ -82,7 +82,7 @@ class RandomSubset(Unselective):
             schedules.sampling_rate(epoch, context.epochs, start_rate, end_rate)
             for epoch in range(1, context.epochs + 1)
         ]
-        self.sizes = [max(1, round(rate * context.num_samples)) for rate in self.rates]
+        self.sizes = [max(2, round(rate * context.num_samples)) for rate in self.rates]
 
     def plan(self, epoch: int) -> EpochPlan:
         first = sum(self.sizes[: epoch - 1])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kdas import __main__ as command
 from kdas import calibrate
+from kdas.records import CurveRow
+from kdas.trainer import Training
 
 TRIAL = """
 dataset: digits
@@ -99,3 +102,38 @@ def test_curve_that_cannot_be_written_is_refused_before_training(
     assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(curve)) == 2
     printed = capsys.readouterr()
     assert "ended:" not in printed.out and "cannot be written to" in printed.err
+
+
+def test_curve_of_a_trial_that_goes_on_is_that_of_a_whole_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trial_file, whole, resumed, kept = (tmp_path / name for name in ("trial.yaml", "a.jsonl", "b.jsonl", "trial.pt"))
+    trial_file.write_text(TRIAL.replace("epochs: 1\nevaluations: 2", "epochs: 4\nevaluations: 8"), encoding="utf-8")
+    assert run(monkeypatch, "train", str(trial_file), "--curve", str(whole)) == 0
+    original, checkpoints = command.Training._train_epoch, []
+
+    def interrupted(self: Training, epoch: int) -> Iterator[CurveRow]:
+        if epoch == 3 and not checkpoints:
+            checkpoints.append(epoch)
+            raise KeyboardInterrupt
+        yield from original(self, epoch)
+
+    monkeypatch.setattr(command.Training, "_train_epoch", interrupted)
+    arguments = ("train", str(trial_file), "--curve", str(resumed), "--checkpoint", str(kept))
+    assert run(monkeypatch, *arguments) == 130
+    before = resumed.read_text(encoding="utf-8")
+    resumed.write_text(before + '{"step": 9', encoding="utf-8")
+    assert before and run(monkeypatch, *arguments) == 0
+
+    def rows(path: Path) -> list[tuple[int, float, float]]:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [(line["step"], line["train_loss"], line["val_accuracy"]) for line in lines]
+
+    assert rows(resumed) == rows(whole)
+
+
+@pytest.mark.parametrize("option", ["--curve", "--checkpoint"])
+def test_folder_in_place_of_a_file_is_refused_before_any_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
+    assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), option, str(tmp_path)) == 2
+    assert capsys.readouterr().err == f"{tmp_path}: is a folder. Give the name of a file.\n"

@@ -162,7 +162,7 @@ def trained_in(name: str, sampler: Any, epoch: int) -> list[tuple[list[int], lis
     ("registry", "known"),
     [
         (SAMPLERS, {"student_logits", "teacher_logits", "targets", "losses"}),
-        (LOSSES, {"epoch", "student_features", "teacher_features"}),
+        (LOSSES, {"epoch", "student_features", "teacher_features", "class_means"}),
     ],
     ids=["sampler", "loss"],
 )
@@ -246,7 +246,7 @@ class LossCase:
             self.loss = LOSSES.build(LOSSES.checked(name), LOSS_CONTEXT)
         if isinstance(self.loss, nn.Module):
             self.loss.to(dtype)
-        self.needs = LOSSES[name].needs
+        self.needs = [need for need in LOSSES[name].needs if need != "class_means"]
         self.student_logits = random_logits(rows, 1).to(dtype)
         self.teacher_logits = random_logits(rows, 2).to(dtype)
         self.targets = torch.arange(rows) % 10

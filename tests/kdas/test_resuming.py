@@ -86,7 +86,7 @@ def test_checkpoint_of_another_trial_is_refused(
 ) -> None:
     kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
     run_until_epoch(trial_of(), kept, 2)
-    with pytest.raises(UserError, match=r"trial\.pt: is not a checkpoint of this trial. Move it away"):
+    with pytest.raises(UserError, match=r"trial\.pt: is not a checkpoint of this trial at these prices. Move it away"):
         Training(trial_of(**changed), kept)
 
 

@@ -11,8 +11,9 @@ from kdas.reading import read_yaml
 from kdas.records import UserError
 from kdas.trial import Inputs
 from sweeps.plan import searched_jobs
+from sweeps.search import ConfigurationSearch
 from sweeps.space import distributions, from_optuna, to_optuna
-from sweeps.spec import FILES, SEARCH_METHOD, SweepSpec, load_spec, shipped, spec_path
+from sweeps.spec import FILES, SweepSpec, load_spec, shipped, spec_path
 from tests.sweeps.conftest import TINY
 
 
@@ -46,7 +47,7 @@ def changed(tmp_path: Path, **changes: Any) -> Path:
         ({"seeds": 0}, "seeds"),
         ({"baselines": {"rs2": "random"}}, "baselines: none uses the sampler full"),
         ({"baselines": {"plain_kd": "full", "rs2": "randon"}}, "baselines.rs2.name: no sampler is called 'randon'."),
-        ({"baselines": {"plain_kd": "full", "kdas_search": "kdas"}}, "that name is kept for the search"),
+        ({"baselines": {"plain_kd": "full", "kdas_search": "kdas"}}, "such a name is kept for the search"),
         ({"baselines": {"plain_kd": "full", "k": {"name": "kdas", "end_rate": 0}}}, "k.end_rate: 0 is not in (0, 1]"),
         ({"student": "vg8"}, "student: no model is called 'vg8'. Did you mean vgg8?"),
         ({"student": None}, "student: missing"),
@@ -152,4 +153,70 @@ def test_proposal_that_equals_a_baseline_carries_its_name_only_if_all_is_equal(t
     spec = load_spec(changed(tmp_path, search=search, known_points=None))
     same = searched_jobs(spec, inputs, {"start_rate": 0.6, "kd_weight": 9.0})
     other = searched_jobs(spec, inputs, {"start_rate": 0.6, "kd_weight": 4.0})
-    assert {job.method for job in same} == {"kdas_paper"} and {job.method for job in other} == {SEARCH_METHOD}
+    assert {job.method for job in same} == {"kdas_paper"} and {job.method for job in other} == {"kdas_search"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [-1]}, "seeds.0: -1 should be greater than or equal to 0"),
+        ({"target": True}, "target: True"),
+        ({"search": {"PENALTY_WARMUP": [None, 3]}, "known_points": None}, "search.penalty_warmup: None"),
+        ({"search": {"PENALTY_WARMUP": [[1], 3]}, "known_points": None}, "search.penalty_warmup: [1]"),
+        ({"search": {"PENALTY_WARMUP": ["a"]}, "known_points": None}, "search.penalty_warmup: 'a'"),
+        (
+            {"search": {"PENALTY_WARMUP": {"low": 0, "high": 10}}, "known_points": [{"penalty_warmup": 2.5}]},
+            "known_points.0.penalty_warmup: 2.5",
+        ),
+        (
+            {"search": {"START_RATE": [0.5], "start_rate": [0.6]}, "known_points": None},
+            "search.start_rate: stands there in capitals and in small letters",
+        ),
+        ({"sampler": {"name": "kdas", "warmup_epochs": 99}}, "sampler.warmup_epochs: 99 of 3 epochs leave none"),
+        (
+            {"baselines": {"plain_kd": "full", "late": {"name": "kdas", "WARMUP_EPOCHS": 3}}},
+            "late.warmup_epochs: 3 of 3 epochs leave none",
+        ),
+        ({"optimizer": {"warmup_epochs": 3}}, "optimizer.warmup_epochs: 3 of 3 epochs leave none"),
+        ({"accumulate": 33}, "accumulate: 33 parts of a batch of 64 hold less than two samples"),
+    ],
+    ids=str,
+)
+def test_mistakes_that_would_show_late_are_refused_at_once(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_spec(changed(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("dataset", ["cifar100", {"name": "cifar100"}, {"CIFAR100": {}}, {"cifar100": {"PATH": "/x"}}])
+def test_data_replaces_the_path_however_the_dataset_is_written(tmp_path: Path, dataset: Any) -> None:
+    spec = load_spec(changed(tmp_path, dataset=dataset), data="/some/where")
+    assert spec.dataset == {"name": "cifar100", "path": "/some/where"}
+
+
+@pytest.mark.parametrize("dataset", [["digits"], 5])
+def test_data_beside_a_dataset_that_is_none_is_refused_in_one_line(tmp_path: Path, dataset: Any) -> None:
+    with pytest.raises(UserError, match=r"dataset\.name: missing\. Name a dataset"):
+        load_spec(changed(tmp_path, dataset=dataset), data="/some/where")
+
+
+def test_proposals_keep_four_digits_and_stay_in_their_range(tmp_path: Path) -> None:
+    spec = load_spec(changed(tmp_path, search={"threshold": {"low": 0.1, "high": 0.49999}}, known_points=None))
+    assert from_optuna({"threshold": 0.2345678}, spec.search) == {"threshold": 0.2346}
+    assert from_optuna({"threshold": 0.49998}, spec.search) == {"threshold": 0.49999}
+
+
+def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Path) -> None:
+    search = {"penalty_lambda": {"low": 1, "high": 1e6, "log": True}, "start_rate": {"low": 0.1, "high": 0.9}}
+    points = [{"penalty_lambda": 12345, "start_rate": 0.1234567}]
+    spec = load_spec(changed(tmp_path, search=search, known_points=points))
+
+    def study() -> ConfigurationSearch:
+        return ConfigurationSearch(
+            tmp_path / "study", spec.search, spec.sampler["name"], spec.known_points, spec.algorithm
+        )
+
+    asked = study().ask()[1]
+    assert asked == points[0]
+    assert study().asked()[0][1] == asked

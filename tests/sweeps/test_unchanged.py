@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kdas.config import Recipe, TrialConfig
+from kdas.plugins import code_id
 from kdas.records import UserError
 from kdas.trial import Inputs
 from sweeps.spec import SweepSpec
@@ -71,5 +72,6 @@ def test_edited_code_of_ones_own_is_refused(
     check_inputs(directory, inputs, recipe)
     check_inputs(directory, inputs, recipe)
     plugin.write_text(f"{PLUGIN}# edited\n", encoding="utf-8")
+    code_id.cache_clear()  # the next process
     with pytest.raises(UserError, match="its code of your own was "):
         check_inputs(directory, inputs, recipe)
