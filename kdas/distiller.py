@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from kdas import models, seeding
 from kdas.batch import Answer, Batch
 from kdas.config import TrialConfig
-from kdas.data import ImageSplits
+from kdas.data import Draw, ImageSplits
 from kdas.losses import Distillation, LossContext
 from kdas.losses.terms import FEATURES, needs_of
 from kdas.models import Model
@@ -150,8 +150,19 @@ class Distiller:
         self.optimizer.zero_grad(set_to_none=True)
         return student_forward / 2, student_step / 2, teacher_forward / 2
 
+    def translate(self) -> None:
+        """Let the models be translated before the clock runs, on batches as small and as large as there will be."""
+        total, size = len(self.splits.train), self.config.batch_size
+        indices = [torch.arange(min(wanted, total)) for wanted in (max(2, total % size), size, 4 * size)]
+        with self._unchanged():
+            for chosen, images in self.splits.training_batches(indices, Draw(seed=0, epoch=1)):
+                batch = self.asked(self.batch(chosen, images))
+                for mode in ("eval", "train"):
+                    self.scoring_logits(batch, epoch=1, mode=mode)
+                self.step(batch, epoch=1)
+
     @contextmanager
-    def unchanged(self) -> Any:
+    def _unchanged(self) -> Any:
         """Whatever is trained inside is undone at the end."""
         before = copy.deepcopy(self.state_dict())
         yield

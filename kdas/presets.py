@@ -66,7 +66,14 @@ def _taken_block(content: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(block, Mapping):
         text = "is no block of settings. Write KDAS: {START_RATE: 0.6, ...}."
         raise PydanticCustomError("nested", "{text}", {"key": named[0], "text": text})
-    return lower_keys(block)
+    lowered = lower_keys(block)
+    try:
+        SAMPLERS.checked({"name": "kdas", **lowered})
+    except PydanticCustomError as error:
+        context = error.context or {}
+        key = f"{named[0]}.{context['key']}"
+        raise PydanticCustomError("nested", "{text}", {"key": key, "text": context["text"]}) from error
+    return lowered
 
 
 def _with_defaults(registry: Registry[Any], given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:

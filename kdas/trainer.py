@@ -64,7 +64,7 @@ class Training:
             # Processes that read images start with the first batch: that is not training.
             next(trial.inputs.splits.training_batches([torch.arange(2)], Draw(seed=0, epoch=1)))
         if config.compile:
-            self._translate()
+            self.distiller.translate()
         self._restore()
 
     def rows(self) -> Iterator[CurveRow]:
@@ -77,23 +77,12 @@ class Training:
             if self.status is Status.RUNNING:
                 self._save()
 
-    def _translate(self) -> None:
-        """Let the models be translated before the clock runs, on batches as small and as large as there will be."""
-        splits, size = self.trial.inputs.splits, self.trial.config.batch_size
-        total = len(splits.train)
-        indices = [torch.arange(min(wanted, total)) for wanted in (max(2, total % size), size, 4 * size)]
-        with self.distiller.unchanged():
-            for chosen, images in splits.training_batches(indices, Draw(seed=0, epoch=1)):
-                batch = self.distiller.asked(self.distiller.batch(chosen, images))
-                for mode in ("eval", "train"):
-                    self.distiller.scoring_logits(batch, epoch=1, mode=mode)
-                self.distiller.step(batch, epoch=1)
-
     def _train_epoch(self, epoch: int) -> Iterator[CurveRow]:
         config = self.trial.config
         learning_rate = set_learning_rate(self.distiller.optimizer, config.optimizer, epoch, config.epochs)
         self.clock.start()
-        plan = self._planned(epoch)
+        plan = self.sampler.plan(epoch)
+        plan.check(config.sampler["name"], epoch, len(self.trial.inputs.splits.train))
         for batch, is_last in self._batches(epoch, plan):
             self._train_batch(epoch, plan, batch)
             self._end_if_done(is_last and epoch == config.epochs)
@@ -108,16 +97,6 @@ class Training:
             # The last batches of the last epoch were fetched and none of their samples chosen.
             self.status = Status.BUDGET
             yield self._evaluate(plan.rate, learning_rate)
-
-    def _planned(self, epoch: int) -> EpochPlan:
-        """The sampler's plan. Raises: UserError: if a sampler of the user's own plans samples that are not there."""
-        plan, num_samples = self.sampler.plan(epoch), len(self.trial.inputs.splits.train)
-        if not len(plan.order) or plan.order.min() < 0 or plan.order.max() >= num_samples:
-            raise UserError(
-                f"sampler {self.trial.config.sampler['name']}: its plan of epoch {epoch} is empty or holds samples"
-                f" that are not in 0 to {num_samples - 1}. Mend its plan()."
-            )
-        return plan
 
     def _end_if_done(self, schedule_is_used_up: bool) -> None:
         if schedule_is_used_up or self.clock.cost_ref_s >= self.budget_ref_s:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kdas.data import batches_of
+from kdas.records import UserError
 from kdas.registry import Registry
 
 Rate = Annotated[
@@ -45,6 +46,14 @@ class EpochPlan:
     selects: bool = False
     score_mode: str = "eval"
     loss_weights: Tensor | None = None
+
+    def check(self, name: str, epoch: int, num_samples: int) -> None:
+        """Raises: UserError: if the plan, perhaps of a user's own sampler, is empty or names samples that are not there."""
+        if not len(self.order) or self.order.min() < 0 or self.order.max() >= num_samples:
+            raise UserError(
+                f"sampler {name}: its plan of epoch {epoch} is empty or holds samples that are not in 0 to"
+                f" {num_samples - 1}. Mend its plan()."
+            )
 
     def batches(self) -> list[Tensor]:
         """Indices [B] of each fetched batch; the last may be smaller."""

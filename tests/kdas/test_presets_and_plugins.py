@@ -101,8 +101,8 @@ def test_block_beside_another_sampler_changes_nothing_of_it(load: Load) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"KDAS": {"STRAT_RATE": 0.5}}, r"sampler\.strat_rate: unknown key\. Did you mean start_rate\?"),
-        ({"KDAS": {"START_RATE": 1.5}}, r"sampler\.start_rate: 1\.5 is not in \(0, 1\]\."),
+        ({"KDAS": {"STRAT_RATE": 0.5}}, r"KDAS\.strat_rate: unknown key\. Did you mean start_rate\?"),
+        ({"KDAS": {"START_RATE": 1.5}}, r"KDAS\.start_rate: 1\.5 is not in \(0, 1\]\."),
         ({"KDAS": 3}, r"KDAS: is no block of settings\. Write KDAS: \{START_RATE: 0\.6"),
         ({"KDAS": BLOCK, "kdas": BLOCK}, r"kdas: stands there twice\. Keep one block\."),
         ({"loss": []}, r"loss: is an empty list\. Name a loss\."),

@@ -17,7 +17,9 @@ from kdas.data import Draw
 from kdas.device import compiler
 from kdas.distiller import Distiller
 from kdas.evaluate import accuracy
+from kdas.losses import LOSSES
 from kdas.records import CurveRow, Status, UserError
+from kdas.samplers import EpochPlan
 from kdas.trainer import Surroundings, Training
 from kdas.trial import Trial, load_inputs
 
@@ -211,3 +213,20 @@ def test_translation_without_a_compiler_is_refused_before_any_compute(
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UserError, match=r"^compile: true needs a C\+\+ compiler on a CPU.*Install g\+\+"):
         load_inputs(config_of(compile=True))
+
+
+def test_loss_that_is_not_one_value_a_sample_is_refused_by_name(
+    trial_of: TrialOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LOSSES, "_parts", dict(LOSSES._parts))
+    registered = LOSSES.register("a_mean", source="a test")
+    registered(lambda: lambda student_logits, teacher_logits, targets: (student_logits - teacher_logits).pow(2).mean())
+    distiller = trial_of(loss="a_mean").distiller()
+    with pytest.raises(UserError, match=r"^loss a_mean: returns shape \[\] for a batch of 16\. Return one value per"):
+        distiller.step(first_batch(distiller), epoch=1)
+
+
+def test_plan_of_samples_that_are_not_there_is_refused_by_name() -> None:
+    for order in (torch.tensor([0, 100]), torch.tensor([-1, 3]), torch.tensor([], dtype=torch.int64)):
+        with pytest.raises(UserError, match=r"^sampler mine: its plan of epoch 3 is empty or holds samples .* 0 to 99"):
+            EpochPlan(order, 16, 1.0).check("mine", 3, 100)
