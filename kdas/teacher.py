@@ -21,7 +21,7 @@ from kdas.device import num_cpus, repeatable
 from kdas.evaluate import accuracy
 from kdas.models import Model
 from kdas.optimizer import set_learning_rate, sgd
-from kdas.records import MEASURE_VERSION
+from kdas.records import MEASURE_VERSION, UserError
 
 # Epochs done (0 before the first), epochs in all, validation accuracy so far.
 Progress = Callable[[int, int, float], None]
@@ -82,7 +82,12 @@ def obtain(
                 was_trained = True
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
-    checkpoint.load_weights(model, path, config.model)
+    try:
+        checkpoint.load_weights(model, path, config.model)
+    except UserError as error:
+        if config.checkpoint:
+            raise
+        raise UserError(f"{path}: the teacher kept there is damaged. Remove that file; it is trained again.") from error
     weights_id = _weights_id(model)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
     return Teacher(model, weights_id, path, was_trained)

@@ -48,7 +48,7 @@ class EpochPlan:
     loss_weights: Tensor | None = None
 
     def check(self, name: str, epoch: int, num_samples: int) -> None:
-        """Raises: UserError: if the plan, perhaps of a user's own sampler, is empty or names samples that are not there."""
+        """Raises: UserError: if the plan, perhaps of a user's own sampler, is empty or names unknown samples."""
         if not len(self.order) or self.order.min() < 0 or self.order.max() >= num_samples:
             raise UserError(
                 f"sampler {name}: its plan of epoch {epoch} is empty or holds samples that are not in 0 to"

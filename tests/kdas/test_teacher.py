@@ -155,3 +155,12 @@ def test_saved_file_comes_back_as_it_was(tmp_path: Path) -> None:
     loaded = checkpoint.load(tmp_path / "deeper" / "file.pt")
     assert torch.equal(loaded.pop("weights"), content.pop("weights"))
     assert loaded == content
+
+
+def test_damaged_teacher_that_was_trained_here_is_told_how_to_be_replaced(obtained: Obtain) -> None:
+    path = obtained().path
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=rf"^{path}: the teacher kept there is damaged\. Remove that file"):
+        obtained()
+    path.unlink()
+    assert obtained().was_trained
