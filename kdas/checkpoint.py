@@ -104,6 +104,8 @@ def _loaded(file: Path | BinaryIO, where: str) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{where}: no such checkpoint. Give the path of a .pth file.") from error
+    except MemoryError:
+        raise  # the file may be whole
     except Exception as error:
         raise UserError(
             f"{where}: is damaged, or not a checkpoint of tensors and plain values. Copy it again."

@@ -270,3 +270,29 @@ def test_batches_of_which_nearly_nothing_could_be_read_are_passed_over(
     assert training.status is Status.BUDGET and math.isfinite(rows[-1].train_loss)
     read, trained = training.clock.samples(Work.AUGMENT), training.clock.samples(Work.STEP)
     assert read == 3 * readable.sum() and 0 < trained < read
+
+
+def test_grid_point_passed_between_two_epochs_is_evaluated_after_the_next_batch(
+    trial_of: TrialOf, calibration: Calibration
+) -> None:
+    training = Training(trial_of(evaluations=10), Surroundings(calibration))
+    assert not training._evaluation_is_due()
+    # What a sampler fetches last and leaves out is charged after the last batch of an epoch.
+    training.clock.cost_ref_s = 1.5 * training.budget_ref_s / 10
+    assert training._evaluation_is_due()
+    assert not training._evaluation_is_due()
+
+
+def test_class_means_are_computed_with_the_threads_of_the_trial(
+    trial_of: TrialOf, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, seen = trial_of(loss="nd", threads=1), []
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return torch.ones(10, 64)
+
+    monkeypatch.setattr("kdas.trial.teachers.class_means", watched)
+    torch.set_num_threads(2)
+    Training(Trial(trial.config, replace(trial.inputs)), Surroundings(calibration))
+    assert seen == [1]
