@@ -26,10 +26,22 @@ def load_plugins(names: list[str]) -> list[str]:
     return [_load(name) for name in names]
 
 
+# Folders in which modules of the user's own are looked for; a worker is told them, since it may stand elsewhere.
+SEARCHED_FOLDERS: list[str] = []
+
+
+def search_also(folders: list[str]) -> None:
+    """Look for modules in these folders too, after all others."""
+    for folder in folders:
+        if folder not in SEARCHED_FOLDERS:
+            SEARCHED_FOLDERS.append(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
 def with_plugins_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A file's content with the plug-ins that lie beside it named by their full paths; its modules can be imported."""
-    if str(folder.absolute()) not in sys.path:
-        sys.path.append(str(folder.absolute()))
+    search_also([str(folder.absolute())])
     named = content.get("plugins")
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -85,8 +97,7 @@ def import_module(name: str) -> ModuleType:
     Raises: ValueError: if it is not there or fails; says what is missing or went wrong.
     """
     # As `python -m` has it; the installed commands do not. Last, so that no file there hides an installed package.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+    search_also([str(Path.cwd())])
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)

@@ -16,6 +16,7 @@ from ray import tune
 
 from kdas.clock import Calibration
 from kdas.config import TrialConfig
+from kdas.plugins import SEARCHED_FOLDERS, search_also
 from kdas.records import CurveRow, Status, UserError
 from kdas.trainer import Surroundings, Training
 from kdas.trial import Inputs, Trial, load_inputs
@@ -27,6 +28,7 @@ def ray_config(job: Job, folder: Path, calibration: Calibration, num_cotenants: 
     """What a worker needs to run a job, in plain values."""
     return {
         "config": job.config.model_dump(mode="json"),
+        "module_folders": list(SEARCHED_FOLDERS),
         "method": job.method,
         "phase": job.phase,
         "config_id": job.config_id,
@@ -38,6 +40,7 @@ def ray_config(job: Job, folder: Path, calibration: Calibration, num_cotenants: 
 
 def job_of(config: dict[str, Any]) -> Job:
     """The job that `ray_config` described."""
+    search_also(config["module_folders"])
     return Job(config["method"], config["phase"], TrialConfig(**config["config"]), config["config_id"])
 
 
