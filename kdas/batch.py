@@ -21,7 +21,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Batch:
-    """images float32 [B, 3, H, W], normalised; targets [B]; indices [B], on the CPU; the teacher's answer, if asked."""
+    """images float32 [B, 3, H, W], normalised; targets [B]; indices [B]; the teacher's answer, if asked.
+
+    All of it lies on the device.
+    """
 
     images: Tensor
     targets: Tensor
@@ -37,8 +40,7 @@ class Batch:
         if answer is not None:
             features = None if answer.features is None else answer.features[positions]
             answer = Answer(answer.logits[positions], features)
-        indices = self.indices[positions.to(self.indices.device)]
-        return Batch(self.images[positions], self.targets[positions], indices, answer)
+        return Batch(self.images[positions], self.targets[positions], self.indices[positions], answer)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

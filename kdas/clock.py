@@ -22,6 +22,11 @@ class Work(StrEnum):
     WEIGH = "weigh"  # the weights of the distillation term
     STEP = "step"  # student forward, loss, backward, update
     OBSERVE = "observe"  # the sampler takes in the losses of a batch
+    ASKED = "asked"  # a teacher forward that really ran: what was paid, where TEACHER is what the method needs
+
+
+# A teacher forward has one price, whoever pays it.
+PRICED = tuple(work for work in Work if work is not Work.ASKED)
 
 
 def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
@@ -49,9 +54,9 @@ class Calibration:
 
     def price(self, work: Work, batch_size: int) -> float:
         """Seconds for one batch: measured, or on the straight line through the two nearest measured sizes."""
-        key = (work, batch_size)
+        key = (Work.TEACHER if work is Work.ASKED else work, batch_size)
         if key not in self._known:
-            self._known[key] = _on_line(self.prices[work], batch_size)
+            self._known[key] = _on_line(self.prices[key[0]], batch_size)
         return self._known[key]
 
     def plain_run_s(self, num_samples: int, batch_size: int, epochs: int) -> float:
@@ -102,6 +107,7 @@ class Clock:
         self.calibration = calibration
         self.counts: Counter[tuple[Work, int]] = Counter()
         self.cost_ref_s = 0.0
+        self.cost_as_run_s = 0.0
         self.wall_s = 0.0
         self.eval_s = 0.0
         self._synchronize, self._now = synchronize, now
@@ -110,7 +116,11 @@ class Clock:
     def charge(self, work: Work, batch_size: int) -> None:
         """Count one batch of work."""
         self.counts[work, batch_size] += 1
-        self.cost_ref_s += self.calibration.price(work, batch_size)
+        price = self.calibration.price(work, batch_size)
+        if work is not Work.ASKED:
+            self.cost_ref_s += price
+        if work is not Work.TEACHER:
+            self.cost_as_run_s += price
 
     def charge_all(self, work: Work, num_samples: int, batch_size: int) -> None:
         """Count work on every one of `num_samples`, in batches."""
@@ -145,13 +155,19 @@ class Clock:
         return [[work.value, size, count] for (work, size), count in self.counts.items()]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"counts": self.ledger(), "cost_ref_s": self.cost_ref_s, "wall_s": self.wall_s, "eval_s": self.eval_s}
+        return {"counts": self.ledger(), **{name: getattr(self, name) for name in _TOTALS}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.counts = Counter({(Work(work), size): count for work, size, count in state["counts"]})
-        self.cost_ref_s, self.wall_s, self.eval_s = state["cost_ref_s"], state["wall_s"], state["eval_s"]
+        for name in _TOTALS:
+            setattr(self, name, state[name])
 
 
-def priced(counts: list[list[Any]], calibration: Calibration) -> float:
-    """Reference seconds of a recorded ledger `[[work, batch size, count], ...]` at other prices."""
-    return sum((count * calibration.price(Work(work), size) for work, size, count in counts), 0.0)
+_TOTALS = ("cost_ref_s", "cost_as_run_s", "wall_s", "eval_s")
+
+
+def priced(counts: list[list[Any]], calibration: Calibration) -> tuple[float, float]:
+    """Reference seconds of a recorded ledger `[[work, batch size, count], ...]` at other prices: alone, and as run."""
+    seconds = [(Work(work), count * calibration.price(Work(work), size)) for work, size, count in counts]
+    alone = sum((each for work, each in seconds if work is not Work.ASKED), 0.0)
+    return alone, sum((each for work, each in seconds if work is not Work.TEACHER), 0.0)

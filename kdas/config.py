@@ -93,6 +93,11 @@ class Recipe(Strict):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="What students and teachers compute in; losses and weights stay in float32."
     )
+    bank: Literal["auto", "live", "float16", "float32"] = Field(
+        "auto",
+        description="What the teacher's answers are kept in, once for all trials: auto is float16 where that is exact,"
+        " live has the teacher run in every trial.",
+    )
     channels_last: bool = Field(True, description="The memory layout of images; false is slower on most machines.")
     compile: bool = Field(False, description="Whether torch.compile translates the models first.")
     threads: int = Field(1, ge=1, description="CPU threads; part of the record, since they change the last bits.")

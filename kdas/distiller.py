@@ -45,6 +45,8 @@ class Distiller:
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
         self._student_draws = _draws_while_training(student, splits.image_size)
+        # The epoch, and the number of the student's last forward pass in it.
+        self._forwards = (0, 0)
         self.student = student.to(device).to(memory_format=self.memory_format)
         with seeding.global_draws(config.seed, "loss"):
             self.distillation = Distillation(config.loss, self._loss_context(class_means)).to(device)
@@ -66,10 +68,10 @@ class Distiller:
         """The model whose accuracy counts: the student, or the moving average of its weights."""
         return self.student if self.average is None else self.average.module
 
-    def batch(self, indices: Tensor, images: Tensor) -> Batch:
-        """Args: indices [B], on the CPU; images float32 [B, 3, H, W], on the device."""
-        targets = self.splits.train.labels[indices.to(self.device)]
-        return Batch(images.contiguous(memory_format=self.memory_format), targets, indices)
+    def batch(self, indices: Tensor, images: Tensor, answer: Answer | None = None) -> Batch:
+        """Args: indices [B]; images float32 [B, 3, H, W]; both on the device; the teacher's answer, if it is known."""
+        targets = self.splits.train.labels[indices]
+        return Batch(images.contiguous(memory_format=self.memory_format), targets, indices, answer)
 
     @torch.no_grad()
     def asked(self, batch: Batch) -> Batch:
@@ -87,7 +89,7 @@ class Distiller:
             release, they move here too, and logits depend on the batch.
         """
         self.student.train(mode == "train")
-        with self._draws("score", epoch, batch), self.precision.autocast():
+        with self._draws("score", epoch), self.precision.autocast():
             logits, _ = self._student_answers(batch.images)
         self.student.train()
         return logits.float()
@@ -122,7 +124,7 @@ class Distiller:
         """The loss of each sample [B], without and with the weights of the distillation term."""
         answer = batch.answer
         assert answer is not None
-        with self._draws("step", epoch, batch), self.precision.autocast():
+        with self._draws("step", epoch), self.precision.autocast():
             logits, features = self._student_answers(batch.images)
         logits = logits.float()
         needed: dict[str, Any] = {"epoch": epoch}
@@ -133,11 +135,12 @@ class Distiller:
         unweighted = label_loss + distillation
         return unweighted, unweighted if weights is None else label_loss + weights * distillation
 
-    def _draws(self, purpose: str, epoch: int, batch: Batch) -> AbstractContextManager[None]:
-        """Dropout and its like draw from the global generator: make that a function of seed, epoch and batch."""
+    def _draws(self, purpose: str, epoch: int) -> AbstractContextManager[None]:
+        """Dropout and its like draw from the global generator: make that a function of seed, epoch and batch number."""
         if not self._student_draws:
             return nullcontext()
-        return seeding.global_draws(self.config.seed, purpose, epoch, int(batch.indices[0]), device=self.device)
+        self._forwards = (epoch, self._forwards[1] + 1 if self._forwards[0] == epoch else 0)
+        return seeding.global_draws(self.config.seed, purpose, *self._forwards, device=self.device)
 
     def flops(self) -> tuple[float, float, float]:
         """Floating point operations per sample: student forward, student forward and backward, teacher forward."""
@@ -168,6 +171,7 @@ class Distiller:
         yield
         self.load_state_dict(before)
         self.optimizer.zero_grad(set_to_none=True)
+        self._forwards = (0, 0)
 
     def state_dict(self) -> dict[str, Any]:
         return {

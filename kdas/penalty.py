@@ -51,11 +51,18 @@ def penalty_weights(
     if not 0 < threshold < 0.5:
         raise ValueError(f"threshold {threshold} is not in (0, 0.5)")
     divergence = label_divergence(teacher_logits, targets)
-    bounds = torch.tensor([threshold, 1 - threshold], dtype=divergence.dtype, device=divergence.device)
-    low, high = torch.quantile(divergence, bounds)
+    ascending = divergence.sort().values
+    low, high = _quantile(ascending, threshold), _quantile(ascending, 1 - threshold)
     distance = (low - divergence).clamp(min=0) + (divergence - high).clamp(min=0)
     weights: Tensor = 1 - penalty_lambda * distance
     return weights.clamp(min=penalty_factor, max=1.0)
+
+
+def _quantile(ascending: Tensor, share: float) -> Tensor:
+    """Quantile by linear interpolation. torch's own wants the share on the device, and the device waits for it."""
+    position = share * (len(ascending) - 1)
+    below = math.floor(position)
+    return torch.lerp(ascending[below], ascending[min(below + 1, len(ascending) - 1)], position - below)
 
 
 @dataclass(frozen=True)

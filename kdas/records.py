@@ -46,7 +46,8 @@ class CurveRow:
     """One evaluation of one trial. Counts and costs are totals since the trial's first step.
 
     Accuracies are fractions; `*_s` are seconds; `cost_ref_s` is counted work times calibrated price with every
-    teacher forward charged, `cost_as_run_s` the same with only the teacher forwards that really ran.
+    teacher forward charged that the method needs, which `teacher_forwards` counts; `cost_as_run_s` the same with only
+    those that really ran, which depends on what the bank already held.
     """
 
     trial_id: str
@@ -92,7 +93,7 @@ def is_searched(method: str) -> bool:
 
 
 # Raised with every changelog line marked [Measure]: what was measured by other rules is another trial.
-MEASURE_VERSION = 1
+MEASURE_VERSION = 2
 
 # The columns of curves.parquet: which sweep asked, then the row itself.
 SWEEP_COLUMNS = ("sweep", "method", "phase")

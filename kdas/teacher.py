@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +45,7 @@ def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> 
         "measure_version": MEASURE_VERSION,
     }
     identity = content_id([*dataset.identity, validation, recipe])
-    # A model of torchvision has a slash in its name, one's own a colon.
-    model = re.sub(r"[^\w.-]", "-", config.model)
-    return cache_root() / "teachers" / f"{dataset.name}-{model}-{identity}.pth"
+    return cache_root() / "teachers" / f"{dataset.name}-{models.file_name(config.model)}-{identity}.pth"
 
 
 def check_checkpoint(config: TeacherConfig, dataset: Dataset) -> None:
@@ -139,7 +136,7 @@ def _train(model: Model, config: TeacherConfig, splits: ImageSplits, progress: P
         for indices, images in splits.training_batches(batches, Draw(config.seed, epoch)):
             if len(indices) < 2:
                 continue  # the others could not be read, and batch norm needs two
-            labels = train.labels[indices.to(train.labels.device)]
+            labels = train.labels[indices]
             loss = functional.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

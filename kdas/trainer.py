@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kdas import checkpoint
-from kdas.batch import Batch, taken
+from kdas.batch import Answer, Batch, taken
 from kdas.clock import Calibration, Clock, Work
 from kdas.data import Draw
 from kdas.device import repeatable, synchronize
@@ -48,6 +48,7 @@ class Training:
         context = SamplerContext(num_samples, config.batch_size, config.epochs, config.seed)
         self.sampler: Sampler = SAMPLERS.build(config.sampler, context)
         self.needs = SAMPLERS[config.sampler["name"]].needs
+        self.bank = trial.inputs.bank(config)
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
         self.budget_ref_s = trial.budget_ref_s(surroundings.calibration)
         self.flops = self.distiller.flops()
@@ -59,7 +60,8 @@ class Training:
         self._saved_at_wall_s = 0.0
         if CLASS_MEANS in self.distiller.distillation.needs:
             # The teacher's class means take one pass of it over the set.
-            self.clock.charge_all(Work.TEACHER, num_samples, config.batch_size)
+            for work in (Work.TEACHER, Work.ASKED):
+                self.clock.charge_all(work, num_samples, config.batch_size)
         if trial.inputs.splits.reading:
             # Processes that read images start with the first batch: that is not training.
             next(trial.inputs.splits.training_batches([torch.arange(2)], Draw(seed=0, epoch=1)))
@@ -83,6 +85,7 @@ class Training:
         self.clock.start()
         plan = self.sampler.plan(epoch)
         plan.check(config.sampler["name"], epoch, len(self.trial.inputs.splits.train))
+        plan = plan.on(self.trial.inputs.device)
         for batch, is_last in self._batches(epoch, plan):
             self._train_batch(epoch, plan, batch)
             self._end_if_done(is_last and epoch == config.epochs)
@@ -104,22 +107,35 @@ class Training:
 
     def _batches(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
         """What is trained on, in order, each with the teacher's answer, and whether it is the epoch's last."""
-        fetched = plan.batches()
+        asked_to_select = plan.selects and "teacher_logits" in self.needs
         waiting: list[Batch] = []
-        views = self.trial.inputs.splits.training_batches(fetched, Draw(self.trial.config.seed, epoch))
-        for position, (indices, images) in enumerate(views, start=1):
-            self.clock.charge(Work.AUGMENT, len(indices))
-            is_last = position == len(fetched)
+        for fetched, is_last in self._fetched(epoch, plan):
             # Where images could not be read too few may be left for batch norm.
-            ready = [self.distiller.batch(indices, images)] if len(indices) > 1 else []
+            ready = [fetched] if len(fetched) > 1 else []
             if plan.selects:
                 waiting.extend(self._selected(epoch, plan, batch) for batch in ready)
                 ready = taken(waiting, self.trial.config.batch_size, all_of_them=is_last)
             for number, batch in enumerate(ready, start=1):
-                yield (batch if batch.answer else self._asked(batch)), is_last and number == len(ready)
+                yield (batch if asked_to_select else self._asked(batch)), is_last and number == len(ready)
+
+    def _fetched(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
+        """The batches of a plan, with what the bank says about them, and whether they are the last."""
+        batches, draw = plan.batches(), Draw(self.trial.config.seed, epoch)
+        answers = None
+        if self.bank is not None:
+            answers = self.bank.epoch(batches, draw, partial(self.clock.charge, Work.ASKED))
+        views = self.trial.inputs.splits.training_batches(batches, draw)
+        for position, (indices, images) in enumerate(views):
+            self.clock.charge(Work.AUGMENT, len(indices))
+            answer = None if answers is None else Answer(answers.of(position, indices))
+            yield self.distiller.batch(indices, images, answer), position == len(batches) - 1
 
     def _asked(self, batch: Batch) -> Batch:
+        """The batch with the teacher's answer, which is charged wherever it comes from."""
         self.clock.charge(Work.TEACHER, len(batch))
+        if batch.answer is not None:
+            return batch
+        self.clock.charge(Work.ASKED, len(batch))
         return self.distiller.asked(batch)
 
     def _selected(self, epoch: int, plan: EpochPlan, batch: Batch) -> Batch:
@@ -141,9 +157,7 @@ class Training:
         weights = self.sampler.distillation_weights(epoch, batch.answer.logits, batch.targets)
         if weights is not None:
             self.clock.charge(Work.WEIGH, len(batch))
-        loss_weights = None
-        if plan.loss_weights is not None:
-            loss_weights = plan.loss_weights[batch.indices].to(self.trial.inputs.device)
+        loss_weights = None if plan.loss_weights is None else plan.loss_weights[batch.indices]
         loss, losses = self.distiller.step(batch, epoch, weights, loss_weights)
         self.clock.charge(Work.STEP, len(batch))
         if "losses" in self.needs:
@@ -192,8 +206,7 @@ class Training:
             teacher_forwards=asked,
             flops=trained * step_flops + scored * score_flops + asked * teacher_flops,
             cost_ref_s=self.clock.cost_ref_s,
-            # The teacher runs live on every view, so what was paid is what would be paid alone.
-            cost_as_run_s=self.clock.cost_ref_s,
+            cost_as_run_s=self.clock.cost_as_run_s,
             wall_s=self.clock.wall_s,
             eval_s=self.clock.eval_s,
             data_s=self.surroundings.data_s,

@@ -12,9 +12,10 @@ from torch import Tensor
 from kdas import device as devices
 from kdas import models
 from kdas import teacher as teachers
+from kdas.bank import TeacherBank, bank_precision, open_bank
 from kdas.cache import content_id
 from kdas.clock import Calibration, Work
-from kdas.config import TrialConfig
+from kdas.config import Recipe, TrialConfig
 from kdas.data import DATASETS, Dataset, ImageSplits, load_splits
 from kdas.distiller import Distiller
 from kdas.losses import LOSSES
@@ -33,6 +34,17 @@ class Inputs:
     splits: ImageSplits
     teacher: Teacher
     device: str
+
+    @functools.cached_property
+    def _banks(self) -> dict[tuple[str, str | None], TeacherBank | None]:
+        return {}
+
+    def bank(self, recipe: Recipe) -> TeacherBank | None:
+        """The teacher's answers that trials of a recipe share, opened once; None where the teacher runs live."""
+        known_by = (recipe.precision, bank_precision(recipe, self.dataset, self.splits))
+        if known_by not in self._banks:
+            self._banks[known_by] = open_bank(recipe, self.dataset, self.splits, self.teacher, self.device)
+        return self._banks[known_by]
 
     @functools.cached_property
     def class_means(self) -> Tensor:
@@ -75,7 +87,7 @@ class Trial:
 def config_id(config: TrialConfig, inputs: Inputs) -> str:
     """A hash of all that decides the curve but the seed. Data and teacher count by content, never by path."""
     # Data and teacher count by content; how they were named, or a preset's name, does not.
-    named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers"}
+    named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers", "bank"}
     content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
     return content_id(
         {
@@ -85,6 +97,7 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
             "teacher": inputs.teacher.weights_id,
             "code": own_code(config),
             "device": inputs.device,
+            "bank": bank_precision(config, inputs.dataset, inputs.splits),
         }
     )
 
@@ -132,5 +145,6 @@ def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, 
     models.check_image_size(
         config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint
     )
+    bank_precision(config, dataset, splits)
     teacher = teachers.obtain(config.teacher, dataset, config.validation, splits, device, progress)
     return Inputs(dataset, splits, teacher, device)

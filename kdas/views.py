@@ -52,18 +52,26 @@ class CropFlip:
 
     def draw(self, num_images: int, seed: int, epoch: int) -> Tensor:
         """The view that each image shows in an epoch, int64 [num_images]: a function of seed, epoch and index alone."""
-        return torch.randint(self.num_views, (num_images,), generator=seeding.generator(seed, "views", epoch))
+        return _drawn(self.num_views, num_images, seed, epoch)
 
 
 @dataclass(frozen=True)
 class ResizedCrop:
     """The field's augmentation for photographs: a random part of the image, resized, and a horizontal flip.
 
-    Its views are drawn where the file is read (kdas.data.pixels): the whole photograph is needed for them.
+    Its views are drawn where the file is read (kdas.data.pixels): the whole photograph is needed for them. With `fixed`
+    an image has no more than so many, drawn once for all: an approximation (Shen & Savvides, 2021, FKD) that must be
+    asked for.
     """
 
     size: int = 224
     flip: bool = True
+    fixed: int | None = None
+
+    @property
+    def num_views(self) -> int | None:
+        """How many views an image has; None: they are drawn without end."""
+        return self.fixed
 
     @property
     def shorter_side(self) -> int:
@@ -73,6 +81,14 @@ class ResizedCrop:
     def crops(self, images: Tensor) -> list[Tensor]:
         """The images and, where that is allowed, their mirror images: each uint8 [B, C, H, W]."""
         return [images, images.flip(3)] if self.flip else [images]
+
+    def draw(self, num_images: int, seed: int, epoch: int) -> Tensor | None:
+        """As `CropFlip.draw`; None where views have no numbers."""
+        return None if self.fixed is None else _drawn(self.fixed, num_images, seed, epoch)
+
+
+def _drawn(num_views: int, num_images: int, seed: int, epoch: int) -> Tensor:
+    return torch.randint(num_views, (num_images,), generator=seeding.generator(seed, "views", epoch))
 
 
 Views = CropFlip | ResizedCrop

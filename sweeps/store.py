@@ -185,7 +185,7 @@ class SweepDirectory:
 def _repriced(recorded: Recorded, calibration: Calibration) -> Recorded:
     if recorded.row.calibration_id == calibration.calibration_id:
         return recorded
-    cost_ref_s = priced(recorded.ledger, calibration)
+    alone_s, as_run_s = priced(recorded.ledger, calibration)
     content = recorded.row.as_dict()
-    content.update(cost_ref_s=cost_ref_s, cost_as_run_s=cost_ref_s, calibration_id=calibration.calibration_id)
+    content.update(cost_ref_s=alone_s, cost_as_run_s=as_run_s, calibration_id=calibration.calibration_id)
     return Recorded(CurveRow(**content), recorded.ledger, recorded.recorded_at)  # type: ignore[arg-type]

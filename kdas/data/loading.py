@@ -49,20 +49,26 @@ def _resident(dataset: Dataset, validation: float, device: str) -> ImageSplits:
     mean, std = _channel_statistics(dataset, decoded.train_images, readable)
     rows, held_out = _rows(decoded.train_labels, validation)
 
-    def part(images: Images, labels: Labels, readable: NDArray[np.bool_]) -> ResidentSplit:
-        whole = None if readable.all() else torch.from_numpy(readable)
-        return ResidentSplit(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), whole)
+    images, labels = torch.from_numpy(decoded.train_images).to(device), torch.from_numpy(decoded.train_labels)
 
     def of_training(rows: Labels | slice) -> ResidentSplit:
-        return part(decoded.train_images[rows], decoded.train_labels[rows], readable[rows])
+        whole = None if readable[rows].all() else torch.from_numpy(readable[rows])
+        # Indexing by rows happens batch by batch: the decoded images stay the one copy that parts and workers share.
+        numbers = None if isinstance(rows, slice) else torch.from_numpy(rows).to(device)
+        return ResidentSplit(images, labels[rows].to(device), whole, numbers)
 
-    test = part(decoded.test_images, decoded.test_labels, test_readable)
+    test = ResidentSplit(
+        torch.from_numpy(decoded.test_images).to(device),
+        torch.from_numpy(decoded.test_labels).to(device),
+        None if test_readable.all() else torch.from_numpy(test_readable),
+    )
     return ImageSplits(
         train=of_training(rows),
         validation=test if held_out is None else of_training(held_out),
         test=test,
         views=dataset.views(int(decoded.train_images.shape[-1])),
         num_classes=dataset.num_classes,
+        num_images=len(images),
         mean=_by_channel(mean, device),
         std=_by_channel(std, device),
     )
@@ -75,7 +81,7 @@ def _streamed(dataset: Dataset, files: ImageFiles, validation: float, device: st
     numbers = np.arange(len(files))
 
     def part(numbers: Labels) -> StreamedSplit:
-        return StreamedSplit(torch.from_numpy(files.labels[numbers]).to(device), numbers, streams)
+        return StreamedSplit(torch.from_numpy(files.labels[numbers]).to(device), torch.from_numpy(numbers), streams)
 
     rows, held_out = _rows(files.train_labels, validation)
     test = part(numbers[files.num_train :])
@@ -85,6 +91,7 @@ def _streamed(dataset: Dataset, files: ImageFiles, validation: float, device: st
         test=test,
         views=views,
         num_classes=dataset.num_classes,
+        num_images=files.num_train,
         mean=_by_channel(dataset.mean, device),
         std=_by_channel(dataset.std, device),
         reading={"data_workers": data_workers, "data": dataset.identity},
@@ -94,7 +101,6 @@ def _streamed(dataset: Dataset, files: ImageFiles, validation: float, device: st
 def _rows(labels: Labels, validation: float) -> tuple[Labels | slice, Labels | None]:
     """Which training images are trained on, and which validate; None where the test split does."""
     if not validation:
-        # A slice, unlike an array of rows, copies nothing: decoded images stay the one copy that workers share.
         return slice(None), None
     return stratified_parts(labels, validation, VALIDATION_SEED)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -21,20 +21,21 @@ from kdas.views import ResizedCrop, Views
 Transform = Callable[[Any], Any]
 
 
-def read_image(path: Path, views: Views, drawn_for: tuple[int, int, int] | None = None) -> Images | None:
+def read_image(path: Path, views: Views, drawn_from: Sequence[int] | None = None) -> Images | None:
     """uint8 [size, size, 3]; None if the file cannot be read.
 
-    Args: drawn_for: seed, epoch and index that decide the crop of `ResizedCrop`; without it the image is as evaluated.
+    Args: drawn_from: three numbers that decide the crop of `ResizedCrop` (seed, epoch and index, or seed, view and
+        number); without them the image is as evaluated.
     """
     try:
         with Image.open(path) as file:
             image = file.convert("RGB")
     except READING_ERRORS:
         return None
-    if drawn_for is None or not isinstance(views, ResizedCrop):
+    if drawn_from is None or not isinstance(views, ResizedCrop):
         return np.asarray(_centre(views)(image))
-    seed, epoch, index = drawn_for
-    with seeding.global_draws(seed, "view", epoch, index):
+    seed, *further = drawn_from
+    with seeding.global_draws(seed, "view" if views.fixed is None else "fixed view", *further):
         return np.asarray(_drawn_crop(views)(image))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,9 @@ from kdas.clock import batch_sizes
 from kdas.data.plugin import Labels
 from kdas.records import UserError
 from kdas.views import CropFlip, Views
+
+# Fixed views are the same for every trial of every sweep.
+FIXED_VIEWS_SEED = 0
 
 
 def stratified_parts(labels: Labels, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -43,19 +46,31 @@ def batches_of(order: Tensor, batch_size: int) -> list[Tensor]:
     return list(torch.split(order, batch_sizes(len(order), batch_size)))
 
 
+# What random crops of a batch are drawn from while its files are read: three numbers for each sample, int64 [B, 3].
+Drawn = NDArray[np.int64]
+
+
 class Split(Protocol):
     """The images of one part of a set, wherever they are kept. `labels` int64 [N] lie on the device."""
 
     @property
     def labels(self) -> Tensor: ...
 
+    @property
+    def numbers(self) -> Tensor:
+        """Which images of the whole set these are, whatever part of it they are: int64 [N], on the CPU."""
+        ...
+
     def __len__(self) -> int: ...
 
-    def read(self, batches: Iterable[Tensor], draw: Draw | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def read(
+        self, batches: Iterable[Tensor], drawn: Iterable[Drawn] | None = None, *, aside: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """For each batch of indices, in their order, those that could be read and their images.
 
-        Args: batches: indices [B], on the CPU; draw: whose augmentation the images get, where it happens while reading.
-        Yields: indices [b], on the CPU, and images uint8 [b, 3, H, W], on the device.
+        Args: batches: indices [B], on the CPU; drawn: for each batch what its crops are drawn from, where that happens
+            while reading; aside: whether this pass may begin and end in the midst of another one.
+        Yields: indices [b] and images uint8 [b, 3, H, W], on the device.
         """
         ...
 
@@ -70,29 +85,46 @@ class Draw:
 
 @dataclass(frozen=True)
 class ResidentSplit:
-    """A part that lies decoded on the device: images uint8 [N, 3, H, W]; labels [N].
+    """A part of a set that lies decoded on the device: `images` uint8 [M, 3, H, W] are those of the whole set.
 
-    `readable` bool [N], on the CPU, where some images could not be read.
+    `labels` int64 [N] and `rows` int64 [N], both on the device, say which of them are in the part; without `rows` all
+    are. So the parts share one copy, and workers map it. `readable` bool [N], on the CPU, where some images could not
+    be read.
     """
 
     images: Tensor
     labels: Tensor
     readable: Tensor | None = None
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, batches: Iterable[Tensor], draw: Draw | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in batches:
-            indices = batch if self.readable is None else batch[self.readable[batch]]
-            yield indices, self.images[indices.to(self.images.device)]
+    @property
+    def numbers(self) -> Tensor:
+        return torch.arange(len(self)) if self.rows is None else self.rows.cpu()
+
+    def read(
+        self, batches: Iterable[Tensor], drawn: Iterable[Drawn] | None = None, *, aside: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        wanted = [batch if self.readable is None else batch[self.readable[batch]] for batch in batches]
+        for indices in on_device(wanted, self.images.device):
+            yield indices, self.images[indices if self.rows is None else self.rows[indices]]
+
+
+def on_device(batches: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """The batches moved in one go: a copy for each would make the device wait for each."""
+    if device.type == "cpu" or not batches:
+        return batches
+    return torch.split(torch.cat(list(batches)).to(device), [len(batch) for batch in batches])
 
 
 @dataclass(frozen=True)
 class ImageSplits:
     """Everything a trial sees. With `validation = 0` the test split stands in for the validation split.
 
-    `reading` is what the price of reading depends on, as plain data; empty where all images lie on the device.
+    `num_images` is the size of the whole training set, of which `train` and perhaps `validation` are parts. `reading`
+    is what the price of reading depends on, as plain data; empty where all images lie on the device.
     """
 
     train: Split
@@ -100,6 +132,7 @@ class ImageSplits:
     test: Split
     views: Views
     num_classes: int
+    num_images: int
     mean: Tensor
     std: Tensor
     reading: Mapping[str, Any] = field(default_factory=dict)
@@ -108,14 +141,47 @@ class ImageSplits:
     def image_size(self) -> int:
         return self.views.size
 
-    def training_batches(self, batches: Iterable[Tensor], draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each batch of training indices [B] those that could be read, and their views float32 [b, 3, H, W]."""
-        views = self.views
-        view_ids = views.draw(len(self.train), draw.seed, draw.epoch) if isinstance(views, CropFlip) else None
-        for indices, images in self.train.read(batches, draw):
-            if isinstance(views, CropFlip) and view_ids is not None:
-                images = views.apply(images, view_ids[indices].to(images.device))
+    def view_ids(self, draw: Draw) -> Tensor | None:
+        """The view of each training image, int64 [N], on the CPU; None where views are without end."""
+        return self.views.draw(len(self.train), draw.seed, draw.epoch)
+
+    def training_batches(self, batches: Sequence[Tensor], draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of training indices [B], on the CPU, those that could be read and their views.
+
+        Yields: indices [b] and images float32 [b, 3, H, W], normalised, on the device.
+        """
+        view_ids = self.view_ids(draw)
+        if view_ids is not None:
+            yield from self.view_batches(batches, [view_ids[batch] for batch in batches])
+            return
+        drawn = ([(draw.seed, draw.epoch, index) for index in batch.tolist()] for batch in batches)
+        for indices, images in self.train.read(batches, map(np.array, drawn)):
             yield indices, self.normalized(images)
+
+    def view_batches(
+        self, batches: Sequence[Tensor], view_ids: Sequence[Tensor], *, aside: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `training_batches`, with the number of each sample's view given.
+
+        Args: batches: indices [B]; view_ids: int64 [B] of each; all on the CPU; aside: see `Split.read`.
+        """
+        views, device = self.views, self.train.labels.device
+        if not isinstance(views, CropFlip):
+            # By its number in the whole set, so that a fixed view is the same whatever part of the set is trained on.
+            numbers = self.train.numbers
+            drawn = (
+                np.stack([np.full(len(batch), FIXED_VIEWS_SEED), ids.numpy(), numbers[batch].numpy()], axis=1)
+                for batch, ids in zip(batches, view_ids, strict=True)
+            )
+            for indices, images in self.train.read(batches, drawn, aside=aside):
+                yield indices, self.normalized(images)
+            return
+        read = self.train.read(batches, aside=aside)
+        wanted = zip(batches, on_device(view_ids, device), strict=True)
+        for (indices, images), (batch, ids) in zip(read, wanted, strict=True):
+            if len(indices) < len(batch):  # some could not be read
+                ids = ids[torch.isin(batch, indices.cpu()).to(device)]
+            yield indices, self.normalized(views.apply(images, ids))
 
     def evaluation_batches(self, split: Split, multi_crop: bool = False) -> Iterator[tuple[Tensor, list[Tensor]]]:
         """The labels [b] of a split and its images float32 [b, 3, H, W], in order and without augmentation.
@@ -124,9 +190,9 @@ class ImageSplits:
         """
         # Large enough to fill a device, small enough for a laptop's memory: 500 of 64 pixels, fewer of larger ones.
         batch_size = min(500, max(16, 500 * 64**2 // self.image_size**2))
-        for indices, images in split.read(torch.split(torch.arange(len(split)), batch_size)):
+        for indices, images in split.read(torch.split(torch.arange(len(split)), batch_size), aside=True):
             crops = self.views.crops(images) if multi_crop else [images]
-            yield split.labels[indices.to(split.labels.device)], [self.normalized(crop) for crop in crops]
+            yield split.labels[indices], [self.normalized(crop) for crop in crops]
 
     def normalized(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> float32, each channel shifted and scaled, channels last."""

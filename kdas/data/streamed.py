@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +21,7 @@ from torch.utils import data
 from kdas.data.corrupt import Unreadable
 from kdas.data.files import ImageFiles
 from kdas.data.pixels import read_image
-from kdas.data.plugin import Labels
-from kdas.data.splits import Draw
+from kdas.data.splits import Drawn
 from kdas.views import Views
 
 # Batches that each worker reads ahead: they, not the set, bound the memory.
@@ -29,11 +29,11 @@ _BATCHES_AHEAD = 2
 
 
 class Request(NamedTuple):
-    """A batch to read: numbers of its files [B], indices of its samples [B], and whose views, if views are drawn."""
+    """A batch to read: numbers of its files [B], indices of its samples [B], what its crops are drawn from [B, 3]."""
 
     numbers: NDArray[np.int64]
     indices: NDArray[np.int64]
-    draw: Draw | None
+    drawn: Drawn | None
 
 
 class Answer(NamedTuple):
@@ -57,10 +57,9 @@ class FileReader(data.Dataset[Answer]):
 
     def __getitems__(self, request: Request) -> Answer:
         indices, images, unreadable = [], [], []
-        draw = request.draw
-        for number, index in zip(request.numbers.tolist(), request.indices.tolist(), strict=True):
-            drawn_for = None if draw is None else (draw.seed, draw.epoch, index)
-            pixels = read_image(self.files.path(number), self.views, drawn_for)
+        drawn = [None] * len(request.numbers) if request.drawn is None else request.drawn.tolist()
+        for number, index, each in zip(request.numbers.tolist(), request.indices.tolist(), drawn, strict=True):
+            pixels = read_image(self.files.path(number), self.views, each)
             if pixels is None:
                 unreadable.append(number)
             else:
@@ -136,26 +135,28 @@ class Streams:
 
 @dataclass(frozen=True, eq=False)
 class StreamedSplit:
-    """A part whose images stay on disk: labels [N] on the device; numbers [N] of their files."""
+    """A part whose images stay on disk: labels [N] on the device; numbers [N] of their files, on the CPU."""
 
     labels: Tensor
-    numbers: Labels
+    numbers: Tensor
     streams: Streams
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, batches: Iterable[Tensor], draw: Draw | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def read(
+        self, batches: Iterable[Tensor], drawn: Iterable[Drawn] | None = None, *, aside: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Split`. Raises: UserError: once too many images could not be read."""
-        readers = self.streams.evaluation if draw is None else self.streams.training
-        for answer in readers.read(self._requests(batches, draw)):
+        readers = self.streams.evaluation if aside else self.streams.training
+        device, is_cuda = self.labels.device, self.labels.is_cuda
+        for answer in readers.read(self._requests(batches, drawn)):
             self.streams.report(answer.unreadable)
-            yield answer.indices, answer.images.to(self.labels.device, non_blocking=self.labels.is_cuda)
+            yield answer.indices.to(device, non_blocking=is_cuda), answer.images.to(device, non_blocking=is_cuda)
 
-    def _requests(self, batches: Iterable[Tensor], draw: Draw | None) -> Iterator[Request]:
-        for batch in batches:
-            indices = batch.numpy()
-            yield Request(self.numbers[indices], indices, draw)
+    def _requests(self, batches: Iterable[Tensor], drawn: Iterable[Drawn] | None) -> Iterator[Request]:
+        for batch, each in zip(batches, repeat(None) if drawn is None else drawn, strict=False):
+            yield Request(self.numbers[batch].numpy(), batch.numpy(), each)
 
 
 def streams_of(files: ImageFiles, views: Views, origin: str, num_workers: int, device: str) -> Streams:

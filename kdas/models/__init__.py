@@ -1,10 +1,10 @@
 """Student and teacher networks by name. A module beside this one registers its models by being there."""
 
 from kdas.models.image_size import check_image_size
-from kdas.models.names import BESIDE_THE_ZOO, check_name, create, source_id
+from kdas.models.names import BESIDE_THE_ZOO, check_name, create, file_name, source_id
 from kdas.models.plugin import MODELS, Model
 from kdas.registry import import_siblings
 
 import_siblings(__name__, __path__)
 
-__all__ = ["BESIDE_THE_ZOO", "MODELS", "Model", "check_image_size", "check_name", "create", "source_id"]
+__all__ = ["BESIDE_THE_ZOO", "MODELS", "Model", "check_image_size", "check_name", "create", "file_name", "source_id"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kdas.models import own, vision
 from kdas.models.plugin import MODELS, Model
 
@@ -25,6 +27,11 @@ def check_name(name: str) -> str:
     except KeyError as error:
         raise ValueError(error.args[0]) from error
     return name
+
+
+def file_name(name: str) -> str:
+    """`name` as it may stand in the name of a file: torchvision's models have a slash in theirs, one's own a colon."""
+    return re.sub(r"[^\w.-]", "-", name)
 
 
 def source_id(name: str) -> str:

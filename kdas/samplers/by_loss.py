@@ -63,7 +63,7 @@ class InfoBatch(Unselective):
     def _take_in(self) -> None:
         if self._observed:
             indices, losses = (torch.cat(parts) for parts in zip(*self._observed, strict=True))
-            self._last_losses[indices] = losses.to(self._last_losses)
+            self._last_losses[indices.cpu()] = losses.to(self._last_losses)
         self._observed.clear()
 
 
@@ -100,7 +100,8 @@ class SelectiveBackprop(Unselective):
         losses = functional.cross_entropy(student_logits, targets, reduction="none")
         self._recent = torch.cat([self._recent.to(losses), losses])[-self.history :]
         rank = torch.searchsorted(self._recent.sort().values, losses, right=True) / len(self._recent)
-        return (self._draws[indices].to(rank) < rank**self.selectivity).nonzero().squeeze(1)
+        self._draws = self._draws.to(rank)
+        return (self._draws[indices] < rank**self.selectivity).nonzero().squeeze(1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"recent": self._recent}

@@ -68,7 +68,7 @@ class HighestScored(Unselective):
         else:
             excluded = schedules.exclusion_rate(epoch, self.context.epochs, self.exclusion_rate, self.exclusion_hold)
             positions = select(scores, self.context.batch_size, excluded)
-        self.rhythm.remember(indices[positions.to(indices.device)])
+        self.rhythm.remember(indices[positions])
         return positions
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
@@ -55,8 +55,13 @@ class EpochPlan:
                 f" {num_samples - 1}. Mend its plan()."
             )
 
+    def on(self, device: str) -> EpochPlan:
+        """The plan with its weights on the device."""
+        weights = self.loss_weights
+        return self if weights is None else replace(self, loss_weights=weights.to(device))
+
     def batches(self) -> list[Tensor]:
-        """Indices [B] of each fetched batch; the last may be smaller."""
+        """Indices [B] of each fetched batch, on the CPU; the last may be smaller."""
         return batches_of(self.order, self.batch_size)
 
 
@@ -74,8 +79,8 @@ class Sampler(Protocol):
     select: Callable[..., Tensor]
     """select(epoch, indices, **needed): positions int64 [keep] to train on in a fetched batch, where a plan selects.
 
-    Args: indices [B], on the CPU; student_logits, teacher_logits [B, C], raw; targets [B], on the device. Selected
-    samples are trained on `batch_size` at a time, those of an epoch's end as they are.
+    Args: indices [B]; student_logits, teacher_logits [B, C], raw; targets [B]; all on the device. Selected samples are
+    trained on `batch_size` at a time, those of an epoch's end as they are.
     """
 
     def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
@@ -83,7 +88,10 @@ class Sampler(Protocol):
         ...
 
     def observe(self, indices: Tensor, losses: Tensor) -> None:
-        """The unweighted losses [B] of a batch just trained on; called only for samplers that need `losses`."""
+        """The unweighted losses [B] of a batch just trained on; called only for samplers that need `losses`.
+
+        Args: indices, losses [B], on the device: to read them at every step makes it wait.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]: ...

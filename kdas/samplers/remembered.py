@@ -49,16 +49,16 @@ class RememberedSubset:
             self._chosen = []
             batch_size = math.ceil(context.batch_size / rate)
             return EpochPlan(self._shuffled_set(epoch), batch_size, rate, selects=True, score_mode=score_mode)
-        remembered = torch.cat(self._chosen).unique()  # type: ignore[no-untyped-call]
+        remembered = torch.cat(self._chosen).cpu().unique()  # type: ignore[no-untyped-call]
         shuffle = torch.randperm(len(remembered), generator=seeding.generator(context.seed, "cached order", epoch))
         return EpochPlan(remembered[shuffle], context.batch_size, rate)
 
     def remember(self, indices: Tensor) -> None:
-        """Args: indices of chosen samples, on the CPU."""
+        """Args: indices of chosen samples, which stay on the device until the epoch is over: reading makes it wait."""
         self._chosen.append(indices)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"chosen": torch.cat(self._chosen) if self._chosen else torch.empty(0, dtype=torch.int64)}
+        return {"chosen": torch.cat(self._chosen).cpu() if self._chosen else torch.empty(0, dtype=torch.int64)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._chosen = [state["chosen"]]

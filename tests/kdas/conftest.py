@@ -76,7 +76,9 @@ def small_inputs() -> Inputs:
     whole = load_splits(dataset, 0.1, "cpu")
 
     def first(split: Any, count: int) -> ResidentSplit:
-        return ResidentSplit(split.images[:count], split.labels[:count])
+        if split.rows is None:
+            return ResidentSplit(split.images[:count], split.labels[:count])
+        return replace(split, labels=split.labels[:count], rows=split.rows[:count])
 
     splits = replace(
         whole, train=first(whole.train, NUM_TRAIN), validation=first(whole.validation, 60), test=first(whole.test, 60)

@@ -140,10 +140,24 @@ def test_the_ledger_priced_again_is_the_cost_of_the_clock(
     clock = Clock(calibration)
     for work, size in charged:
         clock.charge(work, size)
-    assert priced(clock.ledger(), calibration) == pytest.approx(clock.cost_ref_s, rel=1e-12)
+    costs = clock.cost_ref_s, clock.cost_as_run_s
+    assert priced(clock.ledger(), calibration) == pytest.approx(costs, rel=1e-12)
     dearer = Calibration.from_dict({**calibration.as_dict(), "calibration_id": "dearer"})
     dearer = Calibration("dearer", {}, {w: tuple((n, 3 * s) for n, s in p) for w, p in dearer.prices.items()})
-    assert priced(clock.ledger(), dearer) == pytest.approx(3 * clock.cost_ref_s, rel=1e-9)
+    assert priced(clock.ledger(), dearer) == pytest.approx([3 * cost for cost in costs], rel=1e-9)
+
+
+def test_teacher_is_charged_where_the_method_needs_it_and_paid_where_it_runs(calibration: Calibration) -> None:
+    clock = Clock(calibration)
+    clock.charge(Work.STEP, 16)
+    clock.charge(Work.TEACHER, 16)
+    price = calibration.price
+    assert (clock.cost_ref_s, clock.cost_as_run_s) == pytest.approx(
+        (price(Work.STEP, 16) + price(Work.TEACHER, 16), price(Work.STEP, 16))
+    )
+    clock.charge(Work.ASKED, 64)
+    assert clock.cost_ref_s == pytest.approx(price(Work.STEP, 16) + price(Work.TEACHER, 16))
+    assert clock.cost_as_run_s == pytest.approx(price(Work.STEP, 16) + price(Work.TEACHER, 64))
 
 
 @pytest.mark.parametrize(("num_samples", "batch_size", "epochs"), [(100, 16, 3), (96, 16, 1), (5, 16, 2)])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kdas.data import DATASETS, Dataset, Draw, loading, memory
+from kdas.data import DATASETS, Dataset, loading, memory
 from kdas.data.files import ImageFiles
 from kdas.data.loading import is_streamed
 from kdas.data.pixels import read_image
@@ -273,7 +273,7 @@ def test_batch_is_read_without_what_cannot_be_read(folder: Path) -> None:
     (folder / "train" / "ant" / "1.png").write_bytes(b"no image")
     reader = FileReader(files_of(built(folder)), CropFlip(padding=1, size=8))
     (folder / "train" / "ant" / "2.png").unlink()
-    answer = reader.__getitems__(Request(np.array([0, 1, 2]), np.array([5, 6, 7]), Draw(0, 1)))
+    answer = reader.__getitems__(Request(np.array([0, 1, 2]), np.array([5, 6, 7]), None))
     assert answer.indices.tolist() == [5] and answer.unreadable == [1, 2]
     assert answer.images.shape == (1, 3, 8, 8) and answer.images.dtype == torch.uint8
     none = reader.__getitems__(Request(np.array([1]), np.array([6]), None))

@@ -78,7 +78,8 @@ class Transcription:
         return steps
 
     def images(self, indices: list[int], view_ids: Tensor) -> Tensor:
-        return self.splits.normalized(self.splits.views.apply(self.splits.train.images[indices], view_ids[indices]))
+        ((_, images),) = self.splits.train.read([torch.tensor(indices)])
+        return self.splits.normalized(self.splits.views.apply(images, view_ids[indices]))
 
     def chosen(self, indices: list[int], view_ids: Tensor, epoch: int) -> list[int]:
         """Student and teacher both answer for the large batch, the student in training mode and with its graph."""
@@ -148,7 +149,9 @@ def test_official_trial_agrees_step_by_step_with_a_literal_transcription(
     trial_of: TrialOf, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     optimizer = {"learning_rate": LEARNING_RATE}
-    trial = trial_of(preset="official", sampler="kdas", epochs=EPOCHS, optimizer=optimizer, evaluations=4)
+    trial = trial_of(
+        preset="official", bank="float32", sampler="kdas", epochs=EPOCHS, optimizer=optimizer, evaluations=4
+    )
     training = Training(trial, Surroundings(calibration))
     # No trial ends early here: what is compared is the method, not the budget.
     training.budget_ref_s = math.inf

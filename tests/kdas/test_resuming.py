@@ -19,7 +19,7 @@ from kdas.trainer import Surroundings, Training
 from kdas.trial import Trial
 
 TrialOf = Callable[..., Trial]
-OF_THE_MACHINE = ("wall_s", "eval_s", "data_s")
+OF_THE_MACHINE = ("wall_s", "eval_s", "data_s", "cost_as_run_s")
 KDAS = {"name": "kdas", "sampling_period": [4]}
 
 

@@ -28,7 +28,7 @@ from kdas.trial import Trial, load_inputs
 
 WriteFolders = Callable[..., Path]
 ConfigOf = Callable[..., Any]
-OF_THE_MACHINE = ("wall_s", "eval_s", "data_s")
+OF_THE_MACHINE = ("wall_s", "eval_s", "data_s", "cost_as_run_s")
 
 # Three workers on a machine of two cores are meant.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
