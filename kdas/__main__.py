@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kdas.bank import commands as bank_commands
+from kdas.bank.shown import announce
 from kdas.cache import writable_folder, write_text
 from kdas.calibrate import calibration_for
 from kdas.config import load_trial_config
@@ -28,6 +30,7 @@ from kdas.trial import Trial, load_inputs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console(width=None if sys.stdout.isatty() else 160)
+app.add_typer(bank_commands.app, name="bank")
 _KINDS: dict[str, Registry] = {"samplers": SAMPLERS, "losses": LOSSES, "models": MODELS, "datasets": DATASETS}  # type: ignore[type-arg]
 _HEADER = "epoch   step  ref. s  wall s    loss  val acc  test acc"
 
@@ -47,6 +50,9 @@ def train(
     began = time.perf_counter()
     try:
         inputs = load_inputs(config, TeacherProgress(console))
+        bank = inputs.bank(config, check=True)
+        if bank is not None:
+            announce(bank, console)
     except UserError as error:
         raise UserError(f"{trial_file}: {error}") from error
     data_s = time.perf_counter() - began

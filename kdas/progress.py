@@ -18,25 +18,60 @@ def readable_s(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-class TeacherProgress:
-    """The training of a teacher: a bar with the time left on a terminal, a line an epoch elsewhere."""
+class LongWork:
+    """A bar with the time left on a terminal, lines elsewhere.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._began = time.monotonic()
-        columns = (TextColumn("teacher"), BarColumn(30), TextColumn("{task.description}"), TimeRemainingColumn())
+    Args: what: names the work; ended: what is said once it is done, before the last state.
+    """
+
+    def __init__(self, console: Console, what: str, ended: str) -> None:
+        self._console, self._what, self._ended = console, what, ended
+        self._began: float | None = None
+        self._done_before = 0.0
+        columns = (TextColumn(what), BarColumn(30), TextColumn("{task.description}"), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, transient=True)
         self._task = self._bar.add_task("")
+
+    def show(self, done: float, total: float, state: str) -> None:
+        """Args: done, total: in any unit; what was done at the first call took no time."""
+        if self._began is None:
+            self._began, self._done_before = time.monotonic(), done
+        if self._console.is_terminal:
+            self._bar.start()
+            self._bar.update(self._task, completed=done, total=total, description=state)
+            if done == total:
+                self._bar.stop()
+                self._console.print(f"{self._ended}: {state}", highlight=False)
+            return
+        since = done - self._done_before
+        left_s = (time.monotonic() - self._began) / since * (total - done) if since else 0.0
+        line = f"{self._what}: {state}" + (f", {readable_s(left_s)} left" if left_s else "")
+        self._console.print(line, highlight=False)
+
+
+class TeacherProgress:
+    """The training of a teacher, epoch by epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self._work = LongWork(console, "teacher", "teacher trained")
 
     def __call__(self, epoch: int, epochs: int, accuracy: float) -> None:
         """Epoch 0 announces the work; accuracy is that of the validation split."""
         state = f"epoch {epoch} of {epochs}, validation accuracy {accuracy:.4f}" if epoch else f"{epochs} epochs"
-        if self._console.is_terminal:
-            self._bar.start()
-            self._bar.update(self._task, completed=epoch, total=epochs, description=state)
-            if epoch == epochs:
-                self._bar.stop()
-                self._console.print(f"teacher trained: {state}", highlight=False)
-            return
-        left_s = (time.monotonic() - self._began) / epoch * (epochs - epoch) if epoch else 0.0
-        self._console.print(f"teacher: {state}" + (f", {readable_s(left_s)} left" if left_s else ""), highlight=False)
+        self._work.show(epoch, epochs, state)
+
+
+class BankProgress:
+    """The building of a teacher bank, told in whole percents. Args: num_views: all that will be answered."""
+
+    def __init__(self, console: Console, num_views: int) -> None:
+        self._work = LongWork(console, "teacher bank", "teacher bank built")
+        # A line for every percent would fill a log.
+        self._total, self._step = num_views, 1 if console.is_terminal else 10
+        self._next = 0
+
+    def __call__(self, num_done: int) -> None:
+        percent = 100 * num_done // self._total
+        if percent >= self._next:
+            self._work.show(num_done, self._total, f"{percent}% of {self._total:,} views")
+            self._next = percent - percent % self._step + self._step

@@ -39,11 +39,15 @@ class Inputs:
     def _banks(self) -> dict[tuple[str, str | None], TeacherBank | None]:
         return {}
 
-    def bank(self, recipe: Recipe) -> TeacherBank | None:
-        """The teacher's answers that trials of a recipe share, opened once; None where the teacher runs live."""
+    def bank(self, recipe: Recipe, *, check: bool = False) -> TeacherBank | None:
+        """The teacher's answers that trials of a recipe share, opened once; None where the teacher runs live.
+
+        Args: check: also ask the teacher about a few of them, and begin the bank again if it does not agree.
+        Raises: UserError: if the disk has no room for it.
+        """
         known_by = (recipe.precision, bank_precision(recipe, self.dataset, self.splits))
         if known_by not in self._banks:
-            self._banks[known_by] = open_bank(recipe, self.dataset, self.splits, self.teacher, self.device)
+            self._banks[known_by] = open_bank(recipe, self.dataset, self.splits, self.teacher, self.device, check=check)
         return self._banks[known_by]
 
     @functools.cached_property

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from kdas import device as devices
 from kdas import teacher as teachers
+from kdas.bank.shown import announce, build_with_progress
 from kdas.cache import replaced_whole, write_text
 from kdas.calibrate import calibration_for, read_calibration, write_calibration
 from kdas.clock import Calibration
@@ -28,6 +29,9 @@ from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 from sweeps.tables import write_tables
 from sweeps.unchanged import check_inputs, check_spec, spec_text
+
+# The share of all views that a sweep must need before it is quicker to answer for every one of them ahead.
+AHEAD_FROM = 0.9
 
 
 def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> bool:
@@ -59,6 +63,7 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
         if sweep.num_adopted:
             console.print(f"{sweep.num_adopted} trials taken over from other sweeps", highlight=False)
         if not is_finished:
+            _prepare_bank(spec, inputs, source, console)
             _run(sweep, slots, console)
         write_tables(directory)
         return sweep.agenda.is_finished
@@ -126,6 +131,26 @@ class _Sweep:
         write_measure(self.directory, measure)
         self.progress.target_is(target, rule)
         return measure
+
+
+def _prepare_bank(spec: SweepSpec, inputs: Inputs, source: Path, console: Console) -> None:
+    """Open the teacher bank; where the sweep needs most of it, fill it before the first trial.
+
+    One batch after another while nothing else runs is the quickest way. Where less is needed, trials fill in what they
+    meet. Raises: UserError: if the disk has no room for the bank.
+    """
+    try:
+        bank = inputs.bank(_recipe(spec), check=True)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    if bank is None:
+        return
+    announce(bank, console)
+    num_views = bank.store.shape.num_views
+    # Plain distillation shows every image in every epoch, and seeds draw independently of each other.
+    needed = 1 - (1 - 1 / num_views) ** (spec.epochs * len(spec.seeds))
+    if needed >= AHEAD_FROM:
+        build_with_progress(bank, console)
 
 
 def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +73,8 @@ def open_bank(
     if precision is None:
         return None
     shape, identity = _shape(splits, precision), _identity(recipe, dataset, splits, teacher, device)
-    path = bank_path(recipe, dataset, splits, teacher, device)
+    known_by = content_id([identity, asdict(shape)])
+    path = banks_root() / f"{dataset.name}-{models.file_name(recipe.teacher.model)}-{known_by}.bank"
     writable_folder(path.parent)
 
     def opened() -> TeacherBank:
@@ -81,6 +84,8 @@ def open_bank(
             if not path.exists():
                 _check_room(path, shape)
                 create(path, shape, identity)
+            with suppress(OSError):
+                os.utime(path)  # when it was used last
         # It is asked as it is: translated by torch.compile it might answer otherwise.
         return TeacherBank(BankStore(path, shape), teacher.model, splits, Precision(recipe.precision, device))
 
@@ -90,15 +95,6 @@ def open_bank(
             _refuse(path, "holds answers that its teacher does not give")
         bank = opened()
     return bank
-
-
-def bank_path(recipe: Recipe, dataset: Dataset, splits: ImageSplits, teacher: Teacher, device: str) -> Path:
-    """Where the bank of a trial is, or will be. Raises: UserError: if the teacher runs live."""
-    precision = bank_precision(recipe, dataset, splits)
-    if precision is None:
-        raise UserError(f"bank: {recipe.bank} has the teacher run live on {dataset.name}: there is no bank.")
-    known_by = content_id([_identity(recipe, dataset, splits, teacher, device), asdict(_shape(splits, precision))])
-    return banks_root() / f"{dataset.name}-{models.file_name(recipe.teacher.model)}-{known_by}.bank"
 
 
 def _shape(splits: ImageSplits, precision: str) -> Shape:

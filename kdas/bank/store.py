@@ -22,6 +22,7 @@ from kdas.cache import replaced_whole
 
 HEADER_BYTES = 4096
 FORMAT = 1
+_RECORDS_AT_ONCE = 50_000
 _PRECISIONS = {"float16": np.float16, "float32": np.float32}
 
 Numbers = NDArray[np.int64]
@@ -73,9 +74,15 @@ class BankStore:
         """
         return self._decoded(self._records(images, views))
 
-    def read_range(self, first: int, last: int) -> tuple[Logits, NDArray[np.bool_]]:
-        """As `read`, for all records from `first` up to `last`."""
-        return self._decoded(np.arange(first, last))
+    def counted(self) -> tuple[int, int]:
+        """How many records are valid, and how many are neither valid nor empty; reads the whole file."""
+        num_valid = num_damaged = 0
+        for first in range(0, self.shape.num_records, _RECORDS_AT_ONCE):
+            records = np.arange(first, min(first + _RECORDS_AT_ONCE, self.shape.num_records))
+            is_valid = self._decoded(records)[1]
+            num_valid += int(is_valid.sum())
+            num_damaged += int((~is_valid & self._words[records].any(axis=1)).sum())
+        return num_valid, num_damaged
 
     def write(self, images: Numbers, views: Numbers, logits: Logits) -> None:
         """Keep answers, each whole or not at all.
@@ -93,6 +100,12 @@ class BankStore:
                 _write_whole(handle, content.tobytes(), HEADER_BYTES + int(run[0]) * self.shape.words_per_record * 4)
         finally:
             os.close(handle)
+
+    def share_filled(self, images: Numbers) -> float:
+        """About what share of the views of these images is answered, from a thousand of them drawn at random."""
+        random = np.random.default_rng(0)
+        views = random.integers(self.shape.num_views, size=1000)
+        return float(self.read(random.choice(images, size=1000), views)[1].mean())
 
     def rounded(self, logits: Logits) -> Logits:
         """The logits as they would be read again."""

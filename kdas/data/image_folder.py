@@ -20,6 +20,13 @@ FolderPath = Annotated[str, Field(description="The folder that holds train and t
 KeepWhere = Annotated[
     Keep, Field(description="Where images are kept: auto takes memory where they fit; results are the same.")
 ]
+FixedViews = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="Views of each image, drawn once for all, so that a teacher bank can hold them; no end by default.",
+    ),
+]
 Channels = tuple[float, float, float]
 Share = Annotated[float, Field(ge=0, le=1, description="A mean is a share of full brightness, in [0, 1].")]
 Positive = Annotated[float, Field(gt=0, description="A deviation is over 0.")]
@@ -39,6 +46,7 @@ def image_folder(
         tuple[Share, Share, Share] | None, Field(description="Three means in [0, 1]; default ImageNet's.")
     ] = None,
     std: Annotated[tuple[Positive, Positive, Positive] | None, Field(description="Three deviations over 0.")] = None,
+    fixed_views: FixedViews = None,
     keep: KeepWhere = "auto",
 ) -> Dataset:
     """Your own images: train/CLASS/* and test/CLASS/* (or, without test, val/CLASS/*)."""
@@ -53,6 +61,8 @@ def image_folder(
         raise UserError(f"dataset.padding: {padding} is for crop_flip; resized_crop pads nothing. Remove it.")
     if augment == "resized_crop" and keep == "memory":
         raise UserError("dataset.keep: memory is for crop_flip; resized_crop needs the files. Take auto or disk.")
+    if augment == "crop_flip" and fixed_views is not None:
+        raise UserError("dataset.fixed_views: is for resized_crop; the views of crop_flip have an end. Remove it.")
     return _dataset(
         "image_folder",
         _listed_by_class(folder, "test" if (folder / "test").is_dir() else "val"),
@@ -60,6 +70,7 @@ def image_folder(
         augment=augment,
         padding=size // 8 if padding is None else padding,
         flip=flip,
+        fixed_views=fixed_views,
         mean=IMAGENET_MEAN if mean is None else (mean[0], mean[1], mean[2]),
         std=IMAGENET_STD if std is None else (std[0], std[1], std[2]),
         keep=keep,
@@ -76,9 +87,10 @@ def tiny_imagenet(*, path: FolderPath, keep: KeepWhere = "auto") -> Dataset:
 
 
 @DATASETS.register("imagenet", source="Russakovsky et al., 2015; the layout of torchvision's ImageNet")
-def imagenet(*, path: FolderPath) -> Dataset:
+def imagenet(*, path: FolderPath, fixed_views: FixedViews = None) -> Dataset:
     """1.3 million photographs in 1,000 classes, seen at 224 pixels; the published validation part is the test split."""
-    return _dataset("imagenet", _listed_by_class(_existing(path), "val"), size=224, augment="resized_crop", padding=0)
+    files = _listed_by_class(_existing(path), "val")
+    return _dataset("imagenet", files, size=224, augment="resized_crop", padding=0, fixed_views=fixed_views)
 
 
 def _dataset(

@@ -58,19 +58,20 @@ class Dataset:
     files: ImageFiles | None = None
     size: int | None = None
     augment: Augment = "crop_flip"
+    fixed_views: int | None = None
     keep: Keep = "auto"
 
     @property
     def identity(self) -> list[Any]:
         """All of a dataset that decides a curve, as plain data."""
-        further = {"size": self.size, "augment": self.augment, "mean": self.mean, "std": self.std}
-        usual = {"size": None, "augment": "crop_flip", "mean": None, "std": None}
+        usual = {"size": None, "augment": "crop_flip", "fixed_views": None, "mean": None, "std": None}
+        further = {name: getattr(self, name) for name in usual}
         given = {key: value for key, value in further.items() if value != usual[key]}
         return [self.fingerprint, self.padding, self.flip, *([given] if given else [])]
 
     def views(self, size: int) -> Views:
         if self.augment == "resized_crop":
-            return ResizedCrop(size=size, flip=self.flip)
+            return ResizedCrop(size=size, flip=self.flip, fixed=self.fixed_views)
         return CropFlip(padding=self.padding, size=size, flip=self.flip)
 
 
