@@ -89,10 +89,14 @@ class Distiller:
             release, they move here too, and logits depend on the batch.
         """
         self.student.train(mode == "train")
+        images = batch.images
+        if self.config.compile and mode == "eval":
+            # The batch grows every epoch, and each size is translated anew. In eval mode no sample sees the others.
+            images = _filled_up(images, self._quantum)
         with self._draws("score", epoch), self.precision.autocast():
-            logits, _ = self._student_answers(batch.images)
+            logits, _ = self._student_answers(images)
         self.student.train()
-        return logits.float()
+        return logits[: len(batch)].float()
 
     def step(
         self, batch: Batch, epoch: int, weights: Tensor | None = None, loss_weights: Tensor | None = None
@@ -203,8 +207,22 @@ class Distiller:
             return answer
         # A worker translates for students and teachers, with and without gradients, for small and large batches.
         torch._dynamo.config.recompile_limit = 64
-        # One translation for all batch sizes of a kind: KDAS's scoring batch grows every epoch.
-        return torch.compile(answer, dynamic=True)
+        if self.device != "cuda":
+            # One translation for all batch sizes of a kind: translating takes longer than it saves.
+            return torch.compile(answer, dynamic=True)
+        translated = torch.compile(answer, dynamic=False)
+
+        def of_few_sizes(images: Tensor) -> tuple[Tensor, Tensor | None]:
+            # The odd sizes at an epoch's end would each be translated for a single use.
+            usual = len(images) == self.config.batch_size or len(images) % self._quantum == 0
+            return translated(images) if usual else answer(images)
+
+        return of_few_sizes
+
+    @property
+    def _quantum(self) -> int:
+        """Scoring batches that are translated are filled up to a multiple of this."""
+        return max(2, self.config.batch_size // 4)
 
     def _loss_context(self, class_means: Callable[[], Tensor]) -> LossContext | None:
         if not self.needs_features:
@@ -217,6 +235,12 @@ class Distiller:
                 widths.append(model.forward_with_features(images)[1].shape[1])
         self.student.train()
         return LossContext(widths[0], widths[1], class_means)
+
+
+def _filled_up(images: Tensor, multiple: int) -> Tensor:
+    """Images [B, ...] with copies of the last one added, up to a multiple."""
+    short = -len(images) % multiple
+    return torch.cat([images, images[-1:].expand(short, -1, -1, -1)]) if short else images
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ class Training:
         self.bank = trial.inputs.bank(config)
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
         self.budget_ref_s = trial.budget_ref_s(surroundings.calibration)
-        self.flops = self.distiller.flops()
+        self.flops = trial.inputs.flops(config.student, self.distiller.flops)
         self.status = Status.RUNNING
         self.epoch = self.step = self.loss_samples = 0
         self.checked_ref_s = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,16 @@ class Inputs:
     splits: ImageSplits
     teacher: Teacher
     device: str
+
+    @functools.cached_property
+    def _flops(self) -> dict[str, tuple[float, float, float]]:
+        return {}
+
+    def flops(self, student: str, count: Callable[[], tuple[float, float, float]]) -> tuple[float, float, float]:
+        """What `Distiller.flops` counts, once for each student: counting takes longer than anything else at a start."""
+        if student not in self._flops:
+            self._flops[student] = count()
+        return self._flops[student]
 
     @functools.cached_property
     def _banks(self) -> dict[tuple[str, str | None], TeacherBank | None]:

@@ -206,6 +206,30 @@ def test_translated_models_learn_what_the_others_learn(finished: Finished) -> No
     assert translated[1][0].train_loss == pytest.approx(plain[1][0].train_loss, rel=1e-3)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_translated_scoring_sees_few_sizes_and_answers_the_same(
+    trial_of: TrialOf, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    sizes: list[int] = []
+
+    def noted(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
+        def translated(images: Tensor) -> Any:
+            sizes.append(len(images))
+            return function(images)
+
+        return translated
+
+    monkeypatch.setattr(torch, "compile", noted)
+    plain, distiller = trial_of().distiller(), trial_of(compile=True).distiller()
+    distiller.device = device  # as if: which sizes are translated is decided there
+    distiller._student_answers = distiller._answering(distiller.student)
+    distiller.device = "cpu"
+    for size in (17, 18, 19, 23, 27, 30, 33):
+        batch = first_batch(plain, size)
+        torch.testing.assert_close(distiller.scoring_logits(batch, 1), plain.scoring_logits(batch, 1))
+    assert sizes == [20, 20, 20, 24, 28, 32, 36]
+
+
 def test_translation_without_a_compiler_is_refused_before_any_compute(
     config_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
