@@ -15,7 +15,7 @@ from torch import Tensor
 from kdas import checkpoint
 from kdas.batch import Answer, Batch, taken
 from kdas.clock import Calibration, Clock, Work
-from kdas.data import Draw
+from kdas.data import Draw, Split
 from kdas.device import repeatable, synchronize
 from kdas.evaluate import accuracy
 from kdas.losses.terms import CLASS_MEANS
@@ -180,15 +180,14 @@ class Training:
         return passed(self.clock.cost_ref_s) > passed(before)
 
     def _evaluate(self, sampling_rate: float, learning_rate: float) -> CurveRow:
-        splits, evaluated = self.trial.inputs.splits, self.distiller.evaluated
-        multi_crop = self.trial.config.multi_crop
+        splits = self.trial.inputs.splits
         if self.loss_samples:
             self.train_loss = float(self.loss_sum) / self.loss_samples
         self.loss_sum, self.loss_samples = torch.zeros_like(self.loss_sum), 0
         with self.clock.evaluating():
-            test_accuracy = accuracy(evaluated, splits.test, splits, multi_crop)
+            test_accuracy = self._accuracy(splits.test)
             own_split = splits.validation is not splits.test
-            val_accuracy = accuracy(evaluated, splits.validation, splits, multi_crop) if own_split else test_accuracy
+            val_accuracy = self._accuracy(splits.validation) if own_split else test_accuracy
         if not math.isfinite(self.train_loss):
             self.status = Status.DIVERGED
         score_flops, step_flops, teacher_flops = self.flops
@@ -219,6 +218,10 @@ class Training:
             sampling_rate=sampling_rate,
             learning_rate=learning_rate,
         )
+
+    def _accuracy(self, split: Split) -> float:
+        distiller, multi_crop = self.distiller, self.trial.config.multi_crop
+        return accuracy(distiller.evaluated, split, self.trial.inputs.splits, multi_crop, distiller.precision)
 
     def _save(self) -> None:
         """Keep what a restart needs; between two epochs nothing else is in flight."""
