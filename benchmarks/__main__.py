@@ -1,0 +1,132 @@
+"""`python -m benchmarks`: how fast we are against the field's usual trainer, and against what no trainer can beat.
+
+Progress goes to standard error; the table, and as the last line one JSON object with every figure, to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.against_reference import against_reference
+from benchmarks.bench import Bench, Figures
+from benchmarks.images import SHARED_DATA
+from benchmarks.limit import limit
+from benchmarks.machine import best_precision, facts
+from benchmarks.memory import memory
+from benchmarks.reference_loop import DEFAULT_THREADS
+from kdas import device as devices
+from kdas.records import UserError, run_command_line
+
+
+@dataclass(frozen=True)
+class Part:
+    """A benchmark by name: what it measures, and the function that returns its figures by name."""
+
+    what: str
+    measure: Callable[[Bench], Figures]
+
+
+# A further part is a function in a module beside this one, and a line here. Units are suffixes of a figure's name.
+PARTS = {
+    "against_reference": Part("whole trials, ours against the field's usual trainer", against_reference),
+    "limit": Part("what the student alone costs, over what our trainer takes", limit),
+    "memory": Part("a process that runs a trial on a set of CIFAR's size", memory),
+}
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    name: Annotated[str | None, typer.Argument(help=f"Only this part: {', '.join(PARTS)}.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sets, few repetitions: minutes, and noisy.")] = False,
+    data: Annotated[
+        Path, typer.Option(help="A folder with train.parquet and test.parquet of photographs.")
+    ] = SHARED_DATA,
+    precision: Annotated[str, typer.Option(help="Of our trials: auto, float32 or bfloat16.")] = "auto",
+) -> None:
+    """Measure, print a table, and print one line of JSON."""
+    if name is not None and name not in PARTS:
+        raise UserError(f"benchmarks: {name!r} is not one of {', '.join(PARTS)}.")
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise UserError(f"benchmarks: --precision {precision!r} is not auto, float32 or bfloat16.")
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="kdas-benchmarks-") as folder:
+        # What others have measured, trained or kept is neither used nor touched.
+        os.environ["KDAS_CACHE"] = str(Path(folder) / "cache")
+        Path(os.environ["KDAS_CACHE"]).mkdir()
+        bench = _bench(Path(folder), quick, data, precision, began)
+        measured = {each: _measured(bench, each) for each in ([name] if name else PARTS)}
+    about: dict[str, Any] = {
+        "precision": bench.precision,
+        "reference_precision": "float32",
+        "quick": quick,
+        "images": "digits" if bench.data is None else bench.data.resolve().name,
+        **facts(bench.device, bench.threads),
+    }
+    _print_table(measured, about)
+    print(json.dumps({key: value for figures in measured.values() for key, value in figures.items()} | about))
+
+
+def _bench(folder: Path, quick: bool, data: Path, precision: str, began: float) -> Bench:
+    console = Console(stderr=True, highlight=False)
+
+    def progress(doing: str) -> None:
+        console.print(f"{time.perf_counter() - began:6.0f} s  {doing}")
+
+    device = devices.resolve("auto")
+    if precision == "auto":
+        progress("which precision is the faster one here")
+        precision = best_precision(device)
+    is_there = (data / "train.parquet").is_file() and (data / "test.parquet").is_file()
+    if not is_there:
+        progress(f"{data}: no train.parquet and test.parquet, so scikit-learn's digits stand in, enlarged to 32x32")
+    return Bench(folder, quick, precision, device, DEFAULT_THREADS, data if is_there else None, progress)
+
+
+def _measured(bench: Bench, name: str) -> Figures:
+    bench.progress(f"{name}: {PARTS[name].what}")
+    return PARTS[name].measure(bench)
+
+
+def _print_table(measured: dict[str, Figures], about: dict[str, Any]) -> None:
+    table = Table("figure", "value", box=None, padding=(0, 2, 0, 0))
+    table.columns[1].justify = "right"
+    for name, figures in measured.items():
+        table.add_row(f"\n[bold]{name}[/]: {PARTS[name].what}", "")
+        for key, value in figures.items():
+            table.add_row(f"  {key}", shown(key, value))
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(table)
+    console.print(
+        f"\nprecision: ours {about['precision']}, reference {about['reference_precision']}; {about['threads']} threads"
+        f" on both sides; {about['hardware']}, {about['device']}; torch {about['torch']}; commit {about['commit']}"
+        + ("; quick: too short to quote" if about["quick"] else "")
+    )
+
+
+def shown(key: str, value: float) -> str:
+    """A figure as the table has it, by the unit its name ends with."""
+    if key.endswith("_mb"):
+        return f"{value:,.0f} MB"
+    if key.endswith("_s"):
+        return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.2f} ms"
+    if "speedup" in key:
+        return f"{value:.2f}x"
+    return f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    run_command_line(app)

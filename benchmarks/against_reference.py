@@ -1,0 +1,137 @@
+"""Whole trials, ours against the field's usual trainer: same images, teacher, student, epochs and evaluations.
+
+Both sides run by turns in one process. What a trial does once, before its first step, is on neither side's clock. Ours
+is run once untimed before, as any trial of a sweep but the first: what it finds in the teacher bank afterwards is what
+a sweep finds from its second configuration on. The time of that first run is a figure too. The usual trainer takes a
+few steps untimed, so that neither side meets cold kernels.
+
+The official schedule holds 240 epochs of 50,000 images; here are a few of some hundred, with as near the same share of
+sampling epochs as so few allow. On sets so small the start of the reference's worker processes counts for more than it
+would on a whole one: about 0.1 s an epoch, of several seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.bench import Bench, Figures, Run, as_figures, evaluations_for, run
+from benchmarks.reference_loop import Epoch, ReferenceTraining
+from kdas import schedules
+from kdas.trial import Trial
+
+OFFICIAL_EPOCHS, OFFICIAL_PERIODS = 240, (1, 3, 5, 10)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is trained. Batches of ceil(64 / rate) fill the set nearly evenly, so that no tail is kept whole."""
+
+    num_train: int
+    num_test: int
+    epochs: int
+    periods: tuple[int, ...]
+    repetitions: int
+
+
+FULL = Size(num_train=1280, num_test=256, epochs=10, periods=OFFICIAL_PERIODS, repetitions=3)
+QUICK = Size(num_train=210, num_test=42, epochs=5, periods=(1, 10), repetitions=1)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both sides' times of one trial, one entry a repetition."""
+
+    ours: list[Run]
+    reference: list[list[Epoch]]
+    reference_whole_s: list[float]
+    first: Run
+
+    def figures(self) -> Figures:
+        """Medians in seconds, and their ratios: of whole trials, of training alone, and of our very first trial."""
+        ours_s = statistics.median(each.whole_s for each in self.ours)
+        ours_train_s = statistics.median(each.train_s for each in self.ours)
+        # Our first trial was evaluated only once; what it would have taken is known from the others.
+        first_s = self.first.train_s + statistics.median(each.eval_s for each in self.ours)
+        reference_s = statistics.median(self.reference_whole_s)
+        reference_train_s = statistics.median(sum(each.train_s for each in epochs) for epochs in self.reference)
+        return {
+            "ours_s": ours_s,
+            "reference_s": reference_s,
+            "ours_train_s": ours_train_s,
+            "reference_train_s": reference_train_s,
+            "speedup": reference_s / ours_s,
+            "speedup_train_alone": reference_train_s / ours_train_s,
+            "speedup_first_trial": reference_s / first_s,
+        }
+
+
+def against_reference(bench: Bench) -> Figures:
+    """KDAS for two pairs of the paper; when there is time, plain KD for one."""
+    size = QUICK if bench.quick else FULL
+    figures: Figures = {
+        "sampling_share_official": sampling_share(OFFICIAL_EPOCHS, OFFICIAL_PERIODS),
+        "sampling_share_here": sampling_share(size.epochs, size.periods),
+    }
+    kdas = {"name": "kdas", "sampling_period": size.periods}
+    trials: list[tuple[str, Any, str, str]] = [
+        ("kdas", kdas, "vgg13", "vgg8"),
+        ("kdas", kdas, "resnet32x4", "resnet8x4"),
+    ]
+    if not bench.quick:
+        trials.append(("plain_kd", "full", "vgg13", "vgg8"))
+    for method, sampler, teacher, student in trials:
+        name = f"{method}_{teacher}_{student}"
+        values = _compared(bench, size, sampler, teacher, student, name).figures()
+        # The headline is named by what it is first: speedup_kdas_vgg13_vgg8.
+        figures |= {f"speedup_{name}": values.pop("speedup")} | as_figures(name, values)
+    return figures
+
+
+def sampling_share(epochs: int, periods: Sequence[int]) -> float:
+    """The fraction of epochs that score the set."""
+    return sum(schedules.is_sampling_epoch(epoch, epochs, periods) for epoch in range(1, epochs + 1)) / epochs
+
+
+def _compared(bench: Bench, size: Size, sampler: Any, teacher: str, student: str, name: str) -> Comparison:
+    trial = bench.trial(teacher, student, size.num_train, size.num_test, epochs=size.epochs, sampler=sampler)
+    bench.progress(f"{name}: our first trial")
+    first = run(trial)
+    # The reference is evaluated once an epoch.
+    trial = _changed(trial, evaluations=evaluations_for(size.epochs, first))
+    bench.progress(f"{name}: a few steps of the reference")
+    _warm_up(bench, trial)
+    comparison = Comparison([], [], [], first)
+    for number in range(1, size.repetitions + 1):
+        bench.progress(f"{name}: reference, {number} of {size.repetitions}")
+        reference = ReferenceTraining(trial.config, trial.inputs)
+        began = time.perf_counter()
+        comparison.reference.append(list(reference.epochs()))
+        comparison.reference_whole_s.append(time.perf_counter() - began)
+        del reference  # and with it its worker processes
+        bench.progress(f"{name}: ours, {number} of {size.repetitions}")
+        comparison.ours.append(run(trial))
+        _check(comparison)
+    return comparison
+
+
+def _changed(trial: Trial, **changed: Any) -> Trial:
+    return replace(trial, config=trial.config.model_copy(update=changed))
+
+
+def _warm_up(bench: Bench, trial: Trial) -> None:
+    small = bench.trial(trial.config.teacher.model, trial.config.student, 128, 16, epochs=1, sampler="full")
+    list(ReferenceTraining(small.config, small.inputs).epochs())
+
+
+def _check(comparison: Comparison) -> None:
+    """The latest repetitions did the same work."""
+    rows, epochs = comparison.ours[-1].rows, comparison.reference[-1]
+    assert rows[-1].samples_trained == sum(each.samples_trained for each in epochs), "as many samples are trained on"
+    assert rows[-1].samples_scored == sum(each.samples_scored for each in epochs), "as many samples are scored"
+    assert len(rows) == len(epochs), "as many evaluations"
+    assert all(math.isfinite(each.train_loss) for each in epochs), "numbers stay finite"

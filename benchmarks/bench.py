@@ -1,0 +1,127 @@
+"""What all parts share: sizes, a folder of their own, trials over small sets, and the time one of our trials takes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.images import write_subset
+from kdas import models, seeding
+from kdas.clock import Calibration, Work
+from kdas.config import TrialConfig
+from kdas.data import DATASETS, Draw, load_splits
+from kdas.records import CurveRow, Status
+from kdas.trainer import Surroundings, Training
+from kdas.trial import Trial, load_inputs
+
+Figures = dict[str, float]
+
+# Prices by hand, in the usual order of size: they place evaluations, and those shall not depend on a measurement.
+_PRICES = {Work.AUGMENT: 1e-4, Work.TEACHER: 1e-3, Work.SCORE: 1e-3, Work.WEIGH: 1e-5, Work.STEP: 3e-3}
+_FURTHER_PRICE = 1e-6
+
+
+def prices() -> Calibration:
+    """Each kind of work costs so many seconds a sample, whatever the batch."""
+    return Calibration("by hand", {}, {work: ((1, _PRICES.get(work, _FURTHER_PRICE)),) for work in Work})
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How a run of the benchmarks was asked for. `data` is None where the digits stand in for photographs."""
+
+    folder: Path
+    quick: bool
+    precision: str
+    device: str
+    threads: int
+    data: Path | None
+    progress: Callable[[str], None] = field(default=lambda doing: None)
+
+    def trial(
+        self, teacher: str, student: str, num_train: int, num_test: int, *, epochs: int, sampler: Any, **further: Any
+    ) -> Trial:
+        """A trial over the first images of the set, with a teacher of drawn weights and no validation split."""
+        images = self.folder / f"images-{num_train}-{num_test}"
+        if not images.exists():
+            write_subset(images, self.data, num_train, num_test)
+        content = {
+            "dataset": {"name": "parquet", "path": str(images)},
+            "validation": 0,
+            "teacher": {"model": teacher, "checkpoint": str(self._teacher(teacher, images))},
+            "student": student,
+            "epochs": epochs,
+            "evaluations": 1,
+            "sampler": sampler,
+            "precision": self.precision,
+            "threads": self.threads,
+            "device": self.device,
+            **further,
+        }
+        config = TrialConfig.model_validate(content)
+        return Trial(config, load_inputs(config))
+
+    def _teacher(self, name: str, images: Path) -> Path:
+        """A checkpoint of drawn weights, written once: time does not depend on what a teacher has learnt."""
+        path = self.folder / f"{name}.pth"
+        if not path.exists():
+            splits = load_splits(DATASETS.build(DATASETS.checked({"name": "parquet", "path": str(images)})), 0, "cpu")
+            with seeding.global_draws(0, "teacher of the benchmarks"):
+                model = models.create(name, splits.num_classes)
+            # Or activations grow from layer to layer, and the student's loss with them.
+            _settle_batch_norm(model, next(splits.training_batches([torch.arange(64)], Draw(0, 1)))[1])
+            torch.save({"model": model.state_dict()}, path)
+        return path
+
+
+@torch.no_grad()
+def _settle_batch_norm(model: torch.nn.Module, images: torch.Tensor) -> None:
+    """Statistics of batch norm as these images, float32 [B, 3, H, W], have them."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches seen
+    model.train()(images)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of our trials, trained to its end. Seconds: all of it, training alone, evaluation alone."""
+
+    whole_s: float
+    train_s: float
+    eval_s: float
+    steps: int
+    rows: list[CurveRow]
+    budget_ref_s: float
+
+
+def run(trial: Trial) -> Run:
+    """Train a trial as it is; set-up, which happens before its first step, is not in the times."""
+    training = Training(trial, Surroundings(prices()))
+    began = time.perf_counter()
+    rows = list(training.rows())
+    whole_s = time.perf_counter() - began
+    last = rows[-1]
+    assert training.status is Status.BUDGET and last.epoch == trial.config.epochs, "the trial must reach its last epoch"
+    return Run(whole_s, last.wall_s, last.eval_s, last.step, rows, training.budget_ref_s)
+
+
+def evaluations_for(wanted: int, once: Run) -> int:
+    """What to ask for so that a trial which spends as much as `once` is evaluated `wanted` times.
+
+    The grid of evaluations spans the cost of plain distillation, of which a trial may need only a part; its last
+    step is evaluated in any case.
+    """
+    share = once.rows[-1].cost_ref_s / once.budget_ref_s
+    return math.floor(wanted / share + 1e-9)
+
+
+def as_figures(prefix: str, values: Mapping[str, float]) -> Figures:
+    """Figures with one prefix to their names."""
+    return {f"{prefix}_{name}": value for name, value in values.items()}

@@ -1,0 +1,113 @@
+"""Memory of a process that runs a trial on a set of CIFAR's size: 50,000 + 10,000 generated images in 100 classes.
+
+Run as `python -m benchmarks.memory prepare|measure` in a folder of its own (`KDAS_CACHE`), by `memory()`. The first
+decodes the set into the cache, as somebody always has before; the second is a worker like any of a sweep. It trains one
+short epoch, looks at every image once, as whole epochs would, and prints what memory it holds.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.bench import Bench, Figures, prices
+from kdas import models, seeding
+from kdas.cache import cache_root
+from kdas.config import TrialConfig
+from kdas.data import DATASETS, Dataset, Decoded, ResidentSplit
+from kdas.data.plugin import Images, Labels
+from kdas.trainer import Surroundings, Training
+from kdas.trial import Trial, load_inputs
+
+NUM_CLASSES, NUM_TRAIN, NUM_TEST = 100, 50_000, 10_000
+TEACHER = "resnet20"
+# One epoch on this part of the set does all that a longer one does.
+FRACTION = 0.005
+
+
+@DATASETS.register("generated", source="drawn pixels of CIFAR-100's shape, for this benchmark")
+def generated() -> Dataset:
+    """Random images of 32x32 pixels in 100 classes."""
+    return Dataset("generated", "drawn", "generated", NUM_CLASSES, _draw)
+
+
+def _draw() -> Decoded:
+    random = np.random.default_rng(0)
+
+    def part(number: int) -> tuple[Images, Labels]:
+        pixels = random.integers(0, 256, (number, 3, 32, 32), dtype=np.uint8)
+        return pixels, np.arange(number) % NUM_CLASSES
+
+    return Decoded(*part(NUM_TRAIN), *part(NUM_TEST))
+
+
+def memory(bench: Bench) -> Figures:
+    """Peak and final memory in MB (10**6 bytes) of a process that runs a trial."""
+    for task in ("prepare", "measure"):
+        bench.progress(f"{task}: {NUM_TRAIN:,} generated images, {NUM_CLASSES} classes")
+        command = [sys.executable, "-m", "benchmarks.memory", task, bench.precision, bench.device, str(bench.threads)]
+        checkout = Path(__file__).parents[1]
+        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=checkout).stdout
+    figures: Figures = json.loads(printed.splitlines()[-1])
+    return figures
+
+
+def _trial(precision: str, device: str, threads: int) -> Trial:
+    teacher = cache_root() / f"{TEACHER}-{NUM_CLASSES}.pth"
+    if not teacher.exists():
+        with seeding.global_draws(0, "teacher of the benchmarks"):
+            model = models.create(TEACHER, NUM_CLASSES)
+        torch.save({"model": model.state_dict()}, teacher)
+    content = {
+        "dataset": "generated",
+        "validation": 0,
+        "teacher": {"model": TEACHER, "checkpoint": str(teacher)},
+        "student": "resnet8",
+        "epochs": 1,
+        "evaluations": 1,
+        "sampler": {"name": "static_random", "fraction": FRACTION},
+        "optimizer": {"learning_rate": 1e-3},
+        "precision": precision,
+        "threads": threads,
+        "device": device,
+    }
+    config = TrialConfig.model_validate(content)
+    return Trial(config, load_inputs(config))
+
+
+def _measured() -> Figures:
+    """Of this process, in MB: the most it ever had, and what it has now, anonymous and mapped from files apart."""
+    # Linux counts the peak in units of 1,024 bytes, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    figures = {"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    rollup = Path("/proc/self/smaps_rollup")
+    if not rollup.exists():
+        return figures
+    fields = [line.split() for line in rollup.read_text(encoding="utf-8").splitlines()[1:]]
+    kilobytes = {name.rstrip(":"): int(number) for name, number, *_ in fields}
+    figures["final_rss_mb"] = kilobytes["Rss"] * 1024 / 1e6
+    figures["final_anonymous_mb"] = kilobytes["Anonymous"] * 1024 / 1e6
+    # Pages of files: libraries, decoded images, a bank. Processes side by side share one copy of them.
+    figures["final_mapped_mb"] = (kilobytes["Rss"] - kilobytes["Anonymous"]) * 1024 / 1e6
+    return figures
+
+
+def _main(task: str, precision: str, device: str, threads: str) -> None:
+    imported_mb = _measured()["peak_rss_mb"]
+    trial = _trial(precision, device, int(threads))
+    if task == "measure":
+        list(Training(trial, Surroundings(prices())).rows())
+        train = trial.inputs.splits.train
+        assert isinstance(train, ResidentSplit)
+        train.images.max()
+        print(json.dumps({"imported_rss_mb": imported_mb} | _measured()))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
