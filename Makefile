@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NAME ?=
 DATA ?=
+QUICK ?=
 PORT ?= 5000
 DATA_OPTION = $(if $(DATA),--data "$(DATA)")
 
@@ -62,8 +63,8 @@ preview: ## not yet: what a sweep would cost, before it starts
 status: ## not yet: how far a running sweep is, from another terminal
 	@echo "make status is not there yet: it will read a running sweep's directory." >&2; exit 1
 
-bench: ## not yet: our speed against the field's usual trainer
-	@echo "make bench is not there yet: it will time our trainer against the field's usual one." >&2; exit 1
+bench: $(READY) ## our speed against the field's usual trainer and against the ideal (QUICK=1: minutes; NAME=one part)
+	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick) $(DATA_OPTION)
 
 lock: $(READY) ## resolve pyproject.toml into requirements.lock anew
 	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

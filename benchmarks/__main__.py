@@ -23,7 +23,7 @@ from benchmarks.against_reference import against_reference
 from benchmarks.bench import Bench, Figures
 from benchmarks.images import SHARED_DATA
 from benchmarks.limit import limit
-from benchmarks.machine import best_precision, facts
+from benchmarks.machine import best_precision, facts, load
 from benchmarks.memory import memory
 from benchmarks.reference_loop import DEFAULT_THREADS
 from kdas import device as devices
@@ -44,6 +44,9 @@ PARTS = {
     "limit": Part("what the student alone costs, over what our trainer takes", limit),
     "memory": Part("a process that runs a trial on a set of CIFAR's size", memory),
 }
+
+# Load over the last minute, above which something else is at work.
+_BUSY = 0.5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -68,11 +71,15 @@ def main(
         os.environ["KDAS_CACHE"] = str(Path(folder) / "cache")
         Path(os.environ["KDAS_CACHE"]).mkdir()
         bench = _bench(Path(folder), quick, data, precision, began)
+        load_before = load()
+        if load_before > _BUSY:
+            bench.progress(f"other work runs here (load {load_before}): threads wait for it, and figures are noisy")
         measured = {each: _measured(bench, each) for each in ([name] if name else PARTS)}
     about: dict[str, Any] = {
         "precision": bench.precision,
         "reference_precision": "float32",
         "quick": quick,
+        "load_before": load_before,
         "images": "digits" if bench.data is None else bench.data.resolve().name,
         **facts(bench.device, bench.threads),
     }

@@ -20,26 +20,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.bench import Bench, Figures, Run, as_figures, evaluations_for, run
-from benchmarks.reference_loop import Epoch, ReferenceTraining
+from benchmarks.reference_loop import NUM_WORKERS, Epoch, ReferenceTraining
 from kdas import schedules
 from kdas.trial import Trial
 
+PAIRS = (("kdas", "vgg13", "vgg8"), ("kdas", "resnet32x4", "resnet8x4"))
+WHEN_THERE_IS_TIME = (("plain_kd", "vgg13", "vgg8"),)
+# As in CIFAR.
+_TEST_SHARE = 0.2
 OFFICIAL_EPOCHS, OFFICIAL_PERIODS = 240, (1, 3, 5, 10)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is trained. Batches of ceil(64 / rate) fill the set nearly evenly, so that no tail is kept whole."""
+    """How much is trained.
+
+    Batches of ceil(64 / rate) fill the set nearly evenly: a tail smaller than 64 would be kept whole.
+    """
 
     num_train: int
-    num_test: int
     epochs: int
     periods: tuple[int, ...]
     repetitions: int
 
 
-FULL = Size(num_train=1280, num_test=256, epochs=10, periods=OFFICIAL_PERIODS, repetitions=3)
-QUICK = Size(num_train=210, num_test=42, epochs=5, periods=(1, 10), repetitions=1)
+FULL = Size(num_train=1280, epochs=10, periods=OFFICIAL_PERIODS, repetitions=3)
+QUICK = Size(num_train=210, epochs=5, periods=(1, 10), repetitions=1)
 
 
 @dataclass(frozen=True)
@@ -77,16 +83,10 @@ def against_reference(bench: Bench) -> Figures:
         "sampling_share_official": sampling_share(OFFICIAL_EPOCHS, OFFICIAL_PERIODS),
         "sampling_share_here": sampling_share(size.epochs, size.periods),
     }
-    kdas = {"name": "kdas", "sampling_period": size.periods}
-    trials: list[tuple[str, Any, str, str]] = [
-        ("kdas", kdas, "vgg13", "vgg8"),
-        ("kdas", kdas, "resnet32x4", "resnet8x4"),
-    ]
-    if not bench.quick:
-        trials.append(("plain_kd", "full", "vgg13", "vgg8"))
-    for method, sampler, teacher, student in trials:
+    samplers: dict[str, Any] = {"kdas": {"name": "kdas", "sampling_period": size.periods}, "plain_kd": "full"}
+    for method, teacher, student in PAIRS if bench.quick else (*PAIRS, *WHEN_THERE_IS_TIME):
         name = f"{method}_{teacher}_{student}"
-        values = _compared(bench, size, sampler, teacher, student, name).figures()
+        values = _compared(bench, size, samplers[method], teacher, student, name).figures()
         # The headline is named by what it is first: speedup_kdas_vgg13_vgg8.
         figures |= {f"speedup_{name}": values.pop("speedup")} | as_figures(name, values)
     return figures
@@ -98,7 +98,8 @@ def sampling_share(epochs: int, periods: Sequence[int]) -> float:
 
 
 def _compared(bench: Bench, size: Size, sampler: Any, teacher: str, student: str, name: str) -> Comparison:
-    trial = bench.trial(teacher, student, size.num_train, size.num_test, epochs=size.epochs, sampler=sampler)
+    num_test = round(_TEST_SHARE * size.num_train)
+    trial = bench.trial(teacher, student, size.num_train, num_test, epochs=size.epochs, sampler=sampler)
     bench.progress(f"{name}: our first trial")
     first = run(trial)
     # The reference is evaluated once an epoch.
@@ -108,7 +109,7 @@ def _compared(bench: Bench, size: Size, sampler: Any, teacher: str, student: str
     comparison = Comparison([], [], [], first)
     for number in range(1, size.repetitions + 1):
         bench.progress(f"{name}: reference, {number} of {size.repetitions}")
-        reference = ReferenceTraining(trial.config, trial.inputs)
+        reference = ReferenceTraining(trial.config, trial.inputs, NUM_WORKERS)
         began = time.perf_counter()
         comparison.reference.append(list(reference.epochs()))
         comparison.reference_whole_s.append(time.perf_counter() - began)
@@ -124,8 +125,9 @@ def _changed(trial: Trial, **changed: Any) -> Trial:
 
 
 def _warm_up(bench: Bench, trial: Trial) -> None:
-    small = bench.trial(trial.config.teacher.model, trial.config.student, 128, 16, epochs=1, sampler="full")
-    list(ReferenceTraining(small.config, small.inputs).epochs())
+    teacher, student = trial.config.teacher.model, trial.config.student
+    small = bench.trial(teacher, student, 128, 16, epochs=1, sampler="full")
+    list(ReferenceTraining(small.config, small.inputs, NUM_WORKERS).epochs())
 
 
 def _check(comparison: Comparison) -> None:

@@ -23,6 +23,7 @@ from torch.nn import functional
 from benchmarks.bench import Bench, Figures, run
 from kdas import models, seeding
 from kdas.config import TrialConfig
+from kdas.data import ImageSplits
 from kdas.device import repeatable, synchronize
 from kdas.optimizer import sgd
 from kdas.precision import Precision
@@ -45,26 +46,26 @@ class Size:
 
 
 FULL = Size(num_train=1280, rounds=7)
-QUICK = Size(num_train=256, rounds=3)
+QUICK = Size(num_train=128, rounds=3)
 
 
 class Ideal:
     """A student of its own, and random batches that lie ready on the device."""
 
-    def __init__(self, config: TrialConfig, num_classes: int, device: str) -> None:
-        self.config, self.device = config, device
+    def __init__(self, config: TrialConfig, splits: ImageSplits, device: str) -> None:
+        self.config, self.device, self.size = config, device, splits.image_size
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.precision = Precision(config.precision, device)
         with seeding.global_draws(0, "ideal student"):
-            student = models.create(config.student, num_classes)
+            student = models.create(config.student, splits.num_classes)
             self.scored = self._images(round(config.batch_size / _RATE))
             self.images = self._images(config.batch_size)
-            self.targets = torch.randint(num_classes, (config.batch_size,)).to(device)
+            self.targets = torch.randint(splits.num_classes, (config.batch_size,)).to(device)
         self.student = student.to(device).to(memory_format=self.memory_format)
         self.optimizer = sgd(self.student.parameters(), config.optimizer)
 
     def _images(self, number: int) -> Tensor:
-        return torch.randn(number, 3, 32, 32).to(self.device).contiguous(memory_format=self.memory_format)
+        return torch.randn(number, 3, self.size, self.size).to(self.device).contiguous(memory_format=self.memory_format)
 
     def step(self) -> None:
         """One update, in train mode."""
@@ -121,7 +122,7 @@ def _batch_seconds(bench: Bench, size: Size, teacher: str, student: str, sampler
     # Evaluation is not on the clock, so a few images are enough for it.
     trial = bench.trial(teacher, student, size.num_train, 16, epochs=1, sampler=sampler)
     _check_batches_are_full(trial, size)
-    ideal = Ideal(trial.config, trial.inputs.splits.num_classes, bench.device)
+    ideal = Ideal(trial.config, trial.inputs.splits, bench.device)
     work = ideal.step if sampler == "full" else ideal.scoring_step
     run(trial)
     ideal_s, real_s = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import time
@@ -30,6 +31,11 @@ def facts(device: str, threads: int) -> dict[str, str | int]:
         **{package: metadata.version(package) for package in _PACKAGES},
         "commit": commit(),
     }
+
+
+def load() -> float:
+    """How many processes wanted a processor over the last minute; 0 where the system does not say."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0
 
 
 def commit() -> str:

@@ -29,6 +29,7 @@ NUM_CLASSES, NUM_TRAIN, NUM_TEST = 100, 50_000, 10_000
 TEACHER = "resnet20"
 # One epoch on this part of the set does all that a longer one does.
 FRACTION = 0.005
+_ROLLUP, _STATUS = Path("/proc/self/smaps_rollup"), Path("/proc/self/status")
 
 
 @DATASETS.register("generated", source="drawn pixels of CIFAR-100's shape, for this benchmark")
@@ -81,32 +82,39 @@ def _trial(precision: str, device: str, threads: int) -> Trial:
     return Trial(config, load_inputs(config))
 
 
-def _measured() -> Figures:
+def measured() -> Figures:
     """Of this process, in MB: the most it ever had, and what it has now, anonymous and mapped from files apart."""
-    # Linux counts the peak in units of 1,024 bytes, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    figures = {"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
-    rollup = Path("/proc/self/smaps_rollup")
-    if not rollup.exists():
-        return figures
-    fields = [line.split() for line in rollup.read_text(encoding="utf-8").splitlines()[1:]]
-    kilobytes = {name.rstrip(":"): int(number) for name, number, *_ in fields}
-    figures["final_rss_mb"] = kilobytes["Rss"] * 1024 / 1e6
-    figures["final_anonymous_mb"] = kilobytes["Anonymous"] * 1024 / 1e6
-    # Pages of files: libraries, decoded images, a bank. Processes side by side share one copy of them.
-    figures["final_mapped_mb"] = (kilobytes["Rss"] - kilobytes["Anonymous"]) * 1024 / 1e6
-    return figures
+    if not _ROLLUP.exists():
+        # macOS counts in bytes, others in units of 1,024.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return {"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    # Not getrusage: a child begins with the peak that its parent had when it was forked.
+    now, peak = _megabytes(_ROLLUP), _megabytes(_STATUS)
+    return {
+        "peak_rss_mb": peak["VmHWM"],
+        "final_rss_mb": now["Rss"],
+        "final_anonymous_mb": now["Anonymous"],
+        # Pages of files: libraries, decoded images, a bank. Processes side by side share one copy of them.
+        "final_mapped_mb": now["Rss"] - now["Anonymous"],
+        "final_private_mb": now["Private_Clean"] + now["Private_Dirty"],
+    }
+
+
+def _megabytes(file: Path) -> Figures:
+    """The lines `name: number kB` of a file of the kernel."""
+    fields = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+    return {field[0].rstrip(":"): int(field[1]) * 1024 / 1e6 for field in fields if field[-1] == "kB"}
 
 
 def _main(task: str, precision: str, device: str, threads: str) -> None:
-    imported_mb = _measured()["peak_rss_mb"]
+    imported_mb = measured()["peak_rss_mb"]
     trial = _trial(precision, device, int(threads))
     if task == "measure":
         list(Training(trial, Surroundings(prices())).rows())
         train = trial.inputs.splits.train
         assert isinstance(train, ResidentSplit)
         train.images.max()
-        print(json.dumps({"imported_rss_mb": imported_mb} | _measured()))
+        print(json.dumps({"imported_rss_mb": imported_mb} | measured()))
 
 
 if __name__ == "__main__":

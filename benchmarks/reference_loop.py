@@ -66,6 +66,7 @@ class ReferenceTraining:
 
     def __init__(self, config: TrialConfig, inputs: Inputs, num_workers: int = NUM_WORKERS) -> None:
         self.config, self.device, self.num_workers = config, inputs.device, num_workers
+        assert config.sampler["name"] in ("full", "kdas"), "the usual trainer has no other sampler"
         assert isinstance(config.loss, dict) and config.loss["name"] == "kd", "the usual trainer has no other loss"
         self.kd_settings = {key: value for key, value in config.loss.items() if key != "name"}
         self.train_set, self.test_set = image_sets(inputs)

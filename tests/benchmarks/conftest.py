@@ -1,0 +1,55 @@
+"""What the tests of the benchmarks share: a folder and a cache of their own, and tiny sets of drawn images."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from benchmarks import reference_loop
+from benchmarks.bench import Bench
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's own cache is neither read nor written."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("KDAS_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of one model wait for each other, which takes long where other work runs beside the tests."""
+    monkeypatch.setattr(reference_loop, "DEFAULT_THREADS", 1)
+
+
+@pytest.fixture(scope="session")
+def drawn_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """210 images of 8x8 pixels to train on and 42 to test on, in four classes told apart by brightness."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for part, number in (("train", 210), ("test", 42)):
+        labels = np.arange(number) % 4
+        cells = []
+        for label in labels:
+            pixels = random.integers(60 * label, 60 * label + 40, (8, 8, 3), dtype=np.uint8)
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            cells.append({"bytes": file.getvalue(), "path": ""})
+        images = pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+        pq.write_table(pa.table({"img": images, "label": pa.array(labels)}), folder / f"{part}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory, drawn_images: Path) -> Bench:
+    """The benchmarks over the drawn images."""
+    return Bench(tmp_path_factory.mktemp("bench"), True, "float32", "cpu", 1, drawn_images)
