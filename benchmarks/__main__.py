@@ -91,7 +91,7 @@ def _bench(folder: Path, quick: bool, data: Path, precision: str, began: float) 
     console = Console(stderr=True, highlight=False)
 
     def progress(doing: str) -> None:
-        console.print(f"{time.perf_counter() - began:6.0f} s  {doing}")
+        console.print(f"{time.perf_counter() - began:6.0f} s  {doing}", soft_wrap=True)
 
     device = devices.resolve("auto")
     if precision == "auto":

@@ -73,6 +73,7 @@ class Comparison:
             "speedup": reference_s / ours_s,
             "speedup_train_alone": reference_train_s / ours_train_s,
             "speedup_first_trial": reference_s / first_s,
+            "bank_hit_rate": statistics.median(each.bank_hit_rate for each in self.ours),
         }
 
 

@@ -91,7 +91,10 @@ def _settle_batch_norm(model: torch.nn.Module, images: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """One of our trials, trained to its end. Seconds: all of it, training alone, evaluation alone."""
+    """One of our trials, trained to its end. Seconds: all of it, training alone, evaluation alone.
+
+    `bank_hit_rate` is the share of the teacher's answers for which the teacher did not have to run.
+    """
 
     whole_s: float
     train_s: float
@@ -99,6 +102,7 @@ class Run:
     steps: int
     rows: list[CurveRow]
     budget_ref_s: float
+    bank_hit_rate: float
 
 
 def run(trial: Trial) -> Run:
@@ -109,7 +113,10 @@ def run(trial: Trial) -> Run:
     whole_s = time.perf_counter() - began
     last = rows[-1]
     assert training.status is Status.BUDGET and last.epoch == trial.config.epochs, "the trial must reach its last epoch"
-    return Run(whole_s, last.wall_s, last.eval_s, last.step, rows, training.budget_ref_s)
+    asked, needed = (training.clock.samples(work) for work in (Work.ASKED, Work.TEACHER))
+    # The teacher is asked about full batches, some of them filled up with copies.
+    bank_hit_rate = max(0.0, 1 - asked / needed)
+    return Run(whole_s, last.wall_s, last.eval_s, last.step, rows, training.budget_ref_s, bank_hit_rate)
 
 
 def evaluations_for(wanted: int, once: Run) -> int:
