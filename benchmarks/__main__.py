@@ -26,6 +26,7 @@ from benchmarks.limit import limit
 from benchmarks.machine import best_precision, facts, load
 from benchmarks.memory import memory
 from benchmarks.reference_loop import DEFAULT_THREADS
+from benchmarks.sweep import sweep
 from kdas import device as devices
 from kdas.records import UserError, run_command_line
 
@@ -41,6 +42,7 @@ class Part:
 # A further part is a function in a module beside this one, and a line here. Units are suffixes of a figure's name.
 PARTS = {
     "against_reference": Part("whole trials, ours against the field's usual trainer", against_reference),
+    "sweep": Part("a sweep of 16 trials, bank and all, against 16 runs of the usual trainer", sweep),
     "limit": Part("what the student alone costs, over what our trainer takes", limit),
     "memory": Part("a process that runs a trial on a set of CIFAR's size", memory),
 }

@@ -1,9 +1,9 @@
 """Whole trials, ours against the field's usual trainer: same images, teacher, student, epochs and evaluations.
 
-Both sides run by turns in one process. What a trial does once, before its first step, is on neither side's clock. Ours
-is run once untimed before, as any trial of a sweep but the first: what it finds in the teacher bank afterwards is what
-a sweep finds from its second configuration on. The time of that first run is a figure too. The usual trainer takes a
-few steps untimed, so that neither side meets cold kernels.
+Both sides run by turns, each in a process of its own. What a trial does once, before its first step, is on neither
+side's clock. Ours is run once untimed before, as any trial of a sweep but the first: what it finds in the teacher bank
+afterwards is what a sweep finds from its second configuration on. The time of that first run is a figure too. The usual
+trainer takes a few steps untimed, so that neither side meets cold kernels.
 
 The official schedule holds 240 epochs of 50,000 images; here are a few of some hundred, with as near the same share of
 sampling epochs as so few allow. On sets so small the start of the reference's worker processes counts for more than it
@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.bench import Bench, Figures, Run, as_figures, evaluations_for, run
-from benchmarks.reference_loop import NUM_WORKERS, Epoch, ReferenceTraining
+from benchmarks.reference_process import ReferenceProcess, ReferenceRun, reference_process
 from kdas import schedules
 from kdas.trial import Trial
 
@@ -53,8 +52,7 @@ class Comparison:
     """Both sides' times of one trial, one entry a repetition."""
 
     ours: list[Run]
-    reference: list[list[Epoch]]
-    reference_whole_s: list[float]
+    reference: list[ReferenceRun]
     first: Run
 
     def figures(self) -> Figures:
@@ -63,8 +61,8 @@ class Comparison:
         ours_train_s = statistics.median(each.train_s for each in self.ours)
         # Our first trial was evaluated only once; what it would have taken is known from the others.
         first_s = self.first.train_s + statistics.median(each.eval_s for each in self.ours)
-        reference_s = statistics.median(self.reference_whole_s)
-        reference_train_s = statistics.median(sum(each.train_s for each in epochs) for epochs in self.reference)
+        reference_s = statistics.median(each.whole_s for each in self.reference)
+        reference_train_s = statistics.median(each.train_s for each in self.reference)
         return {
             "ours_s": ours_s,
             "reference_s": reference_s,
@@ -87,7 +85,8 @@ def against_reference(bench: Bench) -> Figures:
     samplers: dict[str, Any] = {"kdas": {"name": "kdas", "sampling_period": size.periods}, "plain_kd": "full"}
     for method, teacher, student in PAIRS if bench.quick else (*PAIRS, *WHEN_THERE_IS_TIME):
         name = f"{method}_{teacher}_{student}"
-        values = _compared(bench, size, samplers[method], teacher, student, name).figures()
+        with reference_process() as reference:
+            values = _compared(bench, reference, size, samplers[method], teacher, student, name).figures()
         # The headline is named by what it is first: speedup_kdas_vgg13_vgg8.
         figures |= {f"speedup_{name}": values.pop("speedup")} | as_figures(name, values)
     return figures
@@ -98,7 +97,9 @@ def sampling_share(epochs: int, periods: Sequence[int]) -> float:
     return sum(schedules.is_sampling_epoch(epoch, epochs, periods) for epoch in range(1, epochs + 1)) / epochs
 
 
-def _compared(bench: Bench, size: Size, sampler: Any, teacher: str, student: str, name: str) -> Comparison:
+def _compared(
+    bench: Bench, reference: ReferenceProcess, size: Size, sampler: Any, teacher: str, student: str, name: str
+) -> Comparison:
     num_test = round(_TEST_SHARE * size.num_train)
     trial = bench.trial(teacher, student, size.num_train, num_test, epochs=size.epochs, sampler=sampler)
     bench.progress(f"{name}: our first trial")
@@ -106,15 +107,11 @@ def _compared(bench: Bench, size: Size, sampler: Any, teacher: str, student: str
     # The reference is evaluated once an epoch.
     trial = _changed(trial, evaluations=evaluations_for(size.epochs, first))
     bench.progress(f"{name}: a few steps of the reference")
-    _warm_up(bench, trial)
-    comparison = Comparison([], [], [], first)
+    reference.run(bench.trial(teacher, student, 128, 16, epochs=1, sampler="full").config)
+    comparison = Comparison([], [], first)
     for number in range(1, size.repetitions + 1):
         bench.progress(f"{name}: reference, {number} of {size.repetitions}")
-        reference = ReferenceTraining(trial.config, trial.inputs, NUM_WORKERS)
-        began = time.perf_counter()
-        comparison.reference.append(list(reference.epochs()))
-        comparison.reference_whole_s.append(time.perf_counter() - began)
-        del reference  # and with it its worker processes
+        comparison.reference.append(reference.run(trial.config))
         bench.progress(f"{name}: ours, {number} of {size.repetitions}")
         comparison.ours.append(run(trial))
         _check(comparison)
@@ -125,15 +122,9 @@ def _changed(trial: Trial, **changed: Any) -> Trial:
     return replace(trial, config=trial.config.model_copy(update=changed))
 
 
-def _warm_up(bench: Bench, trial: Trial) -> None:
-    teacher, student = trial.config.teacher.model, trial.config.student
-    small = bench.trial(teacher, student, 128, 16, epochs=1, sampler="full")
-    list(ReferenceTraining(small.config, small.inputs, NUM_WORKERS).epochs())
-
-
 def _check(comparison: Comparison) -> None:
     """The latest repetitions did the same work."""
-    rows, epochs = comparison.ours[-1].rows, comparison.reference[-1]
+    rows, epochs = comparison.ours[-1].rows, comparison.reference[-1].epochs
     assert rows[-1].samples_trained == sum(each.samples_trained for each in epochs), "as many samples are trained on"
     assert rows[-1].samples_scored == sum(each.samples_scored for each in epochs), "as many samples are scored"
     assert len(rows) == len(epochs), "as many evaluations"

@@ -1,0 +1,60 @@
+"""The usual trainer in a process of its own, as torch comes: what our trials set for theirs is not lent to it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+from benchmarks.reference_loop import Epoch, ReferenceTraining
+from kdas.config import TrialConfig
+from kdas.trial import load_inputs
+
+_LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """One whole run: seconds from its first step to its last evaluation."""
+
+    whole_s: float
+    epochs: list[Epoch]
+
+    @property
+    def train_s(self) -> float:
+        return sum(each.train_s for each in self.epochs)
+
+
+class ReferenceProcess:
+    """Runs trials one at a time; data, code and kernels are warm from the second on."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def run(self, config: TrialConfig) -> ReferenceRun:
+        return self._pool.submit(_run, config).result()
+
+
+@contextmanager
+def reference_process() -> Iterator[ReferenceProcess]:
+    """The process lives as long as the block."""
+    before = os.environ[_LARGE_PAGES]
+    os.environ[_LARGE_PAGES] = "0"
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(os.getpid).result()  # it has started, with this environment
+            os.environ[_LARGE_PAGES] = before
+            yield ReferenceProcess(pool)
+    finally:
+        os.environ[_LARGE_PAGES] = before
+
+
+def _run(config: TrialConfig) -> ReferenceRun:
+    training = ReferenceTraining(config, load_inputs(config))
+    began = time.perf_counter()
+    epochs = list(training.epochs())
+    return ReferenceRun(time.perf_counter() - began, epochs)
