@@ -93,11 +93,11 @@ class BankStore:
         order = np.argsort(records, kind="stable")
         records, words = records[order], self._encoded(records[order], logits[order])
         # Neighbours are written at once.
-        breaks = np.flatnonzero(np.diff(records) != 1) + 1
+        firsts = np.flatnonzero(np.diff(records, prepend=-2) != 1)
         handle = os.open(self.path, os.O_WRONLY)
         try:
-            for run, content in zip(np.split(records, breaks), np.split(words, breaks), strict=True):
-                _write_whole(handle, content.tobytes(), HEADER_BYTES + int(run[0]) * self.shape.words_per_record * 4)
+            for record, run in zip(records[firsts].tolist(), np.split(words, firsts)[1:], strict=True):
+                _write_whole(handle, run.tobytes(), HEADER_BYTES + record * self.shape.words_per_record * 4)
         finally:
             os.close(handle)
 
@@ -161,7 +161,7 @@ def read_header(path: Path) -> tuple[Shape, dict[str, Any]] | None:
             return None
         shape = Shape(**header["shape"])
         return (shape, header["identity"]) if path.stat().st_size == shape.num_bytes else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
