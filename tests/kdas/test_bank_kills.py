@@ -127,7 +127,7 @@ def emptied(bank: BankStore) -> None:
 
 
 def check(bank: BankStore, right: list[NDArray[np.float32]]) -> int:
-    """Every record that reads as valid is, in all of its numbers, one of the right ones. Returns: how many are valid."""
+    """Every record that reads as valid is, number for number, one of the right ones. Returns: how many are valid."""
     read, found = bank.read(*pairs())
     is_right = np.logical_or.reduce([(read == each).all(axis=1) for each in right])
     assert is_right[found].all()
