@@ -127,7 +127,8 @@ class TeacherBank:
                 answered = answered[np.isin(indices[positions[answered]], read.cpu().numpy())]
                 if not len(answered):
                     continue
-                images = torch.cat([images, images[-1:].expand(batch_size - len(images), -1, -1, -1)])
+                # By index, which keeps the memory layout: another one changes the last bits of the answers.
+                images = images[torch.arange(batch_size, device=images.device).clamp(max=len(images) - 1)]
             logits = self._logits(images)[: len(answered)]
             own = is_own[answered]
             yield positions[answered[own]], logits[own]
