@@ -119,7 +119,7 @@ def test_bank_built_ahead_holds_what_is_asked_as_needed(bank_of: BankOf) -> None
     assert np.array_equal(answers, expected) and not asked
     assert bank.share_filled() == 1
     # The bank has room for the images of the whole set; those that nobody trains on are not asked about.
-    assert bank.store.read_range(0, bank.store.shape.num_records)[1].sum() == NUM_TRAIN * NUM_VIEWS
+    assert bank.store.counted() == (NUM_TRAIN * NUM_VIEWS, 0)
     assert done == sorted(done) and len(done) >= 2 and done[0] > 0 and done[-1] == NUM_TRAIN * NUM_VIEWS
 
 

@@ -44,8 +44,14 @@ def filled_store(folder: Path, **changed: Any) -> tuple[BankStore, NDArray[np.fl
 
 
 def is_there(store: BankStore) -> list[bool]:
-    found: list[bool] = store.read_range(0, store.shape.num_records)[1].tolist()
+    found: list[bool] = store.read(*all_pairs(store))[1].tolist()
     return found
+
+
+def read_one(store: BankStore, record: int) -> tuple[NDArray[np.float32], bool]:
+    image, view = divmod(record, store.shape.num_views)
+    logits, found = store.read(np.array([image]), np.array([view]))
+    return logits, bool(found[0])
 
 
 def record_bytes(store: BankStore) -> int:
@@ -69,7 +75,6 @@ def test_answers_are_read_as_they_were_written(tmp_path: Path, precision: str, n
     read, found = BankStore(store.path, store.shape).read(images, views)
     assert found.all() and read.dtype == np.float32
     assert np.array_equal(read, store.rounded(logits[order]))
-    assert np.array_equal(store.read_range(4, 9)[0], store.rounded(logits[4:9]))
     expected = logits if precision == "float32" else logits.astype(np.float16).astype(np.float32)
     assert np.array_equal(store.rounded(logits), expected)
 
@@ -134,10 +139,10 @@ def test_record_with_any_one_bit_flipped_is_missing(tmp_path: Path, precision: s
             position = place.start + bit // 8
             file.seek(position)
             file.write(bytes([whole[position] ^ (1 << bit % 8)]))
-            assert not store.read_range(7, 8)[1].any(), f"bit {bit}"
+            assert not read_one(store, 7)[1], f"bit {bit}"
             file.seek(position)
             file.write(whole[position : position + 1])
-    assert all(is_there(store)) and np.array_equal(store.read_range(7, 8)[0], logits[7:8])
+    assert all(is_there(store)) and np.array_equal(read_one(store, 7)[0], logits[7:8])
 
 
 @PRECISIONS
@@ -151,7 +156,7 @@ def test_record_of_which_only_a_beginning_was_written_is_missing(tmp_path: Path,
         for length in range(1, record_bytes(whole) + 1):
             file.seek(place.start)
             file.write(content[place][:length])
-            assert torn.read_range(5, 6)[1].all() == (length >= num_needed), f"{length} bytes"
+            assert read_one(torn, 5)[1] == (length >= num_needed), f"{length} bytes"
 
 
 @given(st.sampled_from(["float16", "float32"]), st.data())
@@ -169,7 +174,7 @@ def test_record_of_which_some_words_are_old_and_some_new_is_missing(
     with store.path.open("r+b") as file:
         file.seek(of_record(store, 5).start)
         file.write(np.where(is_new, new, old).tobytes())
-    assert store.read_range(5, 6)[1].all() == (is_new.all() or not is_new.any())
+    assert read_one(store, 5)[1] == (is_new.all() or not is_new.any())
 
 
 def test_record_at_the_place_of_another_is_missing(tmp_path: Path) -> None:
@@ -229,11 +234,35 @@ def test_logit_beyond_the_precision_is_refused_before_anything_is_written(
     assert store.path.read_bytes() == before
 
 
+def test_whole_damaged_and_empty_records_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdas.bank.store._RECORDS_AT_ONCE", 4)
+    store = new_store(tmp_path)
+    assert store.counted() == (0, 0)
+    images, views = (part[:7] for part in all_pairs(store))
+    store.write(images, views, drawn_logits(store)[:7])
+    assert store.counted() == (7, 0)
+    content = bytearray(store.path.read_bytes())
+    content[of_record(store, 2).start + 5] ^= 8
+    content[of_record(store, 17).stop - 1] ^= 8
+    store.path.write_bytes(content)
+    assert store.counted() == (6, 2)
+
+
+def test_share_of_answered_views_is_about_right(tmp_path: Path) -> None:
+    store = new_store(tmp_path, num_images=300)
+    images, views = all_pairs(store)
+    of_few = np.arange(10, 20)
+    store.write(images[15:45], views[15:45], drawn_logits(store)[15:45])
+    assert store.share_filled(np.arange(300)) == pytest.approx(30 / 900, abs=0.02)
+    assert store.share_filled(of_few) == pytest.approx(15 / 30, abs=0.1)
+    assert store.share_filled(np.arange(5, 15)) == 1
+
+
 def test_largest_half_float_is_kept(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     logits = np.full((1, 10), -65504, np.float32)
     store.write(np.array([0]), np.array([0]), logits)
-    assert np.array_equal(store.read_range(0, 1)[0], logits)
+    assert np.array_equal(read_one(store, 0)[0], logits)
 
 
 def test_stores_on_one_file_see_what_each_other_writes(tmp_path: Path) -> None:

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from kdas.clock import Calibration, Work
-from kdas.data import Dataset, load_splits
+from kdas.data import load_splits
 from kdas.data.splits import ResidentSplit
 from kdas.data.streamed import StreamedSplit
 from kdas.records import CurveRow
 from kdas.trainer import Surroundings, Training
 from kdas.trial import Trial, find_dataset, load_inputs
-from kdas.views import ResizedCrop
 
 WriteFolders = Callable[..., Path]
 Run = Callable[..., tuple[Training, list[dict[str, Any]]]]
@@ -45,9 +44,9 @@ def run(
     folder = write_folders(tmp_path / "set", {"train": 40, "test": 15})
     (folder / "train" / "bee" / "3.png").write_bytes(b"no image")
 
-    def trained(bank: str, sampler: str = "full", **parameters: Any) -> tuple[Training, list[dict[str, Any]]]:
+    def trained(bank: str, **parameters: Any) -> tuple[Training, list[dict[str, Any]]]:
         dataset = {"name": "image_folder", "path": str(folder), "size": 8, **parameters}
-        config = config_of(dataset=dataset, data_workers=1, bank=bank, sampler=sampler, epochs=2, evaluations=4)
+        config = config_of(dataset=dataset, data_workers=1, bank=bank, epochs=2, evaluations=4)
         training = Training(Trial(config, load_inputs(config)), Surroundings(calibration))
         return training, [learnt(row) for row in training.rows()]
 
@@ -76,19 +75,16 @@ def test_images_on_disk_and_in_memory_share_a_bank_with_the_curve_of_a_live_teac
     assert not resident.bank.store.read(np.full(len(views), broken), views)[1].any()
 
 
-def test_fixed_crops_of_photographs_are_banked_whatever_part_is_trained_on(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Dataset, "views", lambda dataset, size: ResizedCrop(size, dataset.flip, fixed=3))
-    banked, rows = run("float32", augment="resized_crop")
-    live, without = run("live", augment="resized_crop")
+def test_fixed_crops_of_photographs_are_banked_whatever_part_is_trained_on(run: Run) -> None:
+    parameters = {"augment": "resized_crop", "fixed_views": 3}
+    banked, rows = run("float32", **parameters)
+    live, without = run("live", **parameters)
     assert banked.bank is not None and banked.bank.store.shape.num_views == 3
     assert live.bank is None and len(rows) >= 3 and rows == without
     assert banked.clock.samples(Work.ASKED) == 2 * 256
-    warm, again = run("float32", augment="resized_crop")
+    warm, again = run("float32", **parameters)
     assert again == rows and warm.clock.samples(Work.ASKED) == 0
     splits = load_splits(find_dataset(warm.trial.config), 0.3, "cpu", 1)
-    inputs = replace(warm.trial.inputs, splits=splits)
-    other = inputs.bank(warm.trial.config)
+    other = replace(warm.trial.inputs, splits=splits).bank(warm.trial.config, check=True)
     # Most of what others train on has been seen in one view of three or in two.
     assert other is not None and other.store.path == banked.bank.store.path and other.share_filled() > 0.4
