@@ -86,8 +86,9 @@ def open_bank(
                 create(path, shape, identity)
             with suppress(OSError):
                 os.utime(path)  # when it was used last
+            store = BankStore(path, shape)
         # It is asked as it is: translated by torch.compile it might answer otherwise.
-        return TeacherBank(BankStore(path, shape), teacher.model, splits, Precision(recipe.precision, device))
+        return TeacherBank(store, teacher.model, splits, Precision(recipe.precision, device))
 
     bank = opened()
     if check and not bank.agrees():

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from kdas.bank import TeacherBank, bank_precision, open_bank
 from kdas.bank.opening import banks_root
-from kdas.bank.store import HEADER_BYTES
+from kdas.bank.store import HEADER_BYTES, BankStore, Shape
 from kdas.data import DATASETS
 from kdas.records import UserError
 from kdas.trial import Inputs, load_inputs
@@ -102,7 +103,9 @@ def test_damaged_bank_is_begun_again(opened: Open, filled: TeacherBank, damage: 
     assert num_answers(opened()) == 0
 
 
-@pytest.mark.parametrize("part", ["weights", "precision", "computed in", "views", "dataset", "torch", "measure"])
+@pytest.mark.parametrize(
+    "part", ["weights", "precision", "computed in", "views", "as many views", "dataset", "torch", "measure"]
+)
 def test_bank_of_something_else_is_another_file_and_refused_in_place_of_ones_own(
     opened: Open,
     filled: TeacherBank,
@@ -119,6 +122,8 @@ def test_bank_of_something_else_is_another_file_and_refused_in_place_of_ones_own
         changed = {"precision": "bfloat16"}
     elif part == "views":
         given = replace(given, splits=replace(given.splits, views=CropFlip(padding=2, size=8, flip=False)))
+    elif part == "as many views":
+        given = replace(given, splits=replace(given.splits, views=ResizedCrop(8, fixed=9)))
     elif part == "dataset":
         given = replace(given, dataset=replace(given.dataset, fingerprint="others"))
     elif part == "torch":
@@ -134,6 +139,18 @@ def test_bank_of_something_else_is_another_file_and_refused_in_place_of_ones_own
         again = opened(given, **changed)
     assert again is not None and num_answers(again) == 0 and again.store.shape == other.store.shape
     assert num_answers(filled) == 900
+
+
+def test_nobody_replaces_a_bank_between_its_check_and_its_opening(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watched(path: Path, shape: Shape) -> BankStore:
+        with pytest.raises(Timeout, match="could not be acquired"):
+            FileLock(f"{path}.lock", timeout=0).acquire()
+        return BankStore(path, shape)
+
+    monkeypatch.setattr("kdas.bank.opening.BankStore", watched)
+    assert num_answers(opened()) == 0
 
 
 def test_what_cannot_change_an_answer_shares_the_bank(opened: Open, filled: TeacherBank) -> None:
