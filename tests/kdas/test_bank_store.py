@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kdas.bank.store import HEADER_BYTES, BankStore, Shape, create, read_header
+from kdas.bank.store import HEADER_BYTES, BankStore, Shape, create
 
-IDENTITY = {"teacher": "drawn", "views": ["CropFlip", {"padding": 1}]}
 PRECISIONS = pytest.mark.parametrize("precision", ["float16", "float32"])
 
 
 def new_store(folder: Path, precision: str = "float16", num_classes: int = 10, num_images: int = 6) -> BankStore:
     """A bank with three views of each image."""
     shape = Shape(num_images, 3, num_classes, precision)
-    create(folder / "a.bank", shape, IDENTITY)
+    create(folder / "a.bank", shape, {})
     return BankStore(folder / "a.bank", shape)
 
 
@@ -281,7 +280,7 @@ def test_stores_on_one_file_see_what_each_other_writes(tmp_path: Path) -> None:
 def test_write_that_the_system_cuts_short_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = new_store(tmp_path)
     logits, images_and_views = drawn_logits(store), all_pairs(store)
-    pwrite = __import__("os").pwrite
+    pwrite = os.pwrite
     monkeypatch.setattr("os.pwrite", lambda handle, content, offset: pwrite(handle, content[:13], offset))
     store.write(*images_and_views, logits)
     assert all(is_there(store)) and np.array_equal(store.read(*images_and_views)[0], store.rounded(logits))
@@ -292,54 +291,3 @@ def test_write_to_a_file_that_is_gone_says_so(tmp_path: Path) -> None:
     store.path.unlink()
     with pytest.raises(FileNotFoundError, match=r"a\.bank"):
         store.write(*all_pairs(store), drawn_logits(store))
-
-
-def test_header_says_what_the_records_are(tmp_path: Path) -> None:
-    store, _ = filled_store(tmp_path)
-    assert read_header(store.path) == (store.shape, IDENTITY)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        b"",
-        b"no json",
-        b"\xff\xfe\x00",
-        b"[]",
-        b"{}",
-        b'{"format": 0}',
-        b'{"format": 1}',
-        b'{"format": 1, "shape": []}',
-        b'{"format": 1, "shape": {"num_images": 1}}',
-        b'{"format": 1, "shape": {"num_images": "x", "num_views": 3, "num_classes": 10, "precision": "float16"}}',
-        b'{"format": 1, "shape": {"num_images": 6, "num_views": 3, "num_classes": 10, "precision": "int8"}}',
-        b"[" * 4096,
-    ],
-    ids=range(12),
-)
-def test_file_without_a_header_of_ours_is_no_bank(tmp_path: Path, header: bytes) -> None:
-    store = new_store(tmp_path)
-    content = bytearray(store.path.read_bytes())
-    content[:HEADER_BYTES] = header.ljust(HEADER_BYTES)
-    store.path.write_bytes(content)
-    assert read_header(store.path) is None
-
-
-def test_header_of_an_older_layout_is_no_bank(tmp_path: Path) -> None:
-    store = new_store(tmp_path)
-    content = store.path.read_bytes()
-    header = json.loads(content[:HEADER_BYTES]) | {"format": 0}
-    store.path.write_bytes(json.dumps(header).encode().ljust(HEADER_BYTES) + content[HEADER_BYTES:])
-    assert read_header(store.path) is None
-
-
-@pytest.mark.parametrize("change", [-1, 1, -HEADER_BYTES])
-def test_file_of_another_size_is_no_bank(tmp_path: Path, change: int) -> None:
-    store = new_store(tmp_path, num_images=400)
-    with store.path.open("r+b") as file:
-        file.truncate(store.shape.num_bytes + change)
-    assert read_header(store.path) is None
-
-
-def test_file_that_is_not_there_is_no_bank(tmp_path: Path) -> None:
-    assert read_header(tmp_path / "none.bank") is None
