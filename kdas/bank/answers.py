@@ -144,7 +144,8 @@ class TeacherBank:
         try:
             self.store.write(self._numbers[indices], view_ids, logits)
         except ValueError as error:
-            raise UserError(f"bank: {error}. Say bank: float32, or live.") from error
+            mend = "Say bank: live" if self.store.shape.precision == "float32" else "Say bank: float32"
+            raise UserError(f"bank: {error}. {mend}.") from error
         except OSError as error:
             if self._keeps:
                 warnings.warn(

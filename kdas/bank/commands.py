@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from filelock import FileLock
 from rich.console import Console
 from rich.table import Table
 
@@ -98,8 +99,8 @@ def prune(
         if time.time() - path.stat().st_mtime < days * SECONDS_PER_DAY:
             continue
         size = size_on_disk(path)
-        path.unlink()
-        Path(f"{path}.lock").unlink(missing_ok=True)
+        with FileLock(f"{path}.lock"):
+            path.unlink()
         num_bytes += size
         console.print(f"{path.name} removed, {readable_size(size)}", highlight=False)
     console.print(f"{readable_size(num_bytes)} freed", highlight=False)

@@ -125,7 +125,9 @@ class BankStore:
         with np.errstate(over="ignore"):
             kept = logits.astype(_PRECISIONS[shape.precision])
         if not np.isfinite(kept).all():
-            raise ValueError(f"a logit of {np.abs(logits).max():.3g} does not fit into {shape.precision}")
+            raise ValueError(
+                f"the teacher gives a logit of {np.abs(logits).max():.3g}, which {shape.precision} cannot hold"
+            )
         words = np.zeros((len(records), shape.words_per_record), np.uint32)
         words[:, 1:].view(kept.dtype)[:, : shape.num_classes] = kept
         words[:, 0] = self._checks(records, words[:, 1:])

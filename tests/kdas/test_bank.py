@@ -284,7 +284,10 @@ def test_logits_beyond_half_floats_are_refused_in_one_line_and_kept_in_float32(r
 
     loud: Any = Loud(inputs.teacher.model)
     given = replace(inputs, teacher=replace(inputs.teacher, model=loud, weights_id="loud"))
-    with pytest.raises(UserError, match=r"^bank: a logit of \S+ does not fit into float16\. Say bank: float32[^\n]*$"):
+    with pytest.raises(
+        UserError,
+        match=r"^bank: the teacher gives a logit of \S+, which float16 cannot hold\. Say bank: float32[^\n]*$",
+    ):
         run(given)
     training, _ = run(given, bank="float32", epochs=1)
     assert training.bank is not None and training.bank.share_filled() > 0
