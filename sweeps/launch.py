@@ -21,14 +21,17 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+# Ray would write down the state of all trials again and again, to restore from it: see `Unpickled`.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")
 # Despite its name this is what makes Ray's servers listen on the loopback address alone, on any system.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from sweeps.actor import TrialActor, job_of, ray_config
+from sweeps.actor import TrialActor, ray_config
 
 # A crash is told by us, once, with the worker's own traceback.
 for _name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
@@ -52,12 +55,12 @@ class Unpickled:
 
 
 class AgendaSearcher(Unpickled, Searcher):
-    """Lets Ray Tune draw its trials from the agenda."""
+    """Lets Ray Tune draw its trials from the agenda. `jobs` are those that are out, by Ray's names of the trials."""
 
     def __init__(self, agenda: Agenda, directory: SweepDirectory, calibration: Calibration, slots: Slots) -> None:
         super().__init__(metric="val_accuracy", mode="max")
         self._agenda, self._directory, self._calibration, self._slots = agenda, directory, calibration, slots
-        self._jobs: dict[str, Job] = {}
+        self.jobs: dict[str, Job] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # One trial too many would be asked for before the results that should decide it are in.
@@ -66,32 +69,50 @@ class AgendaSearcher(Unpickled, Searcher):
         job = self._agenda.next_job()
         if job is None:
             return Searcher.FINISHED if self._agenda.is_finished else None
-        self._jobs[trial_id] = job
+        self.jobs[trial_id] = job
         folder = self._directory.trial(job.trial_id)
         folder.begin(job)
         return ray_config(job, folder.path, self._calibration, self._slots.num_cotenants)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        job = self._jobs.pop(trial_id, None)
-        if job is None:
-            return
+        job = self.jobs[trial_id]
         folder = self._directory.trial(job.trial_id)
         if error and folder.status is Status.RUNNING:
             folder.end(Status.CRASHED, "the worker process died without a word (out of memory, or killed)")
         self._agenda.ended(job)
 
 
+class NewestFirst(FIFOScheduler):
+    """Gives a warm worker to a trial that has none, and leaves the others to the workers that start for them.
+
+    Ray's own scheduler gives it to whoever waits longest and ends the worker that was being started for that trial.
+    Where a trial takes less time than a worker's start, one slot would go on alone. It also looks through all trials
+    that ever were, at every event.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unplaced: list[Any] = []
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._unplaced.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        # Ray places a trial as soon as it is chosen; one that is chosen again would be taken from its own worker.
+        return self._unplaced.pop() if self._unplaced else None
+
+
 class ProgressCallback(Unpickled, tune.Callback):
     """Tells the progress display what Ray hears of trials."""
 
-    def __init__(self, progress: Progress, directory: SweepDirectory) -> None:
-        self._progress, self._directory = progress, directory
+    def __init__(self, progress: Progress, directory: SweepDirectory, jobs: dict[str, Job]) -> None:
+        self._progress, self._directory, self._jobs = progress, directory, jobs
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._progress.started(job_of(trial.config))
+        self._progress.started(self._jobs[trial.trial_id])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        self._progress.evaluated(job_of(trial.config), result["cost_ref_s"], result["val_accuracy"])
+        self._progress.evaluated(self._jobs[trial.trial_id], result["cost_ref_s"], result["val_accuracy"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._ended(trial)
@@ -100,7 +121,8 @@ class ProgressCallback(Unpickled, tune.Callback):
         self._ended(trial)
 
     def _ended(self, trial: Any) -> None:
-        job = job_of(trial.config)
+        # Ray tells the searcher first, so nobody asks for this job again.
+        job = self._jobs.pop(trial.trial_id)
         self._progress.ended(job, self._directory.trial(job.trial_id))
 
 
@@ -117,17 +139,20 @@ def run_trials(
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
+    # Otherwise Ray asks for no further trial while one waits for its worker to start.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.trials_at_once)
+    searcher = AgendaSearcher(agenda, directory, calibration, slots)
     try:
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, {"cpu": slots.cpus_per_trial, "gpu": slots.gpus_per_trial}),
             tune_config=tune.TuneConfig(
-                search_alg=AgendaSearcher(agenda, directory, calibration, slots), num_samples=-1, reuse_actors=True
+                search_alg=searcher, scheduler=NewestFirst(), num_samples=-1, reuse_actors=True
             ),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=str(scratch),
                 verbose=0,
-                callbacks=[ProgressCallback(progress, directory)],
+                callbacks=[ProgressCallback(progress, directory, searcher.jobs)],
                 failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),

@@ -1,0 +1,121 @@
+"""What a trial costs beside its training: the whole sweep engine over trials that cost next to nothing.
+
+The real engine runs: sweep file, agenda, search, sweep directory, Ray workers that stay warm, MLflow's follower; only
+the dataset and the models are trivial. For a sweep of N trials on S slots
+
+    orchestration_s_per_trial = (wall_s - compute_s / S) / N
+
+- `wall_s`: from the first row that any trial recorded to the end of the last trial, so without the start of Ray and of
+  its workers, which a sweep pays once;
+- `compute_s`: the sum over trials of the seconds spent in training and evaluating, by the trial's own clock (`wall_s`
+  and `eval_s` of its last row).
+
+So it holds all that a user waits for and that is no training: proposing, Ray's scheduling, setting a trial up in its
+worker, writing and flushing rows, and whatever of MLflow's follower takes processor time from the trials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.store import SweepDirectory
+
+SLOTS = 2
+SEEDS = 5
+_SPEC = """\
+plugins: [benchmarks.trivial_parts]
+dataset: trivial
+validation: 0.25
+teacher: {{model: "benchmarks.trivial_parts:TrivialModel", epochs: 1, batch_size: 8}}
+student: benchmarks.trivial_parts:TrivialModel
+batch_size: 8
+epochs: 2
+evaluations: 3
+baselines: {{plain_kd: full}}
+sampler: random
+search:
+  start_rate: {{low: 0.3, high: 0.9}}
+  end_rate: {{low: 0.3, high: 0.9}}
+  kd_weight: {{low: 0.1, high: 100, log: true}}
+seeds: {seeds}
+target: 0.9
+budget: {{configurations: {configurations}}}
+resources: {{trials_at_once: {slots}}}
+device: cpu
+"""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The trials of a sweep, without what came before and after them; seconds."""
+
+    num_trials: int
+    wall_s: float
+    compute_s: float
+
+    @property
+    def orchestration_s_per_trial(self) -> float:
+        return (self.wall_s - self.compute_s / SLOTS) / self.num_trials
+
+
+def measure(quick: bool = False) -> dict[str, float]:
+    """Seconds of orchestration a trial, in sweeps of 10, 200 and 1,000 trials; `quick` leaves out the last."""
+    sizes = {"orchestration_s_per_trial": 200, "orchestration_s_per_trial_10": 10}
+    if not quick:
+        sizes["orchestration_s_per_trial_1000"] = 1000
+    with tempfile.TemporaryDirectory(prefix="orchestration-") as folder:
+        return {
+            figure: sweep_of(num_trials, Path(folder)).orchestration_s_per_trial
+            for figure, num_trials in sorted(sizes.items(), key=lambda size: size[1])
+        }
+
+
+def sweep_of(num_trials: int, folder: Path) -> Phase:
+    """Run a sweep of so many trivial trials under `folder`, in processes of its own.
+
+    Raises: ValueError: if it is not a multiple of SEEDS of at least two configurations.
+    """
+    configurations, rest = divmod(num_trials, SEEDS)
+    if rest or configurations < 2:
+        raise ValueError(f"num_trials: {num_trials} is not a multiple of {SEEDS} from {2 * SEEDS} on. Change it.")
+    runs = folder / f"runs-{num_trials}"  # a root of its own, or trials of a smaller sweep would be taken over
+    spec_file = folder / f"trivial_{num_trials}.yaml"
+    text = _SPEC.format(seeds=SEEDS, configurations=configurations - 1, slots=SLOTS)
+    spec_file.write_text(text, encoding="utf-8")
+    environment = {**os.environ, "RUNS_DIR": str(runs), "KDAS_CACHE": str(folder / "cache")}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-m", "sweeps", "run", str(spec_file)]
+    # Workers are told the folder one stands in, and find the trivial parts there.
+    here = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the sweep of {num_trials} trivial trials failed:\n{done.stdout}\n{done.stderr}")
+    return phase_of(SweepDirectory(runs / spec_file.stem))
+
+
+def phase_of(directory: SweepDirectory) -> Phase:
+    """What a finished sweep's own record says of its trials' phase."""
+    folders = list(directory.trials())
+    rows = [folder.rows() for folder in folders]
+    began = min(curve[0].recorded_at for curve in rows)
+    ended = max((folder.path / "status.json").stat().st_mtime for folder in folders)
+    compute_s = sum(curve[-1].row.wall_s + curve[-1].row.eval_s for curve in rows)
+    return Phase(len(folders), ended - began, compute_s)
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="leave out the sweep of 1,000 trials")
+    print(json.dumps(measure(parser.parse_args().quick), indent=1))
+
+
+if __name__ == "__main__":
+    main()
