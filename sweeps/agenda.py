@@ -54,10 +54,11 @@ class Agenda:
         self._proposals: list[Proposal] = []
         self._searched: set[str] = set()
         self._exhausted = False
-        baselines = baseline_jobs(spec, inputs)
-        self._plain = [job for job in baselines if job.method == spec.plain_baseline]
+        self._baselines = baseline_jobs(spec, inputs)
+        self._plain = [job for job in self._baselines if job.method == spec.plain_baseline]
         self._out: set[str] = set()
-        self._queue = deque(job for job in baselines if not adopt(job))
+        self._queue = deque(job for job in self._baselines if not adopt(job))
+        self._queued = {job.trial_id for job in self._queue}
         self._plain_waiting = {job.trial_id for job in self._queue if job.method == spec.plain_baseline}
         self._fix_if_ready()
         for number, parameters, state in search.asked():
@@ -73,6 +74,7 @@ class Agenda:
         if not self._queue:
             return None
         job = self._queue.popleft()
+        self._queued.discard(job.trial_id)
         self._out.add(job.trial_id)
         return job
 
@@ -110,17 +112,17 @@ class Agenda:
 
     def _take_up(self, number: int, parameters: dict[str, Any], state: TrialState = TrialState.RUNNING) -> bool:
         """Plan a proposal's trials. Returns: whether it is a configuration that was not there before."""
-        jobs = searched_jobs(self._spec, self._inputs, parameters)
+        jobs = searched_jobs(self._spec, self._inputs, parameters, self._baselines)
         is_new = is_searched(jobs[0].method) and jobs[0].config_id not in self._searched
         if is_searched(jobs[0].method):
             self._searched.add(jobs[0].config_id)
-        queued = {job.trial_id for job in self._queue} | self._out
-        to_run = [job for job in jobs if job.trial_id not in queued and not self._adopt(job)]
+        expected = {job.trial_id for job in jobs if job.trial_id in self._queued or job.trial_id in self._out}
+        to_run = [job for job in jobs if job.trial_id not in expected and not self._adopt(job)]
         self._queue.extend(to_run)
+        self._queued.update(job.trial_id for job in to_run)
         if state is TrialState.COMPLETE or (state is TrialState.FAIL and not to_run):
             return is_new  # told at an earlier start; what is queued are seeds that came later
-        waiting = {job.trial_id for job in jobs if job.trial_id in queued} | {job.trial_id for job in to_run}
-        proposal = Proposal(number, jobs, waiting)
+        proposal = Proposal(number, jobs, expected | {job.trial_id for job in to_run})
         self._proposals.append(proposal)
         self._tell_if_complete(proposal)
         return is_new

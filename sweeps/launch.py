@@ -91,7 +91,7 @@ class NewestFirst(FIFOScheduler):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._unplaced: list[Any] = []
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +57,10 @@ def num_planned_trials(spec: SweepSpec) -> int:
 def jobs_of(spec: SweepSpec, inputs: Inputs, method: str, sampler: Mapping[str, Any]) -> list[Job]:
     """A configuration on every seed of the sweep."""
     recipe = {name: getattr(spec, name) for name in Recipe.model_fields}
-    jobs = []
-    for seed in spec.seeds:
-        config = TrialConfig(**recipe, sampler=dict(sampler), seed=seed)
-        jobs.append(Job(method, "search", config, config_id(config, inputs)))
-    return jobs
+    # Checked and named once: seeds differ in nothing that decides either.
+    config = TrialConfig(**recipe, sampler=dict(sampler), seed=spec.seeds[0])
+    shared_id = config_id(config, inputs)
+    return [Job(method, "search", config.model_copy(update={"seed": seed}), shared_id) for seed in spec.seeds]
 
 
 def baseline_jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
@@ -70,14 +69,17 @@ def baseline_jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
     return [job for method in methods for job in jobs_of(spec, inputs, method, spec.baselines[method])]
 
 
-def searched_jobs(spec: SweepSpec, inputs: Inputs, parameters: Mapping[str, Any]) -> list[Job]:
-    """A searched configuration on every seed; one that equals a baseline carries the baseline's name."""
+def searched_jobs(
+    spec: SweepSpec, inputs: Inputs, parameters: Mapping[str, Any], baselines: Sequence[Job] | None = None
+) -> list[Job]:
+    """A searched configuration on every seed; one that equals a baseline carries the baseline's name.
+
+    Args: baselines: what `baseline_jobs` returns, for those who ask for many configurations.
+    """
     of_the_recipe = {name: value for name, value in parameters.items() if name in RECIPE_PARAMETERS}
     of_the_sampler = {name: value for name, value in parameters.items() if name not in RECIPE_PARAMETERS}
     method, sampler = searched_method(spec.sampler["name"]), {**spec.sampler, **of_the_sampler}
     jobs = jobs_of(spec.model_copy(update=of_the_recipe), inputs, method, sampler)
-    for method, sampler in spec.baselines.items():
-        baseline = jobs_of(spec, inputs, method, sampler)
-        if baseline[0].config_id == jobs[0].config_id:
-            return baseline
-    return jobs
+    known = baseline_jobs(spec, inputs) if baselines is None else baselines
+    equal = next((job.method for job in known if job.config_id == jobs[0].config_id), None)
+    return jobs if equal is None else [job for job in known if job.method == equal]

@@ -8,6 +8,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,6 +84,8 @@ class TrialFolder:
 
     def keep_rows_up_to(self, step: int) -> None:
         """Drop what was recorded after the checkpoint from which a trial goes on; step 0 drops all."""
+        if not self.curve_bytes:
+            return
         kept = [recorded for recorded in self.rows() if recorded.row.step <= step]
         self.replace_rows(kept)
 
@@ -128,7 +131,7 @@ class SweepDirectory:
         self.name = path.name
         self.spec_file = path / "sweep.yaml"
         self.study_file = path / "search.journal"
-        self.tracking_file = path / "tracking.json"
+        self.tracking_file = path / "tracking.journal"
         self.calibration_file = path / "calibration.json"
         self.measure_file = path / "measure.json"
         self.inputs_file = path / "inputs.json"
@@ -139,9 +142,13 @@ class SweepDirectory:
     def trial(self, trial_id: str) -> TrialFolder:
         return TrialFolder(self.path / "trials" / trial_id)
 
-    def trials(self) -> Iterator[TrialFolder]:
-        """Every trial that was begun, in the order of its id."""
-        yield from (TrialFolder(file.parent) for file in sorted((self.path / "trials").glob("*/trial.json")))
+    def trials(self, leaving_out: AbstractSet[str] = frozenset()) -> Iterator[TrialFolder]:
+        """Every trial that was begun, in the order of its id. Args: leaving_out: ids of those not to look at."""
+        folder = self.path / "trials"
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        for name in sorted(names - leaving_out):
+            if (folder / name / "trial.json").exists():
+                yield TrialFolder(folder / name)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -171,8 +178,7 @@ class SweepDirectory:
         own = self.trial(job.trial_id)
         if own.is_final:
             return True
-        for path in sorted(self.path.parent.glob(f"*/trials/{job.trial_id}")):
-            other = TrialFolder(path)
+        for other in self._copies(job.trial_id):
             if other.is_final:
                 shutil.rmtree(own.path, ignore_errors=True)
                 own.begin(job)
@@ -180,6 +186,14 @@ class SweepDirectory:
                 own.end(other.status, other.error)
                 return True
         return False
+
+    def _copies(self, trial_id: str) -> Iterator[TrialFolder]:
+        """The trial in the other sweeps beside this one, in the order of the sweeps' names."""
+        # Asked for every trial: one look per sweep, where a glob would list folders of all of them.
+        for sweep in sorted(self.path.parent.iterdir()):
+            folder = sweep / "trials" / trial_id
+            if sweep != self.path and folder.exists():
+                yield TrialFolder(folder)
 
 
 def _repriced(recorded: Recorded, calibration: Calibration) -> Recorded:

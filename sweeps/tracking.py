@@ -11,7 +11,9 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 # MLflow reads this when it is imported: nothing is sent to its makers.
@@ -24,14 +26,14 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from kdas.records import FINAL_STATUSES, Status
-from sweeps.measure import read_measure, time_to_target
+from sweeps.measure import Measure, read_measure, time_to_target
 from sweeps.names import runs_root
 from sweeps.store import Recorded, SweepDirectory, TrialFolder
 from sweeps.tables import trial_status
 from sweeps.tracking_state import ARTIFACTS, TrackingState
 
 # The store's own limits for one call.
-METRICS_PER_CALL, PARAMS_PER_CALL = 1000, 100
+METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 1000, 100, 100
 EXPERIMENT = "kdas-sweeps"
 # The first use of a new SQLite store would print every migration of its schema.
 for _name in ("alembic", "mlflow.store.db.utils"):
@@ -55,19 +57,23 @@ _METRICS = (
 
 
 class MlflowView:
-    """Brings MLflow up to what the directory holds. What was sent is kept in the sweep's `tracking.json`."""
+    """Brings MLflow up to what the directory holds. What was sent is kept in the sweep's `tracking.journal`."""
 
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory = directory
         self._state = TrackingState(directory)
         self._client = MlflowClient(tracking_uri=self._state.uri)
         self._sent = self._state.content
+        self._settled: set[str] = set()
 
     def update(self) -> None:
-        """Send all that is on disk and was not sent. Raises what MLflow raises."""
-        parent = self._parent_run()
-        for folder in self._directory.trials():
-            self._update_trial(folder, parent)
+        """Send all that is on disk and was not sent. Raises what MLflow raises.
+
+        A trial that has ended and was sent whole is not looked at again: it changes at another start only.
+        """
+        parent, measure = self._parent_run(), read_measure(self._directory)
+        for folder in self._directory.trials(leaving_out=self._settled):
+            self._update_trial(folder, parent, measure)
 
     def attach(self) -> str:
         """The last pass: the finished tables and the report go to the parent run. Returns: the parent run's id."""
@@ -81,8 +87,7 @@ class MlflowView:
             self._client.log_metric(parent, "target", measure.target)
             self._client.log_metric(parent, "tau_ref_s", measure.tau_ref_s)
         self._client.set_terminated(parent)
-        self._sent["attached"] = self._state.artifacts_id()
-        self._state.write()
+        self._state.record(attached=self._state.artifacts_id())
         return parent
 
     def leave(self) -> None:
@@ -101,11 +106,10 @@ class MlflowView:
 
     def _parent_run(self) -> str:
         if "parent" not in self._sent:
-            self._sent["experiment"] = self._experiment_id()
+            experiment = self._experiment_id()
             tags = {"mlflow.runName": self._directory.name, "kdas.sweep": self._directory.name, **self._tags()}
-            run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=self._directory.name)
-            self._sent["parent"] = run.info.run_id
-            self._state.write()
+            run = self._client.create_run(experiment, tags=tags, run_name=self._directory.name)
+            self._state.record(experiment=experiment, parent=run.info.run_id)
         return str(self._sent["parent"])
 
     def _tags(self) -> dict[str, str]:
@@ -115,33 +119,35 @@ class MlflowView:
             return {}
         return {f"kdas.{name}": str(value) for name, value in facts.items()}
 
-    def _update_trial(self, folder: TrialFolder, parent: str) -> None:
-        sent = self._sent["trials"].get(folder.path.name)
-        measure = read_measure(self._directory)
-        is_complete = folder.status is not Status.RUNNING and measure is not None
-        if sent is not None and sent["closed"] == is_complete and not self._has_grown(folder, sent):
-            return
+    def _update_trial(self, folder: TrialFolder, parent: str, measure: Measure | None) -> None:
+        trial_id, status, num_bytes = folder.path.name, folder.status, folder.curve_bytes
+        is_complete = status is not Status.RUNNING and measure is not None
+        sent = self._sent["trials"].get(trial_id)
         if sent is None:
-            sent = self._sent["trials"][folder.path.name] = self._new_run(folder, parent)
-            self._state.write()
-        rows = folder.rows()
-        for batch in _batches([metric for recorded in rows[sent["rows"] :] for metric in _metrics(recorded)]):
-            self._client.log_batch(sent["run"], metrics=batch)
-        # A trial that begins again has fewer rows for a while; they are the same as those that were sent.
-        sent.update(rows=max(sent["rows"], len(rows)), bytes=folder.curve_bytes)
-        if is_complete and measure is not None:
-            self._close(sent["run"], measure.target, trial_status(folder.status, rows, measure), rows)
-        sent["closed"] = is_complete
-        self._state.write()
+            sent = {"run": self._new_run(folder, parent), "rows": 0, "bytes": None, "closed": False}
+            self._state.record(trials={trial_id: sent})
+        if sent["closed"] != is_complete or sent["bytes"] != num_bytes:
+            rows = folder.rows()
+            metrics = [metric for recorded in rows[sent["rows"] :] for metric in _metrics(recorded)]
+            is_first = sent["bytes"] is None
+            params = [Param(key, str(value)) for key, value in _flat(folder.description["config"])] if is_first else []
+            tags: list[RunTag] = []
+            if is_complete and measure is not None:
+                metrics += _time_metric(rows, measure.target)
+                tags = [RunTag("kdas.status", trial_status(status, rows, measure).value)]
+            self._send(sent["run"], metrics, params, tags)
+            if is_complete:
+                self._client.set_terminated(sent["run"], "FINISHED" if status in FINAL_STATUSES else "FAILED")
+            # A trial that begins again has fewer rows for a while; they are the same as those that were sent.
+            num_rows = max(sent["rows"], len(rows))
+            now = {**sent, "rows": num_rows, "bytes": num_bytes, "closed": is_complete}
+            self._state.record(trials={trial_id: now})
+        if is_complete:
+            self._settled.add(trial_id)
 
-    @staticmethod
-    def _has_grown(folder: TrialFolder, sent: dict[str, Any]) -> bool:
-        return bool(folder.curve_bytes != sent["bytes"])
-
-    def _new_run(self, folder: TrialFolder, parent: str) -> dict[str, Any]:
+    def _new_run(self, folder: TrialFolder, parent: str) -> str:
         description = folder.description
-        config = description["config"]
-        name = f"{description['method']} {description['config_id'][:6]} seed {config['seed']}"
+        name = f"{description['method']} {description['config_id'][:6]} seed {description['config']['seed']}"
         tags = {
             "mlflow.parentRunId": parent,
             "kdas.sweep": self._directory.name,
@@ -152,30 +158,34 @@ class MlflowView:
             **self._tags(),
         }
         run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=name)
-        params = [Param(key, str(value)) for key, value in _flat(config)]
-        for first in range(0, len(params), PARAMS_PER_CALL):
-            self._client.log_batch(run.info.run_id, params=params[first : first + PARAMS_PER_CALL])
-        return {"run": run.info.run_id, "rows": 0, "bytes": 0, "closed": False}
+        return str(run.info.run_id)
 
-    def _close(self, run: str, target: float, status: Status, rows: Sequence[Recorded]) -> None:
-        tta_ref_s = time_to_target(rows, target)
-        # A store cannot hold infinity: a miss has no such metric, and its status tag says so.
-        if math.isfinite(tta_ref_s):
-            self._client.log_metric(run, "tta_ref_s", tta_ref_s, step=rows[-1].row.step)
-        self._client.log_batch(run, tags=[RunTag("kdas.status", status.value)])
-        self._client.set_terminated(run, status="FINISHED" if status in FINAL_STATUSES else "FAILED")
+    def _send(self, run: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        """In as few calls as the store allows: what a call costs hardly depends on what it holds."""
+        parts = (_parts(metrics, METRICS_PER_CALL), _parts(params, PARAMS_PER_CALL), _parts(tags, TAGS_PER_CALL))
+        for some_metrics, some_params, some_tags in zip_longest(*parts, fillvalue=()):
+            self._client.log_batch(run, metrics=some_metrics, params=some_params, tags=some_tags)
+
+
+def _time_metric(rows: Sequence[Recorded], target: float) -> list[Metric]:
+    """A store cannot hold infinity: a miss has no such metric, and its status tag says so."""
+    tta_ref_s = time_to_target(rows, target)
+    return [_metric("tta_ref_s", tta_ref_s, rows[-1])] if math.isfinite(tta_ref_s) else []
 
 
 def _metrics(recorded: Recorded) -> Iterator[Metric]:
     row = recorded.row.as_dict()
     for name in _METRICS:
-        value = float(row[name])  # type: ignore[arg-type]
-        yield Metric(name, value, int(recorded.recorded_at * 1000), recorded.row.step)
+        yield _metric(name, float(row[name]), recorded)  # type: ignore[arg-type]
 
 
-def _batches(metrics: list[Metric]) -> Iterator[list[Metric]]:
-    for first in range(0, len(metrics), METRICS_PER_CALL):
-        yield metrics[first : first + METRICS_PER_CALL]
+def _metric(name: str, value: float, recorded: Recorded) -> Metric:
+    return Metric(name, value, int(recorded.recorded_at * 1000), recorded.row.step)
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -195,6 +205,8 @@ class Follower:
     """Updates the view in a thread while the sweep runs. A failure is remembered, never raised into the sweep."""
 
     PAUSE_S = 2.0
+    # Of the time at most, lest it takes processor and disk from trials that end faster than a server takes them in.
+    LARGEST_SHARE = 0.25
 
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory = directory
@@ -216,6 +228,7 @@ class Follower:
         view: MlflowView | None = None
         while True:
             is_last = self._stop.is_set()
+            began = time.monotonic()
             try:
                 view = view or MlflowView(self._directory)
                 view.update()
@@ -226,4 +239,5 @@ class Follower:
                 self.failure = failure_text(error)
             if is_last:
                 return
-            self._stop.wait(self.PAUSE_S)
+            took_s = time.monotonic() - began
+            self._stop.wait(max(self.PAUSE_S, took_s * (1 / self.LARGEST_SHARE - 1)))
