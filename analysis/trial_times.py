@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.censoring import bounds
 from analysis.measure import Measure
@@ -22,6 +25,9 @@ INDICATORS = {
     "samples_scored": "samples_scored_at_hit",
     "teacher_forwards": "teacher_forwards_at_hit",
 }
+_NEEDED = ("cost_ref_s", "val_accuracy", "test_accuracy", "num_cotenants", *INDICATORS)
+# One trial's evaluations in training order, by column of the curve table.
+_Curve = dict[str, NDArray[Any]]
 
 
 def trial_times(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> pd.DataFrame:
@@ -33,16 +39,19 @@ def trial_times(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) ->
     Returns: a frame, one row a trial in the order of `trials`: who it is, `tta_ref_s` and its sensitivities, `lower_s`
         and `upper_s` of its restricted time, `reached`, `censored`, accuracies as fractions, and the indicators.
     """
-    by_trial = {str(trial_id): curve for trial_id, curve in curves.groupby("trial_id", sort=False)}
-    nothing = curves.iloc[:0]
-    rows = [
-        {name: trial[name] for name in _IDENTITY} | _times(by_trial.get(trial["trial_id"], nothing), trial, measure)
-        for trial in trials.to_dict("records")
-    ]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=_columns(nothing, measure))
+    # Plain arrays: a frame for each of some thousand trials takes a hundred times as long.
+    columns = {name: curves[name].to_numpy() for name in _NEEDED}
+    positions = curves.groupby("trial_id", sort=False).indices
+    nowhere = np.empty(0, np.int64)
+    rows = []
+    for trial in trials.to_dict("records"):
+        where = positions.get(trial["trial_id"], nowhere)
+        curve = {name: values[where] for name, values in columns.items()}
+        rows.append({name: trial[name] for name in _IDENTITY} | _times(curve, trial, measure))
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=_columns(measure))
 
 
-def _times(curve: pd.DataFrame, trial: Row, measure: Measure) -> dict[str, object]:
+def _times(curve: _Curve, trial: Row, measure: Measure) -> dict[str, object]:
     cost = curve["cost_ref_s"].tolist()
     accuracy = curve[measure.deciding_column].tolist()
     tta_ref_s = time_to_accuracy(cost, accuracy, measure.target)
@@ -59,7 +68,7 @@ def _times(curve: pd.DataFrame, trial: Row, measure: Measure) -> dict[str, objec
         "reached": restricted.reached,
         "censored": restricted.censored,
         "last_cost_ref_s": last_cost_ref_s,
-        "best_accuracy": float(curve[measure.deciding_column].max()) if cost else math.nan,
+        "best_accuracy": max((value for value in accuracy if not math.isnan(value)), default=math.nan),
         "wall_s": trial["wall_s"],
         "num_evaluations": len(cost),
         "max_cotenants": int(curve["num_cotenants"].max()) if cost else 0,
@@ -67,15 +76,14 @@ def _times(curve: pd.DataFrame, trial: Row, measure: Measure) -> dict[str, objec
     }
 
 
-def _at_hit(curve: pd.DataFrame, hit: int | None) -> dict[str, float]:
+def _at_hit(curve: _Curve, hit: int | None) -> dict[str, float]:
     """Test accuracy and indicators at the first evaluation that reached the target, NaN where none did."""
     if hit is None:
         return dict.fromkeys(["test_accuracy_at_hit", *INDICATORS.values()], math.nan)
-    row = curve.iloc[hit]
-    at_hit = {"test_accuracy_at_hit": float(row["test_accuracy"])}
-    at_hit |= {name: float(row[column]) for column, name in INDICATORS.items()}
+    at_hit = {"test_accuracy_at_hit": float(curve["test_accuracy"][hit])}
+    at_hit |= {name: float(curve[column][hit]) for column, name in INDICATORS.items()}
     # Seconds on a shared device measure the neighbours too; only a trial that was alone has a wall time to show.
-    if curve["num_cotenants"].iloc[: hit + 1].any():
+    if curve["num_cotenants"][: hit + 1].any():
         at_hit["wall_s_at_hit"] = math.nan
     return at_hit
 
@@ -84,7 +92,8 @@ def _or_zero(cost_s: object) -> float:
     return float(cost_s) if isinstance(cost_s, int | float) and math.isfinite(cost_s) else 0.0
 
 
-def _columns(nothing: pd.DataFrame, measure: Measure) -> list[str]:
+def _columns(measure: Measure) -> list[str]:
     """The columns of the table, also where there is no trial to fill them."""
     nobody: Row = {"status": Status.RUNNING.value, "last_cost_ref_s": 0.0, "wall_s": 0.0}
+    nothing: _Curve = {name: np.empty(0) for name in _NEEDED}
     return [*_IDENTITY, *_times(nothing, nobody, measure)]

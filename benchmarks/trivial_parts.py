@@ -21,8 +21,8 @@ def trivial() -> Dataset:
 def _decoded() -> Decoded:
     draw = np.random.default_rng(0)
     labels = np.arange(NUM_TRAIN + NUM_TEST, dtype=np.int64) % 2
-    images = draw.integers(0, 128, (len(labels), 3, SIZE, SIZE)) + 100 * labels[:, None, None, None]
-    images = images.astype(np.uint8)
+    brightness = draw.integers(0, 128, (len(labels), 3, SIZE, SIZE)) + 100 * labels[:, None, None, None]
+    images = brightness.astype(np.uint8)
     return Decoded(images[:NUM_TRAIN], labels[:NUM_TRAIN], images[NUM_TRAIN:], labels[NUM_TRAIN:])
 
 

@@ -25,7 +25,7 @@ def write_tables(directory: SweepDirectory) -> int:
         labels = {"sweep": directory.name, "method": folder.description["method"], "phase": folder.description["phase"]}
         curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
         trials.append({**labels, **_trial_row(folder, rows, measure)})
-    _write(directory, "curves.parquet", pa.Table.from_pylist(curves, schema=_curve_schema()))
+    _write(directory, "curves.parquet", pa.Table.from_pylist(curves, schema=curve_schema()))
     columns = dict.fromkeys(name for trial in trials for name in trial)
     _write(directory, "trials.parquet", pa.table({name: [trial.get(name) for trial in trials] for name in columns}))
     return len(trials)
@@ -40,7 +40,9 @@ _TEXT = {"sweep", "method", "phase", "trial_id", "config_id", "dataset", "pair",
 _COUNTS = {"seed", "epoch", "step", "samples_trained", "samples_scored", "teacher_forwards", "num_cotenants"}
 
 
-def _curve_schema() -> pa.Schema:
+def curve_schema() -> pa.Schema:
+    """The columns of `curves.parquet` with their types."""
+
     def kind(name: str) -> pa.DataType:
         return pa.string() if name in _TEXT else pa.int64() if name in _COUNTS else pa.float64()
 

@@ -201,12 +201,16 @@ def failure_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".split("\n", 1)[0]
 
 
+def pause_s(took_s: float) -> float:
+    """Seconds to rest after a pass that took so many: a follower works for a quarter of the time at most.
+
+    Where trials end faster than a server takes them in, it would take processor and disk from them all the time.
+    """
+    return max(2.0, 3 * took_s)
+
+
 class Follower:
     """Updates the view in a thread while the sweep runs. A failure is remembered, never raised into the sweep."""
-
-    PAUSE_S = 2.0
-    # Of the time at most, lest it takes processor and disk from trials that end faster than a server takes them in.
-    LARGEST_SHARE = 0.25
 
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory = directory
@@ -239,5 +243,4 @@ class Follower:
                 self.failure = failure_text(error)
             if is_last:
                 return
-            took_s = time.monotonic() - began
-            self._stop.wait(max(self.PAUSE_S, took_s * (1 / self.LARGEST_SHARE - 1)))
+            self._stop.wait(pause_s(time.monotonic() - began))

@@ -10,6 +10,7 @@ import pytest
 from kdas.clock import Calibration, Work
 from kdas.records import CURVE_COLUMNS, Status, UserError
 from kdas.trial import Inputs
+from sweeps import plan
 from sweeps.measure import Measure, write_measure
 from sweeps.plan import Job, baseline_jobs, searched_jobs
 from sweeps.spec import SweepSpec
@@ -135,3 +136,35 @@ def test_tables_hold_every_trial_with_the_status_that_censoring_goes_by(
     curves = pq.read_table(directory.path / "curves.parquet")
     assert tuple(curves.column_names) == CURVE_COLUMNS
     assert curves.num_rows == 8
+
+
+def test_trials_that_are_left_out_are_not_looked_at(directory: SweepDirectory, spec: SweepSpec, inputs: Inputs) -> None:
+    jobs = baseline_jobs(spec, inputs)
+    for job in jobs[:3]:
+        directory.trial(job.trial_id).begin(job)
+    (directory.path / "trials" / "never-begun").mkdir()
+    ids = sorted(job.trial_id for job in jobs[:3])
+    assert [folder.path.name for folder in directory.trials()] == ids
+    assert [folder.path.name for folder in directory.trials(leaving_out={ids[1]})] == [ids[0], ids[2]]
+
+
+def test_a_trial_without_rows_is_not_written_to_when_it_begins(directory: SweepDirectory, job: Job) -> None:
+    folder = directory.trial(job.trial_id)
+    folder.begin(job)
+    folder.keep_rows_up_to(0)
+    assert [path.name for path in folder.path.iterdir()] == ["trial.json"]
+
+
+def test_a_configuration_is_named_once_for_all_its_seeds(
+    spec: SweepSpec, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[int] = []
+    config_id = plan.config_id
+    monkeypatch.setattr(plan, "config_id", lambda config, given: named.append(config.seed) or config_id(config, given))
+    many = spec.model_copy(update={"seeds": [1, 2, 7, 8]})
+    baselines = baseline_jobs(many, inputs)
+    assert len(named) == len(spec.baselines)
+    jobs = searched_jobs(many, inputs, {"start_rate": 0.5, "sampling_period": [3]}, baselines)
+    assert len(named) == len(spec.baselines) + 1
+    assert [job.config.seed for job in jobs] == [1, 2, 7, 8]
+    assert {job.config_id for job in jobs} == {config_id(jobs[3].config, inputs)}

@@ -11,8 +11,9 @@ from kdas.trial import Inputs
 from sweeps.measure import Measure, write_measure
 from sweeps.plan import Job, baseline_jobs
 from sweeps.spec import SweepSpec
-from sweeps.store import SweepDirectory
-from sweeps.tracking import Follower, MlflowView
+from sweeps.store import SweepDirectory, TrialFolder
+from sweeps.tracking import Follower, MlflowView, pause_s
+from sweeps.tracking_state import TrackingState
 from tests.sweeps.conftest import curve_row, train_on_paper
 
 
@@ -122,3 +123,57 @@ def test_another_server_is_filled_from_the_start(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
     MlflowView(directory).update()
     assert accuracies(other, children(other, directory)[jobs[0].trial_id]) == [0.5, 0.9]
+
+
+def test_trial_that_was_sent_whole_is_not_read_again(
+    database: str, directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    rows = TrialFolder.rows
+    monkeypatch.setattr(TrialFolder, "rows", lambda folder: read.append(folder.path.name) or rows(folder))
+    train_on_paper(directory, jobs[0], [0.5, 0.9])
+    view = MlflowView(directory)
+    view.update()
+    directory.trial(jobs[1].trial_id).begin(jobs[1])
+    view.update()
+    view.update()
+    assert read == [jobs[0].trial_id, jobs[1].trial_id]
+
+
+def test_all_of_a_trial_reaches_the_server_in_two_calls_after_its_run_was_made(
+    directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = MlflowView(directory)
+    view.update()
+    calls: list[str] = []
+    for name in ("create_run", "log_batch", "log_metric", "set_terminated", "update_run"):
+        call = getattr(MlflowClient, name)
+        monkeypatch.setattr(
+            MlflowClient,
+            name,
+            lambda *given, _name=name, _call=call, **named: calls.append(_name) or _call(*given, **named),
+        )
+    train_on_paper(directory, jobs[0], [0.5, 0.9])
+    view.update()
+    assert calls == ["create_run", "log_batch", "set_terminated"]
+
+
+def test_what_was_sent_is_known_after_a_kill_in_the_middle_of_a_line(directory: SweepDirectory) -> None:
+    state = TrackingState(directory)
+    state.record(parent="p", experiment="e")
+    state.record(trials={"a": {"run": "1", "rows": 2}})
+    written = directory.tracking_file.read_bytes()
+    state.record(trials={"a": {"run": "1", "rows": 3}})
+    assert directory.tracking_file.read_bytes().startswith(written)
+    cut_short = directory.tracking_file.read_bytes()[:-5]
+    directory.tracking_file.write_bytes(cut_short)
+    after = TrackingState(directory)
+    assert after.content["parent"] == "p"
+    assert after.content["trials"] == {"a": {"run": "1", "rows": 2}}
+    after.record(trials={"b": {"run": "2", "rows": 1}})
+    assert set(TrackingState(directory).content["trials"]) == {"a", "b"}
+
+
+def test_follower_rests_longer_than_it_works() -> None:
+    assert pause_s(0.1) == 2.0
+    assert pause_s(10.0) == 30.0
