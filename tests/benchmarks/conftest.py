@@ -29,6 +29,7 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads of one model wait for each other, which takes long where other work runs beside the tests."""
     monkeypatch.setattr(reference_loop, "DEFAULT_THREADS", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the reference's own process
 
 
 @pytest.fixture(scope="session")
