@@ -20,11 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.against_reference import against_reference
+from benchmarks.analysis_speed import analysis_speed
 from benchmarks.bench import Bench, Figures
 from benchmarks.images import SHARED_DATA
 from benchmarks.limit import limit
 from benchmarks.machine import best_precision, facts, load
 from benchmarks.memory import memory
+from benchmarks.orchestration import orchestration
 from benchmarks.reference_loop import DEFAULT_THREADS
 from benchmarks.sweep import sweep
 from kdas import device as devices
@@ -43,6 +45,8 @@ class Part:
 PARTS = {
     "against_reference": Part("whole trials, ours against the field's usual trainer", against_reference),
     "sweep": Part("a sweep of 16 trials, bank and all, against 16 runs of the usual trainer", sweep),
+    "orchestration": Part("what a trial costs beside its training", orchestration),
+    "analysis_speed": Part("times to accuracy from our tables, against MLflow's client", analysis_speed),
     "limit": Part("what the student alone costs, over what our trainer takes", limit),
     "memory": Part("a process that runs a trial on a set of CIFAR's size", memory),
 }

@@ -6,17 +6,14 @@ The same made-up curves lie in an MLflow store (SQLite, written through its batc
 - the client's way, as its users have it: `get_metric_history` once for each run and metric, into one DataFrame;
 - ours: `analysis.curves.load`.
 
-`analysis_speedup_vs_mlflow_client` is the ratio of the medians. `analysis_s_<R>` are seconds of our way at R runs, and
-`trial_table_s_<R>` those of all that the report computes per trial.
+`analysis_speedup_vs_mlflow_client` is the ratio of the medians. `analysis_<R>_s` are seconds of our way at R runs, and
+`trial_table_<R>_s` those of all that the report computes per trial.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +33,7 @@ from analysis.curves import load, load_trials
 from analysis.measure import Measure
 from analysis.time_to_accuracy import time_to_accuracy
 from analysis.trial_times import trial_times
+from benchmarks.bench import Bench, Figures
 from kdas.records import CURVE_COLUMNS, Status
 from sweeps.tables import curve_schema
 
@@ -50,20 +48,20 @@ REPEATS = 5
 _Times = dict[str, float]
 
 
-def measure(quick: bool = False) -> dict[str, float]:
+def analysis_speed(bench: Bench) -> Figures:
     """The ratio at 50 runs of 8 metrics with 240 points, and our seconds up to 10,000 runs of 60 points.
 
-    `quick`: 60 points, and up to 1,000 runs.
+    Quick: 60 points, and up to 1,000 runs.
     """
-    num_points = 60 if quick else 240
-    with tempfile.TemporaryDirectory(prefix="analysis-speed-") as folder:
-        figures = _against_client(made_up_curves(50, num_points), Path(folder))
-        for num_runs in (10, 100, 1000) if quick else (10, 100, 1000, 10_000):
-            directory = Path(folder) / f"runs_{num_runs}"
-            write_sweep(directory, made_up_curves(num_runs, 60))
-            repeats = REPEATS if num_runs <= 1000 else 3
-            figures[f"analysis_s_{num_runs}"] = _median_s(partial(times_of_ours, directory), repeats)
-            figures[f"trial_table_s_{num_runs}"] = _median_s(partial(trial_table, directory), repeats)
+    num_points = 60 if bench.quick else 240
+    figures = _against_client(made_up_curves(50, num_points), bench.folder)
+    for num_runs in (10, 100, 1000) if bench.quick else (10, 100, 1000, 10_000):
+        bench.progress(f"curves of {num_runs:,} runs")
+        directory = bench.folder / f"runs_{num_runs}"
+        write_sweep(directory, made_up_curves(num_runs, 60))
+        repeats = REPEATS if num_runs <= 1000 else 3
+        figures[f"analysis_{num_runs}_s"] = _median_s(partial(times_of_ours, directory), repeats)
+        figures[f"trial_table_{num_runs}_s"] = _median_s(partial(trial_table, directory), repeats)
     return figures
 
 
@@ -84,8 +82,8 @@ def _against_client(curves: pd.DataFrame, folder: Path) -> dict[str, float]:
     medians = statistics.median(theirs_s), statistics.median(ours_s)
     return {
         "analysis_speedup_vs_mlflow_client": medians[0] / medians[1],
-        "analysis_s_mlflow_client_50": medians[0],
-        "analysis_s_against_client_50": medians[1],
+        "analysis_50_by_mlflow_client_s": medians[0],
+        "analysis_50_s": medians[1],
     }
 
 
@@ -206,14 +204,3 @@ def _median_s(work: Callable[[], object], repeats: int) -> float:
         work()
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
-
-
-def main() -> None:
-    """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer points, and up to 1,000 runs")
-    print(json.dumps(measure(parser.parse_args().quick), indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -16,15 +16,13 @@ worker, writing and flushing rows, and whatever of MLflow's follower takes proce
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.bench import Bench, Figures
 from sweeps.store import SweepDirectory
 
 SLOTS = 2
@@ -65,13 +63,16 @@ class Phase:
         return (self.wall_s - self.compute_s / SLOTS) / self.num_trials
 
 
-def measure(quick: bool = False) -> dict[str, float]:
-    """Seconds of orchestration a trial, in sweeps of 10, 200 and 1,000 trials; `quick`: of 200 alone."""
+def orchestration(bench: Bench) -> Figures:
+    """Seconds of orchestration a trial, in sweeps of 10, 200 and 1,000 trials; quick: of 200 alone."""
     sizes = {"orchestration_s_per_trial": 200}
-    if not quick:
+    if not bench.quick:
         sizes |= {"orchestration_s_per_trial_10": 10, "orchestration_s_per_trial_1000": 1000}
-    with tempfile.TemporaryDirectory(prefix="orchestration-") as folder:
-        return {figure: sweep_of(size, Path(folder)).orchestration_s_per_trial for figure, size in sizes.items()}
+    figures = {}
+    for figure, size in sizes.items():
+        bench.progress(f"{size} trivial trials")
+        figures[figure] = sweep_of(size, bench.folder).orchestration_s_per_trial
+    return figures
 
 
 def sweep_of(num_trials: int, folder: Path) -> Phase:
@@ -105,14 +106,3 @@ def phase_of(directory: SweepDirectory) -> Phase:
     ended = max((folder.path / "status.json").stat().st_mtime for folder in folders)
     compute_s = sum(curve[-1].row.wall_s + curve[-1].row.eval_s for curve in rows)
     return Phase(len(folders), ended - began, compute_s)
-
-
-def main() -> None:
-    """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="only the sweep of 200 trials")
-    print(json.dumps(measure(parser.parse_args().quick), indent=1))
-
-
-if __name__ == "__main__":
-    main()
