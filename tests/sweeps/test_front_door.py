@@ -25,7 +25,7 @@ def test_help_is_the_default_and_lists_every_target() -> None:
     assert set(TARGETS) <= set(listed)
 
 
-@pytest.mark.parametrize("target", ["preview", "status", "bench"])
+@pytest.mark.parametrize("target", ["preview", "status"])
 def test_a_target_that_is_not_there_yet_says_so_and_fails(target: str) -> None:
     done = make(target)
     assert done.returncode != 0
