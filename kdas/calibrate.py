@@ -25,6 +25,8 @@ from kdas.samplers import knowledge_scores, select
 from kdas.trial import priced_code
 
 WARM_UP_RUNS = 3
+# What takes longer than this is warm.
+WARM_UP_SECONDS = 0.5
 TIMED_RUNS = 21
 # A kind whose single run is slow is timed less often, never under three times.
 SECONDS_PER_PRICE = 1.0
@@ -146,9 +148,12 @@ def _seconds_to_fetch(splits: ImageSplits, batch_size: int, device: str) -> floa
 
 
 def _median(work: Callable[[], object], device: str) -> float:
+    began = time.perf_counter()
     for _ in range(WARM_UP_RUNS):
         work()
-    synchronize(device)
+        synchronize(device)
+        if time.perf_counter() - began > WARM_UP_SECONDS:
+            break
     seconds: list[float] = []
     while len(seconds) < TIMED_RUNS and (len(seconds) < 3 or sum(seconds) < SECONDS_PER_PRICE):
         began = time.perf_counter()

@@ -22,12 +22,14 @@ WINDOW_BYTES = 64_000_000
 _IMAGES_AT_ONCE = 64
 
 
-def fill_batch_size(image_size: int) -> int:
-    """Images that the teacher is asked about at once: 256 of up to 64 pixels, fewer of larger ones.
+def fill_batch_size(image_size: int, device: str) -> int:
+    """Images that the teacher is asked about at once: 64 of up to 64 pixels on a CPU, else 256; fewer of larger ones.
 
-    Always so many: then an answer does not depend on which others were asked for with it, nor on when.
+    Always so many: then an answer does not depend on which others were asked for with it, nor on when. What is short of
+    a batch is filled up, so batches are no larger than a device needs to be busy.
     """
-    return min(256, max(16, 256 * 64**2 // image_size**2))
+    most = 64 if device == "cpu" else 256
+    return min(most, max(16, most * 64**2 // image_size**2))
 
 
 class TeacherBank:
@@ -35,7 +37,7 @@ class TeacherBank:
 
     def __init__(self, store: BankStore, teacher: Model, splits: ImageSplits, precision: Precision) -> None:
         self.store, self._teacher, self._splits, self._precision = store, teacher, splits, precision
-        self.batch_size = fill_batch_size(splits.image_size)
+        self.batch_size = fill_batch_size(splits.image_size, precision.device)
         self._numbers = splits.train.numbers.numpy()
         self._keeps = True
 

@@ -31,7 +31,7 @@ KDAS = {"name": "kdas", "sampling_period": [2]}
 SAMPLERS = pytest.mark.parametrize("sampler", ["full", KDAS], ids=["full", "kdas"])
 NUM_TRAIN, EPOCHS = 100, 4
 # A bank always asks about so many at once.
-FILL = 256
+FILL = 64
 
 
 def of_the_trial(rows: Sequence[CurveRow]) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def test_teacher_is_asked_about_each_view_once_and_never_again(run: Run, inputs:
     assert NUM_TRAIN < len(expected) < EPOCHS * NUM_TRAIN
     assert sorted(written) == sorted(expected)
     # A hundred views an epoch are one batch of the teacher.
-    assert training.clock.samples(Work.ASKED) == EPOCHS * FILL
+    assert training.clock.samples(Work.ASKED) == EPOCHS * 2 * FILL
     assert training.clock.samples(Work.TEACHER) == EPOCHS * NUM_TRAIN
     written.clear()
     again, _ = run()
@@ -116,7 +116,7 @@ def test_charged_forwards_are_those_that_ran(run: Run, inputs: Inputs, written: 
     # Counting operations takes a forward of two samples.
     with batches_of_teacher(inputs) as cold:
         training, _ = run()
-    assert cold == [2] + [FILL] * EPOCHS
+    assert cold == [2] + [FILL] * 2 * EPOCHS
     assert training.clock.samples(Work.ASKED) == sum(cold[1:])
     with batches_of_teacher(inputs) as warm:
         run()
@@ -254,7 +254,7 @@ def test_disk_that_fills_up_in_the_middle_is_told_once_and_changes_no_curve(
     monkeypatch.setattr(BankStore, "write", full)
     with pytest.warns(UserWarning, match=r"\.bank: cannot be written \(No space left.*answers are not kept") as met:
         training, rows = run()
-    assert len(met) == 1 and len(calls) == EPOCHS
+    assert len(met) == 1 and len(calls) == 2 * EPOCHS
     assert training.status is Status.BUDGET and of_the_trial(rows) == of_the_trial(usual)
 
 

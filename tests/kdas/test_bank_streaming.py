@@ -62,7 +62,7 @@ def learnt(row: CurveRow) -> dict[str, Any]:
 def test_images_on_disk_and_in_memory_share_a_bank_with_the_curve_of_a_live_teacher(run: Run) -> None:
     streamed, rows = run("float32", keep="disk")
     assert type(streamed.trial.inputs.splits.train) is StreamedSplit
-    assert len(rows) >= 3 and streamed.clock.samples(Work.ASKED) == 2 * 256
+    assert len(rows) >= 3 and streamed.clock.samples(Work.ASKED) == 2 * 128
     live, without = run("live", keep="disk")
     assert live.bank is None and without == rows
     resident, again = run("float32", keep="memory")
@@ -81,7 +81,7 @@ def test_fixed_crops_of_photographs_are_banked_whatever_part_is_trained_on(run: 
     live, without = run("live", **parameters)
     assert banked.bank is not None and banked.bank.store.shape.num_views == 3
     assert live.bank is None and len(rows) >= 3 and rows == without
-    assert banked.clock.samples(Work.ASKED) == 2 * 256
+    assert banked.clock.samples(Work.ASKED) == 2 * 128
     warm, again = run("float32", **parameters)
     assert again == rows and warm.clock.samples(Work.ASKED) == 0
     splits = load_splits(find_dataset(warm.trial.config), 0.3, "cpu", 1)
