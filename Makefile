@@ -20,6 +20,7 @@ help: ## this list
 setup: $(READY) ## the virtual environment in .venv with all that is needed; the other targets call it
 
 # The interpreter is looked at first: the lock holds no wheels for others.
+# Byte code is compiled here: where the environment forbids to write any, as containers do, every process would do so anew.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), but Python 3.11 to 3.13 is needed. Name one: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -27,7 +28,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null 2>&1 || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@UV=$$(command -v uv || echo $(BIN)/uv); export VIRTUAL_ENV="$(CURDIR)/$(VENV)"; \
-	  "$$UV" pip install --quiet --require-hashes -r requirements.lock && \
+	  "$$UV" pip install --quiet --compile-bytecode --require-hashes -r requirements.lock && \
 	  "$$UV" pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

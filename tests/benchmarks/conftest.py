@@ -1,9 +1,8 @@
-"""What the tests of the benchmarks share: a folder and a cache of their own, and tiny sets of drawn images."""
+"""What the tests of the benchmarks share: a folder of their own, and tiny sets of drawn images."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,6 @@ from PIL import Image
 
 from benchmarks import reference_loop
 from benchmarks.bench import Bench
-
-
-@pytest.fixture(autouse=True, scope="session")
-def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The user's own cache is neither read nor written."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("KDAS_CACHE", str(folder))
-        yield folder
 
 
 @pytest.fixture(autouse=True)

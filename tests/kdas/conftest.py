@@ -1,10 +1,10 @@
-"""What the tests of this room share: a cache of their own, a small real trial, hand-made prices, small images."""
+"""What the tests of this room share: a small real trial, hand-made prices, small images."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,6 @@ WriteImages = Callable[..., Path]
 WriteFolders = Callable[..., Path]
 
 NUM_TRAIN = 100
-
-
-@pytest.fixture(autouse=True, scope="session")
-def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The user's own cache is neither read nor written."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("KDAS_CACHE", str(folder))
-        yield folder
 
 
 @pytest.fixture

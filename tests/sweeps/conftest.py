@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,25 +23,13 @@ PRICES = dict.fromkeys(Work, ((32, 0.5), (64, 1.0), (128, 2.0)))
 CALIBRATION = Calibration("by-hand", {"hardware": "none"}, PRICES)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("KDAS_CACHE")
-    os.environ["KDAS_CACHE"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["KDAS_CACHE"]
-    else:
-        os.environ["KDAS_CACHE"] = before
-
-
 @pytest.fixture
 def spec() -> SweepSpec:
     return load_spec(TINY)
 
 
 @pytest.fixture(scope="session")
-def inputs(own_cache: Path) -> Inputs:
+def inputs(cache_of_the_tests: Path) -> Inputs:
     """Digits and a teacher of one epoch."""
     teacher = {"model": "resnet8", "epochs": 1}
     return load_inputs(TrialConfig(dataset={"name": "digits"}, teacher=teacher, student="resnet8"))
@@ -105,9 +93,9 @@ class Swept:
 
 
 @pytest.fixture(scope="session")
-def swept(tmp_path_factory: pytest.TempPathFactory, own_cache: Path) -> Swept:
+def swept(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) -> Swept:
     runs = tmp_path_factory.mktemp("runs")
-    environment = {**os.environ, "RUNS_DIR": str(runs), "KDAS_CACHE": str(own_cache)}
+    environment = {**os.environ, "RUNS_DIR": str(runs), "KDAS_CACHE": str(cache_of_the_tests)}
     environment.pop("MLFLOW_TRACKING_URI", None)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
