@@ -40,7 +40,7 @@ def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy 
         sys.exit(INTERRUPTED)
     crashed = num_crashed(directory)
     if crashed:
-        console.print(f"{crashed} trials crashed (see {directory.path}/trials/*/status.json); a new start retries them")
+        console.print(f"{crashed} trials crashed (see {directory.path}/trials/*/*/status.json); a new start retries them")
         sys.exit(CRASHED_TRIALS)
 
 

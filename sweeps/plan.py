@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kdas.config import Recipe, TrialConfig
 from kdas.presets import usual_weights
 from kdas.records import searched_method
 from kdas.samplers import SAMPLERS
-from kdas.trial import Inputs, config_id
 from sweeps.space import RECIPE_PARAMETERS
 from sweeps.spec import SweepSpec
+
+SEARCH, CONFIRM = "search", "confirm"
+# The hash of all that decides a configuration's curves.
+Identify = Callable[[TrialConfig], str]
 
 
 @dataclass(frozen=True)
@@ -54,32 +57,38 @@ def num_planned_trials(spec: SweepSpec) -> int:
     return (len(spec.baselines) + spec.budget.configurations) * len(spec.seeds)
 
 
-def jobs_of(spec: SweepSpec, inputs: Inputs, method: str, sampler: Mapping[str, Any]) -> list[Job]:
+def jobs_of(spec: SweepSpec, identify: Identify, method: str, sampler: Mapping[str, Any]) -> list[Job]:
     """A configuration on every seed of the sweep."""
     recipe = {name: getattr(spec, name) for name in Recipe.model_fields}
     # Checked and named once: seeds differ in nothing that decides either.
     config = TrialConfig(**recipe, sampler=dict(sampler), seed=spec.seeds[0])
-    shared_id = config_id(config, inputs)
-    return [Job(method, "search", config.model_copy(update={"seed": seed}), shared_id) for seed in spec.seeds]
+    shared_id = identify(config)
+    return [Job(method, SEARCH, config.model_copy(update={"seed": seed}), shared_id) for seed in spec.seeds]
 
 
-def baseline_jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
+def baseline_jobs(spec: SweepSpec, identify: Identify) -> list[Job]:
     """Every baseline on every seed, plain distillation first: the target waits for it."""
     methods = sorted(spec.baselines, key=lambda method: method != spec.plain_baseline)
-    return [job for method in methods for job in jobs_of(spec, inputs, method, spec.baselines[method])]
+    return [job for method in methods for job in jobs_of(spec, identify, method, spec.baselines[method])]
 
 
 def searched_jobs(
-    spec: SweepSpec, inputs: Inputs, parameters: Mapping[str, Any], baselines: Sequence[Job] | None = None
+    spec: SweepSpec, identify: Identify, parameters: Mapping[str, Any], baselines: Sequence[Job]
 ) -> list[Job]:
-    """A searched configuration on every seed; one that equals a baseline carries the baseline's name.
-
-    Args: baselines: what `baseline_jobs` returns, for those who ask for many configurations.
-    """
+    """A searched configuration on every seed; one that equals one of the baselines' jobs carries the baseline's name."""
     of_the_recipe = {name: value for name, value in parameters.items() if name in RECIPE_PARAMETERS}
     of_the_sampler = {name: value for name, value in parameters.items() if name not in RECIPE_PARAMETERS}
     method, sampler = searched_method(spec.sampler["name"]), {**spec.sampler, **of_the_sampler}
-    jobs = jobs_of(spec.model_copy(update=of_the_recipe), inputs, method, sampler)
-    known = baseline_jobs(spec, inputs) if baselines is None else baselines
-    equal = next((job.method for job in known if job.config_id == jobs[0].config_id), None)
-    return jobs if equal is None else [job for job in known if job.method == equal]
+    jobs = jobs_of(spec.model_copy(update=of_the_recipe), identify, method, sampler)
+    equal = next((job.method for job in baselines if job.config_id == jobs[0].config_id), None)
+    return jobs if equal is None else [job for job in baselines if job.method == equal]
+
+
+def confirm_jobs(finalists: Sequence[Job], baselines: Sequence[Job], seeds: Sequence[int]) -> list[Job]:
+    """Finalists and baselines, each once, on fresh seeds: seed by seed, so that pairs are complete early."""
+    configurations = {job.config_id: job for job in [*baselines, *finalists]}
+    return [
+        replace(job, phase=CONFIRM, config=job.config.model_copy(update={"seed": seed}))
+        for seed in seeds
+        for job in configurations.values()
+    ]

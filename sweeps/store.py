@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from kdas.cache import writable_folder, write_text
 from kdas.clock import Calibration, priced
-from kdas.records import FINAL_STATUSES, CurveRow, Status, UserError
+from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, CurveRow, Status, UserError
 
 if TYPE_CHECKING:  # tables and tracking read directories where torch need not be loaded
     from sweeps.plan import Job
@@ -140,15 +140,16 @@ class SweepDirectory:
         self.report = path / "report.html"
 
     def trial(self, trial_id: str) -> TrialFolder:
-        return TrialFolder(self.path / "trials" / trial_id)
+        return TrialFolder(_trial_path(self.path, trial_id))
 
     def trials(self, leaving_out: AbstractSet[str] = frozenset()) -> Iterator[TrialFolder]:
         """Every trial that was begun, in the order of its id. Args: leaving_out: ids of those not to look at."""
         folder = self.path / "trials"
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        for name in sorted(names - leaving_out):
-            if (folder / name / "trial.json").exists():
-                yield TrialFolder(folder / name)
+        parts = sorted(folder.iterdir()) if folder.is_dir() else []
+        for part in parts:
+            for name in sorted({path.name for path in part.iterdir()} - leaving_out):
+                if (part / name / "trial.json").exists():
+                    yield TrialFolder(part / name)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -171,15 +172,15 @@ class SweepDirectory:
             lock.release()
 
     def adopt(self, job: Job, calibration: Calibration) -> bool:
-        """Take over a trial that is finished, here or in another sweep; its costs are put at this sweep's prices.
+        """Take over a trial that was trained to its end, here or in another sweep; its costs are put at this sweep's prices.
 
         Returns: whether it was found, so that nothing is left to train.
         """
         own = self.trial(job.trial_id)
-        if own.is_final:
+        if own.status in COMPLETE_STATUSES:
             return True
         for other in self._copies(job.trial_id):
-            if other.is_final:
+            if other.status in COMPLETE_STATUSES:
                 shutil.rmtree(own.path, ignore_errors=True)
                 own.begin(job)
                 own.replace_rows([_repriced(recorded, calibration) for recorded in other.rows()])
@@ -191,9 +192,14 @@ class SweepDirectory:
         """The trial in the other sweeps beside this one, in the order of the sweeps' names."""
         # Asked for every trial: one look per sweep, where a glob would list folders of all of them.
         for sweep in sorted(self.path.parent.iterdir()):
-            folder = sweep / "trials" / trial_id
+            folder = _trial_path(sweep, trial_id)
             if sweep != self.path and folder.exists():
                 yield TrialFolder(folder)
+
+
+def _trial_path(sweep: Path, trial_id: str) -> Path:
+    """In 256 folders by the first letters of its id: one that holds them all would be slow to list."""
+    return sweep / "trials" / trial_id[:2] / trial_id
 
 
 def _repriced(recorded: Recorded, calibration: Calibration) -> Recorded:

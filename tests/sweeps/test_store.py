@@ -142,7 +142,7 @@ def test_trials_that_are_left_out_are_not_looked_at(directory: SweepDirectory, s
     jobs = baseline_jobs(spec, inputs)
     for job in jobs[:3]:
         directory.trial(job.trial_id).begin(job)
-    (directory.path / "trials" / "never-begun").mkdir()
+    directory.trial("never-begun").path.mkdir(parents=True)
     ids = sorted(job.trial_id for job in jobs[:3])
     assert [folder.path.name for folder in directory.trials()] == ids
     assert [folder.path.name for folder in directory.trials(leaving_out={ids[1]})] == [ids[0], ids[2]]

@@ -125,7 +125,7 @@ def test_a_trial_of_the_sweep_run_alone_has_the_same_curve_bit_for_bit(swept: Sw
 
 def test_running_again_trains_nothing_and_does_not_start_ray(swept: Swept) -> None:
     def state() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in swept.directory.path.glob("trials/*/*")}
+        return {path: path.stat().st_mtime_ns for path in swept.directory.path.glob("trials/*/*/*")}
 
     before = state()
     again = swept.run("sweep", str(TINY))
