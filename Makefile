@@ -8,14 +8,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NAME ?=
 DATA ?=
+SET ?=
 QUICK ?=
 PORT ?= 5000
 DATA_OPTION = $(if $(DATA),--data "$(DATA)")
+# The shell reads it from the environment: its values may hold quotes and braces.
+SET_OPTION = $(if $(SET),--set "$$SET")
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the dataset>   RUNS_DIR=<where results go>"
+	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the dataset>   SET="<key=value ...>"   RUNS_DIR=<where results go>"
 
 setup: $(READY) ## the virtual environment in .venv with all that is needed; the other targets call it
 
@@ -33,7 +36,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sweep: $(READY) ## run NAME's sweep, or go on with it, then its report (NAME=digits_kd)
-	@$(BIN)/kdas-sweeps sweep "$(NAME)" $(DATA_OPTION)
+	@$(BIN)/kdas-sweeps sweep "$(NAME)" $(DATA_OPTION) $(SET_OPTION)
 
 report: $(READY) ## build NAME's report again from what is on disk
 	@$(BIN)/kdas-sweeps report "$(NAME)"

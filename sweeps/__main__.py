@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from kdas.records import UserError, run_command_line
-from sweeps.names import CRASHED_TRIALS, INTERRUPTED, runs_root, sweep_name
+from sweeps.names import CRASHED_TRIALS, INTERRUPTED, Data, Name, Settings, runs_root, sweep_name
 
 if TYPE_CHECKING:
     from sweeps.store import SweepDirectory
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console()
 
-Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
-
 
 @app.command()
-def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy of the dataset.")] = None) -> None:
+def run(name: Name, data: Data = None, settings: Settings = None) -> None:
     """Train everything that is missing; go on where an earlier start stood."""
+    from sweeps.layers import spec_path
     from sweeps.run import num_crashed, run_sweep
-    from sweeps.spec import load_spec, spec_path
+    from sweeps.spec import load_spec
     from sweeps.store import SweepDirectory
 
     path = spec_path(name)
-    spec = load_spec(path, data)
+    spec = load_spec(path, data, settings or ())
     directory = SweepDirectory(runs_root() / path.stem)
     try:
         is_finished = run_sweep(spec, path, directory, console)

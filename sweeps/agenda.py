@@ -104,7 +104,7 @@ class Agenda:
             not self._queue
             and self._measure is not None
             and not self._exhausted
-            and len(self._searched) < self._spec.budget.configurations
+            and len(self._searched) < self._spec.num_configurations
         ):
             was_new = self._take_up(*self._search.ask())
             duplicates = 0 if was_new else duplicates + 1

@@ -8,7 +8,7 @@ import torch
 
 from kdas.device import num_cpus
 from kdas.records import UserError
-from sweeps.spec import ResourcesConfig
+from sweeps.settings import ResourcesConfig
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,7 @@ class _Sweep:
         self.tau_ref_s = Trial(_recipe(spec), inputs).budget_ref_s(calibration)
         planned = num_planned_trials(spec)
         self.progress = Progress(directory.name, planned, self.tau_ref_s, slots.trials_at_once, console)
-        search = ConfigurationSearch(
-            directory.study_file, spec.search, spec.sampler["name"], spec.known_points, spec.algorithm
-        )
+        search = ConfigurationSearch(directory.study_file, spec)
         measure = read_measure(directory)
         self.agenda = Agenda(spec, inputs, directory, search, measure, self._adopt, self._fix_measure)
         self.progress.num_done = sum(folder.is_final for folder in directory.trials())
