@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kdas.reading import nearest
@@ -24,7 +24,7 @@ def space_from(search: Mapping[str, RangeConfig], sampler: Mapping[str, Any], lo
         raise ValueError(f"search: the space is empty. Name at least one parameter of {sampler['name']}, or kd_weight")
     homes = homes_of(_choices(search, "sampler", sampler), _choices(search, "loss", loss))
     found: dict[str, Parameter] = {}
-    for name in _parents_first(search):
+    for name in _parents_first(search, {*PARTS, *homes}):
         values, needs = search[name], {}
         for parent, wanted in values.when.items():
             needs[parent] = _wanted(found[parent], wanted, f"search.{name}.when.{parent}")
@@ -46,7 +46,7 @@ def _choices(search: Mapping[str, RangeConfig], part: str, fixed: Any) -> list[A
     return choices
 
 
-def _parents_first(search: Mapping[str, RangeConfig]) -> list[str]:
+def _parents_first(search: Mapping[str, RangeConfig], known: Iterable[str]) -> list[str]:
     """The names in the file's order, but parts before their parameters and each after those it waits for.
 
     Raises: ValueError: for a condition on what is not searched, or a circle of conditions.
@@ -59,7 +59,8 @@ def _parents_first(search: Mapping[str, RangeConfig]) -> list[str]:
             raise ValueError(f"search.{name}.when: waits for itself: {circle}. Take one of these conditions away")
         for parent in search[name].when:
             if parent not in search:
-                raise ValueError(f"search.{name}.when.{parent}: is not searched. {nearest(parent, search)}".rstrip("."))
+                mend = "Search it too, or take the condition away" if parent in known else nearest(parent, search)
+                raise ValueError(f"search.{name}.when.{parent}: is not searched. {mend}".rstrip("."))
             visit(parent, (*waiting, name))
         if name not in ordered:
             ordered.append(name)

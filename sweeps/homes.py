@@ -114,15 +114,14 @@ def _loss_fields(loss: Any) -> Iterator[tuple[Path, type[BaseModel]]]:
 
 def unknown(name: str, homes: Mapping[str, Any], samplers: Sequence[Any]) -> ValueError:
     """What is wrong with a name that nothing to search has."""
-    where, key = f"search.{name}", name.partition(".")[0]
-    if name == "optimizer":
-        return ValueError(
-            f"{where}: is a block. Name one of its keys: {', '.join(f'optimizer.{k}' for k in _optimizer())}"
-        )
-    if key in Recipe.model_fields and key not in (*PARTS, "optimizer"):
+    where, (block, _, key) = f"search.{name}", name.partition(".")
+    if block in ("optimizer", "loss"):
+        known = [each.removeprefix(f"{block}.") for each in homes if each.startswith(f"{block}.")]
+        return ValueError(f"{where}: the {block} has no such key. {nearest(key, known)}".rstrip("."))
+    if block in Recipe.model_fields:
         return ValueError(
             f"{where}: is the same in all trials of a sweep, or their times could not be compared. Compare several"
-            f" with cells: {{{key}: [...]}}"
+            f" with cells: {{{block}: [...]}}"
         )
     among = " or ".join(sorted({sampler["name"] for sampler in samplers}))
     return ValueError(f"{where}: no parameter of {among}. {nearest(name, homes)}".rstrip("."))

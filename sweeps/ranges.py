@@ -110,8 +110,13 @@ class RangeConfig(Strict):
 
     def __str__(self) -> str:
         if self.choices is not None:
-            return f"one of {self.choices}"
+            return f"one of {list(map(_named, self.choices))}"
         return f"{self.low:g} to {self.high:g}" + (f" in steps of {self.step:g}" if self.step else "")
+
+
+def _named(choice: Any) -> Any:
+    """A part by its name alone."""
+    return choice.get("name", choice) if isinstance(choice, dict) else choice
 
 
 def _check_choices(choices: list[Any]) -> None:
@@ -119,7 +124,7 @@ def _check_choices(choices: list[Any]) -> None:
     for choice in choices:
         written = json.dumps(choice, sort_keys=True, default=str)
         if written in seen:
-            raise ValueError(f"choices: {choice!r} stands there twice. Give each once")
+            raise ValueError(f"choices: {_named(choice)!r} stands there twice. Give each once")
         seen.add(written)
 
 
