@@ -143,6 +143,9 @@ class TrialConfig(Recipe):
         default_factory=lambda: SAMPLERS.checked("full"), description="Name a sampler, for example kdas."
     )
     seed: int = Field(1, ge=0, description="The seed of every random draw.")
+    budget_ref_s: float | None = Field(
+        None, gt=0, description="Reference seconds that it may spend, over 0; by default what plain distillation costs."
+    )
 
     @model_validator(mode="after")
     def _samples_at_all(self) -> Self:

@@ -47,7 +47,7 @@ class _Rehearsal:
             trained.append(self._selected(epoch, indices) if plan.selects else indices)
         order = torch.cat(trained)
         sizes = batch_sizes(len(order), self._config.batch_size) if plan.selects else [len(each) for each in trained]
-        for indices in order.split(sizes):
+        for indices in torch.split(order, sizes):
             self._train(epoch, indices, is_asked=asked_to_select)
 
     def _selected(self, epoch: int, indices: Tensor) -> Tensor:

@@ -104,6 +104,8 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
         known = _fields_at(model, keys)
         return f"{where}: {_short(detail['input'])} is no block of settings. Give keys and values{_among(known)}."
     hint = _description_at(model, keys)
+    if detail["type"] == "too_short" and not detail["input"]:
+        return f"{where}: is empty. {hint}".rstrip()
     if detail["type"] == "missing":
         return f"{where}: missing. {hint or 'Give a value.'}"
     interval = _interval_at(model, keys)
@@ -167,14 +169,20 @@ def _short(value: Any, limit: int = 80) -> str:
 
 
 def _model_at(model: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:
-    current: type[BaseModel] | None = model
+    current: Any = model
     for key in keys:
-        field = current.model_fields.get(key) if current else None
-        if field is None:
-            return None
-        candidates = (field.annotation, *get_args(field.annotation))
-        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return current
+        if _is_model(current):
+            field = current.model_fields.get(key)
+            current = field.annotation if field else None
+        else:  # values of a mapping or of a list are all of one kind
+            current = next(reversed(get_args(current)), None)
+        candidates = (current, *get_args(current))
+        current = next(filter(_is_model, candidates), current)
+    return current if _is_model(current) else None
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from kdas.records import UserError, run_command_line
-from sweeps.names import CRASHED_TRIALS, INTERRUPTED, runs_root, sweep_name
+from sweeps.names import CRASHED_TRIALS, INTERRUPTED, Data, Name, Settings, runs_root, sweep_name
 
 if TYPE_CHECKING:
     from sweeps.store import SweepDirectory
@@ -18,21 +18,25 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console()
 
-Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
-
 
 @app.command()
-def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy of the dataset.")] = None) -> None:
+def run(
+    name: Name,
+    data: Data = None,
+    settings: Settings = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Run it even if the estimate is over the budget.")] = False,
+) -> None:
     """Train everything that is missing; go on where an earlier start stood."""
+    from sweeps.layers import spec_path
     from sweeps.run import num_crashed, run_sweep
-    from sweeps.spec import load_spec, spec_path
+    from sweeps.spec import load_spec
     from sweeps.store import SweepDirectory
 
     path = spec_path(name)
-    spec = load_spec(path, data)
+    spec = load_spec(path, data, settings or ())
     directory = SweepDirectory(runs_root() / path.stem)
     try:
-        is_finished = run_sweep(spec, path, directory, console)
+        is_finished = run_sweep(spec, path, directory, console, is_agreed=yes)
     except KeyboardInterrupt:  # before Ray listens for it: while data are read, a teacher is trained, Ray starts
         is_finished = False
     if not is_finished:
@@ -40,8 +44,50 @@ def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy 
         sys.exit(INTERRUPTED)
     crashed = num_crashed(directory)
     if crashed:
-        console.print(f"{crashed} trials crashed (see {directory.path}/trials/*/*/status.json); a new start retries them")
+        console.print(
+            f"{crashed} trials crashed (see {directory.path}/trials/*/*/status.json); a new start retries them"
+        )
         sys.exit(CRASHED_TRIALS)
+
+
+@app.command()
+def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
+    """What a sweep would cost, and what it would train first. Trains nothing and writes no sweep."""
+    from sweeps.layers import spec_path
+    from sweeps.preview import preview_sweep
+    from sweeps.spec import load_spec
+    from sweeps.store import SweepDirectory
+
+    path = spec_path(name)
+    preview_sweep(load_spec(path, data, settings or ()), path, SweepDirectory(runs_root() / path.stem), console)
+
+
+@app.command()
+def status(name: Name) -> None:
+    """How far a sweep is, read from its directory."""
+    from sweeps.status import print_status
+
+    print_status(_existing(name), console)
+
+
+@app.command()
+def simulate(
+    name: Name,
+    search: Annotated[str, typer.Option(help="Algorithms, separated by commas.")] = "tpe,random",
+    scheduler: Annotated[str, typer.Option(help="Schedulers, separated by commas.")] = "capping,none",
+    slots: Annotated[str, typer.Option(help="How many trials run at once; several, separated by commas.")] = "2",
+    replays: Annotated[int, typer.Option(min=1, help="Replays of each, under other seeds of the search.")] = 20,
+    surrogate: Annotated[bool, typer.Option("--surrogate", help="Also between the recorded configurations.")] = False,
+) -> None:
+    """Compare searches, schedulers and slots on the curves of a finished sweep; nothing is trained."""
+    from sweeps.recorded import load_recording
+    from sweeps.simulate import settings_of
+    from sweeps.simulate import simulate as compare
+    from sweeps.spec import recorded_spec
+
+    directory = _existing(name)
+    recording = load_recording(recorded_spec(directory.spec_file), directory)
+    compare(recording, surrogate, settings_of(search, scheduler, slots), replays, console)
 
 
 @app.command()

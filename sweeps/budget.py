@@ -18,8 +18,8 @@ SECONDS_PER_HOUR = 3600.0
 class Spending:
     """Wall time, device time and trials of the search; baselines and confirmation are trained whatever it says.
 
-    Args: share: of a device, what one trial holds; file: where totals are kept, None if they need not be; now: seconds, from
-            any start.
+    Args: share: of a device, what one trial holds; file: where totals are kept, None if they need not be; now: seconds
+        from any start.
     """
 
     def __init__(self, budget: BudgetConfig, share: float, file: Path | None, now: Callable[[], float]) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 
 import optuna
 
+from kdas import models
 from kdas.clock import Calibration, Work
 from kdas.config import TrialConfig
 from kdas.estimate import estimated_cost_ref_s
 from kdas.seeding import derived_seed
 from kdas.trial import Inputs
 from sweeps.checks import trial_content
-from sweeps.plan import baseline_jobs, searched_jobs
+from sweeps.plan import Job, baseline_jobs, searched_jobs
+from sweeps.prices import Prices
 from sweeps.recorded import identity
 from sweeps.resources import Slots
 from sweeps.settings import NoScheduler
@@ -66,12 +68,12 @@ class Forecast:
         return self.num_baseline_trials + self.num_searched_trials + self.num_confirming_trials
 
 
-def forecast(spec: SweepSpec, inputs: Inputs, calibration: Calibration, budget_ref_s: float, slots: Slots) -> Forecast:
+def forecast(spec: SweepSpec, inputs: Inputs, prices: Prices, budget_ref_s: float, slots: Slots) -> Forecast:
     """Args: budget_ref_s: what any trial may spend."""
     num_samples = len(inputs.splits.train)
 
     def cost_s(config: TrialConfig) -> float:
-        return min(estimated_cost_ref_s(config, num_samples, calibration), budget_ref_s)
+        return min(estimated_cost_ref_s(config, num_samples, prices.of(config)), budget_ref_s)
 
     num_seeds, num_fresh = len(spec.seeds), len(spec.confirm.seeds) if spec.confirm else 0
     baselines = {job.config_id: job.config for job in baseline_jobs(spec, identity)}
@@ -83,7 +85,7 @@ def forecast(spec: SweepSpec, inputs: Inputs, calibration: Calibration, budget_r
     shares = (1.0, 1.0, 1.0) if isinstance(spec.scheduler, NoScheduler) else STOPPED_SHARES
     whole_s = searched_s * spec.num_configurations * num_seeds
     training = Range(fixed_s, fixed_s, fixed_s) + Range(whole_s, whole_s, whole_s).scaled(shares)
-    with_evaluation = training.scaled([1 + _evaluation_s(inputs, spec, calibration) / budget_ref_s] * 3)
+    with_evaluation = training.scaled([1 + _evaluation_s(inputs, spec, prices.base) / budget_ref_s] * 3)
     slower = SLOWER if slots.num_cotenants else (1.0, 1.0, 1.2)
     device_s = with_evaluation.scaled(slower)
     wall_s = device_s.scaled([1 / slots.trials_at_once] * 3)
@@ -96,6 +98,13 @@ def forecast(spec: SweepSpec, inputs: Inputs, calibration: Calibration, budget_r
         disk_bytes=_disk_bytes(spec, inputs, slots, len(baselines), finalists),
         memory_bytes=slots.trials_at_once * WORKER_BYTES + _image_bytes(inputs),
     )
+
+
+def first_jobs(spec: SweepSpec) -> list[Job]:
+    """The jobs that a sweep begins with: baselines, and the points that its search tries first."""
+    baselines = baseline_jobs(spec, identity)
+    searched = [job for point in spec.space.first for job in searched_jobs(spec, identity, point, baselines)]
+    return list({(job.config_id, job.config.seed): job for job in [*baselines, *searched]}.values())
 
 
 def drawn_configs(spec: SweepSpec, number: int) -> list[TrialConfig]:
@@ -118,7 +127,7 @@ def _evaluation_s(inputs: Inputs, spec: SweepSpec, calibration: Calibration) -> 
 def _disk_bytes(spec: SweepSpec, inputs: Inputs, slots: Slots, num_baselines: int, finalists: int) -> int:
     """Checkpoints at their most, curves, tables and MLflow's copy."""
     config = TrialConfig(**{**trial_content(spec), "sampler": "full"})
-    student = sum(each.numel() * each.element_size() for each in _student(config, inputs).state_dict().values())
+    student = _student_bytes(config, inputs)
     # Weights and momentum, twice: the newest checkpoint and the one before it. Of trials that have ended none is kept.
     under_way = slots.trials_at_once * 4 * student
     num_fresh = len(spec.confirm.seeds) if spec.confirm else 0
@@ -127,10 +136,9 @@ def _disk_bytes(spec: SweepSpec, inputs: Inputs, slots: Slots, num_baselines: in
     return under_way + 3 * rows
 
 
-def _student(config: TrialConfig, inputs: Inputs) -> Any:
-    from kdas import models
-
-    return models.create(config.student, inputs.splits.num_classes)
+def _student_bytes(config: TrialConfig, inputs: Inputs) -> int:
+    state = models.create(config.student, inputs.splits.num_classes).state_dict()
+    return sum(each.numel() * each.element_size() for each in state.values())
 
 
 def _image_bytes(inputs: Inputs) -> int:

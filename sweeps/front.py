@@ -14,17 +14,21 @@ from typing import Annotated
 import typer
 
 from kdas.records import run_command_line
-from sweeps.names import CRASHED_TRIALS, runs_root, sweep_name
+from sweeps.names import CRASHED_TRIALS, Data, Name, Settings, runs_root, sweep_name
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
-
 
 @app.command()
-def sweep(name: Name, data: Annotated[str | None, typer.Option(help="A local copy of the dataset.")] = None) -> None:
+def sweep(
+    name: Name,
+    data: Data = None,
+    settings: Settings = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Run it even if the estimate is over the budget.")] = False,
+) -> None:
     """Run a sweep, or go on with it; report it; hand it to MLflow."""
-    ended = _python("sweeps", "run", name, *(["--data", data] if data else []))
+    given = [word for setting in settings or () for word in ("--set", setting)]
+    ended = _python("sweeps", "run", name, *(["--data", data] if data else []), *given, *(["--yes"] if yes else []))
     if ended not in (0, CRASHED_TRIALS):
         sys.exit(ended)
     _report_and_attach(name)

@@ -1,9 +1,19 @@
-"""Where a sweep lies, without loading what runs it."""
+"""How a sweep is named on the command line, and where it lies, without loading what runs it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
+Data = Annotated[str | None, typer.Option(help="A local copy of the dataset.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE on top of the file, for example budget.trials=40; may be given again."),
+]
 
 # Exit codes beside 0, 2 (a user's mistake, told in one line) and 1 (a mistake of ours, with its traceback).
 CRASHED_TRIALS = 3

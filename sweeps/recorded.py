@@ -14,6 +14,7 @@ from kdas.cache import content_id
 from kdas.config import TrialConfig
 from kdas.records import COMPLETE_STATUSES, Status, UserError
 from sweeps.measure import Measure, read_measure
+from sweeps.objective import Direction, objective_of
 from sweeps.plan import Job, baseline_jobs, searched_jobs
 from sweeps.ranges import RangeConfig
 from sweeps.search import Asked, ConfigurationSearch
@@ -54,9 +55,11 @@ class Recording:
 
 
 class TableSearch(ConfigurationSearch):
-    """Each proposal is replaced by the nearest recorded configuration that was not proposed before, and told of as such."""
+    """Each proposal is replaced by the nearest recorded configuration that was not proposed before."""
 
-    def __init__(self, journal: Path, spec: SweepSpec, directions: Sequence[str], points: Sequence[Point]) -> None:
+    def __init__(
+        self, journal: Path, spec: SweepSpec, directions: Sequence[Direction], points: Sequence[Point]
+    ) -> None:
         self._left = list(points)
         super().__init__(journal, spec, directions)
 
@@ -75,7 +78,7 @@ class TableSearch(ConfigurationSearch):
 class SurrogateSearch(ConfigurationSearch):
     """Tells the surrogate which settings stand behind the jobs that it will be asked about."""
 
-    def __init__(self, journal: Path, spec: SweepSpec, directions: Sequence[str], surrogate: Surrogate) -> None:
+    def __init__(self, journal: Path, spec: SweepSpec, directions: Sequence[Direction], surrogate: Surrogate) -> None:
         self._surrogate = surrogate
         super().__init__(journal, spec, directions)
 
@@ -182,7 +185,7 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
             config = TrialConfig(**folder.description["config"])
             curves.setdefault(identity(config), {})[config.seed] = Curve(folder.rows(), folder.status)
     baselines = baseline_jobs(spec, identity)
-    search = ConfigurationSearch(directory.study_file, spec, ["minimize"] * (1 + (spec.objective.name == "pareto")))
+    search = ConfigurationSearch(directory.study_file, spec, objective_of(spec, measure.tau_ref_s).directions)
     points: dict[str, Point] = {}
     for asked in search.asked():
         job = searched_jobs(spec, identity, asked.point, baselines)[0]
@@ -191,11 +194,11 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
     for job in baselines:
         if job.config.seed not in curves.get(job.config_id, {}):
             raise UserError(
-                f"{directory.path}: {job.method} has not run to its end on seed {job.config.seed}. Finish the sweep first."
+                f"{directory.path}: {job.method} has not run to its end on seed {job.config.seed}. Finish the sweep."
             )
     if len(points) < 2:
         raise UserError(
-            f"{directory.path}: {len(points)} searched configurations have run to their end on all seeds, and a replay needs"
-            " 2 or more. Run it with SET=\"scheduler=none\": the curve of a stopped trial is not known."
+            f"{directory.path}: {len(points)} searched configurations have run to their end on all seeds, and a replay"
+            ' needs 2 or more. Run it with SET="scheduler=none": the curve of a stopped trial is not known.'
         )
     return Recording(spec, measure, list(points.values()), curves)

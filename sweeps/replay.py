@@ -11,7 +11,7 @@ from kdas.records import Status
 from sweeps.agenda import Agenda
 from sweeps.plan import Job
 from sweeps.recorded import Curve
-from sweeps.store import SweepDirectory
+from sweeps.store import Recorded, SweepDirectory
 
 
 @dataclass
@@ -86,11 +86,15 @@ class Replay:
             self._wait(trial, trial.cost_ref_s - before)
             return
         folder = self._directory.trial(trial.job.trial_id)
-        named = {"trial_id": trial.job.trial_id, "config_id": trial.job.config_id}
         rows = trial.curve.rows[: trial.position + 1]
-        folder.replace_rows([replace(each, row=replace(each.row, **named)) for each in rows])
-        ended = trial.curve.status if is_last else status
+        folder.replace_rows([_of(trial.job, each) for each in rows])
+        ended = status if status is not None and not is_last else trial.curve.status
         if ended is not Status.RUNNING:
             folder.end(ended)
         self._agenda.ended(trial.job)
         self._on_end(trial.job, trial.cost_ref_s, self.spent_ref_s)
+
+
+def _of(job: Job, recorded: Recorded) -> Recorded:
+    """A recorded row under the job's own names."""
+    return replace(recorded, row=replace(recorded.row, trial_id=job.trial_id, config_id=job.config_id))

@@ -20,6 +20,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from kdas.seeding import derived_seed
+from sweeps.objective import Direction
 from sweeps.settings import AlgorithmConfig
 from sweeps.space import Point
 from sweeps.spec import SweepSpec
@@ -47,7 +48,7 @@ class Asked:
 class ConfigurationSearch:
     """Ask and tell, durable: a restart goes on where it stood."""
 
-    def __init__(self, journal: Path, spec: SweepSpec, directions: Sequence[str]) -> None:
+    def __init__(self, journal: Path, spec: SweepSpec, directions: Sequence[Direction]) -> None:
         self._journal, self._space, self._algorithm = journal, spec.space, spec.algorithm
         self._study = optuna.create_study(directions=list(directions))
         self._proposals: list[Asked] = []
@@ -127,9 +128,7 @@ class ConfigurationSearch:
             create_trial(
                 state=state,
                 params=self._space.to_optuna(point),
-                distributions={
-                    name: self._space[name].values.distribution(self._space[name].kind) for name in point
-                },
+                distributions={name: self._space[name].values.distribution(self._space[name].kind) for name in point},
                 values=None if values is None else list(values),
             )
         )

@@ -21,7 +21,7 @@ from sweeps.agenda import Agenda, Terms
 from sweeps.budget import Spending
 from sweeps.early_stopping import rule_for
 from sweeps.measure import time_to_target
-from sweeps.objective import Objective
+from sweeps.objective import Direction, objective_of
 from sweeps.plan import Job
 from sweeps.recorded import Curve, Recording, Surrogate, SurrogateSearch, TableSearch, identity
 from sweeps.replay import Replay, SimulatedClock
@@ -62,7 +62,9 @@ def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
     parts = [[each.strip() for each in text.split(",") if each.strip()] for text in (algorithms, schedulers, slots)]
     for each in parts[2]:
         if not each.isdigit() or not int(each):
-            raise UserError(f"SLOTS={slots}: {each!r} is no number of slots. Give whole numbers from 1 on, as in SLOTS=2,8.")
+            raise UserError(
+                f"SLOTS={slots}: {each!r} is no number of slots. Give whole numbers from 1 on, as in SLOTS=2,8."
+            )
     return [Setting(algorithm, scheduler, int(number)) for algorithm, scheduler, number in itertools.product(*parts)]
 
 
@@ -100,7 +102,9 @@ class Simulation:
 
     def _played(self, spec: SweepSpec, directory: SweepDirectory, slots: int) -> Outcome:
         measure, clock = self._recording.measure, SimulatedClock()
-        terms = Terms(measure, lambda plain: measure, lambda fixed: rule_for(spec, fixed), Objective(spec.objective.name))
+        terms = Terms(
+            measure, lambda plain: measure, lambda fixed: rule_for(spec, fixed), objective_of(spec, measure.tau_ref_s)
+        )
         search = self._search(spec, directory, terms.objective.directions)
         spending = Spending(spec.budget, 1.0, None, clock)
         agenda = Agenda(spec, identity, directory, search, terms, spending, adopt=lambda job: False)
@@ -115,7 +119,9 @@ class Simulation:
                 return
             left = waiting.setdefault(job.config_id, set(spec.seeds))
             left.discard(job.config.seed)
-            curves = [self._curve_of(replace(job, config=job.config.model_copy(update={"seed": s}))) for s in spec.seeds]
+            curves = [
+                self._curve_of(replace(job, config=job.config.model_copy(update={"seed": s}))) for s in spec.seeds
+            ]
             if not left and self._mean_s(curves) <= self.near_best_s:
                 found = min(found, spent_ref_s - plain_s)
 
@@ -123,31 +129,40 @@ class Simulation:
         replay.run()
         return Outcome(found, replay.spent_ref_s - plain_s, clock.now_s)
 
-    def _search(self, spec: SweepSpec, directory: SweepDirectory, directions: list[str]) -> ConfigurationSearch:
+    def _search(self, spec: SweepSpec, directory: SweepDirectory, directions: list[Direction]) -> ConfigurationSearch:
         if self._surrogate is None:
             return TableSearch(directory.study_file, spec, directions, self._recording.points)
         return SurrogateSearch(directory.study_file, spec, directions, self._surrogate)
 
     def _mean_s(self, curves: Sequence[Curve]) -> float:
         measure = self._recording.measure
-        return statistics.fmean(
-            min(time_to_target(curve.rows, measure.target), measure.tau_ref_s) for curve in curves
-        )
+        return statistics.fmean(min(time_to_target(curve.rows, measure.target), measure.tau_ref_s) for curve in curves)
 
 
-def simulate(recording: Recording, surrogate: bool, settings: Sequence[Setting], replays: int, console: Console) -> None:
+def simulate(
+    recording: Recording, surrogate: bool, settings: Sequence[Setting], replays: int, console: Console
+) -> None:
     """Replay each setting under as many seeds of its proposals, and print what it took."""
     simulation = Simulation(recording, surrogate)
     for setting in settings:
         simulation.spec(setting, 0)
-    source = "between recorded curves by a fitted surrogate: no result about training" if surrogate else "recorded curves"
+    source = (
+        "between recorded curves by a fitted surrogate: no result about training" if surrogate else "recorded curves"
+    )
     console.print(
         f"{len(recording.points)} recorded configurations on {len(recording.spec.seeds)} seeds; {source}."
-        f" Near the best: a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best recorded one"
-        " (flattered by its own seeds).",
+        f" Near the best: a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
+        " recorded one (flattered by its own seeds).",
         highlight=False,
     )
-    columns = ("search", "scheduler", "slots", "ref. s to near the best [95%]", "ref. s in all [95%]", "simulated wall s")
+    columns = (
+        "search",
+        "scheduler",
+        "slots",
+        "ref. s to near the best [95%]",
+        "ref. s in all [95%]",
+        "simulated wall s",
+    )
     table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for setting in track(settings, "replaying", console=console, transient=True):
         outcomes = [simulation.outcome(setting, seed) for seed in range(replays)]

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.console import Console
 from rich.table import Table
@@ -78,7 +79,9 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     if status.under_way:
         console.print(_running_table(status.under_way, status.measure))
     if status.soonest and status.measure is not None:
-        table = Table("soonest so far, on the search's own seeds", "mean ref. s", "seeds", box=None, padding=(0, 2, 0, 2))
+        table = Table(
+            "soonest so far, on the search's own seeds", "mean ref. s", "seeds", box=None, padding=(0, 2, 0, 2)
+        )
         for name, mean, count in status.soonest:
             shown = f"{mean:.2f}" if mean < status.measure.tau_ref_s else f"> {mean:.2f}"
             table.add_row(name, shown, str(count))
@@ -99,7 +102,7 @@ def _running_table(under_way: Sequence[UnderWay], measure: Measure | None) -> Ta
 def _under_way(folder: TrialFolder, now: float) -> UnderWay:
     rows = folder.rows()
     heard_at = rows[-1].recorded_at if rows else folder.path.stat().st_mtime
-    intervals = [after.recorded_at - before.recorded_at for before, after in zip(rows, rows[1:], strict=False)]
+    intervals = [after.recorded_at - before.recorded_at for before, after in pairwise(rows)]
     usual_s = statistics.median(intervals) if intervals else 60.0
     age_s = max(0.0, now - heard_at)
     name = f"{_name(folder)} seed {folder.description['config']['seed']}"

@@ -136,6 +136,7 @@ class SweepDirectory:
         self.measure_file = path / "measure.json"
         self.inputs_file = path / "inputs.json"
         self.environment_file = path / "environment.json"
+        self.spent_file = path / "spent.json"
         self.teacher_file = path / "teacher.pth"
         self.report = path / "report.html"
 
@@ -158,21 +159,33 @@ class SweepDirectory:
         Raises: UserError: if another process holds it; names that process.
         """
         writable_folder(self.path)
-        holder = self.path / ".holder"
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(blocking=False)
         except Timeout as error:
-            who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
-            raise UserError(f"{self.path}: {who} is running this sweep. Wait for it or stop it.") from error
+            who = self.holder() or "another process is running this sweep"
+            raise UserError(f"{self.path}: {who}. Wait for it or stop it.") from error
         try:
-            write_text(holder, f"process {os.getpid()} on {platform.node()}\n")
+            write_text(self.path / ".holder", f"process {os.getpid()} on {platform.node()}\n")
             yield
         finally:
             lock.release()
 
+    def holder(self) -> str:
+        """Who runs the sweep, in words; empty if nobody does."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            with lock.acquire(blocking=False):
+                return ""
+        except Timeout:
+            file = self.path / ".holder"
+            who = file.read_text(encoding="utf-8").strip() if file.exists() else "another process"
+            return f"{who} is running this sweep"
+        except OSError:  # the directory may be read and not written
+            return ""
+
     def adopt(self, job: Job, calibration: Calibration) -> bool:
-        """Take over a trial that was trained to its end, here or in another sweep; its costs are put at this sweep's prices.
+        """Take over a trial that was trained to its end, here or in another sweep; costs are put at these prices.
 
         Returns: whether it was found, so that nothing is left to train.
         """

@@ -24,9 +24,7 @@ def agenda_of(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> Age
         write_measure(directory, measure)
         return measure
 
-    search = ConfigurationSearch(
-        directory.study_file, spec.search, spec.sampler["name"], spec.known_points, spec.algorithm
-    )
+    search = ConfigurationSearch(directory.study_file, spec)
     adopt = lambda job: directory.adopt(job, CALIBRATION)  # noqa: E731
     return Agenda(spec, inputs, directory, search, read_measure(directory), adopt, fix_measure)
 
@@ -139,7 +137,7 @@ def test_a_configuration_with_a_crashed_seed_does_not_teach_the_search(
         crashes = job.method == "kdas_search" and job.config.seed == 1
         train_on_paper(directory, job, [0.9], Status.CRASHED if crashes else Status.BUDGET)
         agenda.ended(job)
-    search = ConfigurationSearch(directory.study_file, spec.search, spec.sampler["name"], [], spec.algorithm)
+    search = ConfigurationSearch(directory.study_file, spec)
     states = [trial.state.name for trial in search._study.get_trials(deepcopy=False)]
     assert states == ["COMPLETE", "FAIL", "FAIL"]
 

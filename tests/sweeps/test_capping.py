@@ -63,7 +63,7 @@ def test_trials_that_are_no_candidates_are_ignored() -> None:
 
 @dataclass(frozen=True)
 class Truth:
-    """What trials would do if nobody stopped them: accuracies by evaluation, at these costs, by configuration and seed."""
+    """What trials would do if nobody stopped them: for each configuration and seed, costs and accuracies."""
 
     curves: dict[str, list[list[tuple[float, float]]]]
 
@@ -84,9 +84,7 @@ def truths(draw: st.DrawFn) -> Truth:
         # Configurations evaluate at different costs: a batch of theirs is not of the same size.
         step = draw(st.sampled_from([0.7, 1.0, 1.1, 2.5]))
         costs = [step * k for k in range(1, math.ceil(BUDGET_S / step) + 1)]
-        curves[f"c{number}"] = [
-            [(cost, draw(accuracy)) for cost in costs] for _ in range(num_seeds)
-        ]
+        curves[f"c{number}"] = [[(cost, draw(accuracy)) for cost in costs] for _ in range(num_seeds)]
     return Truth(curves)
 
 
@@ -114,7 +112,8 @@ class Messenger:
         waiting: list[tuple[str, str, float, float]] = []
         while True:
             active = [
-                key for key, done in self.progress.items()
+                key
+                for key, done in self.progress.items()
                 if key[0] not in self.stopped and done < len(self.truth.curves[key[0]][key[1]])
             ]
             if not active and not waiting:
@@ -140,7 +139,7 @@ class Messenger:
 
     def hear(self, message: tuple[str, str, float, float]) -> None:
         before = self.rule._capping._uppers[:1]
-        _, trial_id, cost, accuracy = message
+        _, trial_id, cost, _ = message
         # A late message may claim a later first crossing than an earlier one: rows of a trial come in order.
         earlier = [m for m in self.recorded if m[1] == trial_id and m[2] <= cost]
         for _, _, each_cost, each_accuracy in sorted(earlier, key=lambda m: m[2]):

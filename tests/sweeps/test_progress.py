@@ -11,7 +11,8 @@ from kdas.trial import Inputs
 from sweeps.plan import Job, baseline_jobs
 from sweeps.progress import Progress
 from sweeps.resources import slots_for
-from sweeps.spec import ResourcesConfig, SweepSpec
+from sweeps.settings import ResourcesConfig
+from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 from tests.sweeps.conftest import train_on_paper
 

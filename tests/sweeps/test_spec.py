@@ -10,10 +10,10 @@ import yaml
 from kdas.reading import read_yaml
 from kdas.records import UserError
 from kdas.trial import Inputs
+from sweeps.layers import FILES, shipped, spec_path
 from sweeps.plan import searched_jobs
 from sweeps.search import ConfigurationSearch
-from sweeps.space import distributions, from_optuna, to_optuna
-from sweeps.spec import FILES, SweepSpec, load_spec, shipped, spec_path
+from sweeps.spec import SweepSpec, load_spec
 from tests.sweeps.conftest import TINY
 
 
@@ -109,11 +109,11 @@ def test_every_default_is_written_out_so_that_equal_settings_are_equal(spec: Swe
 
 def test_proposals_survive_the_way_through_optuna(spec: SweepSpec) -> None:
     point = {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]}
-    stored = to_optuna(point, spec.search)
-    space = distributions(spec.search, spec.sampler["name"])
-    for name, value in stored.items():
-        assert space[name]._contains(space[name].to_internal_repr(value))
-    assert from_optuna(stored, spec.search) == point
+    stored = spec.space.to_optuna(point)
+    for parameter in spec.space.parameters:
+        distribution = parameter.values.distribution(parameter.kind)
+        assert distribution._contains(distribution.to_internal_repr(stored[parameter.name]))
+    assert spec.space.from_optuna(stored) == point
 
 
 def test_preset_and_official_block_reach_baselines_and_search(tmp_path: Path) -> None:
@@ -128,11 +128,8 @@ def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path
     search = {"fraction": {"low": 0.2, "high": 0.8}, "KD_WEIGHT": {"low": 1, "high": 20, "log": True}}
     path = changed(tmp_path, sampler={"name": "static_random"}, search=search, known_points=None)
     spec = load_spec(path)
-    space = distributions(spec.search, spec.sampler["name"])
-    assert {name: (one.low, one.high) for name, one in space.items() if hasattr(one, "low")} == {
-        "fraction": (0.2, 0.8),
-        "kd_weight": (1, 20),
-    }
+    ranges = {each.name: each.values.distribution(each.kind).low for each in spec.space.parameters}  # type: ignore[attr-defined]
+    assert ranges == {"fraction": 0.2, "kd_weight": 1}
     job = searched_jobs(spec, inputs, {"fraction": 0.3, "kd_weight": 4.0})[0]
     assert job.config.sampler == {"name": "static_random", "fraction": 0.3} and job.config.kd_weight == 4
     assert job.configuration == "fraction 0.3 · kd_weight 4"
@@ -203,8 +200,8 @@ def test_data_beside_a_dataset_that_is_none_is_refused_in_one_line(tmp_path: Pat
 
 def test_proposals_keep_four_digits_and_stay_in_their_range(tmp_path: Path) -> None:
     spec = load_spec(changed(tmp_path, search={"threshold": {"low": 0.1, "high": 0.49999}}, known_points=None))
-    assert from_optuna({"threshold": 0.2345678}, spec.search) == {"threshold": 0.2346}
-    assert from_optuna({"threshold": 0.49998}, spec.search) == {"threshold": 0.49999}
+    assert spec.space.from_optuna({"threshold": 0.2345678}) == {"threshold": 0.2346}
+    assert spec.space.from_optuna({"threshold": 0.49998}) == {"threshold": 0.49999}
 
 
 def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Path) -> None:
@@ -213,10 +210,9 @@ def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Pat
     spec = load_spec(changed(tmp_path, search=search, known_points=points))
 
     def study() -> ConfigurationSearch:
-        return ConfigurationSearch(
-            tmp_path / "study", spec.search, spec.sampler["name"], spec.known_points, spec.algorithm
-        )
+        return ConfigurationSearch(tmp_path / "study", spec)
 
-    asked = study().ask()[1]
+    paper, asked = study().ask()[1], study().ask()[1]
+    assert paper == {"penalty_lambda": 1000, "start_rate": 0.6}
     assert asked == points[0]
-    assert study().asked()[0][1] == asked
+    assert [point for _, point, _ in study().asked()] == [paper, asked]

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -91,10 +90,10 @@ def curves(runs: Path) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) -> Iterator[pd.DataFrame]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) -> pd.DataFrame:
     runs = tmp_path_factory.mktemp("undisturbed")
     run_whole(runs, cache_of_the_tests)
-    yield curves(runs)
+    return curves(runs)
 
 
 def test_a_sweep_that_is_killed_again_and_again_ends_the_same(
