@@ -31,7 +31,8 @@ def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tup
             raise _mistake(f"cells.{name}", "is no name of a folder. Take letters, digits, dots and dashes.")
         for key in change:
             allowed = [each for each in (*known, "pair", "KDAS") if each not in ("cells", "extends")]
-            if key not in allowed and key.lower() != "kdas":
+            is_empty = key == "cells" and not change[key]  # as a sweep that was written down has it
+            if key not in allowed and key.lower() != "kdas" and not is_empty:
                 raise _mistake(f"cells.{name}.{key}", f"unknown key. {nearest(key, allowed)}")
         cells[name] = (change, merged(shared, change))
     return cells

@@ -18,6 +18,8 @@ from kdas.records import UserError
 from sweeps.ranges import RangeConfig
 
 FILES = Path(__file__).parent / "files"
+# The parts whose parameters a setting may name though the file is silent about them.
+_UNSAID = {"sampler": "kdas", "loss": "kd"}
 # Values hold blanks, so a new setting begins only where a key and its sign of equality do.
 _SETTING = re.compile(r"\s+(?=[A-Za-z_][\w.]*=)")
 
@@ -28,6 +30,7 @@ class Layer:
 
     source: str
     content: dict[str, Any]
+    is_setting: bool = False
 
 
 def spec_path(name: str) -> Path:
@@ -110,7 +113,7 @@ def _setting(text: str) -> Layer:
         raise UserError(f"SET {text}: its value is no YAML. Write a number, a word, [a, b] or {{a: b}}.") from error
     for step in reversed(_steps(key)):
         content = {step: content}
-    return Layer(f"SET {text}", content)
+    return Layer(f"SET {text}", content, is_setting=True)
 
 
 def _steps(key: str) -> list[str]:
@@ -139,10 +142,10 @@ def merged(base: Any, over: Any) -> Any:
         before = spelled.get(str(key).lower())
         if before is None:
             result[key] = value
-            continue
-        under = result.pop(before)
-        if value is not None:
-            result[key] = merged(under, value)
+        elif value is None:
+            del result[before]
+        else:  # in its place, and as it was spelled: the order of parameters and cells stays
+            result[before] = merged(base[before], value)
     return result
 
 
@@ -150,7 +153,8 @@ def content_of(layers: Sequence[Layer]) -> dict[str, Any]:
     """All layers as one file's content."""
     content: dict[str, Any] = {}
     for layer in layers:
-        content = merged(content, layer.content)
+        unsaid = {key: part for key, part in _UNSAID.items() if layer.is_setting and key not in content}
+        content = merged({**content, **{key: unsaid[key] for key in unsaid if key in layer.content}}, layer.content)
     return content
 
 

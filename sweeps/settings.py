@@ -7,7 +7,7 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, WrapSerializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from kdas.config import Strict
@@ -175,7 +175,12 @@ def _confirm(given: Any) -> Any:
     return {True: {}, False: None}[given] if isinstance(given, bool) else given
 
 
-Confirm = Annotated[ConfirmConfig | None, BeforeValidator(_confirm, json_schema_input_type=ConfirmConfig | bool | None)]
+Confirm = Annotated[
+    ConfirmConfig | None,
+    BeforeValidator(_confirm, json_schema_input_type=ConfirmConfig | bool),
+    # As a file says it: in a file that extends another, null takes a key away.
+    WrapSerializer(lambda value, write: False if value is None else write(value)),
+]
 
 
 class StopWhen(Strict):

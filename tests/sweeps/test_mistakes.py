@@ -334,7 +334,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "epochs: 0 is not in [1, inf). The length of all schedules; the paper uses 240.",
     ),
     ({"cells": {"a": {"student": "resnt8"}}}, "cells.a.student: no model is called 'resnt8'. Did you mean resnet8?"),
-    ({"cells": {"a": {"cells": {}}}}, "cells.a.cells: unknown key."),
+    ({"cells": {"a": {"cells": {"b": {}}}}}, "cells.a.cells: unknown key."),
     (
         {"cells": {"pair": ["vgg13 vgg8"]}},
         "cells.pair: 'vgg13 vgg8' is no pair. Write teacher -> student, for example vgg13 -> vgg8.",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from kdas.reading import read_yaml
 from kdas.records import UserError
 from kdas.trial import Inputs
 from sweeps.layers import FILES, shipped, spec_path
-from sweeps.plan import searched_jobs
+from sweeps.plan import baseline_jobs, num_planned_trials, searched_jobs
 from sweeps.search import ConfigurationSearch
 from sweeps.spec import SweepSpec, load_spec
+from sweeps.unchanged import spec_text
 from tests.sweeps.conftest import TINY
 
 
@@ -216,3 +218,66 @@ def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Pat
     assert paper == {"penalty_lambda": 1000, "start_rate": 0.6}
     assert asked == points[0]
     assert [point for _, point, _ in study().asked()] == [paper, asked]
+
+
+@pytest.fixture
+def by_hand(inputs: Inputs) -> Inputs:
+    """The digits with a teacher of a known name: what trained weights are called differs between machines."""
+    return replace(inputs, teacher=replace(inputs.teacher, weights_id="by-hand"), device="cpu")
+
+
+def test_trials_of_a_shipped_sweep_keep_the_names_under_which_they_were_trained(
+    by_hand: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdas.trial.MEASURE_VERSION", 2)
+    spec = load_spec(FILES / "digits_kd.yaml")
+    assert {job.method: job.config_id for job in baseline_jobs(spec, by_hand)} == {
+        "plain_kd": "5ba4c21f83b6df04",
+        "rs2": "6cc5f05113ad6a66",
+        "kdas_paper": "373f1ba36311c40f",
+    }
+    point = {"start_rate": 0.7091, "end_rate": 0.4483, "penalty_lambda": 0.04767, "threshold": 0.05316}
+    (searched, *_) = searched_jobs(spec, by_hand, {**point, "sampling_period": 4})
+    assert (searched.method, searched.config_id) == ("kdas_search", "d5c200384c8928c0")
+
+
+def test_trials_decide_how_many_configurations_are_searched_where_they_are_given(tmp_path: Path) -> None:
+    # Three baselines on two seeds take six of them.
+    spec = load_spec(changed(tmp_path, budget={"configurations": 9, "trials": 11}))
+    assert spec.num_configurations == 2 and num_planned_trials(spec) == 10
+    assert load_spec(changed(tmp_path, budget={"configurations": 9})).num_configurations == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "scheduler"),
+    [
+        ({}, "capping"),
+        ({"objective": "accuracy"}, "none"),
+        ({"objective": {"name": "accuracy_at_cost", "share_of_budget": 0.5}}, "none"),
+        ({"objective": "pareto", "scheduler": "asha"}, "asha"),
+        ({"scheduler": {"name": "median", "grace": 0.3}}, "median"),
+    ],
+    ids=str,
+)
+def test_capping_is_the_scheduler_only_where_it_is_exact(tmp_path: Path, given: dict[str, Any], scheduler: str) -> None:
+    assert load_spec(changed(tmp_path, **{"scheduler": None, **given})).scheduler.name == scheduler
+
+
+def test_fresh_seeds_are_counted_from_1001_and_confirmation_can_be_left_out(tmp_path: Path) -> None:
+    confirm = load_spec(changed(tmp_path, confirm={"seeds": 3})).confirm
+    assert confirm is not None and (confirm.top, confirm.seeds) == (3, [1001, 1002, 1003])
+    usual = load_spec(changed(tmp_path, confirm=None)).confirm
+    assert usual is not None and usual.seeds == list(range(1001, 1011))
+    assert load_spec(changed(tmp_path, confirm=False)).confirm is None
+
+
+def test_short_forms_stand_for_blocks(tmp_path: Path) -> None:
+    spec = load_spec(changed(tmp_path, algorithm="random", objective="tta", budget={"stop_when": "first_reached"}))
+    assert spec.algorithm.name == "random" and spec.objective.name == "tta"
+    assert spec.budget.stop_when is not None and spec.budget.stop_when.first_reached
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_recorded_sweep_is_the_same_sweep(name: str) -> None:
+    spec = load_spec(spec_path(name))
+    assert SweepSpec.model_validate(yaml.safe_load(spec_text(spec))) == spec
