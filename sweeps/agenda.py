@@ -222,7 +222,8 @@ class Agenda:
         """What earlier starts, or other sweeps, know about a configuration counts for early stopping too."""
         if self._rule is None:
             return
-        self._rule.add(jobs[0].config_id, [job.trial_id for job in jobs])
+        if is_searched(jobs[0].method):  # what is a baseline is confirmed in any case, and takes no place from others
+            self._rule.add(jobs[0].config_id, [job.trial_id for job in jobs])
         for job in jobs:
             folder = self._directory.trial(job.trial_id)
             for recorded in folder.rows():
@@ -256,7 +257,9 @@ class Agenda:
         confirm = self._spec.confirm
         if confirm is None:
             return []
-        ranked = best_first(self._values, self._terms.objective.directions)[: confirm.top]
+        known = {job.config_id for job in self._baselines}
+        searched = {config_id: values for config_id, values in self._values.items() if config_id not in known}
+        ranked = best_first(searched, self._terms.objective.directions)[: confirm.top]
         finalists = [
             searched_jobs(self._spec, self._identify, self._points[config_id], self._baselines)[0]
             for config_id in ranked

@@ -14,7 +14,7 @@ from kdas.bank.shown import readable_size
 from kdas.progress import readable_s
 from kdas.records import UserError
 from kdas.trial import Trial, find_dataset, untrained_inputs
-from sweeps.forecast import SECONDS_PER_HOUR, Forecast, Range, first_jobs
+from sweeps.forecast import SECONDS_PER_HOUR, Forecast, Range, first_jobs, forecast
 from sweeps.plan import recipe_of
 from sweeps.prices import prices_for
 from sweeps.resources import slots_for

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from optuna.trial import TrialState
@@ -66,13 +67,14 @@ class TableSearch(ConfigurationSearch):
     def ask(self) -> Asked | None:
         return super().ask() if self._left else None
 
-    def _propose(self, number: int) -> Asked:
-        wanted = super()._propose(number)
+    def _propose(self, number: int) -> dict[str, Any]:
+        wanted = self._asked(number, super()._propose(number)).point
         self._study.tell(self._trials.pop(), state=TrialState.FAIL)
-        nearest = min(self._left, key=lambda point: distance(self._space, wanted.point, point))
+        nearest = min(self._left, key=lambda point: distance(self._space, wanted, point))
         self._left.remove(nearest)
-        self._trials.append(self._add(nearest, TrialState.RUNNING))
-        return Asked(number, nearest)
+        params = self._space.to_optuna(nearest)
+        self._trials.append(self._add(params, TrialState.RUNNING))
+        return params
 
 
 class SurrogateSearch(ConfigurationSearch):
@@ -82,10 +84,10 @@ class SurrogateSearch(ConfigurationSearch):
         self._surrogate = surrogate
         super().__init__(journal, spec, directions)
 
-    def _propose(self, number: int) -> Asked:
-        asked = super()._propose(number)
-        self._surrogate.know(asked.point)
-        return asked
+    def _propose(self, number: int) -> dict[str, Any]:
+        params = super()._propose(number)
+        self._surrogate.know(self._asked(number, params).point)
+        return params
 
 
 def distance(space: Space, one: Point, other: Point) -> float:

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,14 @@ _POPULATION = 12
 
 @dataclass(frozen=True)
 class Asked:
-    """A proposal: its number, its settings, whether the study has heard of it, and whether that it failed."""
+    """A proposal: its number, its settings, whether the study has heard of it, and whether that it failed.
+
+    `params` are the settings in Optuna's words, not rounded: what it learns from must not change with a restart.
+    """
 
     number: int
     point: Point
+    params: dict[str, Any]
     is_told: bool = False
     has_failed: bool = False
 
@@ -68,10 +72,10 @@ class ConfigurationSearch:
         number = len(self._proposals)
         if self._order is not None and number >= len(self._order):
             return None
-        proposal = self._propose(number)
-        self._write({"asked": number, "point": proposal.point})
-        self._proposals.append(proposal)
-        return proposal
+        params = self._propose(number)
+        self._write({"asked": number, "params": params})
+        self._proposals.append(self._asked(number, params))
+        return self._proposals[-1]
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
         """What became of a proposal, a value a direction; None if a seed crashed and there is no mean."""
@@ -85,18 +89,22 @@ class ConfigurationSearch:
         if "told" in event:
             self._hear(event["told"], event["values"])
             return
-        number, point = event["asked"], event["point"]
-        if self._algorithm.name in _STATEFUL and self._propose(number).point == point:
-            self._proposals.append(Asked(number, point))
-            return
-        self._trials[number:] = [self._add(point, TrialState.RUNNING)]
-        self._proposals.append(Asked(number, point))
+        number, params = event["asked"], event["params"]
+        if self._algorithm.name not in _STATEFUL or self._propose(number) != params:
+            self._trials[number:] = [self._add(params, TrialState.RUNNING)]
+        self._proposals.append(self._asked(number, params))
 
-    def _propose(self, number: int) -> Asked:
+    def _asked(self, number: int, params: dict[str, Any]) -> Asked:
+        point = self._space.from_optuna(params)
+        assert point is not None
+        return Asked(number, point, params)
+
+    def _propose(self, number: int) -> dict[str, Any]:
+        """Have the study ask for a proposal. Returns: it, in Optuna's words."""
         if self._order is not None:
-            point = self._order[number]
-            self._trials.append(self._add(point, TrialState.RUNNING))
-            return Asked(number, point)
+            params = self._space.to_optuna(self._order[number])
+            self._trials.append(self._add(params, TrialState.RUNNING))
+            return params
         # A sampler of its own for every question makes the answer a function of seed, number and what was told,
         # not of how often the sweep was stopped in between.
         with warnings.catch_warnings():
@@ -107,28 +115,28 @@ class ConfigurationSearch:
         if number < len(self._space.first):
             self._study.enqueue_trial(self._space.to_optuna(self._space.first[number]))
         trial = self._study.ask()
-        point = self._space.drawn(trial)
+        self._space.drawn(trial)
         self._trials.append(trial.number)
-        return Asked(number, point)
+        return dict(trial.params)
 
     def _hear(self, number: int, values: Sequence[float] | None) -> None:
         before = self._proposals[number]
-        self._proposals[number] = Asked(number, before.point, is_told=True, has_failed=values is None)
+        self._proposals[number] = replace(before, is_told=True, has_failed=values is None)
         if before.has_failed and values is not None:  # crashed once and retried since: a study takes no second answer
-            self._trials[number] = self._add(before.point, TrialState.COMPLETE, values)
+            self._trials[number] = self._add(before.params, TrialState.COMPLETE, values)
         elif values is None:
             self._study.tell(self._trials[number], state=TrialState.FAIL)
         else:
             self._study.tell(self._trials[number], list(values))
 
-    def _add(self, point: Point, state: TrialState, values: Sequence[float] | None = None) -> int:
+    def _add(self, params: dict[str, Any], state: TrialState, values: Sequence[float] | None = None) -> int:
         """Put a trial into the study without asking. Returns: its number there."""
         number = len(self._study.get_trials(deepcopy=False))
         self._study.add_trial(
             create_trial(
                 state=state,
-                params=self._space.to_optuna(point),
-                distributions={name: self._space[name].values.distribution(self._space[name].kind) for name in point},
+                params=params,
+                distributions={name: self._space[name].values.distribution(self._space[name].kind) for name in params},
                 values=None if values is None else list(values),
             )
         )
