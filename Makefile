@@ -24,7 +24,7 @@ SET_OPTION = $(if $(SET),--set "$$SET")
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the dataset>   SET="<key=value ...>"   RUNS_DIR=<where results go>"
+	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the dataset>   SET='<key=value ...>'   RUNS_DIR=<where results go>"
 
 setup: $(READY) ## the virtual environment in .venv with all that is needed; the other targets call it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -128,6 +129,28 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     console.print(f"MLflow's page: http://127.0.0.1:{port} (Ctrl-C closes it)", highlight=False)
     arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
+
+
+@app.command()
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="The page docs/sweep-file.md instead.")] = False,
+    plugin: Annotated[list[str] | None, typer.Option(help="A module of your own whose parts are known too.")] = None,
+) -> None:
+    """Print the JSON schema of a sweep file, for editors."""
+    from kdas.plugins import load_plugins
+
+    try:
+        load_plugins(plugin or [])
+    except ValueError as error:
+        raise UserError(f"--plugin {error}.") from error
+    if markdown:
+        from sweeps.page import sweep_file_page
+
+        print(sweep_file_page(), end="")
+    else:
+        from sweeps.schema import sweep_file_schema
+
+        print(json.dumps(sweep_file_schema(), indent=1))
 
 
 def _existing(name: str) -> SweepDirectory:

@@ -38,6 +38,7 @@ def test_a_target_that_is_not_there_yet_says_so_and_fails(target: str) -> None:
         (["sweep", ""], "NAME is not given. Name a sweep:"),
         (["sweep", "digit_kd"], "Did you mean digits_kd?"),
         (["report", "never_run"], "no sweep has run here"),
+        (["sweep", "digits_kd", "--set", "seed=3"], "SET seed=3: seed: unknown key. Did you mean seeds?"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -52,6 +53,17 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], messa
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_make_hands_settings_on_as_they_are_written(tmp_path: Path) -> None:
+    program = tmp_path / "kdas-sweeps"
+    program.write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
+    program.chmod(0o755)
+    settings = """seeds=5 loss={"name": 'dkd', beta: 6} sampler=$kdas"""
+    words = ("-o", ".venv/.ready", "sweep", f"BIN={tmp_path}", "NAME=digits_kd")
+    done = make(*words, f"SET={settings.replace('$', '$$')}")
+    assert done.stdout.splitlines() == ["<sweep>", "<digits_kd>", "<--set>", f"<{settings}>"], done.stderr
+    assert make(*words).stdout.splitlines() == ["<sweep>", "<digits_kd>"]
 
 
 def commands_of_the_readme() -> list[str]:
