@@ -30,9 +30,7 @@ class Objective:
 
     @property
     def directions(self) -> list[Direction]:
-        if self.name == "tta":
-            return ["minimize"]
-        return ["maximize", "minimize"] if self.name == "pareto" else ["maximize"]
+        return directions_of(self.name)
 
     def values(self, curves: Sequence[Rows], measure: Measure) -> list[float]:
         """One value a direction. Args: curves: of every seed, as far as they go.
@@ -50,6 +48,13 @@ class Objective:
     def _accuracy(self, rows: Rows) -> float:
         accuracy = best_accuracy([recorded for recorded in rows if recorded.row.cost_ref_s <= self.cost_ref_s])
         return 0.0 if math.isnan(accuracy) else accuracy
+
+
+def directions_of(name: str) -> list[Direction]:
+    """Which way each value of an objective is better."""
+    if name == "tta":
+        return ["minimize"]
+    return ["maximize", "minimize"] if name == "pareto" else ["maximize"]
 
 
 def objective_of(spec: SweepSpec, budget_ref_s: float) -> Objective:

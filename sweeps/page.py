@@ -33,7 +33,6 @@ _BLOCKS: dict[str, type[BaseModel]] = {
     "budget": settings.BudgetConfig,
     "stop_when": settings.StopWhen,
     "faults": settings.FaultsConfig,
-    "checkpoints": settings.CheckpointsConfig,
     "resources": settings.ResourcesConfig,
 }
 _CHOICES: dict[str, tuple[type[BaseModel], ...]] = {
@@ -56,7 +55,7 @@ _SAID = {
     "plugins": "text or list of text",
     "when": "[conditions](#conditions)",
     **{key: f"[block](#{key})" for key in ("teacher", "optimizer", "target", "algorithm", "confirm", "budget")},
-    **{key: f"[block](#{key})" for key in ("faults", "checkpoints", "resources")},
+    **{key: f"[block](#{key})" for key in ("faults", "resources")},
 }
 _WORDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "none"}
 

@@ -100,15 +100,19 @@ def baseline_jobs(spec: SweepSpec, identify: Identify) -> list[Job]:
 
 
 def searched_jobs(
-    spec: SweepSpec, identify: Identify, parameters: Mapping[str, Any], baselines: Sequence[Job]
+    spec: SweepSpec, identify: Identify, parameters: Mapping[str, Any], baselines: Sequence[Job] | None = None
 ) -> list[Job]:
-    """A searched configuration on every seed; one that equals one of the baselines carries that one's name."""
+    """A searched configuration on every seed; one that equals a baseline carries the baseline's name.
+
+    Args: baselines: what `baseline_jobs` returns, for those who ask for many configurations.
+    """
     space = spec.space
     content = space.applied(trial_content(spec), parameters)
     of_the_recipe = tuple((name, value) for name, value in parameters.items() if space[name].path[0] != "sampler")
     jobs = jobs_of(spec, identify, searched_method(content["sampler"]["name"]), content, of_the_recipe)
-    equal = next((job.method for job in baselines if job.config_id == jobs[0].config_id), None)
-    return jobs if equal is None else [job for job in baselines if job.method == equal]
+    known = baseline_jobs(spec, identify) if baselines is None else baselines
+    equal = next((job.method for job in known if job.config_id == jobs[0].config_id), None)
+    return jobs if equal is None else [job for job in known if job.method == equal]
 
 
 def confirm_jobs(finalists: Sequence[Job], baselines: Sequence[Job], seeds: Sequence[int]) -> list[Job]:

@@ -15,7 +15,6 @@ from kdas.cache import content_id
 from kdas.config import TrialConfig
 from kdas.records import COMPLETE_STATUSES, Status, UserError
 from sweeps.measure import Measure, read_measure
-from sweeps.objective import Direction, objective_of
 from sweeps.plan import Job, baseline_jobs, searched_jobs
 from sweeps.ranges import RangeConfig
 from sweeps.search import Asked, ConfigurationSearch
@@ -58,11 +57,9 @@ class Recording:
 class TableSearch(ConfigurationSearch):
     """Each proposal is replaced by the nearest recorded configuration that was not proposed before."""
 
-    def __init__(
-        self, journal: Path, spec: SweepSpec, directions: Sequence[Direction], points: Sequence[Point]
-    ) -> None:
+    def __init__(self, journal: Path, spec: SweepSpec, points: Sequence[Point]) -> None:
         self._left = list(points)
-        super().__init__(journal, spec, directions)
+        super().__init__(journal, spec)
 
     def ask(self) -> Asked | None:
         return super().ask() if self._left else None
@@ -80,9 +77,9 @@ class TableSearch(ConfigurationSearch):
 class SurrogateSearch(ConfigurationSearch):
     """Tells the surrogate which settings stand behind the jobs that it will be asked about."""
 
-    def __init__(self, journal: Path, spec: SweepSpec, directions: Sequence[Direction], surrogate: Surrogate) -> None:
+    def __init__(self, journal: Path, spec: SweepSpec, surrogate: Surrogate) -> None:
         self._surrogate = surrogate
-        super().__init__(journal, spec, directions)
+        super().__init__(journal, spec)
 
     def _propose(self, number: int) -> dict[str, Any]:
         params = super()._propose(number)
@@ -187,7 +184,7 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
             config = TrialConfig(**folder.description["config"])
             curves.setdefault(identity(config), {})[config.seed] = Curve(folder.rows(), folder.status)
     baselines = baseline_jobs(spec, identity)
-    search = ConfigurationSearch(directory.study_file, spec, objective_of(spec, measure.tau_ref_s).directions)
+    search = ConfigurationSearch(directory.study_file, spec)
     points: dict[str, Point] = {}
     for asked in search.asked():
         job = searched_jobs(spec, identity, asked.point, baselines)[0]

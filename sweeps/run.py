@@ -114,7 +114,7 @@ class _Sweep:
         measure = read_measure(directory)
         objective = objective_of(spec, self.tau_ref_s)
         terms = Terms(measure, self._fix_measure, lambda fixed: rule_for(spec, fixed), objective)
-        search = ConfigurationSearch(directory.study_file, spec, objective.directions)
+        search = ConfigurationSearch(directory.study_file, spec)
         self.spending = Spending(spec.budget, slots.share_of_device, directory.spent_file, time.monotonic)
         identify = partial(config_id, inputs=inputs)
         self.agenda = Agenda(spec, identify, directory, search, terms, self.spending, self._adopt)

@@ -20,7 +20,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from kdas.seeding import derived_seed
-from sweeps.objective import Direction
+from sweeps.objective import directions_of
 from sweeps.settings import AlgorithmConfig
 from sweeps.space import Point
 from sweeps.spec import SweepSpec
@@ -52,9 +52,9 @@ class Asked:
 class ConfigurationSearch:
     """Ask and tell, durable: a restart goes on where it stood."""
 
-    def __init__(self, journal: Path, spec: SweepSpec, directions: Sequence[Direction]) -> None:
+    def __init__(self, journal: Path, spec: SweepSpec) -> None:
         self._journal, self._space, self._algorithm = journal, spec.space, spec.algorithm
-        self._study = optuna.create_study(directions=list(directions))
+        self._study = optuna.create_study(directions=list(directions_of(spec.objective.name)))
         self._proposals: list[Asked] = []
         # The study's own numbers: one that failed first and was told later is another trial there.
         self._trials: list[int] = []

@@ -21,7 +21,7 @@ from sweeps.agenda import Agenda, Terms
 from sweeps.budget import Spending
 from sweeps.early_stopping import rule_for
 from sweeps.measure import time_to_target
-from sweeps.objective import Direction, objective_of
+from sweeps.objective import objective_of
 from sweeps.plan import Job
 from sweeps.recorded import Curve, Recording, Surrogate, SurrogateSearch, TableSearch, identity
 from sweeps.replay import Replay, SimulatedClock
@@ -105,7 +105,7 @@ class Simulation:
         terms = Terms(
             measure, lambda plain: measure, lambda fixed: rule_for(spec, fixed), objective_of(spec, measure.tau_ref_s)
         )
-        search = self._search(spec, directory, terms.objective.directions)
+        search = self._search(spec, directory)
         spending = Spending(spec.budget, 1.0, None, clock)
         agenda = Agenda(spec, identity, directory, search, terms, spending, adopt=lambda job: False)
         waiting: dict[str, set[int]] = {}
@@ -129,10 +129,10 @@ class Simulation:
         replay.run()
         return Outcome(found, replay.spent_ref_s - plain_s, clock.now_s)
 
-    def _search(self, spec: SweepSpec, directory: SweepDirectory, directions: list[Direction]) -> ConfigurationSearch:
+    def _search(self, spec: SweepSpec, directory: SweepDirectory) -> ConfigurationSearch:
         if self._surrogate is None:
-            return TableSearch(directory.study_file, spec, directions, self._recording.points)
-        return SurrogateSearch(directory.study_file, spec, directions, self._surrogate)
+            return TableSearch(directory.study_file, spec, self._recording.points)
+        return SurrogateSearch(directory.study_file, spec, self._surrogate)
 
     def _mean_s(self, curves: Sequence[Curve]) -> float:
         measure = self._recording.measure

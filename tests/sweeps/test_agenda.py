@@ -37,7 +37,7 @@ def agenda_of(
 
     objective = objective_of(spec, TAU_REF_S)
     terms = Terms(read_measure(directory), fix_measure, lambda measure: rule_for(spec, measure), objective)
-    search = ConfigurationSearch(directory.study_file, spec, objective.directions)
+    search = ConfigurationSearch(directory.study_file, spec)
     spending = Spending(spec.budget, 0.5, directory.spent_file, now)
     adopt = lambda job: directory.adopt(job, CALIBRATION)  # noqa: E731
     return Agenda(spec, partial(config_id, inputs=inputs), directory, search, terms, spending, adopt)
@@ -151,7 +151,7 @@ def test_a_configuration_with_a_crashed_seed_does_not_teach_the_search(
         crashes = job.method == "kdas_search" and job.config.seed == 1
         train_on_paper(directory, job, [0.9], Status.CRASHED if crashes else Status.BUDGET)
         agenda.ended(job)
-    asked = ConfigurationSearch(directory.study_file, spec, ["minimize"]).asked()
+    asked = ConfigurationSearch(directory.study_file, spec).asked()
     assert [(each.is_told, each.has_failed) for each in asked] == [(True, False), (True, True), (True, True)]
 
 

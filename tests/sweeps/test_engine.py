@@ -63,7 +63,7 @@ class Engine:
         )
         objective = objective_of(self.spec, TAU_S)
         terms = Terms(measure, lambda plain: measure, lambda fixed: rule_for(self.spec, fixed), objective)
-        search = ConfigurationSearch(self.directory.study_file, self.spec, objective.directions)
+        search = ConfigurationSearch(self.directory.study_file, self.spec)
         spending = Spending(self.spec.budget, 0.5, self.directory.spent_file, self.clock)
         adopt = self._is_complete
         agenda = Agenda(self.spec, identity, self.directory, search, terms, spending, adopt)
@@ -265,7 +265,7 @@ def test_a_search_goes_on_where_it_stood(engine: Callable[..., Engine], algorith
 
 
 def _search(sweep: Engine) -> ConfigurationSearch:
-    return ConfigurationSearch(sweep.directory.study_file, sweep.spec, ["minimize"])
+    return ConfigurationSearch(sweep.directory.study_file, sweep.spec)
 
 
 @pytest.mark.parametrize("algorithm", ["grid", "brute_force"])

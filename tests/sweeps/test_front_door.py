@@ -25,13 +25,6 @@ def test_help_is_the_default_and_lists_every_target() -> None:
     assert set(TARGETS) <= set(listed)
 
 
-@pytest.mark.parametrize("target", ["preview", "status"])
-def test_a_target_that_is_not_there_yet_says_so_and_fails(target: str) -> None:
-    done = make(target)
-    assert done.returncode != 0
-    assert f"make {target} is not there yet" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -314,11 +314,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"faults": {"retries": -1}},
-        "faults.retries: -1 is not in [0, inf). How often a crashed trial is tried again in one start, 0 or more.",
-    ),
-    (
-        {"checkpoints": {"keep_gb": "all"}},
-        "checkpoints.keep_gb: 'all' should be a valid number, unable to parse string as a number. Gigabytes of checkpoints, 0 or more; the oldest go first.",
+        "faults.retries: -1 is not in [0, inf). How often such a trial goes on, from its checkpoint, in one start.",
     ),
     # Cells
     ({"cells": [1]}, "cells: [1] is no block. Give names with the keys they change, or a grid of lists."),

@@ -13,7 +13,7 @@ from sweeps.plan import baseline_jobs, searched_jobs
 from sweeps.prices import price_key, priced_variants
 from sweeps.search import ConfigurationSearch
 from sweeps.spec import SweepSpec, load_spec
-from tests.sweeps.conftest import TINY
+from tests.sweeps.conftest import TINY, identify_by
 
 RATE = {"low": 0.3, "high": 0.9}
 MANY = {
@@ -77,9 +77,10 @@ def test_every_trial_of_a_sweep_finds_its_prices(inputs: Inputs, tmp_path: Path)
     spec = searching(**MANY)
     priced = {price_key(config) for config in priced_variants(spec)}
     study = ConfigurationSearch(tmp_path / "study", spec)
-    jobs = baseline_jobs(spec, inputs)
+    jobs = baseline_jobs(spec, identify_by(inputs))
     for number in range(30):
-        told, point = study.ask()
-        jobs += searched_jobs(spec, inputs, point)
-        study.tell(told, float(number))
+        asked = study.ask()
+        assert asked is not None
+        jobs += searched_jobs(spec, identify_by(inputs), asked.point)
+        study.tell(asked.number, [float(number)])
     assert {price_key(job.config) for job in jobs} <= priced

@@ -14,7 +14,7 @@ from kdas.trial import Inputs
 from sweeps.plan import searched_jobs
 from sweeps.search import ConfigurationSearch
 from sweeps.spec import SweepSpec, load_spec
-from tests.sweeps.conftest import TINY
+from tests.sweeps.conftest import TINY, identify_by
 
 Load = Callable[..., SweepSpec]
 RATE = {"low": 0.3, "high": 0.9}
@@ -42,9 +42,10 @@ def proposals(spec: SweepSpec, folder: Path, count: int = 30) -> list[dict[str, 
     study = ConfigurationSearch(folder / "study", spec)
     points = []
     for number in range(count):
-        told, point = study.ask()
-        study.tell(told, float(number))
-        points.append(point)
+        asked = study.ask()
+        assert asked is not None
+        study.tell(asked.number, [float(number)])
+        points.append(asked.point)
     return points
 
 
@@ -61,7 +62,7 @@ def test_trial_has_the_sampler_that_was_proposed_and_is_called_by_it(
 ) -> None:
     spec = load(BY_SAMPLER, sampler={"name": "kdas", "threshold": 0.1})
     for point in proposals(spec, tmp_path, 12):
-        job = searched_jobs(spec, inputs, point)[0]
+        job = searched_jobs(spec, identify_by(inputs), point)[0]
         name = point["sampler"]["name"]
         assert job.config.sampler["name"] == name and job.config.kd_weight == point["kd_weight"]
         assert job.method == f"{name}_search"
@@ -103,19 +104,24 @@ def test_proposals_of_a_conditional_space_are_the_same_after_a_restart(
     often = []
     for number in range(12):
         study = ConfigurationSearch(tmp_path / "often" / "study", spec)
-        told, point = study.ask()
-        study.tell(told, float(number))
-        often.append(point)
+        asked = study.ask()
+        assert asked is not None
+        study.tell(asked.number, [float(number)])
+        often.append(asked.point)
     assert often == at_once
-    assert [point for _, point, _ in ConfigurationSearch(tmp_path / "often" / "study", spec).asked()] == at_once
+    assert [each.point for each in ConfigurationSearch(tmp_path / "often" / "study", spec).asked()] == at_once
 
 
 def test_proposal_cut_short_by_a_kill_is_left_out(load: Load, tmp_path: Path) -> None:
     spec = load(BY_SAMPLER)
-    study = ConfigurationSearch(tmp_path / "study", spec)
-    whole = study.ask()
-    study._study.ask().suggest_categorical("sampler", study._space["sampler"].values.distribution(None).choices)  # type: ignore[attr-defined]
-    assert [(number, point) for number, point, _ in study.asked()] == [whole]
+    file = tmp_path / "study"
+    whole = ConfigurationSearch(file, spec).ask()
+    with file.open("a") as journal:
+        journal.write('{"asked": 1, "params": {"sampler": "{')
+    study = ConfigurationSearch(file, spec)
+    assert study.asked() == [whole]
+    again = study.ask()
+    assert ConfigurationSearch(file, spec).asked() == [whole, again]
 
 
 def test_steps_are_met_to_the_last_digit(load: Load, tmp_path: Path) -> None:
@@ -137,7 +143,9 @@ def test_keys_of_loss_optimizer_and_recipe_reach_the_trial(load: Load, inputs: I
     }
     spec = load(search, optimizer={"weight_decay": 0.001})
     point = {"loss.temperature": 2, "optimizer.learning_rate": 0.02, "optimizer.clip_norm": 1.0}
-    job = searched_jobs(spec, inputs, {**point, "batch_size": 32, "ema_decay": 0.9, "precision": "bfloat16"})[0]
+    job = searched_jobs(
+        spec, identify_by(inputs), {**point, "batch_size": 32, "ema_decay": 0.9, "precision": "bfloat16"}
+    )[0]
     config = job.config
     assert config.loss == {**spec.loss, "temperature": 2.0}  # type: ignore[dict-item]
     assert (config.optimizer.learning_rate, config.optimizer.clip_norm) == (0.02, 1)
@@ -150,7 +158,7 @@ def test_keys_of_loss_optimizer_and_recipe_reach_the_trial(load: Load, inputs: I
 def test_key_of_one_of_several_losses_is_searched_by_its_number(load: Load, inputs: Inputs) -> None:
     losses = [{"name": "kd", "weight": 9}, {"name": "dkd", "weight": 1}]
     spec = load({"loss.0.weight": {"low": 1, "high": 10}, "loss.1.beta": [2, 8]}, loss=losses)
-    loss = searched_jobs(spec, inputs, {"loss.0.weight": 3.5, "loss.1.beta": 2})[0].config.loss
+    loss = searched_jobs(spec, identify_by(inputs), {"loss.0.weight": 3.5, "loss.1.beta": 2})[0].config.loss
     assert (loss[0]["weight"], loss[1]["beta"], loss[1]["weight"]) == (3.5, 2, 1)  # type: ignore[index]
 
 
@@ -161,13 +169,16 @@ def test_searched_loss_comes_with_its_authors_weights_and_the_files_own_keeps_it
     spec = load(search, loss={"name": "kd", "temperature": 2}, kd_weight=7)
     kd, dkd = spec.search["loss"].choices or []
     assert kd["temperature"] == 2 and dkd["temperature"] == 4
-    own = searched_jobs(spec, inputs, {"loss": kd})[0]
-    other = searched_jobs(spec, inputs, {"loss": dkd, "loss.beta": 6})[0]
+    own = searched_jobs(spec, identify_by(inputs), {"loss": kd})[0]
+    other = searched_jobs(spec, identify_by(inputs), {"loss": dkd, "loss.beta": 6})[0]
     assert (own.config.ce_weight, own.config.kd_weight) == (0.1, 7)
     assert (other.config.ce_weight, other.config.kd_weight, other.config.loss["beta"]) == (1, 1, 6)  # type: ignore[call-overload]
     assert "loss dkd" in other.configuration
     weighed = load({**search, "kd_weight": [3]}, kd_weight=7)
-    assert searched_jobs(weighed, inputs, {"loss": dkd, "loss.beta": 6, "kd_weight": 3})[0].config.kd_weight == 3
+    assert (
+        searched_jobs(weighed, identify_by(inputs), {"loss": dkd, "loss.beta": 6, "kd_weight": 3})[0].config.kd_weight
+        == 3
+    )
 
 
 def test_preset_reaches_the_searched_sampler(load: Load) -> None:

@@ -16,7 +16,7 @@ from sweeps.plan import baseline_jobs, num_planned_trials, searched_jobs
 from sweeps.search import ConfigurationSearch
 from sweeps.spec import SweepSpec, load_spec
 from sweeps.unchanged import spec_text
-from tests.sweeps.conftest import TINY
+from tests.sweeps.conftest import TINY, identify_by
 
 
 def changed(tmp_path: Path, **changes: Any) -> Path:
@@ -132,7 +132,7 @@ def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path
     spec = load_spec(path)
     ranges = {each.name: each.values.distribution(each.kind).low for each in spec.space.parameters}  # type: ignore[attr-defined]
     assert ranges == {"fraction": 0.2, "kd_weight": 1}
-    job = searched_jobs(spec, inputs, {"fraction": 0.3, "kd_weight": 4.0})[0]
+    job = searched_jobs(spec, identify_by(inputs), {"fraction": 0.3, "kd_weight": 4.0})[0]
     assert job.config.sampler == {"name": "static_random", "fraction": 0.3} and job.config.kd_weight == 4
     assert job.configuration == "fraction 0.3 · kd_weight 4"
 
@@ -150,8 +150,8 @@ def test_search_knows_only_parameters_of_its_sampler(tmp_path: Path) -> None:
 def test_proposal_that_equals_a_baseline_carries_its_name_only_if_all_is_equal(tmp_path: Path, inputs: Inputs) -> None:
     search = {"start_rate": [0.6], "kd_weight": [9.0, 4.0]}
     spec = load_spec(changed(tmp_path, search=search, known_points=None))
-    same = searched_jobs(spec, inputs, {"start_rate": 0.6, "kd_weight": 9.0})
-    other = searched_jobs(spec, inputs, {"start_rate": 0.6, "kd_weight": 4.0})
+    same = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "kd_weight": 9.0})
+    other = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "kd_weight": 4.0})
     assert {job.method for job in same} == {"kdas_paper"} and {job.method for job in other} == {"kdas_search"}
 
 
@@ -214,10 +214,9 @@ def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Pat
     def study() -> ConfigurationSearch:
         return ConfigurationSearch(tmp_path / "study", spec)
 
-    paper, asked = study().ask()[1], study().ask()[1]
-    assert paper == {"penalty_lambda": 1000, "start_rate": 0.6}
-    assert asked == points[0]
-    assert [point for _, point, _ in study().asked()] == [paper, asked]
+    asked = [study().ask(), study().ask()]
+    assert [each.point for each in asked if each] == [{"penalty_lambda": 1000, "start_rate": 0.6}, points[0]]
+    assert study().asked() == asked
 
 
 @pytest.fixture
@@ -231,13 +230,13 @@ def test_trials_of_a_shipped_sweep_keep_the_names_under_which_they_were_trained(
 ) -> None:
     monkeypatch.setattr("kdas.trial.MEASURE_VERSION", 2)
     spec = load_spec(FILES / "digits_kd.yaml")
-    assert {job.method: job.config_id for job in baseline_jobs(spec, by_hand)} == {
+    assert {job.method: job.config_id for job in baseline_jobs(spec, identify_by(by_hand))} == {
         "plain_kd": "5ba4c21f83b6df04",
         "rs2": "6cc5f05113ad6a66",
         "kdas_paper": "373f1ba36311c40f",
     }
     point = {"start_rate": 0.7091, "end_rate": 0.4483, "penalty_lambda": 0.04767, "threshold": 0.05316}
-    (searched, *_) = searched_jobs(spec, by_hand, {**point, "sampling_period": 4})
+    (searched, *_) = searched_jobs(spec, identify_by(by_hand), {**point, "sampling_period": 4})
     assert (searched.method, searched.config_id) == ("kdas_search", "d5c200384c8928c0")
 
 
