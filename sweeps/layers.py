@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from kdas.plugins import with_plugins_found
-from kdas.reading import nearest, read_yaml
+from kdas.reading import nearest, parse_yaml, read_yaml
 from kdas.records import UserError
 from sweeps.ranges import RangeConfig
 
@@ -108,7 +108,7 @@ def _setting(text: str) -> Layer:
     if not sign or not all(key.split(".")):
         raise UserError(f'SET {text}: is no key=value. Write for example SET="seeds=5 budget.trials=40".')
     try:
-        content: Any = yaml.safe_load(value)
+        content: Any = parse_yaml(value)
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"SET {text}: its value is no YAML. Write a number, a word, [a, b] or {{a: b}}.") from error
     for step in reversed(_steps(key)):

@@ -19,9 +19,7 @@ from sweeps.store import SweepDirectory
 
 # What may differ between two starts of one sweep: more seeds, configurations or finalists extend it, plug-ins are
 # compared by their content, and the others change no result.
-_MAY_CHANGE = {
-    *("seeds", "budget", "confirm", "plugins", "preset", "resources", "data_workers", "faults", "checkpoints"),
-}
+_MAY_CHANGE = {"seeds", "budget", "confirm", "plugins", "preset", "resources", "data_workers", "faults"}
 
 
 def spec_text(spec: SweepSpec) -> str:

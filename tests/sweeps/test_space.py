@@ -132,6 +132,17 @@ def test_steps_are_met_to_the_last_digit(load: Load, tmp_path: Path) -> None:
     assert all(type(point["penalty_warmup"]) is int for point in points)
 
 
+def test_numbers_in_the_scientific_way_are_numbers(tmp_path: Path) -> None:
+    text = "search: {optimizer.learning_rate: [1e-3, 5E-2], penalty_lambda: {low: 1e-2, high: 1e3}}"
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"extends: digits_kd\nknown_points: [{{optimizer.learning_rate: 1e-3}}]\n{text}\n", encoding="utf-8"
+    )
+    spec = load_spec(path, settings=["known_points=[]", "search.start_rate=", "optimizer.weight_decay=1e-3"])
+    assert spec.search["optimizer.learning_rate"].choices == [0.001, 0.05]
+    assert spec.optimizer.weight_decay == 0.001
+
+
 def test_keys_of_loss_optimizer_and_recipe_reach_the_trial(load: Load, inputs: Inputs) -> None:
     search = {
         "loss.temperature": {"low": 1, "high": 8},

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdas.clock import Calibration, Work
+from kdas.config import TrialConfig
 from kdas.records import CURVE_COLUMNS, Status, UserError
-from kdas.trial import Inputs
-from sweeps import plan
+from kdas.trial import Inputs, config_id
 from sweeps.measure import Measure, write_measure
 from sweeps.plan import Job, baseline_jobs, searched_jobs
 from sweeps.spec import SweepSpec
@@ -158,16 +158,17 @@ def test_a_trial_without_rows_is_not_written_to_when_it_begins(directory: SweepD
     assert [path.name for path in folder.path.iterdir()] == ["trial.json"]
 
 
-def test_a_configuration_is_named_once_for_all_its_seeds(
-    spec: SweepSpec, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_configuration_is_named_once_for_all_its_seeds(spec: SweepSpec, inputs: Inputs) -> None:
     named: list[int] = []
-    config_id = plan.config_id
-    monkeypatch.setattr(plan, "config_id", lambda config, given: named.append(config.seed) or config_id(config, given))
+
+    def identify(config: TrialConfig) -> str:
+        named.append(config.seed)
+        return config_id(config, inputs)
+
     many = spec.model_copy(update={"seeds": [1, 2, 7, 8]})
-    baselines = baseline_jobs(many, identify_by(inputs))
+    baselines = baseline_jobs(many, identify)
     assert len(named) == len(spec.baselines)
-    jobs = searched_jobs(many, identify_by(inputs), {"start_rate": 0.5, "sampling_period": [3]}, baselines)
+    jobs = searched_jobs(many, identify, {"start_rate": 0.5, "sampling_period": [3]}, baselines)
     assert len(named) == len(spec.baselines) + 1
     assert [job.config.seed for job in jobs] == [1, 2, 7, 8]
     assert {job.config_id for job in jobs} == {config_id(jobs[3].config, inputs)}
