@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from kdas.records import UserError, run_command_line
-from sweeps.names import CRASHED_TRIALS, INTERRUPTED, Data, Name, Settings, runs_root, sweep_name
+from sweeps.names import CRASHED_TRIALS, INTERRUPTED, Data, Name, Settings, names_of_cells, sweep_path
 
 if TYPE_CHECKING:
     from sweeps.store import SweepDirectory
@@ -29,15 +29,15 @@ def run(
 ) -> None:
     """Train everything that is missing; go on where an earlier start stood."""
     from sweeps.layers import spec_path
-    from sweeps.run import num_crashed, run_sweep
+    from sweeps.run import num_crashed, run_cells, run_sweep
     from sweeps.spec import load_spec
     from sweeps.store import SweepDirectory
 
     path = spec_path(name)
     spec = load_spec(path, data, settings or ())
-    directory = SweepDirectory(runs_root() / path.stem)
+    directory = SweepDirectory(sweep_path(path.name))
     try:
-        is_finished = run_sweep(spec, path, directory, console, is_agreed=yes)
+        is_finished = (run_cells if spec.cells else run_sweep)(spec, path, directory, console, is_agreed=yes)
     except KeyboardInterrupt:  # before Ray listens for it: while data are read, a teacher is trained, Ray starts
         is_finished = False
     if not is_finished:
@@ -46,7 +46,7 @@ def run(
     crashed = num_crashed(directory)
     if crashed:
         console.print(
-            f"{crashed} trials crashed (see {directory.path}/trials/*/*/status.json); a new start retries them"
+            f"{crashed} trials crashed (see status.json of the trials in {directory.path}); a new start retries them"
         )
         sys.exit(CRASHED_TRIALS)
 
@@ -60,7 +60,13 @@ def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
     from sweeps.store import SweepDirectory
 
     path = spec_path(name)
-    preview_sweep(load_spec(path, data, settings or ()), path, SweepDirectory(runs_root() / path.stem), console)
+    spec = load_spec(path, data, settings or ())
+    directory = SweepDirectory(sweep_path(path.name))
+    for cell, of_cell in spec.cells.items():
+        console.rule(cell, align="left")
+        preview_sweep(of_cell, path, directory.cell(cell), console)
+    if not spec.cells:
+        preview_sweep(spec, path, directory, console)
 
 
 @app.command()
@@ -68,7 +74,9 @@ def status(name: Name) -> None:
     """How far a sweep is, read from its directory."""
     from sweeps.status import print_status
 
-    print_status(_existing(name), console)
+    directory = _existing(name)
+    for each in directory.cells() or [directory]:
+        print_status(each, console)
 
 
 @app.command()
@@ -87,6 +95,8 @@ def simulate(
     from sweeps.spec import recorded_spec
 
     directory = _existing(name)
+    if directory.cells():
+        raise UserError(f"{name}: is made of cells. Name one of them: {', '.join(names_of_cells(name))}.")
     recording = load_recording(recorded_spec(directory.spec_file), directory)
     compare(recording, surrogate, settings_of(search, scheduler, slots), replays, console)
 
@@ -96,7 +106,9 @@ def tables(name: Name) -> None:
     """Rebuild curves.parquet and trials.parquet from what is on disk."""
     from sweeps.tables import write_tables
 
-    write_tables(_existing(name))
+    directory = _existing(name)
+    for each in [*directory.cells(), directory]:
+        write_tables(each)
 
 
 @app.command()
@@ -156,7 +168,7 @@ def schema(
 def _existing(name: str) -> SweepDirectory:
     from sweeps.store import SweepDirectory
 
-    directory = SweepDirectory(runs_root() / sweep_name(name))
+    directory = SweepDirectory(sweep_path(name))
     if not directory.spec_file.exists():
         raise UserError(f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}.")
     return directory

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from kdas.records import run_command_line
-from sweeps.names import CRASHED_TRIALS, Data, Name, Settings, runs_root, sweep_name
+from sweeps.names import CRASHED_TRIALS, Data, Name, Settings, names_of_cells, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -49,9 +49,12 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
 
 
 def _report_and_attach(name: str) -> None:
-    _must(_python("analysis", "report", str(runs_root() / sweep_name(name))))
-    if _python("sweeps", "attach", name) != 0:
-        print(f"MLflow does not have it all; the sweep itself is whole. Try: make report NAME={name}", file=sys.stderr)
+    for each in names_of_cells(name):
+        _must(_python("analysis", "report", str(sweep_path(each))))
+        if _python("sweeps", "attach", each) != 0:
+            print(
+                f"MLflow does not have it all; the sweep itself is whole. Try: make report NAME={each}", file=sys.stderr
+            )
 
 
 def _must(code: int) -> None:

@@ -19,12 +19,24 @@ Settings = Annotated[
 CRASHED_TRIALS = 3
 INTERRUPTED = 130
 
+# The folder of a sweep that holds those of its cells.
+CELLS = "cells"
+
 
 def runs_root() -> Path:
     """The folder of all sweeps: `RUNS_DIR`, else `runs`."""
     return Path(os.environ.get("RUNS_DIR") or "runs").expanduser().absolute()
 
 
-def sweep_name(name: str) -> str:
-    """The name of a sweep's directory: what the user called it, or the stem of the file."""
-    return Path(name).stem if Path(name).suffix in {".yaml", ".yml"} else name
+def sweep_path(name: str) -> Path:
+    """Where a sweep lies: under what the user called it, or the stem of the file; `sweep/cell` is one of its cells."""
+    sweep, _, cell = (Path(name).stem if Path(name).suffix in {".yaml", ".yml"} else name).partition("/")
+    return runs_root() / sweep / CELLS / cell if cell else runs_root() / sweep
+
+
+def names_of_cells(name: str) -> list[str]:
+    """The sweeps that one consists of, `sweep/cell` each, those that have begun; itself where it has no cells."""
+    path = sweep_path(name)
+    folder = path / CELLS
+    cells = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+    return [f"{path.name}/{cell}" for cell in cells] or [name]

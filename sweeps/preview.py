@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -17,15 +18,28 @@ from kdas.trial import Trial, find_dataset, untrained_inputs
 from sweeps.forecast import SECONDS_PER_HOUR, Forecast, Range, first_jobs, forecast
 from sweeps.plan import recipe_of
 from sweeps.prices import prices_for
-from sweeps.resources import slots_for
+from sweeps.resources import Slots, slots_for
 from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 
 SHOWN_TRIALS = 12
 
 
-def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
-    """Say what a sweep would do and cost. Prices are measured if this machine keeps none; nothing else is spent.
+@dataclass(frozen=True)
+class Preview:
+    """What a sweep is expected to be.
+
+    `budget_ref_s`: what each trial may spend; `new_teacher`: whether one has to be trained.
+    """
+
+    forecast: Forecast
+    budget_ref_s: float
+    slots: Slots
+    new_teacher: bool
+
+
+def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> Preview:
+    """Foresee a sweep. Prices are measured if this machine keeps none; nothing else is spent.
 
     Raises: UserError: for a mistake that only data or machine show.
     """
@@ -37,15 +51,23 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
         inputs = untrained_inputs(recipe)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    if not spec.teacher.checkpoint and not teachers.teacher_path(spec.teacher, dataset, spec.validation).exists():
-        console.print(f"the teacher, {spec.teacher.model}, is trained first: {spec.teacher.epochs} epochs")
+    has_teacher = spec.teacher.checkpoint or teachers.teacher_path(spec.teacher, dataset, spec.validation).exists()
     prices = prices_for(spec, inputs, directory, lambda: console.print("measuring what a step costs on this machine"))
-    print_first_trials(spec, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
+    return Preview(forecast(spec, inputs, prices, budget_ref_s, slots), budget_ref_s, slots, not has_teacher)
+
+
+def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
+    """Say what a sweep would do and cost. Raises: UserError: as `look_ahead` does."""
+    ahead = look_ahead(spec, source, directory, console)
+    if ahead.new_teacher:
+        console.print(f"the teacher, {spec.teacher.model}, is trained first: {spec.teacher.epochs} epochs")
+    print_first_trials(spec, console)
     console.print(
-        f"each trial may spend {budget_ref_s:.1f} reference seconds, {slots.trials_at_once} at once", highlight=False
+        f"each trial may spend {ahead.budget_ref_s:.1f} reference seconds, {ahead.slots.trials_at_once} at once",
+        highlight=False,
     )
-    print_forecast(forecast(spec, inputs, prices, budget_ref_s, slots), console)
+    print_forecast(ahead.forecast, console)
 
 
 def print_forecast(expected: Forecast, console: Console) -> None:

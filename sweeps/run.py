@@ -26,7 +26,7 @@ from sweeps.forecast import forecast
 from sweeps.measure import Measure, decide_target, read_measure, write_measure
 from sweeps.objective import objective_of
 from sweeps.plan import Job, num_planned_trials, recipe_of
-from sweeps.preview import agree
+from sweeps.preview import agree, look_ahead
 from sweeps.prices import Prices, prices_for
 from sweeps.progress import Progress
 from sweeps.resources import Slots, slots_for
@@ -89,9 +89,34 @@ def run_sweep(
         return sweep.agenda.is_finished
 
 
+def run_cells(
+    spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console, *, is_agreed: bool = False
+) -> bool:
+    """Run the sweep of each cell, one after another, and write the tables of all of them.
+
+    Returns, raises: as `run_sweep` does, which is asked for each cell.
+    """
+    with directory.locked():
+        check_spec(spec, directory)
+        for name, cell in spec.cells.items():
+            of_cell = directory.cell(name)
+            check_spec(cell, of_cell)
+            if not of_cell.spec_file.exists():  # asked before hours of another cell are spent
+                console.rule(name, align="left")
+                agree(look_ahead(cell, source, of_cell, console).forecast, cell, source, console, is_agreed=is_agreed)
+        write_text(directory.spec_file, spec_text(spec))
+        for number, (name, cell) in enumerate(spec.cells.items(), start=1):
+            console.rule(f"{name}, cell {number} of {len(spec.cells)}", align="left")
+            if not run_sweep(cell, source, directory.cell(name), console, is_agreed=True):
+                return False
+        write_tables(directory)
+        return True
+
+
 def num_crashed(directory: SweepDirectory) -> int:
-    """Trials that ended with an exception or with their process."""
-    return sum(folder.status is Status.CRASHED for folder in directory.trials())
+    """Trials that ended with an exception or with their process; of a sweep with cells, in all of them."""
+    folders = [folder for each in directory.cells() or [directory] for folder in each.trials()]
+    return sum(folder.status is Status.CRASHED for folder in folders)
 
 
 class _Sweep:

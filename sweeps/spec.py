@@ -182,11 +182,6 @@ class SweepSpec(Recipe):
         return first_points(space, self)
 
 
-def cells_of(spec: SweepSpec) -> dict[str, SweepSpec]:
-    """The sweep of each cell, complete, by the name of its folder; empty where the file has no cells."""
-    return spec.cells
-
-
 def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> PydanticCustomError:
     """The first mistake of a cell, named where it stands: in the cell, or above all of them."""
     key, _, text = explain(error, SweepSpec).partition(": ")

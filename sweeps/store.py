@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from kdas.cache import writable_folder, write_text
 from kdas.clock import Calibration, priced
 from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, CurveRow, Status, UserError
+from sweeps.names import CELLS, runs_root
 
 if TYPE_CHECKING:  # tables and tracking read directories where torch need not be loaded
     from sweeps.plan import Job
@@ -124,11 +125,13 @@ class TrialFolder:
 
 
 class SweepDirectory:
-    """`runs/<sweep>/`."""
+    """`runs/<sweep>/`, or `runs/<sweep>/cells/<cell>/`: a cell is a sweep of its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.name = path.name
+        # A cell lies in a folder of its sweep's.
+        self._is_cell = path.parent.name == CELLS and path.parent != runs_root()
+        self.name = f"{path.parent.parent.name}/{path.name}" if self._is_cell else path.name
         self.spec_file = path / "sweep.yaml"
         self.study_file = path / "search.journal"
         self.tracking_file = path / "tracking.journal"
@@ -139,6 +142,14 @@ class SweepDirectory:
         self.spent_file = path / "spent.json"
         self.teacher_file = path / "teacher.pth"
         self.report = path / "report.html"
+
+    def cell(self, name: str) -> SweepDirectory:
+        return SweepDirectory(self.path / CELLS / name)
+
+    def cells(self) -> list[SweepDirectory]:
+        """Those that have begun, by name."""
+        folder = self.path / CELLS
+        return [self.cell(path.name) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
 
     def trial(self, trial_id: str) -> TrialFolder:
         return TrialFolder(_trial_path(self.path, trial_id))
@@ -202,12 +213,15 @@ class SweepDirectory:
         return False
 
     def _copies(self, trial_id: str) -> Iterator[TrialFolder]:
-        """The trial in the other sweeps beside this one, in the order of the sweeps' names."""
+        """The trial in the other sweeps beside this one and in their cells, in the order of the sweeps' names."""
+        root = self.path.parents[2] if self._is_cell else self.path.parent
         # Asked for every trial: one look per sweep, where a glob would list folders of all of them.
-        for sweep in sorted(self.path.parent.iterdir()):
-            folder = _trial_path(sweep, trial_id)
-            if sweep != self.path and folder.exists():
-                yield TrialFolder(folder)
+        for sweep in sorted(root.iterdir()):
+            cells = sweep / CELLS
+            for path in [sweep, *(sorted(cells.iterdir()) if cells.is_dir() else [])]:
+                folder = _trial_path(path, trial_id)
+                if path != self.path and folder.exists():
+                    yield TrialFolder(folder)
 
 
 def _trial_path(sweep: Path, trial_id: str) -> Path:

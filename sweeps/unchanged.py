@@ -32,7 +32,11 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     if not directory.spec_file.exists():
         return
     now = yaml.safe_load(spec_text(spec))
-    before = _with_later_keys(yaml.safe_load(directory.spec_file.read_text(encoding="utf-8")), now, directory)
+    recorded = yaml.safe_load(directory.spec_file.read_text(encoding="utf-8"))
+    if spec.cells or recorded.get("cells"):
+        _check_cells(recorded.get("cells") or {}, spec, directory)
+        return
+    before = _with_later_keys(recorded, now, directory)
     for content in (before, now):
         for key in ("path", "keep"):  # the same data may lie elsewhere; its content is compared below
             content["dataset"].pop(key, None)
@@ -47,6 +51,21 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     if missing:
         raise UserError(
             f"{directory.spec_file}: seeds {missing} were run and are gone now. Keep them; more may be added."
+        )
+
+
+def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDirectory) -> None:
+    """More cells extend a sweep. What a cell itself was is compared where it lies."""
+    if not (recorded and spec.cells):
+        now, then = ("cells", "none") if spec.cells else ("no cells", "some")
+        raise UserError(
+            f"{directory.spec_file}: cells: this sweep has {now} now and had {then} when it began."
+            " Give the changed file another name, or move that folder away."
+        )
+    missing = ", ".join(sorted(set(recorded) - set(spec.cells)))
+    if missing:
+        raise UserError(
+            f"{directory.spec_file}: cells: {missing} began and is gone now. Keep what began; more may be added."
         )
 
 

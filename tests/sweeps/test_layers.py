@@ -10,7 +10,7 @@ import yaml
 
 from kdas.reading import read_yaml
 from sweeps.layers import FILES, merged
-from sweeps.spec import SweepSpec, cells_of, load_spec
+from sweeps.spec import SweepSpec, load_spec
 from sweeps.unchanged import spec_text
 from tests.sweeps.conftest import TINY
 
@@ -100,7 +100,7 @@ def test_setting_adds_a_searched_key_of_another_block() -> None:
 
 
 def test_sweep_without_cells_has_none() -> None:
-    assert cells_of(load_spec(TINY)) == {}
+    assert load_spec(TINY).cells == {}
 
 
 def test_each_cell_is_a_sweep_of_its_own(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_each_cell_is_a_sweep_of_its_own(tmp_path: Path) -> None:
     }
     spec = load_spec(written(tmp_path, "mine.yaml", extends=str(TINY), cells=cells))
     alone = load_spec(TINY)
-    small, long = cells_of(spec).values()
-    assert list(cells_of(spec)) == ["small", "long"]
+    small, long = spec.cells.values()
+    assert list(spec.cells) == ["small", "long"]
     assert small == alone.model_copy(update={"student": "resnet14", "target": small.target})
     assert small.target.accuracy == 0.9
     assert (long.teacher.model, long.teacher.epochs, long.teacher.seed, long.student) == ("resnet14", 2, 3, "resnet20")
@@ -127,7 +127,7 @@ def test_grid_has_a_cell_for_each_combination_under_a_name_for_a_folder(tmp_path
         "pair": ["vgg13 -> vgg8", "resnet20->torchvision/resnet18"],
         "epochs": [2, 3],
     }
-    cells = cells_of(load_spec(written(tmp_path, "mine.yaml", **content, cells=grid)))
+    cells = load_spec(written(tmp_path, "mine.yaml", **content, cells=grid)).cells
     assert list(cells)[:3] == [
         "digits_vgg13-vgg8_epochs-2",
         "digits_vgg13-vgg8_epochs-3",
@@ -146,11 +146,11 @@ def test_grid_has_a_cell_for_each_combination_under_a_name_for_a_folder(tmp_path
 def test_settings_reach_all_cells_and_what_was_recorded_is_the_same_sweep(tmp_path: Path) -> None:
     path = written(tmp_path, "mine.yaml", extends=str(TINY), cells={"a": {"epochs": 2}, "b": {"student": "resnet14"}})
     spec = load_spec(path, settings=["seeds=4", "cells.a.seeds=[9]"])
-    assert [cell.seeds for cell in cells_of(spec).values()] == [[9], [1, 2, 3, 4]]
-    for cell in (spec, *cells_of(spec).values()):
+    assert [cell.seeds for cell in spec.cells.values()] == [[9], [1, 2, 3, 4]]
+    for cell in (spec, *spec.cells.values()):
         assert SweepSpec.model_validate(yaml.safe_load(spec_text(cell))) == cell
 
 
 def test_data_reach_every_cell_that_has_no_dataset_of_its_own(tmp_path: Path) -> None:
     path = written(tmp_path, "mine.yaml", extends=str(TINY), dataset="cifar10", cells={"a": {}, "b": {"epochs": 2}})
-    assert [cell.dataset["path"] for cell in cells_of(load_spec(path, "/data")).values()] == ["/data", "/data"]
+    assert [cell.dataset["path"] for cell in load_spec(path, "/data").cells.values()] == ["/data", "/data"]

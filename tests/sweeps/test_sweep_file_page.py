@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from sweeps.__main__ import app
-from sweeps.spec import SweepSpec, cells_of, load_spec
+from sweeps.spec import SweepSpec, load_spec
 
 PAGE = Path(__file__).parents[2] / "docs" / "sweep-file.md"
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -38,7 +38,7 @@ def test_every_example_is_a_sweep(block: str, tmp_path: Path) -> None:
     spec = load_spec(path)
     assert spec.space.parameters
     if "cells" in content:
-        assert len(cells_of(spec)) in (2, 4)
+        assert len(spec.cells) in (2, 4)
 
 
 @pytest.mark.parametrize("settings", COMMANDS)
