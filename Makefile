@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview status report ui notebooks test check format bench lock
+.PHONY: help setup sweep preview status simulate report ui notebooks test torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,14 +8,23 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NAME ?=
 DATA ?=
+SET ?=
+SEARCH ?=
+SCHEDULER ?=
+SLOTS ?=
+REPLAYS ?=
+SURROGATE ?=
+YES ?=
 QUICK ?=
 PORT ?= 5000
 DATA_OPTION = $(if $(DATA),--data "$(DATA)")
+# The shell reads it from the environment: its values may hold quotes and braces.
+SET_OPTION = $(if $(SET),--set "$$SET")
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the dataset>   RUNS_DIR=<where results go>"
+	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the dataset>   SET='<key=value ...>'   RUNS_DIR=<where results go>"
 
 setup: $(READY) ## the virtual environment in .venv with all that is needed; the other targets call it
 
@@ -33,7 +42,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sweep: $(READY) ## run NAME's sweep, or go on with it, then its report (NAME=digits_kd)
-	@$(BIN)/kdas-sweeps sweep "$(NAME)" $(DATA_OPTION)
+	@$(BIN)/kdas-sweeps sweep "$(NAME)" $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes)
 
 report: $(READY) ## build NAME's report again from what is on disk
 	@$(BIN)/kdas-sweeps report "$(NAME)"
@@ -58,11 +67,18 @@ format: $(READY) ## put the code into its format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-preview: ## not yet: what a sweep would cost, before it starts
-	@echo "make preview is not there yet: it will estimate a sweep's cost before it starts." >&2; exit 1
+preview: $(READY) ## what NAME would train and cost, before it starts
+	@$(BIN)/python -m sweeps preview "$(NAME)" $(DATA_OPTION) $(SET_OPTION)
 
-status: ## not yet: how far a running sweep is, from another terminal
-	@echo "make status is not there yet: it will read a running sweep's directory." >&2; exit 1
+status: $(READY) ## how far NAME is, from another terminal or another machine
+	@$(BIN)/python -m sweeps status "$(NAME)"
+
+simulate: $(READY) ## searches and schedulers compared on NAME's recorded curves (SEARCH= SCHEDULER= SLOTS= REPLAYS=)
+	@$(BIN)/python -m sweeps simulate "$(NAME)" $(if $(SEARCH),--search "$(SEARCH)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") \
+	  $(if $(SLOTS),--slots "$(SLOTS)") $(if $(REPLAYS),--replays "$(REPLAYS)") $(if $(SURROGATE),--surrogate)
+
+torture: $(READY) ## kill a sweep of 30 trials 20 times and compare it with an undisturbed one (half an hour)
+	@TORTURE_KILLS=20 TORTURE_CONFIGURATIONS=12 $(BIN)/python -m pytest tests/sweeps/test_torture.py
 
 bench: $(READY) ## our speed against the field's usual trainer and against the ideal (QUICK=1: minutes; NAME=one part)
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick) $(DATA_OPTION)

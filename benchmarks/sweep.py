@@ -130,7 +130,7 @@ def _run(sweep_file: Path, runs: Path) -> float:
 def _forwards(runs: Path) -> int:
     """Images that the teacher was really asked about, from the ledgers of all trials."""
     num_asked = 0
-    for curve in (runs / "sixteen" / "trials").glob("*/curve.jsonl"):
+    for curve in (runs / "sixteen" / "trials").glob("*/*/curve.jsonl"):
         ledger = json.loads(curve.read_text(encoding="utf-8").splitlines()[-1])["ledger"]
         num_asked += sum(size * count for work, size, count in ledger if work == "asked")
     return num_asked

@@ -19,6 +19,7 @@ from kdas.config import TrialConfig
 from kdas.data import Draw, ImageSplits
 from kdas.device import hardware_name, repeatable, synchronize
 from kdas.distiller import Distiller
+from kdas.losses.terms import as_terms
 from kdas.penalty import penalty_weights
 from kdas.records import MEASURE_VERSION
 from kdas.samplers import knowledge_scores, select
@@ -32,25 +33,36 @@ TIMED_RUNS = 21
 SECONDS_PER_PRICE = 1.0
 
 
+def priced_by(config: TrialConfig) -> dict[str, Any]:
+    """What of a trial's file decides its prices. Numbers of a loss are multiplied with, whatever they are."""
+    return {
+        "threads": config.threads,
+        "precision": [config.precision, config.channels_last, config.compile, config.accumulate],
+        "teacher": config.teacher.model,
+        "student": config.student,
+        "loss": [_without_numbers(part) for _, part in as_terms(config.loss)],
+        "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
+        "batch_size": config.batch_size,
+        **({"code": code} if (code := priced_code(config)) else {}),
+    }
+
+
+def _without_numbers(part: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if type(value) not in (int, float)}
+
+
 def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
     """What prices depend on; trials with the same subject share one calibration."""
     return {
         "hardware": hardware_name(distiller.device),
         "device": distiller.device,
-        "threads": config.threads,
         "torch": torch.__version__,
-        "precision": [config.precision, config.channels_last, config.compile, config.accumulate],
-        "teacher": config.teacher.model,
-        "student": config.student,
         "measure_version": MEASURE_VERSION,
         "image_size": distiller.splits.image_size,
         # Batches larger than a small set cannot be measured on it.
         "largest_batch": min(len(distiller.splits.train), 4 * config.batch_size),
         "num_classes": distiller.splits.num_classes,
-        "loss": config.loss,
-        "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
-        "batch_size": config.batch_size,
-        **({"code": code} if (code := priced_code(config)) else {}),
+        **priced_by(config),
         **distiller.splits.reading,
     }
 

@@ -56,7 +56,7 @@ class TeacherConfig(Strict):
     )
     epochs: int = Field(40, ge=1, description="Epochs of the teacher's own training.")
     batch_size: int = Field(64, ge=2, description="Samples a step, at least 2.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="SGD and its schedule.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Taken from the label and spread over all classes.")
     seed: int = Field(0, ge=0, description="The seed of the teacher's own training.")
 
@@ -79,7 +79,7 @@ class Recipe(Strict):
     )
     ce_weight: float = Field(0.1, ge=0, description="Weight of the cross-entropy on the label; the paper uses 0.1.")
     kd_weight: float = Field(9.0, ge=0, description="Weight of the distillation term; the paper uses 9.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="SGD and its schedule.")
     batch_size: int = Field(64, ge=2, description="Samples a step, at least 2; the paper uses 64.")
     accumulate: int = Field(1, ge=1, description="Parts that a batch is split into when memory is short.")
     epochs: int = Field(240, ge=1, description="The length of all schedules; the paper uses 240.")
@@ -143,6 +143,9 @@ class TrialConfig(Recipe):
         default_factory=lambda: SAMPLERS.checked("full"), description="Name a sampler, for example kdas."
     )
     seed: int = Field(1, ge=0, description="The seed of every random draw.")
+    budget_ref_s: float | None = Field(
+        None, gt=0, description="Reference seconds that it may spend, over 0; by default what plain distillation costs."
+    )
 
     @model_validator(mode="after")
     def _samples_at_all(self) -> Self:

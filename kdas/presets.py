@@ -51,7 +51,13 @@ def filled_in(content: Any) -> Any:
         content["baselines"] = {
             method: _with_defaults(SAMPLERS, part, samplers) for method, part in content["baselines"].items()
         }
-    content["loss"] = _filled_loss(content.get("loss", "kd"), _LOSSES.get(preset, {}))
+    losses = _LOSSES.get(preset, {})
+    content["loss"] = _filled_loss(content.get("loss", "kd"), losses)
+    if isinstance(content.get("search"), Mapping):
+        content["search"] = {
+            key: _filled_choices(str(key).lower(), values, content, samplers, losses)
+            for key, values in content["search"].items()
+        }
     return {**usual_weights(content["loss"]), **content}
 
 
@@ -89,6 +95,20 @@ def _filled_loss(given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
     if not isinstance(given, list):
         return _with_defaults(LOSSES, given, defaults)
     return [_with_defaults(LOSSES, term, defaults) for term in given]
+
+
+def _filled_choices(key: str, values: Any, content: Mapping[str, Any], samplers: Any, losses: Any) -> Any:
+    """Choices of whole parts in a search; one that the file names beside the search too takes over its parameters."""
+    choices = values.get("choices") if isinstance(values, Mapping) else values
+    own = content.get(key)
+    if key not in ("sampler", "loss") or not isinstance(choices, list):
+        return values
+    defaults = dict(samplers if key == "sampler" else losses)
+    if isinstance(own, Mapping) and isinstance(own.get("name"), str):
+        defaults[own["name"]] = {**defaults.get(own["name"], {}), **{k: v for k, v in own.items() if k != "name"}}
+    fill = _filled_loss if key == "loss" else lambda choice, known: _with_defaults(SAMPLERS, choice, known)
+    filled = [fill(choice, defaults) for choice in choices]
+    return {**values, "choices": filled} if isinstance(values, Mapping) else filled
 
 
 def usual_weights(loss: Any) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -37,6 +38,17 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+# YAML 1.1 takes 1e-3, without a dot, for a word; nobody who writes a learning rate does.
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """What a text of YAML says. Raises: yaml.YAMLError, ValueError: if it is none, or has a key twice."""
+    return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -48,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"{path}: cannot be read: {reason}. Give the path of a YAML file.") from error
     try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+        content = parse_yaml(text)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {_yaml_problem(error)}") from error
     except ValueError as error:  # what looks like a date but is none
@@ -104,6 +116,8 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
         known = _fields_at(model, keys)
         return f"{where}: {_short(detail['input'])} is no block of settings. Give keys and values{_among(known)}."
     hint = _description_at(model, keys)
+    if detail["type"] == "too_short" and not detail["input"]:
+        return f"{where}: is empty. {hint}".rstrip()
     if detail["type"] == "missing":
         return f"{where}: missing. {hint or 'Give a value.'}"
     interval = _interval_at(model, keys)
@@ -167,14 +181,20 @@ def _short(value: Any, limit: int = 80) -> str:
 
 
 def _model_at(model: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:
-    current: type[BaseModel] | None = model
+    current: Any = model
     for key in keys:
-        field = current.model_fields.get(key) if current else None
-        if field is None:
-            return None
-        candidates = (field.annotation, *get_args(field.annotation))
-        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return current
+        if _is_model(current):
+            field = current.model_fields.get(key)
+            current = field.annotation if field else None
+        else:  # values of a mapping or of a list are all of one kind
+            current = next(reversed(get_args(current)), None)
+        candidates = (current, *get_args(current))
+        current = next(filter(_is_model, candidates), current)
+    return current if _is_model(current) else None
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:

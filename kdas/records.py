@@ -37,8 +37,12 @@ class Status(StrEnum):
     CAPPED = "capped"
 
 
-# A trial with one of these is never trained again.
-FINAL_STATUSES = frozenset({Status.REACHED, Status.BUDGET, Status.DIVERGED, Status.STOPPED_EARLY, Status.CAPPED})
+# A trial with one of these has run to its end: nothing is left to train.
+COMPLETE_STATUSES = frozenset({Status.REACHED, Status.BUDGET, Status.DIVERGED})
+# A search has stopped it: it may go on where its sweep is extended.
+STOPPED_STATUSES = frozenset({Status.STOPPED_EARLY, Status.CAPPED})
+# What a trial ends with when nothing went wrong.
+FINAL_STATUSES = COMPLETE_STATUSES | STOPPED_STATUSES
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,14 @@ def obtain(
     return Teacher(model, weights_id, path, was_trained)
 
 
+def untrained(config: TeacherConfig, splits: ImageSplits, device: str) -> Teacher:
+    """A teacher that costs what the trained one would, and knows nothing."""
+    with seeding.global_draws(config.seed, "teacher"):
+        model = models.create(config.model, splits.num_classes)
+    model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
+    return Teacher(model, "untrained", Path(), False)
+
+
 @torch.no_grad()
 def class_means(model: Model, splits: ImageSplits) -> Tensor:
     """Mean features [C, D] of the training images of each class, without augmentation."""

@@ -27,13 +27,17 @@ from kdas.trial import Trial
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a trial is told about where it runs; nothing here may change its curve but the prices."""
+    """What a trial is told about where it runs; nothing here may change its curve but the prices.
+
+    `budget_ref_s`: what the trials of a sweep may spend, where their own prices would say something else.
+    """
 
     calibration: Calibration
     checkpoint: Path | None = None
     num_cotenants: int = 0
     data_s: float = 0.0
     checkpoint_every_s: float = 10.0
+    budget_ref_s: float | None = None
 
 
 class Training:
@@ -50,7 +54,7 @@ class Training:
         self.needs = SAMPLERS[config.sampler["name"]].needs
         self.bank = trial.inputs.bank(config)
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
-        self.budget_ref_s = trial.budget_ref_s(surroundings.calibration)
+        self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)
         self.flops = trial.inputs.flops(config.student, self.distiller.flops)
         self.status = Status.RUNNING
         self.epoch = self.step = self.loss_samples = 0

@@ -87,7 +87,9 @@ class Trial:
         return f"{self.config.teacher.model}->{self.config.student}"
 
     def budget_ref_s(self, calibration: Calibration) -> float:
-        """The cost of plain distillation over all epochs with this trial's loss: no method may spend more."""
+        """What it may spend: as it is given, or the cost of plain distillation over all epochs with its loss."""
+        if self.config.budget_ref_s is not None:
+            return self.config.budget_ref_s
         num_samples, batch_size = len(self.inputs.splits.train), self.config.batch_size
         budget = calibration.plain_run_s(num_samples, batch_size, self.config.epochs)
         if CLASS_MEANS in needs_of(self.config.loss):
@@ -104,6 +106,8 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     # Data and teacher count by content; how they were named, or a preset's name, does not.
     named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers", "bank"}
     content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
+    if config.budget_ref_s is None:
+        del content["budget_ref_s"]  # as it was before there was such a key
     return content_id(
         {
             **content,
@@ -151,6 +155,18 @@ def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, 
 
     Raises: UserError: if data or checkpoint are missing or damaged, or a model cannot take such images.
     """
+    dataset, splits, device = _data(config)
+    teacher = teachers.obtain(config.teacher, dataset, config.validation, splits, device, progress)
+    return Inputs(dataset, splits, teacher, device)
+
+
+def untrained_inputs(config: TrialConfig) -> Inputs:
+    """As `load_inputs`, with a teacher of drawn weights, which is enough for prices."""
+    dataset, splits, device = _data(config)
+    return Inputs(dataset, splits, teachers.untrained(config.teacher, splits, device), device)
+
+
+def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
     device = devices.resolve(config.device)
     dataset = find_dataset(config)
     if config.compile and device == "cpu" and devices.compiler() is None:
@@ -161,5 +177,4 @@ def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, 
         config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint
     )
     bank_precision(config, dataset, splits)
-    teacher = teachers.obtain(config.teacher, dataset, config.validation, splits, device, progress)
-    return Inputs(dataset, splits, teacher, device)
+    return dataset, splits, device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 
 from kdas.records import UserError, run_command_line
-from sweeps.names import CRASHED_TRIALS, INTERRUPTED, runs_root, sweep_name
+from sweeps.names import CRASHED_TRIALS, INTERRUPTED, Data, Name, Settings, names_of_cells, sweep_path
 
 if TYPE_CHECKING:
     from sweeps.store import SweepDirectory
@@ -18,21 +19,25 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console()
 
-Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
-
 
 @app.command()
-def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy of the dataset.")] = None) -> None:
+def run(
+    name: Name,
+    data: Data = None,
+    settings: Settings = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Run it even if the estimate is over the budget.")] = False,
+) -> None:
     """Train everything that is missing; go on where an earlier start stood."""
-    from sweeps.run import num_crashed, run_sweep
-    from sweeps.spec import load_spec, spec_path
+    from sweeps.layers import spec_path
+    from sweeps.run import num_crashed, run_cells, run_sweep
+    from sweeps.spec import load_spec
     from sweeps.store import SweepDirectory
 
     path = spec_path(name)
-    spec = load_spec(path, data)
-    directory = SweepDirectory(runs_root() / path.stem)
+    spec = load_spec(path, data, settings or ())
+    directory = SweepDirectory(sweep_path(path.name))
     try:
-        is_finished = run_sweep(spec, path, directory, console)
+        is_finished = (run_cells if spec.cells else run_sweep)(spec, path, directory, console, is_agreed=yes)
     except KeyboardInterrupt:  # before Ray listens for it: while data are read, a teacher is trained, Ray starts
         is_finished = False
     if not is_finished:
@@ -40,8 +45,60 @@ def run(name: Name, data: Annotated[str | None, typer.Option(help="A local copy 
         sys.exit(INTERRUPTED)
     crashed = num_crashed(directory)
     if crashed:
-        console.print(f"{crashed} trials crashed (see {directory.path}/trials/*/status.json); a new start retries them")
+        console.print(
+            f"{crashed} trials crashed (see status.json of the trials in {directory.path}); a new start retries them"
+        )
         sys.exit(CRASHED_TRIALS)
+
+
+@app.command()
+def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
+    """What a sweep would cost, and what it would train first. Trains nothing and writes no sweep."""
+    from sweeps.layers import spec_path
+    from sweeps.preview import preview_sweep
+    from sweeps.spec import load_spec
+    from sweeps.store import SweepDirectory
+
+    path = spec_path(name)
+    spec = load_spec(path, data, settings or ())
+    directory = SweepDirectory(sweep_path(path.name))
+    for cell, of_cell in spec.cells.items():
+        console.rule(cell, align="left")
+        preview_sweep(of_cell, path, directory.cell(cell), console)
+    if not spec.cells:
+        preview_sweep(spec, path, directory, console)
+
+
+@app.command()
+def status(name: Name) -> None:
+    """How far a sweep is, read from its directory."""
+    from sweeps.status import print_status
+
+    directory = _existing(name)
+    for each in directory.cells() or [directory]:
+        print_status(each, console)
+
+
+@app.command()
+def simulate(
+    name: Name,
+    search: Annotated[str, typer.Option(help="Algorithms, separated by commas.")] = "tpe,random",
+    scheduler: Annotated[str, typer.Option(help="Schedulers, separated by commas.")] = "capping,none",
+    slots: Annotated[str, typer.Option(help="How many trials run at once; several, separated by commas.")] = "2",
+    replays: Annotated[int, typer.Option(min=1, help="Replays of each, under other seeds of the search.")] = 20,
+    surrogate: Annotated[bool, typer.Option("--surrogate", help="Also between the recorded configurations.")] = False,
+) -> None:
+    """Compare searches, schedulers and slots on the curves of a finished sweep; nothing is trained."""
+    from sweeps.recorded import load_recording
+    from sweeps.simulate import settings_of
+    from sweeps.simulate import simulate as compare
+    from sweeps.spec import recorded_spec
+
+    directory = _existing(name)
+    if directory.cells():
+        raise UserError(f"{name}: is made of cells. Name one of them: {', '.join(names_of_cells(name))}.")
+    recording = load_recording(recorded_spec(directory.spec_file), directory)
+    compare(recording, surrogate, settings_of(search, scheduler, slots), replays, console)
 
 
 @app.command()
@@ -49,7 +106,9 @@ def tables(name: Name) -> None:
     """Rebuild curves.parquet and trials.parquet from what is on disk."""
     from sweeps.tables import write_tables
 
-    write_tables(_existing(name))
+    directory = _existing(name)
+    for each in [*directory.cells(), directory]:
+        write_tables(each)
 
 
 @app.command()
@@ -84,10 +143,32 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
 
 
+@app.command()
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="The page docs/sweep-file.md instead.")] = False,
+    plugin: Annotated[list[str] | None, typer.Option(help="A module of your own whose parts are known too.")] = None,
+) -> None:
+    """Print the JSON schema of a sweep file, for editors."""
+    from kdas.plugins import load_plugins
+
+    try:
+        load_plugins(plugin or [])
+    except ValueError as error:
+        raise UserError(f"--plugin {error}.") from error
+    if markdown:
+        from sweeps.page import sweep_file_page
+
+        print(sweep_file_page(), end="")
+    else:
+        from sweeps.schema import sweep_file_schema
+
+        print(json.dumps(sweep_file_schema(), indent=1))
+
+
 def _existing(name: str) -> SweepDirectory:
     from sweeps.store import SweepDirectory
 
-    directory = SweepDirectory(runs_root() / sweep_name(name))
+    directory = SweepDirectory(sweep_path(name))
     if not directory.spec_file.exists():
         raise UserError(f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}.")
     return directory

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 
 from kdas.clock import Calibration
@@ -21,10 +22,11 @@ from kdas.records import CurveRow, Status, UserError
 from kdas.trainer import Surroundings, Training
 from kdas.trial import Inputs, Trial, load_inputs
 from sweeps.plan import Job
+from sweeps.resources import Slots
 from sweeps.store import TrialFolder
 
 
-def ray_config(job: Job, folder: Path, calibration: Calibration, num_cotenants: int) -> dict[str, Any]:
+def ray_config(job: Job, folder: Path, calibration: Calibration, budget_ref_s: float, slots: Slots) -> dict[str, Any]:
     """What a worker needs to run a job, in plain values."""
     return {
         "config": job.config.model_dump(mode="json"),
@@ -34,7 +36,10 @@ def ray_config(job: Job, folder: Path, calibration: Calibration, num_cotenants: 
         "config_id": job.config_id,
         "folder": str(folder),
         "calibration": calibration.as_dict(),
-        "num_cotenants": num_cotenants,
+        "budget_ref_s": budget_ref_s,
+        "num_cotenants": slots.num_cotenants,
+        "cpus": slots.cpus_per_trial,
+        "gpus": slots.gpus_per_trial,
     }
 
 
@@ -86,7 +91,13 @@ class TrialActor(tune.Trainable):
         shared = config.model_dump(mode="json", include=of_inputs)
         inputs, data_s = _warm_inputs(json.dumps(shared))
         calibration = Calibration.from_dict(self._config["calibration"])
-        surroundings = Surroundings(calibration, self._folder.checkpoint, self._config["num_cotenants"], data_s)
+        surroundings = Surroundings(
+            calibration,
+            self._folder.checkpoint,
+            self._config["num_cotenants"],
+            data_s,
+            budget_ref_s=self._config["budget_ref_s"],
+        )
         self._training = self._training_of(Trial(config, inputs), surroundings)
         self._folder.keep_rows_up_to(self._training.step)
         self._rows = self._training.rows()
@@ -106,6 +117,9 @@ class TrialActor(tune.Trainable):
         """Writes the traceback into the trial's folder and lets the exception through: Ray replaces the worker."""
         try:
             yield
+        except (MemoryError, torch.OutOfMemoryError):
+            # No fault of the trial: it is tried again beside fewer others, as if its worker had been lost.
+            raise
         except Exception:
             self._folder.end(Status.CRASHED, traceback.format_exc())
             raise

@@ -1,20 +1,21 @@
-"""Which trial is next: baselines, then what the search proposes; and what has come back."""
+"""Which trial is next: baselines, then what the search proposes, then the confirmation; and what has come back."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from optuna.trial import TrialState
-
-from kdas.records import Status, is_searched
-from kdas.trial import Inputs
+from kdas.records import COMPLETE_STATUSES, STOPPED_STATUSES, Status, is_searched
+from sweeps.budget import Spending
+from sweeps.early_stopping import EarlyStopping
 from sweeps.measure import Measure, time_to_target
-from sweeps.plan import Job, baseline_jobs, searched_jobs
-from sweeps.search import ConfigurationSearch
+from sweeps.objective import Objective, best_first
+from sweeps.plan import CONFIRM, Identify, Job, baseline_jobs, confirm_jobs, searched_jobs
+from sweeps.search import Asked, ConfigurationSearch
+from sweeps.space import Point
 from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 
@@ -31,38 +32,57 @@ class Proposal:
     waiting: set[str] = field(default_factory=set)
 
 
-class Agenda:
-    """The sweep's state of work. Scheduling asks it for jobs and reports them ended; it never starts anything.
+@dataclass(frozen=True)
+class Terms:
+    """What a sweep fixes once and for all, and how.
 
-    `measure` is what an earlier start fixed, else `fix_measure` fixes it once plain distillation has ended; `adopt`
-    says whether a finished copy of a trial was found, so that it need not run.
+    `fixed`: the measure of an earlier start. `fix`: called with the jobs of plain distillation once they have ended.
+    `rule`: early stopping under a measure.
+    """
+
+    fixed: Measure | None
+    fix: Callable[[list[Job]], Measure]
+    rule: Callable[[Measure], EarlyStopping]
+    objective: Objective
+
+
+class Agenda:
+    """The sweep's state of work. Scheduling asks it for jobs and reports what they do; it never starts anything.
+
+    All of it is rebuilt from the sweep directory and the study. `adopt` says whether a complete copy of a trial was
+    found, so that it need not run.
     """
 
     def __init__(
         self,
         spec: SweepSpec,
-        inputs: Inputs,
+        identify: Identify,
         directory: SweepDirectory,
         search: ConfigurationSearch,
-        measure: Measure | None,
+        terms: Terms,
+        spending: Spending,
         adopt: Callable[[Job], bool],
-        fix_measure: Callable[[list[Job]], Measure],
     ) -> None:
-        self._spec, self._inputs, self._directory = spec, inputs, directory
-        self._search, self._adopt, self._fix_measure = search, adopt, fix_measure
-        self._measure = measure
+        self._spec, self._identify, self._directory = spec, identify, directory
+        self._search, self._terms, self._spending, self._adopt = search, terms, spending, adopt
+        self._measure = terms.fixed
+        self._rule: EarlyStopping | None = None
         self._proposals: list[Proposal] = []
+        # Of the configurations that may be confirmed: values and settings.
+        self._values: dict[str, list[float]] = {}
+        self._points: dict[str, Point] = {}
         self._searched: set[str] = set()
-        self._exhausted = False
-        self._baselines = baseline_jobs(spec, inputs)
+        self._exhausted = self._is_confirming = False
+        self._baselines = baseline_jobs(spec, identify)
         self._plain = [job for job in self._baselines if job.method == spec.plain_baseline]
         self._out: set[str] = set()
-        self._queue = deque(job for job in self._baselines if not adopt(job))
-        self._queued = {job.trial_id for job in self._queue}
+        self._queue: deque[Job] = deque()
+        self._queued: set[str] = set()
+        self._enqueue([job for job in self._baselines if not adopt(job)])
         self._plain_waiting = {job.trial_id for job in self._queue if job.method == spec.plain_baseline}
         self._fix_if_ready()
-        for number, parameters, state in search.asked():
-            self._take_up(number, parameters, state)
+        for asked in search.asked():
+            self._take_up(asked)
 
     @property
     def num_out(self) -> int:
@@ -73,6 +93,7 @@ class Agenda:
         self._fill()
         if not self._queue:
             return None
+        self._spending.tick(self.num_out)
         job = self._queue.popleft()
         self._queued.discard(job.trial_id)
         self._out.add(job.trial_id)
@@ -84,58 +105,163 @@ class Agenda:
         self._fill()
         return not self._queue and not self._out
 
+    def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> Status | None:
+        """A job was evaluated. Returns: its status, if it should not go on now; RUNNING: at a later start it may."""
+        self._spending.tick(self.num_out)
+        if self._rule is None:
+            return None
+        self._rule.evaluated(job.trial_id, cost_ref_s, val_accuracy)
+        if not self._may_stop(job):
+            return None
+        if self._rule.stops(job.config_id, job.trial_id):
+            return self._rule.status
+        return Status.RUNNING if self._spending.sets_aside else None
+
     def ended(self, job: Job) -> None:
         """A job has ended, whichever way; its folder says how."""
+        self._spending.tick(self.num_out)
         self._out.discard(job.trial_id)
         self._plain_waiting.discard(job.trial_id)
         self._fix_if_ready()
-        for proposal in list(self._proposals):
-            proposal.waiting.discard(job.trial_id)
+        if self._rule is not None and self._directory.trial(job.trial_id).status in COMPLETE_STATUSES:
+            self._rule.finished(job.trial_id)
+        self._left(job.trial_id)
+
+    def lost(self, job: Job) -> None:
+        """A job's worker is gone through no fault of the trial: it goes on before anything else is begun."""
+        self._spending.tick(self.num_out)
+        self._out.discard(job.trial_id)
+        self._queue.appendleft(job)
+        self._queued.add(job.trial_id)
+
+    def _left(self, trial_id: str) -> None:
+        if self._directory.trial(trial_id).status is Status.RUNNING:
+            return  # set aside: its proposal goes on at a later start
+        for proposal in [each for each in self._proposals if trial_id in each.waiting]:
+            proposal.waiting.discard(trial_id)
             self._tell_if_complete(proposal)
+
+    def _enqueue(self, jobs: list[Job]) -> None:
+        self._queue.extend(jobs)
+        self._queued.update(job.trial_id for job in jobs)
 
     def _fix_if_ready(self) -> None:
         if self._measure is None and not self._plain_waiting:
-            self._measure = self._fix_measure(self._plain)
+            self._measure = self._terms.fix(self._plain)
+        if self._measure is not None and self._rule is None:
+            self._rule = self._terms.rule(self._measure)
 
     def _fill(self) -> None:
-        """Ask for proposals until there is something to run; the search waits for its target."""
+        """Find something to run: proposals once the target is known, the confirmation once the search has ended."""
+        self._drop_beaten()
+        if self._spending.is_spent:
+            self._withdraw([job for job in self._queue if self._may_stop(job)])
         duplicates = 0
-        while (
-            not self._queue
-            and self._measure is not None
-            and not self._exhausted
-            and len(self._searched) < self._spec.budget.configurations
-        ):
-            was_new = self._take_up(*self._search.ask())
+        while not self._queue and self._measure is not None and not self._is_search_over:
+            asked = self._search.ask()
+            was_new = asked is not None and self._take_up(asked)
             duplicates = 0 if was_new else duplicates + 1
-            self._exhausted = duplicates >= EXHAUSTED_AFTER
+            self._exhausted = asked is None or duplicates >= EXHAUSTED_AFTER
+            self._drop_beaten()
+        if not self._queue and not self._out and self._measure is not None and not self._is_confirming:
+            self._is_confirming = True
+            self._enqueue([job for job in self._confirmed() if not self._adopt(job)])
 
-    def _take_up(self, number: int, parameters: dict[str, Any], state: TrialState = TrialState.RUNNING) -> bool:
+    @property
+    def _is_search_over(self) -> bool:
+        num_wanted = self._spec.num_configurations
+        return self._exhausted or len(self._searched) >= num_wanted or self._spending.is_spent
+
+    def _drop_beaten(self) -> None:
+        """Trials of stopped configurations that were not begun, or not since this start, need not be."""
+        rule = self._rule
+        if rule is None:
+            return
+        dropped = [job for job in self._queue if self._may_stop(job) and rule.stops(job.config_id, job.trial_id)]
+        self._withdraw(dropped)
+        for job in dropped:
+            folder = self._directory.trial(job.trial_id)
+            if folder.status not in STOPPED_STATUSES:
+                folder.begin(job)
+                folder.end(rule.status)
+            self._left(job.trial_id)
+
+    def _withdraw(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            self._queue.remove(job)
+            self._queued.discard(job.trial_id)
+
+    def _may_stop(self, job: Job) -> bool:
+        return is_searched(job.method) and job.phase != CONFIRM
+
+    def _take_up(self, asked: Asked) -> bool:
         """Plan a proposal's trials. Returns: whether it is a configuration that was not there before."""
-        jobs = searched_jobs(self._spec, self._inputs, parameters, self._baselines)
-        is_new = is_searched(jobs[0].method) and jobs[0].config_id not in self._searched
+        jobs = searched_jobs(self._spec, self._identify, asked.point, self._baselines)
+        config_id = jobs[0].config_id
+        is_new = is_searched(jobs[0].method) and config_id not in self._searched
         if is_searched(jobs[0].method):
-            self._searched.add(jobs[0].config_id)
+            self._searched.add(config_id)
         expected = {job.trial_id for job in jobs if job.trial_id in self._queued or job.trial_id in self._out}
-        to_run = [job for job in jobs if job.trial_id not in expected and not self._adopt(job)]
-        self._queue.extend(to_run)
-        self._queued.update(job.trial_id for job in to_run)
-        if state is TrialState.COMPLETE or (state is TrialState.FAIL and not to_run):
+        to_run = [job for job in jobs if job.trial_id not in expected and not self._is_settled(job)]
+        self._hear_again(jobs)
+        self._enqueue(to_run)
+        self._points[config_id] = asked.point
+        proposal = Proposal(asked.number, jobs, expected | {job.trial_id for job in to_run})
+        if asked.is_told and (not asked.has_failed or not to_run):
+            self._value(proposal)
             return is_new  # told at an earlier start; what is queued are seeds that came later
-        proposal = Proposal(number, jobs, expected | {job.trial_id for job in to_run})
         self._proposals.append(proposal)
         self._tell_if_complete(proposal)
         return is_new
+
+    def _is_settled(self, job: Job) -> bool:
+        """Whether nothing is left to do. What was capped may go on: more seeds may have loosened the bounds."""
+        return self._adopt(job) or self._directory.trial(job.trial_id).status is Status.STOPPED_EARLY
+
+    def _hear_again(self, jobs: list[Job]) -> None:
+        """What earlier starts, or other sweeps, know about a configuration counts for early stopping too."""
+        if self._rule is None:
+            return
+        if is_searched(jobs[0].method):  # what is a baseline is confirmed in any case, and takes no place from others
+            self._rule.add(jobs[0].config_id, [job.trial_id for job in jobs])
+        for job in jobs:
+            folder = self._directory.trial(job.trial_id)
+            for recorded in folder.rows():
+                self._rule.evaluated(job.trial_id, recorded.row.cost_ref_s, recorded.row.val_accuracy, again=True)
+            if folder.status in COMPLETE_STATUSES:
+                self._rule.finished(job.trial_id)
 
     def _tell_if_complete(self, proposal: Proposal) -> None:
         if proposal.waiting or self._measure is None:
             return
         self._proposals.remove(proposal)
-        self._search.tell(proposal.number, self._mean_restricted_s(proposal.jobs, self._measure))
+        self._search.tell(proposal.number, self._value(proposal))
 
-    def _mean_restricted_s(self, jobs: list[Job], measure: Measure) -> float | None:
-        folders = [self._directory.trial(job.trial_id) for job in jobs]
+    def _value(self, proposal: Proposal) -> list[float] | None:
+        """What the search is told; None if a seed crashed and there is no mean."""
+        assert self._measure is not None
+        folders = [self._directory.trial(job.trial_id) for job in proposal.jobs]
         if any(folder.status is Status.CRASHED for folder in folders):
             return None
-        times = [min(time_to_target(folder.rows(), measure.target), measure.tau_ref_s) for folder in folders]
-        return statistics.fmean(times)
+        curves = [folder.rows() for folder in folders]
+        values = self._terms.objective.values(curves, self._measure)
+        times = [time_to_target(rows, self._measure.target) for rows in curves]
+        restricted_s = statistics.fmean(min(time, self._measure.tau_ref_s) for time in times)
+        self._spending.found(restricted_s, all(map(math.isfinite, times)))
+        if all(folder.status in COMPLETE_STATUSES for folder in folders):
+            self._values[proposal.jobs[0].config_id] = values
+        return values
+
+    def _confirmed(self) -> list[Job]:
+        """The finalists and all baselines, on seeds that the search has not seen."""
+        confirm = self._spec.confirm
+        if confirm is None:
+            return []
+        known = {job.config_id for job in self._baselines}
+        searched = {config_id: values for config_id, values in self._values.items() if config_id not in known}
+        ranked = best_first(searched, self._terms.objective.directions)[: confirm.top]
+        finalists = [
+            searched_jobs(self._spec, self._identify, self._points[config_id], self._baselines)[0]
+            for config_id in ranked
+        ]
+        return confirm_jobs(finalists, self._baselines, confirm.seeds)

@@ -14,17 +14,21 @@ from typing import Annotated
 import typer
 
 from kdas.records import run_command_line
-from sweeps.names import CRASHED_TRIALS, runs_root, sweep_name
+from sweeps.names import CRASHED_TRIALS, Data, Name, Settings, names_of_cells, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
-
 
 @app.command()
-def sweep(name: Name, data: Annotated[str | None, typer.Option(help="A local copy of the dataset.")] = None) -> None:
+def sweep(
+    name: Name,
+    data: Data = None,
+    settings: Settings = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Run it even if the estimate is over the budget.")] = False,
+) -> None:
     """Run a sweep, or go on with it; report it; hand it to MLflow."""
-    ended = _python("sweeps", "run", name, *(["--data", data] if data else []))
+    given = [word for setting in settings or () for word in ("--set", setting)]
+    ended = _python("sweeps", "run", name, *(["--data", data] if data else []), *given, *(["--yes"] if yes else []))
     if ended not in (0, CRASHED_TRIALS):
         sys.exit(ended)
     _report_and_attach(name)
@@ -45,9 +49,12 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
 
 
 def _report_and_attach(name: str) -> None:
-    _must(_python("analysis", "report", str(runs_root() / sweep_name(name))))
-    if _python("sweeps", "attach", name) != 0:
-        print(f"MLflow does not have it all; the sweep itself is whole. Try: make report NAME={name}", file=sys.stderr)
+    for each in names_of_cells(name):
+        _must(_python("analysis", "report", str(sweep_path(each))))
+        if _python("sweeps", "attach", each) != 0:
+            print(
+                f"MLflow does not have it all; the sweep itself is whole. Try: make report NAME={each}", file=sys.stderr
+            )
 
 
 def _must(code: int) -> None:

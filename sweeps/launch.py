@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections import Counter
 from typing import Any
 
-from kdas.clock import Calibration
-from kdas.records import Status
+from kdas.records import STOPPED_STATUSES, Status
 from sweeps.agenda import Agenda
 from sweeps.plan import Job
+from sweeps.prices import Prices
 from sweeps.progress import Progress
 from sweeps.resources import Slots
 from sweeps.store import SweepDirectory
@@ -38,6 +39,11 @@ for _name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
+LOST = "the worker process was lost (out of memory, killed, or with its machine)"
+# Trials that write into a full disk crash: none is begun before some room is there again.
+LEAST_FREE_BYTES = 500_000_000
+
+
 class Unpickled:
     """For what Ray pickles to restore from later: we never do, so nothing is written.
 
@@ -55,16 +61,32 @@ class Unpickled:
 
 
 class AgendaSearcher(Unpickled, Searcher):
-    """Lets Ray Tune draw its trials from the agenda. `jobs` are those that are out, by Ray's names of the trials."""
+    """Lets Ray Tune draw its trials from the agenda. `jobs` are those that are out, by Ray's names of the trials.
 
-    def __init__(self, agenda: Agenda, directory: SweepDirectory, calibration: Calibration, slots: Slots) -> None:
+    Args: budget_ref_s: what a trial may spend; retries: how often one whose worker is lost goes on.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        directory: SweepDirectory,
+        prices: Prices,
+        budget_ref_s: float,
+        slots: Slots,
+        retries: int,
+        progress: Progress,
+    ) -> None:
         super().__init__(metric="val_accuracy", mode="max")
-        self._agenda, self._directory, self._calibration, self._slots = agenda, directory, calibration, slots
+        self._agenda, self._directory, self._progress = agenda, directory, progress
+        self._prices, self._budget_ref_s, self._slots, self._retries = prices, budget_ref_s, slots, retries
         self.jobs: dict[str, Job] = {}
+        self._stopped: dict[str, Status] = {}
+        self._losses: Counter[str] = Counter()
+        self._says_full = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # One trial too many would be asked for before the results that should decide it are in.
-        if self._agenda.num_out >= self._slots.trials_at_once:
+        if self._agenda.num_out >= self._slots.trials_at_once or self._disk_is_full():
             return None
         job = self._agenda.next_job()
         if job is None:
@@ -72,26 +94,59 @@ class AgendaSearcher(Unpickled, Searcher):
         self.jobs[trial_id] = job
         folder = self._directory.trial(job.trial_id)
         folder.begin(job)
-        return ray_config(job, folder.path, self._calibration, self._slots.num_cotenants)
+        # Most workers that are lost were out of memory: they come back with twice the room, beside fewer others.
+        slots = self._slots.widened() if self._losses[job.trial_id] else self._slots
+        return ray_config(job, folder.path, self._prices.of(job.config), self._budget_ref_s, slots)
+
+    def _disk_is_full(self) -> bool:
+        free = shutil.disk_usage(self._directory.path).free
+        if free >= LEAST_FREE_BYTES:
+            self._says_full = False
+            return False
+        if not self._says_full:
+            self._says_full = True
+            self._progress.say(
+                f"{self._directory.path}: {free / 1e6:.0f} MB are free on its disk. No trial is begun before"
+                f" {LEAST_FREE_BYTES / 1e6:.0f} MB are: free some; the sweep goes on by itself."
+            )
+        return True
+
+    def stops(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """A trial was evaluated. Returns: whether it should not go on."""
+        status = self._agenda.evaluated(self.jobs[trial_id], result["cost_ref_s"], result["val_accuracy"])
+        if status is not None:
+            self._stopped[trial_id] = status
+        return status is not None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         job = self.jobs[trial_id]
         folder = self._directory.trial(job.trial_id)
+        status = self._stopped.pop(trial_id, None)
         if error and folder.status is Status.RUNNING:
-            folder.end(Status.CRASHED, "the worker process died without a word (out of memory, or killed)")
+            self._losses[job.trial_id] += 1
+            if self._losses[job.trial_id] <= self._retries:
+                self._agenda.lost(job)
+                return
+            folder.end(Status.CRASHED, LOST)
+        elif status in STOPPED_STATUSES:
+            folder.end(status)
+        elif status is None and result:
+            # Ray asks no scheduler about a trial's last evaluation.
+            self._agenda.evaluated(job, result["cost_ref_s"], result["val_accuracy"])
         self._agenda.ended(job)
 
 
-class NewestFirst(FIFOScheduler):
-    """Gives a warm worker to a trial that has none, and leaves the others to the workers that start for them.
+class AgendaScheduler(Unpickled, FIFOScheduler):
+    """Stops what the agenda stops, and gives a warm worker to a trial that has none.
 
     Ray's own scheduler gives it to whoever waits longest and ends the worker that was being started for that trial.
     Where a trial takes less time than a worker's start, one slot would go on alone. It also looks through all trials
     that ever were, at every event.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, searcher: AgendaSearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._searcher = searcher
         self._unplaced: list[Any] = []
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -100,6 +155,9 @@ class NewestFirst(FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         # Ray places a trial as soon as it is chosen; one that is chosen again would be taken from its own worker.
         return self._unplaced.pop() if self._unplaced else None
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self.STOP if self._searcher.stops(trial.trial_id, result) else self.CONTINUE
 
 
 class ProgressCallback(Unpickled, tune.Callback):
@@ -127,26 +185,27 @@ class ProgressCallback(Unpickled, tune.Callback):
 
 
 def run_trials(
-    agenda: Agenda, directory: SweepDirectory, calibration: Calibration, slots: Slots, progress: Progress
+    agenda: Agenda,
+    directory: SweepDirectory,
+    prices: Prices,
+    budget_ref_s: float,
+    slots: Slots,
+    retries: int,
+    progress: Progress,
 ) -> None:
     """Run the agenda to its end, or until Ctrl-C."""
     # Ray keeps a state of its own that we never read back: a place of its own, gone when we are done.
     scratch = directory.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    ray.init(
-        num_cpus=slots.trials_at_once * slots.cpus_per_trial,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    _connect(slots)
     # Otherwise Ray asks for no further trial while one waits for its worker to start.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.trials_at_once)
-    searcher = AgendaSearcher(agenda, directory, calibration, slots)
+    searcher = AgendaSearcher(agenda, directory, prices, budget_ref_s, slots, retries, progress)
     try:
         tuner = tune.Tuner(
-            tune.with_resources(TrialActor, {"cpu": slots.cpus_per_trial, "gpu": slots.gpus_per_trial}),
+            tune.with_resources(TrialActor, _resources),
             tune_config=tune.TuneConfig(
-                search_alg=searcher, scheduler=NewestFirst(), num_samples=-1, reuse_actors=True
+                search_alg=searcher, scheduler=AgendaScheduler(searcher), num_samples=-1, reuse_actors=True
             ),
             run_config=tune.RunConfig(
                 name="sweep",
@@ -161,3 +220,17 @@ def run_trials(
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _connect(slots: Slots) -> None:
+    """Start Ray on this machine."""
+    ray.init(
+        num_cpus=slots.trials_at_once * slots.cpus_per_trial,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+
+
+def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])

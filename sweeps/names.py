@@ -1,13 +1,26 @@
-"""Where a sweep lies, without loading what runs it."""
+"""How a sweep is named on the command line, and where it lies, without loading what runs it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
+Data = Annotated[str | None, typer.Option(help="A local copy of the dataset.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE on top of the file, for example budget.trials=40; may be given again."),
+]
 
 # Exit codes beside 0, 2 (a user's mistake, told in one line) and 1 (a mistake of ours, with its traceback).
 CRASHED_TRIALS = 3
 INTERRUPTED = 130
+
+# The folder of a sweep that holds those of its cells.
+CELLS = "cells"
 
 
 def runs_root() -> Path:
@@ -15,6 +28,15 @@ def runs_root() -> Path:
     return Path(os.environ.get("RUNS_DIR") or "runs").expanduser().absolute()
 
 
-def sweep_name(name: str) -> str:
-    """The name of a sweep's directory: what the user called it, or the stem of the file."""
-    return Path(name).stem if Path(name).suffix in {".yaml", ".yml"} else name
+def sweep_path(name: str) -> Path:
+    """Where a sweep lies: under what the user called it, or the stem of the file; `sweep/cell` is one of its cells."""
+    sweep, _, cell = (Path(name).stem if Path(name).suffix in {".yaml", ".yml"} else name).partition("/")
+    return runs_root() / sweep / CELLS / cell if cell else runs_root() / sweep
+
+
+def names_of_cells(name: str) -> list[str]:
+    """The sweeps that one consists of, `sweep/cell` each, those that have begun; itself where it has no cells."""
+    path = sweep_path(name)
+    folder = path / CELLS
+    cells = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+    return [f"{path.name}/{cell}" for cell in cells] or [name]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from kdas.config import Recipe, TrialConfig
+from kdas.config import TrialConfig
 from kdas.presets import usual_weights
 from kdas.records import searched_method
 from kdas.samplers import SAMPLERS
-from kdas.trial import Inputs, config_id
-from sweeps.space import RECIPE_PARAMETERS
+from sweeps.checks import trial_content
 from sweeps.spec import SweepSpec
+
+SEARCH, CONFIRM = "search", "confirm"
+# The hash of all that decides a configuration's curves.
+Identify = Callable[[TrialConfig], str]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Job:
     phase: str
     config: TrialConfig
     config_id: str
+    # Keys of the recipe that the search gave: nothing in a trial's own file tells them from those of all trials.
+    searched: tuple[tuple[str, Any], ...] = ()
 
     @property
     def trial_id(self) -> str:
@@ -30,56 +35,91 @@ class Job:
 
     @property
     def configuration(self) -> str:
-        """The settings in a line: those that differ from the sampler's defaults, and weights that are not usual."""
+        """The settings in a line: what differs from the sampler's defaults, unusual weights, and what was searched."""
         sampler = dict(self.config.sampler)
         name = sampler.pop("name")
         fields = SAMPLERS[name].schema.model_fields
         shown = [
-            f"{parameter} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            f"{parameter} {_readable(value)}"
             for parameter, value in sampler.items()
             if value != _as_stored(fields[parameter].default)
         ]
         usual = usual_weights(self.config.loss)
-        weights = {name: getattr(self.config, name) for name in RECIPE_PARAMETERS}
+        weights = {name: getattr(self.config, name) for name in ("ce_weight", "kd_weight")}
         shown += [f"{name} {value:g}" for name, value in weights.items() if value != usual.get(name, value)]
+        shown += [f"{name} {_readable(value)}" for name, value in self.searched if name not in weights]
         return " · ".join(shown) or ("every sample" if name == "full" else "defaults")
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return str(value["name"])
+    return ", ".join(map(_readable, value)) if isinstance(value, list) else str(value)
 
 
 def _as_stored(default: Any) -> Any:
     return list(default) if isinstance(default, tuple) else default
 
 
+def recipe_of(spec: SweepSpec) -> TrialConfig:
+    """What all trials have in common, as the trial that trains on everything."""
+    return TrialConfig(**{**trial_content(spec), "sampler": "full"}, budget_ref_s=spec.budget.ref_s_per_trial)
+
+
 def num_planned_trials(spec: SweepSpec) -> int:
-    """Trials of the whole sweep; a proposal that equals a baseline does not add to them."""
-    return (len(spec.baselines) + spec.budget.configurations) * len(spec.seeds)
+    """Trials of the whole sweep, confirmation included; a proposal that equals a baseline does not add to them."""
+    searched = (len(spec.baselines) + spec.num_configurations) * len(spec.seeds)
+    if spec.confirm is None:
+        return searched
+    return searched + (len(spec.baselines) + spec.confirm.top) * len(spec.confirm.seeds)
 
 
-def jobs_of(spec: SweepSpec, inputs: Inputs, method: str, sampler: Mapping[str, Any]) -> list[Job]:
-    """A configuration on every seed of the sweep."""
-    recipe = {name: getattr(spec, name) for name in Recipe.model_fields}
+def jobs_of(
+    spec: SweepSpec,
+    identify: Identify,
+    method: str,
+    content: Mapping[str, Any],
+    searched: tuple[tuple[str, Any], ...] = (),
+) -> list[Job]:
+    """A configuration on every seed of the sweep. Args: content: a trial's, without its seed."""
     # Checked and named once: seeds differ in nothing that decides either.
-    config = TrialConfig(**recipe, sampler=dict(sampler), seed=spec.seeds[0])
-    shared_id = config_id(config, inputs)
-    return [Job(method, "search", config.model_copy(update={"seed": seed}), shared_id) for seed in spec.seeds]
+    config = TrialConfig(**content, seed=spec.seeds[0], budget_ref_s=spec.budget.ref_s_per_trial)
+    shared_id = identify(config)
+    return [Job(method, SEARCH, config.model_copy(update={"seed": seed}), shared_id, searched) for seed in spec.seeds]
 
 
-def baseline_jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
+def baseline_jobs(spec: SweepSpec, identify: Identify) -> list[Job]:
     """Every baseline on every seed, plain distillation first: the target waits for it."""
     methods = sorted(spec.baselines, key=lambda method: method != spec.plain_baseline)
-    return [job for method in methods for job in jobs_of(spec, inputs, method, spec.baselines[method])]
+    recipe = trial_content(spec)
+    return [
+        job
+        for method in methods
+        for job in jobs_of(spec, identify, method, {**recipe, "sampler": spec.baselines[method]})
+    ]
 
 
 def searched_jobs(
-    spec: SweepSpec, inputs: Inputs, parameters: Mapping[str, Any], baselines: Sequence[Job] | None = None
+    spec: SweepSpec, identify: Identify, parameters: Mapping[str, Any], baselines: Sequence[Job] | None = None
 ) -> list[Job]:
     """A searched configuration on every seed; one that equals a baseline carries the baseline's name.
 
     Args: baselines: what `baseline_jobs` returns, for those who ask for many configurations.
     """
-    of_the_recipe = {name: value for name, value in parameters.items() if name in RECIPE_PARAMETERS}
-    of_the_sampler = {name: value for name, value in parameters.items() if name not in RECIPE_PARAMETERS}
-    method, sampler = searched_method(spec.sampler["name"]), {**spec.sampler, **of_the_sampler}
-    jobs = jobs_of(spec.model_copy(update=of_the_recipe), inputs, method, sampler)
-    known = baseline_jobs(spec, inputs) if baselines is None else baselines
+    space = spec.space
+    content = space.applied(trial_content(spec), parameters)
+    of_the_recipe = tuple((name, value) for name, value in parameters.items() if space[name].path[0] != "sampler")
+    jobs = jobs_of(spec, identify, searched_method(content["sampler"]["name"]), content, of_the_recipe)
+    known = baseline_jobs(spec, identify) if baselines is None else baselines
     equal = next((job.method for job in known if job.config_id == jobs[0].config_id), None)
     return jobs if equal is None else [job for job in known if job.method == equal]
+
+
+def confirm_jobs(finalists: Sequence[Job], baselines: Sequence[Job], seeds: Sequence[int]) -> list[Job]:
+    """Finalists and baselines, each once, on fresh seeds: seed by seed, so that pairs are complete early."""
+    configurations = {job.config_id: job for job in [*baselines, *finalists]}
+    return [
+        replace(job, phase=CONFIRM, config=job.config.model_copy(update={"seed": seed}))
+        for seed in seeds
+        for job in configurations.values()
+    ]

@@ -60,7 +60,7 @@ class Progress:
         if self.console.is_terminal:
             self._live.start()
         else:
-            self._say(f"{self.sweep}: {self.num_done} of {self.num_planned} trials were done before")
+            self.say(f"{self.sweep}: {self.num_done} of {self.num_planned} trials were done before")
         return self
 
     def __exit__(
@@ -72,7 +72,7 @@ class Progress:
     def started(self, job: Job) -> None:
         self.running[job.trial_id] = Running(job, time.monotonic())
         if not self.console.is_terminal:
-            self._say(f"started {short_settings(job)}")
+            self.say(f"started {short_settings(job)}")
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> None:
         self.running[job.trial_id] = replace(
@@ -87,24 +87,30 @@ class Progress:
         if not self.console.is_terminal:
             eta = self._eta()
             left = f", {readable_s(eta)} left" if eta is not None else ""
-            self._say(f"[{self.num_done} of {self.num_planned}{left}] {short_settings(job)}: {outcome}")
+            self.say(f"[{self.num_done} of {self.num_planned}{left}] {short_settings(job)}: {outcome}")
 
     def target_is(self, target: float, rule: str) -> None:
         self.target = target
-        self._say(f"target: accuracy {target:.4f} ({rule})")
+        self.say(f"target: accuracy {target:.4f} ({rule})")
 
     def _outcome(self, job: Job, folder: TrialFolder) -> str:
+        if folder.status is Status.RUNNING:
+            return "set aside, or its worker was lost: it goes on later"
         if folder.status is Status.CRASHED:
             self.num_failed += 1
             # The first crash is told whole; those that follow usually have the same cause.
             text = folder.error.strip()
-            self._say(f"crashed: {short_settings(job)}: {text if self.num_failed == 1 else text.splitlines()[-1]}")
+            self.say(f"crashed: {short_settings(job)}: {text if self.num_failed == 1 else text.splitlines()[-1]}")
             return "crashed"
         self.num_done += 1
         rows = folder.rows()
         text = f"best accuracy {best_accuracy(rows):.4f}"
         if folder.status is Status.DIVERGED:
             return f"diverged, {text}"
+        if folder.status is Status.CAPPED:
+            return f"can no longer win, stopped at {rows[-1].row.cost_ref_s:.2f} ref s" if rows else "can no longer win"
+        if folder.status is Status.STOPPED_EARLY:
+            return f"stopped early at {rows[-1].row.cost_ref_s:.2f} ref s, {text}"
         if self.target is None:
             return text
         cost_ref_s = time_to_target(rows, self.target)
@@ -120,7 +126,8 @@ class Progress:
         not_started = max(0, self.num_planned - self.num_done - self.num_failed - len(self.running))
         return statistics.fmean(self._durations_s) * (not_started + under_way) / self.trials_at_once
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Put a line above the panel."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _panel(self) -> RenderableType:

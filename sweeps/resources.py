@@ -8,7 +8,7 @@ import torch
 
 from kdas.device import num_cpus
 from kdas.records import UserError
-from sweeps.spec import ResourcesConfig
+from sweeps.settings import ResourcesConfig
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,17 @@ class Slots:
         """Other trials that may share a trial's device."""
         per_device = self.trials_at_once if not self.gpus_per_trial else int(1 / self.gpus_per_trial)
         return max(0, min(per_device, self.trials_at_once) - 1)
+
+    @property
+    def share_of_device(self) -> float:
+        """What part of a GPU, or of this machine, one trial holds."""
+        return self.gpus_per_trial or 1 / self.trials_at_once
+
+    def widened(self) -> Slots:
+        """With twice the room for a trial, so half as many beside it; no more than there is."""
+        cpus = min(2 * self.cpus_per_trial, self.trials_at_once * self.cpus_per_trial)
+        gpus = min(2 * self.gpus_per_trial, max(1.0, self.gpus_per_trial))
+        return Slots(max(1, self.trials_at_once // 2), cpus, gpus)
 
 
 def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,16 +14,20 @@ from kdas import device as devices
 from kdas import teacher as teachers
 from kdas.bank.shown import announce, build_with_progress
 from kdas.cache import replaced_whole, write_text
-from kdas.calibrate import calibration_for, read_calibration, write_calibration
-from kdas.clock import Calibration
-from kdas.config import Recipe, TrialConfig
+from kdas.config import TrialConfig
 from kdas.progress import TeacherProgress
 from kdas.records import Status, UserError
-from kdas.trial import Inputs, Trial, find_dataset, load_inputs
+from kdas.trial import Inputs, Trial, config_id, find_dataset, load_inputs
 from sweeps import environment
-from sweeps.agenda import Agenda
+from sweeps.agenda import Agenda, Terms
+from sweeps.budget import Spending
+from sweeps.early_stopping import rule_for
+from sweeps.forecast import forecast
 from sweeps.measure import Measure, decide_target, read_measure, write_measure
-from sweeps.plan import Job, num_planned_trials
+from sweeps.objective import objective_of
+from sweeps.plan import Job, num_planned_trials, recipe_of
+from sweeps.preview import agree, look_ahead
+from sweeps.prices import Prices, prices_for
 from sweeps.progress import Progress
 from sweeps.resources import Slots, slots_for
 from sweeps.search import ConfigurationSearch
@@ -34,15 +40,17 @@ from sweeps.unchanged import check_inputs, check_spec, spec_text
 AHEAD_FROM = 0.9
 
 
-def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> bool:
+def run_sweep(
+    spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console, *, is_agreed: bool = False
+) -> bool:
     """Train what is missing and write the tables.
 
-    Args: source: the sweep file, named in what is said about it.
+    Args: source: the sweep file, named in what is said about it; is_agreed: run also what the estimate says is more
+        than the budget.
 
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
-    recipe = _recipe(spec)
     try:
         slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
     except UserError as error:
@@ -50,14 +58,23 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
     with directory.locked():
         check_spec(spec, directory)
         try:
-            teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
-            inputs = _inputs(recipe, directory, console)
+            teachers.check_checkpoint(spec.teacher, find_dataset(recipe_of(spec)))
+            inputs = _inputs(recipe_of(spec), directory, console)
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
-        calibration = _calibration(recipe, inputs, directory, console)
-        sweep = _Sweep(spec, inputs, directory, calibration, slots, console)
+        prices = prices_for(
+            spec,
+            inputs,
+            directory,
+            lambda: console.print("measuring what a step costs on this machine, while nothing else runs"),
+        )
+        prices.freeze(directory)
+        sweep = _Sweep(spec, inputs, directory, prices, slots, console)
         is_finished = sweep.agenda.is_finished
         if not (is_finished and directory.spec_file.exists()):
+            if not directory.spec_file.exists():
+                expected = forecast(spec, inputs, prices, sweep.tau_ref_s, slots)
+                agree(expected, spec, source, console, is_agreed=is_agreed)
             write_text(directory.spec_file, spec_text(spec))
             write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
         if sweep.num_adopted:
@@ -66,17 +83,40 @@ def run_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console:
             _prepare_bank(spec, inputs, source, console)
             _run(sweep, slots, console)
         write_tables(directory)
+        sweep.spending.keep()
+        if sweep.spending.reason:
+            console.print(f"the search has ended early: {sweep.spending.reason}", highlight=False)
         return sweep.agenda.is_finished
 
 
-def _recipe(spec: SweepSpec) -> TrialConfig:
-    """What all trials have in common, as the trial that trains on everything."""
-    return TrialConfig(**{name: getattr(spec, name) for name in Recipe.model_fields})
+def run_cells(
+    spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console, *, is_agreed: bool = False
+) -> bool:
+    """Run the sweep of each cell, one after another, and write the tables of all of them.
+
+    Returns, raises: as `run_sweep` does, which is asked for each cell.
+    """
+    with directory.locked():
+        check_spec(spec, directory)
+        for name, cell in spec.cells.items():
+            of_cell = directory.cell(name)
+            check_spec(cell, of_cell)
+            if not of_cell.spec_file.exists():  # asked before hours of another cell are spent
+                console.rule(name, align="left")
+                agree(look_ahead(cell, source, of_cell, console).forecast, cell, source, console, is_agreed=is_agreed)
+        write_text(directory.spec_file, spec_text(spec))
+        for number, (name, cell) in enumerate(spec.cells.items(), start=1):
+            console.rule(f"{name}, cell {number} of {len(spec.cells)}", align="left")
+            if not run_sweep(cell, source, directory.cell(name), console, is_agreed=True):
+                return False
+        write_tables(directory)
+        return True
 
 
 def num_crashed(directory: SweepDirectory) -> int:
-    """Trials that ended with an exception or with their process."""
-    return sum(folder.status is Status.CRASHED for folder in directory.trials())
+    """Trials that ended with an exception or with their process; of a sweep with cells, in all of them."""
+    folders = [folder for each in directory.cells() or [directory] for folder in each.trials()]
+    return sum(folder.status is Status.CRASHED for folder in folders)
 
 
 class _Sweep:
@@ -87,20 +127,22 @@ class _Sweep:
         spec: SweepSpec,
         inputs: Inputs,
         directory: SweepDirectory,
-        calibration: Calibration,
+        prices: Prices,
         slots: Slots,
         console: Console,
     ) -> None:
-        self.spec, self.inputs, self.directory, self.calibration = spec, inputs, directory, calibration
+        self.spec, self.inputs, self.directory, self.prices = spec, inputs, directory, prices
         self.num_adopted = 0
-        self.tau_ref_s = Trial(_recipe(spec), inputs).budget_ref_s(calibration)
+        self.tau_ref_s = Trial(recipe_of(spec), inputs).budget_ref_s(prices.base)
         planned = num_planned_trials(spec)
         self.progress = Progress(directory.name, planned, self.tau_ref_s, slots.trials_at_once, console)
-        search = ConfigurationSearch(
-            directory.study_file, spec.search, spec.sampler["name"], spec.known_points, spec.algorithm
-        )
         measure = read_measure(directory)
-        self.agenda = Agenda(spec, inputs, directory, search, measure, self._adopt, self._fix_measure)
+        objective = objective_of(spec, self.tau_ref_s)
+        terms = Terms(measure, self._fix_measure, lambda fixed: rule_for(spec, fixed), objective)
+        search = ConfigurationSearch(directory.study_file, spec)
+        self.spending = Spending(spec.budget, slots.share_of_device, directory.spent_file, time.monotonic)
+        identify = partial(config_id, inputs=inputs)
+        self.agenda = Agenda(spec, identify, directory, search, terms, self.spending, self._adopt)
         self.progress.num_done = sum(folder.is_final for folder in directory.trials())
         if measure is not None:
             # Seeds and trials may have been added since.
@@ -108,7 +150,7 @@ class _Sweep:
 
     def _adopt(self, job: Job) -> bool:
         was_here = self.directory.trial(job.trial_id).is_final
-        is_done = self.directory.adopt(job, self.calibration)
+        is_done = self.directory.adopt(job, self.prices.of(job.config))
         self.num_adopted += is_done and not was_here
         return is_done
 
@@ -123,7 +165,7 @@ class _Sweep:
             tau_ref_s=self.tau_ref_s,
             baseline=self.spec.plain_baseline,
             split="validation" if self.spec.validation else "test",
-            calibration_id=self.calibration.calibration_id,
+            calibration_id=self.prices.base.calibration_id,
             data_source=self.inputs.dataset.origin,
             seeds=self.spec.seeds,
             num_planned_trials=num_planned_trials(self.spec),
@@ -140,7 +182,7 @@ def _prepare_bank(spec: SweepSpec, inputs: Inputs, source: Path, console: Consol
     meet. Raises: UserError: if the disk has no room for the bank.
     """
     try:
-        bank = inputs.bank(_recipe(spec), check=True)
+        bank = inputs.bank(recipe_of(spec), check=True)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     if bank is None:
@@ -165,7 +207,8 @@ def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
     follower.start()
     try:
         with sweep.progress:
-            run_trials(sweep.agenda, sweep.directory, sweep.calibration, slots, sweep.progress)
+            retries = sweep.spec.faults.retries
+            run_trials(sweep.agenda, sweep.directory, sweep.prices, sweep.tau_ref_s, slots, retries, sweep.progress)
     finally:
         follower.stop(sweep.agenda.is_finished)
     if follower.failure:
@@ -184,17 +227,3 @@ def _inputs(recipe: TrialConfig, directory: SweepDirectory, console: Console) ->
         with replaced_whole(directory.teacher_file) as temporary:
             shutil.copyfile(inputs.teacher.path, temporary)
     return inputs
-
-
-def _calibration(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory, console: Console) -> Calibration:
-    """The prices frozen with the sweep; at its first start those kept for this machine, or measured now."""
-    frozen = read_calibration(directory.calibration_file)
-    if frozen is not None:
-        return frozen
-
-    def announce() -> None:
-        console.print("measuring what a step costs on this machine, while nothing else runs")
-
-    calibration = calibration_for(recipe, Trial(recipe, inputs).distiller(), announce)
-    write_calibration(directory.calibration_file, calibration)
-    return calibration

@@ -1,149 +1,199 @@
-"""The search space: parameters with ranges or choices, checked against the schema of the searched sampler."""
+"""The search space: every searched parameter with its values, its place, and the conditions under which it exists."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
 import optuna
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, model_validator
+from optuna.distributions import BaseDistribution
+from pydantic import BaseModel
 
-from kdas.config import Recipe, Strict
-from kdas.reading import explain, nearest
-from kdas.samplers import SAMPLERS
+from kdas.losses.terms import as_terms
+from kdas.presets import usual_weights
+from sweeps.homes import PARTS, Home, Path
+from sweeps.ranges import RangeConfig
 
-# What may be searched besides the sampler's own parameters: the best weights depend on how much data is kept.
-RECIPE_PARAMETERS = ("ce_weight", "kd_weight")
-
-
-class RangeConfig(Strict):
-    """Values of one parameter: from `low` to `high`, or one of `choices`."""
-
-    low: float | None = Field(None, description="Give low and high, or choices.")
-    high: float | None = Field(None, description="Give low and high, or choices.")
-    log: bool = Field(False, description="Whether small and large values are equally likely by order of magnitude.")
-    choices: list[Any] | None = Field(None, min_length=1, description="A list of values.")
-
-    @model_validator(mode="after")
-    def _one_form(self) -> RangeConfig:
-        if self.choices is not None:
-            if (self.low, self.high, self.log) != (None, None, False):
-                raise ValueError("has choices and a range. Give low and high, or choices")
-        elif self.low is None or self.high is None:
-            raise ValueError("needs low and high, or choices")
-        elif not self.low < self.high:
-            raise ValueError(f"low {self.low:g} is not under high {self.high:g}. Swap or widen them")
-        elif self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic range must start over 0, not at {self.low:g}. Raise low")
-        return self
-
-    def holds(self, value: Any) -> bool:
-        if self.choices is not None:
-            return value in self.choices
-        assert self.low is not None and self.high is not None
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"one of {self.choices}" if self.choices is not None else f"{self.low:g} to {self.high:g}"
+Point = dict[str, Any]
 
 
-def _as_range(given: Any) -> Any:
-    return {"choices": given} if isinstance(given, list) else given
+@dataclass(frozen=True)
+class Parameter:
+    """One searched parameter: the way to it in a trial file, and its values.
 
-
-Range = Annotated[RangeConfig, BeforeValidator(_as_range)]
-
-
-def _schema(name: str, sampler: str) -> type[BaseModel]:
-    return Recipe if name in RECIPE_PARAMETERS else SAMPLERS[sampler].schema
-
-
-def check_space(search: Mapping[str, RangeConfig], sampler: str) -> None:
-    """Args: sampler: name of the searched one.
-
-    Raises: ValueError: for an empty space, an unknown parameter or a value that is refused.
+    `kind` is int or float where these are numbers of a range. `needs` holds other searched parameters, each with the
+    values at which alone this one exists.
     """
-    if not search:
-        raise ValueError(f"search: the space is empty. Name at least one parameter of {sampler}, or kd_weight")
-    known = [*SAMPLERS[sampler].schema.model_fields, *RECIPE_PARAMETERS]
-    for name, values in search.items():
-        if name not in known:
-            raise ValueError(f"search.{name}: no parameter of {sampler}. {nearest(name, known)}".rstrip("."))
-        schema = _schema(name, sampler)
-        if values.choices is None and schema.model_fields[name].annotation not in (int, float):
-            raise ValueError(f"search.{name}: takes no range. Give a list of choices")
-        for value in values.choices if values.choices is not None else (values.low, values.high):
-            _check_value(f"search.{name}", name, value, schema)
+
+    name: str
+    path: Path
+    values: RangeConfig
+    kind: type | None
+    needs: Mapping[str, list[Any]]
+    homes: tuple[Home, ...] = ()
+
+    def exists_at(self, point: Mapping[str, Any]) -> bool:
+        """Args: point: values of the parameters that come before this one."""
+        return all(name in point and point[name] in values for name, values in self.needs.items())
+
+    def matching(self, given: Any) -> list[Any]:
+        """The values that a file means by `given`: the value itself, or for a part its name or some of its keys."""
+        if self.name not in PARTS:
+            return [given] if self.values.holds(given) else []
+        return [choice for choice in self.values.choices or [] if _is_meant(choice, given)]
 
 
-def check_points(points: Sequence[Mapping[str, Any]], search: Mapping[str, RangeConfig], sampler: str) -> None:
-    """Raises: ValueError: for a known point that the space does not hold, or a value that is refused."""
-    for number, point in enumerate(points):
-        where = f"known_points.{number}"
-        if set(point) != set(search):
-            odd = sorted(set(point) ^ set(search))
+def _is_meant(choice: Any, given: Any) -> bool:
+    if isinstance(given, str) and isinstance(choice, Mapping):
+        return bool(choice["name"] == given)
+    if isinstance(given, Mapping) and isinstance(choice, Mapping):
+        return all(choice.get(str(key).lower()) == value for key, value in given.items())
+    return bool(choice == given)
+
+
+@dataclass(frozen=True)
+class Space:
+    """All searched parameters; one whose existence depends on others comes after them. `first` is tried first."""
+
+    parameters: tuple[Parameter, ...]
+    first: tuple[Point, ...] = ()
+
+    def __getitem__(self, name: str) -> Parameter:
+        return next(parameter for parameter in self.parameters if parameter.name == name)
+
+    @property
+    def is_conditional(self) -> bool:
+        return any(parameter.needs for parameter in self.parameters)
+
+    def asked_at(self, point: Mapping[str, Any]) -> list[Parameter]:
+        """The parameters that exist at a point."""
+        return [parameter for parameter in self.parameters if parameter.exists_at(point)]
+
+    def point(self, given: Mapping[str, Any], where: str) -> Point:
+        """A point as a file gives it, in the order of the space and with its parts written out.
+
+        Raises: ValueError: for a parameter too many or too few, or a value that the space does not hold.
+        """
+        point: Point = {}
+        for parameter in self.parameters:
+            name = parameter.name
+            if name in given and parameter.exists_at(point):
+                point[name] = _the_one(parameter, given[name], f"{where}.{name}")
+        odd = sorted({parameter.name for parameter in self.asked_at(point)} ^ set(given))
+        if odd and self.is_conditional:
+            what = "does not exist beside its other values" if odd[0] in given else "is missing beside its other values"
+            raise ValueError(f"{where}: {odd[0]} {what}. {'Remove' if odd[0] in given else 'Add'} it")
+        if odd:
             raise ValueError(f"{where}: {', '.join(odd)} must stand in both the point and search. Add or remove it")
-        for name, value in point.items():
-            if not search[name].holds(value):
-                raise ValueError(
-                    f"{where}.{name}: {value} is not in search.{name}, {search[name]}. Change it, or the range"
-                )
-            _check_value(f"{where}.{name}", name, value, _schema(name, sampler))
+        return point
+
+    def drawn(self, trial: optuna.Trial) -> Point:
+        """A point with the values that a study proposes for this trial."""
+        point: Point = {}
+        for parameter in self.parameters:
+            if parameter.exists_at(point):
+                value = _suggested(trial, parameter.name, parameter.values.distribution(parameter.kind))
+                point[parameter.name] = self._readable(parameter, value)
+        return point
+
+    def to_optuna(self, point: Mapping[str, Any]) -> Point:
+        """A point in Optuna's words."""
+        return {name: self[name].values.to_optuna(value) for name, value in point.items()}
+
+    def from_optuna(self, proposed: Mapping[str, Any]) -> Point | None:
+        """A point that a study has proposed; None if a kill came before all of it was written down."""
+        point = {
+            parameter.name: self._readable(parameter, proposed[parameter.name])
+            for parameter in self.parameters
+            if parameter.name in proposed
+        }
+        return point if all(parameter.name in point for parameter in self.asked_at(point)) else None
+
+    def _readable(self, parameter: Parameter, proposed: Any) -> Any:
+        """A proposed value; those of the points that are tried first come back as they were given."""
+        given = [point[parameter.name] for point in self.first if parameter.name in point]
+        if parameter.values.choices is None and proposed in given:
+            return given[given.index(proposed)]
+        return parameter.values.from_optuna(proposed)
+
+    def combinations(self, values: Mapping[str, Sequence[Any]]) -> list[Point]:
+        """Every point of some parameters, and of those that their conditions ask about.
+
+        Args: values: those of the parameters that are combined.
+        """
+        wanted = set(values)
+        for parameter in reversed(self.parameters):
+            if parameter.name in wanted:
+                wanted.update(parameter.needs)
+        points: list[Point] = [{}]
+        for parameter in (each for each in self.parameters if each.name in wanted):
+            several = values.get(parameter.name) or parameter.values.values(parameter.kind) or []
+            with_it = [
+                {**point, parameter.name: value} for point in points if parameter.exists_at(point) for value in several
+            ]
+            points = [point for point in points if not parameter.exists_at(point)] + with_it
+        return points
+
+    def applied(self, content: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+        """A trial's content with the values of a point put in.
+
+        A loss comes with its authors' weights, unless it is the file's own or they are searched too.
+        """
+        result = dict(content)
+        for parameter in self.parameters:
+            if parameter.name not in point:
+                continue
+            value = point[parameter.name]
+            if parameter.name == "loss" and names_of(value) != names_of(content["loss"]):
+                # The parts come first in a space, so weights that are searched too are put in after these.
+                result.update(usual_weights(value))
+            result = _put(result, parameter.path, value)
+        return result
 
 
-def _check_value(where: str, name: str, value: Any, schema: type[BaseModel]) -> None:
-    single = create_model("Searched", **{name: (schema.model_fields[name].annotation, schema.model_fields[name])})  # type: ignore[call-overload]
-    # A range is read as floats; a whole-number parameter is proposed as a whole number.
-    is_whole = isinstance(value, float) and value.is_integer()
-    given = int(value) if is_whole and schema.model_fields[name].annotation is int else value
-    try:
-        single.model_validate({name: given})
-    except ValidationError as error:
-        _, _, text = explain(error, single).partition(": ")
-        raise ValueError(f"{where}: {text}".rstrip(".")) from error
+def names_of(loss: Any) -> list[str]:
+    """The names of the losses that are added up."""
+    return [part["name"] for _, part in as_terms(loss)]
 
 
-def distributions(search: Mapping[str, RangeConfig], sampler: str) -> dict[str, optuna.distributions.BaseDistribution]:
-    """The space in Optuna's words. Choices are named by their JSON, since Optuna keeps only plain values."""
-    return {
-        name: _distribution(values, _schema(name, sampler).model_fields[name].annotation)
-        for name, values in search.items()
-    }
+def _the_one(parameter: Parameter, given: Any, where: str) -> Any:
+    meant = parameter.matching(given)
+    if not meant:
+        raise ValueError(
+            f"{where}: {given} is not in search.{parameter.name}, {parameter.values}. Change it, or the range"
+        )
+    if len(meant) > 1:
+        raise ValueError(f"{where}: {given} may be any of {meant}. Give what tells them apart")
+    if parameter.name in PARTS:
+        return meant[0]
+    for home in parameter.homes:
+        home.check(where, given)
+    return given
 
 
-def _distribution(values: RangeConfig, annotation: Any) -> optuna.distributions.BaseDistribution:
-    if values.choices is not None:
-        return optuna.distributions.CategoricalDistribution([json.dumps(choice) for choice in values.choices])
-    assert values.low is not None and values.high is not None
-    if annotation is int:
-        return optuna.distributions.IntDistribution(int(values.low), int(values.high), log=values.log)
-    return optuna.distributions.FloatDistribution(values.low, values.high, log=values.log)
+def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    match distribution:
+        case optuna.distributions.CategoricalDistribution():
+            return trial.suggest_categorical(name, distribution.choices)
+        case optuna.distributions.IntDistribution():
+            return trial.suggest_int(
+                name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+            )
+        case optuna.distributions.FloatDistribution():
+            return trial.suggest_float(
+                name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+            )
+    raise AssertionError(f"{name}: {distribution} is no distribution of a range")
 
 
-def to_optuna(point: Mapping[str, Any], search: Mapping[str, RangeConfig]) -> dict[str, Any]:
-    """A point in Optuna's words."""
-    return {name: json.dumps(value) if search[name].choices is not None else value for name, value in point.items()}
-
-
-def from_optuna(
-    parameters: Mapping[str, Any], search: Mapping[str, RangeConfig], known_points: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """A proposal as sampler parameters. Known points come back as they were given."""
-    return {
-        name: json.loads(value)
-        if search[name].choices is not None
-        else _readable(value, search[name], [point[name] for point in known_points])
-        for name, value in parameters.items()
-    }
-
-
-def _readable(value: float, values: RangeConfig, known: Sequence[float]) -> float:
-    """A real with four significant digits, enough to tell settings apart, and within its range."""
-    if value in known:
-        return known[known.index(value)]
-    if not isinstance(value, float):
+def _put(content: Any, path: Path, value: Any) -> Any:
+    """A copy of nested content with one value replaced."""
+    if not path:
         return value
-    assert values.low is not None and values.high is not None
-    return min(max(float(f"{value:.4g}"), values.low), values.high)
+    first, rest = path[0], path[1:]
+    if isinstance(content, BaseModel):
+        content = content.model_dump()
+    copy = list(content) if isinstance(content, (list, tuple)) else dict(content)
+    copy[first] = _put(copy[first], rest, value) if rest else value  # type: ignore[index]
+    return copy

@@ -19,7 +19,8 @@ from filelock import FileLock, Timeout
 
 from kdas.cache import writable_folder, write_text
 from kdas.clock import Calibration, priced
-from kdas.records import FINAL_STATUSES, CurveRow, Status, UserError
+from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, CurveRow, Status, UserError
+from sweeps.names import CELLS, runs_root
 
 if TYPE_CHECKING:  # tables and tracking read directories where torch need not be loaded
     from sweeps.plan import Job
@@ -124,11 +125,13 @@ class TrialFolder:
 
 
 class SweepDirectory:
-    """`runs/<sweep>/`."""
+    """`runs/<sweep>/`, or `runs/<sweep>/cells/<cell>/`: a cell is a sweep of its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.name = path.name
+        # A cell lies in a folder of its sweep's.
+        self._is_cell = path.parent.name == CELLS and path.parent != runs_root()
+        self.name = f"{path.parent.parent.name}/{path.name}" if self._is_cell else path.name
         self.spec_file = path / "sweep.yaml"
         self.study_file = path / "search.journal"
         self.tracking_file = path / "tracking.journal"
@@ -136,19 +139,29 @@ class SweepDirectory:
         self.measure_file = path / "measure.json"
         self.inputs_file = path / "inputs.json"
         self.environment_file = path / "environment.json"
+        self.spent_file = path / "spent.json"
         self.teacher_file = path / "teacher.pth"
         self.report = path / "report.html"
 
+    def cell(self, name: str) -> SweepDirectory:
+        return SweepDirectory(self.path / CELLS / name)
+
+    def cells(self) -> list[SweepDirectory]:
+        """Those that have begun, by name."""
+        folder = self.path / CELLS
+        return [self.cell(path.name) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+
     def trial(self, trial_id: str) -> TrialFolder:
-        return TrialFolder(self.path / "trials" / trial_id)
+        return TrialFolder(_trial_path(self.path, trial_id))
 
     def trials(self, leaving_out: AbstractSet[str] = frozenset()) -> Iterator[TrialFolder]:
         """Every trial that was begun, in the order of its id. Args: leaving_out: ids of those not to look at."""
         folder = self.path / "trials"
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        for name in sorted(names - leaving_out):
-            if (folder / name / "trial.json").exists():
-                yield TrialFolder(folder / name)
+        parts = sorted(folder.iterdir()) if folder.is_dir() else []
+        for part in parts:
+            for name in sorted({path.name for path in part.iterdir()} - leaving_out):
+                if (part / name / "trial.json").exists():
+                    yield TrialFolder(part / name)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -157,29 +170,41 @@ class SweepDirectory:
         Raises: UserError: if another process holds it; names that process.
         """
         writable_folder(self.path)
-        holder = self.path / ".holder"
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(blocking=False)
         except Timeout as error:
-            who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
-            raise UserError(f"{self.path}: {who} is running this sweep. Wait for it or stop it.") from error
+            who = self.holder() or "another process is running this sweep"
+            raise UserError(f"{self.path}: {who}. Wait for it or stop it.") from error
         try:
-            write_text(holder, f"process {os.getpid()} on {platform.node()}\n")
+            write_text(self.path / ".holder", f"process {os.getpid()} on {platform.node()}\n")
             yield
         finally:
             lock.release()
 
+    def holder(self) -> str:
+        """Who runs the sweep, in words; empty if nobody does."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            with lock.acquire(blocking=False):
+                return ""
+        except Timeout:
+            file = self.path / ".holder"
+            who = file.read_text(encoding="utf-8").strip() if file.exists() else "another process"
+            return f"{who} is running this sweep"
+        except OSError:  # the directory may be read and not written
+            return ""
+
     def adopt(self, job: Job, calibration: Calibration) -> bool:
-        """Take over a trial that is finished, here or in another sweep; its costs are put at this sweep's prices.
+        """Take over a trial that was trained to its end, here or in another sweep; costs are put at these prices.
 
         Returns: whether it was found, so that nothing is left to train.
         """
         own = self.trial(job.trial_id)
-        if own.is_final:
+        if own.status in COMPLETE_STATUSES:
             return True
         for other in self._copies(job.trial_id):
-            if other.is_final:
+            if other.status in COMPLETE_STATUSES:
                 shutil.rmtree(own.path, ignore_errors=True)
                 own.begin(job)
                 own.replace_rows([_repriced(recorded, calibration) for recorded in other.rows()])
@@ -188,12 +213,20 @@ class SweepDirectory:
         return False
 
     def _copies(self, trial_id: str) -> Iterator[TrialFolder]:
-        """The trial in the other sweeps beside this one, in the order of the sweeps' names."""
+        """The trial in the other sweeps beside this one and in their cells, in the order of the sweeps' names."""
+        root = self.path.parents[2] if self._is_cell else self.path.parent
         # Asked for every trial: one look per sweep, where a glob would list folders of all of them.
-        for sweep in sorted(self.path.parent.iterdir()):
-            folder = sweep / "trials" / trial_id
-            if sweep != self.path and folder.exists():
-                yield TrialFolder(folder)
+        for sweep in sorted(root.iterdir()):
+            cells = sweep / CELLS
+            for path in [sweep, *(sorted(cells.iterdir()) if cells.is_dir() else [])]:
+                folder = _trial_path(path, trial_id)
+                if path != self.path and folder.exists():
+                    yield TrialFolder(folder)
+
+
+def _trial_path(sweep: Path, trial_id: str) -> Path:
+    """In 256 folders by the first letters of its id: one that holds them all would be slow to list."""
+    return sweep / "trials" / trial_id[:2] / trial_id
 
 
 def _repriced(recorded: Recorded, calibration: Calibration) -> Recorded:

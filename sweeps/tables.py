@@ -16,15 +16,16 @@ from sweeps.store import Recorded, SweepDirectory, TrialFolder
 
 
 def write_tables(directory: SweepDirectory) -> int:
-    """Write `curves.parquet` and `trials.parquet`. Returns: how many trials they hold."""
-    measure = read_measure(directory)
+    """Write `curves.parquet` and `trials.parquet`; of a sweep with cells, all of theirs. Returns: how many trials."""
     curves: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
-    for folder in directory.trials():
-        rows = folder.rows()
-        labels = {"sweep": directory.name, "method": folder.description["method"], "phase": folder.description["phase"]}
-        curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
-        trials.append({**labels, **_trial_row(folder, rows, measure)})
+    for each in directory.cells() or [directory]:
+        measure = read_measure(each)
+        for folder in each.trials():
+            rows = folder.rows()
+            labels = {"sweep": each.name, "method": folder.description["method"], "phase": folder.description["phase"]}
+            curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
+            trials.append({**labels, **_trial_row(folder, rows, measure)})
     _write(directory, "curves.parquet", pa.Table.from_pylist(curves, schema=curve_schema()))
     columns = dict.fromkeys(name for trial in trials for name in trial)
     _write(directory, "trials.parquet", pa.table({name: [trial.get(name) for trial in trials] for name in columns}))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from kdas.cache import write_text
 from kdas.config import TrialConfig
 from kdas.plugins import plugin_ids
+from kdas.reading import explain
 from kdas.records import UserError
 from kdas.trial import Inputs, priced_code
 from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 
-# What may differ between two starts of one sweep: more seeds or configurations extend it, plug-ins are compared by
-# their content, and the others change no result.
-_MAY_CHANGE = {"seeds", "budget", "plugins", "preset", "resources", "data_workers"}
+# What may differ between two starts of one sweep: more seeds, configurations or finalists extend it, plug-ins are
+# compared by their content, and the others change no result.
+_MAY_CHANGE = {"seeds", "budget", "confirm", "plugins", "preset", "resources", "data_workers", "faults"}
 
 
 def spec_text(spec: SweepSpec) -> str:
@@ -28,8 +31,12 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     """Refuse a sweep file that contradicts what was run under this name."""
     if not directory.spec_file.exists():
         return
-    before = yaml.safe_load(directory.spec_file.read_text(encoding="utf-8"))
     now = yaml.safe_load(spec_text(spec))
+    recorded = yaml.safe_load(directory.spec_file.read_text(encoding="utf-8"))
+    if spec.cells or recorded.get("cells"):
+        _check_cells(recorded.get("cells") or {}, spec, directory)
+        return
+    before = _with_later_keys(recorded, now, directory)
     for content in (before, now):
         for key in ("path", "keep"):  # the same data may lie elsewhere; its content is compared below
             content["dataset"].pop(key, None)
@@ -45,6 +52,35 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
         raise UserError(
             f"{directory.spec_file}: seeds {missing} were run and are gone now. Keep them; more may be added."
         )
+
+
+def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDirectory) -> None:
+    """More cells extend a sweep. What a cell itself was is compared where it lies."""
+    if not (recorded and spec.cells):
+        now, then = ("cells", "none") if spec.cells else ("no cells", "some")
+        raise UserError(
+            f"{directory.spec_file}: cells: this sweep has {now} now and had {then} when it began."
+            " Give the changed file another name, or move that folder away."
+        )
+    missing = ", ".join(sorted(set(recorded) - set(spec.cells)))
+    if missing:
+        raise UserError(
+            f"{directory.spec_file}: cells: {missing} began and is gone now. Keep what began; more may be added."
+        )
+
+
+def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: SweepDirectory) -> dict[str, Any]:
+    """What was recorded, with the defaults of keys that sweep files had not yet when the sweep began."""
+    # Plug-ins may lie elsewhere now, and what they define is compared by its content.
+    recorded = {**before, "plugins": now["plugins"]}
+    try:
+        completed: dict[str, Any] = yaml.safe_load(spec_text(SweepSpec.model_validate(recorded)))
+    except ValidationError as error:
+        raise UserError(
+            f"{directory.spec_file}: {explain(error, SweepSpec)} It was written by another version of this program;"
+            " move that folder away."
+        ) from error
+    return completed
 
 
 def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:

@@ -17,7 +17,9 @@ Period = Annotated[int, Field(ge=1, description="A period is a whole number of e
 # One period and a list of one are the same setting, so they are written the same.
 Periods = Annotated[
     tuple[Period, ...],
-    BeforeValidator(lambda given: (given,) if type(given) is int else given),
+    BeforeValidator(
+        lambda given: (given,) if type(given) is int else given, json_schema_input_type=Period | tuple[Period, ...]
+    ),
     Field(min_length=1),
 ]
 WarmupEpochs = Annotated[int, Field(ge=0, description="Epochs on the full set before sampling.")]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ import pytest
 from kdas.clock import Calibration, Work
 from kdas.config import TrialConfig
 from kdas.records import CurveRow, Status
-from kdas.trial import Inputs, load_inputs
-from sweeps.plan import Job
+from kdas.trial import Inputs, config_id, load_inputs
+from sweeps.plan import Identify, Job
 from sweeps.spec import SweepSpec, load_spec
 from sweeps.store import SweepDirectory
 
@@ -33,6 +34,11 @@ def inputs(cache_of_the_tests: Path) -> Inputs:
     """Digits and a teacher of one epoch."""
     teacher = {"model": "resnet8", "epochs": 1}
     return load_inputs(TrialConfig(dataset={"name": "digits"}, teacher=teacher, student="resnet8"))
+
+
+def identify_by(inputs: Inputs) -> Identify:
+    """How a sweep with these inputs names its configurations."""
+    return partial(config_id, inputs=inputs)
 
 
 @pytest.fixture

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from kdas.records import Status
-from kdas.trial import Inputs
-from sweeps.agenda import Agenda
+from kdas.trial import Inputs, config_id
+from sweeps.agenda import Agenda, Terms
+from sweeps.budget import Spending
+from sweeps.early_stopping import rule_for
 from sweeps.measure import Measure, decide_target, read_measure, write_measure
+from sweeps.objective import objective_of
 from sweeps.plan import Job
 from sweeps.search import ConfigurationSearch
 from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 from tests.sweeps.conftest import CALIBRATION, train_on_paper
 
+TAU_REF_S = 10.0
 
-def agenda_of(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> Agenda:
+
+def agenda_of(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, now: Callable[[], float] = lambda: 0.0
+) -> Agenda:
     def fix_measure(plain: list[Job]) -> Measure:
         target, rule = decide_target(spec, directory, plain)
-        measure = Measure("tiny", target, rule, 10.0, "plain_kd", "validation", "by-hand", "digits", spec.seeds, 10)
+        measure = Measure(
+            "tiny", target, rule, TAU_REF_S, "plain_kd", "validation", "by-hand", "digits", spec.seeds, 10
+        )
         write_measure(directory, measure)
         return measure
 
-    search = ConfigurationSearch(
-        directory.study_file, spec.search, spec.sampler["name"], spec.known_points, spec.algorithm
-    )
+    objective = objective_of(spec, TAU_REF_S)
+    terms = Terms(read_measure(directory), fix_measure, lambda measure: rule_for(spec, measure), objective)
+    search = ConfigurationSearch(directory.study_file, spec)
+    spending = Spending(spec.budget, 0.5, directory.spent_file, now)
     adopt = lambda job: directory.adopt(job, CALIBRATION)  # noqa: E731
-    return Agenda(spec, inputs, directory, search, read_measure(directory), adopt, fix_measure)
+    return Agenda(spec, partial(config_id, inputs=inputs), directory, search, terms, spending, adopt)
 
 
 def work_off(
@@ -139,9 +151,8 @@ def test_a_configuration_with_a_crashed_seed_does_not_teach_the_search(
         crashes = job.method == "kdas_search" and job.config.seed == 1
         train_on_paper(directory, job, [0.9], Status.CRASHED if crashes else Status.BUDGET)
         agenda.ended(job)
-    search = ConfigurationSearch(directory.study_file, spec.search, spec.sampler["name"], [], spec.algorithm)
-    states = [trial.state.name for trial in search._study.get_trials(deepcopy=False)]
-    assert states == ["COMPLETE", "FAIL", "FAIL"]
+    asked = ConfigurationSearch(directory.study_file, spec).asked()
+    assert [(each.is_told, each.has_failed) for each in asked] == [(True, False), (True, True), (True, True)]
 
 
 def test_without_a_plain_curve_there_is_no_target(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:

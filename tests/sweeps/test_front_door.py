@@ -25,19 +25,13 @@ def test_help_is_the_default_and_lists_every_target() -> None:
     assert set(TARGETS) <= set(listed)
 
 
-@pytest.mark.parametrize("target", ["preview", "status"])
-def test_a_target_that_is_not_there_yet_says_so_and_fails(target: str) -> None:
-    done = make(target)
-    assert done.returncode != 0
-    assert f"make {target} is not there yet" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["sweep", ""], "NAME is not given. Name a sweep:"),
         (["sweep", "digit_kd"], "Did you mean digits_kd?"),
         (["report", "never_run"], "no sweep has run here"),
+        (["sweep", "digits_kd", "--set", "seed=3"], "SET seed=3: seed: unknown key. Did you mean seeds?"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -52,6 +46,17 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], messa
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_make_hands_settings_on_as_they_are_written(tmp_path: Path) -> None:
+    program = tmp_path / "kdas-sweeps"
+    program.write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
+    program.chmod(0o755)
+    settings = """seeds=5 loss={"name": 'dkd', beta: 6} sampler=$kdas"""
+    words = ("-o", ".venv/.ready", "sweep", f"BIN={tmp_path}", "NAME=digits_kd")
+    done = make(*words, f"SET={settings.replace('$', '$$')}")
+    assert done.stdout.splitlines() == ["<sweep>", "<digits_kd>", "<--set>", f"<{settings}>"], done.stderr
+    assert make(*words).stdout.splitlines() == ["<sweep>", "<digits_kd>"]
 
 
 def commands_of_the_readme() -> list[str]:

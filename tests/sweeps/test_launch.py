@@ -1,14 +1,51 @@
-"""Which trial Ray is told to place on a warm worker."""
+"""What Ray is told: which trial to place, which to stop, what becomes of one whose worker is lost."""
 
 from __future__ import annotations
 
-from ray.tune.schedulers import FIFOScheduler
+import shutil
+from typing import Any
 
-from sweeps.launch import NewestFirst
+import pytest
+from ray.tune.schedulers import TrialScheduler
+from rich.console import Console
+
+from kdas.records import Status
+from kdas.trial import Inputs
+from sweeps.launch import LOST, AgendaScheduler, AgendaSearcher
+from sweeps.plan import recipe_of
+from sweeps.prices import Prices, price_key
+from sweeps.progress import Progress
+from sweeps.resources import Slots
+from sweeps.spec import SweepSpec
+from sweeps.store import SweepDirectory
+from tests.sweeps.conftest import CALIBRATION, train_on_paper
+from tests.sweeps.test_agenda import TAU_REF_S, agenda_of
 
 
-def test_warm_worker_goes_to_the_trial_that_has_none_and_each_trial_is_placed_once() -> None:
-    scheduler: FIFOScheduler = NewestFirst()
+class Trial:
+    """The part of Ray's trial that is looked at."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+def searcher_of(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> AgendaSearcher:
+    prices = Prices({price_key(recipe_of(spec)): CALIBRATION})
+    progress = Progress("tiny", 10, TAU_REF_S, 2, Console(force_terminal=False))
+    agenda = agenda_of(spec, inputs, directory)
+    return AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), 2, progress)
+
+
+def suggested(searcher: AgendaSearcher, trial_id: str) -> dict[str, Any]:
+    config = searcher.suggest(trial_id)
+    assert isinstance(config, dict)
+    return config
+
+
+def test_warm_worker_goes_to_the_trial_that_has_none_and_each_trial_is_placed_once(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    scheduler = AgendaScheduler(searcher_of(spec, inputs, directory))
     scheduler.on_trial_add(None, "first")
     assert scheduler.choose_trial_to_run(None) == "first"
     # The worker of the first is still starting; it keeps it.
@@ -16,3 +53,86 @@ def test_warm_worker_goes_to_the_trial_that_has_none_and_each_trial_is_placed_on
     scheduler.on_trial_add(None, "second")
     assert scheduler.choose_trial_to_run(None) == "second"
     assert scheduler.choose_trial_to_run(None) is None
+
+
+def test_a_lost_worker_s_trial_goes_on_with_more_room_and_not_for_ever(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    first = suggested(searcher, "a")
+    assert (first["cpus"], first["num_cotenants"]) == (1, 1)
+    job = searcher.jobs["a"]
+    folder = directory.trial(job.trial_id)
+    for again in ("b", "c"):
+        searcher.on_trial_complete("a" if again == "b" else "b", error=True)
+        assert folder.status is Status.RUNNING
+        config = suggested(searcher, again)
+        assert searcher.jobs[again].trial_id == job.trial_id
+        assert (config["cpus"], config["num_cotenants"]) == (2, 0)
+    searcher.on_trial_complete("c", error=True)
+    assert folder.status is Status.CRASHED
+    assert folder.error == LOST
+    assert searcher.jobs["c"].trial_id == job.trial_id
+    suggested(searcher, "d")
+    assert searcher.jobs["d"].trial_id != job.trial_id
+
+
+def test_an_error_of_the_trial_itself_is_not_tried_again(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    suggested(searcher, "a")
+    job = searcher.jobs["a"]
+    directory.trial(job.trial_id).end(Status.CRASHED, "ValueError: as told")
+    searcher.on_trial_complete("a", error=True)
+    suggested(searcher, "b")
+    assert searcher.jobs["b"].trial_id != job.trial_id
+
+
+def test_what_can_no_longer_win_is_stopped(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:
+    content = {**spec.model_dump(mode="json"), "scheduler": "capping", "seeds": 1, "known_points": []}
+    capped = SweepSpec.model_validate(content)
+    searcher = searcher_of(capped, inputs, directory)
+    scheduler = AgendaScheduler(searcher)
+    searched: list[str] = []
+    number = 0
+    while len(searched) < 2:
+        trial_id = str(number := number + 1)
+        suggested(searcher, trial_id)
+        job = searcher.jobs[trial_id]
+        if not job.method.endswith("_search"):
+            train_on_paper(directory, job, [0.3, 0.9])
+            searcher.on_trial_complete(trial_id, {"cost_ref_s": 2.0, "val_accuracy": 0.9})
+            continue
+        searched.append(trial_id)
+        if len(searched) == 1:
+            result = {"cost_ref_s": 3.0, "val_accuracy": 0.9}
+            assert scheduler.on_trial_result(None, Trial(trial_id), result) == TrialScheduler.CONTINUE
+            directory.trial(job.trial_id).end(Status.BUDGET)
+            searcher.on_trial_complete(trial_id, {"cost_ref_s": 10.0, "val_accuracy": 0.9})
+    folder = directory.trial(searcher.jobs[searched[1]].trial_id)
+    decided = [
+        scheduler.on_trial_result(None, Trial(searched[1]), {"cost_ref_s": cost, "val_accuracy": 0.3})
+        for cost in (1.0, 3.0, 3.1)
+    ]
+    assert decided == [TrialScheduler.CONTINUE, TrialScheduler.CONTINUE, TrialScheduler.STOP]
+    searcher.on_trial_complete(searched[1], {"cost_ref_s": 3.1, "val_accuracy": 0.3})
+    assert folder.status is Status.CAPPED
+
+
+def test_a_disk_that_is_nearly_full_holds_trials_back_and_says_so_once(
+    spec: SweepSpec,
+    inputs: Inputs,
+    directory: SweepDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=3_000_000))
+    assert searcher.suggest("a") is None
+    assert searcher.suggest("a") is None
+    said = capsys.readouterr().out
+    assert said.count("3 MB are free") == 1
+    monkeypatch.undo()
+    assert isinstance(searcher.suggest("a"), dict)

@@ -11,9 +11,10 @@ from kdas.trial import Inputs
 from sweeps.plan import Job, baseline_jobs
 from sweeps.progress import Progress
 from sweeps.resources import slots_for
-from sweeps.spec import ResourcesConfig, SweepSpec
+from sweeps.settings import ResourcesConfig
+from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
-from tests.sweeps.conftest import train_on_paper
+from tests.sweeps.conftest import identify_by, train_on_paper
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_a_teachers_training_is_a_line_an_epoch_with_the_time_left() -> None:
 
 @pytest.fixture
 def jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
-    return baseline_jobs(spec, inputs)
+    return baseline_jobs(spec, identify_by(inputs))
 
 
 def progress_on(console: Console) -> Progress:

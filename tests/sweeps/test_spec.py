@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import yaml
 from kdas.reading import read_yaml
 from kdas.records import UserError
 from kdas.trial import Inputs
-from sweeps.plan import searched_jobs
+from sweeps.layers import FILES, shipped, spec_path
+from sweeps.plan import baseline_jobs, num_planned_trials, searched_jobs
 from sweeps.search import ConfigurationSearch
-from sweeps.space import distributions, from_optuna, to_optuna
-from sweeps.spec import FILES, SweepSpec, load_spec, shipped, spec_path
-from tests.sweeps.conftest import TINY
+from sweeps.spec import SweepSpec, load_spec
+from sweeps.unchanged import spec_text
+from tests.sweeps.conftest import TINY, identify_by
 
 
 def changed(tmp_path: Path, **changes: Any) -> Path:
@@ -109,11 +111,11 @@ def test_every_default_is_written_out_so_that_equal_settings_are_equal(spec: Swe
 
 def test_proposals_survive_the_way_through_optuna(spec: SweepSpec) -> None:
     point = {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]}
-    stored = to_optuna(point, spec.search)
-    space = distributions(spec.search, spec.sampler["name"])
-    for name, value in stored.items():
-        assert space[name]._contains(space[name].to_internal_repr(value))
-    assert from_optuna(stored, spec.search) == point
+    stored = spec.space.to_optuna(point)
+    for parameter in spec.space.parameters:
+        distribution = parameter.values.distribution(parameter.kind)
+        assert distribution._contains(distribution.to_internal_repr(stored[parameter.name]))
+    assert spec.space.from_optuna(stored) == point
 
 
 def test_preset_and_official_block_reach_baselines_and_search(tmp_path: Path) -> None:
@@ -128,12 +130,9 @@ def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path
     search = {"fraction": {"low": 0.2, "high": 0.8}, "KD_WEIGHT": {"low": 1, "high": 20, "log": True}}
     path = changed(tmp_path, sampler={"name": "static_random"}, search=search, known_points=None)
     spec = load_spec(path)
-    space = distributions(spec.search, spec.sampler["name"])
-    assert {name: (one.low, one.high) for name, one in space.items() if hasattr(one, "low")} == {
-        "fraction": (0.2, 0.8),
-        "kd_weight": (1, 20),
-    }
-    job = searched_jobs(spec, inputs, {"fraction": 0.3, "kd_weight": 4.0})[0]
+    ranges = {each.name: each.values.distribution(each.kind).low for each in spec.space.parameters}  # type: ignore[attr-defined]
+    assert ranges == {"fraction": 0.2, "kd_weight": 1}
+    job = searched_jobs(spec, identify_by(inputs), {"fraction": 0.3, "kd_weight": 4.0})[0]
     assert job.config.sampler == {"name": "static_random", "fraction": 0.3} and job.config.kd_weight == 4
     assert job.configuration == "fraction 0.3 · kd_weight 4"
 
@@ -151,8 +150,8 @@ def test_search_knows_only_parameters_of_its_sampler(tmp_path: Path) -> None:
 def test_proposal_that_equals_a_baseline_carries_its_name_only_if_all_is_equal(tmp_path: Path, inputs: Inputs) -> None:
     search = {"start_rate": [0.6], "kd_weight": [9.0, 4.0]}
     spec = load_spec(changed(tmp_path, search=search, known_points=None))
-    same = searched_jobs(spec, inputs, {"start_rate": 0.6, "kd_weight": 9.0})
-    other = searched_jobs(spec, inputs, {"start_rate": 0.6, "kd_weight": 4.0})
+    same = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "kd_weight": 9.0})
+    other = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "kd_weight": 4.0})
     assert {job.method for job in same} == {"kdas_paper"} and {job.method for job in other} == {"kdas_search"}
 
 
@@ -203,8 +202,8 @@ def test_data_beside_a_dataset_that_is_none_is_refused_in_one_line(tmp_path: Pat
 
 def test_proposals_keep_four_digits_and_stay_in_their_range(tmp_path: Path) -> None:
     spec = load_spec(changed(tmp_path, search={"threshold": {"low": 0.1, "high": 0.49999}}, known_points=None))
-    assert from_optuna({"threshold": 0.2345678}, spec.search) == {"threshold": 0.2346}
-    assert from_optuna({"threshold": 0.49998}, spec.search) == {"threshold": 0.49999}
+    assert spec.space.from_optuna({"threshold": 0.2345678}) == {"threshold": 0.2346}
+    assert spec.space.from_optuna({"threshold": 0.49998}) == {"threshold": 0.49999}
 
 
 def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Path) -> None:
@@ -213,10 +212,71 @@ def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Pat
     spec = load_spec(changed(tmp_path, search=search, known_points=points))
 
     def study() -> ConfigurationSearch:
-        return ConfigurationSearch(
-            tmp_path / "study", spec.search, spec.sampler["name"], spec.known_points, spec.algorithm
-        )
+        return ConfigurationSearch(tmp_path / "study", spec)
 
-    asked = study().ask()[1]
-    assert asked == points[0]
-    assert study().asked()[0][1] == asked
+    asked = [study().ask(), study().ask()]
+    assert [each.point for each in asked if each] == [{"penalty_lambda": 1000, "start_rate": 0.6}, points[0]]
+    assert study().asked() == asked
+
+
+@pytest.fixture
+def by_hand(inputs: Inputs) -> Inputs:
+    """The digits with a teacher of a known name: what trained weights are called differs between machines."""
+    return replace(inputs, teacher=replace(inputs.teacher, weights_id="by-hand"), device="cpu")
+
+
+def test_trials_of_a_shipped_sweep_keep_the_names_under_which_they_were_trained(
+    by_hand: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdas.trial.MEASURE_VERSION", 2)
+    spec = load_spec(FILES / "digits_kd.yaml")
+    assert {job.method: job.config_id for job in baseline_jobs(spec, identify_by(by_hand))} == {
+        "plain_kd": "5ba4c21f83b6df04",
+        "rs2": "6cc5f05113ad6a66",
+        "kdas_paper": "373f1ba36311c40f",
+    }
+    point = {"start_rate": 0.7091, "end_rate": 0.4483, "penalty_lambda": 0.04767, "threshold": 0.05316}
+    (searched, *_) = searched_jobs(spec, identify_by(by_hand), {**point, "sampling_period": 4})
+    assert (searched.method, searched.config_id) == ("kdas_search", "d5c200384c8928c0")
+
+
+def test_trials_decide_how_many_configurations_are_searched_where_they_are_given(tmp_path: Path) -> None:
+    # Three baselines on two seeds take six of them.
+    spec = load_spec(changed(tmp_path, budget={"configurations": 9, "trials": 11}))
+    assert spec.num_configurations == 2 and num_planned_trials(spec) == 10
+    assert load_spec(changed(tmp_path, budget={"configurations": 9})).num_configurations == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "scheduler"),
+    [
+        ({}, "capping"),
+        ({"objective": "accuracy"}, "none"),
+        ({"objective": {"name": "accuracy_at_cost", "share_of_budget": 0.5}}, "none"),
+        ({"objective": "pareto", "scheduler": "asha"}, "asha"),
+        ({"scheduler": {"name": "median", "grace": 0.3}}, "median"),
+    ],
+    ids=str,
+)
+def test_capping_is_the_scheduler_only_where_it_is_exact(tmp_path: Path, given: dict[str, Any], scheduler: str) -> None:
+    assert load_spec(changed(tmp_path, **{"scheduler": None, **given})).scheduler.name == scheduler
+
+
+def test_fresh_seeds_are_counted_from_1001_and_confirmation_can_be_left_out(tmp_path: Path) -> None:
+    confirm = load_spec(changed(tmp_path, confirm={"seeds": 3})).confirm
+    assert confirm is not None and (confirm.top, confirm.seeds) == (3, [1001, 1002, 1003])
+    usual = load_spec(changed(tmp_path, confirm=None)).confirm
+    assert usual is not None and usual.seeds == list(range(1001, 1011))
+    assert load_spec(changed(tmp_path, confirm=False)).confirm is None
+
+
+def test_short_forms_stand_for_blocks(tmp_path: Path) -> None:
+    spec = load_spec(changed(tmp_path, algorithm="random", objective="tta", budget={"stop_when": "first_reached"}))
+    assert spec.algorithm.name == "random" and spec.objective.name == "tta"
+    assert spec.budget.stop_when is not None and spec.budget.stop_when.first_reached
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_recorded_sweep_is_the_same_sweep(name: str) -> None:
+    spec = load_spec(spec_path(name))
+    assert SweepSpec.model_validate(yaml.safe_load(spec_text(spec))) == spec

@@ -8,20 +8,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdas.clock import Calibration, Work
+from kdas.config import TrialConfig
 from kdas.records import CURVE_COLUMNS, Status, UserError
-from kdas.trial import Inputs
-from sweeps import plan
+from kdas.trial import Inputs, config_id
 from sweeps.measure import Measure, write_measure
 from sweeps.plan import Job, baseline_jobs, searched_jobs
 from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 from sweeps.tables import write_tables
-from tests.sweeps.conftest import CALIBRATION, curve_row, train_on_paper
+from tests.sweeps.conftest import CALIBRATION, curve_row, identify_by, train_on_paper
 
 
 @pytest.fixture
 def job(spec: SweepSpec, inputs: Inputs) -> Job:
-    return baseline_jobs(spec, inputs)[0]
+    return baseline_jobs(spec, identify_by(inputs))[0]
 
 
 def test_rows_come_back_as_they_were_written(directory: SweepDirectory, job: Job) -> None:
@@ -97,25 +97,28 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 
 
 def test_the_same_setting_has_the_same_id_wherever_its_data_lie(spec: SweepSpec, inputs: Inputs) -> None:
-    first, second = baseline_jobs(spec, inputs)[:2]
+    first, second = baseline_jobs(spec, identify_by(inputs))[:2]
     assert first.config_id == second.config_id
     assert (first.trial_id, second.trial_id) == (f"{first.config_id}-s1", f"{first.config_id}-s2")
-    ids = {job.config_id for job in baseline_jobs(spec, inputs)}
+    ids = {job.config_id for job in baseline_jobs(spec, identify_by(inputs))}
     assert len(ids) == 3
     longer = spec.model_copy(update={"epochs": 4})
-    assert baseline_jobs(longer, inputs)[0].config_id not in ids
+    assert baseline_jobs(longer, identify_by(inputs))[0].config_id not in ids
 
 
 def test_a_searched_setting_that_equals_a_baseline_is_that_baseline(spec: SweepSpec, inputs: Inputs) -> None:
-    jobs = searched_jobs(spec, inputs, {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]})
+    jobs = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]})
     assert {job.method for job in jobs} == {"kdas_paper"}
-    assert {job.method for job in searched_jobs(spec, inputs, {"start_rate": 0.61})} == {"kdas_search"}
+    assert {job.method for job in searched_jobs(spec, identify_by(inputs), {"start_rate": 0.61})} == {"kdas_search"}
 
 
 def test_tables_hold_every_trial_with_the_status_that_censoring_goes_by(
     directory: SweepDirectory, spec: SweepSpec, inputs: Inputs
 ) -> None:
-    jobs = [*baseline_jobs(spec, inputs), *searched_jobs(spec, inputs, {"start_rate": 0.5, "sampling_period": [3]})]
+    jobs = [
+        *baseline_jobs(spec, identify_by(inputs)),
+        *searched_jobs(spec, identify_by(inputs), {"start_rate": 0.5, "sampling_period": [3]}),
+    ]
     train_on_paper(directory, jobs[0], [0.5, 0.8, 0.9])
     train_on_paper(directory, jobs[1], [0.5, 0.6])
     train_on_paper(directory, jobs[2], [0.5], Status.CRASHED)
@@ -139,10 +142,10 @@ def test_tables_hold_every_trial_with_the_status_that_censoring_goes_by(
 
 
 def test_trials_that_are_left_out_are_not_looked_at(directory: SweepDirectory, spec: SweepSpec, inputs: Inputs) -> None:
-    jobs = baseline_jobs(spec, inputs)
+    jobs = baseline_jobs(spec, identify_by(inputs))
     for job in jobs[:3]:
         directory.trial(job.trial_id).begin(job)
-    (directory.path / "trials" / "never-begun").mkdir()
+    directory.trial("never-begun").path.mkdir(parents=True)
     ids = sorted(job.trial_id for job in jobs[:3])
     assert [folder.path.name for folder in directory.trials()] == ids
     assert [folder.path.name for folder in directory.trials(leaving_out={ids[1]})] == [ids[0], ids[2]]
@@ -155,16 +158,17 @@ def test_a_trial_without_rows_is_not_written_to_when_it_begins(directory: SweepD
     assert [path.name for path in folder.path.iterdir()] == ["trial.json"]
 
 
-def test_a_configuration_is_named_once_for_all_its_seeds(
-    spec: SweepSpec, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_configuration_is_named_once_for_all_its_seeds(spec: SweepSpec, inputs: Inputs) -> None:
     named: list[int] = []
-    config_id = plan.config_id
-    monkeypatch.setattr(plan, "config_id", lambda config, given: named.append(config.seed) or config_id(config, given))
+
+    def identify(config: TrialConfig) -> str:
+        named.append(config.seed)
+        return config_id(config, inputs)
+
     many = spec.model_copy(update={"seeds": [1, 2, 7, 8]})
-    baselines = baseline_jobs(many, inputs)
+    baselines = baseline_jobs(many, identify)
     assert len(named) == len(spec.baselines)
-    jobs = searched_jobs(many, inputs, {"start_rate": 0.5, "sampling_period": [3]}, baselines)
+    jobs = searched_jobs(many, identify, {"start_rate": 0.5, "sampling_period": [3]}, baselines)
     assert len(named) == len(spec.baselines) + 1
     assert [job.config.seed for job in jobs] == [1, 2, 7, 8]
     assert {job.config_id for job in jobs} == {config_id(jobs[3].config, inputs)}

@@ -125,7 +125,7 @@ def test_a_trial_of_the_sweep_run_alone_has_the_same_curve_bit_for_bit(swept: Sw
 
 def test_running_again_trains_nothing_and_does_not_start_ray(swept: Swept) -> None:
     def state() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in swept.directory.path.glob("trials/*/*")}
+        return {path: path.stat().st_mtime_ns for path in swept.directory.path.glob("trials/*/*/*")}
 
     before = state()
     again = swept.run("sweep", str(TINY))
@@ -166,6 +166,31 @@ def test_a_copy_of_a_finished_sweep_is_whole_without_any_training(swept: Swept, 
     assert done.stderr == ""
     of_the_first = {path.name for path in swept.directory.path.iterdir()} - {".ray"}
     assert {path.name for path in (swept.directory.path.parent / "copied").iterdir()} == of_the_first
+
+
+def test_cells_are_sweeps_of_their_own_under_one_name(swept: Swept, tmp_path: Path) -> None:
+    """Both cells want trials that the first sweep has trained, so none is trained here."""
+    path = tmp_path / "paired.yaml"
+    path.write_text(f"extends: {TINY}\ncells:\n  one: {{seeds: [1]}}\n  other: {{seeds: [2]}}\n")
+    done = swept.run("sweep", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "one, cell 1 of 2" in done.stdout
+    assert "starting Ray" not in done.stdout
+    paired = swept.directory.path.parent / "paired"
+    assert all((paired / "cells" / cell / "report.html").exists() for cell in ("one", "other"))
+    assert load(paired).groupby("sweep")["seed"].unique().map(list).to_dict() == {
+        "paired/one": [1],
+        "paired/other": [2],
+    }
+    measures = [json.loads((paired / "cells" / cell / "measure.json").read_text()) for cell in ("one", "other")]
+    assert [measure["sweep"] for measure in measures] == ["paired/one", "paired/other"]
+    shown = swept.run("report", "paired/other")
+    assert shown.returncode == 0, shown.stderr
+    assert "paired/other" in shown.stdout
+    path.write_text(f"extends: {TINY}\ncells:\n  other: {{seeds: [2]}}\n")
+    refused = swept.run("sweep", str(path))
+    assert refused.returncode == 2
+    assert "cells: one began and is gone now" in refused.stderr
 
 
 def test_a_larger_copy_of_a_sweep_trains_only_what_is_new(swept: Swept, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory, TrialFolder
 from sweeps.tracking import Follower, MlflowView, pause_s
 from sweeps.tracking_state import TrackingState
-from tests.sweeps.conftest import curve_row, train_on_paper
+from tests.sweeps.conftest import curve_row, identify_by, train_on_paper
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def tracking(database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def jobs(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> list[Job]:
     measure = Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "by-hand", "digits", [1, 2], 10)
     write_measure(directory, measure)
-    return baseline_jobs(spec, inputs)
+    return baseline_jobs(spec, identify_by(inputs))
 
 
 def children(database: str, directory: SweepDirectory) -> dict[str, Run]:

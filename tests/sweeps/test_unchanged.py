@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kdas.config import Recipe, TrialConfig
 from kdas.plugins import code_id
@@ -51,6 +52,29 @@ def test_what_changes_results_is_refused_by_name(
     directory.spec_file.write_text(spec_text(spec), encoding="utf-8")
     with pytest.raises(UserError, match=message):
         check_spec(SweepSpec.model_validate({**spec.model_dump(), **changes}), directory)
+
+
+def test_sweep_that_began_before_a_key_was_there_goes_on(spec: SweepSpec, directory: SweepDirectory) -> None:
+    recorded = yaml.safe_load(spec_text(spec))
+    for later in ("objective", "scheduler", "confirm", "faults", "cells"):
+        del recorded[later]
+    for values in recorded["search"].values():
+        del values["step"], values["when"]
+    recorded["plugins"] = ["/was/once/here.py"]
+    directory.spec_file.write_text(yaml.safe_dump(recorded), encoding="utf-8")
+    usual = {"scheduler": "capping", "confirm": {"top": 1}}
+    check_spec(SweepSpec.model_validate({**spec.model_dump(), **usual}), directory)
+    with pytest.raises(UserError, match=r"objective was \{'name': 'tta'\} when this sweep began"):
+        check_spec(
+            SweepSpec.model_validate({**spec.model_dump(), **usual, "objective": "pareto", "scheduler": "none"}),
+            directory,
+        )
+
+
+def test_record_that_this_version_cannot_read_is_told_in_a_line(spec: SweepSpec, directory: SweepDirectory) -> None:
+    directory.spec_file.write_text(yaml.safe_dump({**spec.model_dump(mode="json"), "epoch": 3}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"sweep\.yaml: epoch: unknown key\..* written by another version"):
+        check_spec(spec, directory)
 
 
 def test_other_data_and_another_teacher_are_refused(spec: SweepSpec, directory: SweepDirectory, inputs: Inputs) -> None:

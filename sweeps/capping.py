@@ -1,0 +1,73 @@
+"""Exact capping: which configurations can no longer be among the soonest, whatever their trials still do.
+
+The rule and its proof are in docs/measuring.md. It rests on bounds that only ever tighten, so results may arrive late,
+twice or in any order: that can delay a stop and never causes a wrong one.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass
+class _Bounds:
+    """A trial's time to the target, restricted to the budget, lies between these reference seconds."""
+
+    lower: float
+    upper: float
+
+
+class Capping:
+    """The bounds of all configurations, each on the same number of seeds.
+
+    Args: budget_s: reference seconds that restrict every time to the target; keep: how many of the soonest
+        configurations must be left unharmed.
+    """
+
+    def __init__(self, budget_s: float, keep: int = 1) -> None:
+        self._budget_s, self._keep = budget_s, keep
+        self._bounds: dict[str, dict[str, _Bounds]] = {}
+        self._configuration: dict[str, str] = {}
+        # Sums over seeds of the upper bounds of all configurations, ascending.
+        self._uppers: list[float] = []
+
+    def add(self, config_id: str, trial_ids: Sequence[str]) -> None:
+        """Take in a configuration that will be trained; a second time changes nothing."""
+        if config_id in self._bounds:
+            return
+        self._bounds[config_id] = {trial_id: _Bounds(0.0, self._budget_s) for trial_id in trial_ids}
+        self._configuration.update(dict.fromkeys(trial_ids, config_id))
+        insort(self._uppers, self._upper(config_id))
+
+    def unreached(self, trial_id: str, cost_s: float) -> None:
+        """A trial stood below the target after so many seconds; `inf`: it never reaches it."""
+        if trial_id in self._configuration:
+            bounds = self._of(trial_id)
+            if bounds.upper == self._budget_s:
+                # What is told late must not loosen what is known.
+                bounds.lower = max(bounds.lower, min(cost_s, self._budget_s))
+
+    def reached(self, trial_id: str, time_s: float) -> None:
+        """A trial reached the target after so many seconds."""
+        if trial_id not in self._configuration:
+            return
+        config_id, bounds = self._configuration[trial_id], self._of(trial_id)
+        del self._uppers[bisect_left(self._uppers, self._upper(config_id))]
+        bounds.lower = bounds.upper = min(time_s, self._budget_s)
+        insort(self._uppers, self._upper(config_id))
+
+    def is_beaten(self, config_id: str) -> bool:
+        """Whether `keep` other configurations are surely sooner, by the mean over seeds."""
+        if config_id not in self._bounds or len(self._uppers) < self._keep:
+            return False
+        # Sums, correctly rounded, instead of means: the comparison is exact.
+        return math.fsum(each.lower for each in self._bounds[config_id].values()) > self._uppers[self._keep - 1]
+
+    def _of(self, trial_id: str) -> _Bounds:
+        return self._bounds[self._configuration[trial_id]][trial_id]
+
+    def _upper(self, config_id: str) -> float:
+        return math.fsum(each.upper for each in self._bounds[config_id].values())

@@ -1,0 +1,147 @@
+"""A sweep whose driver is killed again and again ends as if nothing had happened.
+
+`make torture` kills it 20 times, in a sweep of 30 trials and in one that learns from its results; here a few times.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kdas.records import Status
+from sweeps.store import SweepDirectory
+
+KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
+CONFIGURATIONS = int(os.environ.get("TORTURE_CONFIGURATIONS", "2"))
+# Beside the first start, which also reads data and trains the teacher.
+LONGEST_BEFORE_A_KILL_S = 25.0 if KILLS < 5 else 40.0
+SPEC = Path(__file__).with_name("torture.yaml")
+# What two runs of one trial need not share: the wall clock, and what the bank happened to hold.
+NOT_REPEATED = ["wall_s", "eval_s", "data_s", "num_cotenants", "cost_as_run_s", "sweep"]
+
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for orphans in /proc"),
+    pytest.mark.timeout(280 if KILLS < 5 else 7200),
+]
+
+
+def command(runs: Path, *settings: str) -> list[str]:
+    words = [f"--set={each}" for each in (f"budget.configurations={CONFIGURATIONS}", *settings)]
+    return [sys.executable, "-m", "sweeps.front", "sweep", str(SPEC), *words]
+
+
+def environment(runs: Path, cache: Path) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return {**kept, "RUNS_DIR": str(runs), "KDAS_CACHE": str(cache)}
+
+
+def processes_of(runs: Path) -> list[int]:
+    """Those that were started by a sweep in this folder, in whatever way."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and f"RUNS_DIR={runs}\0".encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:  # gone, or another user's
+            continue
+    return found
+
+
+def wait_until_all_are_gone(runs: Path) -> list[int]:
+    """What is left of a killed sweep after a while."""
+    until = time.monotonic() + 30
+    while (left := processes_of(runs)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return left
+
+
+def run_whole(runs: Path, cache: Path, *settings: str) -> str:
+    done = subprocess.run(
+        command(runs, *settings), env=environment(runs, cache), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run_and_kill(runs: Path, cache: Path, after_s: float, *settings: str) -> None:
+    """Kill the driver, and it alone: nobody can tell the others that it is gone."""
+    started = subprocess.Popen(
+        command(runs, *settings), env=environment(runs, cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(after_s)
+    for process in processes_of(runs):
+        words = Path(f"/proc/{process}/cmdline").read_bytes() if Path(f"/proc/{process}").exists() else b""
+        if b"\0sweeps\0run\0" in words or process == started.pid:
+            os.kill(process, signal.SIGKILL)
+    started.wait()
+
+
+def curves(runs: Path) -> pd.DataFrame:
+    table = pd.read_parquet(runs / "torture" / "curves.parquet").drop(columns=NOT_REPEATED)
+    return table.sort_values(["trial_id", "step"], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) -> pd.DataFrame:
+    runs = tmp_path_factory.mktemp("undisturbed")
+    run_whole(runs, cache_of_the_tests)
+    return curves(runs)
+
+
+def test_a_sweep_that_is_killed_again_and_again_ends_the_same(
+    undisturbed: pd.DataFrame, tmp_path: Path, cache_of_the_tests: Path
+) -> None:
+    tortured(tmp_path, cache_of_the_tests)
+    pd.testing.assert_frame_equal(curves(tmp_path), undisturbed, check_exact=True)
+    directory = SweepDirectory(tmp_path / "torture")
+    before = {folder.path.name: folder.curve_bytes for folder in directory.trials()}
+    run_whole(tmp_path, cache_of_the_tests)
+    assert {folder.path.name: folder.curve_bytes for folder in directory.trials()} == before
+
+
+# Only under `make torture`: it takes as long as the other one again.
+if KILLS > 2:
+
+    def test_each_trial_of_a_search_that_learns_is_as_undisturbed(tmp_path: Path, cache_of_the_tests: Path) -> None:
+        """What it proposes depends on the order of results; each trial by itself does not."""
+        tortured(tmp_path / "killed", cache_of_the_tests, "algorithm=tpe")
+        run_whole(tmp_path / "whole", cache_of_the_tests, "algorithm=tpe")
+        killed, whole = curves(tmp_path / "killed"), curves(tmp_path / "whole")
+        common = set(killed["trial_id"]) & set(whole["trial_id"])
+        assert len(common) >= 6, "the baselines at least"
+        pd.testing.assert_frame_equal(of(killed, common), of(whole, common), check_exact=True)
+
+
+def tortured(runs: Path, cache: Path, *settings: str) -> None:
+    """Run a sweep to its end, killing its driver at random moments on the way."""
+    draw = random.Random(KILLS)
+    for _ in range(KILLS):
+        run_and_kill(runs, cache, draw.uniform(3.0, LONGEST_BEFORE_A_KILL_S), *settings)
+        assert wait_until_all_are_gone(runs) == [], "no worker outlives its driver"
+    run_whole(runs, cache, *settings)
+    check_tracking(runs)
+
+
+def of(table: pd.DataFrame, trial_ids: set[str]) -> pd.DataFrame:
+    return table[table["trial_id"].isin(trial_ids)].reset_index(drop=True)
+
+
+def check_tracking(runs: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("kdas-sweeps")
+    found = client.search_runs([experiment.experiment_id], max_results=5000)
+    children = [run.data.tags["kdas.trial_id"] for run in found if "mlflow.parentRunId" in run.data.tags]
+    trials = {folder.path.name: folder.status for folder in SweepDirectory(runs / "torture").trials()}
+    assert sorted(children) == sorted(trials), "one run a trial"
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert set(trials.values()) == {Status.BUDGET}
