@@ -15,6 +15,7 @@ SLOTS ?=
 REPLAYS ?=
 SURROGATE ?=
 YES ?=
+CLUSTER ?=
 QUICK ?=
 PORT ?= 5000
 DATA_OPTION = $(if $(DATA),--data "$(DATA)")
@@ -42,7 +43,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sweep: $(READY) ## run NAME's sweep, or go on with it, then its report (NAME=digits_kd)
-	@$(BIN)/kdas-sweeps sweep "$(NAME)" $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes)
+	@$(BIN)/kdas-sweeps sweep "$(NAME)" $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$(CLUSTER)")
 
 report: $(READY) ## build NAME's report again from what is on disk
 	@$(BIN)/kdas-sweeps report "$(NAME)"

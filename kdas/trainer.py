@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,19 +25,24 @@ from kdas.records import CurveRow, Status, UserError
 from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
 from kdas.trial import Trial
 
+# The part of a trial's training time that writing its checkpoints may take: short epochs do not each get one.
+CHECKPOINT_SHARE = 0.05
+
 
 @dataclass(frozen=True)
 class Surroundings:
     """What a trial is told about where it runs; nothing here may change its curve but the prices.
 
-    `budget_ref_s`: what the trials of a sweep may spend, where their own prices would say something else.
+    `checkpoint_every_s`: seconds of training between two checkpoints, at least; by default so many that writing them
+    takes little of the time. `budget_ref_s`: what the trials of a sweep may spend, where their own prices would say
+    something else.
     """
 
     calibration: Calibration
     checkpoint: Path | None = None
     num_cotenants: int = 0
     data_s: float = 0.0
-    checkpoint_every_s: float = 10.0
+    checkpoint_every_s: float | None = None
     budget_ref_s: float | None = None
 
 
@@ -61,7 +67,7 @@ class Training:
         self.checked_ref_s = 0.0
         self.loss_sum = torch.zeros((), device=trial.inputs.device)
         self.train_loss = math.inf
-        self._saved_at_wall_s = 0.0
+        self._saved_at_wall_s = self._saving_took_s = 0.0
         if CLASS_MEANS in self.distiller.distillation.needs:
             # The teacher's class means take one pass of it over the set.
             for work in (Work.TEACHER, Work.ASKED):
@@ -230,9 +236,13 @@ class Training:
     def _save(self) -> None:
         """Keep what a restart needs; between two epochs nothing else is in flight."""
         unsaved_s = self.clock.wall_s - self._saved_at_wall_s
-        if self.surroundings.checkpoint is None or unsaved_s < self.surroundings.checkpoint_every_s:
+        pause_s = self.surroundings.checkpoint_every_s
+        if pause_s is None:
+            pause_s = self._saving_took_s / CHECKPOINT_SHARE
+        if self.surroundings.checkpoint is None or unsaved_s < pause_s:
             return
         self._saved_at_wall_s = self.clock.wall_s
+        began = time.perf_counter()
         checkpoint.save_and_keep_previous(
             self.surroundings.checkpoint,
             {
@@ -244,6 +254,7 @@ class Training:
                 **{name: getattr(self, name) for name in _COUNTERS},
             },
         )
+        self._saving_took_s = time.perf_counter() - began
 
     def _restore(self) -> None:
         path = self.surroundings.checkpoint

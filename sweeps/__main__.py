@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from kdas.records import UserError, run_command_line
-from sweeps.names import CRASHED_TRIALS, INTERRUPTED, Data, Name, Settings, names_of_cells, sweep_path
+from sweeps.names import CRASHED_TRIALS, INTERRUPTED, Cluster, Data, Name, Settings, Yes, names_of_cells, sweep_path
 
 if TYPE_CHECKING:
     from sweeps.store import SweepDirectory
@@ -25,9 +25,12 @@ def run(
     name: Name,
     data: Data = None,
     settings: Settings = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Run it even if the estimate is over the budget.")] = False,
+    yes: Yes = False,
+    cluster: Cluster = None,
 ) -> None:
     """Train everything that is missing; go on where an earlier start stood."""
+    if cluster:
+        os.environ["RAY_ADDRESS"] = cluster
     from sweeps.layers import spec_path
     from sweeps.run import num_crashed, run_cells, run_sweep
     from sweeps.spec import load_spec

@@ -23,18 +23,24 @@ from kdas.trainer import Surroundings, Training
 from kdas.trial import Inputs, Trial, load_inputs
 from sweeps.plan import Job
 from sweeps.resources import Slots
-from sweeps.store import TrialFolder
+from sweeps.store import SweepDirectory, TrialFolder
 
 
-def ray_config(job: Job, folder: Path, calibration: Calibration, budget_ref_s: float, slots: Slots) -> dict[str, Any]:
+def ray_config(
+    job: Job, directory: SweepDirectory, calibration: Calibration, budget_ref_s: float, slots: Slots
+) -> dict[str, Any]:
     """What a worker needs to run a job, in plain values."""
+    # The sweep's own copy: another machine would find none in its cache, or one that it has trained itself.
+    kept = directory.teacher_file
+    teacher = job.config.teacher.checkpoint or (str(kept) if kept.exists() else None)
     return {
         "config": job.config.model_dump(mode="json"),
         "module_folders": list(SEARCHED_FOLDERS),
         "method": job.method,
         "phase": job.phase,
         "config_id": job.config_id,
-        "folder": str(folder),
+        "folder": str(directory.trial(job.trial_id).path),
+        "teacher": {"model": job.config.teacher.model, "checkpoint": teacher} if teacher else None,
         "calibration": calibration.as_dict(),
         "budget_ref_s": budget_ref_s,
         "num_cotenants": slots.num_cotenants,
@@ -89,6 +95,7 @@ class TrialActor(tune.Trainable):
         # Only what inputs depend on, so that trials that differ in anything else share them.
         of_inputs = {"dataset", "validation", "teacher", "student", "device", "data_workers"}
         shared = config.model_dump(mode="json", include=of_inputs)
+        shared["teacher"] = self._config["teacher"] or shared["teacher"]
         inputs, data_s = _warm_inputs(json.dumps(shared))
         calibration = Calibration.from_dict(self._config["calibration"])
         surroundings = Surroundings(

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from kdas.records import run_command_line
-from sweeps.names import CRASHED_TRIALS, Data, Name, Settings, names_of_cells, sweep_path
+from sweeps.names import CRASHED_TRIALS, Cluster, Data, Name, Settings, Yes, names_of_cells, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -24,11 +24,15 @@ def sweep(
     name: Name,
     data: Data = None,
     settings: Settings = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Run it even if the estimate is over the budget.")] = False,
+    yes: Yes = False,
+    cluster: Cluster = None,
 ) -> None:
     """Run a sweep, or go on with it; report it; hand it to MLflow."""
     given = [word for setting in settings or () for word in ("--set", setting)]
-    ended = _python("sweeps", "run", name, *(["--data", data] if data else []), *given, *(["--yes"] if yes else []))
+    given += ["--data", data] if data else []
+    given += ["--yes"] if yes else []
+    given += ["--cluster", cluster] if cluster else []
+    ended = _python("sweeps", "run", name, *given)
     if ended not in (0, CRASHED_TRIALS):
         sys.exit(ended)
     _report_and_attach(name)

@@ -6,33 +6,25 @@ import logging
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from kdas.records import STOPPED_STATUSES, Status
-from sweeps.agenda import Agenda
-from sweeps.plan import Job
-from sweeps.prices import Prices
-from sweeps.progress import Progress
-from sweeps.resources import Slots
-from sweeps.store import SweepDirectory
-
-# Ray reads these when it is imported or started. Nothing is sent anywhere, and its own tables stay silent:
-# the sweep directory holds the results.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-# Ray would write down the state of all trials again and again, to restore from it: see `Unpickled`.
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")
-# Despite its name this is what makes Ray's servers listen on the loopback address alone, on any system.
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# Before Ray: it says how Ray is to be loaded.
+from sweeps.cluster import has_room_for, start  # isort: skip
 
 import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from kdas.records import STOPPED_STATUSES, Status
 from sweeps.actor import TrialActor, ray_config
+from sweeps.agenda import Agenda
+from sweeps.plan import Job
+from sweeps.prices import Prices
+from sweeps.progress import Progress
+from sweeps.resources import Slots
+from sweeps.store import SweepDirectory
 
 # A crash is told by us, once, with the worker's own traceback.
 for _name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
@@ -63,7 +55,8 @@ class Unpickled:
 class AgendaSearcher(Unpickled, Searcher):
     """Lets Ray Tune draw its trials from the agenda. `jobs` are those that are out, by Ray's names of the trials.
 
-    Args: budget_ref_s: what a trial may spend; retries: how often one whose worker is lost goes on.
+    Args: budget_ref_s: what a trial may spend; has_room_for: whether a machine could hold a trial of such slots;
+        retries: how often one whose worker is lost goes on.
     """
 
     def __init__(
@@ -73,12 +66,14 @@ class AgendaSearcher(Unpickled, Searcher):
         prices: Prices,
         budget_ref_s: float,
         slots: Slots,
+        has_room_for: Callable[[Slots], bool],
         retries: int,
         progress: Progress,
     ) -> None:
         super().__init__(metric="val_accuracy", mode="max")
         self._agenda, self._directory, self._progress = agenda, directory, progress
         self._prices, self._budget_ref_s, self._slots, self._retries = prices, budget_ref_s, slots, retries
+        self._has_room_for = has_room_for
         self.jobs: dict[str, Job] = {}
         self._stopped: dict[str, Status] = {}
         self._losses: Counter[str] = Counter()
@@ -95,8 +90,9 @@ class AgendaSearcher(Unpickled, Searcher):
         folder = self._directory.trial(job.trial_id)
         folder.begin(job)
         # Most workers that are lost were out of memory: they come back with twice the room, beside fewer others.
-        slots = self._slots.widened() if self._losses[job.trial_id] else self._slots
-        return ray_config(job, folder.path, self._prices.of(job.config), self._budget_ref_s, slots)
+        wide = self._slots.widened()
+        slots = wide if self._losses[job.trial_id] and self._has_room_for(wide) else self._slots
+        return ray_config(job, self._directory, self._prices.of(job.config), self._budget_ref_s, slots)
 
     def _disk_is_full(self) -> bool:
         free = shutil.disk_usage(self._directory.path).free
@@ -197,10 +193,11 @@ def run_trials(
     # Ray keeps a state of its own that we never read back: a place of its own, gone when we are done.
     scratch = directory.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    _connect(slots)
+    if not ray.is_initialized():  # it is where a cluster was joined
+        start(slots)
     # Otherwise Ray asks for no further trial while one waits for its worker to start.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.trials_at_once)
-    searcher = AgendaSearcher(agenda, directory, prices, budget_ref_s, slots, retries, progress)
+    searcher = AgendaSearcher(agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress)
     try:
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, _resources),
@@ -220,16 +217,6 @@ def run_trials(
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _connect(slots: Slots) -> None:
-    """Start Ray on this machine."""
-    ray.init(
-        num_cpus=slots.trials_at_once * slots.cpus_per_trial,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
 
 
 def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:

@@ -15,6 +15,11 @@ Settings = Annotated[
     typer.Option("--set", help="KEY=VALUE on top of the file, for example budget.trials=40; may be given again."),
 ]
 
+Yes = Annotated[bool, typer.Option("--yes", help="Run it even if the estimate is over the budget.")]
+Cluster = Annotated[
+    str | None, typer.Option(help="The head of a Ray cluster, host:6379, instead of this machine; or RAY_ADDRESS.")
+]
+
 # Exit codes beside 0, 2 (a user's mistake, told in one line) and 1 (a mistake of ours, with its traceback).
 CRASHED_TRIALS = 3
 INTERRUPTED = 130
@@ -26,6 +31,11 @@ CELLS = "cells"
 def runs_root() -> Path:
     """The folder of all sweeps: `RUNS_DIR`, else `runs`."""
     return Path(os.environ.get("RUNS_DIR") or "runs").expanduser().absolute()
+
+
+def cluster_address() -> str:
+    """The head of the Ray cluster to join: `RAY_ADDRESS`, as Ray itself has it; empty for this machine alone."""
+    return os.environ.get("RAY_ADDRESS", "")
 
 
 def sweep_path(name: str) -> Path:

@@ -24,6 +24,7 @@ from sweeps.budget import Spending
 from sweeps.early_stopping import rule_for
 from sweeps.forecast import forecast
 from sweeps.measure import Measure, decide_target, read_measure, write_measure
+from sweeps.names import cluster_address
 from sweeps.objective import objective_of
 from sweeps.plan import Job, num_planned_trials, recipe_of
 from sweeps.preview import agree, look_ahead
@@ -51,10 +52,7 @@ def run_sweep(
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
-    try:
-        slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+    slots = _slots(spec, source)
     with directory.locked():
         check_spec(spec, directory)
         try:
@@ -62,6 +60,8 @@ def run_sweep(
             inputs = _inputs(recipe_of(spec), directory, console)
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
+        if cluster_address():
+            _check_cluster(spec, inputs, directory)
         prices = prices_for(
             spec,
             inputs,
@@ -117,6 +117,27 @@ def num_crashed(directory: SweepDirectory) -> int:
     """Trials that ended with an exception or with their process; of a sweep with cells, in all of them."""
     folders = [folder for each in directory.cells() or [directory] for folder in each.trials()]
     return sum(folder.status is Status.CRASHED for folder in folders)
+
+
+def _slots(spec: SweepSpec, source: Path) -> Slots:
+    """Those of this machine, or of the cluster at `RAY_ADDRESS`, which is joined."""
+    if cluster_address():
+        from sweeps import cluster
+
+        cluster.join()
+    try:
+        if cluster_address():
+            return cluster.slots_of_cluster(spec.device, spec.threads, spec.resources)
+        return slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def _check_cluster(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:
+    from sweeps.cluster import check_machines
+
+    paths = [path for path in (spec.dataset.get("path"), spec.teacher.checkpoint) if path]
+    check_machines(directory.path, paths, inputs.device)
 
 
 class _Sweep:
@@ -197,8 +218,11 @@ def _prepare_bank(spec: SweepSpec, inputs: Inputs, source: Path, console: Consol
 
 def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
     """Ray and MLflow come in here and not before: a sweep that is finished needs neither."""
+    where = f" on {slots.num_machines} machines" if slots.num_machines > 1 else ""
     console.print(
-        f"{slots.trials_at_once} trials at once, {slots.cpus_per_trial} CPU threads each; starting Ray and its workers"
+        f"{slots.trials_at_once} trials at once{where}, {slots.cpus_per_trial} CPU threads each;"
+        " starting Ray and its workers",
+        highlight=False,
     )
     from sweeps.launch import run_trials
     from sweeps.tracking import Follower

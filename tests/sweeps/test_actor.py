@@ -51,7 +51,7 @@ def test_worker_in_another_folder_finds_modules_that_lie_beside_the_sweep_file(
     spec = load_spec(sweep_file)
     recipe = {name: getattr(spec, name) for name in Recipe.model_fields}
     job = Job("plain_kd", "search", TrialConfig(**recipe), "some-config")
-    config = ray_config(job, directory.trial(job.trial_id).path, CALIBRATION, 10.0, Slots(2, 1, 0.0))
+    config = ray_config(job, directory, CALIBRATION, 10.0, Slots(2, 1, 0.0))
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     code = "import json, sys; from sweeps.actor import job_of; print(job_of(json.load(open(sys.argv[1]))).trial_id)"
     command = [sys.executable, "-c", code, str(tmp_path / "config.json")]

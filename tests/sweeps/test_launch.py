@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,11 +30,16 @@ class Trial:
         self.trial_id = trial_id
 
 
-def searcher_of(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> AgendaSearcher:
+def searcher_of(
+    spec: SweepSpec,
+    inputs: Inputs,
+    directory: SweepDirectory,
+    has_room_for: Callable[[Slots], bool] = lambda slots: True,
+) -> AgendaSearcher:
     prices = Prices({price_key(recipe_of(spec)): CALIBRATION})
     progress = Progress("tiny", 10, TAU_REF_S, 2, Console(force_terminal=False))
     agenda = agenda_of(spec, inputs, directory)
-    return AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), 2, progress)
+    return AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), has_room_for, 2, progress)
 
 
 def suggested(searcher: AgendaSearcher, trial_id: str) -> dict[str, Any]:
@@ -75,6 +81,15 @@ def test_a_lost_worker_s_trial_goes_on_with_more_room_and_not_for_ever(
     assert searcher.jobs["c"].trial_id == job.trial_id
     suggested(searcher, "d")
     assert searcher.jobs["d"].trial_id != job.trial_id
+
+
+def test_a_lost_worker_s_trial_keeps_its_room_where_no_machine_has_more(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    searcher = searcher_of(spec, inputs, directory, lambda slots: slots.cpus_per_trial == 1)
+    suggested(searcher, "a")
+    searcher.on_trial_complete("a", error=True)
+    assert suggested(searcher, "b")["cpus"] == 1
 
 
 def test_an_error_of_the_trial_itself_is_not_tried_again(

@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 
 from kdas.progress import TeacherProgress, readable_s
-from kdas.records import Status
+from kdas.records import Status, UserError
 from kdas.trial import Inputs
 from sweeps.plan import Job, baseline_jobs
 from sweeps.progress import Progress
-from sweeps.resources import slots_for
+from sweeps.resources import slots_for, slots_of_machines
 from sweeps.settings import ResourcesConfig
 from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
@@ -87,6 +87,18 @@ def test_a_terminal_shows_done_running_failed_best_and_time_left(directory: Swee
     assert "soonest trial so far: plain_kd seed 1, 2.00 ref s" in shown
 
 
+def test_slots_of_a_cluster_are_those_of_its_machines_together() -> None:
+    slots = slots_of_machines([(8, 0), (3, 0), (1, 0)], "cpu", 2, ResourcesConfig(), where="cluster")
+    assert (slots.trials_at_once, slots.num_machines) == (5, 2)
+    assert slots.num_cotenants == 2  # three on a machine
+    assert slots.share_of_device == pytest.approx(2 / 5)
+    assert slots.widened().cpus_per_trial == 4
+    with_gpus = slots_of_machines([(8, 2.0), (2, 1.0)], "cuda", 1, ResourcesConfig(gpus_per_trial=0.5), where="cluster")
+    assert (with_gpus.trials_at_once, with_gpus.num_machines, with_gpus.num_cotenants) == (6, 2, 1)
+    with pytest.raises(UserError, match="threads: 9 is more than the 8 cores of cluster"):
+        slots_of_machines([(8, 0), (3, 0)], "cpu", 9, ResourcesConfig(), where="cluster")
+
+
 def test_slots_follow_threads_and_what_the_file_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
     assert slots_for("cpu", 2, ResourcesConfig()).trials_at_once == 4
@@ -94,5 +106,5 @@ def test_slots_follow_threads_and_what_the_file_asks_for(monkeypatch: pytest.Mon
     assert (one.trials_at_once, one.num_cotenants) == (1, 0)
     with pytest.raises(Exception, match="threads: 9 is more than the 8 cores"):
         slots_for("cpu", 9, ResourcesConfig())
-    with pytest.raises(Exception, match=r"resources.gpus_per_trial: 1 is more than the 0 GPUs here"):
+    with pytest.raises(Exception, match=r"resources.gpus_per_trial: 1 is more than the 0 GPUs of this machine"):
         slots_for("cpu", 1, ResourcesConfig(gpus_per_trial=1))
