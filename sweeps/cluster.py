@@ -30,6 +30,7 @@ else:
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
+from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import kdas
@@ -48,7 +49,6 @@ def start(slots: Slots) -> None:
         num_cpus=slots.trials_at_once * slots.cpus_per_trial,
         include_dashboard=False,
         logging_level=logging.ERROR,
-        log_to_driver=False,
     )
 
 
@@ -70,13 +70,31 @@ def join() -> None:
                 " host:port; it is started with: ray start --head."
             ) from error
     try:
-        ray.init(address=cluster_address(), logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(address=cluster_address(), logging_level=logging.ERROR)
     except Exception as error:  # Ray raises many kinds, by what it has tried
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
             f"CLUSTER={cluster_address()}: cannot be joined: {reason}. Does this machine have the head's token"
             " (.ray/auth_token in the home folder, or RAY_AUTH_TOKEN), and the same Ray and Python?"
         ) from error
+
+
+def keep_chatter(file: Path) -> None:
+    """What Ray and its workers print goes to a file: a sweep's own lines say what there is to know and to do."""
+    said = logging.getLogger("kdas.ray")
+    said.propagate = False
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    of_ray = logging.getLogger("ray")
+    of_ray.handlers, said.handlers = [handler], [handler]
+
+    def keep(printed: dict[str, Any]) -> None:
+        for line in printed["lines"] if printed.get("pid") != "autoscaler" else []:  # it would tell its state for ever
+            said.warning("[%s] %s", printed.get("pid"), line)
+
+    # Ray has no public place for it. Its own handler would print all of this between our lines.
+    global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+    global_worker_stdstream_dispatcher.add_handler("ray_print_logs", keep)
 
 
 def _machines() -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 # Before Ray: it says how Ray is to be loaded.
-from sweeps.cluster import has_room_for, start  # isort: skip
+from sweeps.cluster import has_room_for, keep_chatter, start  # isort: skip
 
 import ray
 from ray import tune
@@ -25,11 +24,6 @@ from sweeps.prices import Prices
 from sweeps.progress import Progress
 from sweeps.resources import Slots
 from sweeps.store import SweepDirectory
-
-# A crash is told by us, once, with the worker's own traceback.
-for _name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
-
 
 LOST = "the worker process was lost (out of memory, killed, or with its machine)"
 # Trials that write into a full disk crash: none is begun before some room is there again.
@@ -195,6 +189,7 @@ def run_trials(
     shutil.rmtree(scratch, ignore_errors=True)
     if not ray.is_initialized():  # it is where a cluster was joined
         start(slots)
+    keep_chatter(directory.chatter_file)
     # Otherwise Ray asks for no further trial while one waits for its worker to start.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.trials_at_once)
     searcher = AgendaSearcher(agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress)

@@ -141,6 +141,7 @@ class SweepDirectory:
         self.environment_file = path / "environment.json"
         self.spent_file = path / "spent.json"
         self.teacher_file = path / "teacher.pth"
+        self.chatter_file = path / "ray.log"
         self.report = path / "report.html"
 
     def cell(self, name: str) -> SweepDirectory:

@@ -164,7 +164,7 @@ def test_a_copy_of_a_finished_sweep_is_whole_without_any_training(swept: Swept, 
     assert "10 trials taken over from other sweeps" in done.stdout
     assert "starting Ray" not in done.stdout
     assert done.stderr == ""
-    of_the_first = {path.name for path in swept.directory.path.iterdir()} - {".ray"}
+    of_the_first = {path.name for path in swept.directory.path.iterdir()} - {".ray", "ray.log"}
     assert {path.name for path in (swept.directory.path.parent / "copied").iterdir()} == of_the_first
 
 

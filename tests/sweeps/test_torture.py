@@ -56,8 +56,11 @@ def processes_of(runs: Path) -> list[int]:
 
 
 def wait_until_all_are_gone(runs: Path) -> list[int]:
-    """What is left of a killed sweep after a while."""
-    until = time.monotonic() + 30
+    """What is left of a killed sweep after a while.
+
+    Workers that train are gone at once. Those of Ray's that were just being started give up after a minute.
+    """
+    until = time.monotonic() + 90
     while (left := processes_of(runs)) and time.monotonic() < until:
         time.sleep(0.2)
     return left
