@@ -28,6 +28,7 @@ from benchmarks.machine import best_precision, facts, load
 from benchmarks.memory import memory
 from benchmarks.orchestration import orchestration
 from benchmarks.reference_loop import DEFAULT_THREADS
+from benchmarks.scale import scale
 from benchmarks.sweep import sweep
 from kdas import device as devices
 from kdas.records import UserError, run_command_line
@@ -46,6 +47,7 @@ PARTS = {
     "against_reference": Part("whole trials, ours against the field's usual trainer", against_reference),
     "sweep": Part("a sweep of 16 trials, bank and all, against 16 runs of the usual trainer", sweep),
     "orchestration": Part("what a trial costs beside its training", orchestration),
+    "scale": Part("what a sweep of many trials costs its driver, its disk and its readers", scale),
     "analysis_speed": Part("times to accuracy from our tables, against MLflow's client", analysis_speed),
     "limit": Part("what the student alone costs, over what our trainer takes", limit),
     "memory": Part("a process that runs a trial on a set of CIFAR's size", memory),
@@ -138,6 +140,8 @@ def shown(key: str, value: float) -> str:
         return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.2f} ms"
     if "speedup" in key:
         return f"{value:.2f}x"
+    if key.endswith(("_trials", "_entries")):
+        return f"{value:,.0f}"
     return f"{value:.3f}"
 
 

@@ -12,7 +12,7 @@ from kdas.samplers import SAMPLERS
 from kdas.samplers.plugin import EpochPlan, Sampler, SamplerContext
 
 # A part of a set large enough to hold whole batches at any rate; costs grow with the set.
-BATCHES_PLAYED = 24
+BATCHES_PLAYED = 8
 _CLASSES = 10
 
 

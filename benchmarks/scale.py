@@ -1,0 +1,196 @@
+"""What a sweep of many trials costs its driver, its disk, and those who read it, without training any.
+
+The real engine replays made-up curves on a simulated clock (`sweeps.replay`): search, capping, sweep directory, with
+`ROWS` evaluations a trial. For each size, each in a process of its own:
+
+- `scale_<n>_ms_per_trial`: the driver's time for a trial, from proposing it to its status on disk;
+- `scale_<n>_driver_mb`: that process's peak memory;
+- `scale_<n>_disk_mb`, `scale_<n>_largest_folder_entries`: the sweep directory, and the most entries of a folder in it;
+- `scale_<n>_start_s`: a new start that finds everything done, from search journal to the engine's whole state;
+- `scale_<n>_tables_s`, `scale_<n>_load_s`: writing the parquet tables, and loading the curves for analysis;
+- `scale_<n>_status_s`, `scale_<n>_preview_s`: what `make status` and `make preview` take as whole processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from analysis.curves import load
+from benchmarks.bench import Bench, Figures, prices
+from benchmarks.memory import measured
+from kdas.records import COMPLETE_STATUSES, CurveRow, Status
+from kdas.seeding import derived_seed
+from sweeps.agenda import Agenda, Terms
+from sweeps.budget import Spending
+from sweeps.early_stopping import rule_for
+from sweeps.measure import Measure, write_measure
+from sweeps.objective import objective_of
+from sweeps.plan import Job
+from sweeps.recorded import Curve, identity
+from sweeps.replay import Replay, SimulatedClock
+from sweeps.search import ConfigurationSearch
+from sweeps.spec import load_spec
+from sweeps.store import Recorded, SweepDirectory
+from sweeps.tables import write_tables
+from sweeps.unchanged import spec_text
+
+SEEDS = 5
+ROWS = 60
+SLOTS = 16
+TAU_REF_S = 240.0
+TARGET = 0.9
+_SPEC = """\
+extends: digits_kd
+epochs: 240
+evaluations: {rows}
+seeds: {seeds}
+target: {target}
+budget: {{configurations: {configurations}}}
+confirm: false
+"""
+
+
+def scale(bench: Bench) -> Figures:
+    """Sweeps of 100, 1,000 and 10,000 trials; quick: of 100 and 1,000."""
+    figures: Figures = {}
+    for size in (100, 1000) if bench.quick else (100, 1000, 10_000):
+        bench.progress(f"a replayed sweep of {size:,} trials")
+        figures |= {f"scale_{size}_{name}": value for name, value in of_size(size, bench.folder).items()}
+    return figures
+
+
+def of_size(num_trials: int, folder: Path) -> Figures:
+    """Replay a sweep of so many trials under `folder` and read it again, in processes of their own."""
+    spec_file = folder / f"scale_{num_trials}.yaml"
+    configurations = num_trials // SEEDS - len(_baselines())
+    spec_file.write_text(
+        _SPEC.format(rows=ROWS, seeds=SEEDS, target=TARGET, configurations=configurations), encoding="utf-8"
+    )
+    environment = {**os.environ, "RUNS_DIR": str(folder / "scale"), "PYTHONPATH": str(Path(__file__).parents[1])}
+
+    def run(*words: str) -> tuple[str, float]:
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", *words], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout, time.perf_counter() - began
+
+    written = json.loads(run("benchmarks.scale", "replay", str(spec_file))[0])
+    again = json.loads(run("benchmarks.scale", "again", str(spec_file))[0])
+    run("sweeps", "preview", str(spec_file))  # measures prices, once for this machine
+    return {
+        **written,
+        **again,
+        "status_s": run("sweeps", "status", str(spec_file))[1],
+        "preview_s": run("sweeps", "preview", str(spec_file))[1],
+    }
+
+
+def _baselines() -> list[str]:
+    """The baselines that each such sweep has."""
+    from sweeps.layers import spec_path
+
+    return list(load_spec(spec_path("digits_kd")).baselines)
+
+
+def curve_of(job: Job) -> Curve:
+    """A made-up truth: how soon a configuration reaches the target depends on its rates, and a little on the seed."""
+    sampler = job.config.sampler
+    far = abs(sampler.get("start_rate", 1.0) - 0.5) + abs(sampler.get("end_rate", 1.0) - 0.4)
+    drawn = derived_seed(job.config.seed, job.config_id) % 1000 / 1000
+    time_s = TAU_REF_S * (0.3 + 0.6 * far + 0.1 * drawn)
+    rows = []
+    for number in range(1, ROWS + 1):
+        cost_s = number * TAU_REF_S / ROWS
+        accuracy = TARGET * (1 - 0.5 * math.exp(-3 * cost_s / time_s)) if cost_s < time_s else TARGET + 0.01
+        rows.append(Recorded(_row(job, number, cost_s, accuracy), [["step", 64, number * 100]], 1.7e9 + cost_s))
+    return Curve(rows, Status.BUDGET)
+
+
+def _row(job: Job, number: int, cost_s: float, accuracy: float) -> CurveRow:
+    content = {
+        **dict.fromkeys((field.name for field in dataclasses.fields(CurveRow)), 0),
+        "trial_id": job.trial_id,
+        "config_id": job.config_id,
+        "seed": job.config.seed,
+        "dataset": "digits",
+        "pair": "resnet20->resnet8",
+        "calibration_id": "by hand",
+        "device": "cpu",
+        "epoch": 4 * number,
+        "step": 100 * number,
+        "samples_trained": 6400 * number,
+        "flops": 1e9 * number,
+        "cost_ref_s": cost_s,
+        "cost_as_run_s": cost_s,
+        "wall_s": cost_s,
+        "eval_s": 0.1,
+        "data_s": 0.1,
+        "train_loss": 1 / number,
+        "val_accuracy": accuracy,
+        "test_accuracy": accuracy,
+    }
+    return CurveRow(**content)  # type: ignore[arg-type]
+
+
+def _agenda(spec_file: Path, directory: SweepDirectory, clock: SimulatedClock) -> Agenda:
+    spec = load_spec(spec_file)
+    measure = Measure(
+        directory.name, TARGET, "given in the sweep file", TAU_REF_S, spec.plain_baseline, "validation",
+        prices().calibration_id, "digits", spec.seeds, 0,
+    )  # fmt: skip
+    directory.path.mkdir(parents=True, exist_ok=True)
+    directory.spec_file.write_text(spec_text(spec), encoding="utf-8")
+    write_measure(directory, measure)
+    terms = Terms(measure, lambda plain: measure, lambda fixed: rule_for(spec, fixed), objective_of(spec, TAU_REF_S))
+    search = ConfigurationSearch(directory.study_file, spec)
+    spending = Spending(spec.budget, 1 / SLOTS, directory.spent_file, clock)
+
+    def is_here(job: Job) -> bool:
+        return directory.trial(job.trial_id).status in COMPLETE_STATUSES
+
+    return Agenda(spec, identity, directory, search, terms, spending, is_here)
+
+
+def _replayed(spec_file: Path, directory: SweepDirectory) -> Figures:
+    clock = SimulatedClock()
+    began = time.perf_counter()
+    Replay(_agenda(spec_file, directory, clock), directory, curve_of, SLOTS, clock).run()
+    took_s = time.perf_counter() - began
+    num_trials = sum(1 for _ in directory.trials())
+    sizes = [len(names) + len(folders) for _, folders, names in os.walk(directory.path)]
+    num_bytes = sum(path.stat().st_size for path in directory.path.rglob("*") if path.is_file())
+    return {
+        "trials": num_trials,
+        "ms_per_trial": 1000 * took_s / num_trials,
+        "driver_mb": measured()["peak_rss_mb"],
+        "disk_mb": num_bytes / 1e6,
+        "largest_folder_entries": max(sizes),
+    }
+
+
+def _started_again(spec_file: Path, directory: SweepDirectory) -> Figures:
+    began = time.perf_counter()
+    assert _agenda(spec_file, directory, SimulatedClock()).is_finished
+    start_s = time.perf_counter() - began
+    began = time.perf_counter()
+    write_tables(directory)
+    tables_s = time.perf_counter() - began
+    began = time.perf_counter()
+    load(directory.path)
+    return {"start_s": start_s, "tables_s": tables_s, "load_s": time.perf_counter() - began}
+
+
+if __name__ == "__main__":
+    _, _doing, _name = sys.argv
+    _spec_file = Path(_name)
+    _directory = SweepDirectory(Path(os.environ["RUNS_DIR"]) / _spec_file.stem)
+    _figures = (_replayed if _doing == "replay" else _started_again)(_spec_file, _directory)
+    print(json.dumps(_figures))
