@@ -45,6 +45,8 @@ search:
 seeds: {seeds}
 target: 0.9
 budget: {{configurations: {configurations}}}
+scheduler: none
+confirm: false
 resources: {{trials_at_once: {slots}}}
 device: cpu
 """

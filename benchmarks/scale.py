@@ -30,6 +30,7 @@ from kdas.seeding import derived_seed
 from sweeps.agenda import Agenda, Terms
 from sweeps.budget import Spending
 from sweeps.early_stopping import rule_for
+from sweeps.layers import spec_path
 from sweeps.measure import Measure, write_measure
 from sweeps.objective import objective_of
 from sweeps.plan import Job
@@ -68,11 +69,7 @@ def scale(bench: Bench) -> Figures:
 
 def of_size(num_trials: int, folder: Path) -> Figures:
     """Replay a sweep of so many trials under `folder` and read it again, in processes of their own."""
-    spec_file = folder / f"scale_{num_trials}.yaml"
-    configurations = num_trials // SEEDS - len(_baselines())
-    spec_file.write_text(
-        _SPEC.format(rows=ROWS, seeds=SEEDS, target=TARGET, configurations=configurations), encoding="utf-8"
-    )
+    spec_file = write_spec(num_trials, folder)
     environment = {**os.environ, "RUNS_DIR": str(folder / "scale"), "PYTHONPATH": str(Path(__file__).parents[1])}
 
     def run(*words: str) -> tuple[str, float]:
@@ -93,11 +90,13 @@ def of_size(num_trials: int, folder: Path) -> Figures:
     }
 
 
-def _baselines() -> list[str]:
-    """The baselines that each such sweep has."""
-    from sweeps.layers import spec_path
-
-    return list(load_spec(spec_path("digits_kd")).baselines)
+def write_spec(num_trials: int, folder: Path) -> Path:
+    """The sweep file of such a sweep."""
+    num_baselines = len(load_spec(spec_path("digits_kd")).baselines)
+    spec_file = folder / f"scale_{num_trials}.yaml"
+    text = _SPEC.format(rows=ROWS, seeds=SEEDS, target=TARGET, configurations=num_trials // SEEDS - num_baselines)
+    spec_file.write_text(text, encoding="utf-8")
+    return spec_file
 
 
 def curve_of(job: Job) -> Curve:
@@ -159,7 +158,8 @@ def _agenda(spec_file: Path, directory: SweepDirectory, clock: SimulatedClock) -
     return Agenda(spec, identity, directory, search, terms, spending, is_here)
 
 
-def _replayed(spec_file: Path, directory: SweepDirectory) -> Figures:
+def replayed(spec_file: Path, directory: SweepDirectory) -> Figures:
+    """Play a sweep on made-up curves into a directory."""
     clock = SimulatedClock()
     began = time.perf_counter()
     Replay(_agenda(spec_file, directory, clock), directory, curve_of, SLOTS, clock).run()
@@ -176,7 +176,8 @@ def _replayed(spec_file: Path, directory: SweepDirectory) -> Figures:
     }
 
 
-def _started_again(spec_file: Path, directory: SweepDirectory) -> Figures:
+def started_again(spec_file: Path, directory: SweepDirectory) -> Figures:
+    """Start a finished one again, then read it."""
     began = time.perf_counter()
     assert _agenda(spec_file, directory, SimulatedClock()).is_finished
     start_s = time.perf_counter() - began
@@ -192,5 +193,5 @@ if __name__ == "__main__":
     _, _doing, _name = sys.argv
     _spec_file = Path(_name)
     _directory = SweepDirectory(Path(os.environ["RUNS_DIR"]) / _spec_file.stem)
-    _figures = (_replayed if _doing == "replay" else _started_again)(_spec_file, _directory)
+    _figures = (replayed if _doing == "replay" else started_again)(_spec_file, _directory)
     print(json.dumps(_figures))

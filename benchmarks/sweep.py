@@ -102,6 +102,9 @@ def _sweep_file(bench: Bench, size: Size) -> Path:
         "seeds": SEEDS,
         "target": 0.99,
         "budget": {"configurations": NUM_SEARCHED},
+        # As many whole trials as the usual trainer runs.
+        "scheduler": "none",
+        "confirm": False,
     }
     path = bench.folder / "sixteen.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -1,0 +1,23 @@
+"""What the benchmark of large sweeps replays is a sweep like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import scale
+from kdas.records import Status
+from sweeps.status import read_status
+from sweeps.store import SweepDirectory
+
+
+def test_a_replayed_sweep_is_whole_and_found_finished(tmp_path: Path) -> None:
+    spec_file = scale.write_spec(60, tmp_path)
+    directory = SweepDirectory(tmp_path / "runs" / "scale_60")
+    figures = scale.replayed(spec_file, directory)
+    assert figures["trials"] == 60
+    counts = read_status(directory).counts
+    assert counts[Status.CAPPED] > 0, "capping has its part in the cost"
+    assert counts[Status.BUDGET] + counts[Status.CAPPED] == 60
+    size = sum(path.stat().st_size for path in directory.path.rglob("*") if path.is_file())
+    assert figures["disk_mb"] == size / 1e6
+    assert set(scale.started_again(spec_file, directory)) == {"start_s", "tables_s", "load_s"}
