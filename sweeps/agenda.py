@@ -88,6 +88,17 @@ class Agenda:
     def num_out(self) -> int:
         return len(self._out)
 
+    @property
+    def num_to_come(self) -> int:
+        """Trials that have not begun and, for all that is known now, will."""
+        spec = self._spec
+        unproposed = 0 if self._is_search_over else max(0, spec.num_configurations - len(self._searched))
+        confirming = 0
+        if spec.confirm is not None and not self._is_confirming:
+            known = len(self._searched) + unproposed
+            confirming = (len(spec.baselines) + min(spec.confirm.top, known)) * len(spec.confirm.seeds)
+        return len(self._queue) + unproposed * len(spec.seeds) + confirming
+
     def next_job(self) -> Job | None:
         """A job to start now; None if there is none for the time being, or none at all (see `is_finished`)."""
         self._fill()

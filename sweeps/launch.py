@@ -81,6 +81,7 @@ class AgendaSearcher(Unpickled, Searcher):
         if job is None:
             return Searcher.FINISHED if self._agenda.is_finished else None
         self.jobs[trial_id] = job
+        self._count()
         folder = self._directory.trial(job.trial_id)
         folder.begin(job)
         # Most workers that are lost were out of memory: they come back with twice the room, beside fewer others.
@@ -109,6 +110,15 @@ class AgendaSearcher(Unpickled, Searcher):
         return status is not None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._completed(trial_id, result, error)
+        self._count()
+
+    def _count(self) -> None:
+        # Ray says some time after it has asked for a trial that it starts.
+        waiting = sum(job.trial_id not in self._progress.running for job in self.jobs.values())
+        self._progress.num_to_come = self._agenda.num_to_come + waiting
+
+    def _completed(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         job = self.jobs[trial_id]
         folder = self._directory.trial(job.trial_id)
         status = self._stopped.pop(trial_id, None)

@@ -39,10 +39,13 @@ class Running:
 
 @dataclass
 class Progress:
-    """What is done, running and failed; who is best; how long it will take."""
+    """What is done, running and failed; who is best; how long it will take.
+
+    `num_to_come`: trials that have not begun; early stopping and budgets let some of them never begin.
+    """
 
     sweep: str
-    num_planned: int
+    num_to_come: int
     tau_ref_s: float
     trials_at_once: int
     console: Console
@@ -55,6 +58,10 @@ class Progress:
     def __post_init__(self) -> None:
         self._durations_s: list[float] = []
         self._live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=4, transient=True)
+
+    @property
+    def num_planned(self) -> int:
+        return self.num_done + self.num_failed + len(self.running) + self.num_to_come
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal:
@@ -71,6 +78,7 @@ class Progress:
 
     def started(self, job: Job) -> None:
         self.running[job.trial_id] = Running(job, time.monotonic())
+        self.num_to_come -= 1
         if not self.console.is_terminal:
             self.say(f"started {short_settings(job)}")
 
@@ -123,8 +131,7 @@ class Progress:
         if not self._durations_s:
             return None
         under_way = sum(1 - min(trial.cost_ref_s / self.tau_ref_s, 1) for trial in self.running.values())
-        not_started = max(0, self.num_planned - self.num_done - self.num_failed - len(self.running))
-        return statistics.fmean(self._durations_s) * (not_started + under_way) / self.trials_at_once
+        return statistics.fmean(self._durations_s) * (self.num_to_come + under_way) / self.trials_at_once
 
     def say(self, text: str) -> None:
         """Put a line above the panel."""

@@ -155,8 +155,9 @@ class _Sweep:
         self.spec, self.inputs, self.directory, self.prices = spec, inputs, directory, prices
         self.num_adopted = 0
         self.tau_ref_s = Trial(recipe_of(spec), inputs).budget_ref_s(prices.base)
-        planned = num_planned_trials(spec)
-        self.progress = Progress(directory.name, planned, self.tau_ref_s, slots.trials_at_once, console)
+        self.progress = Progress(
+            directory.name, num_planned_trials(spec), self.tau_ref_s, slots.trials_at_once, console
+        )
         measure = read_measure(directory)
         objective = objective_of(spec, self.tau_ref_s)
         terms = Terms(measure, self._fix_measure, lambda fixed: rule_for(spec, fixed), objective)
@@ -165,6 +166,7 @@ class _Sweep:
         identify = partial(config_id, inputs=inputs)
         self.agenda = Agenda(spec, identify, directory, search, terms, self.spending, self._adopt)
         self.progress.num_done = sum(folder.is_final for folder in directory.trials())
+        self.progress.num_to_come = self.agenda.num_to_come
         if measure is not None:
             # Seeds and trials may have been added since.
             self._write(measure.target, measure.target_rule)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from kdas.records import Status
 from kdas.trial import Inputs
-from sweeps.launch import LOST, AgendaScheduler, AgendaSearcher
+from sweeps.launch import LOST, AgendaScheduler, AgendaSearcher, ProgressCallback
 from sweeps.plan import recipe_of
 from sweeps.prices import Prices, price_key
 from sweeps.progress import Progress
@@ -90,6 +90,29 @@ def test_a_lost_worker_s_trial_keeps_its_room_where_no_machine_has_more(
     suggested(searcher, "a")
     searcher.on_trial_complete("a", error=True)
     assert suggested(searcher, "b")["cpus"] == 1
+
+
+def test_what_is_planned_follows_what_the_agenda_still_expects(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    progress = Progress("tiny", 10, TAU_REF_S, 2, Console(quiet=True))
+    agenda = agenda_of(spec, inputs, directory)
+    prices = Prices({price_key(recipe_of(spec)): CALIBRATION})
+    searcher = AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), lambda slots: True, 2, progress)
+    callback = ProgressCallback(progress, directory, searcher.jobs)
+    for trial_id in ("a", "b"):
+        suggested(searcher, trial_id)
+    assert progress.num_planned == 10
+    for trial_id in ("a", "b"):
+        callback.on_trial_start(0, [], Trial(trial_id))
+    assert (progress.num_planned, len(progress.running)) == (10, 2)
+    train_on_paper(directory, searcher.jobs["a"], [0.3])
+    searcher.on_trial_complete("a", {"cost_ref_s": 1.0, "val_accuracy": 0.3})
+    callback.on_trial_complete(0, [], Trial("a"))
+    assert (progress.num_planned, progress.num_done) == (10, 1)
+    searcher.on_trial_complete("b", error=True)
+    callback.on_trial_error(0, [], Trial("b"))
+    assert (progress.num_planned, progress.num_done, len(progress.running)) == (10, 1, 0)
 
 
 def test_an_error_of_the_trial_itself_is_not_tried_again(

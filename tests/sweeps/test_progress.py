@@ -42,7 +42,7 @@ def jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
 
 
 def progress_on(console: Console) -> Progress:
-    progress = Progress("tiny", num_planned=4, tau_ref_s=3.0, trials_at_once=2, console=console)
+    progress = Progress("tiny", num_to_come=4, tau_ref_s=3.0, trials_at_once=2, console=console)
     progress.target_is(0.8, "by hand")
     return progress
 
