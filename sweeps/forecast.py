@@ -53,7 +53,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`device_s`: all trials' seconds together, evaluation included; `wall_s`: until the sweep ends."""
+    """`device_s`: seconds of whole devices, as budgets count them; `wall_s`: until the sweep ends."""
 
     num_baseline_trials: int
     num_searched_trials: int
@@ -87,14 +87,13 @@ def forecast(spec: SweepSpec, inputs: Inputs, prices: Prices, budget_ref_s: floa
     training = Range(fixed_s, fixed_s, fixed_s) + Range(whole_s, whole_s, whole_s).scaled(shares)
     with_evaluation = training.scaled([1 + _evaluation_s(inputs, spec, prices.base) / budget_ref_s] * 3)
     slower = SLOWER if slots.num_cotenants else (1.0, 1.0, 1.2)
-    device_s = with_evaluation.scaled(slower)
-    wall_s = device_s.scaled([1 / slots.trials_at_once] * 3)
+    trials_s = with_evaluation.scaled(slower)
     return Forecast(
         num_baseline_trials=len(baselines) * num_seeds,
         num_searched_trials=spec.num_configurations * num_seeds,
         num_confirming_trials=(len(baselines) + finalists) * num_fresh,
-        device_s=device_s,
-        wall_s=wall_s,
+        device_s=trials_s.scaled([slots.share_of_device] * 3),
+        wall_s=trials_s.scaled([1 / slots.trials_at_once] * 3),
         disk_bytes=_disk_bytes(spec, inputs, slots, len(baselines), finalists),
         memory_bytes=slots.trials_at_once * WORKER_BYTES + _image_bytes(inputs),
     )

@@ -78,7 +78,7 @@ def print_forecast(expected: Forecast, console: Console) -> None:
         highlight=False,
     )
     console.print(
-        f"about {_in_words(expected.wall_s)} of wall time, {_in_words(expected.device_s)} of trials together",
+        f"about {_in_words(expected.wall_s)} of wall time, {_in_words(expected.device_s)} of device time",
         highlight=False,
     )
     console.print(

@@ -211,8 +211,10 @@ class BudgetConfig(Strict):
         ge=1,
         description="Trials up to confirmation, baselines included; given, it says how many configurations instead.",
     )
-    wall_hours: float | None = Field(None, gt=0, description="Hours from the first start on, over 0.")
-    device_hours: float | None = Field(None, gt=0, description="Hours of all trials together, over 0.")
+    wall_hours: float | None = Field(None, gt=0, description="Hours that the sweep runs, over all starts; over 0.")
+    device_hours: float | None = Field(
+        None, gt=0, description="Hours of whole GPUs, or of whole machines without any, over all starts; over 0."
+    )
     ref_s_per_trial: float | None = Field(
         None, gt=0, description="Reference seconds a trial may spend; by default what plain distillation costs."
     )
