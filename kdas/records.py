@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 
@@ -80,7 +80,7 @@ class CurveRow:
     learning_rate: float
 
     def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        return dict(vars(self))  # asdict would copy every value, at ten times the cost
 
 
 _SEARCHED = "_search"

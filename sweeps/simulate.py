@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -31,6 +32,9 @@ from sweeps.store import SweepDirectory
 
 WITHIN = 0.05
 _RESAMPLES = 9_999
+# A file system in memory, where there is one: what is flushed to disk there waits for none.
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 (the folder in it is made by tempfile)
+_ROOMY_BYTES = 1e9
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Simulation:
 
     def outcome(self, setting: Setting, seed: int) -> Outcome:
         """One replay, its proposals drawn from this seed."""
-        with tempfile.TemporaryDirectory(prefix="kdas-replay-") as folder:
+        with tempfile.TemporaryDirectory(prefix="kdas-replay-", dir=_folder()) as folder:
             return self._played(self.spec(setting, seed), SweepDirectory(Path(folder)), setting.slots)
 
     def _played(self, spec: SweepSpec, directory: SweepDirectory, slots: int) -> Outcome:
@@ -176,6 +180,12 @@ def simulate(
         )
     console.print(table)
     console.print(f"means over {replays} replays; trials of plain distillation are not counted", highlight=False)
+
+
+def _folder() -> Path | None:
+    """Where replays are written; None: where temporary files are."""
+    has_room = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOMY_BYTES
+    return _IN_MEMORY if has_room else None
 
 
 def _interval(values: Sequence[float]) -> str:
