@@ -46,6 +46,10 @@ class Surroundings:
     budget_ref_s: float | None = None
 
 
+class CheckpointError(UserError):
+    """A trial cannot go on from the checkpoints that are there."""
+
+
 class Training:
     """A trial between its first and its last step. A checkpoint holds all of its state."""
 
@@ -258,12 +262,15 @@ class Training:
 
     def _restore(self) -> None:
         path = self.surroundings.checkpoint
-        state: Any = None if path is None else checkpoint.load_newest_whole(path)
+        try:
+            state: Any = None if path is None else checkpoint.load_newest_whole(path)
+        except UserError as error:
+            raise CheckpointError(str(error)) from error
         if state is None:
             return
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
-            raise UserError(f"{path}: is not a checkpoint of this trial at these prices. Move it away.")
+            raise CheckpointError(f"{path}: is not a checkpoint of this trial at these prices. Move it away.")
         self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])
         self.clock.load_state_dict(state["clock"])

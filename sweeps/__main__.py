@@ -76,7 +76,12 @@ def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
 def status(name: Name) -> None:
     """How far a sweep is, read from its directory."""
     from sweeps.status import print_status
+    from sweeps.store import SweepDirectory
 
+    holder = SweepDirectory(sweep_path(name)).holder()
+    if holder and not SweepDirectory(sweep_path(name)).spec_file.exists():
+        console.print(f"{holder}; it prepares: data, teacher, prices", highlight=False)
+        return
     directory = _existing(name)
     for each in directory.cells() or [directory]:
         print_status(each, console)
@@ -120,6 +125,9 @@ def attach(name: Name) -> None:
     from sweeps.tracking_state import TrackingState
 
     directory = _existing(name)
+    if directory.holder():
+        console.print("MLflow follows the running sweep by itself", highlight=False)
+        return
     state = TrackingState(directory)
     if not state.is_attached:
         from sweeps.tracking import MlflowView, failure_text

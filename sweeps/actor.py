@@ -18,8 +18,8 @@ from ray import tune
 from kdas.clock import Calibration
 from kdas.config import TrialConfig
 from kdas.plugins import SEARCHED_FOLDERS, search_also
-from kdas.records import CurveRow, Status, UserError
-from kdas.trainer import Surroundings, Training
+from kdas.records import CurveRow, Status
+from kdas.trainer import CheckpointError, Surroundings, Training
 from kdas.trial import Inputs, Trial, load_inputs
 from sweeps.plan import Job
 from sweeps.resources import Slots
@@ -113,7 +113,7 @@ class TrialActor(tune.Trainable):
     def _training_of(self, trial: Trial, surroundings: Surroundings) -> Training:
         try:
             return Training(trial, surroundings)
-        except UserError as error:
+        except CheckpointError as error:
             # The checkpoints are the sweep's own: where none is whole, the trial is trained from its beginning.
             warnings.warn(f"{error} This trial begins again.", stacklevel=2)
             self._folder.discard_checkpoint()

@@ -36,12 +36,13 @@ class Proposal:
 class Terms:
     """What a sweep fixes once and for all, and how.
 
-    `fixed`: the measure of an earlier start. `fix`: called with the jobs of plain distillation once they have ended.
+    `fixed`: the measure of an earlier start. `fix`: called with the jobs of plain distillation once they have ended;
+    None if nothing can be fixed by them.
     `rule`: early stopping under a measure.
     """
 
     fixed: Measure | None
-    fix: Callable[[list[Job]], Measure]
+    fix: Callable[[list[Job]], Measure | None]
     rule: Callable[[Measure], EarlyStopping]
     objective: Objective
 
@@ -72,7 +73,10 @@ class Agenda:
         self._values: dict[str, list[float]] = {}
         self._points: dict[str, Point] = {}
         self._searched: set[str] = set()
-        self._exhausted = self._is_confirming = False
+        # Proposals in a row that brought nothing new.
+        self._duplicates = 0
+        self._space_is_exhausted = self._is_confirming = False
+        self._crashed: set[str] = set()
         self._baselines = baseline_jobs(spec, identify)
         self._plain = [job for job in self._baselines if job.method == spec.plain_baseline]
         self._out: set[str] = set()
@@ -82,7 +86,7 @@ class Agenda:
         self._plain_waiting = {job.trial_id for job in self._queue if job.method == spec.plain_baseline}
         self._fix_if_ready()
         for asked in search.asked():
-            self._take_up(asked)
+            self._count_new(self._take_up(asked))
 
     @property
     def num_out(self) -> int:
@@ -121,9 +125,9 @@ class Agenda:
         self._spending.tick(self.num_out)
         if self._rule is None:
             return None
-        self._rule.evaluated(job.trial_id, cost_ref_s, val_accuracy)
         if not self._may_stop(job):
             return None
+        self._rule.evaluated(job.trial_id, cost_ref_s, val_accuracy)
         if self._rule.stops(job.config_id, job.trial_id):
             return self._rule.status
         return Status.RUNNING if self._spending.sets_aside else None
@@ -134,8 +138,14 @@ class Agenda:
         self._out.discard(job.trial_id)
         self._plain_waiting.discard(job.trial_id)
         self._fix_if_ready()
-        if self._rule is not None and self._directory.trial(job.trial_id).status in COMPLETE_STATUSES:
-            self._rule.finished(job.trial_id)
+        status = self._directory.trial(job.trial_id).status
+        if status is Status.CRASHED:
+            self._crashed.add(job.trial_id)
+        if self._rule is not None and self._may_stop(job):
+            if status in COMPLETE_STATUSES:
+                self._rule.finished(job.trial_id)
+            elif status is Status.CRASHED:
+                self._rule.crashed(job.trial_id)
         self._left(job.trial_id)
 
     def lost(self, job: Job) -> None:
@@ -158,7 +168,7 @@ class Agenda:
 
     def _fix_if_ready(self) -> None:
         if self._measure is None and not self._plain_waiting:
-            self._measure = self._terms.fix(self._plain)
+            self._measure = self._terms.fix(self._plain)  # None: a later start may know more
         if self._measure is not None and self._rule is None:
             self._rule = self._terms.rule(self._measure)
 
@@ -167,21 +177,30 @@ class Agenda:
         self._drop_beaten()
         if self._spending.is_spent:
             self._withdraw([job for job in self._queue if self._may_stop(job)])
-        duplicates = 0
         while not self._queue and self._measure is not None and not self._is_search_over:
             asked = self._search.ask()
-            was_new = asked is not None and self._take_up(asked)
-            duplicates = 0 if was_new else duplicates + 1
-            self._exhausted = asked is None or duplicates >= EXHAUSTED_AFTER
+            if asked is None:
+                self._space_is_exhausted = True
+            else:
+                self._count_new(self._take_up(asked))
             self._drop_beaten()
         if not self._queue and not self._out and self._measure is not None and not self._is_confirming:
             self._is_confirming = True
             self._enqueue([job for job in self._confirmed() if not self._adopt(job)])
 
+    def _count_new(self, is_new: bool) -> None:
+        self._duplicates = 0 if is_new else self._duplicates + 1
+
     @property
     def _is_search_over(self) -> bool:
-        num_wanted = self._spec.num_configurations
-        return self._exhausted or len(self._searched) >= num_wanted or self._spending.is_spent
+        if self._space_is_exhausted or self._duplicates >= EXHAUSTED_AFTER:
+            return True
+        return not self.lacks_configurations or self._spending.is_spent
+
+    @property
+    def lacks_configurations(self) -> bool:
+        """Whether fewer were searched than the file asks for."""
+        return len(self._searched) < self._spec.num_configurations
 
     def _drop_beaten(self) -> None:
         """Trials of stopped configurations that were not begun, or not since this start, need not be."""
@@ -217,30 +236,32 @@ class Agenda:
         self._hear_again(jobs)
         self._enqueue(to_run)
         self._points[config_id] = asked.point
+        # What was told at an earlier start may have got seeds since, and a search hears of a success after a failure.
         proposal = Proposal(asked.number, jobs, expected | {job.trial_id for job in to_run})
-        if asked.is_told and (not asked.has_failed or not to_run):
-            self._value(proposal)
-            return is_new  # told at an earlier start; what is queued are seeds that came later
         self._proposals.append(proposal)
         self._tell_if_complete(proposal)
         return is_new
 
     def _is_settled(self, job: Job) -> bool:
         """Whether nothing is left to do. What was capped may go on: more seeds may have loosened the bounds."""
+        if job.trial_id in self._crashed:
+            return True  # not tried again before the next start
         return self._adopt(job) or self._directory.trial(job.trial_id).status is Status.STOPPED_EARLY
 
     def _hear_again(self, jobs: list[Job]) -> None:
         """What earlier starts, or other sweeps, know about a configuration counts for early stopping too."""
-        if self._rule is None:
+        # What is a baseline is confirmed in any case, and takes no place from others.
+        if self._rule is None or not is_searched(jobs[0].method):
             return
-        if is_searched(jobs[0].method):  # what is a baseline is confirmed in any case, and takes no place from others
-            self._rule.add(jobs[0].config_id, [job.trial_id for job in jobs])
+        self._rule.add(jobs[0].config_id, [job.trial_id for job in jobs])
         for job in jobs:
             folder = self._directory.trial(job.trial_id)
             for recorded in folder.rows():
                 self._rule.evaluated(job.trial_id, recorded.row.cost_ref_s, recorded.row.val_accuracy, again=True)
             if folder.status in COMPLETE_STATUSES:
                 self._rule.finished(job.trial_id)
+            elif folder.status is Status.CRASHED:
+                self._rule.crashed(job.trial_id)
 
     def _tell_if_complete(self, proposal: Proposal) -> None:
         if proposal.waiting or self._measure is None:
@@ -252,14 +273,21 @@ class Agenda:
         """What the search is told; None if a seed crashed and there is no mean."""
         assert self._measure is not None
         folders = [self._directory.trial(job.trial_id) for job in proposal.jobs]
-        if any(folder.status is Status.CRASHED for folder in folders):
-            return None
+        statuses = [folder.status for folder in folders]
         curves = [folder.rows() for folder in folders]
-        values = self._terms.objective.values(curves, self._measure)
         times = [time_to_target(rows, self._measure.target) for rows in curves]
-        restricted_s = statistics.fmean(min(time, self._measure.tau_ref_s) for time in times)
-        self._spending.found(restricted_s, all(map(math.isfinite, times)))
-        if all(folder.status in COMPLETE_STATUSES for folder in folders):
+        # A time to the target is known, whatever came after it.
+        is_known = [
+            status in COMPLETE_STATUSES or (self._terms.objective.name == "tta" and math.isfinite(time))
+            for status, time in zip(statuses, times, strict=True)
+        ]
+        if any(status is Status.CRASHED and not known for status, known in zip(statuses, is_known, strict=True)):
+            return None
+        values = self._terms.objective.values(curves, statuses, self._measure)
+        if is_searched(proposal.jobs[0].method):
+            restricted_s = statistics.fmean(min(time, self._measure.tau_ref_s) for time in times)
+            self._spending.found(restricted_s, all(map(math.isfinite, times)))
+        if all(is_known):
             self._values[proposal.jobs[0].config_id] = values
         return values
 

@@ -59,6 +59,15 @@ class Capping:
         bounds.lower = bounds.upper = min(time_s, self._budget_s)
         insort(self._uppers, self._upper(config_id))
 
+    def remove(self, trial_id: str) -> None:
+        """Let the configuration of a trial neither stop others nor be stopped any more."""
+        config_id = self._configuration.get(trial_id)
+        if config_id is None:
+            return
+        del self._uppers[bisect_left(self._uppers, self._upper(config_id))]
+        for each in self._bounds.pop(config_id):
+            del self._configuration[each]
+
     def is_beaten(self, config_id: str) -> bool:
         """Whether `keep` other configurations are surely sooner, by the mean over seeds."""
         if config_id not in self._bounds or len(self._uppers) < self._keep:

@@ -64,9 +64,10 @@ def join() -> None:
     if cluster_address() != "auto":
         try:  # Ray itself would try for minutes
             socket.create_connection((host, int(port) if port.isdigit() else 0), timeout=10).close()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise UserError(
-                f"CLUSTER={cluster_address()}: nothing answers there ({error.strerror or error}). Give the head as"
+                f"CLUSTER={cluster_address()}: nothing answers there ({reason}). Give the head as"
                 " host:port; it is started with: ray start --head."
             ) from error
     try:

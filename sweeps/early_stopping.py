@@ -35,6 +35,10 @@ class EarlyStopping(Protocol):
         """A trial has spent its budget or diverged."""
         ...
 
+    def crashed(self, trial_id: str) -> None:
+        """A trial has crashed: nobody knows what it would have done."""
+        ...
+
     def stops(self, config_id: str, trial_id: str) -> bool:
         """Whether the trial should not go on."""
         ...
@@ -52,6 +56,9 @@ class NeverStop:
         pass
 
     def finished(self, trial_id: str) -> None:
+        pass
+
+    def crashed(self, trial_id: str) -> None:
         pass
 
     def stops(self, config_id: str, trial_id: str) -> bool:
@@ -86,6 +93,11 @@ class CapAtBest:
     def finished(self, trial_id: str) -> None:
         if trial_id not in self._has_reached:
             self._capping.unreached(trial_id, math.inf)
+
+    def crashed(self, trial_id: str) -> None:
+        if trial_id not in self._has_reached:
+            # Its configuration has no mean and cannot be chosen, so it must not stop those that can.
+            self._capping.remove(trial_id)
 
     def stops(self, config_id: str, trial_id: str) -> bool:
         return self._capping.is_beaten(config_id)
@@ -129,6 +141,9 @@ class Asha:
     def finished(self, trial_id: str) -> None:
         pass
 
+    def crashed(self, trial_id: str) -> None:
+        pass
+
     def stops(self, config_id: str, trial_id: str) -> bool:
         return trial_id in self._stopped
 
@@ -170,6 +185,9 @@ class MedianStopping:
         insort(others, best)
 
     def finished(self, trial_id: str) -> None:
+        pass
+
+    def crashed(self, trial_id: str) -> None:
         pass
 
     def stops(self, config_id: str, trial_id: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from kdas.records import run_command_line
-from sweeps.names import CRASHED_TRIALS, Cluster, Data, Name, Settings, Yes, names_of_cells, sweep_path
+from sweeps.names import CRASHED_TRIALS, MEASURE, Cluster, Data, Name, Settings, Yes, names_of_cells, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -54,6 +54,9 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
 
 def _report_and_attach(name: str) -> None:
     for each in names_of_cells(name):
+        if not (sweep_path(each) / MEASURE).exists():
+            print(f"{each}: its target is not fixed yet, so there is nothing to report", file=sys.stderr)
+            continue
         _must(_python("analysis", "report", str(sweep_path(each))))
         if _python("sweeps", "attach", each) != 0:
             print(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from kdas.cache import write_text
-from kdas.records import first_reached
+from kdas.records import COMPLETE_STATUSES, Status, first_reached
 from sweeps.store import Recorded, SweepDirectory
 
 if TYPE_CHECKING:
@@ -45,17 +45,22 @@ def time_to_target(rows: Sequence[Recorded], target: float) -> float:
     return first_reached([r.row.cost_ref_s for r in rows], [r.row.val_accuracy for r in rows], target)
 
 
-def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) -> tuple[float, str]:
+def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) -> tuple[float, str] | None:
     """The target and how it came about. Call it once plain distillation has ended on every seed.
 
-    Raises: RuntimeError: if no plain trial has a curve to take a fraction of.
+    Returns: None if a fraction is asked for and a plain trial has crashed, or all of them have diverged.
     """
     if spec.target.accuracy is not None:
         return spec.target.accuracy, "given in the sweep file"
-    best = [best_accuracy(directory.trial(job.trial_id).rows()) for job in plain]
+    folders = [directory.trial(job.trial_id) for job in plain]
+    statuses = {folder.status for folder in folders}
+    # The target is never moved again, so a part of a curve is not enough.
+    if not statuses <= COMPLETE_STATUSES or statuses == {Status.DIVERGED}:
+        return None
+    best = [best_accuracy(folder.rows()) for folder in folders]
     best = [accuracy for accuracy in best if not math.isnan(accuracy)]
     if not best:
-        raise RuntimeError(f"no trial of {spec.plain_baseline} has a curve, so the target cannot be fixed")
+        return None
     fraction = spec.target.fraction_of_baseline
     split = "validation" if spec.validation else "test"
     seeds = f"{len(best)} seed{'s' if len(best) > 1 else ''}"

@@ -24,8 +24,8 @@ Cluster = Annotated[
 CRASHED_TRIALS = 3
 INTERRUPTED = 130
 
-# The folder of a sweep that holds those of its cells.
-CELLS = "cells"
+# The folder of a sweep that holds those of its cells, and the file that says what it is measured by.
+CELLS, MEASURE = "cells", "measure.json"
 
 
 def runs_root() -> Path:

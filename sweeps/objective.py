@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from kdas.records import Status
 from sweeps.measure import Measure, best_accuracy, time_to_target
 from sweeps.settings import AccuracyAtCost
 from sweeps.spec import SweepSpec
@@ -32,17 +33,22 @@ class Objective:
     def directions(self) -> list[Direction]:
         return directions_of(self.name)
 
-    def values(self, curves: Sequence[Rows], measure: Measure) -> list[float]:
-        """One value a direction. Args: curves: of every seed, as far as they go.
+    def values(self, curves: Sequence[Rows], statuses: Sequence[Status], measure: Measure) -> list[float]:
+        """One value a direction. Args: curves, statuses: of every seed; curves as far as they go.
 
         A trial that was stopped counts with what is surely not too good: it has not reached the target, and what it
-        would have cost, had it gone on, is the budget.
+        would have cost, had it gone on, is the budget. So does one that diverged.
         """
         if self.name == "tta":
             return [statistics.fmean(min(time_to_target(rows, measure.target), measure.tau_ref_s) for rows in curves)]
         accuracy = statistics.fmean(self._accuracy(rows) for rows in curves)
         if self.name == "pareto":
-            return [accuracy, statistics.fmean(rows[-1].row.cost_ref_s if rows else 0.0 for rows in curves)]
+            ran_whole = [status in (Status.BUDGET, Status.REACHED) for status in statuses]
+            costs = [
+                rows[-1].row.cost_ref_s if is_whole else measure.tau_ref_s
+                for rows, is_whole in zip(curves, ran_whole, strict=True)
+            ]
+            return [accuracy, statistics.fmean(costs)]
         return [accuracy]
 
     def _accuracy(self, rows: Rows) -> float:

@@ -71,7 +71,8 @@ def num_planned_trials(spec: SweepSpec) -> int:
     searched = (len(spec.baselines) + spec.num_configurations) * len(spec.seeds)
     if spec.confirm is None:
         return searched
-    return searched + (len(spec.baselines) + spec.confirm.top) * len(spec.confirm.seeds)
+    finalists = min(spec.confirm.top, spec.num_configurations)
+    return searched + (len(spec.baselines) + finalists) * len(spec.confirm.seeds)
 
 
 def jobs_of(

@@ -34,18 +34,16 @@ class Preview:
 
     forecast: Forecast
     budget_ref_s: float
-    slots: Slots
     new_teacher: bool
 
 
-def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> Preview:
+def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: Slots, console: Console) -> Preview:
     """Foresee a sweep. Prices are measured if this machine keeps none; nothing else is spent.
 
     Raises: UserError: for a mistake that only data or machine show.
     """
     recipe = recipe_of(spec)
     try:
-        slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
         dataset = find_dataset(recipe)
         teachers.check_checkpoint(spec.teacher, dataset)
         inputs = untrained_inputs(recipe)
@@ -54,17 +52,21 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, console
     has_teacher = spec.teacher.checkpoint or teachers.teacher_path(spec.teacher, dataset, spec.validation).exists()
     prices = prices_for(spec, inputs, directory, lambda: console.print("measuring what a step costs on this machine"))
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
-    return Preview(forecast(spec, inputs, prices, budget_ref_s, slots), budget_ref_s, slots, not has_teacher)
+    return Preview(forecast(spec, inputs, prices, budget_ref_s, slots), budget_ref_s, not has_teacher)
 
 
 def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
     """Say what a sweep would do and cost. Raises: UserError: as `look_ahead` does."""
-    ahead = look_ahead(spec, source, directory, console)
+    try:
+        slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    ahead = look_ahead(spec, source, directory, slots, console)
     if ahead.new_teacher:
         console.print(f"the teacher, {spec.teacher.model}, is trained first: {spec.teacher.epochs} epochs")
     print_first_trials(spec, console)
     console.print(
-        f"each trial may spend {ahead.budget_ref_s:.1f} reference seconds, {ahead.slots.trials_at_once} at once",
+        f"each trial may spend {ahead.budget_ref_s:.1f} reference seconds, {slots.trials_at_once} at once",
         highlight=False,
     )
     print_forecast(ahead.forecast, console)

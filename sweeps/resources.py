@@ -35,7 +35,7 @@ class Slots:
     @property
     def share_of_device(self) -> float:
         """What part of a GPU, or of a machine, one trial holds."""
-        return self.gpus_per_trial or self.num_machines / self.trials_at_once
+        return self.gpus_per_trial or min(1.0, self.num_machines / self.trials_at_once)
 
     def widened(self) -> Slots:
         """With twice the room for a trial, so half as many beside it; no more than a machine has."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from kdas import device as devices
 from kdas import teacher as teachers
+from kdas.bank import TeacherBank
 from kdas.bank.shown import announce, build_with_progress
 from kdas.cache import replaced_whole, write_text
 from kdas.config import TrialConfig
@@ -35,7 +37,7 @@ from sweeps.search import ConfigurationSearch
 from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 from sweeps.tables import write_tables
-from sweeps.unchanged import check_inputs, check_spec, spec_text
+from sweeps.unchanged import check_inputs, check_spec, keep_inputs, spec_text
 
 # The share of all views that a sweep must need before it is quicker to answer for every one of them ahead.
 AHEAD_FROM = 0.9
@@ -52,41 +54,67 @@ def run_sweep(
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
-    slots = _slots(spec, source)
+    slots, recipe = _slots(spec, source), recipe_of(spec)
     with directory.locked():
         check_spec(spec, directory)
+        if cluster_address():
+            _check_cluster(spec, directory)
         try:
-            teachers.check_checkpoint(spec.teacher, find_dataset(recipe_of(spec)))
-            inputs = _inputs(recipe_of(spec), directory, console)
+            teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
+            inputs = _inputs(recipe, directory, console)
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
-        if cluster_address():
-            _check_cluster(spec, inputs, directory)
         prices = prices_for(
             spec,
             inputs,
             directory,
             lambda: console.print("measuring what a step costs on this machine, while nothing else runs"),
         )
+        if not directory.spec_file.exists():
+            tau_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
+            expected = forecast(spec, inputs, prices, tau_ref_s, slots)
+            agree(expected, spec, source, console, is_agreed=is_agreed)
+            _open_bank(spec, inputs, source)
+            _keep_inputs(recipe, inputs, directory)
+            # The last of what binds later starts: until it is there, nothing else counts.
+            write_text(directory.spec_file, spec_text(spec))
         prices.freeze(directory)
         sweep = _Sweep(spec, inputs, directory, prices, slots, console)
-        is_finished = sweep.agenda.is_finished
-        if not (is_finished and directory.spec_file.exists()):
-            if not directory.spec_file.exists():
-                expected = forecast(spec, inputs, prices, sweep.tau_ref_s, slots)
-                agree(expected, spec, source, console, is_agreed=is_agreed)
-            write_text(directory.spec_file, spec_text(spec))
-            write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
+        has_work = not sweep.agenda.is_finished
         if sweep.num_adopted:
             console.print(f"{sweep.num_adopted} trials taken over from other sweeps", highlight=False)
-        if not is_finished:
+        if has_work or not directory.environment_file.exists():
+            write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
+        if has_work:
+            write_text(directory.spec_file, spec_text(spec))
             _prepare_bank(spec, inputs, source, console)
             _run(sweep, slots, console)
-        write_tables(directory)
         sweep.spending.keep()
-        if sweep.spending.reason:
-            console.print(f"the search has ended early: {sweep.spending.reason}", highlight=False)
+        if sweep.agenda.is_finished:
+            _conclude(sweep, source, console)
+        write_tables(directory)
         return sweep.agenda.is_finished
+
+
+def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
+    """Say how the sweep has ended, and fix how many trials it consists of.
+
+    Raises: UserError: if its baseline tells nothing.
+    """
+    spec, directory = sweep.spec, sweep.directory
+    measure = read_measure(directory)
+    if measure is not None:
+        # Early stopping, budgets and a space that has no more to offer make it fewer than were planned.
+        write_measure(directory, replace(measure, num_planned_trials=sum(1 for _ in directory.trials())))
+    elif num_crashed(directory):
+        console.print(f"{spec.plain_baseline} has crashed, so the target waits for a new start", highlight=False)
+    else:
+        raise UserError(
+            f"{source}: {spec.plain_baseline} has diverged on every seed, so there is no target. Lower"
+            " optimizer.learning_rate, or give target as a number, in a file of another name."
+        )
+    if sweep.agenda.lacks_configurations and sweep.spending.reason:
+        console.print(f"the search has ended early: {sweep.spending.reason}", highlight=False)
 
 
 def run_cells(
@@ -103,14 +131,16 @@ def run_cells(
             check_spec(cell, of_cell)
             if not of_cell.spec_file.exists():  # asked before hours of another cell are spent
                 console.rule(name, align="left")
-                agree(look_ahead(cell, source, of_cell, console).forecast, cell, source, console, is_agreed=is_agreed)
+                ahead = look_ahead(cell, source, of_cell, _slots(cell, source), console)
+                agree(ahead.forecast, cell, source, console, is_agreed=is_agreed)
         write_text(directory.spec_file, spec_text(spec))
         for number, (name, cell) in enumerate(spec.cells.items(), start=1):
             console.rule(f"{name}, cell {number} of {len(spec.cells)}", align="left")
-            if not run_sweep(cell, source, directory.cell(name), console, is_agreed=True):
-                return False
+            is_finished = run_sweep(cell, source, directory.cell(name), console, is_agreed=True)
+            if not is_finished:
+                break
         write_tables(directory)
-        return True
+        return is_finished
 
 
 def num_crashed(directory: SweepDirectory) -> int:
@@ -133,11 +163,11 @@ def _slots(spec: SweepSpec, source: Path) -> Slots:
         raise UserError(f"{source}: {error}") from error
 
 
-def _check_cluster(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:
+def _check_cluster(spec: SweepSpec, directory: SweepDirectory) -> None:
     from sweeps.cluster import check_machines
 
     paths = [path for path in (spec.dataset.get("path"), spec.teacher.checkpoint) if path]
-    check_machines(directory.path, paths, inputs.device)
+    check_machines(directory.path, paths, devices.resolve(spec.device))
 
 
 class _Sweep:
@@ -177,8 +207,9 @@ class _Sweep:
         self.num_adopted += is_done and not was_here
         return is_done
 
-    def _fix_measure(self, plain: list[Job]) -> Measure:
-        return self._write(*decide_target(self.spec, self.directory, plain))
+    def _fix_measure(self, plain: list[Job]) -> Measure | None:
+        decided = decide_target(self.spec, self.directory, plain)
+        return None if decided is None else self._write(*decided)
 
     def _write(self, target: float, rule: str) -> Measure:
         measure = Measure(
@@ -198,16 +229,21 @@ class _Sweep:
         return measure
 
 
+def _open_bank(spec: SweepSpec, inputs: Inputs, source: Path) -> TeacherBank | None:
+    """Raises: UserError: if the disk has no room for the bank."""
+    try:
+        return inputs.bank(recipe_of(spec), check=True)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
 def _prepare_bank(spec: SweepSpec, inputs: Inputs, source: Path, console: Console) -> None:
     """Open the teacher bank; where the sweep needs most of it, fill it before the first trial.
 
     One batch after another while nothing else runs is the quickest way. Where less is needed, trials fill in what they
     meet. Raises: UserError: if the disk has no room for the bank.
     """
-    try:
-        bank = inputs.bank(recipe_of(spec), check=True)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+    bank = _open_bank(spec, inputs, source)
     if bank is None:
         return
     announce(bank, console)
@@ -243,13 +279,19 @@ def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
 
 def _inputs(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
     """Data and teacher. The sweep keeps its teacher's weights, so that an emptied cache costs no other teacher."""
+    has_begun = directory.spec_file.exists()
     kept = teachers.teacher_path(recipe.teacher, find_dataset(recipe), recipe.validation)
-    if directory.teacher_file.exists() and not kept.exists() and not recipe.teacher.checkpoint:
+    if has_begun and directory.teacher_file.exists() and not kept.exists() and not recipe.teacher.checkpoint:
         with replaced_whole(kept) as temporary:
             shutil.copyfile(directory.teacher_file, temporary)
     inputs = load_inputs(recipe, TeacherProgress(console))
-    check_inputs(directory, inputs, recipe)
-    if not directory.teacher_file.exists() and not recipe.teacher.checkpoint:
+    if has_begun:
+        check_inputs(directory, inputs, recipe)
+    return inputs
+
+
+def _keep_inputs(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
+    keep_inputs(directory, inputs, recipe)
+    if not recipe.teacher.checkpoint:
         with replaced_whole(directory.teacher_file) as temporary:
             shutil.copyfile(inputs.teacher.path, temporary)
-    return inputs

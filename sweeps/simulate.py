@@ -95,7 +95,7 @@ class Simulation:
             "scheduler": setting.scheduler,
             "confirm": False,
             "baselines": {spec.plain_baseline: spec.baselines[spec.plain_baseline]},
-            "budget": {"configurations": number},
+            "budget": {"configurations": number, "ref_s_per_trial": spec.budget.ref_s_per_trial},
         }
         return validated(SweepSpec, {**spec.model_dump(mode="json"), **changed}, source=f"{setting}")
 

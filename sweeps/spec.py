@@ -138,6 +138,7 @@ class SweepSpec(Recipe):
             raise ValueError(f"baselines.{method}: such a name is kept for the search. Choose another")
         if not any(part["name"] == "full" for part in self.baselines.values()):
             raise ValueError("baselines: none uses the sampler full. Add plain_kd: full; ratios are taken to it")
+        self._check_baselines_differ()
         for where, part in {"sampler": self.sampler, **self.baselines}.items():
             check_warmup(where, part.get("warmup_epochs", 0), self.epochs)
         samplers = self.search["sampler"].choices if "sampler" in self.search else None
@@ -148,7 +149,20 @@ class SweepSpec(Recipe):
         check_algorithm(self.algorithm.name, self.objective.name, space)
         check_scheduler(self.scheduler.name, self.objective.name)
         self._check_seeds_and_budget()
+        share = getattr(self.objective, "share_of_budget", None)
+        if share is not None and share < 1 / self.evaluations:
+            raise ValueError(
+                f"objective.share_of_budget: {share:g} ends before the first of {self.evaluations} evaluations. Give"
+                f" {1 / self.evaluations:.3g} or more, or raise evaluations"
+            )
         return self
+
+    def _check_baselines_differ(self) -> None:
+        methods = list(self.baselines)
+        for place, method in enumerate(methods):
+            for other in methods[:place]:
+                if self.baselines[method] == self.baselines[other]:
+                    raise ValueError(f"baselines.{method}: is the same sampler as {other}. Remove one of them")
 
     def _check_seeds_and_budget(self) -> None:
         fresh = self.confirm.seeds if self.confirm else []

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from kdas.cache import writable_folder, write_text
 from kdas.clock import Calibration, priced
 from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, CurveRow, Status, UserError
-from sweeps.names import CELLS, runs_root
+from sweeps.names import CELLS, MEASURE, runs_root
 
 if TYPE_CHECKING:  # tables and tracking read directories where torch need not be loaded
     from sweeps.plan import Job
@@ -136,7 +136,7 @@ class SweepDirectory:
         self.study_file = path / "search.journal"
         self.tracking_file = path / "tracking.journal"
         self.calibration_file = path / "calibration.json"
-        self.measure_file = path / "measure.json"
+        self.measure_file = path / MEASURE
         self.inputs_file = path / "inputs.json"
         self.environment_file = path / "environment.json"
         self.spent_file = path / "spent.json"

@@ -47,6 +47,17 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
                 f"{directory.spec_file}: {key} was {before.get(key)} when this sweep began and is {value} now."
                 " Give the changed file another name, or move that folder away."
             )
+    if before["budget"]["ref_s_per_trial"] != now["budget"]["ref_s_per_trial"]:
+        raise UserError(
+            f"{directory.spec_file}: budget.ref_s_per_trial was {before['budget']['ref_s_per_trial']} when this sweep"
+            f" began and is {now['budget']['ref_s_per_trial']} now. It restricts every time: give the changed file"
+            " another name."
+        )
+    used = [seed for seed in (before["confirm"] or {}).get("seeds", []) if seed in now["seeds"]]
+    if used:
+        raise UserError(
+            f"{directory.spec_file}: seeds {used} were for the confirmation and are to be searched on now. Take others."
+        )
     missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
     if missing:
         raise UserError(
@@ -83,21 +94,29 @@ def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: Swe
     return completed
 
 
+def keep_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
+    """Write down what later starts are compared with."""
+    write_text(directory.inputs_file, json.dumps(_facts(inputs, recipe), indent=1))
+
+
 def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
     """Refuse other data, another teacher or edited code under the name of a sweep that has begun."""
-    now = {
-        "dataset": inputs.dataset.fingerprint,
-        "teacher weights": inputs.teacher.weights_id,
-        "device": inputs.device,
-        "code of your own": " ".join([*priced_code(recipe), *plugin_ids(recipe.plugins)]),
-    }
     if not directory.inputs_file.exists():
-        write_text(directory.inputs_file, json.dumps(now, indent=1))
+        keep_inputs(directory, inputs, recipe)
         return
     before = json.loads(directory.inputs_file.read_text(encoding="utf-8"))
-    for key, value in now.items():
+    for key, value in _facts(inputs, recipe).items():
         if before.get(key, "") != value:
             raise UserError(
                 f"{directory.path}: its {key} was {before.get(key)} when it began and is {value} now."
                 " Bring it back, or move that folder away."
             )
+
+
+def _facts(inputs: Inputs, recipe: TrialConfig) -> dict[str, str]:
+    return {
+        "dataset": inputs.dataset.fingerprint,
+        "teacher weights": inputs.teacher.weights_id,
+        "device": inputs.device,
+        "code of your own": " ".join([*priced_code(recipe), *plugin_ids(recipe.plugins)]),
+    }

@@ -27,8 +27,11 @@ TAU_REF_S = 10.0
 def agenda_of(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, now: Callable[[], float] = lambda: 0.0
 ) -> Agenda:
-    def fix_measure(plain: list[Job]) -> Measure:
-        target, rule = decide_target(spec, directory, plain)
+    def fix_measure(plain: list[Job]) -> Measure | None:
+        decided = decide_target(spec, directory, plain)
+        if decided is None:
+            return None
+        target, rule = decided
         measure = Measure(
             "tiny", target, rule, TAU_REF_S, "plain_kd", "validation", "by-hand", "digits", spec.seeds, 10
         )
@@ -149,19 +152,34 @@ def test_a_configuration_with_a_crashed_seed_does_not_teach_the_search(
     agenda = agenda_of(spec, inputs, directory)
     while (job := agenda.next_job()) is not None:
         crashes = job.method == "kdas_search" and job.config.seed == 1
-        train_on_paper(directory, job, [0.9], Status.CRASHED if crashes else Status.BUDGET)
+        train_on_paper(directory, job, [0.1 if crashes else 0.9], Status.CRASHED if crashes else Status.BUDGET)
         agenda.ended(job)
     asked = ConfigurationSearch(directory.study_file, spec).asked()
     assert [(each.is_told, each.has_failed) for each in asked] == [(True, False), (True, True), (True, True)]
 
 
-def test_without_a_plain_curve_there_is_no_target(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(Status.CRASHED, Status.BUDGET), (Status.DIVERGED, Status.DIVERGED)],
+    ids=["crash", "diverged"],
+)
+def test_plain_curves_that_tell_nothing_fix_no_target_until_a_later_start(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, first: Status, second: Status
+) -> None:
     agenda = agenda_of(spec, inputs, directory)
-    plain = [agenda.next_job(), agenda.next_job()]
-    assert plain[0] is not None
-    assert plain[1] is not None
-    train_on_paper(directory, plain[0], [], Status.CRASHED)
-    train_on_paper(directory, plain[1], [], Status.CRASHED)
-    agenda.ended(plain[0])
-    with pytest.raises(RuntimeError, match="no trial of plain_kd has a curve"):
-        agenda.ended(plain[1])
+    while (job := agenda.next_job()) is not None:
+        status = {1: first, 2: second}[job.config.seed] if job.method == "plain_kd" else Status.BUDGET
+        train_on_paper(directory, job, [0.2], status)
+        agenda.ended(job)
+    assert agenda.is_finished
+    assert read_measure(directory) is None
+    assert agenda_of(spec, inputs, directory).is_finished is (first is Status.DIVERGED)
+    if first is Status.CRASHED:
+        again = agenda_of(spec, inputs, directory)
+        job = again.next_job()
+        assert job is not None
+        train_on_paper(directory, job, [0.9], Status.BUDGET)
+        again.ended(job)
+        measure = read_measure(directory)
+        assert measure is not None
+        assert measure.target == pytest.approx(0.8 * 0.55)

@@ -55,6 +55,7 @@ class Engine:
     clock: SimulatedClock = field(default_factory=SimulatedClock)
     started: list[Job] = field(default_factory=list)
     spent_s: float = 0.0
+    truth: Callable[[Job], Curve] = curve_of
 
     def start(self, stop_after: int = 10**9) -> Agenda:
         """Run to the end, or until so many trials were begun: what is under way then is lost, as by a kill."""
@@ -81,7 +82,7 @@ class Engine:
             if len(self.started) >= stop_after:
                 raise KilledError
             self.started.append(job)
-            return curve_of(job)
+            return self.truth(job)
 
         return watched
 
@@ -292,3 +293,124 @@ def test_no_pickle_lies_in_a_sweep(engine: Callable[..., Engine]) -> None:
     assert {tuple(event) for event in events} == {("asked", "params"), ("told", "values")}
     values = [value for event in events for value in (event.get("params") or {}).values()]
     assert {type(value) for value in values} == {float}
+
+
+def finalists_of(sweep: Engine) -> set[str]:
+    return {job.config_id for job in sweep.started if job.phase == CONFIRM and is_searched(job.method)}
+
+
+def the_best(sweep: Engine, number: int) -> list[float]:
+    return sorted(sweep.means_s().values())[:number]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"seeds": 5, "confirm": {"top": 2, "seeds": 2}},
+        {"seeds": 5, "budget": {"configurations": 14}, "confirm": {"top": 2, "seeds": 2}},
+        {"confirm": {"top": 4, "seeds": 1}},
+    ],
+    ids=["seeds", "seeds and configurations", "finalists"],
+)
+def test_an_extended_sweep_confirms_the_best_of_all(engine: Callable[..., Engine], more: dict[str, object]) -> None:
+    first = engine(confirm=False)
+    first.start()
+    extended = engine(**more)
+    extended.started = first.started
+    assert extended.start().is_finished
+    means, finalists = extended.means_s(), finalists_of(extended)
+    assert extended.spec.confirm is not None
+    assert len(finalists) == extended.spec.confirm.top
+    assert sorted(means[each] for each in finalists) == the_best(extended, extended.spec.confirm.top)
+    count = len(extended.started)
+    assert extended.start().is_finished
+    assert len(extended.started) == count
+
+
+def crashing(rate_under: float, after_s: int) -> Callable[[Job], Curve]:
+    """Trials of low rates crash after so many seconds."""
+
+    def truth(job: Job) -> Curve:
+        curve = curve_of(job)
+        if job.config.sampler.get("start_rate", 1.0) >= rate_under:
+            return curve
+        return Curve(curve.rows[:after_s], Status.CRASHED)
+
+    return truth
+
+
+def test_what_has_crashed_is_not_tried_again_in_the_same_start(engine: Callable[..., Engine]) -> None:
+    sweep = engine(
+        search={"start_rate": [0.2, 0.5, 0.8]}, algorithm="tpe", seeds=1, budget={"configurations": 8}, confirm=False
+    )
+    sweep.slots, sweep.truth = 1, crashing(0.3, 2)
+    assert sweep.start(stop_after=40).is_finished
+    tried = [job.trial_id for job in sweep.started]
+    assert len(tried) == len(set(tried))
+    sweep.start(stop_after=40)
+    assert len(sweep.started) == len(tried) + 1, "a new start tries the crashed one again, once, and nothing else"
+
+
+def test_a_configuration_that_crashes_stops_no_others(engine: Callable[..., Engine]) -> None:
+    """The soonest by far crash before all their seeds have reached the target, so they cannot be chosen."""
+    search, confirm = {"start_rate": {"low": 0.45, "high": 0.95}}, {"top": 1, "seeds": 1}
+    sweep = engine(search=search, confirm=confirm)
+    sweep.truth = crashing(0.6, 1)
+    assert sweep.start().is_finished
+    alive = {
+        config_id: mean
+        for config_id, mean in sweep.means_s().items()
+        if sweep.directory.trial(f"{config_id}-s1").status is not Status.CRASHED
+    }
+    assert 0 < len(alive) < len(sweep.means_s())
+    assert [alive[each] for each in finalists_of(sweep)] == [min(alive.values())]
+
+
+def test_a_trial_that_crashes_after_the_target_has_a_time_and_may_be_chosen(engine: Callable[..., Engine]) -> None:
+    sweep = engine(confirm={"top": 1, "seeds": 1})
+    sweep.truth = crashing(1.0, NUM_ROWS - 1)
+    sweep.start()
+    means = sweep.means_s()
+    assert [means[each] for each in finalists_of(sweep)] == [min(means.values())]
+
+
+def test_a_success_after_a_crash_is_told(engine: Callable[..., Engine]) -> None:
+    sweep = engine(seeds=1, budget={"configurations": 3}, scheduler="none")
+    sweep.truth = crashing(1.0, 1)
+    sweep.start()
+    assert all(each.has_failed for each in _search(sweep).asked())
+    sweep.truth = curve_of
+    sweep.start()
+    assert not any(each.has_failed for each in _search(sweep).asked())
+
+
+def test_a_baseline_does_not_end_the_search(engine: Callable[..., Engine]) -> None:
+    """The first proposal is a baseline, which reaches the target on every seed."""
+    papers = {"START_RATE": 0.6}
+    wanted = {"configurations": 4, "stop_when": "first_reached"}
+    sweep = engine(known_points=[papers], budget=wanted, scheduler="none", confirm={"top": 1, "seeds": 1})
+    sweep.start()
+    assert finalists_of(sweep)
+
+
+@pytest.mark.parametrize("scheduler", [{"name": "median", "at_least": 5}, {"name": "asha", "grace": 0.2}])
+def test_baselines_do_not_stop_the_search(engine: Callable[..., Engine], scheduler: dict[str, object]) -> None:
+    sweep = engine(scheduler=scheduler, search={"start_rate": [0.1]}, budget={"configurations": 1})
+    sweep.start()
+    assert Status.STOPPED_EARLY not in sweep.statuses().values()
+
+
+def test_a_space_with_nothing_new_is_not_asked_again_at_every_start(engine: Callable[..., Engine]) -> None:
+    sweep = engine(search={"start_rate": [0.2, 0.5]}, seeds=1, budget={"configurations": 8})
+    assert sweep.start().is_finished
+    journal, count = sweep.directory.study_file.read_bytes(), len(sweep.started)
+    assert sweep.start().is_finished
+    assert (sweep.directory.study_file.read_bytes(), len(sweep.started)) == (journal, count)
+
+
+def test_a_stopped_trial_costs_a_pareto_search_its_whole_budget(engine: Callable[..., Engine]) -> None:
+    sweep = engine(objective="pareto", scheduler={"name": "median", "at_least": 2, "grace": 0.1}, seeds=1)
+    sweep.start()
+    told = [json.loads(line) for line in sweep.directory.study_file.read_text().splitlines() if "told" in line]
+    assert Status.STOPPED_EARLY in sweep.statuses().values()
+    assert {values[1] for each in told if (values := each["values"])} == {TAU_S}

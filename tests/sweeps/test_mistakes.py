@@ -245,6 +245,15 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"objective": {"name": "accuracy_at_cost", "share_of_budget": 2}},
         "objective.share_of_budget: 2 is not in (0, 1]. The cost as a fraction of what plain distillation costs.",
     ),
+    (
+        {"objective": {"name": "accuracy_at_cost", "share_of_budget": 0.001}},
+        "objective.share_of_budget: 0.001 ends before the first of 6 evaluations. Give 0.167 or more, or raise"
+        " evaluations.",
+    ),
+    (
+        {"baselines": {"plain_kd": "full", "rs2": "random", "again": {"name": "random", "start_rate": 0.6}}},
+        "baselines.again: is the same sampler as rs2. Remove one of them.",
+    ),
     ({"objective": {"name": "tta", "cost_ref_s": 1}}, "objective.cost_ref_s: unknown key. Known: name."),
     (
         {"objective": "pareto", "scheduler": "capping"},
@@ -302,7 +311,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"budget": {"trials": 7}},
         "budget.trials: 7 leave none for the search: 3 baselines on 2 seeds take 6. Give 8 or more.",
     ),
-    ({"budget": {"wall_hours": 0}}, "budget.wall_hours: 0 is not in (0, inf). Hours from the first start on, over 0."),
+    (
+        {"budget": {"wall_hours": 0}},
+        "budget.wall_hours: 0 is not in (0, inf). Hours that the sweep runs, over all starts; over 0.",
+    ),
     (
         {"budget": {"stop_when": "soon"}},
         "budget.stop_when: 'soon' is no block of settings. Give keys and values: first_reached, tta_ref_s_below.",

@@ -43,6 +43,7 @@ def test_what_changes_no_result_may_change(spec: SweepSpec, directory: SweepDire
         ({"precision": "bfloat16"}, "precision was float32"),
         ({"sampler": {"name": "kdas", "threshold": 0.1}}, "sampler was "),
         ({"seeds": [1]}, r"seeds \[2\] were run and are gone now"),
+        ({"budget": {"ref_s_per_trial": 9.0}}, r"budget\.ref_s_per_trial was None when this sweep began and is 9\.0"),
     ],
     ids=str,
 )
@@ -52,6 +53,15 @@ def test_what_changes_results_is_refused_by_name(
     directory.spec_file.write_text(spec_text(spec), encoding="utf-8")
     with pytest.raises(UserError, match=message):
         check_spec(SweepSpec.model_validate({**spec.model_dump(), **changes}), directory)
+
+
+def test_seeds_that_were_for_the_confirmation_stay_there(spec: SweepSpec, directory: SweepDirectory) -> None:
+    confirmed = {**spec.model_dump(), "confirm": {"top": 1, "seeds": [11, 12]}}
+    directory.spec_file.write_text(spec_text(SweepSpec.model_validate(confirmed)), encoding="utf-8")
+    check_spec(SweepSpec.model_validate({**confirmed, "confirm": {"top": 2, "seeds": [11, 12, 13]}}), directory)
+    moved = {**confirmed, "seeds": [1, 2, 11], "confirm": {"top": 1, "seeds": [21]}}
+    with pytest.raises(UserError, match=r"seeds \[11\] were for the confirmation"):
+        check_spec(SweepSpec.model_validate(moved), directory)
 
 
 def test_sweep_that_began_before_a_key_was_there_goes_on(spec: SweepSpec, directory: SweepDirectory) -> None:
