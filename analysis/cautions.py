@@ -143,7 +143,7 @@ def _of_the_clock(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) 
             "the neighbours too and are no headline. Reference seconds are not touched by it.",
         )
     calibrations = sorted({*curves["calibration_id"], *trials["calibration_id"], measure.calibration_id} - {""})
-    if len(calibrations) > 1:
+    if set(calibrations) - {measure.calibration_id, *measure.calibration_ids}:
         yield Caution(
             "answer",
             f"The trials were priced by {len(calibrations)} calibrations ({', '.join(calibrations)}); their reference "

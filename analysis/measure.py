@@ -30,6 +30,8 @@ class Measure:
     data_source: str
     seeds: tuple[int, ...]
     num_planned_trials: int
+    # Frozen with the sweep, where its search changes what a step costs; measured on one machine, so one unit.
+    calibration_ids: tuple[str, ...] = ()
 
     @property
     def deciding_column(self) -> str:
@@ -47,7 +49,7 @@ def load_measure(sweep_directory: Path | str) -> Measure:
     """
     path = Path(sweep_directory) / "measure.json"
     content = _json_object(path)
-    missing = [name for name in Measure.__dataclass_fields__ if name not in content]
+    missing = [name for name in Measure.__dataclass_fields__ if name not in (*content, "calibration_ids")]
     if missing:
         raise UserError(f"{path}: lacks {', '.join(missing)}. Run the sweep again: it writes the file anew.")
     for name in _TEXTS:
@@ -68,6 +70,7 @@ def load_measure(sweep_directory: Path | str) -> Measure:
         data_source=str(content["data_source"]),
         seeds=_seeds(content["seeds"], path),
         num_planned_trials=int(_number(content, "num_planned_trials", path)),
+        calibration_ids=_texts(content.get("calibration_ids", []), path, "calibration_ids"),
     )
 
 
@@ -103,6 +106,12 @@ def _seeds(value: object, path: Path) -> tuple[int, ...]:
     if isinstance(value, list) and all(isinstance(seed, int) for seed in value):
         return tuple(value)
     raise UserError(f"{path}: seeds: {value!r} is not a list of whole numbers. Run the sweep again.")
+
+
+def _texts(value: object, path: Path, name: str) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    raise UserError(f"{path}: {name}: {value!r} is not a list of texts. Run the sweep again.")
 
 
 def _require(holds: bool, path: Path, name: str, value: object, expected: str) -> None:

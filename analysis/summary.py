@@ -84,9 +84,13 @@ def baseline_configuration(times: pd.DataFrame, measure: Measure) -> str | None:
 
 
 def deciding_phase(summary: pd.DataFrame) -> str:
-    """The phase whose rows are the result: confirm as soon as a trial of it reached the target, else search."""
-    confirmed = summary[(summary["phase"] == "confirm") & (summary["num_reached"] > 0)]
-    return "search" if confirmed.empty else "confirm"
+    """The phase whose rows are the result: confirm, once a trial of it reached the target or all have missed it."""
+    confirmed = summary[summary["phase"] == "confirm"]
+    if confirmed.empty:
+        return "search"
+    # Bounds that are open belong to trials that may still reach it.
+    is_over = bool((confirmed["mean_lower_s"] == confirmed["mean_upper_s"]).all())
+    return "confirm" if is_over or bool((confirmed["num_reached"] > 0).any()) else "search"
 
 
 def _row(group: pd.DataFrame, baseline_config: str | None, baseline: dict[int, Bounds]) -> dict[str, Any]:

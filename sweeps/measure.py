@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from kdas.cache import write_text
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """`target`: accuracy on the split that decides; `tau_ref_s`: reference seconds any trial may spend."""
+    """`target`: accuracy on the split that decides; `tau_ref_s`: reference seconds any trial may spend.
+
+    `calibration_ids`: all prices frozen with the sweep; `calibration_id`: those of its baselines.
+    """
 
     sweep: str
     target: float
@@ -32,6 +35,7 @@ class Measure:
     data_source: str
     seeds: list[int]
     num_planned_trials: int
+    calibration_ids: list[str] = field(default_factory=list)
 
 
 def best_accuracy(rows: Sequence[Recorded]) -> float:

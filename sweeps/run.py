@@ -223,6 +223,7 @@ class _Sweep:
             data_source=self.inputs.dataset.origin,
             seeds=self.spec.seeds,
             num_planned_trials=num_planned_trials(self.spec),
+            calibration_ids=[each.calibration_id for each in self.prices.calibrations.values()],
         )
         write_measure(self.directory, measure)
         self.progress.target_is(target, rule)

@@ -109,6 +109,19 @@ def test_confirmed_numbers_replace_those_of_the_search(new_sweep: NewSweep, plan
     assert row_of(found, "c-s1", "search")["num_pairs"] == 3
 
 
+def test_a_confirmation_that_nobody_passed_is_the_result(new_sweep: NewSweep, plan: Any, planned_trial: Any) -> None:
+    confirm = [
+        planned_trial(method, config_id, seed, 30.0, 0.7, phase="confirm")
+        for seed in range(100, 104)
+        for method, config_id in (("plain_kd", "c-plain"), ("kdas_search", "c-s1"))
+    ]
+    found = findings(new_sweep(plan() + confirm))
+    assert deciding_phase(found.summary) == "confirm"
+    assert found.answer.soonest.startswith("No trial has reached")
+    running = [replace(confirm[0], status=Status.RUNNING, last_s=60.0), *confirm[1:]]
+    assert deciding_phase(findings(new_sweep(plan() + running)).summary) == "search"
+
+
 def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: Any) -> None:
     trials = [trial for trial in plan() if trial.config_id in ("c-plain", "c-s3")]
     assert "plain_kd reached 90% validation accuracy soonest" in findings(new_sweep(trials)).answer.soonest
@@ -160,6 +173,13 @@ def test_shared_devices_and_mixed_calibrations_are_named(new_sweep: NewSweep, pl
     assert "2 calibrations (cal-1, cal-2)" in texts(found, "answer")
     assert math.isnan(found.times.set_index("trial_id").loc["c-plain-0", "wall_s_at_hit"])
     assert not math.isnan(found.times.set_index("trial_id").loc["c-plain-1", "wall_s_at_hit"])
+
+
+def test_prices_that_a_search_needs_are_no_mistake(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan()
+    trials[0] = replace(trials[0], calibration_id="cal-2")
+    found = findings(new_sweep(trials, calibration_ids=["cal-1", "cal-2"]))
+    assert "calibrations" not in texts(found, "answer")
 
 
 def test_a_coarse_grid_is_named(sweep_directory: Path) -> None:
