@@ -44,7 +44,13 @@ def run(
     except KeyboardInterrupt:  # before Ray listens for it: while data are read, a teacher is trained, Ray starts
         is_finished = False
     if not is_finished:
-        console.print(f"stopped; nothing that is finished is lost. Go on with: make sweep NAME={name}", soft_wrap=True)
+        with_settings = f' SET="{" ".join(settings)}"' if settings else ""
+        console.print(
+            f"stopped; nothing that is finished is lost. Go on with: make sweep NAME={name}{with_settings}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
         sys.exit(INTERRUPTED)
     crashed = num_crashed(directory)
     if crashed:
@@ -78,8 +84,9 @@ def status(name: Name) -> None:
     from sweeps.status import print_status
     from sweeps.store import SweepDirectory
 
-    holder = SweepDirectory(sweep_path(name)).holder()
-    if holder and not SweepDirectory(sweep_path(name)).spec_file.exists():
+    beginning = SweepDirectory(sweep_path(name))
+    holder = beginning.holder()
+    if holder and not beginning.spec_file.exists():
         console.print(f"{holder}; it prepares: data, teacher, prices", highlight=False)
         return
     directory = _existing(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from dataclasses import dataclass, field, replace
@@ -115,7 +116,10 @@ class Progress:
         text = f"best accuracy {best_accuracy(rows):.4f}"
         if folder.status is Status.DIVERGED:
             return f"diverged, {text}"
-        if folder.status is Status.CAPPED:
+        if folder.status is Status.CAPPED and self.target is not None:
+            cost_ref_s = time_to_target(rows, self.target)
+            if math.isfinite(cost_ref_s):
+                return f"target after {cost_ref_s:.2f} ref s; its setting can no longer win"
             return f"can no longer win, stopped at {rows[-1].row.cost_ref_s:.2f} ref s" if rows else "can no longer win"
         if folder.status is Status.STOPPED_EARLY:
             return f"stopped early at {rows[-1].row.cost_ref_s:.2f} ref s, {text}"

@@ -90,7 +90,8 @@ class RangeConfig(Strict):
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def to_optuna(self, value: Any) -> Any:
-        return value if self.choices is None else json.dumps(value)
+        # 1000.0, as a trial's file has it, is the choice 1000.
+        return value if self.choices is None else json.dumps(self.choices[self.choices.index(value)])
 
     def from_optuna(self, value: Any) -> Any:
         """A value as it is trained with: reals have four significant digits, enough to tell settings apart."""

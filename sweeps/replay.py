@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kdas.records import Status
+from kdas.records import Status, is_searched
 from sweeps.agenda import Agenda
 from sweeps.plan import Job
 from sweeps.recorded import Curve
@@ -38,8 +38,8 @@ class _Running:
 class Replay:
     """Runs an agenda as `launch.run_trials` does, with recorded curves in place of workers.
 
-    Args: curve_of: what a job's trial would do; slots: how many run at once. `spent_ref_s` is what all trials have
-    cost so far, `ended` is called with each job, what it has cost, and that sum.
+    Args: curve_of: what a job's trial would do; slots: how many run at once; ended: called with each job, and with what
+        the searched trials have cost. `spent_ref_s` and `searched_ref_s` are what all and the searched ones have cost.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Replay:
         curve_of: Callable[[Job], Curve],
         slots: int,
         clock: SimulatedClock,
-        ended: Callable[[Job, float, float], None] = lambda job, cost_ref_s, spent_ref_s: None,
+        ended: Callable[[Job, float], None] = lambda job, searched_ref_s: None,
     ) -> None:
         self._agenda, self._directory, self._curve_of, self._slots = agenda, directory, curve_of, slots
         self._clock, self._on_end = clock, ended
         self._events: list[tuple[float, int, _Running]] = []
         self._order = itertools.count()
-        self.spent_ref_s = 0.0
+        self.spent_ref_s = self.searched_ref_s = 0.0
 
     def run(self) -> None:
         """Play the agenda to its end."""
@@ -74,6 +74,8 @@ class Replay:
 
     def _wait(self, trial: _Running, seconds: float) -> None:
         self.spent_ref_s += seconds
+        if is_searched(trial.job.method):
+            self.searched_ref_s += seconds
         heapq.heappush(self._events, (self._clock.now_s + seconds, next(self._order), trial))
 
     def _evaluated(self, trial: _Running) -> None:
@@ -92,7 +94,7 @@ class Replay:
         if ended is not Status.RUNNING:
             folder.end(ended)
         self._agenda.ended(trial.job)
-        self._on_end(trial.job, trial.cost_ref_s, self.spent_ref_s)
+        self._on_end(trial.job, self.searched_ref_s)
 
 
 def _of(job: Job, recorded: Recorded) -> Recorded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import Counter
@@ -39,7 +40,8 @@ class SweepStatus:
 
     counts: Counter[Status]
     under_way: list[UnderWay]
-    soonest: list[tuple[str, float, int]]
+    # Name, mean time with a miss as the whole budget, seeds, and how many of them reached the target.
+    soonest: list[tuple[str, float, int, int]]
     measure: Measure | None
     holder: str
 
@@ -57,10 +59,14 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
         if status is Status.RUNNING:
             under_way.append(_under_way(folder, now))
         elif status in FINAL_STATUSES and measure is not None and folder.description["phase"] == "search":
-            restricted = min(time_to_target(folder.rows(), measure.target), measure.tau_ref_s)
-            times.setdefault(_name(folder), []).append(restricted)
-    means = sorted((statistics.fmean(each), name, len(each)) for name, each in times.items())
-    soonest = [(name, mean, count) for mean, name, count in means[:SHOWN_CONFIGURATIONS]]
+            times.setdefault(_name(folder), []).append(time_to_target(folder.rows(), measure.target))
+    soonest = []
+    if measure is not None:
+        soonest = [
+            (name, statistics.fmean(min(each, measure.tau_ref_s) for each in of), len(of), sum(map(math.isfinite, of)))
+            for name, of in times.items()
+        ]
+    soonest = sorted(soonest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
     return SweepStatus(counts, under_way, soonest, measure, directory.holder())
 
 
@@ -69,7 +75,9 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     status = read_status(directory)
     total = sum(status.counts.values())
     planned = f" of {status.measure.num_planned_trials} planned" if status.measure else ""
-    parts = ", ".join(f"{count} {name.value}" for name, count in sorted(status.counts.items()))
+    unfinished = "under way" if status.holder else "interrupted"
+    words = {**{each: each.value for each in Status}, Status.RUNNING: unfinished, Status.BUDGET: "whole"}
+    parts = ", ".join(f"{count} {words[name]}" for name, count in sorted(status.counts.items()))
     console.print(f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}", highlight=False)
     console.print(f"  {status.holder or 'no process is running it'}", highlight=False)
     if status.measure is None:
@@ -80,11 +88,10 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
         console.print(_running_table(status.under_way, status.measure))
     if status.soonest and status.measure is not None:
         table = Table(
-            "soonest so far, on the search's own seeds", "mean ref. s", "seeds", box=None, padding=(0, 2, 0, 2)
+            "soonest so far, on the search's own seeds", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2)
         )
-        for name, mean, count in status.soonest:
-            shown = f"{mean:.2f}" if mean < status.measure.tau_ref_s else f"> {mean:.2f}"
-            table.add_row(name, shown, str(count))
+        for name, mean, count, num_reached in status.soonest:
+            table.add_row(name, f"{mean:.2f}" if num_reached == count else f"> {mean:.2f}", f"{num_reached}/{count}")
         console.print(table)
 
 

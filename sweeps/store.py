@@ -185,6 +185,8 @@ class SweepDirectory:
 
     def holder(self) -> str:
         """Who runs the sweep, in words; empty if nobody does."""
+        if not self.path.is_dir():
+            return ""
         lock = FileLock(self.path / ".lock")
         try:
             with lock.acquire(blocking=False):

@@ -81,6 +81,14 @@ def test_capping_finds_the_best_for_less(recording: Recording) -> None:
         assert capped.search_ref_s < whole.search_ref_s
 
 
+@pytest.mark.parametrize("slots", [1, 2, 8])
+def test_what_finding_costs_is_a_part_of_the_whole(recording: Recording, slots: int) -> None:
+    """Also while plain distillation is still under way beside the search."""
+    for seed in range(3):
+        outcome = Simulation(recording, surrogate=False).outcome(Setting("random", "none", slots), seed)
+        assert outcome.found_ref_s <= outcome.search_ref_s == pytest.approx(CONFIGURATIONS * 2 * TAU_REF_S)
+
+
 def test_more_slots_take_less_time_and_no_less_work(recording: Recording) -> None:
     simulation = Simulation(recording, surrogate=False)
     few, many = (simulation.outcome(Setting("random", "none", slots), 0) for slots in (1, 8))

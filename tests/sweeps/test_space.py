@@ -132,6 +132,20 @@ def test_steps_are_met_to_the_last_digit(load: Load, tmp_path: Path) -> None:
     assert all(type(point["penalty_warmup"]) is int for point in points)
 
 
+def test_choices_of_whole_numbers_are_met_by_the_paper_s_reals(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "extends: digits_kd\nknown_points: []\nsearch:\n  sampling_period: [[1, 3, 5, 10], 1, 4]\n"
+        "  penalty_lambda: [0, 10, 1000]\n"
+        "  threshold: {low: 0.05, high: 0.4, when: {penalty_lambda: [10, 1000], sampling_period: 1}}\n",
+        encoding="utf-8",
+    )
+    space = load_spec(path).space
+    proposed = space.to_optuna(space.first[0])
+    assert proposed["penalty_lambda"] in space["penalty_lambda"].values.distribution(float).choices  # type: ignore[attr-defined]
+    assert space.from_optuna(proposed) == space.first[0]
+
+
 def test_numbers_in_the_scientific_way_are_numbers(tmp_path: Path) -> None:
     text = "search: {optimizer.learning_rate: [1e-3, 5E-2], penalty_lambda: {low: 1e-2, high: 1e3}}"
     path = tmp_path / "mine.yaml"

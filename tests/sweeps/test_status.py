@@ -36,7 +36,7 @@ def test_trials_are_counted_by_how_they_ended(directory: SweepDirectory, jobs: l
     assert status.counts == {Status.BUDGET: 1, Status.CRASHED: 1, Status.CAPPED: 1}
     assert status.under_way == []
     # What did not reach the target counts as the whole budget; a crash says nothing.
-    assert [(mean, count) for _, mean, count in status.soonest] == [(2.0, 1), (10.0, 1)]
+    assert [row[1:] for row in status.soonest] == [(2.0, 1, 1), (10.0, 1, 0)]
 
 
 def test_a_trial_under_way_shows_what_it_last_said(directory: SweepDirectory, jobs: list[Job]) -> None:
@@ -54,7 +54,7 @@ def test_a_trial_under_way_shows_what_it_last_said(directory: SweepDirectory, jo
     console = Console(file=io.StringIO(), width=140)
     print_status(directory, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "1 trials of 10 planned: 1 running" in shown
+    assert "1 trials of 10 planned: 1 interrupted" in shown
     assert "plain_kd (every sample) seed 1" in shown
     assert "40%" in shown
     assert "0.6000" in shown
@@ -73,5 +73,19 @@ def test_confirmation_does_not_mix_with_the_search(directory: SweepDirectory, jo
     train_on_paper(directory, jobs[0], [0.5, 0.95])
     again = jobs[0].config.model_copy(update={"seed": 1001})
     train_on_paper(directory, replace(jobs[0], phase="confirm", config=again), [0.5, 0.5, 0.95])
-    ((_, mean, count),) = read_status(directory).soonest
-    assert (mean, count) == (2.0, 1)
+    ((_, *soonest),) = read_status(directory).soonest
+    assert soonest == [2.0, 1, 1]
+
+
+def test_a_hit_at_the_very_budget_is_a_hit(directory: SweepDirectory, jobs: list[Job]) -> None:
+    write_measure(directory, MEASURE)
+    train_on_paper(directory, jobs[0], [0.5] * 9 + [0.95])
+    console = Console(file=io.StringIO(), width=140)
+    print_status(directory, console)
+    assert ">" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_looking_leaves_nothing_behind(directory: SweepDirectory) -> None:
+    nowhere = SweepDirectory(directory.path.parent / "nowhere")
+    assert nowhere.holder() == ""
+    assert not nowhere.path.exists()
