@@ -28,6 +28,8 @@ class Job:
     config_id: str
     # Keys of the recipe that the search gave: nothing in a trial's own file tells them from those of all trials.
     searched: tuple[tuple[str, Any], ...] = ()
+    # Names of the sampler's own parameters that the search gave: they are shown also where they are the defaults.
+    searched_of_sampler: tuple[str, ...] = ()
 
     @property
     def trial_id(self) -> str:
@@ -35,14 +37,14 @@ class Job:
 
     @property
     def configuration(self) -> str:
-        """The settings in a line: what differs from the sampler's defaults, unusual weights, and what was searched."""
+        """The settings in a line: what was searched, what else differs from the sampler's defaults, unusual weights."""
         sampler = dict(self.config.sampler)
         name = sampler.pop("name")
         fields = SAMPLERS[name].schema.model_fields
         shown = [
             f"{parameter} {_readable(value)}"
             for parameter, value in sampler.items()
-            if value != _as_stored(fields[parameter].default)
+            if parameter in self.searched_of_sampler or value != _as_stored(fields[parameter].default)
         ]
         usual = usual_weights(self.config.loss)
         weights = {name: getattr(self.config, name) for name in ("ce_weight", "kd_weight")}
@@ -54,7 +56,9 @@ class Job:
 def _readable(value: Any) -> str:
     if isinstance(value, Mapping):
         return str(value["name"])
-    return ", ".join(map(_readable, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_readable, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _as_stored(default: Any) -> Any:
@@ -81,12 +85,16 @@ def jobs_of(
     method: str,
     content: Mapping[str, Any],
     searched: tuple[tuple[str, Any], ...] = (),
+    searched_of_sampler: tuple[str, ...] = (),
 ) -> list[Job]:
     """A configuration on every seed of the sweep. Args: content: a trial's, without its seed."""
     # Checked and named once: seeds differ in nothing that decides either.
     config = TrialConfig(**content, seed=spec.seeds[0], budget_ref_s=spec.budget.ref_s_per_trial)
     shared_id = identify(config)
-    return [Job(method, SEARCH, config.model_copy(update={"seed": seed}), shared_id, searched) for seed in spec.seeds]
+    return [
+        Job(method, SEARCH, config.model_copy(update={"seed": seed}), shared_id, searched, searched_of_sampler)
+        for seed in spec.seeds
+    ]
 
 
 def baseline_jobs(spec: SweepSpec, identify: Identify) -> list[Job]:
@@ -110,7 +118,9 @@ def searched_jobs(
     space = spec.space
     content = space.applied(trial_content(spec), parameters)
     of_the_recipe = tuple((name, value) for name, value in parameters.items() if space[name].path[0] != "sampler")
-    jobs = jobs_of(spec, identify, searched_method(content["sampler"]["name"]), content, of_the_recipe)
+    of_the_sampler = tuple(str(space[name].path[-1]) for name in parameters if space[name].path[0] == "sampler")
+    method = searched_method(content["sampler"]["name"])
+    jobs = jobs_of(spec, identify, method, content, of_the_recipe, of_the_sampler)
     known = baseline_jobs(spec, identify) if baselines is None else baselines
     equal = next((job.method for job in known if job.config_id == jobs[0].config_id), None)
     return jobs if equal is None else [job for job in known if job.method == equal]

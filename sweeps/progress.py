@@ -15,17 +15,19 @@ from rich.table import Table
 from rich.text import Text
 
 from kdas.progress import readable_s
-from kdas.records import Status
+from kdas.records import Status, is_searched
 from sweeps.measure import best_accuracy, time_to_target
 from sweeps.plan import Job
 from sweeps.store import TrialFolder
 
 
 def short_settings(job: Job) -> str:
-    """A job in a few words: its method, its seed, and the rates that were searched."""
+    """A job in a few words: its method, its rates, what tells it from others of the search, its seed."""
     sampler = job.config.sampler
     rates = [f"{sampler[name]:g}" for name in ("start_rate", "end_rate") if name in sampler]
-    return f"{job.method} {'->'.join(rates)}".rstrip() + f" seed {job.config.seed}"
+    # As its run in MLflow is called.
+    mark = f" {job.config_id[:6]}" if is_searched(job.method) else ""
+    return f"{job.method} {'->'.join(rates)}".rstrip() + f"{mark} seed {job.config.seed}"
 
 
 @dataclass

@@ -135,6 +135,9 @@ def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path
     job = searched_jobs(spec, identify_by(inputs), {"fraction": 0.3, "kd_weight": 4.0})[0]
     assert job.config.sampler == {"name": "static_random", "fraction": 0.3} and job.config.kd_weight == 4
     assert job.configuration == "fraction 0.3 · kd_weight 4"
+    papers = {"start_rate": 0.6, "sampling_period": [1, 3]}
+    searched = searched_jobs(load_spec(TINY), identify_by(inputs), papers)[0]
+    assert searched.configuration == "start_rate 0.6 · sampling_period 1, 3", "also what equals a default"
 
 
 def test_search_knows_only_parameters_of_its_sampler(tmp_path: Path) -> None:
