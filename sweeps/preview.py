@@ -50,7 +50,12 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     has_teacher = spec.teacher.checkpoint or teachers.teacher_path(spec.teacher, dataset, spec.validation).exists()
-    prices = prices_for(spec, inputs, directory, lambda: console.print("measuring what a step costs on this machine"))
+    prices = prices_for(
+        spec,
+        inputs,
+        directory,
+        lambda: console.print("measuring what a step costs on this machine; nothing else should run on it now"),
+    )
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
     return Preview(forecast(spec, inputs, prices, budget_ref_s, slots), budget_ref_s, not has_teacher)
 

@@ -68,7 +68,7 @@ def run_sweep(
             spec,
             inputs,
             directory,
-            lambda: console.print("measuring what a step costs on this machine, while nothing else runs"),
+            lambda: console.print("measuring what a step costs on this machine; nothing else should run on it now"),
         )
         if not directory.spec_file.exists():
             tau_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
