@@ -167,7 +167,8 @@ class ProgressCallback(Unpickled, tune.Callback):
         self._progress, self._directory, self._jobs = progress, directory, jobs
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._progress.started(self._jobs[trial.trial_id])
+        job = self._jobs[trial.trial_id]
+        self._progress.started(job, goes_on=self._directory.trial(job.trial_id).checkpoint.exists())
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         self._progress.evaluated(self._jobs[trial.trial_id], result["cost_ref_s"], result["val_accuracy"])

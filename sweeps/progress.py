@@ -79,11 +79,12 @@ class Progress:
         if self.console.is_terminal:
             self._live.stop()
 
-    def started(self, job: Job) -> None:
+    def started(self, job: Job, *, goes_on: bool = False) -> None:
+        """Args: goes_on: whether there is a checkpoint to go on from."""
         self.running[job.trial_id] = Running(job, time.monotonic())
         self.num_to_come -= 1
         if not self.console.is_terminal:
-            self.say(f"started {short_settings(job)}")
+            self.say(f"{'going on with' if goes_on else 'started'} {short_settings(job)}")
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> None:
         self.running[job.trial_id] = replace(

@@ -87,6 +87,15 @@ def test_a_terminal_shows_done_running_failed_best_and_time_left(directory: Swee
     assert "soonest trial so far: plain_kd seed 1, 2.00 ref s" in shown
 
 
+def test_a_trial_that_goes_on_is_told_from_one_that_begins(jobs: list[Job]) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    progress = progress_on(console)
+    progress.started(jobs[0])
+    progress.started(jobs[1], goes_on=True)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split(" plain_kd")[0] for line in lines[1:]] == ["started", "going on with"]
+
+
 def test_slots_of_a_cluster_are_those_of_its_machines_together() -> None:
     slots = slots_of_machines([(8, 0), (3, 0), (1, 0)], "cpu", 2, ResourcesConfig(), where="cluster")
     assert (slots.trials_at_once, slots.num_machines) == (5, 2)
