@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from dataclasses import replace
 from functools import partial
@@ -11,15 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kdas import device as devices
 from kdas import teacher as teachers
-from kdas.bank import TeacherBank
-from kdas.bank.shown import announce, build_with_progress
-from kdas.cache import replaced_whole, write_text
-from kdas.config import TrialConfig
-from kdas.progress import TeacherProgress
+from kdas.cache import write_text
 from kdas.records import Status, UserError
-from kdas.trial import Inputs, Trial, config_id, find_dataset, load_inputs
+from kdas.trial import Inputs, Trial, config_id, find_dataset
 from sweeps import environment
 from sweeps.agenda import Agenda, Terms
 from sweeps.budget import Spending
@@ -29,18 +23,16 @@ from sweeps.measure import Measure, decide_target, read_measure, write_measure
 from sweeps.names import cluster_address
 from sweeps.objective import objective_of
 from sweeps.plan import Job, num_planned_trials, recipe_of
+from sweeps.prepare import check_cluster, inputs_for, keep_inputs_of, open_bank_for, prepare_bank, slots_of
 from sweeps.preview import agree, look_ahead
 from sweeps.prices import Prices, prices_for
 from sweeps.progress import Progress
-from sweeps.resources import Slots, slots_for
+from sweeps.resources import Slots
 from sweeps.search import ConfigurationSearch
 from sweeps.spec import SweepSpec
 from sweeps.store import SweepDirectory
 from sweeps.tables import write_tables
-from sweeps.unchanged import check_inputs, check_spec, keep_inputs, spec_text
-
-# The share of all views that a sweep must need before it is quicker to answer for every one of them ahead.
-AHEAD_FROM = 0.9
+from sweeps.unchanged import check_spec, spec_text
 
 
 def run_sweep(
@@ -54,14 +46,14 @@ def run_sweep(
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
-    slots, recipe = _slots(spec, source), recipe_of(spec)
+    slots, recipe = slots_of(spec, source), recipe_of(spec)
     with directory.locked():
         check_spec(spec, directory)
         if cluster_address():
-            _check_cluster(spec, directory)
+            check_cluster(spec, directory)
         try:
             teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
-            inputs = _inputs(recipe, directory, console)
+            inputs = inputs_for(recipe, directory, console)
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
         prices = prices_for(
@@ -74,8 +66,8 @@ def run_sweep(
             tau_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
             expected = forecast(spec, inputs, prices, tau_ref_s, slots)
             agree(expected, spec, source, console, is_agreed=is_agreed)
-            _open_bank(spec, inputs, source)
-            _keep_inputs(recipe, inputs, directory)
+            open_bank_for(spec, inputs, source)
+            keep_inputs_of(recipe, inputs, directory)
             # The last of what binds later starts: until it is there, nothing else counts.
             write_text(directory.spec_file, spec_text(spec))
         prices.freeze(directory)
@@ -87,7 +79,7 @@ def run_sweep(
             write_text(directory.environment_file, json.dumps(environment.describe(spec, inputs), indent=1))
         if has_work:
             write_text(directory.spec_file, spec_text(spec))
-            _prepare_bank(spec, inputs, source, console)
+            prepare_bank(spec, inputs, source, console)
             _run(sweep, slots, console)
         sweep.spending.keep()
         if sweep.agenda.is_finished:
@@ -131,7 +123,7 @@ def run_cells(
             check_spec(cell, of_cell)
             if not of_cell.spec_file.exists():  # asked before hours of another cell are spent
                 console.rule(name, align="left")
-                ahead = look_ahead(cell, source, of_cell, _slots(cell, source), console)
+                ahead = look_ahead(cell, source, of_cell, slots_of(cell, source), console)
                 agree(ahead.forecast, cell, source, console, is_agreed=is_agreed)
         write_text(directory.spec_file, spec_text(spec))
         for number, (name, cell) in enumerate(spec.cells.items(), start=1):
@@ -147,27 +139,6 @@ def num_crashed(directory: SweepDirectory) -> int:
     """Trials that ended with an exception or with their process; of a sweep with cells, in all of them."""
     folders = [folder for each in directory.cells() or [directory] for folder in each.trials()]
     return sum(folder.status is Status.CRASHED for folder in folders)
-
-
-def _slots(spec: SweepSpec, source: Path) -> Slots:
-    """Those of this machine, or of the cluster at `RAY_ADDRESS`, which is joined."""
-    if cluster_address():
-        from sweeps import cluster
-
-        cluster.join()
-    try:
-        if cluster_address():
-            return cluster.slots_of_cluster(spec.device, spec.threads, spec.resources)
-        return slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-
-
-def _check_cluster(spec: SweepSpec, directory: SweepDirectory) -> None:
-    from sweeps.cluster import check_machines
-
-    paths = [path for path in (spec.dataset.get("path"), spec.teacher.checkpoint) if path]
-    check_machines(directory.path, paths, devices.resolve(spec.device))
 
 
 class _Sweep:
@@ -230,31 +201,6 @@ class _Sweep:
         return measure
 
 
-def _open_bank(spec: SweepSpec, inputs: Inputs, source: Path) -> TeacherBank | None:
-    """Raises: UserError: if the disk has no room for the bank."""
-    try:
-        return inputs.bank(recipe_of(spec), check=True)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-
-
-def _prepare_bank(spec: SweepSpec, inputs: Inputs, source: Path, console: Console) -> None:
-    """Open the teacher bank; where the sweep needs most of it, fill it before the first trial.
-
-    One batch after another while nothing else runs is the quickest way. Where less is needed, trials fill in what they
-    meet. Raises: UserError: if the disk has no room for the bank.
-    """
-    bank = _open_bank(spec, inputs, source)
-    if bank is None:
-        return
-    announce(bank, console)
-    num_views = bank.store.shape.num_views
-    # Plain distillation shows every image in every epoch, and seeds draw independently of each other.
-    needed = 1 - (1 - 1 / num_views) ** (spec.epochs * len(spec.seeds))
-    if needed >= AHEAD_FROM:
-        build_with_progress(bank, console)
-
-
 def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
     """Ray and MLflow come in here and not before: a sweep that is finished needs neither."""
     where = f" on {slots.num_machines} machines" if slots.num_machines > 1 else ""
@@ -276,23 +222,3 @@ def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
         follower.stop(sweep.agenda.is_finished)
     if follower.failure:
         console.print(f"MLflow could not be kept up to date ({follower.failure}); nothing of the sweep is lost")
-
-
-def _inputs(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
-    """Data and teacher. The sweep keeps its teacher's weights, so that an emptied cache costs no other teacher."""
-    has_begun = directory.spec_file.exists()
-    kept = teachers.teacher_path(recipe.teacher, find_dataset(recipe), recipe.validation)
-    if has_begun and directory.teacher_file.exists() and not kept.exists() and not recipe.teacher.checkpoint:
-        with replaced_whole(kept) as temporary:
-            shutil.copyfile(directory.teacher_file, temporary)
-    inputs = load_inputs(recipe, TeacherProgress(console))
-    if has_begun:
-        check_inputs(directory, inputs, recipe)
-    return inputs
-
-
-def _keep_inputs(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
-    keep_inputs(directory, inputs, recipe)
-    if not recipe.teacher.checkpoint:
-        with replaced_whole(directory.teacher_file) as temporary:
-            shutil.copyfile(inputs.teacher.path, temporary)
