@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,8 +9,9 @@ from dataclasses import dataclass, field
 from kdas.records import COMPLETE_STATUSES, STOPPED_STATUSES, Status, is_searched
 from sweeps.budget import Spending
 from sweeps.early_stopping import EarlyStopping
-from sweeps.measure import Measure, time_to_target
+from sweeps.measure import Measure
 from sweeps.objective import Objective, best_first
+from sweeps.outcome import outcome_of
 from sweeps.plan import CONFIRM, Identify, Job, baseline_jobs, confirm_jobs, searched_jobs
 from sweeps.search import Asked, ConfigurationSearch
 from sweeps.space import Point
@@ -267,29 +266,13 @@ class Agenda:
         if proposal.waiting or self._measure is None:
             return
         self._proposals.remove(proposal)
-        self._search.tell(proposal.number, self._value(proposal))
-
-    def _value(self, proposal: Proposal) -> list[float] | None:
-        """What the search is told; None if a seed crashed and there is no mean."""
-        assert self._measure is not None
-        folders = [self._directory.trial(job.trial_id) for job in proposal.jobs]
-        statuses = [folder.status for folder in folders]
-        curves = [folder.rows() for folder in folders]
-        times = [time_to_target(rows, self._measure.target) for rows in curves]
-        # A time to the target is known, whatever came after it.
-        is_known = [
-            status in COMPLETE_STATUSES or (self._terms.objective.name == "tta" and math.isfinite(time))
-            for status, time in zip(statuses, times, strict=True)
-        ]
-        if any(status is Status.CRASHED and not known for status, known in zip(statuses, is_known, strict=True)):
-            return None
-        values = self._terms.objective.values(curves, statuses, self._measure)
-        if is_searched(proposal.jobs[0].method):
-            restricted_s = statistics.fmean(min(time, self._measure.tau_ref_s) for time in times)
-            self._spending.found(restricted_s, all(map(math.isfinite, times)))
-        if all(is_known):
-            self._values[proposal.jobs[0].config_id] = values
-        return values
+        trials = [self._directory.trial(job.trial_id) for job in proposal.jobs]
+        outcome = outcome_of(trials, self._terms.objective, self._measure)
+        if outcome is not None and is_searched(proposal.jobs[0].method):
+            self._spending.found(outcome.restricted_s, outcome.is_reached)
+        if outcome is not None and outcome.is_known:
+            self._values[proposal.jobs[0].config_id] = outcome.values
+        self._search.tell(proposal.number, None if outcome is None else outcome.values)
 
     def _confirmed(self) -> list[Job]:
         """The finalists and all baselines, on seeds that the search has not seen."""
