@@ -13,7 +13,7 @@ from analysis.measure import Measure
 from analysis.summary import deciding_phase
 from analysis.wording import Row
 
-_AT_LEAST = {"": "", ">=": "at least ", "<=": "at most ", "~": "about "}
+_AT_LEAST = {"": "", ">=": "at least ", "<=": "at most ", "~": "about ", "to": ""}
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,31 @@ def _speedup(row: Row, measure: Measure) -> str:
     """The comparison with the baseline as a clause, with its interval, or why there is none."""
     if not row["num_pairs"]:
         return f"with no seed in common with {measure.baseline} to compare it by"
-    times = f"{_AT_LEAST[str(row['mark'])]}{row['ratio']:.2f} times as fast as {measure.baseline}"
+    number = wording.ratio_number(row)
+    times = f"{_AT_LEAST[str(row['mark'])]}{number} times as fast as {measure.baseline}"
     if row["num_pairs"] == 1:
         return f"{times} (one seed in common, so no interval)"
     low, high = row["ratio_low"], row["ratio_high"]
     unsure = "; that includes 1, no difference" if low <= 1 <= high else ""
-    return f"{times} (95% interval {low:.2f} to {high:.2f}, n = {row['num_pairs']} paired seeds{unsure})"
+    span = f"95% interval {wording.factor(low)} to {wording.factor(high)}"
+    return f"{times} ({span}, n = {row['num_pairs']} paired seeds{unsure})"
 
 
 def _missed(rows: list[dict[Hashable, Any]]) -> str:
-    counts = pd.DataFrame(rows).groupby("method", sort=False)[["num_reached", "num_trials"]].sum()
-    num_trials, num_reached = int(counts["num_trials"].sum()), int(counts["num_reached"].sum())
-    if num_reached == num_trials:
+    """What did not reach the target, by method, and why: it is no miss if a trial was stopped on the way."""
+    counts = pd.DataFrame(rows).groupby("method", sort=False)[["num_reached", "num_trials", "num_open"]].sum()
+    num_trials = int(counts["num_trials"].sum())
+    num_open, totals = counts["num_open"].astype(int), counts["num_trials"].to_dict()
+    misses = (counts["num_trials"] - counts["num_reached"]).astype(int) - num_open
+    if not misses.sum() and not num_open.sum():
         return f"All {wording.plural(num_trials, 'trial')} reached it."
-    misses = (counts["num_trials"] - counts["num_reached"]).astype(int)
-    totals = counts["num_trials"].to_dict()
-    parts = [f"{method} {missed} of {totals[method]}" for method, missed in misses.items() if missed]
-    have = "has" if num_trials - num_reached == 1 else "have"
-    return f"{num_trials - num_reached} of {num_trials:,} trials {have} not reached it: {', '.join(parts)}."
+
+    def said(numbers: pd.Series, what: str) -> str:
+        of_methods = [f"{method} {number} of {totals[method]}" for method, number in numbers.items() if number]
+        return f"{int(numbers.sum()):,} of {num_trials:,} {what}: {', '.join(of_methods)}" if of_methods else ""
+
+    parts = (said(misses, "trials missed it"), said(num_open, "ended before that was known"))
+    return "; ".join(part for part in parts if part) + "."
 
 
 def _best_so_far(summary: pd.DataFrame, measure: Measure) -> str:

@@ -12,12 +12,12 @@ import pandas as pd
 from analysis import wording
 from analysis.answer import Answer
 from analysis.measure import Measure
+from analysis.summary import deciding_phase
 from analysis.time_to_accuracy import COARSE_GRID
 from kdas.records import Status
 
-# Below five pairs no two-sided sign-flip test can fall under 0.0625, below ten the bootstrap is too narrow.
+# Up to five pairs no two-sided sign-flip test can fall under 0.0625.
 FEW_SEEDS = 5
-NARROW_BOOTSTRAP = 10
 
 Place = Literal["answer", "table", "figure", "trials"]
 
@@ -47,6 +47,7 @@ def cautions(
         *_of_the_split(measure),
         *_of_the_baseline(summary, measure),
         *_of_the_winner(summary, won),
+        *_of_misses(summary),
         *_of_the_grid(summary),
         *_of_the_clock(curves, trials, measure),
         *_of_crashes(times),
@@ -102,24 +103,43 @@ def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
                 seeds = wording.plural(num_seeds, "seed")
                 yield Caution("answer", f"Only {seeds}: a small difference may be none. Run {FEW_SEEDS} or more.")
             continue
-        if row["ratio_low"] == row["ratio_high"]:
-            yield Caution("table", "All pairs of the winner have the same ratio, so its interval has no width.")
         num_pairs = int(row["num_pairs"])
+        if num_pairs > 1 and row["ratio_low"] == row["ratio_high"]:
+            yield Caution("answer", "All pairs of the winner have the same ratio, so its interval has no width.")
         if num_pairs == 1:
             yield Caution("answer", f"Only one paired seed: no interval and no test. Run {FEW_SEEDS} seeds or more.")
         elif 0 < num_pairs < FEW_SEEDS:
             yield Caution(
                 "answer",
                 f"Only {wording.plural(num_pairs, 'paired seed')}: p cannot fall below "
-                f"{wording.share(2 / 2**num_pairs)}, and the bootstrap interval is too narrow. "
-                f"Run {FEW_SEEDS} or more.",
+                f"{wording.share(2 / 2**num_pairs)}, and the interval rests on {num_pairs - 1} "
+                f"{'degree' if num_pairs == 2 else 'degrees'} of freedom. Run {FEW_SEEDS} or more.",
             )
-        elif 0 < num_pairs < NARROW_BOOTSTRAP:
+        elif num_pairs == FEW_SEEDS:
             yield Caution(
-                "table",
-                f"With {num_pairs} paired seeds p cannot fall below {wording.share(2 / 2**num_pairs)} and the "
-                "bootstrap interval is too narrow; the t-interval of the geometric mean, below, is the safer one.",
+                "table", f"With {num_pairs} paired seeds p cannot fall below {wording.share(2 / 2**num_pairs)}."
             )
+
+
+def _of_misses(summary: pd.DataFrame) -> Iterator[Caution]:
+    """Where intervals cover less than they say; measured in docs/measuring.md."""
+    deciding = summary[summary["phase"] == deciding_phase(summary)]
+    mostly_missed = deciding[(deciding["num_reached"] * 2 < deciding["num_trials"]) & (deciding["num_reached"] > 0)]
+    if not mostly_missed.empty:
+        yield Caution(
+            "table",
+            f"In {wording.plural(len(mostly_missed), 'row')} more than half of the seeds missed the target: over few "
+            "seeds an interval there covers less than the 95% it says.",
+        )
+    num_seeds = int(deciding["num_trials"].max()) if len(deciding) else 0
+    if num_seeds and bool((deciding["num_reached"] == deciding["num_trials"]).any()):
+        # The largest share of misses under which no miss in so many seeds still has a chance of 5%.
+        share = 1 - 0.05 ** (1 / num_seeds)
+        yield Caution(
+            "table",
+            f"That all of {wording.plural(num_seeds, 'seed')} reach the target does not exclude that up to {share:.0%} "
+            "of further ones miss it.",
+        )
 
 
 def _of_the_grid(summary: pd.DataFrame) -> Iterator[Caution]:
@@ -129,8 +149,8 @@ def _of_the_grid(summary: pd.DataFrame) -> Iterator[Caution]:
         yield Caution(
             "table",
             f"The evaluation grid is coarse: in {wording.plural(len(coarse), 'row')} the gap before the hit is more "
-            f"than {COARSE_GRID:.0%} of the time to accuracy (at worst {worst:.0%}), so smaller differences are the "
-            "grid's. Evaluate more often, or compare the interpolated times below.",
+            f"than {COARSE_GRID:.0%} of the time to accuracy (at worst {worst:.1%}), so smaller differences are the "
+            "grid's. Evaluate more often, or compare the interpolated times in the report.",
         )
 
 

@@ -1,8 +1,8 @@
 """Compare two configurations seed by seed: how much faster the candidate is than the baseline, and how surely.
 
 A ratio is baseline over candidate: above 1 the candidate is faster. Where a trial only bounds its restricted time
-min(T, tau), every doubt counts against the candidate: the baseline enters with its lower bound and the candidate with
-its upper one.
+min(T, tau), the ratio is computed twice: with every doubt against the candidate (the baseline at its lower bound, the
+candidate at its upper one), which is the ratio that is quoted, and with every doubt for it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,23 @@ Floats = NDArray[np.float64]
 class Comparison:
     """A candidate held against the baseline over the seeds that both have.
 
-    `ratio` of sums of restricted times (NaN if no trial of either reached) with its 95% interval (NaN for fewer than
-    two pairs); `mark` says which way the misses push it, see `mark`; the geometric mean of the pairs' ratios with its
-    95% t-interval is NaN unless all reached; `p_faster` is the share of pairs that the candidate wins, ties half;
-    `p_value` is two-sided.
+    `ratio` of sums of restricted times, every doubt against the candidate; `ratio_at_most` with every doubt for it, the
+    same where no trial was stopped before its time was known; NaN if no trial of either reached. `ratio_low` and
+    `ratio_high`: its 95% interval, see `ratio_interval` (where trials leave doubt, the span of both intervals), NaN for
+    fewer than two pairs; `bootstrap_low` and `bootstrap_high`: the bootstrap's, too narrow for few seeds. `mark` says
+    which way misses push the ratio, see `mark`. The geometric mean of the pairs' ratios with its 95% t-interval is NaN
+    unless all reached. `p_faster` is the share of pairs that the candidate wins, ties half, and `p_value` two-sided,
+    both with every doubt against the candidate's being different.
     """
 
     num_pairs: int
     mark: str
     ratio: float
+    ratio_at_most: float
     ratio_low: float
     ratio_high: float
+    bootstrap_low: float
+    bootstrap_high: float
     geometric_ratio: float
     geometric_low: float
     geometric_high: float
@@ -59,45 +65,96 @@ def compare(
     """
     seeds = sorted(baseline.keys() & candidate.keys())
     if not seeds:
-        return Comparison(0, "", *itertools.repeat(math.nan, 8))
-    baseline_bounds, candidate_bounds = [baseline[seed] for seed in seeds], [candidate[seed] for seed in seeds]
-    baseline_s = np.array([bound.lower_s for bound in baseline_bounds])
-    candidate_s = np.array([bound.upper_s for bound in candidate_bounds])
-    missed = [bound.censored for bound in (*baseline_bounds, *candidate_bounds)]
-    nothing = (math.nan, math.nan, math.nan)
-    ratio = (
-        ratio_of_sums(baseline_s, candidate_s),
-        *bootstrap_interval(baseline_s, candidate_s, generator=generator),
+        return Comparison(0, "", *itertools.repeat(math.nan, 11))
+    of_baseline, of_candidate = [baseline[seed] for seed in seeds], [candidate[seed] for seed in seeds]
+    # Every doubt against the candidate, and every doubt for it.
+    against = _column(of_baseline, "lower_s"), _column(of_candidate, "upper_s")
+    in_favour = _column(of_baseline, "upper_s"), _column(of_candidate, "lower_s")
+    intervals = [ratio_interval(*against), ratio_interval(*in_favour)]
+    missed = [bound.censored for bound in (*of_baseline, *of_candidate)]
+    ratio: Sequence[float] = (
+        ratio_of_sums(*against),
+        ratio_of_sums(*in_favour),
+        min(low for low, _ in intervals),
+        max(high for _, high in intervals),
+        *bootstrap_interval(*against, generator=generator),
     )
+    geometric: Sequence[float] = geometric_mean(*against)
     return Comparison(
         len(seeds),
-        mark(baseline_bounds, candidate_bounds),
+        mark(of_baseline, of_candidate),
         # The budget over the budget is 1, and says nothing of two settings that never reached the target.
-        *(nothing if all(missed) else ratio),
-        *(nothing if any(missed) else geometric_mean(baseline_s, candidate_s)),
-        p_faster(baseline_s, candidate_s),
-        sign_flip_p(baseline_s - candidate_s, generator=generator),
+        *([math.nan] * len(ratio) if all(missed) else ratio),
+        *([math.nan] * len(geometric) if any(missed) else geometric),
+        p_faster(*against),
+        _surest_p(against, in_favour, generator),
     )
+
+
+def _column(bounds: Sequence[Bounds], name: str) -> Floats:
+    return np.array([getattr(bound, name) for bound in bounds])
+
+
+def _surest_p(
+    against: tuple[Floats, Floats], in_favour: tuple[Floats, Floats], generator: np.random.Generator
+) -> float:
+    """The larger p of both readings, 1 where they disagree about which of the two is faster."""
+    first, second = against[0] - against[1], in_favour[0] - in_favour[1]
+    if np.array_equal(first, second):
+        return sign_flip_p(first, generator=generator)
+    if first.sum() * second.sum() <= 0:
+        return 1.0
+    return max(sign_flip_p(each, generator=generator) for each in (first, second))
 
 
 def mark(baseline: Sequence[Bounds], candidate: Sequence[Bounds]) -> str:
     """What the ratio of restricted times says about the ratio of the times themselves.
 
     Returns: "" equal; ">=" the baseline missed, so the true ratio is at least this; "<=" the candidate missed, so at
-        most; "~" both missed, or a trial of the candidate stopped before its budget, so neither.
+        most; "~" both missed, so neither; "to" a trial was stopped before its time was known, so the ratio of
+        restricted times itself is only bounded.
     """
+    if any(bound.lower_s < bound.upper_s for bound in (*baseline, *candidate)):
+        return "to"
     baseline_missed = any(bound.censored for bound in baseline)
     candidate_missed = any(bound.censored for bound in candidate)
-    candidate_stopped = any(bound.lower_s < bound.upper_s for bound in candidate)
-    if candidate_stopped or (baseline_missed and candidate_missed):
+    if baseline_missed and candidate_missed:
         return "~"
     return ">=" if baseline_missed else "<=" if candidate_missed else ""
 
 
 def ratio_of_sums(baseline_s: Floats, candidate_s: Floats) -> float:
-    """sum(baseline_s) / sum(candidate_s), both [n]; NaN if the candidate's sum is 0."""
-    total_s = float(candidate_s.sum())
-    return float(baseline_s.sum()) / total_s if total_s else math.nan
+    """sum(baseline_s) / sum(candidate_s), both [n]; inf if only the candidate's sum is 0, NaN if both are."""
+    baseline_total_s, total_s = float(baseline_s.sum()), float(candidate_s.sum())
+    if not total_s:
+        return math.inf if baseline_total_s else math.nan
+    return baseline_total_s / total_s
+
+
+def ratio_interval(baseline_s: Floats, candidate_s: Floats) -> tuple[float, float]:
+    """95% interval of the ratio of sums: those ratios r for which baseline - r * candidate may have the mean 0.
+
+    Swapping the two inverts it. Where a t-test cannot tell the candidate's mean from 0 it is open upwards: inf. What it
+    covers in simulated sweeps, where the bootstrap over few seeds covers too little, stands in docs/measuring.md. Equal
+    ratios in all pairs give [ratio, ratio]; one pair (NaN, NaN), for one seed says nothing about another.
+
+    Source: Fieller, "Some problems in interval estimation", 1954.
+    """
+    num_pairs, ratio = len(baseline_s), ratio_of_sums(baseline_s, candidate_s)
+    if num_pairs < 2 or math.isnan(ratio):
+        return math.nan, math.nan
+    if not ratio or math.isinf(ratio) or np.allclose(baseline_s, ratio * candidate_s, rtol=1e-12, atol=0):
+        return ratio, ratio
+    means = baseline_s.mean(), candidate_s.mean()
+    spread = np.cov(baseline_s, candidate_s) * float(stats.t.ppf((1 + CONFIDENCE) / 2, num_pairs - 1)) ** 2 / num_pairs
+    # The interval is where square * r**2 - 2 * cross * r + rest <= 0.
+    square, rest = float(means[1] ** 2 - spread[1, 1]), float(means[0] ** 2 - spread[0, 0])
+    cross = float(means[0] * means[1] - spread[0, 1])
+    root = math.sqrt(max(cross**2 - square * rest, 0.0))
+    # Written so that neither end divides by a coefficient that can be 0 where the end is finite.
+    low = rest / (cross + root) if rest > 0 and cross + root > 0 else 0.0
+    high = (cross + root) / square if square > 0 else math.inf
+    return low, high
 
 
 def bootstrap_interval(

@@ -21,6 +21,7 @@ RESAMPLING_SEED = 0
 _GROUP = ["phase", "method", "configuration", "config_id"]
 _MEDIANS = {
     "tta_ref_s": "tta_ref_s",
+    "tta_at_least_s": "tta_at_least_s",
     "tta_linear_s": "tta_linear_s",
     "tta_two_in_a_row_s": "tta_two_in_a_row_s",
     "tta_hold_to_end_s": "tta_hold_to_end_s",
@@ -31,7 +32,7 @@ _MEDIANS = {
 _COMPARISON = list(Comparison.__dataclass_fields__)
 SUMMARY_COLUMNS = (
     *_GROUP,
-    *("is_baseline", "is_searched", "num_trials", "num_reached", "mean_lower_s", "mean_upper_s"),
+    *("is_baseline", "is_searched", "num_trials", "num_reached", "num_open", "mean_lower_s", "mean_upper_s"),
     *_MEDIANS,
     *("max_grid_gap", "max_cotenants"),
     *_COMPARISON,
@@ -43,7 +44,8 @@ def summarize(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> p
     """One row for each configuration and phase, the soonest first, confirmed ones before searched ones.
 
     Configurations are ordered by the mean upper bound of their restricted time. Medians are over the trials; a median
-    time is inf where half of them or more missed the target, `test_accuracy_at_hit` is over those that reached it.
+    time is inf where half of them or more missed the target, `tta_at_least_s` takes trials that ended on the way (there
+    are `num_open`) at their last cost, `test_accuracy_at_hit` is over those that reached the target.
     The comparison columns are those of `analysis.compare.Comparison`, baseline over candidate, paired by seed.
 
     Returns: a frame with the columns `SUMMARY_COLUMNS`; seconds are reference seconds, accuracies fractions.
@@ -104,6 +106,7 @@ def _row(group: pd.DataFrame, baseline_config: str | None, baseline: dict[int, B
         "is_searched": is_searched(str(group["method"].iloc[0])),
         "num_trials": mean.num_trials,
         "num_reached": mean.num_reached,
+        "num_open": int((group["lower_s"] < group["upper_s"]).sum()),
         "mean_lower_s": mean.lower_s,
         "mean_upper_s": mean.upper_s,
         **{name: _median(group[column]) for column, name in _MEDIANS.items()},

@@ -68,7 +68,7 @@ def terminal_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
     """The few columns that a terminal has room for."""
     return [
         *identity(summary),
-        Column("median TTA, ref s", _seconds("tta_ref_s")),
+        Column("median TTA, ref s", _time),
         Column("reached", _reached),
         Column(f"ratio to {measure.baseline} [95%]", wording.ratio),
     ]
@@ -79,7 +79,7 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
     return [
         *identity(summary),
         Column("reached", _reached, "trials that reached the target, of all trials"),
-        Column("median TTA", _seconds("tta_ref_s"), "median time to accuracy, reference seconds"),
+        Column("median TTA", _time, "median time to accuracy, reference seconds"),
         Column("mean L", _seconds("mean_lower_s"), "mean lower bound of min(T, tau), reference seconds"),
         Column("mean U", _seconds("mean_upper_s"), "mean upper bound of min(T, tau); rows are in its order"),
         Column(f"ratio to {measure.baseline} [95%]", wording.ratio, "ratio of sums, above 1 is faster"),
@@ -96,12 +96,13 @@ def sensitivity_columns(summary: pd.DataFrame) -> list[Column]:
     """How far the time depends on how "reached" is read, and the interval that suits few seeds."""
     return [
         *identity(summary),
-        Column("first hit", _seconds("tta_ref_s"), "the rule that decides"),
+        Column("first hit", _time, "the rule that decides"),
         Column("interpolated", _seconds("tta_linear_s"), "straight line between the last miss and the first hit"),
         Column("two in a row", _seconds("tta_two_in_a_row_s"), "the next evaluation reaches it too"),
         Column("held to the end", _seconds("tta_hold_to_end_s"), "every later evaluation reaches it too"),
         Column("coarsest gap", _share_percent("max_grid_gap"), "gap before the hit, of the time to accuracy"),
         Column("geometric mean [95% t]", _geometric, "of the pairs' ratios; only where all reached"),
+        Column("[95% bootstrap]", _bootstrap, "of the ratio of sums; too narrow for few seeds"),
     ]
 
 
@@ -126,7 +127,7 @@ def trial_columns(times: pd.DataFrame, measure: Measure) -> list[Column]:
         *identity(times),
         Column("seed", _text("seed")),
         Column("status", _text("status"), is_number=False),
-        Column("TTA", _seconds("tta_ref_s"), "reference seconds"),
+        Column("TTA", _time, "reference seconds"),
         Column("L", _seconds("lower_s"), "lower bound of min(T, tau)"),
         Column("U", _seconds("upper_s"), "upper bound of min(T, tau)"),
         Column("last cost", _seconds("last_cost_ref_s"), "reference seconds at the last evaluation"),
@@ -136,6 +137,14 @@ def trial_columns(times: pd.DataFrame, measure: Measure) -> list[Column]:
         Column("wall s", _wall, "* shared a device: no headline"),
         Column("error", _text("error"), is_number=False),
     ]
+
+
+def _time(row: Row) -> str:
+    return wording.time(float(row["tta_ref_s"]), float(row["tta_at_least_s"]))
+
+
+def _bootstrap(row: Row) -> str:
+    return wording.interval(float(row["bootstrap_low"]), float(row["bootstrap_high"])) or wording.NOTHING
 
 
 def _text(name: str) -> Callable[[Row], str]:

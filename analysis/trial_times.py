@@ -13,7 +13,7 @@ from analysis.censoring import bounds
 from analysis.measure import Measure
 from analysis.time_to_accuracy import grid_gap, hold_to_end, linear_interpolation, time_to_accuracy, two_in_a_row
 from analysis.wording import Row
-from kdas.records import Status
+from kdas.records import COMPLETE_STATUSES, Status
 
 _IDENTITY = ["phase", "method", "configuration", "config_id", "trial_id", "seed", "status", "error"]
 # What reaching the target took, beside reference seconds: column of the curve table -> column here.
@@ -36,7 +36,8 @@ def trial_times(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) ->
     A trial without an evaluation (it crashed before its first one) has an infinite time and a lower bound from the
     trial table. Costs are reference seconds.
 
-    Returns: a frame, one row a trial in the order of `trials`: who it is, `tta_ref_s` and its sensitivities, `lower_s`
+    Returns: a frame, one row a trial in the order of `trials`: who it is, `tta_ref_s` and its sensitivities (NaN where
+        a trial ended before they could be known), `tta_at_least_s`, which is the last cost of such a trial, `lower_s`
         and `upper_s` of its restricted time, `reached`, `censored`, accuracies as fractions, and the indicators.
     """
     # Plain arrays: a frame for each of some thousand trials takes a hundred times as long.
@@ -57,11 +58,16 @@ def _times(curve: _Curve, trial: Row, measure: Measure) -> dict[str, object]:
     tta_ref_s = time_to_accuracy(cost, accuracy, measure.target)
     last_cost_ref_s = cost[-1] if cost else _or_zero(trial["last_cost_ref_s"])
     restricted = bounds(Status(str(trial["status"])), tta_ref_s, last_cost_ref_s, measure.tau_ref_s)
+    # What a trial that ended on the way would have held to its end, nobody knows.
+    is_open = restricted.lower_s < restricted.upper_s
+    ended_early = Status(str(trial["status"])) not in COMPLETE_STATUSES
+    pair_s = two_in_a_row(cost, accuracy, measure.target)
     return {
         "tta_ref_s": tta_ref_s,
-        "tta_linear_s": linear_interpolation(cost, accuracy, measure.target),
-        "tta_two_in_a_row_s": two_in_a_row(cost, accuracy, measure.target),
-        "tta_hold_to_end_s": hold_to_end(cost, accuracy, measure.target),
+        "tta_at_least_s": last_cost_ref_s if is_open else tta_ref_s,
+        "tta_linear_s": math.nan if is_open else linear_interpolation(cost, accuracy, measure.target),
+        "tta_two_in_a_row_s": math.nan if ended_early and math.isinf(pair_s) else pair_s,
+        "tta_hold_to_end_s": math.nan if ended_early else hold_to_end(cost, accuracy, measure.target),
         "grid_gap": grid_gap(cost, accuracy, measure.target),
         "lower_s": restricted.lower_s,
         "upper_s": restricted.upper_s,

@@ -18,6 +18,11 @@ def seconds(value_s: float) -> str:
     return NEVER if math.isinf(value_s) else amount(value_s)
 
 
+def time(value_s: float, at_least_s: float) -> str:
+    """A time to accuracy; one that was not seen to its end reads "> 12.3"."""
+    return f"> {amount(at_least_s)}" if at_least_s < value_s else seconds(value_s)
+
+
 def amount(value: float) -> str:
     """A number with three to four digits that matter."""
     if math.isnan(value):
@@ -56,9 +61,21 @@ def share(part: float) -> str:
     return NOTHING if math.isnan(part) else f"{part:.3g}"
 
 
+def factor(value: float) -> str:
+    """A ratio, two decimals."""
+    return "∞" if math.isinf(value) else f"{value:.2f}"
+
+
 def interval(low: float, high: float) -> str:
     """An interval of ratios in brackets, "" where there is none."""
-    return "" if math.isnan(low) or math.isnan(high) else f"[{low:.2f}, {high:.2f}]"
+    return "" if math.isnan(low) or math.isnan(high) else f"[{factor(low)}, {factor(high)}]"
+
+
+def ratio_number(row: Row) -> str:
+    """A summary row's ratio, or both its ends where trials were stopped before their time was known."""
+    if row["mark"] == "to":
+        return f"{factor(row['ratio'])} to {factor(row['ratio_at_most'])}"
+    return factor(row["ratio"])
 
 
 def ratio(row: Row) -> str:
@@ -69,7 +86,8 @@ def ratio(row: Row) -> str:
     if math.isnan(value):
         return "both missed" if row["num_pairs"] else NOTHING
     limits = interval(low, high) or ("(1 seed)" if row["num_pairs"] == 1 else "")
-    return " ".join(part for part in (str(row["mark"]), f"{value:.2f}", limits) if part)
+    sign = "" if row["mark"] == "to" else str(row["mark"])
+    return " ".join(part for part in (sign, ratio_number(row), limits) if part)
 
 
 def setting(row: Row) -> str:

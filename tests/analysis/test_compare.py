@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.censoring import Bounds, bounds
-from analysis.compare import compare, geometric_mean, holm, mark, p_faster, sign_flip_p
+from analysis.compare import compare, geometric_mean, holm, mark, p_faster, ratio_interval, sign_flip_p
 from kdas.records import Status
 
 TAU_S = 1000.0
@@ -33,7 +33,7 @@ def test_g7_five_pairs_that_all_reached(generator: np.random.Generator) -> None:
     found = compare(seeded([100, 120, 110, 130, 90]), seeded([50, 80, 55, 100, 60]), generator=generator)
     assert found.num_pairs == 5 and found.mark == ""
     assert found.ratio == pytest.approx(1.594203, abs=1e-6)
-    assert (found.ratio_low, found.ratio_high) == pytest.approx((1.4, 1.888889), abs=1e-6)
+    assert (found.bootstrap_low, found.bootstrap_high) == pytest.approx((1.4, 1.888889), abs=1e-6)
     assert found.geometric_ratio == pytest.approx(1.635450, abs=1e-6)
     assert (found.geometric_low, found.geometric_high) == pytest.approx((1.28733, 2.07771), abs=1e-5)
     assert found.p_value == 0.0625 and found.p_faster == 1
@@ -52,13 +52,28 @@ def test_g8_misses_on_both_sides(generator: np.random.Generator) -> None:
 def test_a_stopped_candidate_is_charged_the_whole_budget(generator: np.random.Generator) -> None:
     stopped = {0: bounds(Status.CAPPED, math.inf, 10, 100)}
     found = compare(seeded([50], 100), stopped, generator=generator)
-    assert (found.ratio, found.mark, found.p_faster) == (0.5, "~", 0)
+    assert (found.ratio, found.ratio_at_most, found.mark, found.p_faster) == (0.5, 5.0, "to", 0)
+
+
+def test_a_doubt_about_who_is_faster_leaves_no_small_p(generator: np.random.Generator) -> None:
+    baseline = seeded([50] * 8, 100)
+    stopped = dict.fromkeys(baseline, bounds(Status.CAPPED, math.inf, 40, 100))
+    found = compare(baseline, stopped, generator=generator)
+    assert (found.ratio, found.ratio_at_most, found.p_value) == (0.5, 1.25, 1.0)
+    slower = dict.fromkeys(baseline, bounds(Status.CAPPED, math.inf, 60, 100))
+    assert compare(baseline, slower, generator=generator).p_value == 2 / 2**8
+
+
+def test_a_candidate_that_crashed_at_once_may_be_any_amount_faster(generator: np.random.Generator) -> None:
+    crashed = dict.fromkeys(range(3), bounds(Status.CRASHED, math.inf, 0, 100))
+    found = compare(seeded([50] * 3, 100), crashed, generator=generator)
+    assert (found.ratio, found.ratio_low, found.ratio_at_most, found.ratio_high) == (0.5, 0.5, math.inf, math.inf)
 
 
 def test_a_crashed_baseline_is_charged_only_what_it_ran(generator: np.random.Generator) -> None:
     crashed = {0: bounds(Status.CRASHED, math.inf, 40, 100)}
     found = compare(crashed, seeded([20], 100), generator=generator)
-    assert (found.ratio, found.mark) == (2.0, ">=")
+    assert (found.ratio, found.ratio_at_most, found.mark) == (2.0, 5.0, "to")
 
 
 def test_two_settings_that_never_reached_have_no_ratio(generator: np.random.Generator) -> None:
@@ -155,13 +170,37 @@ def test_another_unit_of_cost_changes_nothing(paired: list[tuple[float, float]],
 
 
 @given(pairs)
-def test_ratio_and_interval_lie_among_the_pairs_ratios(paired: list[tuple[float, float]]) -> None:
+def test_ratio_and_bootstrap_lie_among_the_pairs_ratios(paired: list[tuple[float, float]]) -> None:
     found = compare(*(seeded(side) for side in zip(*paired, strict=True)), generator=np.random.default_rng(0))
     ratios = [baseline_s / candidate_s for baseline_s, candidate_s in paired]
     low, high = min(ratios) * (1 - 1e-9), max(ratios) * (1 + 1e-9)
     assert low <= found.ratio <= high
     if found.num_pairs > 1:
-        assert low <= found.ratio_low <= found.ratio_high <= high
+        assert low <= found.bootstrap_low <= found.bootstrap_high <= high
+        assert found.ratio_low <= found.ratio * (1 + 1e-9) and found.ratio <= found.ratio_high * (1 + 1e-9)
+
+
+@given(pairs, st.lists(st.floats(0, 1), min_size=5, max_size=5))
+def test_the_two_ratios_enclose_the_one_of_the_whole_curves(
+    paired: list[tuple[float, float]], seen: list[float]
+) -> None:
+    whole, stopped = {}, {}
+    for (seed, (_, time_s)), share in zip(enumerate(paired), seen, strict=False):
+        whole[seed] = bounds(Status.REACHED, time_s, time_s, TAU_S)
+        stopped[seed] = bounds(Status.CAPPED, math.inf, share * time_s, TAU_S)
+    baseline = seeded([time_s for time_s, _ in paired])
+    truth = compare(baseline, whole, generator=np.random.default_rng(0)).ratio
+    found = compare(baseline, stopped, generator=np.random.default_rng(0))
+    assert found.ratio <= truth * (1 + 1e-9) and truth <= found.ratio_at_most * (1 + 1e-9)
+
+
+@given(pairs)
+def test_swapping_the_two_inverts_the_interval(paired: list[tuple[float, float]]) -> None:
+    baseline_s, candidate_s = (np.array(side) for side in zip(*paired, strict=True))
+    forth, back = ratio_interval(baseline_s, candidate_s), ratio_interval(candidate_s, baseline_s)
+    if len(paired) > 1:
+        inverted = [math.inf if not end else 1 / end for end in reversed(back)]
+        assert forth == pytest.approx(inverted, rel=1e-6)
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import wording
 from analysis.curves import load, load_measure, load_trials
 from analysis.report import Findings, findings
 from analysis.summary import SUMMARY_COLUMNS, deciding_phase, summarize
@@ -59,7 +60,7 @@ def test_a_row_holds_medians_bounds_and_the_paired_comparison(sweep_directory: P
 
 def test_a_crash_opens_the_bounds(sweep_directory: Path) -> None:
     row = row_of(findings(sweep_directory), "c-s3")
-    assert row["tta_ref_s"] == math.inf and row["mark"] == "~"
+    assert row["tta_ref_s"] == math.inf and row["mark"] == "to"
     assert row["mean_lower_s"] == pytest.approx((60 + 200 + 200) / 3) and row["mean_upper_s"] == 200
 
 
@@ -85,7 +86,10 @@ def test_the_answer_names_setting_ratio_interval_and_misses(sweep_directory: Pat
     assert "kdas_search (start_rate 0.3 · end_rate 0.1) reached 90% validation accuracy soonest" in found.answer.soonest
     interval = f"95% interval {row['ratio_low']:.2f} to {row['ratio_high']:.2f}, n = 3 paired seeds"
     assert f"{row['ratio']:.2f} times as fast as plain_kd ({interval})" in found.answer.soonest
-    assert found.answer.missed == "4 of 21 trials have not reached it: kdas_search 3 of 12, rs2 1 of 3."
+    assert found.answer.missed == (
+        "3 of 21 trials missed it: kdas_search 2 of 12, rs2 1 of 3; 1 of 21 ended before that was known: "
+        "kdas_search 1 of 12."
+    )
 
 
 def test_a_winner_of_the_search_is_called_flattered_and_few_seeds_are_named(sweep_directory: Path) -> None:
@@ -93,6 +97,36 @@ def test_a_winner_of_the_search_is_called_flattered_and_few_seeds_are_named(swee
     assert "The best of 4 searched configurations on its own search seeds flatters it" in texts(found, "answer")
     assert "Only 3 paired seeds: p cannot fall below 0.25" in texts(found, "answer")
     assert "1 trial crashed" in texts(found, "table")
+
+
+def test_a_trial_that_ended_on_the_way_is_no_miss(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [
+        replace(trial, status=Status.CAPPED, last_s=40.0) if trial.config_id == "c-s2" else trial for trial in plan()
+    ]
+    row = row_of(findings(new_sweep(trials)), "c-s2")
+    assert (row["num_open"], row["tta_ref_s"], row["tta_at_least_s"]) == (3, math.inf, 40.0)
+    assert wording.time(row["tta_ref_s"], row["tta_at_least_s"]) == "> 40.00"
+    assert math.isnan(row["tta_hold_to_end_s"]) and math.isnan(row["tta_two_in_a_row_s"])
+    assert row["ratio"] < row["ratio_at_most"] and " to " in wording.ratio(row)
+
+
+def test_what_reached_and_was_stopped_later_is_not_said_to_hold(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [
+        replace(each, status=Status.CRASHED, last_s=80.0) if each.config_id == "c-s0" else each for each in plan()
+    ]
+    row = row_of(findings(new_sweep(trials)), "c-s0")
+    assert row["num_open"] == 0 and row["tta_two_in_a_row_s"] == row["tta_ref_s"]
+    assert math.isnan(row["tta_hold_to_end_s"])
+
+
+def test_where_most_seeds_missed_the_interval_is_warned_of(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [replace(each, ceiling=0.7) if each.method == "plain_kd" and each.seed else each for each in plan()]
+    assert "In 1 row more than half of the seeds missed the target" in texts(findings(new_sweep(trials)), "table")
+
+
+def test_no_miss_among_few_seeds_is_no_promise(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep(plan(range(10))))
+    assert "does not exclude that up to 26% of further ones miss it" in texts(found, "table")
 
 
 def test_confirmed_numbers_replace_those_of_the_search(new_sweep: NewSweep, plan: Any, planned_trial: Any) -> None:
