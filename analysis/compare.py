@@ -72,23 +72,18 @@ def compare(
     in_favour = _column(of_baseline, "upper_s"), _column(of_candidate, "lower_s")
     intervals = [ratio_interval(*against), ratio_interval(*in_favour)]
     missed = [bound.censored for bound in (*of_baseline, *of_candidate)]
-    ratio: Sequence[float] = (
+    ratio = [
         ratio_of_sums(*against),
         ratio_of_sums(*in_favour),
         min(low for low, _ in intervals),
         max(high for _, high in intervals),
         *bootstrap_interval(*against, generator=generator),
-    )
-    geometric: Sequence[float] = geometric_mean(*against)
-    return Comparison(
-        len(seeds),
-        mark(of_baseline, of_candidate),
-        # The budget over the budget is 1, and says nothing of two settings that never reached the target.
-        *([math.nan] * len(ratio) if all(missed) else ratio),
-        *([math.nan] * len(geometric) if any(missed) else geometric),
-        p_faster(*against),
-        _surest_p(against, in_favour, generator),
-    )
+    ]
+    # The budget over the budget is 1, and says nothing of two settings that never reached the target.
+    numbers = [math.nan] * len(ratio) if all(missed) else ratio
+    geometric = [math.nan] * 3 if any(missed) else geometric_mean(*against)
+    numbers = [*numbers, *geometric, p_faster(*against), _surest_p(against, in_favour, generator)]
+    return Comparison(len(seeds), mark(of_baseline, of_candidate), *numbers)
 
 
 def _column(bounds: Sequence[Bounds], name: str) -> Floats:
