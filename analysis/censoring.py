@@ -66,3 +66,13 @@ def mean_bounds(trials: Sequence[Bounds]) -> MeanBounds:
         num_reached=sum(trial.reached for trial in trials),
         num_trials=num_trials,
     )
+
+
+def olympic_mean(times: Sequence[float]) -> float:
+    """The mean without the smallest and the largest, as MLPerf takes it over its runs.
+
+    Raises: ValueError: for fewer than three times.
+    """
+    if len(times) < 3:
+        raise ValueError(f"an olympic mean takes at least three times, and {len(times)} are given")
+    return math.fsum(sorted(times)[1:-1]) / (len(times) - 2)
