@@ -23,7 +23,7 @@ def is_on_front(accuracy: ArrayLike, cost: ArrayLike) -> NDArray[np.bool_]:
     is_best_of_its_cost = sorted_accuracy == sorted_accuracy[first]
     on_front = np.empty(len(low), dtype=bool)
     on_front[order] = is_best_of_its_cost & ((sorted_accuracy > best_so_far) | (first == 0))
-    return on_front & np.isfinite(high)
+    return np.asarray(on_front & np.isfinite(high))
 
 
 def pareto_front(times: pd.DataFrame, *, generator: np.random.Generator) -> pd.DataFrame:

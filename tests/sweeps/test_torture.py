@@ -29,7 +29,7 @@ NOT_REPEATED = ["wall_s", "eval_s", "data_s", "num_cotenants", "cost_as_run_s", 
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for orphans in /proc"),
-    pytest.mark.timeout(280 if KILLS < 5 else 7200),
+    pytest.mark.timeout(900 if KILLS < 5 else 7200),
 ]
 
 
