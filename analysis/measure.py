@@ -32,6 +32,9 @@ class Measure:
     num_planned_trials: int
     # Frozen with the sweep, where its search changes what a step costs; measured on one machine, so one unit.
     calibration_ids: tuple[str, ...] = ()
+    # What proposed the searched configurations, and what for; "" in tables of other origin.
+    algorithm: str = ""
+    objective: str = "tta"
 
     @property
     def deciding_column(self) -> str:
@@ -39,6 +42,7 @@ class Measure:
         return "test_accuracy" if self.split == "test" else "val_accuracy"
 
 
+_OPTIONAL = ("calibration_ids", "algorithm", "objective")
 _TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
 
 
@@ -49,7 +53,7 @@ def load_measure(sweep_directory: Path | str) -> Measure:
     """
     path = Path(sweep_directory) / "measure.json"
     content = _json_object(path)
-    missing = [name for name in Measure.__dataclass_fields__ if name not in (*content, "calibration_ids")]
+    missing = [name for name in Measure.__dataclass_fields__ if name not in content and name not in _OPTIONAL]
     if missing:
         raise UserError(f"{path}: lacks {', '.join(missing)}. Run the sweep again: it writes the file anew.")
     for name in _TEXTS:
@@ -71,6 +75,8 @@ def load_measure(sweep_directory: Path | str) -> Measure:
         seeds=_seeds(content["seeds"], path),
         num_planned_trials=int(_number(content, "num_planned_trials", path)),
         calibration_ids=_texts(content.get("calibration_ids", []), path, "calibration_ids"),
+        algorithm=str(content.get("algorithm", "")),
+        objective=str(content.get("objective", "tta")),
     )
 
 

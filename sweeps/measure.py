@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Measure:
     """`target`: accuracy on the split that decides; `tau_ref_s`: reference seconds any trial may spend.
 
-    `calibration_ids`: all prices frozen with the sweep; `calibration_id`: those of its baselines.
+    `calibration_ids`: all prices frozen with the sweep; `calibration_id`: those of its baselines. `algorithm` proposed
+    the searched configurations, for the sake of `objective`.
     """
 
     sweep: str
@@ -36,6 +37,8 @@ class Measure:
     seeds: list[int]
     num_planned_trials: int
     calibration_ids: list[str] = field(default_factory=list)
+    algorithm: str = ""
+    objective: str = "tta"
 
 
 def best_accuracy(rows: Sequence[Recorded]) -> float:

@@ -195,6 +195,8 @@ class _Sweep:
             seeds=self.spec.seeds,
             num_planned_trials=num_planned_trials(self.spec),
             calibration_ids=[each.calibration_id for each in self.prices.calibrations.values()],
+            algorithm=self.spec.algorithm.name,
+            objective=self.spec.objective.name,
         )
         write_measure(self.directory, measure)
         self.progress.target_is(target, rule)
