@@ -96,12 +96,34 @@ def is_searched(method: str) -> bool:
     return method.endswith(_SEARCHED)
 
 
+# Where the bins of a teacher's confidence part, finer where teachers of a training set live: ten bins, from [0, 0.3) to
+# [0.999, 1]. A value that equals an edge belongs to the bin above it.
+CONFIDENCE_EDGES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
+
+
+@dataclass(frozen=True)
+class PicksWindow:
+    """The samples that a trial trained on from the end of the window before to that of `epoch`, each time it did.
+
+    `by_class` counts them for each of the classes, `by_confidence` for each bin of `CONFIDENCE_EDGES`.
+    """
+
+    epoch: int
+    by_class: list[int]
+    by_confidence: list[int]
+
+    def as_dict(self) -> dict[str, object]:
+        return dict(vars(self))
+
+
 # Raised with every changelog line marked [Measure]: what was measured by other rules is another trial.
 MEASURE_VERSION = 2
 
 # The columns of curves.parquet: which sweep asked, then the row itself.
 SWEEP_COLUMNS = ("sweep", "method", "phase")
 CURVE_COLUMNS = (*SWEEP_COLUMNS, *(field.name for field in fields(CurveRow)))
+# The columns of picks.parquet: whose window, then the window itself.
+PICKS_COLUMNS = (*SWEEP_COLUMNS, "trial_id", "config_id", "seed", *(field.name for field in fields(PicksWindow)))
 
 
 def reached(accuracy: float, target: float) -> bool:

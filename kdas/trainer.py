@@ -21,6 +21,7 @@ from kdas.device import repeatable, synchronize
 from kdas.evaluate import accuracy
 from kdas.losses.terms import CLASS_MEANS
 from kdas.optimizer import set_learning_rate
+from kdas.picks import Picks
 from kdas.records import CurveRow, Status, UserError
 from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
 from kdas.trial import Trial
@@ -66,6 +67,7 @@ class Training:
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
         self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)
         self.flops = trial.inputs.flops(config.student, self.distiller.flops)
+        self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
         self.status = Status.RUNNING
         self.epoch = self.step = self.loss_samples = 0
         self.checked_ref_s = 0.0
@@ -89,8 +91,13 @@ class Training:
         repeatable(self.trial.config.threads)
         while self.status is Status.RUNNING:
             self.epoch += 1
-            yield from self._train_epoch(self.epoch)
+            for row in self._train_epoch(self.epoch):
+                if self.status is not Status.RUNNING:
+                    # Before the last row: whoever has it need not ask for another.
+                    self.picks.end_epoch(self.epoch, ends_trial=True)
+                yield row
             if self.status is Status.RUNNING:
+                self.picks.end_epoch(self.epoch)
                 self._save()
 
     def _train_epoch(self, epoch: int) -> Iterator[CurveRow]:
@@ -177,6 +184,7 @@ class Training:
         if "losses" in self.needs:
             self.clock.charge(Work.OBSERVE, len(batch))
             self.sampler.observe(batch.indices, losses)
+        self.picks.observe(batch.targets, batch.answer.logits)
         self.step += 1
         # Summed on the device: reading it every step would make the device wait.
         self.loss_sum += loss * len(batch)
@@ -254,6 +262,7 @@ class Training:
                 "distiller": self.distiller.state_dict(),
                 "sampler": self.sampler.state_dict(),
                 "clock": self.clock.state_dict(),
+                "picks": self.picks.state_dict(),
                 "calibration_id": self.surroundings.calibration.calibration_id,
                 **{name: getattr(self, name) for name in _COUNTERS},
             },
@@ -271,9 +280,13 @@ class Training:
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
             raise CheckpointError(f"{path}: is not a checkpoint of this trial at these prices. Move it away.")
+        if "picks" not in state:
+            # What was trained on up to there is told by nothing else.
+            raise CheckpointError(f"{path}: was written by an earlier version of this program. Move it away.")
         self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])
         self.clock.load_state_dict(state["clock"])
+        self.picks.load_state_dict(state["picks"])
         for name in _COUNTERS:
             setattr(self, name, state[name])
         self.loss_sum = self.loss_sum.to(self.trial.inputs.device)

@@ -118,7 +118,7 @@ def simulate(
 
 @app.command()
 def tables(name: Name) -> None:
-    """Rebuild curves.parquet and trials.parquet from what is on disk."""
+    """Rebuild curves.parquet, trials.parquet and picks.parquet from what is on disk."""
     from sweeps.tables import write_tables
 
     directory = _existing(name)

@@ -75,6 +75,7 @@ class TrialActor(tune.Trainable):
         self._folder = TrialFolder(Path(config["folder"]))
         self._training: Training | None = None
         self._rows: Iterator[CurveRow] = iter(())
+        self._num_windows = 0
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -85,6 +86,7 @@ class TrialActor(tune.Trainable):
             training = self._training or self._begin()
             row = next(self._rows)
             self._folder.append(row, training.clock.ledger())
+            self._record_picks(training)
             is_done = training.status is not Status.RUNNING
             if is_done:
                 self._folder.end(training.status)
@@ -107,8 +109,15 @@ class TrialActor(tune.Trainable):
         )
         self._training = self._training_of(Trial(config, inputs), surroundings)
         self._folder.keep_rows_up_to(self._training.step)
+        self._folder.picks.keep(self._training.picks.windows)
+        self._num_windows = len(self._training.picks.windows)
         self._rows = self._training.rows()
         return self._training
+
+    def _record_picks(self, training: Training) -> None:
+        windows = training.picks.windows
+        self._folder.picks.append(windows[self._num_windows :])
+        self._num_windows = len(windows)
 
     def _training_of(self, trial: Trial, surroundings: Surroundings) -> Training:
         try:

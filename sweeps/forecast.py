@@ -13,6 +13,8 @@ from kdas import models
 from kdas.clock import Calibration, Work
 from kdas.config import TrialConfig
 from kdas.estimate import estimated_cost_ref_s
+from kdas.picks import window_ends
+from kdas.records import CONFIDENCE_EDGES
 from kdas.seeding import derived_seed
 from kdas.trial import Inputs
 from sweeps.checks import trial_content
@@ -33,7 +35,7 @@ SLOWER = (1.0, 1.2, 1.5)
 SECONDS_PER_HOUR = 3600.0
 # What a worker holds beside its share of the data: interpreter, libraries, models, activations of a batch.
 WORKER_BYTES = 900_000_000
-BYTES_PER_ROW = 1_000
+BYTES_PER_ROW, BYTES_PER_COUNT = 1_000, 7
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _evaluation_s(inputs: Inputs, spec: SweepSpec, calibration: Calibration) -> 
 
 
 def _disk_bytes(spec: SweepSpec, inputs: Inputs, slots: Slots, num_baselines: int, finalists: int) -> int:
-    """Checkpoints at their most, curves, tables and MLflow's copy."""
+    """Checkpoints at their most, curves, picks, tables and MLflow's copy."""
     config = TrialConfig(**{**trial_content(spec), "sampler": "full"})
     student = _student_bytes(config, inputs)
     # Weights and momentum, twice: the newest checkpoint and the one before it. Of trials that have ended none is kept.
@@ -132,7 +134,8 @@ def _disk_bytes(spec: SweepSpec, inputs: Inputs, slots: Slots, num_baselines: in
     num_fresh = len(spec.confirm.seeds) if spec.confirm else 0
     num_trials = (num_baselines + spec.num_configurations) * len(spec.seeds) + (num_baselines + finalists) * num_fresh
     rows = num_trials * spec.evaluations * BYTES_PER_ROW
-    return under_way + 3 * rows
+    num_counts = len(window_ends(spec.epochs)) * (inputs.splits.num_classes + len(CONFIDENCE_EDGES) + 1)
+    return under_way + 3 * (rows + num_trials * num_counts * BYTES_PER_COUNT)
 
 
 def _student_bytes(config: TrialConfig, inputs: Inputs) -> int:

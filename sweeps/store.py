@@ -21,6 +21,7 @@ from kdas.cache import writable_folder, write_text
 from kdas.clock import Calibration, priced
 from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, CurveRow, Status, UserError
 from sweeps.names import CELLS, MEASURE, runs_root
+from sweeps.picks import PicksFile
 
 if TYPE_CHECKING:  # tables and tracking read directories where torch need not be loaded
     from sweeps.plan import Job
@@ -36,11 +37,11 @@ class Recorded:
 
 
 class TrialFolder:
-    """One trial on disk: its resolved config, its rows, its checkpoint, its status."""
+    """One trial on disk: its resolved config, its rows, its picks, its checkpoint, its status."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoint = path / "checkpoint.pt"
+        self.checkpoint, self.picks = path / "checkpoint.pt", PicksFile(path / "picks.jsonl")
         self._curve, self._status, self._trial = path / "curve.jsonl", path / "status.json", path / "trial.json"
 
     def begin(self, job: Job) -> None:
@@ -211,6 +212,7 @@ class SweepDirectory:
                 shutil.rmtree(own.path, ignore_errors=True)
                 own.begin(job)
                 own.replace_rows([_repriced(recorded, calibration) for recorded in other.rows()])
+                own.picks.take_over(other.picks)
                 own.end(other.status, other.error)
                 return True
         return False

@@ -1,24 +1,28 @@
-"""The parquet tables of a sweep, rebuilt from its directory: curves and trials, which analysis reads."""
+"""The parquet tables of a sweep, rebuilt from its directory: curves, trials and picks, which analysis reads."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import json as arrow_json
 
 from kdas.cache import replaced_whole
-from kdas.records import CURVE_COLUMNS, Status, reached
+from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, Status, reached
 from sweeps.measure import Measure, best_accuracy, read_measure, time_to_target
 from sweeps.store import Recorded, SweepDirectory, TrialFolder
 
 
 def write_tables(directory: SweepDirectory) -> int:
-    """Write `curves.parquet` and `trials.parquet`; of a sweep with cells, all of theirs. Returns: how many trials."""
+    """Write curves, trials and picks as `.parquet`; of a sweep with cells, all of theirs. Returns: how many trials."""
     curves: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
+    picks: list[bytes] = []
     for each in directory.cells() or [directory]:
         measure = read_measure(each)
         for folder in each.trials():
@@ -26,9 +30,11 @@ def write_tables(directory: SweepDirectory) -> int:
             labels = {"sweep": each.name, "method": folder.description["method"], "phase": folder.description["phase"]}
             curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
             trials.append({**labels, **_trial_row(folder, rows, measure)})
+            picks.append(folder.picks.whole_lines())
     _write(directory, "curves.parquet", pa.Table.from_pylist(curves, schema=curve_schema()))
     columns = dict.fromkeys(name for trial in trials for name in trial)
     _write(directory, "trials.parquet", pa.table({name: [trial.get(name) for trial in trials] for name in columns}))
+    _write(directory, "picks.parquet", picks_table(trials, picks))
     return len(trials)
 
 
@@ -48,6 +54,37 @@ def curve_schema() -> pa.Schema:
         return pa.string() if name in _TEXT else pa.int64() if name in _COUNTS else pa.float64()
 
     return pa.schema([(name, kind(name)) for name in CURVE_COLUMNS])
+
+
+_COUNTED = pa.list_(pa.int64())
+_OF_A_WINDOW = pa.schema([("epoch", pa.int64()), ("by_class", _COUNTED), ("by_confidence", _COUNTED)])
+# More than any line of a file takes, even with the counts of half a million classes.
+_BLOCK_BYTES = 2**22
+
+
+def picks_schema() -> pa.Schema:
+    """The columns of `picks.parquet` with their types."""
+    of_a_trial = [name for name in PICKS_COLUMNS if name not in _OF_A_WINDOW.names]
+    fields = [(name, pa.string() if name in _TEXT else pa.int64()) for name in of_a_trial]
+    return pa.schema([*fields, *_OF_A_WINDOW])
+
+
+def picks_table(trials: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> pa.Table:
+    """A row for each window. Args: trials: rows of `trials.parquet`; lines: of each, what its file of picks holds."""
+    schema, content = picks_schema(), b"".join(lines)
+    if not content:
+        return schema.empty_table()
+    # From text to columns without a Python object for each count: of ten thousand trials there are millions.
+    windows = arrow_json.read_json(
+        io.BytesIO(content),
+        read_options=arrow_json.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=arrow_json.ParseOptions(explicit_schema=_OF_A_WINDOW, unexpected_field_behavior="error"),
+    )
+    trial_of_row = np.repeat(np.arange(len(trials)), [each.count(b"\n") for each in lines])
+    names = [name for name in schema.names if name not in windows.column_names]
+    labels = [pa.array([trial[name] for trial in trials], schema.field(name).type) for name in names]
+    columns = [*(column.take(pa.array(trial_of_row)) for column in labels), *windows.select(_OF_A_WINDOW.names).columns]
+    return pa.table(columns, schema=schema)
 
 
 def trial_status(status: Status, rows: Sequence[Recorded], measure: Measure | None) -> Status:

@@ -40,6 +40,14 @@ def test_curve_table_has_the_columns_of_the_contract(swept: Swept) -> None:
     assert curves["calibration_id"].nunique() == 1
 
 
+def test_picks_table_holds_every_sample_that_was_trained_on(swept: Swept) -> None:
+    picks = pd.read_parquet(swept.directory.path / "picks.parquet")
+    trained = load(swept.directory.path).groupby("trial_id")["samples_trained"].last().to_dict()
+    for column in ("by_class", "by_confidence"):
+        assert picks[column].map(sum).groupby(picks["trial_id"]).sum().to_dict() == trained
+    assert set(picks["by_class"].map(len)) == {10} and picks["epoch"].max() == 3
+
+
 def test_evaluations_stand_at_equal_cost_for_all_methods(swept: Swept) -> None:
     measure = json.loads(swept.directory.measure_file.read_text())
     interval = measure["tau_ref_s"] / 6
@@ -104,7 +112,8 @@ def test_tracking_has_a_parent_run_and_a_child_run_for_each_trial(swept: Swept) 
         assert run.data.tags["kdas.status"] == trial.status
         assert run.data.params["student"] == "resnet8"
         assert run.data.tags["kdas.torch"]
-    assert {item.path for item in client.list_artifacts(parents[0].info.run_id)} >= {"report.html", "curves.parquet"}
+    attached = {item.path for item in client.list_artifacts(parents[0].info.run_id)}
+    assert attached >= {"report.html", "curves.parquet", "picks.parquet"}
 
 
 def test_a_trial_of_the_sweep_run_alone_has_the_same_curve_bit_for_bit(swept: Swept) -> None:
@@ -149,7 +158,7 @@ def test_a_changed_file_that_contradicts_the_sweep_is_refused(swept: Swept, tmp_
 
 def test_report_is_built_again_from_the_directory(swept: Swept) -> None:
     before = swept.directory.report.read_text()
-    for name in ("curves.parquet", "trials.parquet", "report.html"):
+    for name in ("curves.parquet", "trials.parquet", "picks.parquet", "report.html"):
         (swept.directory.path / name).unlink()
     done = swept.run("report", "tiny")
     assert done.returncode == 0, done.stderr
