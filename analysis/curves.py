@@ -38,6 +38,7 @@ _TRIAL_KINDS = {
     "best_val_accuracy": "float",
     "wall_s": "float",
     "num_evaluations": "int",
+    "ended_at": "float",
     "threads": "int",
     "device": "str",
     "calibration_id": "str",
@@ -64,20 +65,21 @@ def load(sweep_directory: Path | str) -> pd.DataFrame:
 
 
 def load_trials(sweep_directory: Path | str) -> pd.DataFrame:
-    """The trial table: one row a trial, with its status and its `sampler.<parameter>` columns.
+    """The trial table: one row a trial, with its status and its settings.
 
-    Returns: a frame whose first columns are `TRIAL_COLUMNS`; `tta_ref_s` is inf where the target was not reached.
+    Returns: a frame whose first columns are `TRIAL_COLUMNS`, then `sampler.<parameter>` and whatever else trials
+        differ in; `tta_ref_s` is inf where the target was not reached, `ended_at` in seconds since 1970.
     Raises: UserError: as `load`, for trials.parquet, and for a status or a phase that does not exist.
     """
     path = _existing(Path(sweep_directory), "trials.parquet")
     trials = _checked(_read(path), _TRIAL_KINDS, path)
     _refuse_unknown(trials, "status", tuple(Status), path)
     _refuse_unknown(trials, "phase", PHASES, path)
-    samplers = [name for name in trials.columns if str(name).startswith("sampler.")]
+    settings = [name for name in trials.columns if name not in TRIAL_COLUMNS]
     # A time that was never recorded is a target that was not reached; see "Never reached" in the measuring rules.
     trials["tta_ref_s"] = trials["tta_ref_s"].fillna(np.inf)
     latest = trials.drop_duplicates("trial_id", keep="last")
-    return latest[[*TRIAL_COLUMNS, *samplers]].reset_index(drop=True)
+    return latest[[*TRIAL_COLUMNS, *settings]].reset_index(drop=True)
 
 
 def _existing(sweep_directory: Path, name: str) -> Path:

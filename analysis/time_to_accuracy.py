@@ -11,6 +11,9 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from kdas.records import first_reached, reached
 
 # An evaluation grid coarser than this part of the time to accuracy is worth a warning.
@@ -25,6 +28,18 @@ def time_to_accuracy(cost: Iterable[float], accuracy: Iterable[float], target: f
     Raises: ValueError: if the two differ in length.
     """
     return float(first_reached(cost, accuracy, target))
+
+
+def times_to_accuracies(cost: ArrayLike, accuracy: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
+    """`time_to_accuracy` for many targets at once.
+
+    Args: cost [E]; accuracy [E]; targets [T]. Returns: costs [T], inf where never.
+    """
+    costs = np.asarray(cost, dtype=float)
+    # NaN never reaches; what was reached once stays reached.
+    best = np.maximum.accumulate(np.nan_to_num(np.asarray(accuracy, dtype=float), nan=-np.inf))
+    first = np.searchsorted(best, np.asarray(targets, dtype=float), side="left")
+    return np.append(costs, np.inf)[first]
 
 
 def linear_interpolation(cost: Sequence[float], accuracy: Sequence[float], target: float) -> float:

@@ -22,6 +22,7 @@ def write_tables(directory: SweepDirectory) -> int:
     """Write curves, trials and picks as `.parquet`; of a sweep with cells, all of theirs. Returns: how many trials."""
     curves: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
+    settings: list[dict[str, Any]] = []
     picks: list[bytes] = []
     for each in directory.cells() or [directory]:
         measure = read_measure(each)
@@ -30,12 +31,31 @@ def write_tables(directory: SweepDirectory) -> int:
             labels = {"sweep": each.name, "method": folder.description["method"], "phase": folder.description["phase"]}
             curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
             trials.append({**labels, **_trial_row(folder, rows, measure)})
+            settings.append(_settings(folder.description["config"]))
             picks.append(folder.picks.whole_lines())
     _write(directory, "curves.parquet", pa.Table.from_pylist(curves, schema=curve_schema()))
-    columns = dict.fromkeys(name for trial in trials for name in trial)
-    _write(directory, "trials.parquet", pa.table({name: [trial.get(name) for trial in trials] for name in columns}))
+    _write(directory, "trials.parquet", _trials_table(trials, settings))
     _write(directory, "picks.parquet", picks_table(trials, picks))
     return len(trials)
+
+
+def _trials_table(trials: Sequence[dict[str, Any]], settings: Sequence[dict[str, Any]]) -> pa.Table:
+    """Columns of every trial, then a column for each other setting in which trials differ."""
+    names = dict.fromkeys(name for trial in trials for name in trial)
+    columns = {name: [trial.get(name) for trial in trials] for name in names}
+    for name in dict.fromkeys(name for each in settings for name in each):
+        values = [each.get(name) for each in settings]
+        if name not in columns and len(set(values)) > 1:
+            columns[name] = _of_one_kind(values)
+    return pa.table(columns)
+
+
+def _of_one_kind(values: list[Any]) -> list[Any]:
+    """Values as a column can hold them: where numbers and words are mixed, all are words."""
+    are_numbers = all(
+        value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
+    )
+    return values if are_numbers else [None if value is None else str(value) for value in values]
 
 
 def _write(directory: SweepDirectory, name: str, table: pa.Table) -> None:
@@ -110,6 +130,7 @@ def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | Non
         "best_val_accuracy": best_accuracy(rows),
         "wall_s": last.wall_s if last else 0.0,
         "num_evaluations": len(rows),
+        "ended_at": rows[-1].recorded_at if rows else math.nan,
         "loss": _in_words(config["loss"]),
         "ce_weight": config["ce_weight"],
         "kd_weight": config["kd_weight"],
@@ -122,11 +143,24 @@ def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | Non
     }
 
 
-def _in_words(loss: dict[str, Any] | list[dict[str, Any]]) -> str:
-    """A loss, or several with their weights, in a line."""
-    terms = loss if isinstance(loss, list) else [loss]
-    said = [" ".join([term["name"], *(f"{k} {v}" for k, v in term.items() if k != "name")]) for term in terms]
-    return " + ".join(said)
+def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings of a trial by dotted names; the sampler's have columns of their own."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and "name" not in value:
+            flat |= _settings(value, f"{prefix}{key}.")
+        elif key not in ("seed", "sampler"):
+            flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str | None) else _in_words(value)
+    return flat
+
+
+def _in_words(part: dict[str, Any] | list[Any]) -> str:
+    """A part with its parameters, or several, or plain values, in a line."""
+    if isinstance(part, dict):
+        return " ".join([str(part["name"]), *(f"{key} {value}" for key, value in part.items() if key != "name")])
+    if all(isinstance(each, dict) for each in part):
+        return " + ".join(map(_in_words, part))
+    return str(_plain(part))
 
 
 def _plain(value: Any) -> Any:

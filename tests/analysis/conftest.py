@@ -85,7 +85,8 @@ def trial_row(trial: PlannedTrial, curve: list[dict[str, Any]]) -> dict[str, Any
         "configuration": trial.configuration, "status": status.value, "tta_ref_s": tta_s,
         "last_cost_ref_s": curve[-1]["cost_ref_s"] if curve else 0.0,
         "best_val_accuracy": max((row["val_accuracy"] for row in curve), default=math.nan),
-        "wall_s": curve[-1]["wall_s"] if curve else 0.0, "num_evaluations": len(curve), "threads": 2, "device": "cpu",
+        "wall_s": curve[-1]["wall_s"] if curve else 0.0, "num_evaluations": len(curve),
+        "ended_at": 1e9 + len(trial.config_id) + 10 * trial.seed, "threads": 2, "device": "cpu",
         "calibration_id": trial.calibration_id, "error": trial.error,
         "sampler.start_rate": 0.6 if trial.method.startswith("kdas") else math.nan,
     }  # fmt: skip

@@ -1,0 +1,71 @@
+"""What the sampler picked, beside what there is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from analysis.measure import Measure
+from analysis.picks import confidence_bins, relative_shares
+from analysis.plots.style import empty, label, styled
+
+# From brown to blue-green through white: told apart with every common colour blindness, and equal steps are in grey.
+_MAP = "BrBG"
+_LARGEST_FACTOR = 3.0
+_MOST_CLASSES = 100
+
+
+@styled
+def picked(picks: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
+    """How often each class and each level of teacher confidence was trained on, relative to its share in the data.
+
+    A row of panels for the soonest configuration of each method that leaves samples out; windows of epochs from left
+    to right. Blue-green is picked more often than it occurs, brown less, white as often. The data's own shares are
+    those of the baseline, which trains on everything.
+
+    Args: picks: of `analysis.picks.load_picks`; summary: of `analysis.summary.summarize`.
+    """
+    reference = picks[picks["method"] == measure.baseline]
+    shown = [row for row in summary.drop_duplicates("method").to_dict("records") if row["method"] != measure.baseline]
+    own = [picks[(picks["config_id"] == row["config_id"]) & (picks["phase"] == row["phase"])] for row in shown]
+    drawn = [(row, each) for row, each in zip(shown, own, strict=True) if len(each)]
+    if reference.empty or not drawn:
+        return empty("This sweep has no record of what was trained on.")
+    num_classes = len(reference["by_class"].iloc[0])
+    figure = Figure(figsize=(7.6, 2.9 * len(drawn)), layout="constrained")
+    panels = figure.subplots(len(drawn), 2, squeeze=False)
+    for (row, each), (of_classes, of_confidence) in zip(drawn, panels, strict=True):
+        classes = relative_shares(each, reference, "by_class")
+        # More classes than there are dots in print: the rarest picked first, in as many groups.
+        _heat(of_classes, _grouped(classes))
+        image = _heat(of_confidence, relative_shares(each, reference, "by_confidence"))
+        of_confidence.set_yticks(range(len(confidence_bins())), confidence_bins(), fontsize=7)
+        of_classes.set_ylabel(f"{num_classes} classes" + ("" if num_classes <= _MOST_CLASSES else ", by share"))
+        of_confidence.set_ylabel("teacher's confidence")
+        of_classes.set_title(label(row, 90), loc="left", fontsize=8)
+    bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.5, aspect=40, pad=0.02)
+    bar.set_label("times as often as in the data")
+    bar.set_ticks([0, 0.5, 1, 2, 3], labels=["0", "0.5", "1", "2", "≥ 3"])
+    return figure
+
+
+def _heat(axes: Axes, table: pd.DataFrame) -> AxesImage:
+    values = np.clip(table.to_numpy(dtype=float).T, 0, _LARGEST_FACTOR)
+    norm = TwoSlopeNorm(1.0, 0.0, _LARGEST_FACTOR)
+    image = axes.imshow(values, aspect="auto", origin="lower", cmap=_MAP, norm=norm, interpolation="nearest")
+    ticks = np.unique(np.linspace(0, len(table) - 1, min(len(table), 6)).round().astype(int))
+    axes.set_xticks(ticks, [str(table.index[tick]) for tick in ticks])
+    axes.set_xlabel("epoch")
+    return image
+
+
+def _grouped(classes: pd.DataFrame) -> pd.DataFrame:
+    if classes.shape[1] <= _MOST_CLASSES:
+        return classes
+    order = classes.mean().sort_values().index
+    groups = np.array_split(classes[order].to_numpy(dtype=float), _MOST_CLASSES, axis=1)
+    return pd.DataFrame(np.stack([group.mean(axis=1) for group in groups], axis=1), index=classes.index)

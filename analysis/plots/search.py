@@ -1,0 +1,192 @@
+"""What a search has found: the front, the progress against all that was spent, what matters, and where it looked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import wording
+from analysis.anytime import expected_best_curve
+from analysis.measure import Measure
+from analysis.parameters import Parameter, positions, searched_configurations, varied_parameters
+from analysis.plots.style import (
+    BASELINE_COLOUR,
+    COLOURS,
+    GREY,
+    INK,
+    RULE,
+    empty,
+    logarithmic,
+    looks,
+    of_configuration,
+    styled,
+)
+
+_DARK, _BRIGHT = COLOURS[0], COLOURS[1]
+
+
+@styled
+def pareto(front: pd.DataFrame, measure: Measure) -> Figure:
+    """Mean best accuracy against the mean cost to it; on the front, larger where resampled seeds keep it there.
+
+    Args: front: of `analysis.pareto.pareto_front`.
+    """
+    if front.empty:
+        return empty("No trial has run to its end yet.")
+    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    styles = looks(front["method"], measure.baseline)
+    named: set[str] = set()
+    for row in front.sort_values("is_on_front").to_dict("records"):
+        colour, _, marker = styles[row["method"]]
+        look = {"color": colour} if row["is_on_front"] else {"color": colour, "markerfacecolor": "white", "alpha": 0.6}
+        axes.plot(
+            row["cost_ref_s"], row["accuracy"], marker, markersize=5 + 7 * row["inclusion"], linestyle="none", **look,
+            gid=of_configuration(row["config_id"]),
+        )  # fmt: skip
+        if row["method"] not in named:
+            named.add(row["method"])
+            axes.plot([], [], marker, color=colour, linestyle="none", label=str(row["method"]))
+    line = front[front["is_on_front"]].sort_values("cost_ref_s")
+    axes.step(line["cost_ref_s"], line["accuracy"], where="post", color=INK, linewidth=0.9, zorder=0)
+    axes.set_xlabel("mean cost to the best accuracy, reference seconds (logarithmic)")
+    axes.set_ylabel(f"mean best {measure.split} accuracy")
+    axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=None))
+    axes.grid(color=RULE, linewidth=0.6)
+    logarithmic(axes, "x")
+    title = "filled: no other beats it in both; the larger, the more of the resampled seeds agree"
+    figure.legend(title=title, loc="outside lower center", ncols=4, fontsize=8, title_fontsize=8, frameon=False)
+    return figure
+
+
+@styled
+def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -> Figure:
+    """The best configuration so far against all that the search has spent.
+
+    Args: curve: of `analysis.anytime.anytime_curve`; baseline_s: the baseline's mean restricted time, for comparison.
+    """
+    if curve.empty:
+        return empty("No configuration has ended on all its seeds yet.")
+    figure = Figure(figsize=(7.6, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    for row in curve.to_dict("records"):
+        axes.plot(
+            row["spent_ref_s"], row["value_s"], "o", color=GREY, markersize=4, gid=of_configuration(row["config_id"])
+        )
+    axes.plot([], [], "o", color=GREY, markersize=4, label="a configuration, mean over its seeds")
+    axes.step(curve["spent_ref_s"], curve["best_s"], where="post", color=_DARK, linewidth=1.8, label="the best so far")
+    if np.isfinite(baseline_s):
+        axes.axhline(baseline_s, color=BASELINE_COLOUR, linewidth=0.9, linestyle="--", label=measure.baseline)
+    axes.set_xlabel("spent on the search, all its trials, reference seconds")
+    axes.set_ylabel("mean restricted time, ref s")
+    axes.set_xlim(left=0)
+    axes.grid(color=RULE, linewidth=0.6)
+    logarithmic(axes, "y")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+@styled
+def expected_best_of(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -> Figure:
+    """What one may expect of the best of n tries like those of the search.
+
+    Args: curve: of `analysis.anytime.anytime_curve`; baseline_s as in `anytime`.
+    """
+    if curve.empty:
+        return empty("No configuration has ended on all its seeds yet.")
+    figure = Figure(figsize=(7.6, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    expected = expected_best_curve(curve["value_s"].tolist())
+    axes.plot(np.arange(1, len(expected) + 1), expected, color=_DARK, linewidth=1.8, label="expected best")
+    if np.isfinite(baseline_s):
+        axes.axhline(baseline_s, color=BASELINE_COLOUR, linewidth=0.9, linestyle="--", label=measure.baseline)
+    axes.set_xlabel("configurations tried")
+    axes.set_ylabel("mean restricted time, ref s")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    axes.grid(color=RULE, linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
+@styled
+def importance(table: pd.DataFrame) -> Figure:
+    """Importance of each parameter, with the ranks between which resampled configurations put it.
+
+    Args: table: of `analysis.importance.importance`.
+    """
+    figure = Figure(figsize=(7.6, 1.1 + 0.36 * len(table)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.barh(table["parameter"], table["importance"], color=_DARK, height=0.6)
+    for place, row in enumerate(table.to_dict("records")):
+        low, high = row["rank_low"], row["rank_high"]
+        ranks = f"rank {low}" if low == high else f"rank {low} to {high}"
+        axes.annotate(
+            ranks, xy=(row["importance"], place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    axes.invert_yaxis()
+    axes.set_xlabel("importance for the time to the target, PED-ANOVA; ranks of 95% of the resamples")
+    axes.xaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0))
+    axes.set_xlim(0, max(1.18 * float(table["importance"].max()), 0.1))
+    axes.grid(axis="x", color=RULE, linewidth=0.6)
+    return figure
+
+
+@styled
+def parallel_coordinates(trials: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
+    """Every searched configuration as a line through its settings to its mean restricted time, the soonest in colour.
+
+    Args: trials: the trial table, for the settings; summary: of `analysis.summary.summarize`, for the times.
+    """
+    configurations = searched_configurations(trials)
+    parameters = varied_parameters(configurations)
+    searched = summary[(summary["phase"] == "search") & summary["is_searched"].astype(bool)]
+    time_s = searched.set_index("config_id")["mean_upper_s"].reindex(configurations.index).dropna()
+    if not parameters or time_s.empty:
+        return empty("No searched configuration has been evaluated yet.")
+    configurations = configurations.loc[time_s.index]
+    places = pd.DataFrame({each.name: positions(configurations, each) for each in parameters})
+    low, high = float(time_s.min()), float(time_s.max())
+    places["time"] = (time_s - low) / (high - low) if high > low else 0.5
+    figure = Figure(figsize=(max(7.6, 1.3 * places.shape[1]), 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    num_best = max(1, len(time_s) // 10)
+    order = time_s.sort_values(ascending=False).index
+    for rank, config_id in enumerate(order):
+        is_best = rank >= len(order) - num_best
+        axes.plot(
+            np.arange(places.shape[1]), places.loc[config_id], color=_BRIGHT if is_best else GREY,
+            linewidth=1.6 if is_best else 0.7, alpha=0.95 if is_best else 0.45, marker="o" if is_best else None,
+            markersize=3, zorder=3 if is_best else 1, gid=of_configuration(config_id),
+        )  # fmt: skip
+    for place, parameter in enumerate(parameters):
+        _scale(axes, place, parameter, configurations[parameter.column])
+    _ends(axes, len(parameters), [f"{low:.3g}", f"{high:.3g}"])
+    names = [*(each.name + (" (log)" if each.is_log else "") for each in parameters), "mean time, ref s"]
+    axes.set_xticks(range(len(names)), names, fontsize=8, rotation=12 if len(names) > 5 else 0)
+    axes.set_yticks([])
+    axes.set_ylim(-0.12, 1.12)
+    axes.spines["left"].set_visible(False)
+    best = wording.plural(num_best, "soonest configuration")
+    axes.set_title(f"in colour: the {best} of {len(order)}", loc="left", fontsize=8)
+    return figure
+
+
+def _scale(axes: Axes, place: int, parameter: Parameter, values: pd.Series) -> None:
+    """An upright axis with what stands at its ends; a choice shows all its values."""
+    if parameter.is_number:
+        _ends(axes, place, [f"{values.min():.3g}", f"{values.max():.3g}"])
+        return
+    axes.axvline(place, color=INK, linewidth=0.8, ymin=0.1, ymax=0.9)
+    choices = sorted(values.dropna().astype(str).unique())
+    for index, choice in enumerate(choices):
+        height = index / (len(choices) - 1)
+        axes.text(place + 0.03, height, choice, fontsize=7, va="center", color=INK, bbox={"color": "white", "pad": 0.6})
+
+
+def _ends(axes: Axes, place: int, texts: list[str]) -> None:
+    axes.axvline(place, color=INK, linewidth=0.8, ymin=0.1, ymax=0.9)
+    for height, text in zip((-0.06, 1.06), texts, strict=True):
+        axes.text(place, height, text, fontsize=8, ha="center", va="center", color=INK)

@@ -1,0 +1,108 @@
+"""How all figures look, and how they become part of a page."""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec
+
+import matplotlib
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import wording
+from analysis.wording import Row
+
+# Okabe & Ito's palette: told apart with every common colour blindness; its yellow is left out, too pale on paper.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+BASELINE_COLOUR = "#000000"
+# The line style and the marker change with the colour, so that a copy in grey still tells the methods apart.
+LineStyle = str | tuple[int, tuple[int, ...]]
+LINE_STYLES: tuple[LineStyle, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY = "#9a9a9a"
+INK = "#333333"
+RULE = "#dddddd"
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    # A configuration may hold a dollar sign, and is no formula.
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    # A fixed salt gives the same file for the same curves.
+    "svg.hashsalt": "kdas-sweeps",
+}
+_TAG = "config:"
+Drawing = ParamSpec("Drawing")
+Look = tuple[str, LineStyle, str]
+
+
+def styled(draw: Callable[Drawing, Figure]) -> Callable[Drawing, Figure]:
+    """Draw in the style of this project, whatever the caller's own settings are."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Drawing.args, **kwargs: Drawing.kwargs) -> Figure:
+        with matplotlib.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def looks(methods: Iterable[str], baseline: str) -> Mapping[str, Look]:
+    """Colour, line style and marker of each method, the same in all figures; the baseline is solid black.
+
+    Args: methods: in the order in which they take their looks.
+    """
+    free = itertools.cycle(zip(COLOURS, LINE_STYLES, MARKERS, strict=True))
+    others = [method for method in dict.fromkeys(methods) if method != baseline]
+    return {baseline: (BASELINE_COLOUR, "-", "o")} | {method: next(free) for method in others}
+
+
+def of_configuration(config_id: str) -> str:
+    """A mark for what is drawn of a configuration, by which a page finds it."""
+    return f"{_TAG}{config_id}"
+
+
+def label(row: Row, width: int = 44) -> str:
+    """How a legend names a configuration, folded."""
+    return textwrap.fill(wording.setting(row), width=width)
+
+
+def logarithmic(axes: Axes, which: str) -> None:
+    """A logarithmic axis with plain numbers on it. Args: which: "x" or "y"."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def empty(text: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    figure = Figure(figsize=(7.6, 1.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, textwrap.fill(text, 90), ha="center", va="center", color="#666666")
+    return figure
+
+
+def to_svg(figure: Figure, name: str = "figure") -> str:
+    """The figure as an <svg> element that can stand in an HTML page: no XML header, no metadata, no links.
+
+    What was marked by `of_configuration` carries `data-config`.
+
+    Args: name: stands before all of its ids, for a page holds several figures.
+    """
+    written = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = written.getvalue()
+    svg = re.sub(rf'id="{_TAG}([^"]*)"', r'data-config="\1"', svg[svg.index("<svg") :])
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)
