@@ -83,7 +83,7 @@ def load_store(
 
 
 def named(options: Sequence[str]) -> dict[str, str]:
-    """The mapping that `COLUMN=SOURCE` options give. Raises: UserError: if one has no such form, or repeats a column."""
+    """The mapping that `COLUMN=SOURCE` options give. Raises: UserError: for one of another form, or a column twice."""
     names: dict[str, str] = {}
     for option in options:
         column, sign, source = option.partition("=")
