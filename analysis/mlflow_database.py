@@ -12,35 +12,24 @@ from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy import (
-    Boolean,
-    Connection,
-    Engine,
-    Select,
-    case,
-    column,
-    create_engine,
-    func,
-    inspect,
-    null,
-    select,
-    table,
-)
+from sqlalchemy import Connection, Engine, Select, column, select, table
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from kdas.records import UserError
 
-# Only the columns that are read: they are the same in every version of MLflow's schema since 1.0.
+# Only the columns that are read.
 _EXPERIMENTS = table("experiments", column("experiment_id"), column("name"))
 _RUNS = table("runs", *map(column, ("run_uuid", "name", "status", "start_time", "lifecycle_stage", "experiment_id")))
 _TAGS = table("tags", column("key"), column("value"), column("run_uuid"))
 _PARAMS = table("params", column("key"), column("value"), column("run_uuid"))
 _LATEST = table("latest_metrics", column("key"), column("value"), column("run_uuid"))
 _METRICS = table(
-    "metrics", *map(column, ("key", "value", "timestamp", "step", "run_uuid")), column("is_nan", Boolean())
+    "metrics", *map(column, ("key", "value", "timestamp", "step", "run_uuid")), column("is_nan", sa.Boolean())
 )
+_TABLES = (_EXPERIMENTS, _RUNS, _TAGS, _PARAMS, _LATEST, _METRICS)
 # So many rows are Python objects at a time: memory stays small, and the allocator uses the same blocks again.
 _ROWS_AT_ONCE = 10_000
 
@@ -79,7 +68,7 @@ def opened(uri: str) -> Iterator[Connection]:
     """
     engine, shown = _engine(uri)
     try:
-        missing = {"experiments", "runs", "metrics", "params", "tags"} - set(inspect(engine).get_table_names())
+        missing = {each.name for each in _TABLES} - set(sa.inspect(engine).get_table_names())
         if missing:
             raise UserError(
                 f"{shown}: is no MLflow store: it has no table {sorted(missing)[0]}. Give the URL that MLflow's"
@@ -107,7 +96,7 @@ def _engine(uri: str) -> tuple[Engine, str]:
         url = make_url(uri)
         if url.get_backend_name() == "sqlite":
             return _sqlite(_file_of(url, uri)), uri
-        return create_engine(url), url.render_as_string(hide_password=True)
+        return sa.create_engine(url), url.render_as_string(hide_password=True)
     except (SQLAlchemyError, ImportError, ValueError) as error:
         scheme = uri.partition("://")[0]
         reason = str(error).splitlines()[0]
@@ -129,7 +118,8 @@ def _sqlite(path: Path) -> Engine:
         hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the file that MLflow writes, or its URL."
         raise UserError(f"{path}: there is no such file. {hint}")
     # SQLAlchemy's own way of opening would make a file that is missing.
-    return create_engine("sqlite://", creator=partial(sqlite3.connect, f"{path.resolve().as_uri()}?mode=ro", uri=True))
+    name = f"{path.resolve().as_uri()}?mode=ro"
+    return sa.create_engine("sqlite://", creator=partial(sqlite3.connect, name, uri=True))
 
 
 def chosen_runs(connection: Connection, experiment: str | None) -> Select[tuple[str]]:
@@ -178,7 +168,7 @@ def narrowed(
 
 def is_a_part(connection: Connection, num_runs: int) -> bool:
     """Whether so many runs are less than half of the store: then it pays to look at their rows only."""
-    total = connection.execute(select(func.count()).select_from(_RUNS)).scalar_one()
+    total = connection.execute(select(sa.func.count()).select_from(_RUNS)).scalar_one()
     return bool(2 * num_runs < total)
 
 
@@ -186,7 +176,7 @@ def runs(connection: Connection, chosen: Select[tuple[str]]) -> list[Run]:
     """The chosen runs, the first started first."""
     columns = (_RUNS.c.run_uuid, _RUNS.c.name, _RUNS.c.status, _RUNS.c.start_time)
     rows = connection.execute(select(*columns).where(_RUNS.c.run_uuid.in_(chosen))).fetchall()
-    found = [Run(uuid, name or "", status or "", start_ms or 0) for uuid, name, status, start_ms in rows]
+    found = (Run(uuid, name or "", status or "", start_ms or 0) for uuid, name, status, start_ms in rows)
     return sorted(found, key=lambda run: (run.start_ms, run.uuid))
 
 
@@ -228,13 +218,13 @@ def history(
 ) -> History:
     """Every value of a metric in the runs `uuids`.
 
-    Rows come in the order of their timestamps, which is that of MLflow's own primary key. What bounds the speed is
-    that each becomes a few Python objects, so no more columns are asked for than are needed.
+    Rows come in the order of their timestamps, that of MLflow's primary key. What bounds the speed is that each
+    becomes a few Python objects, so no more columns are asked for than are needed.
 
     Args: among: a query for the runs to look at, which pays where they are few; None looks at all.
     """
     # MLflow stores NaN as 0 with a mark.
-    value = case((_METRICS.c.is_nan, null()), else_=_METRICS.c.value)
+    value = sa.case((_METRICS.c.is_nan, sa.null()), else_=_METRICS.c.value)
     columns = [_METRICS.c.run_uuid, _METRICS.c.step, value, *([_METRICS.c.timestamp] if with_times else [])]
     kinds = (np.int64, np.int64, np.float64, np.int64)
     query = select(*columns).where(_METRICS.c.key == key).order_by(_METRICS.c.timestamp)
@@ -251,8 +241,8 @@ def history(
     result.close()
     codes, steps, values, *times = (np.concatenate(part) for part in zip(*parts, strict=True))
     asked = codes >= 0
-    timestamps = times[0][asked] if times else np.empty(0, np.int64)
-    return History(codes[asked], steps[asked], _with_infinity(values[asked]), timestamps)
+    timestamps_ms = times[0][asked] if times else np.empty(0, np.int64)
+    return History(codes[asked], steps[asked], _with_infinity(values[asked]), timestamps_ms)
 
 
 def _with_infinity(values: NDArray[np.float64]) -> NDArray[np.float64]:
