@@ -70,10 +70,8 @@ def opened(uri: str) -> Iterator[Connection]:
     try:
         missing = {each.name for each in _TABLES} - set(sa.inspect(engine).get_table_names())
         if missing:
-            raise UserError(
-                f"{shown}: is no MLflow store: it has no table {sorted(missing)[0]}. Give the URL that MLflow's"
-                " --backend-store-uri was given."
-            )
+            absent = sorted(missing)[0]
+            raise UserError(f"{shown}: is no MLflow store: it has no table {absent}. Give its --backend-store-uri.")
         with engine.connect() as connection:
             yield connection
     except (DBAPIError, sqlite3.Error) as error:
