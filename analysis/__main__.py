@@ -1,7 +1,11 @@
-"""`python -m analysis report RUNS_DIR/NAME`: write the report of a sweep, and show its answer on the terminal."""
+"""`python -m analysis report RUNS_DIR/NAME`: write the report of a sweep, and show its answer on the terminal.
+
+`python -m analysis store URI --out DIR`: make a sweep directory from an MLflow store.
+"""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +50,38 @@ def report(
         raise UserError(f"{path}: cannot be written: {error.strerror}. Make the folder writable.") from error
     if not quiet:
         show(found, path, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False))
+
+
+@app.command()
+def store(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="MLflow's database: an SQLAlchemy URL, or a file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The sweep directory to make.")],
+    experiment: Annotated[str, typer.Option(help="Its experiment; '' takes all.")] = "kdas-sweeps",
+    sweep: Annotated[str | None, typer.Option(help="The sweep, where the store holds several.")] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=SOURCE", help="Where a column lies: val_accuracy=metrics.acc. Repeat it."),
+    ] = None,
+    target: Annotated[float | None, typer.Option(help="The accuracy to reach, a fraction.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="The method that others are compared with.")] = None,
+    tau: Annotated[float | None, typer.Option(help="The budget of a trial, in the unit of its cost.")] = None,
+) -> None:
+    """Make a sweep directory from an MLflow store, for `report` and all else that reads one."""
+    # A report needs no database library.
+    from analysis.mlflow_store import load_store, named, write_store
+
+    stored = load_store(
+        uri,
+        experiment=experiment or None,
+        sweep=sweep,
+        names=named(name or []),
+        target=target,
+        baseline=baseline,
+        tau_ref_s=tau,
+    )
+    write_store(stored, out)
+    num_trials, num_rows = len(stored.trials), len(stored.curves)
+    print(f"{num_trials:,} trials, {num_rows:,} evaluations. Now: python -m analysis report {shlex.quote(str(out))}")
 
 
 def show(found: Findings, path: Path, console: Console) -> None:

@@ -1,0 +1,250 @@
+"""An MLflow tracking database, read in bulk through SQL and never written. MLflow itself is not needed."""
+
+from __future__ import annotations
+
+import difflib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, Select, column, select, table
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from kdas.records import UserError
+
+# Only the columns that are read.
+_EXPERIMENTS = table("experiments", column("experiment_id"), column("name"))
+_RUNS = table("runs", *map(column, ("run_uuid", "name", "status", "start_time", "lifecycle_stage", "experiment_id")))
+_TAGS = table("tags", column("key"), column("value"), column("run_uuid"))
+_PARAMS = table("params", column("key"), column("value"), column("run_uuid"))
+_LATEST = table("latest_metrics", column("key"), column("value"), column("run_uuid"))
+_METRICS = table(
+    "metrics", *map(column, ("key", "value", "timestamp", "step", "run_uuid")), column("is_nan", sa.Boolean())
+)
+_TABLES = (_EXPERIMENTS, _RUNS, _TAGS, _PARAMS, _LATEST, _METRICS)
+# So many rows are Python objects at a time: memory stays small, and the allocator uses the same blocks again.
+_ROWS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run that was not deleted. `status` is MLflow's own; `start_ms` are milliseconds since 1970."""
+
+    uuid: str
+    name: str
+    status: str
+    start_ms: int
+
+
+@dataclass(frozen=True)
+class History:
+    """All values of one metric, in the order in which they were logged.
+
+    `run_codes` [N] are positions in the list of runs that was asked for, `steps` [N] MLflow's steps, `values` [N]
+    float64, `timestamps_ms` [N] milliseconds since 1970, empty unless asked for.
+    """
+
+    run_codes: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    timestamps_ms: NDArray[np.int64]
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[Connection]:
+    """A connection to a tracking database; an SQLite file is opened so that it cannot be written.
+
+    Args: uri: an SQLAlchemy URL such as MLflow takes, or the path of an SQLite file.
+    Raises: UserError: if it names a tracking server, a file that is missing, or a database that is not MLflow's; and
+        if the database fails while it is read.
+    """
+    engine, shown = _engine(uri)
+    try:
+        missing = {each.name for each in _TABLES} - set(sa.inspect(engine).get_table_names())
+        if missing:
+            absent = sorted(missing)[0]
+            raise UserError(f"{shown}: is no MLflow store: it has no table {absent}. Give its --backend-store-uri.")
+        with engine.connect() as connection:
+            yield connection
+    except (DBAPIError, sqlite3.Error) as error:
+        reason = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
+        raise UserError(f"{shown}: cannot be read ({reason}). Check the file or the URL, and your rights.") from error
+    finally:
+        engine.dispose()
+
+
+def _engine(uri: str) -> tuple[Engine, str]:
+    """The engine, and how messages call it: without a password."""
+    if uri.startswith(("http://", "https://", "databricks")):
+        raise UserError(
+            f"{uri}: is a tracking server, which hands out histories one run and metric at a time. Give the URL of its"
+            " database: what its --backend-store-uri was given, for example postgresql://user@host/mlflow."
+        )
+    if "://" not in uri:
+        return _sqlite(Path(uri)), uri
+    try:
+        url = make_url(uri)
+        if url.get_backend_name() == "sqlite":
+            return _sqlite(_file_of(url, uri)), uri
+        return sa.create_engine(url), url.render_as_string(hide_password=True)
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        scheme = uri.partition("://")[0]
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{scheme}://...: cannot be opened ({reason}). Give sqlite:///file, or another SQLAlchemy URL whose"
+            " driver is installed."
+        ) from error
+
+
+def _file_of(url: URL, uri: str) -> Path:
+    if not url.database or url.database == ":memory:":
+        raise UserError(f"{uri}: names no file. Give sqlite:///mlflow.db, or with four strokes an absolute path.")
+    return Path(url.database)
+
+
+def _sqlite(path: Path) -> Engine:
+    if not path.is_file():
+        near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.glob("*.db")], n=1)
+        hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the file that MLflow writes, or its URL."
+        raise UserError(f"{path}: there is no such file. {hint}")
+    # SQLAlchemy's own way of opening would make a file that is missing.
+    name = f"{path.resolve().as_uri()}?mode=ro"
+    return sa.create_engine("sqlite://", creator=partial(sqlite3.connect, name, uri=True))
+
+
+def chosen_runs(connection: Connection, experiment: str | None) -> Select[tuple[str]]:
+    """The query for the ids of all runs of an experiment that were not deleted; None takes all experiments.
+
+    Raises: UserError: if the store has no experiment of that name.
+    """
+    active = select(_RUNS.c.run_uuid).where(_RUNS.c.lifecycle_stage == "active")
+    if experiment is None:
+        return active
+    ids: dict[str, list[int]] = {}
+    for name, experiment_id in connection.execute(select(_EXPERIMENTS.c.name, _EXPERIMENTS.c.experiment_id)):
+        ids.setdefault(name, []).append(experiment_id)
+    if experiment not in ids:
+        near = difflib.get_close_matches(experiment, ids, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(map(repr, sorted(ids)))}."
+        raise UserError(f"--experiment: the store has no experiment {experiment!r}. {hint}")
+    return active.where(_RUNS.c.experiment_id.in_(ids[experiment]))
+
+
+def narrowed(
+    connection: Connection, chosen: Select[tuple[str]], source: str, value: str | None
+) -> tuple[Select[tuple[str]], str | None]:
+    """Of the chosen runs those whose `source` (`tags.<key>` or `params.<key>`) is `value`.
+
+    Returns: the query, and the value: the only one there is where none was asked for, None where none occurs.
+    Raises: UserError: if the value does not occur, or none was asked for and there are several.
+    """
+    kind, _, key = source.partition(".")
+    where = _TAGS if kind == "tags" else _PARAMS
+    said = select(where.c.value).where(where.c.key == key, where.c.run_uuid.in_(chosen)).distinct()
+    known = sorted(str(name) for (name,) in connection.execute(said))
+    if value is None:
+        if len(known) > 1:
+            raise UserError(f"--sweep: the store has {len(known)} sweeps: {', '.join(known)}. Name one.")
+        value = known[0] if known else None
+    elif value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known) or 'none'}."
+        raise UserError(f"--sweep: the store has no sweep {value!r} ({source}). {hint}")
+    if value is None:
+        return chosen, None
+    saying = select(where.c.run_uuid).where(where.c.key == key, where.c.value == value)
+    return chosen.where(_RUNS.c.run_uuid.in_(saying)), value
+
+
+def is_a_part(connection: Connection, num_runs: int) -> bool:
+    """Whether so many runs are less than half of the store: then it pays to look at their rows only."""
+    total = connection.execute(select(sa.func.count()).select_from(_RUNS)).scalar_one()
+    return bool(2 * num_runs < total)
+
+
+def runs(connection: Connection, chosen: Select[tuple[str]]) -> list[Run]:
+    """The chosen runs, the first started first."""
+    columns = (_RUNS.c.run_uuid, _RUNS.c.name, _RUNS.c.status, _RUNS.c.start_time)
+    rows = connection.execute(select(*columns).where(_RUNS.c.run_uuid.in_(chosen))).fetchall()
+    found = (Run(uuid, name or "", status or "", start_ms or 0) for uuid, name, status, start_ms in rows)
+    return sorted(found, key=lambda run: (run.start_ms, run.uuid))
+
+
+def texts(connection: Connection, chosen: Select[tuple[str]]) -> dict[str, dict[str, str]]:
+    """All tags and parameters of the chosen runs: by `tags.<key>` or `params.<key>`, then by the run's id."""
+    found: dict[str, dict[str, str]] = {}
+    for prefix, source in (("tags", _TAGS), ("params", _PARAMS)):
+        query = select(source.c.key, source.c.run_uuid, source.c.value).where(source.c.run_uuid.in_(chosen))
+        by_key: dict[str, dict[str, str]] = {}
+        for key, uuid, value in connection.execute(query):
+            by_key.setdefault(key, {})[uuid] = value or ""
+        found |= {f"{prefix}.{key}": values for key, values in by_key.items()}
+    return found
+
+
+def last_values(connection: Connection, chosen: Select[tuple[str]]) -> dict[str, dict[str, float]]:
+    """The last value of every metric: by `metrics.<key>`, then by the run's id."""
+    found: dict[str, dict[str, float]] = {}
+    query = select(_LATEST.c.key, _LATEST.c.run_uuid, _LATEST.c.value).where(_LATEST.c.run_uuid.in_(chosen))
+    for key, uuid, value in connection.execute(query):
+        found.setdefault(f"metrics.{key}", {})[uuid] = value
+    return found
+
+
+class _Codes(dict[str, int]):
+    """Position of a run by its id; -1 for runs that were not asked for."""
+
+    def __missing__(self, uuid: str) -> int:
+        return -1
+
+
+def history(
+    connection: Connection,
+    key: str,
+    uuids: list[str],
+    *,
+    among: Select[tuple[str]] | None = None,
+    with_times: bool = False,
+) -> History:
+    """Every value of a metric in the runs `uuids`.
+
+    Rows come in the order of their timestamps, that of MLflow's primary key. What bounds the speed is that each
+    becomes a few Python objects, so no more columns are asked for than are needed.
+
+    Args: among: a query for the runs to look at, which pays where they are few; None looks at all.
+    """
+    # MLflow stores NaN as 0 with a mark.
+    value = sa.case((_METRICS.c.is_nan, sa.null()), else_=_METRICS.c.value)
+    columns = [_METRICS.c.run_uuid, _METRICS.c.step, value, *([_METRICS.c.timestamp] if with_times else [])]
+    kinds = (np.int64, np.int64, np.float64, np.int64)
+    query = select(*columns).where(_METRICS.c.key == key).order_by(_METRICS.c.timestamp)
+    if among is not None:
+        query = query.where(_METRICS.c.run_uuid.in_(among))
+    result = connection.execute(query)
+    code_of = _Codes(zip(uuids, range(len(uuids)), strict=True)).__getitem__
+    parts: list[list[NDArray[np.generic]]] = [[np.empty(0, kind) for kind in kinds[: len(columns)]]]
+    # The driver's own cursor: SQLAlchemy's rows would double the time.
+    while rows := result.cursor.fetchmany(_ROWS_AT_ONCE):
+        cells = [map(itemgetter(place), rows) for place in range(len(columns))]
+        cells[0] = map(code_of, cells[0])
+        parts.append([np.fromiter(cell, kind, len(rows)) for cell, kind in zip(cells, kinds, strict=False)])
+    result.close()
+    codes, steps, values, *times = (np.concatenate(part) for part in zip(*parts, strict=True))
+    asked = codes >= 0
+    timestamps_ms = times[0][asked] if times else np.empty(0, np.int64)
+    return History(codes[asked], steps[asked], _with_infinity(values[asked]), timestamps_ms)
+
+
+def _with_infinity(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """MLflow stores the largest number for infinity."""
+    is_infinite = np.abs(values) >= np.finfo(np.float64).max
+    values[is_infinite] = np.copysign(np.inf, values[is_infinite])
+    return values

@@ -1,0 +1,153 @@
+"""The evaluations of a store's trials: metrics that were logged one by one, joined to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Select
+
+from analysis import mlflow_database
+from analysis.mlflow_database import History, Run
+from analysis.mlflow_sources import ELAPSED, MEASURED, StoreRuns
+from kdas.records import UserError
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """The rows of the curve table, trial by trial and in each by step; a trial is its position in `runs`.
+
+    `trials` [R] and `steps` [R] name the rows, `columns` hold [R] values each.
+    """
+
+    runs: list[Run]
+    trials: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    columns: dict[str, NDArray[np.float64]]
+
+    def of(self, trial: int, column: str) -> NDArray[np.float64]:
+        """A column of one trial."""
+        first, end = np.searchsorted(self.trials, [trial, trial + 1])
+        return self.columns[column][first:end]
+
+
+def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tuple[str]] | None) -> Evaluations:
+    """Every evaluation of every trial: a row wherever `val_accuracy` was logged.
+
+    Args: among: a query for the runs to look at, None to look at the whole store.
+    Raises: UserError: if a needed metric is nowhere, an evaluation has no cost, or an accuracy is no fraction.
+    """
+    candidates = [run for run in store.runs if not store.is_sweep(run)]
+    needs_times = ELAPSED in store.sources.values()
+
+    def history(column: str, runs: Sequence[Run], with_times: bool = False) -> History:
+        key = str(store.source(column)).partition(".")[2]
+        uuids = [run.uuid for run in runs]
+        return mlflow_database.history(connection, key, uuids, among=among, with_times=with_times)
+
+    logged = history("val_accuracy", candidates, needs_times)
+    runs, codes = _trials(store, candidates, np.bincount(logged.run_codes, minlength=len(candidates)) > 0)
+    joined = _Join(codes[logged.run_codes], logged.steps)
+    columns = {"val_accuracy": joined.first(logged.values)}
+    read = {store.sources["val_accuracy"]: columns["val_accuracy"]}
+    for column in MEASURED:
+        source = store.source(column)
+        if source is None:
+            columns[column] = np.full(len(joined.rows), np.nan)
+        elif source == ELAPSED:
+            starts_ms = np.array([run.start_ms for run in runs], np.int64)
+            columns[column] = (joined.first(logged.timestamps_ms) - starts_ms[joined.trials]) / 1000
+        elif not source.startswith("metrics."):
+            columns[column] = np.array([_number(store, column, run) for run in runs])[joined.trials]
+        else:
+            if source not in read:
+                read[source] = joined.aligned(history(column, runs))
+            columns[column] = read[source]
+    evaluations = Evaluations(runs, joined.trials, joined.steps, columns)
+    _refuse_useless(store, evaluations)
+    return evaluations
+
+
+def _trials(
+    store: StoreRuns, candidates: list[Run], has_rows: NDArray[np.bool_]
+) -> tuple[list[Run], NDArray[np.int64]]:
+    """The runs that are trials, in the order of their trial ids, and each candidate's position among them or -1."""
+    parents = set(store.texts.get("tags.mlflow.parentRunId", {}).values())
+    methods, seeds, trial_ids = store.said("method"), store.said("seed"), store.said("trial_id")
+    by_id: dict[str, int] = {}
+    for place, run in enumerate(candidates):
+        # Without an evaluation, a run that holds others or says nothing about itself is a folder and no trial.
+        is_placed = run.uuid in methods and run.uuid in seeds and run.uuid not in parents
+        if has_rows[place] or is_placed:
+            by_id[trial_ids.get(run.uuid, run.uuid)] = place
+    places = [by_id[trial_id] for trial_id in sorted(by_id)]
+    codes = np.full(len(candidates), -1, np.int64)
+    codes[places] = np.arange(len(places))
+    return [candidates[place] for place in places], codes
+
+
+class _Join:
+    """Brings metrics to the rows of the first one: by trial and step, the latest value of each."""
+
+    def __init__(self, trials: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
+        self._asked = trials >= 0
+        self._trials, self._steps = trials[self._asked], steps[self._asked]
+        self._low = int(self._steps.min(initial=0))
+        self._span = int(self._steps.max(initial=0)) - self._low + 1
+        self.rows, self._keys = self._latest(self._trials, self._steps)
+        self.trials, self.steps = self._trials[self.rows], self._steps[self.rows]
+
+    def first(self, values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
+        """The first metric's own values, or timestamps, at the rows."""
+        return values[self._asked][self.rows].astype(np.float64)
+
+    def aligned(self, history: History) -> NDArray[np.float64]:
+        """Another metric's values at the rows, NaN where it has none."""
+        # Metrics that are always logged together lie in the same order; then the first one's sorting serves.
+        if np.array_equal(history.run_codes, self._trials) and np.array_equal(history.steps, self._steps):
+            return history.values[self.rows]
+        inside = (history.steps >= self._low) & (history.steps < self._low + self._span)
+        rows, keys = self._latest(history.run_codes[inside], history.steps[inside])
+        aligned = np.full(len(self.rows), np.nan)
+        _, mine, theirs = np.intersect1d(self._keys, keys, assume_unique=True, return_indices=True)
+        aligned[mine] = history.values[inside][rows][theirs]
+        return aligned
+
+    def _latest(
+        self, trials: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions of the latest row of every trial and step, in their order, and a key that names both."""
+        keys = trials * self._span + (steps - self._low)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        is_last = np.append(keys[1:] != keys[:-1], np.ones(min(len(keys), 1), bool))
+        return order[is_last], keys[is_last]
+
+
+def _number(store: StoreRuns, column: str, run: Run) -> float:
+    """A measurement that does not change within a run, from a parameter or a tag."""
+    text = store.said(column).get(run.uuid, "nan")
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{column}: {text!r} of run {run.uuid} ({store.sources[column]}) is no number.") from None
+
+
+def _refuse_useless(store: StoreRuns, evaluations: Evaluations) -> None:
+    for column in ("val_accuracy", "test_accuracy"):
+        best = float(np.fmax.reduce(evaluations.columns[column], initial=0.0))
+        if best > 1:
+            raise UserError(
+                f"{column}: {store.sources[column]} is up to {best:g}. Accuracies are fractions: log 0.95 for 95 %."
+            )
+    costless = np.flatnonzero(np.isnan(evaluations.columns["cost_ref_s"]))
+    if len(costless):
+        run, step = evaluations.runs[evaluations.trials[costless[0]]], evaluations.steps[costless[0]]
+        accuracy, cost = (store.sources[column] for column in ("val_accuracy", "cost_ref_s"))
+        raise UserError(
+            f"cost_ref_s: {len(costless)} of {len(evaluations.trials)} evaluations have no {cost}, the first at step"
+            f" {step} of run {run.uuid}. Log it at the steps of {accuracy}, or take the time of logging:"
+            f" --name cost_ref_s={ELAPSED}"
+        )

@@ -1,0 +1,205 @@
+"""Where each of our columns lies in an MLflow store, and what its runs say there."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+
+from analysis.curves import PHASES
+from analysis.mlflow_database import Run
+from kdas.records import CurveRow, Status, UserError
+
+# In place of a metric: seconds between the start of the run and the moment at which the evaluation was logged.
+ELAPSED = "elapsed"
+REQUIRED = ("val_accuracy", "cost_ref_s", "method", "seed")
+# The columns that an evaluation measures or counts; MLflow's own step is ours.
+MEASURED = {
+    field.name: str(field.type)
+    for field in fields(CurveRow)
+    if field.type in ("int", "float") and field.name not in ("step", "seed")
+}
+# Where our own tracker puts each column, in the notation of MLflow's search.
+_OF_A_RUN = {
+    **{name: f"tags.kdas.{name}" for name in ("sweep", "trial_id", "config_id", "method", "phase", "status", "device")},
+    **{name: f"tags.kdas.{name}" for name in ("configuration", "calibration_id", "error", "data_source")},
+    "seed": "params.seed",
+    "threads": "params.threads",
+    "dataset": "params.dataset.name",
+    "pair": "params.pair",
+}
+SOURCES = {name: f"metrics.{name}" for name in MEASURED} | _OF_A_RUN
+_MOST_WORDS = 6
+_STATUSES = {"FINISHED": Status.BUDGET, "FAILED": Status.CRASHED, "KILLED": Status.CRASHED}
+
+
+def sources_with(names: Mapping[str, str]) -> dict[str, str]:
+    """Our tracker's sources with those of the user's store over them.
+
+    Raises: UserError: for a column or a source that cannot be.
+    """
+    return SOURCES | {column: _checked(column, source) for column, source in names.items()}
+
+
+def _checked(column: str, source: str) -> str:
+    if column not in SOURCES:
+        near = difflib.get_close_matches(column, SOURCES, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Columns are {', '.join(SOURCES)}."
+        raise UserError(f"--name {column}={source}: there is no column {column}. {hint}")
+    if source == ELAPSED and column in MEASURED:
+        return source
+    kind, _, key = source.partition(".")
+    key = key.strip('`"')
+    of_a_run = ("params", "tags") if column == "sweep" else ("params", "tags", "attributes")
+    allowed = ("metrics", "params", "tags") if column in MEASURED else of_a_run
+    if kind not in allowed or not key:
+        example = f"{column}=metrics.{column}" if column in MEASURED else f"{column}=params.{column}"
+        kinds = ", ".join(f"{name}.<key>" for name in allowed)
+        raise UserError(f"--name {column}={source}: a source is one of {kinds}. Write --name {example}, say.")
+    return f"{kind}.{key}"
+
+
+@dataclass(frozen=True)
+class StoreRuns:
+    """The runs of a sweep, and all that they say.
+
+    `texts` holds tags, parameters and attributes, `last` the last values of metrics: by source, then by the run's id.
+    `sources` tells where a column lies; those in `mapped` were named by the user.
+    """
+
+    runs: tuple[Run, ...]
+    texts: dict[str, dict[str, str]]
+    last: dict[str, dict[str, float]]
+    sources: dict[str, str]
+    mapped: frozenset[str]
+
+    def source(self, column: str) -> str | None:
+        """Where a column lies, None where an optional one is nowhere.
+
+        Raises: UserError: if the column is needed, or was mapped, and no run has it.
+        """
+        source = self.sources[column]
+        if source in self.texts or source in self.last or source == ELAPSED:
+            return source
+        if column not in REQUIRED and column not in self.mapped:
+            return None
+        known = list(self.last if column in MEASURED else self.texts)
+        near = difflib.get_close_matches(source, known, n=3, cutoff=0.5)
+        near += [name for name in known if column.split("_")[0] in name.lower() and name not in near][: 3 - len(near)]
+        hint = f"The store has {', '.join(near)}." if near else "Nothing in the store has a name like it."
+        raise UserError(
+            f"{column}: no run of the sweep has {source}. {hint}"
+            f" Say where it lies: --name {column}={(near or [source])[0]}"
+        )
+
+    def said(self, column: str) -> dict[str, str]:
+        """What the runs say in a column of texts, by run id. Raises: as `source`."""
+        source = self.source(column)
+        return {} if source is None else self.texts.get(source, {})
+
+    def needed(self, column: str, run: Run) -> str:
+        """What a run must say. Raises: UserError: if it says nothing."""
+        value = self.said(column).get(run.uuid, "")
+        if not value:
+            raise UserError(
+                f"{column}: run {run.uuid} ({run.name}) has evaluations and no {self.sources[column]}. Log it, map"
+                f" {column} to what all runs have, or delete the run in MLflow."
+            )
+        return value
+
+    def whole_number(self, column: str, run: Run, text: str) -> int:
+        """A count from a text. Raises: UserError: if it is none."""
+        try:
+            if float(text).is_integer():
+                return int(float(text))
+        except (ValueError, OverflowError):
+            pass
+        raise UserError(
+            f"{column}: {text!r} of run {run.uuid} ({self.sources[column]}) is no whole number. Map {column} to a"
+            f" parameter that is: --name {column}=params.<key>"
+        )
+
+    def config_id(self, run: Run) -> str:
+        """What a run calls its configuration, else a hash of all its parameters but the seed."""
+        named = self.said("config_id").get(run.uuid)
+        if named:
+            return named
+        values = {source: self.texts[source].get(run.uuid) for source in self.params()}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def params(self) -> list[str]:
+        """The sources of all parameters but the seed, in the order of their names."""
+        return sorted(name for name in self.texts if name.startswith("params.") and name != self.sources["seed"])
+
+    def is_sweep(self, run: Run) -> bool:
+        """Whether it is the parent that our tracker makes for a sweep."""
+        named = self.texts.get("tags.kdas.sweep", {}), self.texts.get("tags.kdas.trial_id", {})
+        return run.uuid in named[0] and run.uuid not in named[1]
+
+
+def _in_words(store: StoreRuns, runs: list[Run], methods: list[str], config_ids: list[str]) -> list[str]:
+    """Each run's settings in a line: its own text, else the parameters that tell its method's configurations apart."""
+    said = store.said("configuration")
+    words: dict[str, list[str]] = {}
+    for method in dict.fromkeys(methods):
+        # One run for each configuration: a parameter that differs within one tells nothing about it.
+        of_method = {
+            config: run
+            for run, name, config in zip(runs, methods, config_ids, strict=True)
+            if name == method and run.uuid not in said
+        }
+        differing = [name for name in store.params() if _differ(store.texts[name], of_method.values())]
+        for config, run in of_method.items():
+            mine = [(name, store.texts[name].get(run.uuid)) for name in differing]
+            words[config] = [f"{_short(name)} {value}" for name, value in mine if value is not None][:_MOST_WORDS]
+    return [
+        said.get(run.uuid) or " · ".join(words.get(config, [])) for run, config in zip(runs, config_ids, strict=True)
+    ]
+
+
+def _differ(values: Mapping[str, str], runs: Iterable[Run]) -> bool:
+    return len({values.get(run.uuid) for run in runs}) > 1
+
+
+def _short(source: str) -> str:
+    return source.removeprefix("params.").removeprefix("sampler.")
+
+
+def identities(store: StoreRuns, runs: list[Run], sweep: str) -> dict[str, list[str]]:
+    """Each trial's texts, by column; `seed` is a whole number in digits.
+
+    Raises: UserError: if a trial has no method or seed, or a phase or status that does not exist.
+    """
+
+    def said(column: str, other: str = "") -> list[str]:
+        values = store.said(column)
+        return [values.get(run.uuid, other) for run in runs]
+
+    methods, config_ids = [store.needed("method", run) for run in runs], [store.config_id(run) for run in runs]
+    trial_ids = store.said("trial_id")
+    who = {name: said(name) for name in ("dataset", "pair", "calibration_id", "device", "error", "data_source")}
+    teachers, students = store.texts.get("params.teacher.model", {}), store.texts.get("params.student", {})
+    if store.source("pair") is None and teachers and students:
+        who["pair"] = [f"{teachers.get(run.uuid, '')}->{students.get(run.uuid, '')}" for run in runs]
+    who |= {"sweep": [sweep] * len(runs), "method": methods, "config_id": config_ids}
+    who |= {"trial_id": [trial_ids.get(run.uuid, run.uuid) for run in runs], "phase": said("phase", PHASES[0])}
+    who |= {"seed": [str(store.whole_number("seed", run, store.needed("seed", run))) for run in runs]}
+    who |= {"configuration": _in_words(store, runs, methods, config_ids)}
+    who |= {
+        "status": [
+            store.said("status").get(run.uuid) or _STATUSES.get(run.status, Status.RUNNING).value for run in runs
+        ]
+    }
+    for column, known in (("phase", PHASES), ("status", tuple(Status))):
+        for value in sorted(set(who[column]) - set(known)):
+            near = difflib.get_close_matches(value, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Map {column} to something else, or not at all."
+            raise UserError(f"{column}: {value!r} ({store.sources[column]}) is none of {', '.join(known)}. {hint}")
+    return who
+
+
+def by_run(runs: Iterable[Run], say: Callable[[Run], str]) -> dict[str, str]:
+    """A text of every run that has one, by its id."""
+    return {run.uuid: text for run in runs if (text := say(run))}
