@@ -183,6 +183,10 @@ class ProgressCallback(Unpickled, tune.Callback):
         # Ray tells the searcher first, so nobody asks for this job again.
         job = self._jobs.pop(trial.trial_id)
         self._progress.ended(job, self._directory.trial(job.trial_id))
+        # Ray keeps every trial until the sweep has ended, with its settings and all it has reported, and the driver
+        # would grow by the hour. Nobody asks for them again.
+        for kept in (trial.config, trial.evaluated_params, trial.last_result, trial.run_metadata.metric_analysis):
+            kept.clear()
 
 
 def run_trials(

@@ -34,6 +34,7 @@ from sweeps.tracking_state import ARTIFACTS, TrackingState
 
 # The store's own limits for one call.
 METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 1000, 100, 100
+_LONGEST_TAG = 5000
 EXPERIMENT = "kdas-sweeps"
 # The first use of a new SQLite store would print every migration of its schema.
 for _name in ("alembic", "mlflow.store.db.utils"):
@@ -48,6 +49,8 @@ _METRICS = (
     "cost_as_run_s",
     "wall_s",
     "eval_s",
+    "data_s",
+    "num_cotenants",
     "epoch",
     "samples_trained",
     "samples_scored",
@@ -135,6 +138,9 @@ class MlflowView:
             if is_complete and measure is not None:
                 metrics += _time_metric(rows, measure.target)
                 tags = [RunTag("kdas.status", trial_status(status, rows, measure).value)]
+                tags += [RunTag("kdas.calibration_id", rows[-1].row.calibration_id)] if rows else []
+                # A store cuts a tag off where it is too long for it; a traceback says most at its end.
+                tags += [RunTag("kdas.error", folder.error[-_LONGEST_TAG:])] if folder.error else []
             self._send(sent["run"], metrics, params, tags)
             if is_complete:
                 self._client.set_terminated(sent["run"], "FINISHED" if status in FINAL_STATUSES else "FAILED")
@@ -155,6 +161,7 @@ class MlflowView:
             "kdas.config_id": description["config_id"],
             "kdas.method": description["method"],
             "kdas.phase": description["phase"],
+            "kdas.configuration": description["configuration"],
             **self._tags(),
         }
         run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=name)

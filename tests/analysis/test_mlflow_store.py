@@ -27,7 +27,7 @@ from sweeps.tables import write_tables
 from sweeps.tracking import MlflowView
 
 # What the tracker does not send: a store cannot tell it.
-NOT_SENT = {"data_s", "num_cotenants", "calibration_id", "configuration", "error"}
+NOT_SENT = {"ended_at"}
 FOREIGN = {
     "val_accuracy": "metrics.acc",
     "cost_ref_s": "metrics.time_s",

@@ -22,7 +22,9 @@ from kdas.records import UserError
 
 # Only the columns that are read.
 _EXPERIMENTS = table("experiments", column("experiment_id"), column("name"))
-_RUNS = table("runs", *map(column, ("run_uuid", "name", "status", "start_time", "lifecycle_stage", "experiment_id")))
+_RUNS = table(
+    "runs", *map(column, ("run_uuid", "name", "status", "start_time", "end_time", "lifecycle_stage", "experiment_id"))
+)
 _TAGS = table("tags", column("key"), column("value"), column("run_uuid"))
 _PARAMS = table("params", column("key"), column("value"), column("run_uuid"))
 _LATEST = table("latest_metrics", column("key"), column("value"), column("run_uuid"))
@@ -36,12 +38,13 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class Run:
-    """One run that was not deleted. `status` is MLflow's own; `start_ms` are milliseconds since 1970."""
+    """One run that was not deleted. `status` is MLflow's own; times are milliseconds since 1970, 0 if not known."""
 
     uuid: str
     name: str
     status: str
     start_ms: int
+    end_ms: int
 
 
 @dataclass(frozen=True)
@@ -172,9 +175,9 @@ def is_a_part(connection: Connection, num_runs: int) -> bool:
 
 def runs(connection: Connection, chosen: Select[tuple[str]]) -> list[Run]:
     """The chosen runs, the first started first."""
-    columns = (_RUNS.c.run_uuid, _RUNS.c.name, _RUNS.c.status, _RUNS.c.start_time)
+    columns = (_RUNS.c.run_uuid, _RUNS.c.name, _RUNS.c.status, _RUNS.c.start_time, _RUNS.c.end_time)
     rows = connection.execute(select(*columns).where(_RUNS.c.run_uuid.in_(chosen))).fetchall()
-    found = (Run(uuid, name or "", status or "", start_ms or 0) for uuid, name, status, start_ms in rows)
+    found = (Run(uuid, name or "", status or "", *(time or 0 for time in times)) for uuid, name, status, *times in rows)
     return sorted(found, key=lambda run: (run.start_ms, run.uuid))
 
 

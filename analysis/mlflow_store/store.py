@@ -1,7 +1,4 @@
-"""A sweep read from an MLflow tracking database alone: as our tracker fills it, or anybody's with its names mapped.
-
-What comes out has the form of a sweep directory's tables, so everything that reads those works on it.
-"""
+"""The tables of a sweep directory, made of what an MLflow store holds: everything that reads those works on them."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis import mlflow_database
 from analysis.curves import PHASES, TRIAL_COLUMNS
 from analysis.measure import Measure
-from analysis.mlflow_evaluations import Evaluations, read_evaluations
-from analysis.mlflow_sources import MEASURED, StoreRuns, by_run, identities, sources_with
+from analysis.mlflow_store import database
+from analysis.mlflow_store.evaluations import Evaluations, read_evaluations
+from analysis.mlflow_store.sources import MEASURED, StoreRuns, by_run, identities, sources_with
 from analysis.time_to_accuracy import time_to_accuracy
 from kdas.records import CURVE_COLUMNS, Status, UserError
 
@@ -57,8 +54,8 @@ def load_store(
 
     Args: uri: an SQLAlchemy URL or the path of an SQLite file; experiment: its name, None for all of them; sweep: which
         one, where the store holds several; names: column -> `metrics.<key>`, `params.<key>`, `tags.<key>` or
-        `attributes.run_name`, over `mlflow_sources.SOURCES`; `cost_ref_s` can be `elapsed`, seconds since the run's
-        start. If `val_accuracy` and `test_accuracy` name the same metric, the test split decides.
+        `attributes.run_name`, over `SOURCES` of `analysis.mlflow_store.sources`; `cost_ref_s` can be `elapsed`, seconds
+        since the run's start. If `val_accuracy` and `test_accuracy` name the same metric, the test split decides.
         target: a fraction, by default what our tracker recorded; baseline: a method, by default the first that
         trains on everything; tau_ref_s: the budget in the unit of `cost_ref_s`, by default what our tracker
         recorded, else the largest cost.
@@ -66,15 +63,15 @@ def load_store(
         and for accuracies that are no fractions.
     """
     sources, mapped = sources_with(names or {}), frozenset(names or {})
-    with mlflow_database.opened(uri) as connection:
-        chosen = mlflow_database.chosen_runs(connection, experiment)
-        chosen, found = mlflow_database.narrowed(connection, chosen, sources["sweep"], sweep)
-        runs = mlflow_database.runs(connection, chosen)
-        texts = mlflow_database.texts(connection, chosen)
+    with database.opened(uri) as connection:
+        chosen = database.chosen_runs(connection, experiment)
+        chosen, found = database.narrowed(connection, chosen, sources["sweep"], sweep)
+        runs = database.runs(connection, chosen)
+        texts = database.texts(connection, chosen)
         texts |= {"attributes.run_id": by_run(runs, lambda run: run.uuid)}
         texts |= {"attributes.run_name": by_run(runs, lambda run: run.name)}
-        store = StoreRuns(tuple(runs), texts, mlflow_database.last_values(connection, chosen), sources, mapped)
-        is_a_part = mlflow_database.is_a_part(connection, len(runs))
+        store = StoreRuns(tuple(runs), texts, database.last_values(connection, chosen), sources, mapped)
+        is_a_part = database.is_a_part(connection, len(runs))
         evaluations = read_evaluations(connection, store, chosen if is_a_part else None)
     name = found or experiment or "mlflow"
     who = identities(store, evaluations.runs, name)
@@ -206,6 +203,7 @@ def _trial_table(
     columns |= {
         **{str(name): numbers[name] for name in numbers},
         "seed": np.array(who["seed"], np.int64),
+        "ended_at": np.array([run.end_ms / 1000 if run.end_ms else math.nan for run in evaluations.runs]),
         "threads": np.array(
             [store.whole_number("threads", run, threads.get(run.uuid, "0")) for run in evaluations.runs], np.int64
         ),

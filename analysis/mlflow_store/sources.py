@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from analysis.curves import PHASES
-from analysis.mlflow_database import Run
+from analysis.mlflow_store.database import Run
 from kdas.records import CurveRow, Status, UserError
 
 # In place of a metric: seconds between the start of the run and the moment at which the evaluation was logged.

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Select
 
-from analysis import mlflow_database
-from analysis.mlflow_database import History, Run
-from analysis.mlflow_sources import ELAPSED, MEASURED, StoreRuns
+from analysis.mlflow_store import database
+from analysis.mlflow_store.database import History, Run
+from analysis.mlflow_store.sources import ELAPSED, MEASURED, StoreRuns
 from kdas.records import UserError
 
 
@@ -45,7 +45,7 @@ def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tup
     def history(column: str, runs: Sequence[Run], with_times: bool = False) -> History:
         key = str(store.source(column)).partition(".")[2]
         uuids = [run.uuid for run in runs]
-        return mlflow_database.history(connection, key, uuids, among=among, with_times=with_times)
+        return database.history(connection, key, uuids, among=among, with_times=with_times)
 
     logged = history("val_accuracy", candidates, needs_times)
     runs, codes = _trials(store, candidates, np.bincount(logged.run_codes, minlength=len(candidates)) > 0)

@@ -1,0 +1,5 @@
+"""A sweep read from an MLflow tracking database alone: as our tracker fills it, or anybody's with its names mapped."""
+
+from analysis.mlflow_store.store import Stored, load_store, named, write_store
+
+__all__ = ["Stored", "load_store", "named", "write_store"]
