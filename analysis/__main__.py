@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import tables
-from analysis.report import Findings, findings, write
+from analysis.findings import Findings, findings
+from analysis.report import write
 from kdas.records import UserError, run_command_line
 
 # In a pipe or a log there is no width to ask for; this holds the table without folding most configurations.
@@ -41,13 +42,13 @@ def report(
     sweep_directory: Annotated[Path, typer.Argument(metavar="RUNS_DIR/NAME", help="What the sweep wrote.")],
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the report and print nothing.")] = False,
 ) -> None:
-    """Write RUNS_DIR/NAME/report.html and show the table and the answer."""
-    path = sweep_directory / "report.html"
+    """Write RUNS_DIR/NAME/report.html, report.md and summary.csv, and show the table and the answer."""
     found = findings(sweep_directory)
     try:
-        write(found, path)
+        path = write(found, sweep_directory)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}. Make the folder writable.") from error
+        reason = f"{error.filename or sweep_directory}: cannot be written: {error.strerror}"
+        raise UserError(f"{reason}. Make the folder writable.") from error
     if not quiet:
         show(found, path, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False))
 
@@ -102,7 +103,7 @@ def show(found: Findings, path: Path, console: Console) -> None:
         console.print(f"{len(later)} more searched configurations are in the report.", style="dim")
     console.print(Text(found.answer.text, style="bold"))
     for caution in found.cautions:
-        if caution.place == "answer":
+        if caution.place in ("answer", "table"):
             console.print(Text(f"note: {caution.text}", style="yellow"))
     # A path must stay in one piece to be clicked or copied.
     console.print(Text(str(path)), soft_wrap=True)

@@ -79,9 +79,9 @@ def _missed(rows: list[dict[Hashable, Any]]) -> str:
 
     def said(numbers: pd.Series, what: str) -> str:
         of_methods = [f"{method} {number} of {totals[method]}" for method, number in numbers.items() if number]
-        return f"{int(numbers.sum()):,} of {num_trials:,} {what}: {', '.join(of_methods)}" if of_methods else ""
+        return f"{int(numbers.sum()):,} of {num_trials:,} trials {what}: {', '.join(of_methods)}" if of_methods else ""
 
-    parts = (said(misses, "trials missed it"), said(num_open, "ended before that was known"))
+    parts = (said(misses, "missed it"), said(num_open, "ended before that was known"))
     return "; ".join(part for part in parts if part) + "."
 
 

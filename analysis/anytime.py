@@ -24,9 +24,13 @@ def anytime_curve(times: pd.DataFrame, num_seeds: int | None = None) -> pd.DataF
         has, by default the most that one has.
     Returns: one row a configuration that ended: `spent_ref_s` until then, `value_s`, `best_s` so far, `config_id`.
     """
-    ended = times[times["status"] != Status.RUNNING].sort_values("ended_at", kind="stable", na_position="last")
+    ended = times[times["status"] != Status.RUNNING]
     if ended.empty:
         return pd.DataFrame(columns=["spent_ref_s", "value_s", "best_s", "config_id"])
+    # A trial that was dropped before its first evaluation has cost nothing, and ended with the others of its kind.
+    with_others = ended.groupby("config_id")["ended_at"].transform("max")
+    ended = ended.assign(ended_at=ended["ended_at"].fillna(with_others))
+    ended = ended.sort_values("ended_at", kind="stable", na_position="last")
     needed = num_seeds or int(ended["config_id"].value_counts().max())
     ended = ended.assign(
         spent_ref_s=ended["last_cost_ref_s"].cumsum(), num_ended=ended.groupby("config_id").cumcount() + 1

@@ -124,7 +124,8 @@ def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
 def _of_misses(summary: pd.DataFrame) -> Iterator[Caution]:
     """Where intervals cover less than they say; measured in docs/measuring.md."""
     deciding = summary[summary["phase"] == deciding_phase(summary)]
-    mostly_missed = deciding[(deciding["num_reached"] * 2 < deciding["num_trials"]) & (deciding["num_reached"] > 0)]
+    num_missed = deciding["num_trials"] - deciding["num_reached"] - deciding["num_open"]
+    mostly_missed = deciding[(num_missed * 2 > deciding["num_trials"]) & (deciding["num_reached"] > 0)]
     if not mostly_missed.empty:
         yield Caution(
             "table",

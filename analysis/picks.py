@@ -11,6 +11,7 @@ import pandas as pd
 from kdas.records import CONFIDENCE_EDGES, PICKS_COLUMNS, UserError
 
 FILE = "picks.parquet"
+LEAST_EXPECTED = 10
 
 
 def load_picks(sweep_directory: Path | str) -> pd.DataFrame:
@@ -47,11 +48,15 @@ def shares(picks: pd.DataFrame, column: str) -> pd.DataFrame:
 def relative_shares(picks: pd.DataFrame, reference: pd.DataFrame, column: str) -> pd.DataFrame:
     """`shares` over the share that each bin has in the reference: 2 is picked twice as often as it occurs.
 
-    Args: reference: rows of a method that trains on everything. Bins that it does not hold are NaN.
+    Args: reference: rows of a method that trains on everything.
+    Returns: as `shares`; NaN where fewer than `LEAST_EXPECTED` samples would be expected, for chance alone would show.
     """
     of_all = np.stack(list(reference[column])).sum(axis=0).astype(float)
-    of_bins = np.where(of_all > 0, of_all / of_all.sum(), np.nan)
-    return shares(picks, column).div(of_bins, axis="columns")
+    of_bins = of_all / of_all.sum()
+    num_picked = picks.groupby("epoch")[column].apply(lambda window: int(np.stack(list(window)).sum()))
+    found = shares(picks, column)
+    expected = num_picked.reindex(found.index).to_numpy(dtype=float)[:, None] * of_bins[None, :]
+    return found.div(np.where(of_bins > 0, of_bins, np.nan), axis="columns").where(expected >= LEAST_EXPECTED)
 
 
 def confidence_bins() -> list[str]:

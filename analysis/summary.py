@@ -29,12 +29,16 @@ _MEDIANS = {
     "test_accuracy_at_hit": "test_accuracy_at_hit",
     **{name: name for name in INDICATORS.values()},
 }
+# Other axes of cost on which configurations are compared where both reached the target.
+COST_RATIOS = {"as_run": "as_run_s_at_hit", "wall": "wall_s_at_hit", "flops": "flops_at_hit"}
+_SENSITIVITIES = ("tta_linear_s", "tta_two_in_a_row_s", "tta_hold_to_end_s")
 _COMPARISON = list(Comparison.__dataclass_fields__)
 SUMMARY_COLUMNS = (
     *_GROUP,
     *("is_baseline", "is_searched", "num_trials", "num_reached", "num_open", "mean_lower_s", "mean_upper_s"),
     *_MEDIANS,
     *("max_grid_gap", "max_cotenants"),
+    *(f"ratio_{axis}" for axis in COST_RATIOS),
     *_COMPARISON,
     "p_holm",
 )
@@ -46,7 +50,9 @@ def summarize(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> p
     Configurations are ordered by the mean upper bound of their restricted time. Medians are over the trials; a median
     time is inf where half of them or more missed the target, `tta_at_least_s` takes trials that ended on the way (there
     are `num_open`) at their last cost, `test_accuracy_at_hit` is over those that reached the target.
-    The comparison columns are those of `analysis.compare.Comparison`, baseline over candidate, paired by seed.
+    The comparison columns are those of `analysis.compare.Comparison`, baseline over candidate, paired by seed;
+    `ratio_as_run`, `ratio_wall` and `ratio_flops` compare what reaching the target took on other axes of cost, over the
+    seeds on which both did.
 
     Returns: a frame with the columns `SUMMARY_COLUMNS`; seconds are reference seconds, accuracies fractions.
     """
@@ -56,9 +62,9 @@ def summarize(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> p
 def summarize_times(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """The summary table from a table of `trial_times` that is already there; see `summarize`."""
     baseline_config = baseline_configuration(times, measure)
-    baseline = _by_seed(times[times["config_id"] == baseline_config])
+    of_baseline = times[times["config_id"] == baseline_config]
     rows = [
-        dict(zip(_GROUP, key, strict=True)) | _row(group, baseline_config, baseline)
+        dict(zip(_GROUP, key, strict=True)) | _row(group, baseline_config, of_baseline)
         for key, group in times.groupby(_GROUP, sort=False)
     ]
     table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
@@ -95,12 +101,12 @@ def deciding_phase(summary: pd.DataFrame) -> str:
     return "confirm" if is_over or bool((confirmed["num_reached"] > 0).any()) else "search"
 
 
-def _row(group: pd.DataFrame, baseline_config: str | None, baseline: dict[int, Bounds]) -> dict[str, Any]:
+def _row(group: pd.DataFrame, baseline_config: str | None, of_baseline: pd.DataFrame) -> dict[str, Any]:
     mean = mean_bounds(_bounds(group))
     is_baseline = group["config_id"].iloc[0] == baseline_config
     # A baseline against itself is 1 by definition and has no interval.
     candidate = {} if is_baseline else _by_seed(group)
-    comparison = asdict(compare(baseline, candidate, generator=np.random.default_rng(RESAMPLING_SEED)))
+    comparison = asdict(compare(_by_seed(of_baseline), candidate, generator=np.random.default_rng(RESAMPLING_SEED)))
     return {
         "is_baseline": is_baseline,
         "is_searched": is_searched(str(group["method"].iloc[0])),
@@ -110,11 +116,21 @@ def _row(group: pd.DataFrame, baseline_config: str | None, baseline: dict[int, B
         "mean_lower_s": mean.lower_s,
         "mean_upper_s": mean.upper_s,
         **{name: _median(group[column]) for column, name in _MEDIANS.items()},
+        # A median over the trials of which it is known would be one over those that were fast.
+        **{name: math.nan for name in _SENSITIVITIES if group[name].isna().any()},
         "max_grid_gap": float(group["grid_gap"].max()),
         "max_cotenants": int(group["max_cotenants"].max()),
+        **{f"ratio_{axis}": _ratio_at_hit(of_baseline, group, column) for axis, column in COST_RATIOS.items()},
         **comparison,
         "p_holm": math.nan,
     }
+
+
+def _ratio_at_hit(of_baseline: pd.DataFrame, group: pd.DataFrame, column: str) -> float:
+    """Ratio of sums over the seeds on which both reached the target and the axis has a number, NaN for none."""
+    both = pd.merge(of_baseline[["seed", column]].dropna(), group[["seed", column]].dropna(), on="seed")
+    total = float(both[f"{column}_y"].sum())
+    return float(both[f"{column}_x"].sum()) / total if total else math.nan
 
 
 def _bounds(times: pd.DataFrame) -> list[Bounds]:

@@ -29,17 +29,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Finished cells: `rows` [R][C] belong to `columns` [C]."""
+    """Finished cells: `rows` [R][C] belong to `columns` [C]; `config_ids` [R] say whose they are, "" for nobody's."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
+    config_ids: tuple[str, ...]
 
 
 def table(columns: Iterable[Column], frame: pd.DataFrame) -> Table:
     """The frame's rows as cells."""
     chosen = tuple(columns)
-    rows = tuple(tuple(column.cell(row) for column in chosen) for row in frame.to_dict("records"))
-    return Table(chosen, rows)
+    records = frame.to_dict("records")
+    rows = tuple(tuple(column.cell(row) for column in chosen) for row in records)
+    return Table(chosen, rows, tuple(str(row.get("config_id", "")) for row in records))
 
 
 def main_rows(summary: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -110,10 +112,14 @@ def indicator_columns(summary: pd.DataFrame) -> list[Column]:
     """What reaching the target took by other measures, medians over the trials that reached it."""
     return [
         *identity(summary),
-        Column("reference s", _seconds("tta_ref_s"), "every teacher forward charged"),
+        Column("reference s", _time, "every teacher forward charged"),
         Column("as run, s", _amount("as_run_s_at_hit"), "only the teacher forwards that ran"),
         Column("wall s", _amount("wall_s_at_hit"), "trials alone on their device only"),
         Column("FLOPs", _amount("flops_at_hit")),
+        Column("ratio by ref s", _compared(wording.ratio_number), "to the baseline, as in the first table"),
+        Column("as run", _ratio_of("as_run"), "ratio of what ran, over the seeds on which both reached the target"),
+        Column("by wall s", _ratio_of("wall"), "the same by the clock, where both were alone on their device"),
+        Column("by FLOPs", _ratio_of("flops"), "the same by operations"),
         Column("samples trained", _amount("samples_trained_at_hit")),
         Column("samples scored", _amount("samples_scored_at_hit")),
         Column("teacher forwards", _amount("teacher_forwards_at_hit")),
@@ -147,6 +153,17 @@ def _bootstrap(row: Row) -> str:
     return wording.interval(float(row["bootstrap_low"]), float(row["bootstrap_high"])) or wording.NOTHING
 
 
+def timing_columns() -> list[Column]:
+    """Seconds by the clock against reference seconds."""
+    return [
+        Column("trials beside it on its device", _text("num_cotenants")),
+        Column("trials", _text("num_trials")),
+        Column("wall s / reference s as run", _formatted("slowdown", wording.factor), "median over trials"),
+        Column("lowest", _formatted("lowest", wording.factor)),
+        Column("highest", _formatted("highest", wording.factor)),
+    ]
+
+
 def _text(name: str) -> Callable[[Row], str]:
     return lambda row: str(row[name])
 
@@ -174,6 +191,10 @@ def _share_percent(name: str) -> Callable[[Row], str]:
 def _compared(cell: Callable[[Row], str]) -> Callable[[Row], str]:
     """Empty for the baseline, which is not compared with itself."""
     return lambda row: wording.NOTHING if row["is_baseline"] else cell(row)
+
+
+def _ratio_of(axis: str) -> Callable[[Row], str]:
+    return _compared(_formatted(f"ratio_{axis}", wording.factor))
 
 
 def _share(name: str) -> Callable[[Row], str]:

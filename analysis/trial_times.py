@@ -74,12 +74,21 @@ def _times(curve: _Curve, trial: Row, measure: Measure) -> dict[str, object]:
         "reached": restricted.reached,
         "censored": restricted.censored,
         "last_cost_ref_s": last_cost_ref_s,
-        "best_accuracy": max((value for value in accuracy if not math.isnan(value)), default=math.nan),
+        **_best(cost, accuracy),
+        "is_whole": not ended_early,
+        "ended_at": trial["ended_at"],
         "wall_s": trial["wall_s"],
         "num_evaluations": len(cost),
         "max_cotenants": int(curve["num_cotenants"].max()) if cost else 0,
         **_at_hit(curve, cost.index(tta_ref_s) if restricted.reached else None),
     }
+
+
+def _best(cost: list[float], accuracy: list[float]) -> dict[str, float]:
+    """The highest accuracy and the cost at which it was first seen."""
+    known = [(value, -paid) for paid, value in zip(cost, accuracy, strict=True) if not math.isnan(value)]
+    best, paid = max(known, default=(math.nan, math.nan))
+    return {"best_accuracy": best, "best_accuracy_at_s": -paid}
 
 
 def _at_hit(curve: _Curve, hit: int | None) -> dict[str, float]:
@@ -100,6 +109,6 @@ def _or_zero(cost_s: object) -> float:
 
 def _columns(measure: Measure) -> list[str]:
     """The columns of the table, also where there is no trial to fill them."""
-    nobody: Row = {"status": Status.RUNNING.value, "last_cost_ref_s": 0.0, "wall_s": 0.0}
+    nobody: Row = {"status": Status.RUNNING.value, "last_cost_ref_s": 0.0, "wall_s": 0.0, "ended_at": 0.0}
     nothing: _Curve = {name: np.empty(0) for name in _NEEDED}
     return [*_IDENTITY, *_times(nothing, nobody, measure)]

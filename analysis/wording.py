@@ -63,6 +63,8 @@ def share(part: float) -> str:
 
 def factor(value: float) -> str:
     """A ratio, two decimals."""
+    if math.isnan(value):
+        return NOTHING
     return "∞" if math.isinf(value) else f"{value:.2f}"
 
 
@@ -73,6 +75,8 @@ def interval(low: float, high: float) -> str:
 
 def ratio_number(row: Row) -> str:
     """A summary row's ratio, or both its ends where trials were stopped before their time was known."""
+    if math.isnan(row["ratio"]):
+        return NOTHING
     if row["mark"] == "to":
         return f"{factor(row['ratio'])} to {factor(row['ratio_at_most'])}"
     return factor(row["ratio"])

@@ -212,11 +212,15 @@ def _trial_table(
             dtype="str",
         ),
     }
-    samplers = [name.removeprefix("params.") for name in store.texts if name.startswith("params.sampler.")]
     table = pd.DataFrame({name: columns[name] for name in TRIAL_COLUMNS})
-    return table.assign(
-        **{name: _typed([store.texts[f"params.{name}"].get(run.uuid) for run in evaluations.runs]) for name in samplers}
-    )
+    settings: dict[str, pd.Series] = {}
+    for source in store.params():
+        values = [store.texts[source].get(run.uuid) for run in evaluations.runs]
+        name = source.removeprefix("params.")
+        # Of the sampler all, as a sweep directory has them; of the rest what trials differ in.
+        if name not in TRIAL_COLUMNS and (name.startswith("sampler.") or len(set(values)) > 1):
+            settings[name] = _typed(values)
+    return table.assign(**settings)
 
 
 def _last_of(evaluations: Evaluations, trial: int, measure: Measure) -> tuple[float, float, float, float, int]:

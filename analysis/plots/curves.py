@@ -14,11 +14,25 @@ from numpy.typing import NDArray
 
 from analysis import wording
 from analysis.measure import Measure
-from analysis.plots.style import GREY, INK, RULE, Look, empty, logarithmic, looks, of_configuration, styled
+from analysis.plots.style import (
+    GREY,
+    INK,
+    MOST_DRAWN,
+    RULE,
+    Look,
+    empty,
+    logarithmic,
+    looks,
+    not_all,
+    of_configuration,
+    styled,
+)
 from analysis.time_to_accuracy import times_to_accuracies
 from analysis.wording import Row
 
 _GRID_POINTS = 240
+# Thin grey lines need fewer points.
+_COARSER = 3
 # Axes of cost that a figure can be drawn on, and how they are called.
 COST_AXES = {
     "cost_ref_s": "cost, reference seconds",
@@ -41,9 +55,11 @@ def accuracy_against_cost(
 
     Args: curves of `load`; summary of `summarize`, which orders the configurations; cost: a key of `COST_AXES`.
     """
+    evaluated = curves[curves[cost] > 0]
+    if evaluated.empty:
+        return empty("No evaluation yet." if curves.empty else f"{COST_AXES[cost].capitalize()}: not recorded.")
     figure = Figure(figsize=(7.6, 5.0), layout="constrained")
     axes = figure.add_subplot()
-    evaluated = curves[curves[cost] > 0]
     shown = summary.drop_duplicates("method")
     hidden = summary[~summary["config_id"].isin(shown["config_id"])].drop_duplicates("config_id")
     _draw_others(axes, evaluated, hidden, measure, cost)
@@ -70,25 +86,18 @@ def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Me
     if not np.isfinite(best) or not len(shown):
         return empty("No evaluation yet.")
     targets = np.linspace(0.6 * min(measure.target, best), best, _GRID_POINTS)
+    rows = shown.to_dict("records")
+    medians = [_median_times(curves, row, measure, targets) for row in rows]
+    if not any(np.isfinite(median).any() for median in medians):
+        return empty("No target in reach of half of the seeds.")
     figure = Figure(figsize=(7.6, 4.4), layout="constrained")
     axes = figure.add_subplot()
     styles = looks(shown["method"], measure.baseline)
-    for row in shown.to_dict("records"):
-        own = curves[(curves["config_id"] == row["config_id"]) & (curves["phase"] == row["phase"])]
-        if own.empty:
-            continue
-        times = np.stack(
-            [
-                times_to_accuracies(trial["cost_ref_s"].to_numpy(), trial[measure.deciding_column].to_numpy(), targets)
-                for _, trial in own.groupby("trial_id")
-            ]
-        )
-        # The higher of two middle values: half of the seeds must have reached it.
-        median = np.quantile(times, 0.5, axis=0, method="higher")
+    for row, median in zip(rows, medians, strict=True):
         colour, line_style, _ = styles[row["method"]]
         axes.plot(
-            targets, np.where(np.isfinite(median) & (median > 0), median, np.nan), color=colour, linestyle=line_style,
-            linewidth=1.8, label=_named(row, ""), gid=of_configuration(row["config_id"]),
+            targets, median, color=colour, linestyle=line_style, linewidth=1.8, label=_named(row, ""),
+            gid=of_configuration(row["config_id"]),
         )  # fmt: skip
     axes.axvline(measure.target, color=INK, linewidth=0.9)
     axes.annotate(
@@ -97,11 +106,25 @@ def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Me
     )  # fmt: skip
     axes.set_xlabel(f"target: {measure.split} accuracy")
     axes.set_ylabel("median time to it, reference seconds")
-    axes.xaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=None))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share * 100:.4g}%"))
     axes.grid(color=RULE, linewidth=0.6)
     logarithmic(axes, "y")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
+
+
+def _median_times(curves: pd.DataFrame, row: Row, measure: Measure, targets: Floats) -> Floats:
+    """Median over seeds of a configuration's times to the targets [T], NaN where half of the seeds never get there."""
+    own = curves[(curves["config_id"] == row["config_id"]) & (curves["phase"] == row["phase"])]
+    times = [
+        times_to_accuracies(trial["cost_ref_s"], trial[measure.deciding_column], targets)
+        for _, trial in own.groupby("trial_id")
+    ]
+    if not times:
+        return np.full(len(targets), np.nan)
+    # The higher of two middle values: half of the seeds must have reached it.
+    median = np.quantile(np.stack(times), 0.5, axis=0, method="higher")
+    return np.where(np.isfinite(median) & (median > 0), median, np.nan)
 
 
 def seed_band(
@@ -132,9 +155,10 @@ def seed_band(
 
 def _draw_others(axes: Axes, curves: pd.DataFrame, hidden: pd.DataFrame, measure: Measure, cost: str) -> None:
     own = dict(iter(curves.groupby("config_id")))
-    for index, config_id in enumerate(hidden["config_id"]):
+    for index, config_id in enumerate(hidden["config_id"].head(MOST_DRAWN)):
         costs, median, _, _ = seed_band(own.get(config_id, curves.iloc[:0]), measure.deciding_column, cost)
-        label = f"{wording.plural(len(hidden), 'other configuration')}" if index == 0 else None
+        costs, median = costs[::_COARSER], median[::_COARSER]
+        label = f"{wording.plural(len(hidden), 'other configuration')}{not_all(len(hidden))}" if index == 0 else None
         axes.step(
             costs, median, where="post", color=GREY, linewidth=0.7, alpha=0.7, label=label, zorder=1,
             gid=of_configuration(config_id),
@@ -176,10 +200,9 @@ def _label(axes: Axes, measure: Measure, cost: str, *, best_accuracy: float) -> 
     decided = " (it decided)" if measure.split == "test" else ""
     axes.set_ylabel(f"{measure.split} accuracy{decided}")
     axes.set_xlabel(f"{COST_AXES[cost]} (logarithmic)")
-    axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=None))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share * 100:.4g}%"))
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     if math.isnan(best_accuracy):
-        axes.text(0.5, 0.5, "no evaluation yet", transform=axes.transAxes, ha="center", color="#666666")
         return
     # What happens far below the target says nothing about reaching it, and would press the rest into a corner.
     bottom = 0.6 * min(measure.target, best_accuracy)

@@ -56,6 +56,7 @@ def picked(picks: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figu
 def _heat(axes: Axes, table: pd.DataFrame) -> AxesImage:
     values = np.clip(table.to_numpy(dtype=float).T, 0, _LARGEST_FACTOR)
     norm = TwoSlopeNorm(1.0, 0.0, _LARGEST_FACTOR)
+    axes.set_facecolor("#bbbbbb")
     image = axes.imshow(values, aspect="auto", origin="lower", cmap=_MAP, norm=norm, interpolation="nearest")
     ticks = np.unique(np.linspace(0, len(table) - 1, min(len(table), 6)).round().astype(int))
     axes.set_xticks(ticks, [str(table.index[tick]) for tick in ticks])

@@ -34,7 +34,11 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     figure = Figure(figsize=(7.6, 3.6 + 0.22 * len(drawn)), layout="constrained")
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=[8, max(1.0, 0.62 * len(drawn))])
     styles = looks([row["method"] for row in shown], measure.baseline)
-    ticks = np.linspace(0, measure.tau_ref_s, _NUM_TICKS)
+    ticks = [
+        float(t)
+        for t in ticker.MaxNLocator(_NUM_TICKS).tick_values(0, measure.tau_ref_s)
+        if 0 <= t <= measure.tau_ref_s
+    ]
     for place, row in enumerate(drawn):
         costs, observed = of_trials(own[row["method"]])
         curve = kaplan_meier(costs, observed)
@@ -55,7 +59,7 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     counts.set_ylim(len(drawn) - 0.5, -0.5)
     counts.set_yticks(range(len(drawn)), [str(row["method"]) for row in drawn])
     counts.tick_params(length=0)
-    counts.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    counts.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     for spine in counts.spines.values():
         spine.set_visible(False)
     counts.set_title("still on the way", loc="left", fontsize=8)

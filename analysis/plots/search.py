@@ -8,7 +8,6 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import wording
 from analysis.anytime import expected_best_curve
 from analysis.measure import Measure
 from analysis.parameters import Parameter, positions, searched_configurations, varied_parameters
@@ -17,10 +16,12 @@ from analysis.plots.style import (
     COLOURS,
     GREY,
     INK,
+    MOST_DRAWN,
     RULE,
     empty,
     logarithmic,
     looks,
+    not_all,
     of_configuration,
     styled,
 )
@@ -40,7 +41,9 @@ def pareto(front: pd.DataFrame, measure: Measure) -> Figure:
     axes = figure.add_subplot()
     styles = looks(front["method"], measure.baseline)
     named: set[str] = set()
-    for row in front.sort_values("is_on_front").to_dict("records"):
+    # Of very many, those that are beaten by most of them would only cover the others.
+    kept = front.sort_values(["is_on_front", "inclusion", "accuracy"]).tail(MOST_DRAWN)
+    for row in kept.to_dict("records"):
         colour, _, marker = styles[row["method"]]
         look = {"color": colour} if row["is_on_front"] else {"color": colour, "markerfacecolor": "white", "alpha": 0.6}
         axes.plot(
@@ -54,10 +57,10 @@ def pareto(front: pd.DataFrame, measure: Measure) -> Figure:
     axes.step(line["cost_ref_s"], line["accuracy"], where="post", color=INK, linewidth=0.9, zorder=0)
     axes.set_xlabel("mean cost to the best accuracy, reference seconds (logarithmic)")
     axes.set_ylabel(f"mean best {measure.split} accuracy")
-    axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=None))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share * 100:.4g}%"))
     axes.grid(color=RULE, linewidth=0.6)
     logarithmic(axes, "x")
-    title = "filled: no other beats it in both; the larger, the more of the resampled seeds agree"
+    title = f"filled: no other beats it in both; the larger, the more resampled seeds agree{not_all(len(front))}"
     figure.legend(title=title, loc="outside lower center", ncols=4, fontsize=8, title_fontsize=8, frameon=False)
     return figure
 
@@ -72,7 +75,8 @@ def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -
         return empty("No configuration has ended on all its seeds yet.")
     figure = Figure(figsize=(7.6, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    for row in curve.to_dict("records"):
+    every = max(1, len(curve) // MOST_DRAWN)
+    for row in curve.iloc[::every].to_dict("records"):
         axes.plot(
             row["spent_ref_s"], row["value_s"], "o", color=GREY, markersize=4, gid=of_configuration(row["config_id"])
         )
@@ -153,9 +157,9 @@ def parallel_coordinates(trials: pd.DataFrame, summary: pd.DataFrame, measure: M
     figure = Figure(figsize=(max(7.6, 1.3 * places.shape[1]), 4.4), layout="constrained")
     axes = figure.add_subplot()
     num_best = max(1, len(time_s) // 10)
-    order = time_s.sort_values(ascending=False).index
-    for rank, config_id in enumerate(order):
-        is_best = rank >= len(order) - num_best
+    order = time_s.sort_values().index
+    for rank, config_id in reversed(list(enumerate(order[:MOST_DRAWN]))):
+        is_best = rank < num_best
         axes.plot(
             np.arange(places.shape[1]), places.loc[config_id], color=_BRIGHT if is_best else GREY,
             linewidth=1.6 if is_best else 0.7, alpha=0.95 if is_best else 0.45, marker="o" if is_best else None,
@@ -169,8 +173,9 @@ def parallel_coordinates(trials: pd.DataFrame, summary: pd.DataFrame, measure: M
     axes.set_yticks([])
     axes.set_ylim(-0.12, 1.12)
     axes.spines["left"].set_visible(False)
-    best = wording.plural(num_best, "soonest configuration")
-    axes.set_title(f"in colour: the {best} of {len(order)}", loc="left", fontsize=8)
+    axes.set_title(
+        f"in colour: the soonest tenth, {num_best} of {len(order):,}{not_all(len(order))}", loc="left", fontsize=8
+    )
     return figure
 
 

@@ -39,6 +39,8 @@ _STYLE: Any = {
     # A fixed salt gives the same file for the same curves.
     "svg.hashsalt": "kdas-sweeps",
 }
+# More lines than this nobody tells apart, and a page with them is slow.
+MOST_DRAWN = 300
 _TAG = "config:"
 Drawing = ParamSpec("Drawing")
 Look = tuple[str, LineStyle, str]
@@ -82,6 +84,11 @@ def logarithmic(axes: Axes, which: str) -> None:
     axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def not_all(number: int) -> str:
+    """What a title adds where more configurations are there than are drawn."""
+    return f"; {MOST_DRAWN} of {number:,} are drawn" if number > MOST_DRAWN else ""
 
 
 def empty(text: str) -> Figure:

@@ -136,8 +136,8 @@ def test_our_store_tells_what_the_sweep_directory_tells(stores: tuple[str, Sweep
     assert tuple(stored.curves.columns) == CURVE_COLUMNS
     assert tuple(stored.trials.columns[: len(TRIAL_COLUMNS)]) == TRIAL_COLUMNS
     for told, ours in ((stored.curves, load(directory.path)), (stored.trials, load_trials(directory.path))):
-        assert sorted(told.columns) == sorted(ours.columns)
-        for column in set(ours.columns) - NOT_SENT:
+        columns = {*CURVE_COLUMNS, *TRIAL_COLUMNS, *(name for name in ours.columns if name.startswith("sampler."))}
+        for column in columns & set(ours.columns) - NOT_SENT:
             pd.testing.assert_series_equal(told[column], ours[column])
     recorded = load_measure(directory.path)
     assert (stored.measure.target, stored.measure.tau_ref_s) == (recorded.target, recorded.tau_ref_s)
@@ -240,7 +240,7 @@ def test_the_command_makes_a_directory_that_the_report_reads(uri: str, tmp_path:
     for column, source in FOREIGN.items():
         words += ["--name", f"{column}={source}"]
     assert CliRunner().invoke(app, words).exit_code == 0
-    result = CliRunner().invoke(app, ["report", str(made)])
+    result = CliRunner().invoke(app, ["report", str(made)], catch_exceptions=False)
     assert result.exit_code == 0 and "fast reached 90% validation accuracy soonest" in result.stdout
     with pytest.raises(UserError, match=r"made: is not empty, and nothing is overwritten"):
         CliRunner().invoke(app, words, catch_exceptions=False)

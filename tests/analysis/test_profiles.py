@@ -85,13 +85,13 @@ def test_the_anytime_curve_counts_losers_and_waits_for_all_seeds() -> None:
         ("c", 0, 20.0, 200.0, 4.0, "capped"),
         ("b", 1, 40.0, 50.0, 5.0, "reached"),
         ("d", 0, 7.0, 200.0, math.nan, "running"),
-        ("c", 1, 10.0, 200.0, 6.0, "capped"),
+        ("c", 1, 0.0, 200.0, math.nan, "capped"),
     ]
     columns = ["config_id", "seed", "last_cost_ref_s", "upper_s", "ended_at", "status"]
     curve = anytime_curve(pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=3))
-    assert curve["config_id"].tolist() == ["a", "b", "c"]
-    assert curve["spent_ref_s"].tolist() == [240.0, 300.0, 310.0]
-    assert curve["value_s"].tolist() == [70.0, 40.0, 200.0] and curve["best_s"].tolist() == [70.0, 40.0, 40.0]
+    assert curve["config_id"].tolist() == ["a", "c", "b"]
+    assert curve["spent_ref_s"].tolist() == [240.0, 260.0, 300.0]
+    assert curve["value_s"].tolist() == [70.0, 200.0, 40.0] and curve["best_s"].tolist() == [70.0, 70.0, 40.0]
 
 
 def test_the_front_keeps_what_nothing_beats() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
@@ -21,7 +22,9 @@ from typer.testing import CliRunner
 
 from analysis import plots, tables, wording
 from analysis.__main__ import app
-from analysis.report import findings, render, write
+from analysis.findings import findings
+from analysis.plots.curves import seed_band
+from analysis.report import render, render_markdown, write
 from kdas.records import Status
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +64,8 @@ def test_the_report_shows_the_numbers_of_the_summary(sweep_directory: Path) -> N
     columns = dict(zip(page.rows[0], zip(*shown, strict=True), strict=True))
     records = found.summary.to_dict("records")
     assert list(columns["method"]) == [row["method"] for row in records]
-    assert list(columns["median TTA"]) == [wording.seconds(row["tta_ref_s"]) for row in records]
+    times = [wording.time(row["tta_ref_s"], row["tta_at_least_s"]) for row in records]
+    assert list(columns["median TTA"]) == times
     assert list(columns["mean L"]) == [wording.seconds(row["mean_lower_s"]) for row in records]
     assert list(columns["ratio to plain_kd [95%]"]) == [wording.ratio(row) for row in records]
     assert list(columns["reached"]) == [f"{row['num_reached']}/{row['num_trials']}" for row in records]
@@ -80,11 +84,15 @@ def test_the_report_opens_with_the_answer_and_holds_every_part(sweep_directory: 
     assert "abc123" in page.text and "start_rate: [0.3, 0.9]" in page.text
 
 
-def test_the_report_loads_nothing_from_elsewhere_and_runs_nothing(sweep_directory: Path) -> None:
+def test_the_report_loads_nothing_from_elsewhere_and_runs_only_its_own_script(sweep_directory: Path) -> None:
     html = render(findings(sweep_directory))
     page = Page(html)
     assert all(address.startswith("#") for address in page.addresses)
-    assert not page.tags & {"script", "link", "iframe", "img"} and "@import" not in html
+    assert not page.tags & {"link", "iframe", "img"} and "@import" not in html
+    script = (ROOT / "analysis" / "templates" / "report.js").read_text(encoding="utf-8")
+    assert (
+        html.count("<script") == 2 and script in html and "http" not in script.replace("http://www.w3.org/2000/svg", "")
+    )
     assert not re.search(r"url\((?!#)", html)
 
 
@@ -92,7 +100,7 @@ def test_texts_from_the_sweep_are_escaped(new_sweep: NewSweep, plan: Any) -> Non
     trials = plan([0])
     trials[0] = replace(trials[0], configuration="<script>x</script> $\\none$ & [b]", error="<b>")
     html = render(findings(new_sweep(trials, target_rule="<i>rule</i>")))
-    assert "<script>" not in html and "<i>rule" not in html and "&lt;script&gt;" in html
+    assert "<script>x" not in html and "<i>rule" not in html and "&lt;script&gt;" in html
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -113,7 +121,30 @@ def test_a_sweep_without_rows_environment_or_sweep_file_has_a_report(new_sweep: 
     (directory / "environment.json").unlink()
     (directory / "sweep.yaml").unlink()
     html = render(findings(directory))
-    assert "No trial has been recorded yet" in html and "Not recorded." in html and "no evaluation yet" in html
+    assert "No trial has been recorded yet" in html and "Not recorded." in html and "No evaluation yet" in html
+
+
+def test_every_drawn_configuration_can_be_found_in_the_tables(sweep_directory: Path) -> None:
+    html = render(findings(sweep_directory))
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    drawn = set(re.findall(r'<g data-config="([^"]+)"', html))
+    listed = set(re.findall(r'<tr[^>]* data-config="([^"]+)"', html))
+    assert {"c-plain", "c-s0", "c-s3"} <= drawn <= listed
+
+
+def test_markdown_and_csv_say_the_same(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    write(found, sweep_directory)
+    text = (sweep_directory / "report.md").read_text(encoding="utf-8")
+    assert text == render_markdown(found) and found.answer.text in text
+    for row in found.summary.to_dict("records"):
+        assert any(f"| {row['method']} | {row['configuration']} |" in line for line in text.splitlines())
+    for caution in found.cautions:
+        assert (caution.text in text) == (caution.place in ("answer", "table", "trials"))
+    table = pd.read_csv(sweep_directory / "summary.csv")
+    assert table["config_id"].tolist() == found.summary["config_id"].tolist()
+    assert table["ratio"].tolist() == pytest.approx(found.summary["ratio"].tolist(), nan_ok=True)
 
 
 def test_the_same_curves_give_the_same_report(sweep_directory: Path) -> None:
@@ -122,7 +153,7 @@ def test_the_same_curves_give_the_same_report(sweep_directory: Path) -> None:
 
 def test_an_interrupted_write_keeps_the_old_report(sweep_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, path = findings(sweep_directory), sweep_directory / "report.html"
-    write(found, path)
+    write(found, sweep_directory)
     before = path.read_text(encoding="utf-8")
 
     def interrupted(self: Path, target: Path) -> Path:
@@ -130,14 +161,14 @@ def test_an_interrupted_write_keeps_the_old_report(sweep_directory: Path, monkey
 
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write(found, path)
+        write(found, sweep_directory)
     assert path.read_text(encoding="utf-8") == before
     assert not list(sweep_directory.glob(".*"))
 
 
 def test_a_band_holds_the_last_evaluation_and_the_range_of_seeds(sweep_directory: Path) -> None:
     curves = findings(sweep_directory).curves.query("config_id == 'c-plain'")
-    cost, median, lowest, highest = plots.seed_band(curves, "val_accuracy")
+    cost, median, lowest, highest = seed_band(curves, "val_accuracy")
     assert (lowest <= median).all() and (median <= highest).all()
     assert (np.diff(median) >= 0).all() and cost[0] == curves["cost_ref_s"].min()
     ends = curves.groupby("trial_id")["val_accuracy"].last()

@@ -14,7 +14,7 @@ import pytest
 
 from analysis import wording
 from analysis.curves import load, load_measure, load_trials
-from analysis.report import Findings, findings
+from analysis.findings import Findings, findings
 from analysis.summary import SUMMARY_COLUMNS, deciding_phase, summarize
 from kdas.records import Status
 
@@ -87,7 +87,7 @@ def test_the_answer_names_setting_ratio_interval_and_misses(sweep_directory: Pat
     interval = f"95% interval {row['ratio_low']:.2f} to {row['ratio_high']:.2f}, n = 3 paired seeds"
     assert f"{row['ratio']:.2f} times as fast as plain_kd ({interval})" in found.answer.soonest
     assert found.answer.missed == (
-        "3 of 21 trials missed it: kdas_search 2 of 12, rs2 1 of 3; 1 of 21 ended before that was known: "
+        "3 of 21 trials missed it: kdas_search 2 of 12, rs2 1 of 3; 1 of 21 trials ended before that was known: "
         "kdas_search 1 of 12."
     )
 

@@ -1,0 +1,125 @@
+"""The figures of a report on one sweep, with what a reader must know to read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from matplotlib.figure import Figure as Drawn
+
+from analysis import plots
+from analysis.findings import Findings
+from analysis.summary import deciding_phase
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`svg` stands in a page as it is; `title` is for those who cannot see it."""
+
+    title: str
+    caption: str
+    svg: Markup
+
+
+def figures(found: Findings) -> dict[str, Figure]:
+    """All figures by name; what the sweep has no data for is left out."""
+    curves, summary, measure = found.curves, found.summary, found.measure
+    phase = deciding_phase(summary)
+    deciding = summary[summary["phase"] == phase]
+    drawn = {
+        "forest": _figure(
+            "forest",
+            plots.forest(deciding, measure),
+            f"Ratios of the time to accuracy to that of {measure.baseline}, with intervals",
+            f"Phase {phase}. An arrow above a point: a miss leaves that side open. A broad bar: trials ended before "
+            "their time was known, and the ratio lies in it.",
+        ),
+        "accuracy": _accuracy(found, "cost_ref_s"),
+        "accuracy_by_wall": _accuracy(found, "wall_s"),
+        "accuracy_by_flops": _accuracy(found, "flops"),
+        "target": _figure(
+            "target",
+            plots.time_against_target(curves, summary, measure),
+            "Median time to every other target",
+            "The same settings held against other targets. Where lines cross, the answer depends on the target; where "
+            "one ends, half of its seeds no longer reach it.",
+        ),
+        "reached": _figure(
+            "reached",
+            plots.fraction_reached(found.times, summary, measure),
+            "Share of seeds that has reached the target by a cost",
+            "Of each method the soonest configuration, with the number of seeds still on their way below.",
+        ),
+    }
+    return drawn | _of_the_search(found) | _of_other_questions(found)
+
+
+def _of_the_search(found: Findings) -> dict[str, Figure]:
+    if found.anytime.empty:
+        return {}
+    measure = found.measure
+    drawn = {
+        "anytime": _figure(
+            "anytime",
+            plots.anytime(found.anytime, measure, found.baseline_s),
+            "The best configuration so far against all that was spent",
+            "Every trial of the search is charged, losers included; a configuration counts when its last seed has "
+            "ended, and one that was stopped at the most it can cost.",
+        ),
+        "best_of": _figure(
+            "best_of",
+            plots.expected_best_of(found.anytime, measure, found.baseline_s),
+            "Expected best of fewer configurations",
+            "What so many tries like these would have found on average. Where it still falls, more tries would pay.",
+        ),
+        "parallel": _figure(
+            "parallel",
+            plots.parallel_coordinates(found.trials, found.summary, measure),
+            "Settings of all searched configurations and their mean time",
+            "A line is a configuration, from its settings to its mean restricted time (bottom right: soonest).",
+        ),
+    }
+    if not found.importance.empty:
+        drawn["importance"] = _figure(
+            "importance",
+            plots.importance(found.importance),
+            "Importance of the searched parameters",
+            "How differently a parameter is distributed among the best configurations and among all.",
+        )
+    return drawn
+
+
+def _of_other_questions(found: Findings) -> dict[str, Figure]:
+    drawn = {}
+    if not found.front.empty:
+        drawn["pareto"] = _figure(
+            "pareto",
+            plots.pareto(found.front, found.measure),
+            "Accuracy and cost of all configurations",
+            "Each configuration’s mean best accuracy and the mean cost at which it was first seen.",
+        )
+    if not found.picks.empty:
+        drawn["picked"] = _figure(
+            "picked",
+            plots.picked(found.picks, found.summary, found.measure),
+            "What the samplers picked, by class and by the teacher's confidence",
+            f"Relative to {found.measure.baseline}, which trains on everything; grey: too few samples to tell. "
+            "Windows of epochs from left to right.",
+        )
+    return drawn
+
+
+def _accuracy(found: Findings, cost: str) -> Figure:
+    return _figure(
+        f"accuracy_{cost}",
+        plots.accuracy_against_cost(found.curves, found.summary, found.measure, cost),
+        f"Accuracy against {plots.COST_AXES[cost]}, one line for each method, with the target",
+        "Lines are medians over seeds, bands their range; each trial keeps its last evaluation until its next one, and "
+        "its final one to the end. A dot marks a method’s median time to the target. Of each method the soonest "
+        "configuration is drawn in colour.",
+    )
+
+
+def _figure(name: str, drawn: Drawn, title: str, caption: str) -> Figure:
+    # matplotlib wrote this and escaped its own texts; escaping it again would show its source.
+    return Figure(title, caption, Markup(plots.to_svg(drawn, name)))  # noqa: S704
