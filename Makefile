@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview status simulate report ui notebooks test torture check format bench lock
+.PHONY: help setup sweep preview status simulate report compare watch ui notebooks test torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,9 @@ SURROGATE ?=
 YES ?=
 CLUSTER ?=
 QUICK ?=
-PORT ?= 5000
+PORT ?=
+NAMES ?=
+PORT_OPTION = $(if $(PORT),--port $(PORT))
 DATA_OPTION = $(if $(DATA),--data "$(DATA)")
 # The shell reads it from the environment: its values may hold quotes and braces.
 SET_OPTION = $(if $(SET),--set "$$SET")
@@ -48,8 +50,14 @@ sweep: $(READY) ## run NAME's sweep, or go on with it, then its report (NAME=dig
 report: $(READY) ## build NAME's report again from what is on disk
 	@$(BIN)/kdas-sweeps report "$(NAME)"
 
+compare: $(READY) ## several sweeps on one page (NAMES="a b")
+	@$(BIN)/kdas-sweeps compare "$(NAMES)"
+
+watch: $(READY) ## NAME's report on 127.0.0.1, built anew while the sweep runs (PORT=5001)
+	@$(BIN)/kdas-sweeps watch "$(NAME)" $(PORT_OPTION)
+
 ui: $(READY) ## open the runs in MLflow's page on 127.0.0.1 (PORT=5000)
-	@$(BIN)/kdas-sweeps ui --port $(PORT)
+	@$(BIN)/kdas-sweeps ui $(PORT_OPTION)
 
 # Rented machines often have no other user than root; the server asks for its token and is reached from here alone.
 notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ from rich.text import Text
 
 from analysis import tables
 from analysis.findings import Findings, findings
-from analysis.report import write
+from analysis.overview import overview
+from analysis.report import write, write_overview
 from kdas.records import UserError, run_command_line
 
 # In a pipe or a log there is no width to ask for; this holds the table without folding most configurations.
@@ -51,6 +53,35 @@ def report(
         raise UserError(f"{reason}. Make the folder writable.") from error
     if not quiet:
         show(found, path, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False))
+
+
+@app.command()
+def compare(
+    sweep_directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR DIR...", help="What two or more sweeps wrote.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page to write.")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Write the page and print nothing.")] = False,
+) -> None:
+    """Put sweeps side by side on one page, and print what they say together."""
+    every = [findings(directory) for directory in sweep_directories]
+    found = overview(every)
+    reports = {
+        each.measure.sweep: folder / "report.html" for each, folder in zip(every, sweep_directories, strict=True)
+    }
+    links = {name: os.path.relpath(page, out.parent) for name, page in reports.items() if page.is_file()}
+    try:
+        write_overview(found, out, links)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}. Give --out another place.") from error
+    if quiet:
+        return
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    console.print(_grid(tables.table(tables.cell_columns(), found.cells), "Sweep by sweep"))
+    console.print(Text(found.answer, style="bold"))
+    for caution in found.cautions:
+        console.print(Text(f"note: {caution}", style="yellow"))
+    console.print(Text(str(out)), soft_wrap=True)
 
 
 @app.command()
@@ -89,14 +120,8 @@ def show(found: Findings, path: Path, console: Console) -> None:
     """Print table, answer, what qualifies it, and where the report is."""
     shown, later = tables.main_rows(found.summary)
     content = tables.table(tables.terminal_columns(found.summary, found.measure), shown)
-    grid = Table(box=box.SIMPLE_HEAD, title=Text(found.measure.sweep), title_justify="left", pad_edge=False)
-    for column in content.columns:
-        # Folding, never an ellipsis: a cut number would be a wrong one.
-        grid.add_column(column.header, justify="right" if column.is_number else "left", overflow="fold")
-    for row in content.rows:
-        grid.add_row(*(Text(cell) for cell in row))
     if content.rows:
-        console.print(grid)
+        console.print(_grid(content, found.measure.sweep))
         order = "Ordered by the mean over seeds, a miss counting as the whole budget; ratios compare sums over seeds."
         console.print(order, style="dim", soft_wrap=True)
     if len(later):
@@ -107,6 +132,16 @@ def show(found: Findings, path: Path, console: Console) -> None:
             console.print(Text(f"note: {caution.text}", style="yellow"))
     # A path must stay in one piece to be clicked or copied.
     console.print(Text(str(path)), soft_wrap=True)
+
+
+def _grid(content: tables.Table, title: str) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
+    for column in content.columns:
+        # Folding, never an ellipsis: a cut number would be a wrong one.
+        grid.add_column(column.header, justify="right" if column.is_number else "left", overflow="fold")
+    for row in content.rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    return grid
 
 
 if __name__ == "__main__":

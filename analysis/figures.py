@@ -27,7 +27,7 @@ def figures(found: Findings) -> dict[str, Figure]:
     phase = deciding_phase(summary)
     deciding = summary[summary["phase"] == phase]
     drawn = {
-        "forest": _figure(
+        "forest": figure(
             "forest",
             plots.forest(deciding, measure),
             f"Ratios of the time to accuracy to that of {measure.baseline}, with intervals",
@@ -37,14 +37,14 @@ def figures(found: Findings) -> dict[str, Figure]:
         "accuracy": _accuracy(found, "cost_ref_s"),
         "accuracy_by_wall": _accuracy(found, "wall_s"),
         "accuracy_by_flops": _accuracy(found, "flops"),
-        "target": _figure(
+        "target": figure(
             "target",
             plots.time_against_target(curves, summary, measure),
             "Median time to every other target",
             "The same settings held against other targets. Where lines cross, the answer depends on the target; where "
             "one ends, half of its seeds no longer reach it.",
         ),
-        "reached": _figure(
+        "reached": figure(
             "reached",
             plots.fraction_reached(found.times, summary, measure),
             "Share of seeds that has reached the target by a cost",
@@ -59,20 +59,20 @@ def _of_the_search(found: Findings) -> dict[str, Figure]:
         return {}
     measure = found.measure
     drawn = {
-        "anytime": _figure(
+        "anytime": figure(
             "anytime",
             plots.anytime(found.anytime, measure, found.baseline_s),
             "The best configuration so far against all that was spent",
             "Every trial of the search is charged, losers included; a configuration counts when its last seed has "
             "ended, and one that was stopped at the most it can cost.",
         ),
-        "best_of": _figure(
+        "best_of": figure(
             "best_of",
             plots.expected_best_of(found.anytime, measure, found.baseline_s),
             "Expected best of fewer configurations",
             "What so many tries like these would have found on average. Where it still falls, more tries would pay.",
         ),
-        "parallel": _figure(
+        "parallel": figure(
             "parallel",
             plots.parallel_coordinates(found.trials, found.summary, measure),
             "Settings of all searched configurations and their mean time",
@@ -80,7 +80,7 @@ def _of_the_search(found: Findings) -> dict[str, Figure]:
         ),
     }
     if not found.importance.empty:
-        drawn["importance"] = _figure(
+        drawn["importance"] = figure(
             "importance",
             plots.importance(found.importance),
             "Importance of the searched parameters",
@@ -92,14 +92,14 @@ def _of_the_search(found: Findings) -> dict[str, Figure]:
 def _of_other_questions(found: Findings) -> dict[str, Figure]:
     drawn = {}
     if not found.front.empty:
-        drawn["pareto"] = _figure(
+        drawn["pareto"] = figure(
             "pareto",
             plots.pareto(found.front, found.measure),
             "Accuracy and cost of all configurations",
             "Each configuration’s mean best accuracy and the mean cost at which it was first seen.",
         )
     if not found.picks.empty:
-        drawn["picked"] = _figure(
+        drawn["picked"] = figure(
             "picked",
             plots.picked(found.picks, found.summary, found.measure),
             "What the samplers picked, by class and by the teacher's confidence",
@@ -110,7 +110,7 @@ def _of_other_questions(found: Findings) -> dict[str, Figure]:
 
 
 def _accuracy(found: Findings, cost: str) -> Figure:
-    return _figure(
+    return figure(
         f"accuracy_{cost}",
         plots.accuracy_against_cost(found.curves, found.summary, found.measure, cost),
         f"Accuracy against {plots.COST_AXES[cost]}, one line for each method, with the target",
@@ -120,6 +120,7 @@ def _accuracy(found: Findings, cost: str) -> Figure:
     )
 
 
-def _figure(name: str, drawn: Drawn, title: str, caption: str) -> Figure:
+def figure(name: str, drawn: Drawn, title: str, caption: str) -> Figure:
+    """A drawn figure as a part of a page. Args: name: unique on the page."""
     # matplotlib wrote this and escaped its own texts; escaping it again would show its source.
     return Figure(title, caption, Markup(plots.to_svg(drawn, name)))  # noqa: S704

@@ -10,10 +10,11 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis import tables, wording
-from analysis.figures import figures
+from analysis import plots, tables, wording
+from analysis.figures import figure, figures
 from analysis.findings import Findings
 from analysis.numbers import numbers
+from analysis.overview import Overview
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,8 +33,7 @@ def render(found: Findings) -> str:
         figures=drawn,
         numbers=numbers(found.measure),
         names={str(row["config_id"]): wording.setting(row) for row in found.summary.to_dict("records")},
-        # Ours, and it holds no value of anybody's.
-        script=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
+        script=_script(),
         summary_table=tables.table(columns, shown),
         later_table=tables.table(columns, later),
         sensitivity_table=tables.table(tables.sensitivity_columns(found.summary), reached),
@@ -71,6 +71,48 @@ def write(found: Findings, folder: Path) -> Path:
     return page
 
 
+def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> str:
+    """Several sweeps as one page. Args: links: where the page of a sweep lies, by its name."""
+    cells = found.cells
+    together = tables.main_rows(found.together)[0] if not found.apart else found.together
+    return _page(
+        "overview.html.j2",
+        found=found,
+        title=title,
+        links=links,
+        names={str(row["config_id"]): wording.setting(row) for row in cells.to_dict("records")},
+        script=_script(),
+        cells_table=tables.table(tables.cell_columns(), cells),
+        profile_table=tables.table(tables.profile_columns(), found.profiles.reset_index()),
+        together_table=tables.table(tables.summary_columns(together, found.sweeps[0].measure), together)
+        if not found.apart
+        else None,
+        figures={
+            "forest": figure(
+                "forest",
+                plots.forest(cells, found.sweeps[0].measure),
+                "Ratios to the baseline of each sweep, with intervals",
+                "Each row against the baseline of its own sweep.",
+            ),
+            "profiles": figure(
+                "profiles",
+                plots.performance_profiles(cells, found.sweeps[0].measure.baseline),
+                "Share of sweeps in which a method is within a factor of the best",
+                "Higher is better, further left is stricter; the score is the mean height up to a factor of 4.",
+            ),
+        },
+    )
+
+
+def write_overview(found: Overview, page: Path, links: Mapping[str, str]) -> None:
+    """Write the page of several sweeps, and their cells as CSV beside it."""
+    is_of_cells = page.stem == "report"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(page, render_overview(found, page.parent.name if is_of_cells else page.stem, links))
+    table = page.with_name("summary.csv") if is_of_cells else page.with_suffix(".csv")
+    write_whole(table, found.cells.to_csv(index=False))
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file in one step: a reader sees the old one or the new one, never half of it."""
     half_written = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -90,6 +132,11 @@ def _page(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**values)
+
+
+def _script() -> Markup:
+    # Ours, and it holds no value of anybody's.
+    return Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8"))  # noqa: S704
 
 
 def _cautions_by_place(found: Findings) -> Mapping[str, list[str]]:

@@ -153,6 +153,30 @@ def _bootstrap(row: Row) -> str:
     return wording.interval(float(row["bootstrap_low"]), float(row["bootstrap_high"])) or wording.NOTHING
 
 
+def cell_columns() -> list[Column]:
+    """Each method of several sweeps."""
+    return [
+        Column("sweep", _text("cell"), is_number=False),
+        Column("method", _text("method"), is_number=False),
+        Column("configuration", lambda row: str(row["configuration"] or wording.NOTHING), is_number=False),
+        Column("reached", _reached, "trials that reached the target, of all trials"),
+        Column("median TTA", _time, "median time to accuracy, reference seconds of that sweep"),
+        Column("ratio to the baseline [95%]", wording.ratio, "ratio of sums, above 1 is faster"),
+        Column("p (Holm)", _share("p_holm"), "two-sided sign-flip test, corrected within its sweep"),
+    ]
+
+
+def profile_columns() -> list[Column]:
+    """Methods over several sweeps."""
+    return [
+        Column("method", _text("method"), is_number=False),
+        Column("score", _formatted("score", wording.factor), "mean height of its profile from a factor of 1 to 4"),
+        Column("soonest in", _share_percent("share_best"), "share of sweeps in which it is the best"),
+        Column("within twice the best in", _share_percent("share_within_2")),
+        Column("sweeps", _text("num_cells"), "in which it was run"),
+    ]
+
+
 def timing_columns() -> list[Column]:
     """Seconds by the clock against reference seconds."""
     return [

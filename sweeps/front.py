@@ -13,8 +13,19 @@ from typing import Annotated
 
 import typer
 
-from kdas.records import run_command_line
-from sweeps.names import CRASHED_TRIALS, MEASURE, Cluster, Data, Name, Settings, Yes, names_of_cells, sweep_path
+from kdas.records import UserError, run_command_line
+from sweeps.names import (
+    CRASHED_TRIALS,
+    MEASURE,
+    Cluster,
+    Data,
+    Name,
+    Settings,
+    Yes,
+    names_of_cells,
+    runs_root,
+    sweep_path,
+)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -47,21 +58,55 @@ def report(name: Name) -> None:
 
 
 @app.command()
+def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, with spaces between them.")]) -> None:
+    """Put sweeps side by side on one page."""
+    every = [each for name in names.split() for each in names_of_cells(name)]
+    if len(every) < 2:
+        raise UserError(f'NAMES="{names}": give two or more sweeps: make compare NAMES="a b".')
+    page = runs_root() / "compare" / f"{'+'.join(sweep_path(name).name for name in names.split())}.html"
+    _must(_python("analysis", "compare", *(str(sweep_path(each)) for each in every), "--out", str(page)))
+
+
+@app.command()
+def watch(name: Name, port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5001) -> None:
+    """Serve NAME's report, and build it again while the sweep runs."""
+    from sweeps import watch as watching
+
+    if not sweep_path(name).is_dir():
+        _must(_python("sweeps", "tables", name))  # it says what is wrong with the name
+    watching.watch(name, port, lambda: _build(name))
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     """Open the runs in MLflow's page."""
     _must(_python("sweeps", "ui", "--port", str(port)))
 
 
 def _report_and_attach(name: str) -> None:
+    measured = []
     for each in names_of_cells(name):
         if not (sweep_path(each) / MEASURE).exists():
             print(f"{each}: its target is not fixed yet, so there is nothing to report", file=sys.stderr)
             continue
-        _must(_python("analysis", "report", str(sweep_path(each))))
+        measured.append(str(sweep_path(each)))
+        _must(_python("analysis", "report", measured[-1]))
         if _python("sweeps", "attach", each) != 0:
             print(
                 f"MLflow does not have it all; the sweep itself is whole. Try: make report NAME={each}", file=sys.stderr
             )
+    if len(measured) > 1:
+        _must(_python("analysis", "compare", *measured, "--out", str(sweep_path(name) / "report.html")))
+
+
+def _build(name: str) -> None:
+    """The reports of a sweep as far as it has come, without a word."""
+    _must(_python("sweeps", "tables", name))
+    measured = [str(sweep_path(each)) for each in names_of_cells(name) if (sweep_path(each) / MEASURE).exists()]
+    for path in measured:
+        _must(_python("analysis", "report", path, "--quiet"))
+    if len(measured) > 1:
+        _must(_python("analysis", "compare", *measured, "--out", str(sweep_path(name) / "report.html"), "--quiet"))
 
 
 def _must(code: int) -> None:

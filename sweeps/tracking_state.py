@@ -12,7 +12,15 @@ from sweeps.names import runs_root
 from sweeps.store import SweepDirectory
 
 # What the parent run is handed when a sweep has ended.
-ARTIFACTS = ("report.html", "curves.parquet", "trials.parquet", "picks.parquet", "sweep.yaml")
+ARTIFACTS = (
+    "report.html",
+    "report.md",
+    "summary.csv",
+    "curves.parquet",
+    "trials.parquet",
+    "picks.parquet",
+    "sweep.yaml",
+)
 
 
 def tracking_uri() -> str:

@@ -23,7 +23,8 @@ _MOST_ROWS = 30
 def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
     """Ratios to the baseline with their 95% intervals, a row each; an arrow where misses leave one side open.
 
-    Args: summary: rows of `analysis.summary.summarize`, of one phase, in the order in which they are to stand.
+    Args: summary: rows of `analysis.summary.summarize`, of one phase, in the order in which they are to stand; where
+        they are of several sweeps, its column `cell` says of which.
     """
     compared = summary[~summary["is_baseline"].astype(bool) & summary["ratio"].notna()]
     if compared.empty:
@@ -45,12 +46,17 @@ def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if limits[1] < 10 * limits[0] else (1, 3)))
     axes.set_xlim(*limits)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), [label(row, 46) for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [_named(row) for row in rows], fontsize=8)
     axes.set_xlabel(f"times as fast as {measure.baseline}, ratio of sums with 95% interval (right of 1 is faster)")
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure
+
+
+def _named(row: Row) -> str:
+    cell = row.get("cell", "")
+    return f"{cell}: {label(row, 46)}" if cell else label(row, 46)
 
 
 def _draw_ratio(axes: Axes, place: int, row: Row, look: Look, limits: tuple[float, float]) -> None:

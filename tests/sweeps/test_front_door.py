@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ["setup", "sweep", "preview", "status", "simulate", "report", "ui", "notebooks"]
-TARGETS += ["test", "torture", "check", "bench"]
+TARGETS += ["compare", "watch", "test", "torture", "check", "bench"]
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
