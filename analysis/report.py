@@ -23,7 +23,7 @@ def render(found: Findings) -> str:
     """The report as one HTML page: styles, figures and its own script inline, nothing loaded from elsewhere."""
     shown, later = tables.main_rows(found.summary)
     columns = tables.summary_columns(found.summary, found.measure)
-    reached = found.summary[found.summary["num_reached"] > 0]
+    reached = shown[shown["num_reached"] > 0]
     drawn = figures(found)
     return _page(
         "report.html.j2",
@@ -48,8 +48,8 @@ def render(found: Findings) -> str:
 def render_markdown(found: Findings) -> str:
     """Answer, warnings and tables in Markdown, for a pull request or an issue."""
     columns = tables.summary_columns(found.summary, found.measure)
-    reached = found.summary[found.summary["num_reached"] > 0]
     shown, later = tables.main_rows(found.summary)
+    reached = shown[shown["num_reached"] > 0]
     return _page(
         "report.md.j2",
         found=found,

@@ -51,8 +51,8 @@ def summarize(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> p
     time is inf where half of them or more missed the target, `tta_at_least_s` takes trials that ended on the way (there
     are `num_open`) at their last cost, `test_accuracy_at_hit` is over those that reached the target.
     The comparison columns are those of `analysis.compare.Comparison`, baseline over candidate, paired by seed;
-    `ratio_as_run`, `ratio_wall` and `ratio_flops` compare what reaching the target took on other axes of cost, over the
-    seeds on which both did.
+    `ratio_as_run`, `ratio_wall` and `ratio_flops` compare what reaching the target took on other axes of cost, where
+    all trials did.
 
     Returns: a frame with the columns `SUMMARY_COLUMNS`; seconds are reference seconds, accuracies fractions.
     """
@@ -127,10 +127,14 @@ def _row(group: pd.DataFrame, baseline_config: str | None, of_baseline: pd.DataF
 
 
 def _ratio_at_hit(of_baseline: pd.DataFrame, group: pd.DataFrame, column: str) -> float:
-    """Ratio of sums over the seeds on which both reached the target and the axis has a number, NaN for none."""
-    both = pd.merge(of_baseline[["seed", column]].dropna(), group[["seed", column]].dropna(), on="seed")
-    total = float(both[f"{column}_y"].sum())
-    return float(both[f"{column}_x"].sum()) / total if total else math.nan
+    """Ratio of sums over the common seeds; NaN unless all of both reached the target and the axis has their numbers.
+
+    Over those seeds alone on which both did, a baseline that often misses would be compared at its luckiest.
+    """
+    ours, theirs = (dict(zip(each["seed"], each[column], strict=True)) for each in (group, of_baseline))
+    common = ours.keys() & theirs.keys()
+    total = math.fsum(ours[seed] for seed in common)
+    return math.fsum(theirs[seed] for seed in common) / total if total else math.nan
 
 
 def _bounds(times: pd.DataFrame) -> list[Bounds]:

@@ -117,7 +117,7 @@ def indicator_columns(summary: pd.DataFrame) -> list[Column]:
         Column("wall s", _amount("wall_s_at_hit"), "trials alone on their device only"),
         Column("FLOPs", _amount("flops_at_hit")),
         Column("ratio by ref s", _compared(wording.ratio_number), "to the baseline, as in the first table"),
-        Column("as run", _ratio_of("as_run"), "ratio of what ran, over the seeds on which both reached the target"),
+        Column("as run", _ratio_of("as_run"), "ratio of what ran, where all trials reached the target"),
         Column("by wall s", _ratio_of("wall"), "the same by the clock, where both were alone on their device"),
         Column("by FLOPs", _ratio_of("flops"), "the same by operations"),
         Column("samples trained", _amount("samples_trained_at_hit")),

@@ -135,6 +135,7 @@ def write_sweep(directory: Path, curves: pd.DataFrame) -> None:
         best_val_accuracy=last["val_accuracy"],
         wall_s=last["wall_s"],
         num_evaluations=len(curves) // len(last),
+        ended_at=1e9 + np.arange(len(last)),
         threads=1,
         error="",
     )

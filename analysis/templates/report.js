@@ -2,13 +2,14 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // What a cell sorts by: its first number, a miss behind every time, nothing behind all.
+  // What a cell sorts by: its first number; behind those, times known only from below, then misses, then nothing.
   const key = (cell) => {
     const text = cell.textContent.trim();
     if (text === "–" || text === "") return Number.POSITIVE_INFINITY;
     if (text === "> budget") return Number.MAX_VALUE;
     const number = text.replace(/,/g, "").match(/-?\d+(\.\d+)?(e[+-]?\d+)?/i);
-    return number ? Number(number[0]) : Number.MAX_VALUE;
+    if (!number) return Number.MAX_VALUE;
+    return text.startsWith("> ") ? 1e200 * (1 + Number(number[0]) / 1e9) : Number(number[0]);
   };
 
   const sort = (header) => {

@@ -119,6 +119,18 @@ def test_what_reached_and_was_stopped_later_is_not_said_to_hold(new_sweep: NewSw
     assert math.isnan(row["tta_hold_to_end_s"])
 
 
+def test_other_axes_compare_only_where_all_reached(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep(plan()))
+    row = row_of(found, "c-s0")
+    # Each made-up axis is proportional to reference seconds, in every trial alike.
+    assert row["ratio_as_run"] == pytest.approx(row["ratio"]) and row["ratio_flops"] == pytest.approx(row["ratio"])
+    assert row["ratio_wall"] == pytest.approx(row["ratio"])
+    assert math.isnan(row_of(found, "c-rs2")["ratio_as_run"])
+    shared = [replace(each, num_cotenants=1) if each.config_id == "c-s0" else each for each in plan()]
+    row = row_of(findings(new_sweep(shared)), "c-s0")
+    assert math.isnan(row["ratio_wall"]) and not math.isnan(row["ratio_flops"])
+
+
 def test_where_most_seeds_missed_the_interval_is_warned_of(new_sweep: NewSweep, plan: Any) -> None:
     trials = [replace(each, ceiling=0.7) if each.method == "plain_kd" and each.seed else each for each in plan()]
     assert "In 1 row more than half of the seeds missed the target" in texts(findings(new_sweep(trials)), "table")
