@@ -49,14 +49,17 @@ TRIAL_COLUMNS = tuple(_TRIAL_KINDS)
 _MAY_BE_EMPTY = frozenset({"configuration", "error"})
 
 
-def load(sweep_directory: Path | str) -> pd.DataFrame:
+def load(sweep_directory: Path | str, *more: Path | str) -> pd.DataFrame:
     """The curve table: one row an evaluation, in each trial ordered by step.
 
-    A restored trial repeats the steps since its checkpoint: of two rows of one step the later written stays.
+    A restored trial repeats the steps since its checkpoint: of two rows of one step the later written stays. The tables
+    of several sweeps stand one below the other; the column `sweep` tells them apart.
 
     Returns: a frame with exactly the columns `kdas.records.CURVE_COLUMNS`; accuracies are fractions, `*_s` seconds.
     Raises: UserError: if curves.parquet is missing, cut short, lacks a column, or holds a column of another type.
     """
+    if more:
+        return pd.concat([load(each) for each in (sweep_directory, *more)], ignore_index=True)
     path = _existing(Path(sweep_directory), "curves.parquet")
     curves = _checked(_read(path), _CURVE_KINDS, path)[list(CURVE_COLUMNS)]
     _refuse_unknown(curves, "phase", PHASES, path)
@@ -90,7 +93,10 @@ def _existing(sweep_directory: Path, name: str) -> Path:
         raise UserError(f"{sweep_directory}: there is no such sweep directory. {hint}")
     path = sweep_directory / name
     if not path.is_file():
-        raise UserError(f"{path}: the file is missing. Run the sweep (again): it goes on where it stood and writes it.")
+        raise UserError(
+            f"{path}: the file is missing. A sweep writes it when it ends, and make report "
+            f"NAME={sweep_directory.name} at any time."
+        )
     return path
 
 

@@ -6,9 +6,13 @@ Source: Dolan & Moré, "Benchmarking optimization software with performance prof
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+
+from analysis.time_to_accuracy import times_to_accuracies
 
 Floats = NDArray[np.float64]
 # Beyond this factor of the best nobody counts a method as competitive; AlgoPerf's choice.
@@ -64,3 +68,26 @@ def profile_table(cells: pd.DataFrame) -> pd.DataFrame:
         index=times.index,
     )
     return table.sort_values(["score", "share_best"], ascending=False)
+
+
+def cells_by_target(
+    curves: pd.DataFrame, summary: pd.DataFrame, targets: Sequence[float], column: str = "val_accuracy"
+) -> pd.DataFrame:
+    """Several targets of one sweep as cells: the median time of each method's soonest configuration to each of them.
+
+    Args: curves: of `analysis.curves.load`; summary: of `analysis.summary.summarize`, whose first row of a method is
+        drawn on; targets: in the unit of the accuracies; column: the accuracy that decides.
+    Returns: a row a method and target: `method`, `cell`, `time`, inf where half of the seeds missed it.
+    """
+    rows = []
+    for row in summary.drop_duplicates("method").to_dict("records"):
+        own = curves[(curves["config_id"] == row["config_id"]) & (curves["phase"] == row["phase"])]
+        times = [
+            times_to_accuracies(trial["cost_ref_s"], trial[column], targets) for _, trial in own.groupby("trial_id")
+        ]
+        medians = np.quantile(np.stack(times), 0.5, axis=0, method="higher") if times else np.full(len(targets), np.inf)
+        rows += [
+            {"method": row["method"], "cell": f"{target:.4g}", "time": time}
+            for target, time in zip(targets, medians, strict=True)
+        ]
+    return pd.DataFrame(rows, columns=["method", "cell", "time"])

@@ -17,7 +17,7 @@ TARGET = 0.9
 BUDGET_S = 10.0
 
 
-def test_worked_by_hand() -> None:
+def test_g12_worked_by_hand() -> None:
     """Two seeds, budget 10: with an incumbent at 3 and one running a challenger may spend 13 on both together."""
     capping = Capping(10.0)
     capping.add("incumbent", ["i1", "i2"])
