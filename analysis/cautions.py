@@ -45,6 +45,7 @@ def cautions(
     return [
         *_of_progress(times, measure),
         *_of_the_split(measure),
+        *_of_the_objective(measure),
         *_of_the_baseline(summary, measure),
         *_of_the_winner(summary, won),
         *_of_misses(summary),
@@ -72,6 +73,15 @@ def _of_the_split(measure: Measure) -> Iterator[Caution]:
             "answer",
             "The test split decided: target, stopping and choice were made on the same test accuracy that is "
             "reported, as published tables do, so it flatters. A sweep with a validation split does not.",
+        )
+
+
+def _of_the_objective(measure: Measure) -> Iterator[Caution]:
+    if measure.objective != "tta":
+        yield Caution(
+            "answer",
+            f"The search was for {measure.objective}, and chose its settings and finalists by it; this answer is about the "
+            "time to the target.",
         )
 
 

@@ -211,6 +211,10 @@ def test_the_test_split_decides_only_where_it_is_said_to(new_sweep: NewSweep, pl
     assert "The test split decided" in texts(found, "answer") and "test accuracy" in found.answer.soonest
 
 
+def test_a_search_for_something_else_is_named(new_sweep: NewSweep, plan: Any) -> None:
+    assert "The search was for pareto" in texts(findings(new_sweep(plan([0]), objective="pareto")), "answer")
+
+
 def test_shared_devices_and_mixed_calibrations_are_named(new_sweep: NewSweep, plan: Any) -> None:
     trials = plan()
     trials[0] = replace(trials[0], num_cotenants=2, calibration_id="cal-2")
