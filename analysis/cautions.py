@@ -80,8 +80,8 @@ def _of_the_objective(measure: Measure) -> Iterator[Caution]:
     if measure.objective != "tta":
         yield Caution(
             "answer",
-            f"The search was for {measure.objective}, and chose its settings and finalists by it; this answer is about the "
-            "time to the target.",
+            f"The search was for {measure.objective}, and chose its settings and finalists by it; this answer is about "
+            "the time to the target.",
         )
 
 
