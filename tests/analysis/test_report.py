@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -258,11 +259,12 @@ def test_the_notebooks_run_and_are_stored_without_outputs(path: Path, monkeypatc
     assert PRINTED[path.stem](findings(STORED)) in printed
 
 
-def test_all_modules_import_where_torch_ray_and_mlflow_are_absent() -> None:
+def test_all_modules_import_and_report_where_torch_ray_and_mlflow_are_absent(tmp_path: Path) -> None:
+    shutil.copytree(STORED, tmp_path / "digits_kd")
     files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "analysis").rglob("*.py")]
     modules = sorted(".".join(path.parts) for path in files if path.name != "__init__")
     program = (
-        "import importlib, sys\n"
+        "import importlib, sys\nfrom pathlib import Path\n"
         "absent = ('torch', 'torchvision', 'ray', 'mlflow', 'sweeps')\n"
         "class Absent:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
@@ -271,6 +273,7 @@ def test_all_modules_import_where_torch_ray_and_mlflow_are_absent() -> None:
         f"for name in {modules!r}: importlib.import_module(name)\n"
         "kdas = {name for name in sys.modules if name.startswith('kdas.')}\n"
         "assert kdas == {'kdas.records'}, kdas\n"
+        f"from analysis.__main__ import report; report(Path({str(tmp_path / 'digits_kd')!r}), quiet=True)\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     result = subprocess.run(
@@ -281,3 +284,4 @@ def test_all_modules_import_where_torch_ray_and_mlflow_are_absent() -> None:
         text=True,
     )
     assert result.returncode == 0, result.stderr
+    assert (tmp_path / "digits_kd" / "report.html").stat().st_size > 100_000
