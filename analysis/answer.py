@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -34,19 +35,28 @@ class Answer:
 def answer(summary: pd.DataFrame, measure: Measure) -> Answer:
     """The two sentences, from the rows of the deciding phase of `analysis.summary.summarize`."""
     phase = deciding_phase(summary)
-    rows = summary[summary["phase"] == phase].to_dict("records")
+    deciding = summary[summary["phase"] == phase]
+    rows = deciding.to_dict("records")
     goal = f"{wording.goal(measure.target)} {measure.split} accuracy"
     won = next((row for row in rows if row["num_reached"]), None)
     if won is None:
-        return Answer(f"No trial has reached {goal}.", _best_so_far(summary, measure))
-    reached_it = f"{wording.setting(won)} reached {goal} soonest"
-    mean_time = f"on average after {_mean_time(won)} reference seconds"
+        confirmed = "confirmed " if phase == "confirm" else ""
+        return Answer(f"No {confirmed}trial has reached {goal}.", _best_so_far(deciding, measure))
+    # What ended on the way, or still runs, may have been sooner.
+    rivals = [row for row in rows if row["mean_lower_s"] < won["mean_upper_s"] and row is not won and row["num_open"]]
+    soonest = "soonest as far as is known" if rivals else "soonest"
+    reached_it = (
+        f"{wording.setting(won)} reached {goal} {soonest}, on average after {_mean_time(won)} reference seconds"
+    )
+    seeds = {"search": ", on the search's own seeds" if won["is_searched"] else "", "confirm": ", on fresh seeds"}[
+        phase
+    ]
     if won["is_baseline"]:
-        soonest = f"{reached_it}, {mean_time}: no other setting beat this baseline."
-    else:
-        seeds = {"search": ", on the search's own seeds" if won["is_searched"] else "", "confirm": ", on fresh seeds"}
-        soonest = f"{reached_it}, {mean_time}, {_speedup(won, measure)}{seeds[phase]}."
-    return Answer(soonest, _missed(rows), phase, str(won["config_id"]))
+        beaten = (
+            "whether another setting beats this baseline is open" if rivals else "no other setting beat this baseline"
+        )
+        return Answer(f"{reached_it}{seeds}: {beaten}.", _missed(rows), phase, str(won["config_id"]))
+    return Answer(f"{reached_it}, {_speedup(won, measure)}{seeds}.", _missed(rows), phase, str(won["config_id"]))
 
 
 def _mean_time(row: Row) -> str:
@@ -58,8 +68,12 @@ def _speedup(row: Row, measure: Measure) -> str:
     """The comparison with the baseline as a clause, with its interval, or why there is none."""
     if not row["num_pairs"]:
         return f"with no seed in common with {measure.baseline} to compare it by"
+    if math.isnan(row["ratio"]):
+        return f"while neither it nor {measure.baseline} reached it on the seeds that both have"
     number = wording.ratio_number(row)
     times = f"{_AT_LEAST[str(row['mark'])]}{number} times as fast as {measure.baseline}"
+    if row["mark"] == "to":
+        times += ", a miss counting as the budget"
     if row["num_pairs"] == 1:
         return f"{times} (one seed in common, so no interval)"
     low, high = row["ratio_low"], row["ratio_high"]
@@ -69,24 +83,25 @@ def _speedup(row: Row, measure: Measure) -> str:
 
 
 def _missed(rows: list[dict[Hashable, Any]]) -> str:
-    """What did not reach the target, by method, and why: it is no miss if a trial was stopped on the way."""
-    counts = pd.DataFrame(rows).groupby("method", sort=False)[["num_reached", "num_trials", "num_open"]].sum()
-    num_trials = int(counts["num_trials"].sum())
-    num_open, totals = counts["num_open"].astype(int), counts["num_trials"].to_dict()
-    misses = (counts["num_trials"] - counts["num_reached"]).astype(int) - num_open
-    if not misses.sum() and not num_open.sum():
-        return f"All {wording.plural(num_trials, 'trial')} reached it."
+    """What did not reach the target, by method, and why: it is no miss if a trial still runs or ended on the way."""
+    columns = ["num_reached", "num_trials", "num_open", "num_running"]
+    counts = pd.DataFrame(rows).groupby("method", sort=False)[columns].sum().astype(int)
+    num_trials, totals = int(counts["num_trials"].sum()), counts["num_trials"].to_dict()
 
     def said(numbers: pd.Series, what: str) -> str:
         of_methods = [f"{method} {number} of {totals[method]}" for method, number in numbers.items() if number]
         return f"{int(numbers.sum()):,} of {num_trials:,} trials {what}: {', '.join(of_methods)}" if of_methods else ""
 
-    parts = (said(misses, "missed it"), said(num_open, "ended before that was known"))
-    return "; ".join(part for part in parts if part) + "."
+    parts = (
+        said(counts["num_trials"] - counts["num_reached"] - counts["num_open"], "missed it"),
+        said(counts["num_open"] - counts["num_running"], "ended before that was known"),
+        said(counts["num_running"], "still run"),
+    )
+    return "; ".join(filter(None, parts)) + "." if any(parts) else "All trials reached it."
 
 
-def _best_so_far(summary: pd.DataFrame, measure: Measure) -> str:
-    known = summary.dropna(subset=["best_accuracy"])
+def _best_so_far(deciding: pd.DataFrame, measure: Measure) -> str:
+    known = deciding.dropna(subset=["best_accuracy"])
     if known.empty:
         return "Nothing has been evaluated yet."
     best = max(known.to_dict("records"), key=lambda row: float(row["best_accuracy"]))

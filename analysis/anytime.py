@@ -14,14 +14,14 @@ from kdas.records import Status
 Floats = NDArray[np.float64]
 
 
-def anytime_curve(times: pd.DataFrame, num_seeds: int | None = None) -> pd.DataFrame:
+def anytime_curve(times: pd.DataFrame, num_seeds: int) -> pd.DataFrame:
     """The best configuration so far against all that was spent, losers included.
 
     A configuration counts when its last trial has ended; its value is the mean upper bound of its restricted times, so
     what was stopped is never taken for better than it is. Trials are counted in the order in which they ended.
 
-    Args: times: rows of `analysis.trial_times.trial_times` of one search; num_seeds: how many trials a configuration
-        has, by default the most that one has.
+    Args: times: rows of `analysis.trial_times.trial_times` of one search; num_seeds: after how many trials a
+        configuration counts.
     Returns: one row a configuration that ended: `spent_ref_s` until then, `value_s`, `best_s` so far, `config_id`.
     """
     ended = times[times["status"] != Status.RUNNING]
@@ -31,11 +31,10 @@ def anytime_curve(times: pd.DataFrame, num_seeds: int | None = None) -> pd.DataF
     with_others = ended.groupby("config_id")["ended_at"].transform("max")
     ended = ended.assign(ended_at=ended["ended_at"].fillna(with_others))
     ended = ended.sort_values("ended_at", kind="stable", na_position="last")
-    needed = num_seeds or int(ended["config_id"].value_counts().max())
     ended = ended.assign(
         spent_ref_s=ended["last_cost_ref_s"].cumsum(), num_ended=ended.groupby("config_id").cumcount() + 1
     )
-    last = ended[ended["num_ended"] == needed]
+    last = ended[ended["num_ended"] == num_seeds]
     mean_upper_s = ended.groupby("config_id")["upper_s"].mean()
     value_s = last["config_id"].map(mean_upper_s).to_numpy(dtype=float)
     return pd.DataFrame(
@@ -60,10 +59,13 @@ def expected_best(values: ArrayLike, num_tries: int) -> float:
     total = len(ordered)
     if not 1 <= num_tries <= total:
         raise ValueError(f"{num_tries} tries of {total} values")
-    # The i-th smallest is the minimum if the other tries are all among the larger ones.
-    weights = [math.comb(total - 1 - rank, num_tries - 1) / math.comb(total, num_tries) for rank in range(total)]
-    # A weight of 0 with an infinite value is no contribution.
-    return math.fsum(weight * value for weight, value in zip(weights, ordered.tolist(), strict=True) if weight)
+    # The i-th smallest is the minimum if the other tries are all larger; each weight follows from the one before.
+    weight, expected = num_tries / total, []
+    for rank, value in enumerate(ordered.tolist()):
+        if weight:  # a weight of 0 with an infinite value is no contribution
+            expected.append(weight * value)
+        weight *= (total - rank - num_tries) / (total - rank - 1) if total - rank > 1 else 0.0
+    return math.fsum(expected)
 
 
 def expected_best_curve(values: Sequence[float]) -> Floats:

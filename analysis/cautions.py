@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +20,7 @@ from kdas.records import Status
 # Up to five pairs no two-sided sign-flip test can fall under 0.0625.
 FEW_SEEDS = 5
 
-Place = Literal["answer", "table", "figure", "trials"]
+Place = Literal["answer", "table", "trials"]
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,16 @@ def _of_the_objective(measure: Measure) -> Iterator[Caution]:
 
 def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
     baseline = summary[summary["is_baseline"].astype(bool)]
+    deciding = baseline[baseline["phase"] == deciding_phase(summary)]
     if baseline.empty:
         yield Caution("answer", f"There is no trial of the baseline {measure.baseline}, so nothing can be compared.")
-    elif not baseline["num_reached"].sum():
+    elif deciding["num_open"].sum() and not deciding["num_reached"].sum():
+        yield Caution("answer", f"The baseline {measure.baseline} has not been seen to its end yet: ratios are open.")
+    elif not deciding["num_reached"].sum():
         yield Caution(
             "answer",
-            f"The baseline {measure.baseline} never reached the target. Ratios use its budget in place of its time "
-            "and are lower limits.",
+            f"The baseline {measure.baseline} never reached the target. Ratios use its budget in place of its time, "
+            "and those marked >= are lower limits.",
         )
 
 
@@ -114,7 +118,7 @@ def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
                 yield Caution("answer", f"Only {seeds}: a small difference may be none. Run {FEW_SEEDS} or more.")
             continue
         num_pairs = int(row["num_pairs"])
-        if num_pairs > 1 and row["ratio_low"] == row["ratio_high"]:
+        if num_pairs > 1 and row["ratio_low"] == row["ratio_high"] < math.inf:
             yield Caution("answer", "All pairs of the winner have the same ratio, so its interval has no width.")
         if num_pairs == 1:
             yield Caution("answer", f"Only one paired seed: no interval and no test. Run {FEW_SEEDS} seeds or more.")
@@ -142,14 +146,22 @@ def _of_misses(summary: pd.DataFrame) -> Iterator[Caution]:
             f"In {wording.plural(len(mostly_missed), 'row')} more than half of the seeds missed the target: over few "
             "seeds an interval there covers less than the 95% it says.",
         )
-    num_seeds = int(deciding["num_trials"].max()) if len(deciding) else 0
-    if num_seeds and bool((deciding["num_reached"] == deciding["num_trials"]).any()):
+    seeds_of_rows = deciding["num_trials"].unique()
+    if len(seeds_of_rows) > 1:
+        yield Caution(
+            "table",
+            f"Rows rest on {min(seeds_of_rows)} to {max(seeds_of_rows)} trials. Their order and means are over all of "
+            "them, their ratios over the seeds that both have, so the two may disagree.",
+        )
+    all_reached = deciding.loc[deciding["num_reached"] == deciding["num_trials"], "num_trials"]
+    if len(all_reached):
         # The largest share of misses under which no miss in so many seeds still has a chance of 5%.
+        num_seeds = int(all_reached.min())
         share = 1 - 0.05 ** (1 / num_seeds)
         yield Caution(
             "table",
-            f"That all of {wording.plural(num_seeds, 'seed')} reach the target does not exclude that up to {share:.0%} "
-            "of further ones miss it.",
+            f"No miss on {wording.plural(num_seeds, 'seed')} does not exclude that up to {share:.0%} of further ones "
+            "miss the target.",
         )
 
 
@@ -203,6 +215,13 @@ def _of_the_tables(times: pd.DataFrame, curves: pd.DataFrame, trials: pd.DataFra
     orphans = sorted(set(curves["trial_id"]) - set(trials["trial_id"]))
     if orphans:
         yield Caution("trials", f"curves.parquet holds {_some(orphans)}, unknown to trials.parquet; left out.")
+    is_again = times.duplicated(["phase", "config_id", "seed"])
+    if is_again.any():
+        yield Caution(
+            "answer",
+            f"A seed of a configuration was run more than once: {_some(times.loc[is_again, 'trial_id'])}. Means count "
+            "all of them, pairs the last of each.",
+        )
     cells = curves[["dataset", "pair"]].drop_duplicates()
     if len(cells) > 1:
         yield Caution(

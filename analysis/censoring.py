@@ -21,7 +21,7 @@ _MISSED_FOR_SURE = frozenset({Status.BUDGET, Status.DIVERGED})
 class Bounds:
     """min(T, tau) lies in [lower_s, upper_s], reference seconds.
 
-    `reached`: the trial reached the target. `censored`: T itself was not seen up to the budget.
+    `reached`: the trial reached the target. `censored`: T itself was not seen.
     """
 
     lower_s: float
@@ -50,7 +50,8 @@ def bounds(status: Status, tta_ref_s: float, last_cost_ref_s: float, tau_ref_s: 
     """
     if math.isfinite(tta_ref_s):
         restricted_s = min(tta_ref_s, tau_ref_s)
-        return Bounds(restricted_s, restricted_s, reached=True, censored=tta_ref_s > tau_ref_s)
+        # A trial ends with the first batch at its budget, and may reach the target with that one.
+        return Bounds(restricted_s, restricted_s, reached=True, censored=False)
     lower_s = tau_ref_s if status in _MISSED_FOR_SURE else min(last_cost_ref_s, tau_ref_s)
     return Bounds(lower_s, tau_ref_s, reached=False, censored=True)
 

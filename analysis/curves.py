@@ -63,6 +63,8 @@ def load(sweep_directory: Path | str, *more: Path | str) -> pd.DataFrame:
     path = _existing(Path(sweep_directory), "curves.parquet")
     curves = _checked(_read(path), _CURVE_KINDS, path)[list(CURVE_COLUMNS)]
     _refuse_unknown(curves, "phase", PHASES, path)
+    if not np.isfinite(curves["cost_ref_s"]).all():
+        raise UserError(f"{path}: column cost_ref_s has cells that are no numbers. Build the report again.")
     latest = curves.drop_duplicates(["trial_id", "step"], keep="last")
     return latest.sort_values(["trial_id", "step"], kind="stable").reset_index(drop=True)
 

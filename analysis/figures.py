@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from matplotlib.figure import Figure as Drawn
 
-from analysis import plots
+from analysis import plots, tables
 from analysis.findings import Findings
+from analysis.importance import DRAWS_AT_RANDOM
 from analysis.summary import deciding_phase
 
 
@@ -29,10 +30,10 @@ def figures(found: Findings) -> dict[str, Figure]:
     drawn = {
         "forest": figure(
             "forest",
-            plots.forest(deciding, measure),
+            plots.forest(tables.main_rows(deciding)[0], measure),
             f"Ratios of the time to accuracy to that of {measure.baseline}, with intervals",
             f"Phase {phase}. An arrow above a point: a miss leaves that side open. A broad bar: trials ended before "
-            "their time was known, and the ratio lies in it.",
+            "their time was known, and the ratio of times up to the budget lies in it.",
         ),
         "accuracy": _accuracy(found, "cost_ref_s"),
         "accuracy_by_wall": _accuracy(found, "wall_s"),
@@ -42,13 +43,14 @@ def figures(found: Findings) -> dict[str, Figure]:
             plots.time_against_target(curves, summary, measure),
             "Median time to every other target",
             "The same settings held against other targets. Where lines cross, the answer depends on the target; where "
-            "one ends, half of its seeds no longer reach it.",
+            "one ends, half of its seeds or more did not get there.",
         ),
         "reached": figure(
             "reached",
             plots.fraction_reached(found.times, summary, measure),
             "Share of seeds that has reached the target by a cost",
-            "Of each method the soonest configuration, with the number of seeds still on their way below.",
+            "Of each method the soonest configuration, with the number of seeds still on their way below. One that has a "
+            "trial which was stopped for its own accuracy has no such curve.",
         ),
     }
     return drawn | _of_the_search(found) | _of_other_questions(found)
@@ -66,12 +68,6 @@ def _of_the_search(found: Findings) -> dict[str, Figure]:
             "Every trial of the search is charged, losers included; a configuration counts when its last seed has "
             "ended, and one that was stopped at the most it can cost.",
         ),
-        "best_of": figure(
-            "best_of",
-            plots.expected_best_of(found.anytime, measure, found.baseline_s),
-            "Expected best of fewer configurations",
-            "What so many tries like these would have found on average. Where it still falls, more tries would pay.",
-        ),
         "parallel": figure(
             "parallel",
             plots.parallel_coordinates(found.trials, found.summary, measure),
@@ -79,6 +75,14 @@ def _of_the_search(found: Findings) -> dict[str, Figure]:
             "A line is a configuration, from its settings to its mean restricted time (bottom right: soonest).",
         ),
     }
+    if measure.algorithm in DRAWS_AT_RANDOM:
+        drawn["best_of"] = figure(
+            "best_of",
+            plots.expected_best_of(found.anytime, measure, found.baseline_s),
+            "Expected best of fewer configurations",
+            "What so many configurations drawn like these would have found on average; one that was stopped enters at "
+            "the most it can cost.",
+        )
     if not found.importance.empty:
         drawn["importance"] = figure(
             "importance",
@@ -96,7 +100,8 @@ def _of_other_questions(found: Findings) -> dict[str, Figure]:
             "pareto",
             plots.pareto(found.front, found.measure),
             "Accuracy and cost of all configurations",
-            "Each configuration’s mean best accuracy and the mean cost at which it was first seen.",
+            "Each configuration’s mean best accuracy and the mean cost at which it was first seen, in the phase that "
+            "decides. One with a trial that was stopped, crashed or diverged is left out.",
         )
     if not found.picks.empty:
         drawn["picked"] = figure(

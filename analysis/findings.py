@@ -16,7 +16,7 @@ from analysis.importance import importance
 from analysis.measure import Measure, load_environment, load_measure
 from analysis.pareto import pareto_front
 from analysis.picks import load_picks
-from analysis.summary import RESAMPLING_SEED, summarize_times
+from analysis.summary import RESAMPLING_SEED, deciding_phase, summarize_times
 from analysis.timing import timing_check
 from analysis.trial_times import trial_times
 from kdas.records import UserError, is_searched
@@ -55,7 +55,8 @@ def findings(sweep_directory: Path | str) -> Findings:
     Raises: UserError: if a table is missing, cut short or of another shape.
     """
     directory = Path(sweep_directory)
-    curves, trials, measure = load(directory), load_trials(directory), load_measure(directory)
+    every_curve, trials, measure = load(directory), load_trials(directory), load_measure(directory)
+    curves = every_curve[every_curve["trial_id"].isin(trials["trial_id"])]
     times = trial_times(curves, trials, measure)
     summary = summarize_times(times, measure)
     won = answer(summary, measure)
@@ -70,13 +71,13 @@ def findings(sweep_directory: Path | str) -> Findings:
         times=times,
         summary=summary,
         picks=load_picks(directory),
-        front=pareto_front(times, generator=generator),
-        anytime=anytime_curve(searched),
+        front=pareto_front(times[times["phase"] == deciding_phase(summary)], generator=generator),
+        anytime=anytime_curve(searched, num_seeds=len(measure.seeds)),
         importance=ranked,
         importance_refused=refused,
         timing=timing_check(curves),
         answer=won,
-        cautions=tuple(cautions(summary, times, curves, trials, measure, won)),
+        cautions=tuple(cautions(summary, times, every_curve, trials, measure, won)),
         environment=load_environment(directory),
         sweep_text=sweep_file.read_text(encoding="utf-8") if sweep_file.is_file() else "",
     )

@@ -6,6 +6,7 @@ configurations that were drawn without regard to results: a search that learns d
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Container, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,11 +19,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
 
 from analysis import wording
 from analysis.measure import Measure
-from analysis.parameters import Parameter, searched_configurations, varied_parameters
-from kdas.records import UserError
+from analysis.parameters import Parameter, choices_of, searched_configurations, varied_parameters
+from kdas.records import Status, UserError
 
 # It would announce each study.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -58,7 +60,7 @@ def importance(
     configurations = searched_configurations(trials)
     value_s = _values(times, measure).reindex(configurations.index).dropna()
     configurations = configurations.loc[value_s.index]
-    parameters = varied_parameters(configurations)
+    parameters = varied_parameters(configurations, measure.log_parameters)
     if len(parameters) < 2:
         raise UserError(
             f"The search varied {wording.plural(len(parameters), 'parameter')}: there is nothing to put in order."
@@ -68,6 +70,8 @@ def importance(
             f"{len(configurations)} configurations have ended, and {MIN_CONFIGURATIONS} are needed to tell which "
             "parameter matters."
         )
+    if value_s.nunique() < 2:
+        raise UserError("All configurations took the same time, or all missed the target: nothing tells them apart.")
     names, study = [parameter.name for parameter in parameters], _Drawn()
     tried = _as_trials(configurations, value_s, parameters)
     shares = _shares(study, tried, range(len(tried)), names)
@@ -79,14 +83,20 @@ def importance(
     table = pd.DataFrame(
         {"parameter": names, "importance": shares, "rank": _ranks(shares), "rank_low": low, "rank_high": high}
     )
-    return table.astype({"rank": int, "rank_low": int, "rank_high": int}).sort_values("rank", ignore_index=True)
+    return table.sort_values("rank", ignore_index=True, kind="stable")
 
 
 def _values(times: pd.DataFrame, measure: Measure) -> pd.Series:
-    """The mean time to the target of each searched configuration, a miss at ten budgets; index config_id."""
-    ended = times[(times["phase"] == "search") & (times["status"] != "running")]
-    time_s = ended["tta_ref_s"].where(np.isfinite(ended["tta_ref_s"]), MISS_FACTOR * measure.tau_ref_s)
-    return time_s.groupby(ended["config_id"]).mean()
+    """The mean time to the target of each searched configuration, a miss at ten budgets; index config_id.
+
+    One with a seed that crashed before the target, or still runs, has no value yet. One that was stopped early was
+    stopped for being slow, and counts as a miss.
+    """
+    searched = times[times["phase"] == "search"]
+    is_unknown = searched["status"].isin([Status.CRASHED, Status.RUNNING]) & ~searched["reached"].astype(bool)
+    known = searched[~is_unknown.groupby(searched["config_id"]).transform("any").astype(bool)]
+    time_s = known["tta_ref_s"].where(np.isfinite(known["tta_ref_s"]), MISS_FACTOR * measure.tau_ref_s)
+    return time_s.groupby(known["config_id"]).mean()
 
 
 class _Drawn(optuna.Study):
@@ -113,35 +123,43 @@ def _shares(study: _Drawn, tried: list[dict[str, Any]], chosen: Sequence[int], n
         )
         for number, index in enumerate(chosen)
     ]  # fmt: skip
-    found = PedAnovaImportanceEvaluator().evaluate(study, params=names)
+    with warnings.catch_warnings():
+        # Where a resample holds ties it says that it cannot tell; its ranks then say so too.
+        warnings.filterwarnings("ignore", "Target and region quantiles")
+        found = PedAnovaImportanceEvaluator().evaluate(study, params=names)
     shares = np.array([max(found.get(name, 0.0), 0.0) for name in names])
     return shares / shares.sum() if shares.sum() > 0 else shares
 
 
 def _as_trials(configurations: pd.DataFrame, value_s: pd.Series, parameters: list[Parameter]) -> list[dict[str, Any]]:
     """Optuna's view of each configuration: its settings, their distributions, and its value."""
-    distributions = {each.name: _distribution(configurations[each.column], each) for each in parameters}
+    distributions = {each.name: _distribution(configurations, each) for each in parameters}
+    settings = configurations[[each.column for each in parameters]].to_dict("records")
     tried = []
-    for row, value in zip(configurations.to_dict("records"), value_s, strict=True):
-        held = [each for each in parameters if not pd.isna(row[each.column])]
+    for row, value in zip(settings, value_s, strict=True):
+        # A choice of one value or none is always made; what holds under a condition may be absent.
+        said = {
+            each: "none" if pd.isna(row[each.column]) else row[each.column]
+            for each in parameters
+            if not pd.isna(row[each.column]) or "none" in getattr(distributions[each.name], "choices", ())
+        }
         tried.append(
             {
-                "params": {each.name: (float if each.is_number else str)(row[each.column]) for each in held},
-                "distributions": {each.name: distributions[each.name] for each in held},
+                "params": {each.name: (float if each.is_number else str)(set_to) for each, set_to in said.items()},
+                "distributions": {each.name: distributions[each.name] for each in said},
                 "value": float(value),
             }
         )
     return tried
 
 
-def _distribution(values: pd.Series, parameter: Parameter) -> BaseDistribution:
+def _distribution(configurations: pd.DataFrame, parameter: Parameter) -> BaseDistribution:
     if parameter.is_number:
+        values = configurations[parameter.column].astype("float64")
         return FloatDistribution(float(values.min()), float(values.max()), log=parameter.is_log)
-    return CategoricalDistribution(sorted(values.dropna().astype(str).unique()))
+    return CategoricalDistribution(choices_of(configurations, parameter))
 
 
-def _ranks(shares: Floats) -> NDArray[np.int64]:
-    """Ranks [P] from 1; equal shares in the order of the parameters."""
-    ranks = np.empty(len(shares), dtype=np.int64)
-    ranks[np.argsort(-shares, kind="stable")] = np.arange(1, len(shares) + 1)
-    return ranks
+def _ranks(shares: Floats) -> Floats:
+    """Ranks [P] from 1, the largest share first; equal shares have the same, between those that they take up."""
+    return np.asarray(stats.rankdata(-shares, method="average"), dtype=float)

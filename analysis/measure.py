@@ -35,6 +35,8 @@ class Measure:
     # What proposed the searched configurations, and what for; "" in tables of other origin.
     algorithm: str = ""
     objective: str = "tta"
+    # The searched parameters that were drawn by order of magnitude.
+    log_parameters: tuple[str, ...] = ()
 
     @property
     def deciding_column(self) -> str:
@@ -42,7 +44,7 @@ class Measure:
         return "test_accuracy" if self.split == "test" else "val_accuracy"
 
 
-_OPTIONAL = ("calibration_ids", "algorithm", "objective")
+_OPTIONAL = ("calibration_ids", "algorithm", "objective", "log_parameters")
 _TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
 
 
@@ -77,6 +79,7 @@ def load_measure(sweep_directory: Path | str) -> Measure:
         calibration_ids=_texts(content.get("calibration_ids", []), path, "calibration_ids"),
         algorithm=str(content.get("algorithm", "")),
         objective=str(content.get("objective", "tta")),
+        log_parameters=_texts(content.get("log_parameters", []), path, "log_parameters"),
     )
 
 
@@ -103,7 +106,7 @@ def _json_object(path: Path) -> dict[str, object]:
 
 def _number(content: Mapping[str, object], name: str, path: Path) -> float:
     value = content[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{path}: {name}: {value!r} is not a number. Target and budget are fixed before the search.")
     return float(value)
 

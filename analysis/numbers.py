@@ -65,7 +65,7 @@ def numbers(measure: Measure) -> list[Number]:
         ),
         Number(
             "Share at the target",
-            "Kaplan-Meier over seeds; trials that were stopped because of their own accuracy are left out.",
+            "Kaplan-Meier over seeds. A configuration with a trial that was stopped for its own accuracy has none.",
             "analysis.survival.kaplan_meier",
         ),
         Number(

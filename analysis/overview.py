@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from analysis import wording
 from analysis.findings import Findings
 from analysis.profiles import profile_table
-from analysis.summary import deciding_phase, summarize_times
+from analysis.summary import deciding_phase, soonest, summarize_times
 from kdas.records import UserError
 
 
@@ -18,9 +19,10 @@ from kdas.records import UserError
 class Overview:
     """What several sweeps say together.
 
-    `cells`: a row a method and sweep, its soonest configuration there: `method`, `cell`, `time` (median, inf for a
-    miss) and the columns of `analysis.summary.summarize`. `profiles`: of `analysis.profiles.profile_table`. `together`:
-    one summary over the trials of all, empty where `apart` says why their times cannot be compared.
+    `cells`: a row a method and sweep, its soonest configuration there: `method`, `cell`, `time` (the mean upper bound,
+    inf where half of the seeds or more did not reach the target) and the columns of `analysis.summary.summarize`.
+    `profiles`: of `analysis.profiles.profile_table`. `together`: one summary over the trials of all, empty where
+    `apart` says why their times cannot be compared.
     """
 
     sweeps: tuple[Findings, ...]
@@ -49,16 +51,17 @@ def overview(sweeps: Sequence[Findings]) -> Overview:
         profiles=profiles,
         together=pd.DataFrame() if apart else _together(sweeps),
         apart=apart,
-        answer=_answer(cells, profiles),
+        answer=_answer(sweeps, cells, profiles),
         cautions=tuple(_cautions(sweeps)),
     )
 
 
 def _soonest(found: Findings) -> pd.DataFrame:
     """Each method's soonest configuration of the phase that decides."""
-    deciding = found.summary[found.summary["phase"] == deciding_phase(found.summary)]
-    rows = deciding.drop_duplicates("method")
-    return rows.assign(cell=found.measure.sweep, time=rows["tta_ref_s"])
+    rows = soonest(found.summary[found.summary["phase"] == deciding_phase(found.summary)])
+    # In the order of the sweep's own answer, which is that of the means.
+    time_s = rows["mean_upper_s"].where(2 * rows["num_reached"] > rows["num_trials"], np.inf)
+    return rows.assign(cell=found.measure.sweep, time=time_s)
 
 
 def _apart(calibrations: Sequence[str], sweeps: Sequence[Findings]) -> str:
@@ -87,23 +90,25 @@ def _together(sweeps: Sequence[Findings]) -> pd.DataFrame:
         is_searched = found.times["method"].isin(found.summary.loc[found.summary["is_searched"].astype(bool), "method"])
         named = found.times["method"].where(~is_searched, f"{found.measure.sweep}: " + found.times["method"])
         parts.append(found.times.assign(method=named))
-    times = pd.concat(parts, ignore_index=True)
-    # The same trial is the same curve, whichever sweep trained it.
+    # The same trial is the same curve, whichever sweep trained it: the copy that went furthest counts.
+    times = pd.concat(parts, ignore_index=True).sort_values("num_evaluations", ascending=False, kind="stable")
     is_again = times.duplicated(["phase", "method", "trial_id"], keep="first")
     return summarize_times(times[~is_again], sweeps[0].measure)
 
 
-def _answer(cells: pd.DataFrame, profiles: pd.DataFrame) -> str:
-    num_cells = cells["cell"].nunique()
-    passed = cells[cells["time"] < float("inf")]
-    if passed.empty:
+def _answer(sweeps: Sequence[Findings], cells: pd.DataFrame, profiles: pd.DataFrame) -> str:
+    num_cells = len(sweeps)
+    passed = cells[cells["time"] < np.inf]
+    if passed.empty or profiles.empty:
         return f"In none of {num_cells} sweeps has a method reached the target on half of its seeds."
-    wins = passed.loc[passed.groupby("cell")["time"].idxmin(), "method"].value_counts()
     best, first = str(profiles.index[0]), profiles.iloc[0]
     scores = ", ".join(f"{name} {score:.2f}" for name, score in zip(profiles.index, profiles["score"], strict=True))
+    absent = profiles.index[profiles["num_cells"] < num_cells]
+    missing = f" Where {', '.join(map(str, absent))} was not run counts as a miss." if len(absent) else ""
     return (
-        f"{best} does best over {num_cells} sweeps: soonest in {int(wins.get(best, 0))} of them, and within twice the "
-        f"best time in {first['share_within_2']:.0%}. Scores, where 1 is the best everywhere: {scores}."
+        f"{best} does best over {num_cells} sweeps: soonest in {round(first['share_best'] * num_cells)} of them, and "
+        f"within twice the best time in {first['share_within_2']:.0%}. "
+        f"Scores, where 1 is the best everywhere: {scores}.{missing}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,6 @@ import pandas as pd
 from analysis.curves import TRIAL_COLUMNS
 from kdas.records import is_searched
 
-# A positive parameter whose values span this factor is read by its logarithm, as searches usually draw it.
-LOG_SPAN = 100.0
 _SAMPLER = "sampler."
 
 
@@ -31,39 +30,52 @@ def searched_configurations(trials: pd.DataFrame) -> pd.DataFrame:
     return searched.drop_duplicates("config_id").set_index("config_id")
 
 
-def varied_parameters(configurations: pd.DataFrame) -> list[Parameter]:
+def varied_parameters(configurations: pd.DataFrame, log_parameters: Collection[str] = ()) -> list[Parameter]:
     """The parameters in which configurations differ, in the order of their columns.
 
-    Args: configurations: rows of the trial table, as `searched_configurations` gives them.
+    Args: configurations: rows of the trial table, as `searched_configurations` gives them; log_parameters: names of
+        those that were drawn by order of magnitude.
     """
+    on_log = {name.lower().rpartition(".")[2] for name in log_parameters}
     found = []
-    for column in configurations.columns:
-        values = configurations[column].dropna()
-        if column in TRIAL_COLUMNS or values.astype(str).nunique() < 2:
+    for column in map(str, configurations.columns):
+        values = _choices(configurations, column)
+        if column in TRIAL_COLUMNS or values.dropna().astype(str).nunique() < 2:
             continue
         is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-        found.append(Parameter(column, _name(str(column), configurations), is_number, is_number and _spans(values)))
+        is_log = is_number and column.lower().rpartition(".")[2] in on_log and float(values.min()) > 0
+        found.append(Parameter(column, _name(column, configurations), is_number, is_log))
     return found
+
+
+def _choices(configurations: pd.DataFrame, column: str) -> pd.Series:
+    """A column's values; where it was searched whether to set one value or none, none is a value too."""
+    values = configurations[column]
+    if values.dropna().astype(str).nunique() != 1 or not values.isna().any():
+        return values
+    samplers = configurations.get("sampler.name", pd.Series("", configurations.index))
+    has_both = values.isna().groupby(samplers).nunique().max() > 1
+    return values.astype("object").where(values.notna(), "none").astype(str) if has_both else values
 
 
 def positions(configurations: pd.DataFrame, parameter: Parameter) -> pd.Series:
     """Where each configuration stands on a parameter's axis, in [0, 1]; NaN where it has no such setting."""
-    values = configurations[parameter.column]
+    values = _choices(configurations, parameter.column)
     if parameter.is_number:
         numbers = values.astype("float64")
         scaled = pd.Series(np.log(numbers), numbers.index) if parameter.is_log else numbers
         return (scaled - scaled.min()) / (scaled.max() - scaled.min())
-    choices = sorted(values.dropna().astype(str).unique())
+    choices = choices_of(configurations, parameter)
     place = {choice: index / (len(choices) - 1) for index, choice in enumerate(choices)}
     return values.map(lambda value: np.nan if pd.isna(value) else place[str(value)])
+
+
+def choices_of(configurations: pd.DataFrame, parameter: Parameter) -> list[str]:
+    """The values of a parameter that is no number, in their order on its axis."""
+    return sorted(_choices(configurations, parameter.column).dropna().astype(str).unique())
 
 
 def _name(column: str, configurations: pd.DataFrame) -> str:
     """Without `sampler.`, unless another column has that very name."""
     short = column.removeprefix(_SAMPLER)
     return column if short != column and short in configurations.columns else short
-
-
-def _spans(values: pd.Series) -> bool:
-    low, high = float(values.min()), float(values.max())
-    return low > 0 and high / low >= LOG_SPAN

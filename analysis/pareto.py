@@ -29,14 +29,16 @@ def is_on_front(accuracy: ArrayLike, cost: ArrayLike) -> NDArray[np.bool_]:
 def pareto_front(times: pd.DataFrame, *, generator: np.random.Generator) -> pd.DataFrame:
     """Configurations by mean best accuracy and mean cost, with how often resampled seeds put them on the front.
 
-    The cost of a trial is what it took to its best accuracy. Only trials that ran to their end count, for a stopped
-    one might have become better. Seeds are resampled jointly for all configurations, as they were run.
+    The cost of a trial is what it took to its best accuracy. Only configurations count whose every trial ran to its
+    end, for one that was stopped or diverged on some seeds would stand here with its luckiest. Seeds are resampled
+    jointly for all configurations, as they were run.
 
-    Args: times: rows of `analysis.trial_times.trial_times`; generator: draws the resamples.
-    Returns: one row a configuration and phase: `accuracy`, `cost_ref_s`, `is_on_front`, `inclusion` in [0, 1].
+    Args: times: rows of `analysis.trial_times.trial_times`, of one phase; generator: draws the resamples.
+    Returns: one row a configuration: `accuracy`, `cost_ref_s`, `is_on_front`, `inclusion` in [0, 1].
     """
     keys = ["phase", "method", "configuration", "config_id"]
-    whole = times[times["is_whole"].astype(bool) & times["best_accuracy"].notna()]
+    is_known = times["is_whole"].astype(bool) & times["best_accuracy"].notna()
+    whole = times[is_known.groupby(times["config_id"]).transform("all").astype(bool)] if len(times) else times
     by_seed = {
         name: whole.pivot_table(index=keys, columns="seed", values=name, aggfunc="last")
         for name in ("best_accuracy", "best_accuracy_at_s")

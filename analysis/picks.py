@@ -34,29 +34,46 @@ def load_picks(sweep_directory: Path | str) -> pd.DataFrame:
     return picks[list(PICKS_COLUMNS)]
 
 
-def shares(picks: pd.DataFrame, column: str) -> pd.DataFrame:
+def shares(picks: pd.DataFrame, column: str, num_bins: int | None = None) -> pd.DataFrame:
     """The part of each bin in what was trained on, over the trials together.
 
-    Args: picks: rows of one configuration; column: `by_class` or `by_confidence`.
-    Returns: a row a window, index its last epoch, a column a bin; rows sum to 1.
+    Args: picks: rows of one configuration; column: `by_class` or `by_confidence`; num_bins: into so many neighbouring
+        bins are they put together, if there are more.
+    Returns: a row a window, index its last epoch, a column a bin; rows sum to 1. Windows that fewer than half of the
+        trials have are left out: they are ends of trials that stopped on the way.
     """
-    counts = {epoch: np.stack(list(window)).sum(axis=0) for epoch, window in picks.groupby("epoch")[column]}
-    table = pd.DataFrame.from_dict(counts, orient="index").sort_index()
-    return table.div(table.sum(axis=1).replace(0, np.nan), axis=0)
+    counts = _counts(picks, column, num_bins)
+    return counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
 
 
-def relative_shares(picks: pd.DataFrame, reference: pd.DataFrame, column: str) -> pd.DataFrame:
+def relative_shares(
+    picks: pd.DataFrame, reference: pd.DataFrame, column: str, num_bins: int | None = None
+) -> pd.DataFrame:
     """`shares` over the share that each bin has in the reference: 2 is picked twice as often as it occurs.
 
     Args: reference: rows of a method that trains on everything.
     Returns: as `shares`; NaN where fewer than `LEAST_EXPECTED` samples would be expected, for chance alone would show.
     """
-    of_all = np.stack(list(reference[column])).sum(axis=0).astype(float)
-    of_bins = of_all / of_all.sum()
-    num_picked = picks.groupby("epoch")[column].apply(lambda window: int(np.stack(list(window)).sum()))
-    found = shares(picks, column)
-    expected = num_picked.reindex(found.index).to_numpy(dtype=float)[:, None] * of_bins[None, :]
-    return found.div(np.where(of_bins > 0, of_bins, np.nan), axis="columns").where(expected >= LEAST_EXPECTED)
+    counts, of_all = _counts(picks, column, num_bins), _counts(reference, column, num_bins).sum(axis=0)
+    of_bins = (of_all / max(float(of_all.sum()), 1.0)).to_numpy(dtype=float)
+    expected = counts.sum(axis=1).to_numpy(dtype=float)[:, None] * of_bins[None, :]
+    found = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0).div(np.where(of_bins > 0, of_bins, np.nan))
+    return found.where(expected >= LEAST_EXPECTED)
+
+
+def _counts(picks: pd.DataFrame, column: str, num_bins: int | None) -> pd.DataFrame:
+    """Counts of each window, summed over trials, and over neighbouring bins where there are more than asked for."""
+    num_trials = picks["trial_id"].nunique()
+    rows = {
+        epoch: np.stack(list(window)).sum(axis=0)
+        for epoch, window in picks.groupby("epoch")[column]
+        if 2 * len(window) >= num_trials
+    }
+    counts = pd.DataFrame.from_dict(rows, orient="index").sort_index()
+    if num_bins is None or counts.shape[1] <= num_bins:
+        return counts
+    edges = np.linspace(0, counts.shape[1], num_bins + 1).astype(int)[:-1]
+    return pd.DataFrame(np.add.reduceat(counts.to_numpy(), edges, axis=1), index=counts.index)
 
 
 def confidence_bins() -> list[str]:

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.time_to_accuracy import times_to_accuracies
+from analysis.summary import soonest
+from analysis.trial_times import median_times
 
 Floats = NDArray[np.float64]
 # Beyond this factor of the best nobody counts a method as competitive; AlgoPerf's choice.
@@ -38,15 +39,15 @@ def profile(ratios: ArrayLike, factor: float) -> Floats:
     return np.asarray((np.asarray(ratios) <= factor).mean(axis=1), dtype=float)
 
 
-def score(ratios: ArrayLike, largest: float = LARGEST_RATIO) -> Floats:
-    """The mean height of each method's profile between the factors 1 and `largest`: 1 is the best everywhere.
+def score(ratios: ArrayLike) -> Floats:
+    """The mean height of each method's profile between the factors 1 and `LARGEST_RATIO`: 1 is the best everywhere.
 
     A cell in which a method has the ratio r adds the part of that range from r on, which makes the integral exact.
 
     Args: ratios [M, C]. Returns: scores [M] in [0, 1].
     """
-    inside = np.clip(largest - np.asarray(ratios, dtype=float), 0.0, largest - 1.0)
-    return np.asarray(inside.mean(axis=1) / (largest - 1.0), dtype=float)
+    inside = np.clip(LARGEST_RATIO - np.asarray(ratios, dtype=float), 0.0, LARGEST_RATIO - 1.0)
+    return np.asarray(inside.mean(axis=1) / (LARGEST_RATIO - 1.0), dtype=float)
 
 
 def profile_table(cells: pd.DataFrame) -> pd.DataFrame:
@@ -57,6 +58,8 @@ def profile_table(cells: pd.DataFrame) -> pd.DataFrame:
         `num_cells` in which it was run.
     """
     times = cells.pivot(index="method", columns="cell", values="time")
+    if times.empty:
+        return pd.DataFrame(columns=["score", "share_best", "share_within_2", "num_cells"])
     ratios = ratios_to_best(times.to_numpy())
     table = pd.DataFrame(
         {
@@ -75,17 +78,13 @@ def cells_by_target(
 ) -> pd.DataFrame:
     """Several targets of one sweep as cells: the median time of each method's soonest configuration to each of them.
 
-    Args: curves: of `analysis.curves.load`; summary: of `analysis.summary.summarize`, whose first row of a method is
-        drawn on; targets: in the unit of the accuracies; column: the accuracy that decides.
+    Args: curves: of `analysis.curves.load`; summary: of `analysis.summary.summarize`; targets: in the unit of the
+        accuracies; column: the accuracy that decides.
     Returns: a row a method and target: `method`, `cell`, `time`, inf where half of the seeds missed it.
     """
     rows = []
-    for row in summary.drop_duplicates("method").to_dict("records"):
-        own = curves[(curves["config_id"] == row["config_id"]) & (curves["phase"] == row["phase"])]
-        times = [
-            times_to_accuracies(trial["cost_ref_s"], trial[column], targets) for _, trial in own.groupby("trial_id")
-        ]
-        medians = np.quantile(np.stack(times), 0.5, axis=0, method="higher") if times else np.full(len(targets), np.inf)
+    for row in soonest(summary).to_dict("records"):
+        medians = median_times(curves, row, column, targets)
         rows += [
             {"method": row["method"], "cell": f"{target:.4g}", "time": time}
             for target, time in zip(targets, medians, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from analysis.figures import figure, figures
 from analysis.findings import Findings
 from analysis.numbers import numbers
 from analysis.overview import Overview
+from analysis.summary import deciding_phase
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -84,6 +86,7 @@ def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> st
         script=_script(),
         cells_table=tables.table(tables.cell_columns(), cells),
         profile_table=tables.table(tables.profile_columns(), found.profiles.reset_index()),
+        num_later=len(found.together) - len(together),
         together_table=tables.table(tables.summary_columns(together, found.sweeps[0].measure), together)
         if not found.apart
         else None,
@@ -131,7 +134,13 @@ def _page(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["escaped"] = _escaped
     return environment.get_template(template).render(**values)
+
+
+def _escaped(text: object) -> str:
+    """A text in Markdown that says what it says: on one line, and none of its marks at work."""
+    return re.sub(r"([\\`*<>|\[\]])", r"\\\1", " ".join(str(text).split()))
 
 
 def _script() -> Markup:
@@ -142,7 +151,7 @@ def _script() -> Markup:
 def _cautions_by_place(found: Findings) -> Mapping[str, list[str]]:
     return {
         place: [caution.text for caution in found.cautions if caution.place == place]
-        for place in ("answer", "table", "figure", "trials")
+        for place in ("answer", "table", "trials")
     }
 
 
@@ -155,7 +164,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
         ("Baseline", measure.baseline, f"the {measure.split} split decided"),
         (
             "Seeds",
-            wording.seeds(measure.seeds),
+            wording.seeds(found.times.loc[found.times["phase"] == deciding_phase(found.summary), "seed"].tolist()),
             wording.plural(len(found.times), "trial") + f" of {measure.num_planned_trials} planned",
         ),
         ("Data", measure.data_source, ", ".join(sorted(set(found.curves["dataset"])))),

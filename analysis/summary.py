@@ -35,7 +35,8 @@ _SENSITIVITIES = ("tta_linear_s", "tta_two_in_a_row_s", "tta_hold_to_end_s")
 _COMPARISON = list(Comparison.__dataclass_fields__)
 SUMMARY_COLUMNS = (
     *_GROUP,
-    *("is_baseline", "is_searched", "num_trials", "num_reached", "num_open", "mean_lower_s", "mean_upper_s"),
+    *("is_baseline", "is_searched", "num_trials", "num_reached", "num_open", "num_running"),
+    *("mean_lower_s", "mean_upper_s"),
     *_MEDIANS,
     *("max_grid_gap", "max_cotenants"),
     *(f"ratio_{axis}" for axis in COST_RATIOS),
@@ -78,27 +79,32 @@ def summarize_times(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 
 
 def baseline_configuration(times: pd.DataFrame, measure: Measure) -> str | None:
-    """The configuration of the baseline method that all others are compared with: its soonest one, if it has several.
+    """The configuration of the baseline method that all others are compared with.
 
-    Choosing the best of the baseline's own configurations flatters the baseline, never the candidate.
+    Of several the one with the most seeds, and of those the soonest: that flatters the baseline, never the candidate.
 
     Returns: a config_id, None if no trial of the baseline exists.
     """
     of_baseline = times[times["method"] == measure.baseline]
     if of_baseline.empty:
         return None
-    mean_upper_s = of_baseline.groupby("config_id")["upper_s"].mean()
-    return str(mean_upper_s.sort_index().idxmin())
+    grouped = of_baseline.groupby("config_id")["upper_s"].agg(["count", "mean"])
+    return str(grouped.sort_index().sort_values(["count", "mean"], ascending=[False, True], kind="stable").index[0])
 
 
 def deciding_phase(summary: pd.DataFrame) -> str:
-    """The phase whose rows are the result: confirm, once a trial of it reached the target or all have missed it."""
+    """The phase whose rows are the result: confirm, once its finalists have ended on as many seeds as its baselines."""
     confirmed = summary[summary["phase"] == "confirm"]
-    if confirmed.empty:
+    if confirmed.empty or confirmed["num_running"].any() or confirmed["num_trials"].nunique() > 1:
         return "search"
-    # Bounds that are open belong to trials that may still reach it.
-    is_over = bool((confirmed["mean_lower_s"] == confirmed["mean_upper_s"]).all())
-    return "confirm" if is_over or bool((confirmed["num_reached"] > 0).any()) else "search"
+    has_finalists = confirmed["is_searched"].astype(bool).any() or not summary["is_searched"].astype(bool).any()
+    return "confirm" if has_finalists else "search"
+
+
+def soonest(summary: pd.DataFrame) -> pd.DataFrame:
+    """Each method's soonest configuration: of the phase that decides, where the method has rows in it."""
+    decides = summary["phase"] == deciding_phase(summary)
+    return pd.concat([summary[decides], summary[~decides]]).drop_duplicates("method")
 
 
 def _row(group: pd.DataFrame, baseline_config: str | None, of_baseline: pd.DataFrame) -> dict[str, Any]:
@@ -113,6 +119,7 @@ def _row(group: pd.DataFrame, baseline_config: str | None, of_baseline: pd.DataF
         "num_trials": mean.num_trials,
         "num_reached": mean.num_reached,
         "num_open": int((group["lower_s"] < group["upper_s"]).sum()),
+        "num_running": int((~group["reached"].astype(bool) & (group["status"] == Status.RUNNING)).sum()),
         "mean_lower_s": mean.lower_s,
         "mean_upper_s": mean.upper_s,
         **{name: _median(group[column]) for column, name in _MEDIANS.items()},
@@ -127,7 +134,7 @@ def _row(group: pd.DataFrame, baseline_config: str | None, of_baseline: pd.DataF
 
 
 def _ratio_at_hit(of_baseline: pd.DataFrame, group: pd.DataFrame, column: str) -> float:
-    """Ratio of sums over the common seeds; NaN unless all of both reached the target and the axis has their numbers.
+    """Ratio of sums over the common seeds; NaN unless both reached the target on all of them and the axis has numbers.
 
     Over those seeds alone on which both did, a baseline that often misses would be compared at its luckiest.
     """

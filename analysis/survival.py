@@ -7,7 +7,6 @@ as the others; there only bounds are honest, see `analysis.censoring`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from kdas.records import STOPPED_STATUSES, Status, UserError
+from kdas.records import STOPPED_STATUSES, UserError
 
 Floats = NDArray[np.float64]
 
@@ -89,7 +88,7 @@ def of_trials(times: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:
 
     Raises: UserError: if a trial was stopped because of its own accuracy before it reached the target.
     """
-    stopped = times[times["status"].isin(STOPPED_STATUSES) & ~times["reached"].astype(bool)]
+    stopped = _stopped(times)
     if len(stopped):
         statuses = ", ".join(sorted(set(stopped["status"])))
         raise UserError(
@@ -99,9 +98,13 @@ def of_trials(times: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:
     return times["lower_s"].to_numpy(dtype=float), (~times["censored"].astype(bool)).to_numpy()
 
 
-def allows_survival(statuses: Sequence[str], reached: Sequence[bool]) -> bool:
+def allows_survival(times: pd.DataFrame) -> bool:
     """Whether `of_trials` would take such trials."""
-    return all(has or Status(status) not in STOPPED_STATUSES for status, has in zip(statuses, reached, strict=True))
+    return _stopped(times).empty
+
+
+def _stopped(times: pd.DataFrame) -> pd.DataFrame:
+    return times[times["status"].isin(STOPPED_STATUSES) & ~times["reached"].astype(bool)]
 
 
 def _censored(costs: Floats, is_observed: NDArray[np.bool_]) -> stats.CensoredData:

@@ -112,7 +112,8 @@ def indicator_columns(summary: pd.DataFrame) -> list[Column]:
     """What reaching the target took by other measures, medians over the trials that reached it."""
     return [
         *identity(summary),
-        Column("reference s", _time, "every teacher forward charged"),
+        Column("reached", _reached, "whose trials the medians are over"),
+        Column("reference s", _amount("ref_s_at_hit"), "every teacher forward charged"),
         Column("as run, s", _amount("as_run_s_at_hit"), "only the teacher forwards that ran"),
         Column("wall s", _amount("wall_s_at_hit"), "trials alone on their device only"),
         Column("FLOPs", _amount("flops_at_hit")),

@@ -49,7 +49,7 @@ def linear_interpolation(cost: Sequence[float], accuracy: Sequence[float], targe
 
     Returns: a cost never above `time_to_accuracy`, inf if never.
     """
-    hit = _first_hit(accuracy, target)
+    hit = first_hit(accuracy, target)
     if hit is None:
         return math.inf
     if hit == 0 or math.isnan(accuracy[hit - 1]):
@@ -86,12 +86,13 @@ def grid_gap(cost: Sequence[float], accuracy: Sequence[float], target: float) ->
 
     Returns: a fraction in [0, 1], NaN if the target is never reached. Before the first evaluation stands cost 0.
     """
-    hit = _first_hit(accuracy, target)
+    hit = first_hit(accuracy, target)
     if hit is None:
         return math.nan
     before = cost[hit - 1] if hit else 0.0
     return float((cost[hit] - before) / cost[hit]) if cost[hit] else 0.0
 
 
-def _first_hit(accuracy: Sequence[float], target: float) -> int | None:
+def first_hit(accuracy: Sequence[float], target: float) -> int | None:
+    """Position of the first evaluation that reaches the target, None if none does."""
     return next((index for index, value in enumerate(accuracy) if reached(value, target)), None)

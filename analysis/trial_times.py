@@ -7,17 +7,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.censoring import bounds
 from analysis.measure import Measure
-from analysis.time_to_accuracy import grid_gap, hold_to_end, linear_interpolation, time_to_accuracy, two_in_a_row
+from analysis.time_to_accuracy import (
+    first_hit,
+    grid_gap,
+    hold_to_end,
+    linear_interpolation,
+    time_to_accuracy,
+    times_to_accuracies,
+    two_in_a_row,
+)
 from analysis.wording import Row
 from kdas.records import COMPLETE_STATUSES, Status
 
 _IDENTITY = ["phase", "method", "configuration", "config_id", "trial_id", "seed", "status", "error"]
 # What reaching the target took, beside reference seconds: column of the curve table -> column here.
 INDICATORS = {
+    "cost_ref_s": "ref_s_at_hit",
     "cost_as_run_s": "as_run_s_at_hit",
     "wall_s": "wall_s_at_hit",
     "flops": "flops_at_hit",
@@ -25,7 +34,7 @@ INDICATORS = {
     "samples_scored": "samples_scored_at_hit",
     "teacher_forwards": "teacher_forwards_at_hit",
 }
-_NEEDED = ("cost_ref_s", "val_accuracy", "test_accuracy", "num_cotenants", *INDICATORS)
+_NEEDED = ("val_accuracy", "test_accuracy", "num_cotenants", *INDICATORS)
 # One trial's evaluations in training order, by column of the curve table.
 _Curve = dict[str, NDArray[Any]]
 
@@ -75,12 +84,12 @@ def _times(curve: _Curve, trial: Row, measure: Measure) -> dict[str, object]:
         "censored": restricted.censored,
         "last_cost_ref_s": last_cost_ref_s,
         **_best(cost, accuracy),
-        "is_whole": not ended_early,
+        "is_whole": not ended_early and trial["status"] != Status.DIVERGED,
         "ended_at": trial["ended_at"],
         "wall_s": trial["wall_s"],
         "num_evaluations": len(cost),
         "max_cotenants": int(curve["num_cotenants"].max()) if cost else 0,
-        **_at_hit(curve, cost.index(tta_ref_s) if restricted.reached else None),
+        **_at_hit(curve, first_hit(accuracy, measure.target)),
     }
 
 
@@ -105,6 +114,22 @@ def _at_hit(curve: _Curve, hit: int | None) -> dict[str, float]:
 
 def _or_zero(cost_s: object) -> float:
     return float(cost_s) if isinstance(cost_s, int | float) and math.isfinite(cost_s) else 0.0
+
+
+def median_times(curves: pd.DataFrame, row: Row, column: str, targets: ArrayLike) -> NDArray[np.float64]:
+    """Median over seeds of one configuration's times to many targets, [T]; inf where half of them or more missed it.
+
+    Args: row: of the summary table, whose `config_id` and `phase` say which; column: the accuracy that decides.
+    """
+    own = of_configuration(curves, row)
+    times = [times_to_accuracies(trial["cost_ref_s"], trial[column], targets) for _, trial in own.groupby("trial_id")]
+    return np.median(np.stack(times), axis=0) if times else np.full(np.shape(targets), np.inf)
+
+
+def of_configuration(table: pd.DataFrame, row: Row) -> pd.DataFrame:
+    """The rows of a table that belong to the configuration and phase of a summary row."""
+    own: pd.DataFrame = table[(table["config_id"] == row["config_id"]) & (table["phase"] == row["phase"])]
+    return own
 
 
 def _columns(measure: Measure) -> list[str]:

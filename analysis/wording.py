@@ -100,6 +100,6 @@ def setting(row: Row) -> str:
     return f"{name} ({configuration})" if row["is_searched"] and configuration else name
 
 
-def plural(number: int, one: str, many: str = "") -> str:
+def plural(number: int, one: str) -> str:
     """A count with its noun: 1 seed, 3 seeds."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {one if number == 1 else one + 's'}"

@@ -23,7 +23,7 @@ class Measure:
     """`target`: accuracy on the split that decides; `tau_ref_s`: reference seconds any trial may spend.
 
     `calibration_ids`: all prices frozen with the sweep; `calibration_id`: those of its baselines. `algorithm` proposed
-    the searched configurations, for the sake of `objective`.
+    the searched configurations, for the sake of `objective`; `log_parameters` are those drawn by order of magnitude.
     """
 
     sweep: str
@@ -39,6 +39,7 @@ class Measure:
     calibration_ids: list[str] = field(default_factory=list)
     algorithm: str = ""
     objective: str = "tta"
+    log_parameters: list[str] = field(default_factory=list)
 
 
 def best_accuracy(rows: Sequence[Recorded]) -> float:

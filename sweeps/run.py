@@ -197,6 +197,7 @@ class _Sweep:
             calibration_ids=[each.calibration_id for each in self.prices.calibrations.values()],
             algorithm=self.spec.algorithm.name,
             objective=self.spec.objective.name,
+            log_parameters=[each.name for each in self.spec.space.parameters if each.values.log],
         )
         write_measure(self.directory, measure)
         self.progress.target_is(target, rule)

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from analysis import wording
 from analysis.measure import Measure
-from analysis.plots.style import INK, RULE, Look, empty, label, logarithmic, looks, of_configuration, styled
+from analysis.plots.style import INK, RULE, Look, empty, label, logarithmic, looks, plain, styled, tagged
 from analysis.profiles import LARGEST_RATIO, profile, ratios_to_best
 from analysis.wording import Row
 
-_MOST_ROWS = 30
+_MOST_ROWS = 40
 
 
 @styled
@@ -30,6 +30,7 @@ def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
     if compared.empty:
         return empty(f"Nothing can be compared with {measure.baseline} yet.")
     rows = compared.head(_MOST_ROWS).to_dict("records")
+    cut = f"; the first {_MOST_ROWS} of {len(compared)}" if len(compared) > _MOST_ROWS else ""
     figure = Figure(figsize=(7.6, 1.4 + 0.38 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     styles = looks(summary["method"], measure.baseline)
@@ -47,7 +48,7 @@ def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
     axes.set_xlim(*limits)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), [_named(row) for row in rows], fontsize=8)
-    axes.set_xlabel(f"times as fast as {measure.baseline}, ratio of sums with 95% interval (right of 1 is faster)")
+    axes.set_xlabel(f"times as fast as {measure.baseline}, ratio of sums with 95% interval (right of 1 is faster{cut})")
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -56,12 +57,12 @@ def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
 
 def _named(row: Row) -> str:
     cell = row.get("cell", "")
-    return f"{cell}: {label(row, 46)}" if cell else label(row, 46)
+    return f"{plain(str(cell))}: {label(row, 46)}" if cell else label(row, 46)
 
 
 def _draw_ratio(axes: Axes, place: int, row: Row, look: Look, limits: tuple[float, float]) -> None:
     colour, _, marker = look
-    tag = of_configuration(str(row["config_id"]))
+    tag = tagged(str(row["config_id"]))
     low, high = row["ratio_low"], row["ratio_high"]
     if not math.isnan(low):
         shown = np.clip([low, high], *limits)
@@ -83,7 +84,7 @@ def _draw_ratio(axes: Axes, place: int, row: Row, look: Look, limits: tuple[floa
 
 
 @styled
-def performance_profiles(cells: pd.DataFrame, baseline: str = "") -> Figure:
+def performance_profiles(cells: pd.DataFrame, baseline: str) -> Figure:
     """For each method, the share of cells in which it is within a factor of the best.
 
     Args: cells: one row a method and cell: `method`, `cell`, `time` (inf for a miss); baseline: drawn in black.

@@ -24,10 +24,12 @@ from analysis.plots.style import (
     logarithmic,
     looks,
     not_all,
-    of_configuration,
+    plain,
     styled,
+    tagged,
 )
-from analysis.time_to_accuracy import times_to_accuracies
+from analysis.summary import soonest
+from analysis.trial_times import median_times, of_configuration
 from analysis.wording import Row
 
 _GRID_POINTS = 240
@@ -56,11 +58,11 @@ def accuracy_against_cost(
     Args: curves of `load`; summary of `summarize`, which orders the configurations; cost: a key of `COST_AXES`.
     """
     evaluated = curves[curves[cost] > 0]
-    if evaluated.empty:
+    if evaluated.empty or summary.empty:
         return empty("No evaluation yet." if curves.empty else f"{COST_AXES[cost].capitalize()}: not recorded.")
     figure = Figure(figsize=(7.6, 5.0), layout="constrained")
     axes = figure.add_subplot()
-    shown = summary.drop_duplicates("method")
+    shown = soonest(summary)
     hidden = summary[~summary["config_id"].isin(shown["config_id"])].drop_duplicates("config_id")
     _draw_others(axes, evaluated, hidden, measure, cost)
     styles = looks(shown["method"], measure.baseline)
@@ -81,13 +83,13 @@ def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Me
 
     A line ends where half of the seeds no longer reach the target; where lines cross, the answer depends on the target.
     """
-    shown = summary.drop_duplicates("method")
+    shown = soonest(summary)
     best = curves[measure.deciding_column].max()
     if not np.isfinite(best) or not len(shown):
         return empty("No evaluation yet.")
     targets = np.linspace(0.6 * min(measure.target, best), best, _GRID_POINTS)
     rows = shown.to_dict("records")
-    medians = [_median_times(curves, row, measure, targets) for row in rows]
+    medians = [_drawn(median_times(curves, row, measure.deciding_column, targets)) for row in rows]
     if not any(np.isfinite(median).any() for median in medians):
         return empty("No target in reach of half of the seeds.")
     figure = Figure(figsize=(7.6, 4.4), layout="constrained")
@@ -97,7 +99,7 @@ def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Me
         colour, line_style, _ = styles[row["method"]]
         axes.plot(
             targets, median, color=colour, linestyle=line_style, linewidth=1.8, label=_named(row, ""),
-            gid=of_configuration(row["config_id"]),
+            gid=tagged(row["config_id"]),
         )  # fmt: skip
     axes.axvline(measure.target, color=INK, linewidth=0.9)
     axes.annotate(
@@ -113,18 +115,9 @@ def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Me
     return figure
 
 
-def _median_times(curves: pd.DataFrame, row: Row, measure: Measure, targets: Floats) -> Floats:
-    """Median over seeds of a configuration's times to the targets [T], NaN where half of the seeds never get there."""
-    own = curves[(curves["config_id"] == row["config_id"]) & (curves["phase"] == row["phase"])]
-    times = [
-        times_to_accuracies(trial["cost_ref_s"], trial[measure.deciding_column], targets)
-        for _, trial in own.groupby("trial_id")
-    ]
-    if not times:
-        return np.full(len(targets), np.nan)
-    # The higher of two middle values: half of the seeds must have reached it.
-    median = np.quantile(np.stack(times), 0.5, axis=0, method="higher")
-    return np.where(np.isfinite(median) & (median > 0), median, np.nan)
+def _drawn(times: Floats) -> Floats:
+    """Times as a logarithmic axis can show them: what is missed, or cost nothing, is a gap."""
+    return np.where(np.isfinite(times) & (times > 0), times, np.nan)
 
 
 def seed_band(
@@ -154,22 +147,25 @@ def seed_band(
 
 
 def _draw_others(axes: Axes, curves: pd.DataFrame, hidden: pd.DataFrame, measure: Measure, cost: str) -> None:
-    own = dict(iter(curves.groupby("config_id")))
-    for index, config_id in enumerate(hidden["config_id"].head(MOST_DRAWN)):
-        costs, median, _, _ = seed_band(own.get(config_id, curves.iloc[:0]), measure.deciding_column, cost)
+    own = dict(iter(curves.groupby(["config_id", "phase"])))
+    for index, row in enumerate(hidden.head(MOST_DRAWN).to_dict("records")):
+        config_id = row["config_id"]
+        costs, median, _, _ = seed_band(
+            own.get((config_id, row["phase"]), curves.iloc[:0]), measure.deciding_column, cost
+        )
         costs, median = costs[::_COARSER], median[::_COARSER]
         label = f"{wording.plural(len(hidden), 'other configuration')}{not_all(len(hidden))}" if index == 0 else None
         axes.step(
             costs, median, where="post", color=GREY, linewidth=0.7, alpha=0.7, label=label, zorder=1,
-            gid=of_configuration(config_id),
+            gid=tagged(config_id),
         )  # fmt: skip
 
 
 def _draw_method(axes: Axes, curves: pd.DataFrame, row: Row, measure: Measure, cost: str, look: Look) -> None:
-    own = curves[(curves["config_id"] == row["config_id"]) & (curves["phase"] == row["phase"])]
+    own = of_configuration(curves, row)
     costs, median, lowest, highest = seed_band(own, measure.deciding_column, cost)
     colour, line_style, marker = look
-    tag = of_configuration(row["config_id"])
+    tag = tagged(row["config_id"])
     label = _named(row, wording.time(float(row["tta_ref_s"]), float(row["tta_at_least_s"])))
     axes.step(
         costs, median, where="post", color=colour, linestyle=line_style, linewidth=1.8, label=label, zorder=3, gid=tag
@@ -181,7 +177,7 @@ def _draw_method(axes: Axes, curves: pd.DataFrame, row: Row, measure: Measure, c
 
 
 def _named(row: Row, time: str) -> str:
-    return textwrap.fill(", ".join(part for part in (wording.setting(row), time) if part), width=50)
+    return textwrap.fill(", ".join(part for part in (plain(wording.setting(row)), time) if part), width=50)
 
 
 def _draw_target(axes: Axes, measure: Measure) -> None:

@@ -12,6 +12,8 @@ from matplotlib.image import AxesImage
 from analysis.measure import Measure
 from analysis.picks import confidence_bins, relative_shares
 from analysis.plots.style import empty, label, styled
+from analysis.summary import soonest
+from analysis.trial_times import of_configuration
 
 # From brown to blue-green through white: told apart with every common colour blindness, and equal steps are in grey.
 _MAP = "BrBG"
@@ -29,22 +31,24 @@ def picked(picks: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figu
 
     Args: picks: of `analysis.picks.load_picks`; summary: of `analysis.summary.summarize`.
     """
+    # Of a sweep that mixes data sets only what has as many classes as the baseline's first trial compares.
+    sizes = picks["by_class"].map(len).to_numpy()
+    num_classes = next(iter(sizes[(picks["method"] == measure.baseline).to_numpy()]), 0)
+    picks = picks[sizes == num_classes]
     reference = picks[picks["method"] == measure.baseline]
-    shown = [row for row in summary.drop_duplicates("method").to_dict("records") if row["method"] != measure.baseline]
-    own = [picks[(picks["config_id"] == row["config_id"]) & (picks["phase"] == row["phase"])] for row in shown]
+    shown = [row for row in soonest(summary).to_dict("records") if row["method"] != measure.baseline]
+    own = [of_configuration(picks, row) for row in shown]
     drawn = [(row, each) for row, each in zip(shown, own, strict=True) if len(each)]
-    if reference.empty or not drawn:
+    if not num_classes or not drawn:
         return empty("This sweep has no record of what was trained on.")
-    num_classes = len(reference["by_class"].iloc[0])
     figure = Figure(figsize=(7.6, 2.9 * len(drawn)), layout="constrained")
     panels = figure.subplots(len(drawn), 2, squeeze=False)
     for (row, each), (of_classes, of_confidence) in zip(drawn, panels, strict=True):
-        classes = relative_shares(each, reference, "by_class")
-        # More classes than there are dots in print: the rarest picked first, in as many groups.
-        _heat(of_classes, _grouped(classes))
+        _heat(of_classes, relative_shares(each, reference, "by_class", _MOST_CLASSES))
         image = _heat(of_confidence, relative_shares(each, reference, "by_confidence"))
         of_confidence.set_yticks(range(len(confidence_bins())), confidence_bins(), fontsize=7)
-        of_classes.set_ylabel(f"{num_classes} classes" + ("" if num_classes <= _MOST_CLASSES else ", by share"))
+        grouped = f" in {_MOST_CLASSES} groups" if num_classes > _MOST_CLASSES else ""
+        of_classes.set_ylabel(f"{num_classes} classes{grouped}")
         of_confidence.set_ylabel("teacher's confidence")
         of_classes.set_title(label(row, 90), loc="left", fontsize=8)
     bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.5, aspect=40, pad=0.02)
@@ -62,11 +66,3 @@ def _heat(axes: Axes, table: pd.DataFrame) -> AxesImage:
     axes.set_xticks(ticks, [str(table.index[tick]) for tick in ticks])
     axes.set_xlabel("epoch")
     return image
-
-
-def _grouped(classes: pd.DataFrame) -> pd.DataFrame:
-    if classes.shape[1] <= _MOST_CLASSES:
-        return classes
-    order = classes.mean().sort_values().index
-    groups = np.array_split(classes[order].to_numpy(dtype=float), _MOST_CLASSES, axis=1)
-    return pd.DataFrame(np.stack([group.mean(axis=1) for group in groups], axis=1), index=classes.index)

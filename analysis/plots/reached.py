@@ -8,8 +8,10 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from analysis.measure import Measure
-from analysis.plots.style import RULE, empty, label, looks, of_configuration, styled
+from analysis.plots.style import INK, RULE, empty, label, looks, styled, tagged
+from analysis.summary import soonest
 from analysis.survival import allows_survival, kaplan_meier, of_trials
+from analysis.trial_times import of_configuration
 
 _NUM_TICKS = 6
 
@@ -23,12 +25,9 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
 
     Args: times: of `analysis.trial_times.trial_times`; summary: which orders the configurations.
     """
-    shown = summary.drop_duplicates("method").to_dict("records")
-    own = {
-        row["method"]: times[(times["config_id"] == row["config_id"]) & (times["phase"] == row["phase"])]
-        for row in shown
-    }
-    drawn = [row for row in shown if allows_survival(own[row["method"]]["status"], own[row["method"]]["reached"])]
+    shown = soonest(summary).to_dict("records")
+    own = {row["method"]: of_configuration(times, row) for row in shown}
+    drawn = [row for row in shown if allows_survival(own[row["method"]])]
     if not drawn:
         return empty("All trials were stopped because of their own accuracy: no curve of this kind holds for them.")
     figure = Figure(figsize=(7.6, 3.6 + 0.22 * len(drawn)), layout="constrained")
@@ -47,10 +46,10 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
         reached = 1 - np.concatenate([[1.0], curve.share, curve.share[-1:] if len(curve.share) else [1.0]])
         axes.step(
             ends, reached, where="post", color=colour, linestyle=line_style, linewidth=1.8, label=label(row),
-            gid=of_configuration(row["config_id"]),
+            gid=tagged(row["config_id"]),
         )  # fmt: skip
         for tick in ticks:
-            counts.text(tick, place, str(int((costs >= tick).sum())), ha="center", va="center", color=colour)
+            counts.text(tick, place, str(int((costs >= tick).sum())), ha="center", va="center", color=INK)
     axes.set_ylabel("share of seeds at the target")
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0))
     axes.set_ylim(-0.02, 1.04)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.anytime import expected_best_curve
 from analysis.measure import Measure
-from analysis.parameters import Parameter, positions, searched_configurations, varied_parameters
+from analysis.parameters import Parameter, choices_of, positions, searched_configurations, varied_parameters
 from analysis.plots.style import (
     BASELINE_COLOUR,
     COLOURS,
@@ -22,8 +22,9 @@ from analysis.plots.style import (
     logarithmic,
     looks,
     not_all,
-    of_configuration,
+    plain,
     styled,
+    tagged,
 )
 
 _DARK, _BRIGHT = COLOURS[0], COLOURS[1]
@@ -48,7 +49,7 @@ def pareto(front: pd.DataFrame, measure: Measure) -> Figure:
         look = {"color": colour} if row["is_on_front"] else {"color": colour, "markerfacecolor": "white", "alpha": 0.6}
         axes.plot(
             row["cost_ref_s"], row["accuracy"], marker, markersize=5 + 7 * row["inclusion"], linestyle="none", **look,
-            gid=of_configuration(row["config_id"]),
+            gid=tagged(row["config_id"]),
         )  # fmt: skip
         if row["method"] not in named:
             named.add(row["method"])
@@ -77,9 +78,7 @@ def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -
     axes = figure.add_subplot()
     every = max(1, len(curve) // MOST_DRAWN)
     for row in curve.iloc[::every].to_dict("records"):
-        axes.plot(
-            row["spent_ref_s"], row["value_s"], "o", color=GREY, markersize=4, gid=of_configuration(row["config_id"])
-        )
+        axes.plot(row["spent_ref_s"], row["value_s"], "o", color=GREY, markersize=4, gid=tagged(row["config_id"]))
     axes.plot([], [], "o", color=GREY, markersize=4, label="a configuration, mean over its seeds")
     axes.step(curve["spent_ref_s"], curve["best_s"], where="post", color=_DARK, linewidth=1.8, label="the best so far")
     if np.isfinite(baseline_s):
@@ -126,7 +125,7 @@ def importance(table: pd.DataFrame) -> Figure:
     axes.barh(table["parameter"], table["importance"], color=_DARK, height=0.6)
     for place, row in enumerate(table.to_dict("records")):
         low, high = row["rank_low"], row["rank_high"]
-        ranks = f"rank {low}" if low == high else f"rank {low} to {high}"
+        ranks = f"rank {low:g}" if low == high else f"rank {low:g} to {high:g}"
         axes.annotate(
             ranks, xy=(row["importance"], place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
         )
@@ -145,28 +144,28 @@ def parallel_coordinates(trials: pd.DataFrame, summary: pd.DataFrame, measure: M
     Args: trials: the trial table, for the settings; summary: of `analysis.summary.summarize`, for the times.
     """
     configurations = searched_configurations(trials)
-    parameters = varied_parameters(configurations)
+    parameters = varied_parameters(configurations, measure.log_parameters)
     searched = summary[(summary["phase"] == "search") & summary["is_searched"].astype(bool)]
     time_s = searched.set_index("config_id")["mean_upper_s"].reindex(configurations.index).dropna()
     if not parameters or time_s.empty:
         return empty("No searched configuration has been evaluated yet.")
     configurations = configurations.loc[time_s.index]
-    places = pd.DataFrame({each.name: positions(configurations, each) for each in parameters})
     low, high = float(time_s.min()), float(time_s.max())
-    places["time"] = (time_s - low) / (high - low) if high > low else 0.5
+    result = (time_s - low) / (high - low) if high > low else time_s * 0 + 0.5
+    places = pd.concat([*(positions(configurations, each) for each in parameters), result], axis=1).to_numpy(float)
     figure = Figure(figsize=(max(7.6, 1.3 * places.shape[1]), 4.4), layout="constrained")
     axes = figure.add_subplot()
     num_best = max(1, len(time_s) // 10)
-    order = time_s.sort_values().index
-    for rank, config_id in reversed(list(enumerate(order[:MOST_DRAWN]))):
+    order = np.argsort(time_s.to_numpy(), kind="stable")
+    for rank, place in reversed(list(enumerate(order[:MOST_DRAWN]))):
         is_best = rank < num_best
         axes.plot(
-            np.arange(places.shape[1]), places.loc[config_id], color=_BRIGHT if is_best else GREY,
+            np.arange(places.shape[1]), places[place], color=_BRIGHT if is_best else GREY,
             linewidth=1.6 if is_best else 0.7, alpha=0.95 if is_best else 0.45, marker="o" if is_best else None,
-            markersize=3, zorder=3 if is_best else 1, gid=of_configuration(config_id),
+            markersize=3, zorder=3 if is_best else 1, gid=tagged(str(time_s.index[place])),
         )  # fmt: skip
     for place, parameter in enumerate(parameters):
-        _scale(axes, place, parameter, configurations[parameter.column])
+        _scale(axes, place, parameter, configurations)
     _ends(axes, len(parameters), [f"{low:.3g}", f"{high:.3g}"])
     names = [*(each.name + (" (log)" if each.is_log else "") for each in parameters), "mean time, ref s"]
     axes.set_xticks(range(len(names)), names, fontsize=8, rotation=12 if len(names) > 5 else 0)
@@ -179,16 +178,17 @@ def parallel_coordinates(trials: pd.DataFrame, summary: pd.DataFrame, measure: M
     return figure
 
 
-def _scale(axes: Axes, place: int, parameter: Parameter, values: pd.Series) -> None:
+def _scale(axes: Axes, place: int, parameter: Parameter, configurations: pd.DataFrame) -> None:
     """An upright axis with what stands at its ends; a choice shows all its values."""
     if parameter.is_number:
+        values = configurations[parameter.column].astype("float64")
         _ends(axes, place, [f"{values.min():.3g}", f"{values.max():.3g}"])
         return
     axes.axvline(place, color=INK, linewidth=0.8, ymin=0.1, ymax=0.9)
-    choices = sorted(values.dropna().astype(str).unique())
+    choices = choices_of(configurations, parameter)
     for index, choice in enumerate(choices):
-        height = index / (len(choices) - 1)
-        axes.text(place + 0.03, height, choice, fontsize=7, va="center", color=INK, bbox={"color": "white", "pad": 0.6})
+        height, text = index / (len(choices) - 1), plain(choice)
+        axes.text(place + 0.03, height, text, fontsize=7, va="center", color=INK, bbox={"color": "white", "pad": 0.6})
 
 
 def _ends(axes: Axes, place: int, texts: list[str]) -> None:

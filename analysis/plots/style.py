@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import math
 import re
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec
 
@@ -41,6 +43,7 @@ _STYLE: Any = {
 }
 # More lines than this nobody tells apart, and a page with them is slow.
 MOST_DRAWN = 300
+_LONGEST_LABEL = 200
 _TAG = "config:"
 Drawing = ParamSpec("Drawing")
 Look = tuple[str, LineStyle, str]
@@ -67,18 +70,28 @@ def looks(methods: Iterable[str], baseline: str) -> Mapping[str, Look]:
     return {baseline: (BASELINE_COLOUR, "-", "o")} | {method: next(free) for method in others}
 
 
-def of_configuration(config_id: str) -> str:
+def tagged(config_id: str) -> str:
     """A mark for what is drawn of a configuration, by which a page finds it."""
     return f"{_TAG}{config_id}"
 
 
 def label(row: Row, width: int = 44) -> str:
     """How a legend names a configuration, folded."""
-    return textwrap.fill(wording.setting(row), width=width)
+    return textwrap.fill(plain(wording.setting(row)), width=width)
+
+
+def plain(text: str) -> str:
+    """A text as a figure can hold it: of one line, and not longer than a few."""
+    line = "".join(each if each.isprintable() else " " for each in text)
+    return line if len(line) <= _LONGEST_LABEL else line[: _LONGEST_LABEL - 1] + "…"
 
 
 def logarithmic(axes: Axes, which: str) -> None:
-    """A logarithmic axis with plain numbers on it. Args: which: "x" or "y"."""
+    """A logarithmic axis with plain numbers on it; a linear one where nothing is above 0. Args: which: "x" or "y"."""
+    low, high = axes.dataLim.intervalx if which == "x" else axes.dataLim.intervaly
+    least = axes.dataLim.minposx if which == "x" else axes.dataLim.minposy
+    if not (math.isfinite(least) and math.isfinite(low) and math.isfinite(high) and high > 0):
+        return
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
@@ -103,13 +116,19 @@ def empty(text: str) -> Figure:
 def to_svg(figure: Figure, name: str = "figure") -> str:
     """The figure as an <svg> element that can stand in an HTML page: no XML header, no metadata, no links.
 
-    What was marked by `of_configuration` carries `data-config`.
+    What was marked by `tagged` carries `data-config`.
 
     Args: name: stands before all of its ids, for a page holds several figures.
     """
     written = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # Texts stay texts in the page, whose fonts are the reader's.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = written.getvalue()
-    svg = re.sub(rf'id="{_TAG}([^"]*)"', r'data-config="\1"', svg[svg.index("<svg") :])
-    return re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)
+
+    def marked(tag: re.Match[str]) -> str:
+        text = re.sub(rf'\bid="{_TAG}([^"]*)"', r'data-config="\1"', tag.group())
+        return re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", text)
+
+    return re.sub(r"<[^>]*>", marked, svg[svg.index("<svg") :])

@@ -7,6 +7,9 @@
     const text = cell.textContent.trim();
     if (text === "–" || text === "") return Number.POSITIVE_INFINITY;
     if (text === "> budget") return Number.MAX_VALUE;
+    const share = text.match(/^(\d+)\/(\d+)$/);
+    if (share) return Number(share[1]) / Number(share[2]);
+    if (text.startsWith("∞")) return 1e199;
     const number = text.replace(/,/g, "").match(/-?\d+(\.\d+)?(e[+-]?\d+)?/i);
     if (!number) return Number.MAX_VALUE;
     return text.startsWith("> ") ? 1e200 * (1 + Number(number[0]) / 1e9) : Number(number[0]);

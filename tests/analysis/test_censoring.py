@@ -45,7 +45,7 @@ def test_a_hit_stays_whatever_came_after_it(status: Status) -> None:
 
 def test_a_hit_beyond_the_budget_is_restricted_to_it() -> None:
     late = bounds(Status.REACHED, 130, 130, 100)
-    assert (late.lower_s, late.upper_s, late.reached, late.censored) == (100, 100, True, True)
+    assert (late.lower_s, late.upper_s, late.reached, late.censored) == (100, 100, True, False)
 
 
 def test_no_trials_have_no_mean() -> None:

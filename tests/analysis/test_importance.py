@@ -16,7 +16,9 @@ from analysis.measure import Measure
 from analysis.parameters import positions, searched_configurations, varied_parameters
 from kdas.records import UserError
 
-MEASURE = Measure("made-up", 0.9, "", 100.0, "plain_kd", "validation", "c", "", (0,), 1, algorithm="random")
+MEASURE = Measure(
+    "made-up", 0.9, "", 100.0, "plain_kd", "validation", "c", "", (0,), 1, algorithm="random", log_parameters=("WIDE",)
+)
 
 
 def search(num: int, time_of: Callable[[float, float, str], float], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -33,7 +35,7 @@ def search(num: int, time_of: Callable[[float, float, str], float], seed: int = 
                 common
                 | {"method": "kdas_search", "sampler.rate": rate, "sampler.wide": wide, "loss": choice, "fixed": 1.0}
             )
-            times.append(common | {"status": "reached", "tta_ref_s": time_s})
+            times.append(common | {"status": "reached", "reached": math.isfinite(time_s), "tta_ref_s": time_s})
     return pd.DataFrame(times), pd.DataFrame(trials)
 
 
@@ -84,7 +86,7 @@ def test_too_little_to_tell_is_refused(generator: np.random.Generator) -> None:
 def test_what_varied_and_where_it_stands() -> None:
     _, trials = search(30, lambda rate, wide, choice: 30.0)
     configurations = searched_configurations(trials)
-    parameters = {each.name: each for each in varied_parameters(configurations)}
+    parameters = {each.name: each for each in varied_parameters(configurations, ["sampler.WIDE"])}
     assert set(parameters) == {"rate", "wide", "loss"}
     assert (parameters["rate"].is_log, parameters["wide"].is_log, parameters["loss"].is_number) == (False, True, False)
     for parameter in parameters.values():

@@ -88,7 +88,7 @@ def test_the_anytime_curve_counts_losers_and_waits_for_all_seeds() -> None:
         ("c", 1, 0.0, 200.0, math.nan, "capped"),
     ]
     columns = ["config_id", "seed", "last_cost_ref_s", "upper_s", "ended_at", "status"]
-    curve = anytime_curve(pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=3))
+    curve = anytime_curve(pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=3), num_seeds=2)
     assert curve["config_id"].tolist() == ["a", "c", "b"]
     assert curve["spent_ref_s"].tolist() == [240.0, 260.0, 300.0]
     assert curve["value_s"].tolist() == [70.0, 200.0, 40.0] and curve["best_s"].tolist() == [70.0, 70.0, 40.0]

@@ -138,7 +138,9 @@ def test_where_most_seeds_missed_the_interval_is_warned_of(new_sweep: NewSweep, 
 
 def test_no_miss_among_few_seeds_is_no_promise(new_sweep: NewSweep, plan: Any) -> None:
     found = findings(new_sweep(plan(range(10))))
-    assert "does not exclude that up to 26% of further ones miss it" in texts(found, "table")
+    assert "No miss on 10 seeds does not exclude that up to 26% of further ones miss the target" in texts(
+        found, "table"
+    )
 
 
 def test_confirmed_numbers_replace_those_of_the_search(new_sweep: NewSweep, plan: Any, planned_trial: Any) -> None:
@@ -163,7 +165,7 @@ def test_a_confirmation_that_nobody_passed_is_the_result(new_sweep: NewSweep, pl
     ]
     found = findings(new_sweep(plan() + confirm))
     assert deciding_phase(found.summary) == "confirm"
-    assert found.answer.soonest.startswith("No trial has reached")
+    assert found.answer.soonest.startswith("No confirmed trial has reached")
     running = [replace(confirm[0], status=Status.RUNNING, last_s=60.0), *confirm[1:]]
     assert deciding_phase(findings(new_sweep(plan() + running)).summary) == "search"
 
