@@ -49,8 +49,8 @@ def figures(found: Findings) -> dict[str, Figure]:
             "reached",
             plots.fraction_reached(found.times, summary, measure),
             "Share of seeds that has reached the target by a cost",
-            "Of each method the soonest configuration, with the number of seeds still on their way below. Those of which "
-            "a trial was stopped for its own accuracy have no such curve.",
+            "Of each method the soonest configuration; below, how many of its seeds are still on their way. Those of "
+            "which a trial was stopped for its own accuracy have no such curve.",
         ),
     }
     return drawn | _of_the_search(found) | _of_other_questions(found)

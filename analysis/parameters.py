@@ -39,7 +39,7 @@ def varied_parameters(configurations: pd.DataFrame, log_parameters: Collection[s
     on_log = {name.lower().rpartition(".")[2] for name in log_parameters}
     found = []
     for column in map(str, configurations.columns):
-        values = _choices(configurations, column)
+        values = _choices(configurations, column).replace([np.inf, -np.inf], np.nan)
         if column in TRIAL_COLUMNS or values.dropna().astype(str).nunique() < 2:
             continue
         is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)

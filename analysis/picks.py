@@ -39,8 +39,8 @@ def shares(picks: pd.DataFrame, column: str, num_bins: int | None = None) -> pd.
 
     Args: picks: rows of one configuration; column: `by_class` or `by_confidence`; num_bins: into so many neighbouring
         bins are they put together, if there are more.
-    Returns: a row a window, index its last epoch, a column a bin; rows sum to 1. Windows that fewer than half of the
-        trials have are left out: they are ends of trials that stopped on the way.
+    Returns: a row a window, index its last epoch, a column a bin; rows sum to 1. Windows that half of the trials
+        or fewer have are left out: they are ends of trials that stopped on the way.
     """
     counts = _counts(picks, column, num_bins)
     return counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
@@ -67,7 +67,7 @@ def _counts(picks: pd.DataFrame, column: str, num_bins: int | None) -> pd.DataFr
     rows = {
         epoch: np.stack(list(window)).sum(axis=0)
         for epoch, window in picks.groupby("epoch")[column]
-        if 2 * len(window) >= num_trials
+        if 2 * len(window) > num_trials
     }
     counts = pd.DataFrame.from_dict(rows, orient="index").sort_index()
     if num_bins is None or counts.shape[1] <= num_bins:

@@ -100,7 +100,15 @@ def performance_profiles(cells: pd.DataFrame, baseline: str) -> Figure:
     styles = looks(times.index, baseline)
     for method, height in zip(times.index, heights, strict=True):
         colour, line_style, _ = styles[method]
-        axes.step(factors, height, where="post", color=colour, linestyle=line_style, linewidth=1.8, label=str(method))
+        axes.step(
+            factors,
+            height,
+            where="post",
+            color=colour,
+            linestyle=line_style,
+            linewidth=1.8,
+            label=plain(str(method), 60),
+        )
     axes.set_xlabel("factor of the best time of a cell")
     axes.set_ylabel(f"share of {wording.plural(times.shape[1], 'cell')} within it")
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0))

@@ -8,7 +8,7 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from analysis.measure import Measure
-from analysis.plots.style import INK, RULE, empty, label, looks, styled, tagged
+from analysis.plots.style import INK, RULE, empty, label, looks, plain, styled, tagged
 from analysis.summary import soonest
 from analysis.survival import allows_survival, kaplan_meier, of_trials
 from analysis.trial_times import of_configuration
@@ -56,7 +56,7 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     axes.set_xlim(-0.04 * measure.tau_ref_s, 1.03 * measure.tau_ref_s)
     axes.grid(color=RULE, linewidth=0.6)
     counts.set_ylim(len(drawn) - 0.5, -0.5)
-    counts.set_yticks(range(len(drawn)), [str(row["method"]) for row in drawn])
+    counts.set_yticks(range(len(drawn)), [plain(str(row["method"]), 30) for row in drawn])
     counts.tick_params(length=0)
     counts.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     for spine in counts.spines.values():

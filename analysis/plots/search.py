@@ -53,7 +53,7 @@ def pareto(front: pd.DataFrame, measure: Measure) -> Figure:
         )  # fmt: skip
         if row["method"] not in named:
             named.add(row["method"])
-            axes.plot([], [], marker, color=colour, linestyle="none", label=str(row["method"]))
+            axes.plot([], [], marker, color=colour, linestyle="none", label=plain(str(row["method"]), 60))
     line = front[front["is_on_front"]].sort_values("cost_ref_s")
     axes.step(line["cost_ref_s"], line["accuracy"], where="post", color=INK, linewidth=0.9, zorder=0)
     axes.set_xlabel("mean cost to the best accuracy, reference seconds (logarithmic)")
@@ -187,7 +187,7 @@ def _scale(axes: Axes, place: int, parameter: Parameter, configurations: pd.Data
     axes.axvline(place, color=INK, linewidth=0.8, ymin=0.1, ymax=0.9)
     choices = choices_of(configurations, parameter)
     for index, choice in enumerate(choices):
-        height, text = index / (len(choices) - 1), plain(choice)
+        height, text = index / (len(choices) - 1), plain(choice, 30)
         axes.text(place + 0.03, height, text, fontsize=7, va="center", color=INK, bbox={"color": "white", "pad": 0.6})
 
 

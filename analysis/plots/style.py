@@ -43,7 +43,6 @@ _STYLE: Any = {
 }
 # More lines than this nobody tells apart, and a page with them is slow.
 MOST_DRAWN = 300
-_LONGEST_LABEL = 200
 _TAG = "config:"
 Drawing = ParamSpec("Drawing")
 Look = tuple[str, LineStyle, str]
@@ -80,10 +79,10 @@ def label(row: Row, width: int = 44) -> str:
     return textwrap.fill(plain(wording.setting(row)), width=width)
 
 
-def plain(text: str) -> str:
-    """A text as a figure can hold it: of one line, and not longer than a few."""
+def plain(text: str, longest: int = 200) -> str:
+    """A text as a figure can hold it: on one line, and not longer than that."""
     line = "".join(each if each.isprintable() else " " for each in text)
-    return line if len(line) <= _LONGEST_LABEL else line[: _LONGEST_LABEL - 1] + "…"
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def logarithmic(axes: Axes, which: str) -> None:

@@ -68,6 +68,27 @@ def test_a_parameter_under_a_condition_is_weighed_where_it_holds(generator: np.r
     assert found["parameter"].iloc[0] == "rate" and set(found["parameter"]) == {"rate", "wide", "loss", "period"}
 
 
+def test_what_is_not_known_is_left_out_and_what_ties_is_refused(generator: np.random.Generator) -> None:
+    times, trials = search(40, lambda rate, wide, choice: 10 + 60 * rate)
+    crashed = times["config_id"].isin(["c0", "c1", "c2"]) & (times["seed"] == 1)
+    times.loc[crashed, ["status", "reached", "tta_ref_s"]] = ["crashed", False, math.inf]
+    without = trials["config_id"].isin(["c0", "c1", "c2"])
+    expected = importance(
+        times[~times["config_id"].isin(["c0", "c1", "c2"])], trials[~without], MEASURE, generator=generator
+    )
+    found = importance(times, trials, MEASURE, generator=np.random.default_rng(7))
+    assert found["importance"].tolist() == pytest.approx(expected["importance"].tolist())
+    with pytest.raises(UserError, match="nothing tells them apart"):
+        importance(times.assign(tta_ref_s=math.inf), trials, MEASURE, generator=generator)
+
+
+def test_one_value_or_none_is_a_choice() -> None:
+    _, trials = search(12, lambda rate, wide, choice: 30.0)
+    configurations = searched_configurations(trials).assign(**{"sampler.clip": [0.5, None] * 6})
+    parameter = next(each for each in varied_parameters(configurations) if each.name == "clip")
+    assert not parameter.is_number and set(positions(configurations, parameter)) == {0.0, 1.0}
+
+
 def test_a_search_that_learns_is_refused(generator: np.random.Generator) -> None:
     tables = search(20, lambda rate, wide, choice: 30.0)
     with pytest.raises(UserError, match=r"algorithm is tpe, .* algorithm: random"):

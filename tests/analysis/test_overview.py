@@ -75,6 +75,31 @@ def test_times_that_do_not_compare_are_kept_apart_and_it_is_said_why(
     assert re.search(reason, html) and "does best over 2 sweeps" in html
 
 
+def test_it_ranks_as_the_sweeps_themselves_do(sweep: Sweep, plan: Any, tmp_path: Path, planned_trial: Any) -> None:
+    from conftest import write_sweep
+
+    trials = [planned_trial("plain_kd", "c-plain", seed, 18.0) for seed in range(3)]
+    trials += [planned_trial("m1", "c-m1", seed, half_s) for seed, half_s in enumerate((10.0, 10.0, 55.0))]
+    both = [findings(write_sweep(tmp_path / name, trials, sweep=name)) for name in ("x", "y")]
+    assert all(each.answer.config_id == "c-plain" for each in both)
+    assert overview(both).answer.startswith("plain_kd does best over 2 sweeps: soonest in 2 of them")
+
+
+def test_of_a_shared_trial_the_copy_that_went_furthest_counts(tmp_path: Path, plan: Any) -> None:
+    from conftest import write_sweep
+
+    from kdas.records import Status
+
+    running = [
+        replace(each, status=Status.RUNNING, last_s=20.0) if each.method == "plain_kd" else each for each in plan()
+    ]
+    a = findings(write_sweep(tmp_path / "a", running, sweep="a"))
+    b = findings(write_sweep(tmp_path / "b", plan(), sweep="b"))
+    for order in ([a, b], [b, a]):
+        together = overview(order).together.set_index("method")
+        assert together.loc["plain_kd", "num_reached"] == 3 and together.loc["a: kdas_search", "num_pairs"].max() == 3
+
+
 def test_one_sweep_alone_or_twice_is_refused(sweep: Sweep) -> None:
     one = sweep("a")
     for given in ([one], [one, one]):

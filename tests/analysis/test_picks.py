@@ -49,6 +49,20 @@ def test_cells_with_too_few_samples_say_nothing() -> None:
     assert np.isnan(found.loc[1, 1]) and found.loc[2, 1] == pytest.approx(1.5)
 
 
+def test_many_classes_are_grouped_by_their_numbers_and_noise_shows_no_pattern() -> None:
+    generator = np.random.default_rng(0)
+    reference = picks_of("plain_kd", "c-plain", [[100] * 1000])
+    noise = picks_of("rs2", "c-rs2", [generator.multinomial(60_000, [1e-3] * 1000).tolist()])
+    found = relative_shares(noise, reference, "by_class", 100)
+    assert found.shape == (1, 100) and found.notna().all(axis=None)
+    assert abs(found.to_numpy() - 1).max() < 0.15 and abs(np.corrcoef(found.to_numpy()[0], np.arange(100))[0, 1]) < 0.3
+
+
+def test_ends_of_few_trials_are_no_windows() -> None:
+    both = pd.concat([picks_of("m", "c", [[30, 30, 0]] * 3), picks_of("m", "c", [[30, 30, 0]], seed=1)])
+    assert shares(both, "by_class").index.tolist() == [1]
+
+
 def test_bins_are_named_from_their_edges() -> None:
     names = confidence_bins()
     assert len(names) == len(CONFIDENCE_EDGES) + 1

@@ -111,6 +111,20 @@ def test_texts_from_the_sweep_are_escaped(new_sweep: NewSweep, plan: Any) -> Non
     assert "<script>x" not in html and "<i>rule" not in html and "&lt;script&gt;" in html
 
 
+@pytest.mark.parametrize(
+    "name", ['id="x" href="#y" url(#z)', "new\nline\ttab", "日本 🙂 \x01", "x" * 3000, "**b** | <img src=x> `c` [d](e)"]
+)
+def test_odd_names_break_neither_page_nor_markdown(new_sweep: NewSweep, plan: Any, name: str) -> None:
+    trials = [replace(each, method=name, configuration=name) if each.method == "rs2" else each for each in plan([0])]
+    found = findings(new_sweep(trials))
+    html, text = render(found), render_markdown(found)
+    shown = Page(html).text
+    assert "forest-" not in shown and "<img src=x" not in html
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    bars = [len(re.findall(r"(?<!\\)\|", line)) for line in tables]
+    assert len(set(bars)) <= 2 and "<img" not in text.replace("\\<img", "")
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
 @pytest.mark.parametrize("ceiling", [0.5, 0.96])

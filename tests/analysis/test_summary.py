@@ -15,7 +15,8 @@ import pytest
 from analysis import wording
 from analysis.curves import load, load_measure, load_trials
 from analysis.findings import Findings, findings
-from analysis.summary import SUMMARY_COLUMNS, deciding_phase, summarize
+from analysis.summary import SUMMARY_COLUMNS, deciding_phase, soonest, summarize
+from analysis.timing import timing_check
 from kdas.records import Status
 
 NewSweep = Callable[..., Path]
@@ -168,6 +169,97 @@ def test_a_confirmation_that_nobody_passed_is_the_result(new_sweep: NewSweep, pl
     assert found.answer.soonest.startswith("No confirmed trial has reached")
     running = [replace(confirm[0], status=Status.RUNNING, last_s=60.0), *confirm[1:]]
     assert deciding_phase(findings(new_sweep(plan() + running)).summary) == "search"
+
+
+def test_finalists_that_still_run_leave_the_answer_to_the_search(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    baseline = [planned_trial("plain_kd", "c-plain", seed, 30.0, phase="confirm") for seed in range(100, 104)]
+    finalist = [
+        planned_trial("kdas_search", "c-s1", seed, 20.0, phase="confirm", status=Status.RUNNING, last_s=20.0)
+        for seed in range(100, 104)
+    ]
+    for confirm in (baseline, baseline + finalist):
+        found = findings(new_sweep(plan() + confirm))
+        assert deciding_phase(found.summary) == "search" and found.answer.config_id == "c-s0"
+        chosen = soonest(found.summary).set_index("method")
+        assert chosen.loc["kdas_search", "config_id"] == "c-s0" and chosen.loc["plain_kd", "phase"] == "search"
+
+
+def test_what_may_have_been_sooner_is_not_passed_over(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [each for each in plan(range(5)) if each.config_id in ("c-plain", "c-s0", "c-s1")]
+    trials = [
+        replace(each, status=Status.CRASHED, last_s=8.0) if each.config_id == "c-s0" and each.seed > 1 else each
+        for each in trials
+    ]
+    found = findings(new_sweep(trials))
+    assert found.answer.config_id == "c-s1" and "soonest as far as is known" in found.answer.soonest
+    only_plain = [each for each in trials if each.config_id != "c-s1"]
+    assert "whether another setting beats this baseline is open" in findings(new_sweep(only_plain)).answer.soonest
+
+
+def test_trials_that_still_run_are_not_called_ended(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [
+        replace(each, status=Status.RUNNING, last_s=40.0) if each.config_id == "c-plain" else each for each in plan()
+    ]
+    found = findings(new_sweep(trials))
+    assert "3 of 21 trials still run: plain_kd 3 of 3" in found.answer.missed
+    assert "The baseline plain_kd has not been seen to its end yet" in texts(found, "answer")
+
+
+def test_hits_on_other_seeds_than_the_baselines_have_no_ratio(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [each for each in plan() if each.config_id in ("c-plain", "c-s0")]
+    trials = [replace(each, ceiling=0.5) if each.config_id == "c-plain" or each.seed else each for each in trials]
+    missing = [each for each in trials if (each.config_id, each.seed) != ("c-plain", 0)]
+    found = findings(new_sweep(missing))
+    assert "neither it nor plain_kd reached it on the seeds that both have" in found.answer.soonest
+    assert "Rows rest on 2 to 3 trials" in texts(found, "table")
+
+
+def test_a_target_reached_with_the_last_batch_of_the_budget_is_reached(new_sweep: NewSweep, plan: Any) -> None:
+    row = row_of(findings(new_sweep(plan(), tau_ref_s=60.0)), "c-s0")
+    assert row["num_reached"] == 3 and row["mean_upper_s"] == 60.0 and row["mark"] == ""
+
+
+def test_of_several_baselines_the_one_with_the_most_seeds_is_compared_with(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    found = findings(new_sweep([*plan(), planned_trial("plain_kd", "c-lucky", 9, 10.0)]))
+    assert row_of(found, "c-plain")["is_baseline"] and row_of(found, "c-s0")["num_pairs"] == 3
+
+
+def test_a_seed_that_was_run_twice_is_named(new_sweep: NewSweep, plan: Any) -> None:
+    directory = new_sweep(plan())
+    trials = pd.read_parquet(directory / "trials.parquet")
+    trials.loc[trials["trial_id"] == "c-s0-1", "seed"] = 0
+    trials.to_parquet(directory / "trials.parquet")
+    assert "A seed of a configuration was run more than once: 1 trial (c-s0-1)" in texts(findings(directory), "answer")
+
+
+def test_the_front_knows_neither_survivors_nor_lucky_search_seeds(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    trials = [
+        replace(each, status=Status.CAPPED, last_s=20.0) if each.config_id == "c-s1" and each.seed else each
+        for each in plan()
+    ]
+    diverged = [planned_trial("kdas_search", "c-div", s, 60.0, status=Status.DIVERGED, last_s=8.0) for s in range(3)]
+    front = findings(new_sweep(trials + diverged)).front
+    assert {"c-plain", "c-s0"} <= set(front["config_id"]) and not {"c-s1", "c-div", "c-s3"} & set(front["config_id"])
+    confirm = [
+        planned_trial(method, config, seed, 20.0, phase="confirm")
+        for seed in range(100, 103)
+        for method, config in (("plain_kd", "c-plain"), ("kdas_search", "c-s0"))
+    ]
+    assert set(findings(new_sweep(trials + confirm)).front["phase"]) == {"confirm"}
+
+
+def test_a_trial_that_shared_for_a_while_was_not_alone(sweep_directory: Path) -> None:
+    curves = load(sweep_directory)
+    first = (curves["trial_id"] == "c-plain-0") & (curves["step"] == 10)
+    timing = timing_check(curves.assign(num_cotenants=first.astype(int)))
+    assert timing.set_index("num_cotenants")["num_trials"].to_dict() == {0: 20, 1: 1}
+    assert timing["slowdown"].tolist() == pytest.approx([1.1 / 0.8] * 2)
 
 
 def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: Any) -> None:
