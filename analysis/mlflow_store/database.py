@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
+import adbc_driver_manager
+import adbc_driver_sqlite.dbapi
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
+from adbc_driver_sqlite import StatementOptions
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Select, column, select, table
 from sqlalchemy.engine import URL, make_url
@@ -32,8 +35,16 @@ _METRICS = table(
     "metrics", *map(column, ("key", "value", "timestamp", "step", "run_uuid")), column("is_nan", sa.Boolean())
 )
 _TABLES = (_EXPERIMENTS, _RUNS, _TAGS, _PARAMS, _LATEST, _METRICS)
-# So many rows are Python objects at a time: memory stays small, and the allocator uses the same blocks again.
-_ROWS_AT_ONCE = 10_000
+# What is read of a metric's history, the run as its position among those asked for.
+_HISTORY = {
+    "run_uuid": pa.int64(),
+    "step": pa.int64(),
+    "value": pa.float64(),
+    "is_nan": pa.bool_(),
+    "timestamp": pa.int64(),
+}
+_ROWS_AT_ONCE = 65_536
+_WAIT_FOR_WRITER_MS = 5_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ def opened(uri: str) -> Iterator[Connection]:
             raise UserError(f"{shown}: is no MLflow store: it has no table {absent}. Give its --backend-store-uri.")
         with engine.connect() as connection:
             yield connection
-    except (DBAPIError, sqlite3.Error) as error:
+    except (DBAPIError, adbc_driver_manager.Error) as error:
         reason = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
         raise UserError(f"{shown}: cannot be read ({reason}). Check the file or the URL, and your rights.") from error
     finally:
@@ -118,9 +129,8 @@ def _sqlite(path: Path) -> Engine:
         near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.glob("*.db")], n=1)
         hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the file that MLflow writes, or its URL."
         raise UserError(f"{path}: there is no such file. {hint}")
-    # SQLAlchemy's own way of opening would make a file that is missing.
-    name = f"{path.resolve().as_uri()}?mode=ro"
-    return sa.create_engine("sqlite://", creator=partial(sqlite3.connect, name, uri=True))
+    # Not the path alone: opened by that, a file that is missing would be made.
+    return sa.create_engine(URL.create("sqlite", database=path.resolve().as_uri(), query={"mode": "ro", "uri": "true"}))
 
 
 def chosen_runs(connection: Connection, experiment: str | None) -> Select[tuple[str]]:
@@ -202,15 +212,8 @@ def last_values(connection: Connection, chosen: Select[tuple[str]]) -> dict[str,
     return found
 
 
-class _Codes(dict[str, int]):
-    """Position of a run by its id; -1 for runs that were not asked for."""
-
-    def __missing__(self, uuid: str) -> int:
-        return -1
-
-
 def history(
-    connection: Connection,
+    engine: Engine,
     key: str,
     uuids: list[str],
     *,
@@ -219,35 +222,47 @@ def history(
 ) -> History:
     """Every value of a metric in the runs `uuids`.
 
-    Rows come in the order of their timestamps, that of MLflow's primary key. What bounds the speed is that each
-    becomes a few Python objects, so no more columns are asked for than are needed.
+    Rows come in the order of their timestamps, that of MLflow's primary key. Several threads may ask at a time: each
+    call has its own connection.
 
     Args: among: a query for the runs to look at, which pays where they are few; None looks at all.
     """
-    # MLflow stores NaN as 0 with a mark.
-    value = sa.case((_METRICS.c.is_nan, sa.null()), else_=_METRICS.c.value)
-    columns = [_METRICS.c.run_uuid, _METRICS.c.step, value, *([_METRICS.c.timestamp] if with_times else [])]
-    kinds = (np.int64, np.int64, np.float64, np.int64)
-    query = select(*columns).where(_METRICS.c.key == key).order_by(_METRICS.c.timestamp)
+    names = list(_HISTORY) if with_times else list(_HISTORY)[:-1]
+    query = select(*(_METRICS.c[name] for name in names)).where(_METRICS.c.key == key).order_by(_METRICS.c.timestamp)
     if among is not None:
         query = query.where(_METRICS.c.run_uuid.in_(among))
-    result = connection.execute(query)
-    code_of = _Codes(zip(uuids, range(len(uuids)), strict=True)).__getitem__
-    parts: list[list[NDArray[np.generic]]] = [[np.empty(0, kind) for kind in kinds[: len(columns)]]]
-    # The driver's own cursor: SQLAlchemy's rows would double the time.
-    while rows := result.cursor.fetchmany(_ROWS_AT_ONCE):
-        cells = [map(itemgetter(place), rows) for place in range(len(columns))]
-        cells[0] = map(code_of, cells[0])
-        parts.append([np.fromiter(cell, kind, len(rows)) for cell, kind in zip(cells, kinds, strict=False)])
-    result.close()
-    codes, steps, values, *times = (np.concatenate(part) for part in zip(*parts, strict=True))
-    asked = codes >= 0
-    timestamps_ms = times[0][asked] if times else np.empty(0, np.int64)
-    return History(codes[asked], steps[asked], _with_infinity(values[asked]), timestamps_ms)
-
-
-def _with_infinity(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """MLflow stores the largest number for infinity."""
+    schema = pa.schema([(name, _HISTORY[name]) for name in names])
+    known = pa.array(uuids, pa.string())
+    read = in_columns_of_sqlite if engine.url.get_backend_name() == "sqlite" else in_columns
+    batches = []
+    for ids, *cells in read(engine, query):
+        codes = pc.index_in(ids, value_set=known)
+        batches.append(pa.record_batch([codes, *cells], names=names).filter(codes.is_valid()).cast(schema))
+    rows = pa.Table.from_batches(batches, schema)
+    # MLflow stores NaN as 0 with a mark, and infinity as the largest number.
+    values = np.where(rows["is_nan"], np.nan, rows["value"])
     is_infinite = np.abs(values) >= np.finfo(np.float64).max
     values[is_infinite] = np.copysign(np.inf, values[is_infinite])
-    return values
+    times = np.asarray(rows["timestamp"]) if with_times else np.empty(0, np.int64)
+    return History(np.asarray(rows["run_uuid"]), np.asarray(rows["step"]), values, times)
+
+
+def in_columns(engine: Engine, query: Select[tuple[Any, ...]]) -> Iterator[list[pa.Array]]:
+    """The rows of a query, some at a time, as one Arrow array a column; through the database's own driver."""
+    with engine.connect() as connection:
+        # The driver's own cursor: SQLAlchemy's rows would double the time.
+        cursor = connection.execute(query).cursor
+        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+            yield [pa.array(column) for column in zip(*rows, strict=True)]
+
+
+def in_columns_of_sqlite(engine: Engine, query: Select[tuple[Any, ...]]) -> Iterator[list[pa.Array]]:
+    """The same from an SQLite file by Arrow's driver, whose rows are no Python objects: in a third of the time."""
+    text = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
+    with adbc_driver_sqlite.dbapi.connect(f"{engine.url.database}?mode=ro") as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_WRITER_MS}")
+        with connection.cursor() as cursor:
+            cursor.adbc_statement.set_options(**{StatementOptions.BATCH_ROWS.value: str(_ROWS_AT_ONCE)})
+            cursor.execute(text)
+            yield from (batch.columns for batch in cursor.fetch_record_batch())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from analysis.mlflow_store import database
 from analysis.mlflow_store.database import History, Run
 from analysis.mlflow_store.sources import ELAPSED, MEASURED, StoreRuns
 from kdas.records import UserError
+
+_METRICS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -42,29 +45,31 @@ def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tup
     candidates = [run for run in store.runs if not store.is_sweep(run)]
     needs_times = ELAPSED in store.sources.values()
 
-    def history(column: str, runs: Sequence[Run], with_times: bool = False) -> History:
-        key = str(store.source(column)).partition(".")[2]
-        uuids = [run.uuid for run in runs]
-        return database.history(connection, key, uuids, among=among, with_times=with_times)
+    def history(source: str, runs: Sequence[Run], with_times: bool = False) -> History:
+        key, uuids = source.partition(".")[2], [run.uuid for run in runs]
+        return database.history(connection.engine, key, uuids, among=among, with_times=with_times)
 
-    logged = history("val_accuracy", candidates, needs_times)
+    first = str(store.source("val_accuracy"))
+    logged = history(first, candidates, needs_times)
     runs, codes = _trials(store, candidates, np.bincount(logged.run_codes, minlength=len(candidates)) > 0)
     joined = _Join(codes[logged.run_codes], logged.steps)
-    columns = {"val_accuracy": joined.first(logged.values)}
-    read = {store.sources["val_accuracy"]: columns["val_accuracy"]}
-    for column in MEASURED:
-        source = store.source(column)
+    sources = {column: store.source(column) for column in MEASURED}
+    others = {source for source in sources.values() if source and source.startswith("metrics.")} - {first}
+    # Several at a time: while SQLite reads, Python is free.
+    with ThreadPoolExecutor(_METRICS_AT_ONCE) as pool:
+        read = dict(zip(others, pool.map(lambda source: joined.aligned(history(source, runs)), others), strict=True))
+    read[first] = joined.first(logged.values)
+    columns: dict[str, NDArray[np.float64]] = {}
+    for column, source in sources.items():
         if source is None:
             columns[column] = np.full(len(joined.rows), np.nan)
         elif source == ELAPSED:
             starts_ms = np.array([run.start_ms for run in runs], np.int64)
             columns[column] = (joined.first(logged.timestamps_ms) - starts_ms[joined.trials]) / 1000
-        elif not source.startswith("metrics."):
-            columns[column] = np.array([_number(store, column, run) for run in runs])[joined.trials]
-        else:
-            if source not in read:
-                read[source] = joined.aligned(history(column, runs))
+        elif source in read:
             columns[column] = read[source]
+        else:
+            columns[column] = np.array([_number(store, column, run) for run in runs])[joined.trials]
     evaluations = Evaluations(runs, joined.trials, joined.steps, columns)
     _refuse_useless(store, evaluations)
     return evaluations

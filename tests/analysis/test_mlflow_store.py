@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app
 from analysis.curves import TRIAL_COLUMNS, load, load_measure, load_trials
-from analysis.mlflow_store import Stored, load_store, write_store
+from analysis.mlflow_store import Stored, database, load_store, write_store
 from analysis.summary import summarize
 from kdas.config import TrialConfig
 from kdas.records import CURVE_COLUMNS, CurveRow, Status, UserError
@@ -152,6 +152,20 @@ def test_summary_of_our_store_is_that_of_the_directory(stores: tuple[str, SweepD
     ours = summarize(load(directory.path), load_trials(directory.path), measure)
     for column in ("method", "num_reached", "mean_lower_s", "mean_upper_s", "ratio", "ratio_low", "p_holm"):
         pd.testing.assert_series_equal(told[column], ours[column])
+
+
+def test_any_database_driver_reads_what_arrows_reads(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {**FOREIGN, "cost_ref_s": "elapsed"}
+
+    def both() -> list[Stored]:
+        return [load_store(uri), load_store(uri, experiment="theirs", names=names, target=0.9, baseline="plain")]
+
+    by_arrow = both()
+    monkeypatch.setattr(database, "in_columns_of_sqlite", database.in_columns)
+    for other, stored in zip(both(), by_arrow, strict=True):
+        assert len(stored.curves) and stored.measure == other.measure
+        pd.testing.assert_frame_equal(stored.curves, other.curves)
+        pd.testing.assert_frame_equal(stored.trials, other.trials)
 
 
 def test_another_target_decides_anew_which_trials_have_reached_it(uri: str) -> None:
