@@ -48,7 +48,7 @@ def cautions(
         *_of_the_split(measure),
         *_of_the_objective(measure),
         *_of_the_baseline(summary, measure),
-        *_of_the_winner(summary, won),
+        *_of_the_winner(summary, measure, won),
         *_of_misses(summary),
         *_of_the_grid(summary),
         *_of_the_clock(curves, trials, measure),
@@ -101,7 +101,7 @@ def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Cautio
         )
 
 
-def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
+def _of_the_winner(summary: pd.DataFrame, measure: Measure, won: Answer) -> Iterator[Caution]:
     rows = summary[(summary["config_id"] == won.config_id) & (summary["phase"] == won.phase)].to_dict("records")
     for row in rows:
         num_searched = int((summary["is_searched"].astype(bool) & (summary["phase"] == "search")).sum())
@@ -118,6 +118,12 @@ def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
                 yield Caution("answer", f"Only {seeds}: a small difference may be none. Run {FEW_SEEDS} or more.")
             continue
         num_pairs = int(row["num_pairs"])
+        if row["ratio_at_most"] < 1:
+            yield Caution(
+                "answer",
+                f"It is first by its mean over all of its seeds, yet {measure.baseline} was sooner on the "
+                f"{wording.plural(num_pairs, 'seed')} that both have: run both on the same seeds.",
+            )
         if num_pairs > 1 and row["ratio_low"] == row["ratio_high"] < math.inf:
             yield Caution("answer", "All pairs of the winner have the same ratio, so its interval has no width.")
         if num_pairs == 1:

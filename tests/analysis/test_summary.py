@@ -216,6 +216,19 @@ def test_hits_on_other_seeds_than_the_baselines_have_no_ratio(new_sweep: NewSwee
     assert "Rows rest on 2 to 3 trials" in texts(found, "table")
 
 
+def test_a_winner_that_lost_on_the_common_seeds_is_qualified(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    trials = [each for each in plan() if each.config_id == "c-plain"]
+    # Later on the seed that both have, and first by its mean thanks to an easier one.
+    trials += [planned_trial("kdas_search", "c-s9", 0, 32.0), planned_trial("kdas_search", "c-s9", 7, 5.0)]
+    found = findings(new_sweep(trials))
+    assert found.answer.config_id == "c-s9" and row_of(found, "c-s9")["ratio"] < 1
+    said = "It is first by its mean over all of its seeds, yet plain_kd was sooner on the 1 seed that both have"
+    assert said in texts(found, "answer")
+    assert "yet plain_kd was sooner" not in texts(findings(new_sweep(plan())), "answer")
+
+
 def test_a_target_reached_with_the_last_batch_of_the_budget_is_reached(new_sweep: NewSweep, plan: Any) -> None:
     row = row_of(findings(new_sweep(plan(), tau_ref_s=60.0)), "c-s0")
     assert row["num_reached"] == 3 and row["mean_upper_s"] == 60.0 and row["mark"] == ""
