@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.findings import Findings
 from kdas.records import CURVE_COLUMNS, CurveRow, Status, first_reached
 
 TARGET = 0.9
@@ -141,3 +142,13 @@ def planned_trial() -> type[PlannedTrial]:
 def generator() -> np.random.Generator:
     """Randomness that is the same in every run."""
     return np.random.default_rng(7)
+
+
+def row_of(found: Findings, config_id: str, phase: str = "search") -> Any:
+    rows = found.summary.query("config_id == @config_id and phase == @phase").to_dict("records")
+    assert len(rows) == 1
+    return rows[0]
+
+
+def texts(found: Findings, place: str) -> str:
+    return " | ".join(caution.text for caution in found.cautions if caution.place == place)
