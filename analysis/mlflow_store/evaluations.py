@@ -156,3 +156,9 @@ def _refuse_useless(store: StoreRuns, evaluations: Evaluations) -> None:
             f" {step} of run {run.uuid}. Log it at the steps of {accuracy}, or take the time of logging:"
             f" --name cost_ref_s={ELAPSED}"
         )
+    cost_ref_s = evaluations.columns["cost_ref_s"]
+    if len(cost_ref_s) and not (cost_ref_s.min() >= 0 and cost_ref_s.max() > 0):
+        raise UserError(
+            f"cost_ref_s: {store.sources['cost_ref_s']} is {cost_ref_s.min():g} to {cost_ref_s.max():g}. A cost counts"
+            f" up from 0: map it to another metric, or take the time of logging: --name cost_ref_s={ELAPSED}"
+        )

@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -64,6 +65,16 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Swee
         patch.chdir(folder)
         write_others(MlflowClient(uri))
         yield uri, write_ours(folder / "runs" / "ours")
+
+
+def changed(uri: str, folder: Path, *statements: str) -> Path:
+    """A copy of the database after some SQL."""
+    path = folder / "copy.db"
+    path.write_bytes(Path(uri.removeprefix("sqlite:///")).read_bytes())
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+    return path
 
 
 def write_ours(path: Path) -> SweepDirectory:
@@ -212,19 +223,23 @@ def test_one_metric_for_both_splits_says_that_the_test_split_decides(uri: str) -
 
 
 def test_metric_logged_at_other_steps_and_later_joins_by_step(tmp_path: Path, uri: str) -> None:
-    path = tmp_path / "copy.db"
-    path.write_bytes(Path(uri.removeprefix("sqlite:///")).read_bytes())
-    with sqlite3.connect(path) as database:
-        # Logged in another order, and for a step more, than the accuracies.
-        database.execute("update metrics set timestamp = 9000000 - timestamp where key = 'time_s' and step <> 2")
-        database.execute(
-            "insert into metrics (key, value, timestamp, run_uuid, step, is_nan)"
-            " select key, 99, timestamp, run_uuid, 77, 0 from metrics where key = 'time_s' and step = 1"
-        )
-    database.close()
+    # Logged in another order, and for a step more, than the accuracies.
+    later = "update metrics set timestamp = 9000000 - timestamp where key = 'time_s' and step <> 2"
+    more = (
+        "insert into metrics (key, value, timestamp, run_uuid, step, is_nan)"
+        " select key, 99, timestamp, run_uuid, 77, 0 from metrics where key = 'time_s' and step = 1"
+    )
+    path = changed(uri, tmp_path, later, more)
     names = {**FOREIGN, "trial_id": "attributes.run_name"}
     curves = load_store(str(path), experiment="theirs", names=names, target=0.9, baseline="plain").curves
     assert curves.loc[curves["trial_id"] == "fast 1", "cost_ref_s"].tolist() == [6.0, 13.0, 18.0]
+
+
+@pytest.mark.parametrize(("value", "said"), [("0", "0 to 0"), ("value - 100", "-94 to -70")])
+def test_a_cost_that_does_not_count_up_is_refused(tmp_path: Path, uri: str, value: str, said: str) -> None:
+    path = changed(uri, tmp_path, f"update metrics set value = {value} where key = 'time_s'")
+    with pytest.raises(UserError, match=rf"metrics\.time_s is {said}\. A cost counts up from 0"):
+        load_store(str(path), experiment="theirs", names=FOREIGN, target=0.9, baseline="plain")
 
 
 def test_one_of_several_sweeps_is_asked_for_by_name(uri: str) -> None:
@@ -237,11 +252,7 @@ def test_one_of_several_sweeps_is_asked_for_by_name(uri: str) -> None:
 
 
 def test_of_two_runs_of_one_trial_the_later_started_counts(tmp_path: Path, uri: str) -> None:
-    path = tmp_path / "copy.db"
-    path.write_bytes(Path(uri.removeprefix("sqlite:///")).read_bytes())
-    with sqlite3.connect(path) as database:
-        database.execute("update runs set name = 'fast 1', start_time = 2000000 where name = 'fast 2'")
-    database.close()
+    path = changed(uri, tmp_path, "update runs set name = 'fast 1', start_time = 2000000 where name = 'fast 2'")
     names = {**FOREIGN, "trial_id": "attributes.run_name"}
     stored = load_store(f"sqlite:///{path}", experiment="theirs", names=names, target=0.9, baseline="plain")
     assert stored.curves.loc[stored.curves["trial_id"] == "fast 1", "val_accuracy"].tolist() == [0.4]
