@@ -19,7 +19,7 @@ from analysis.measure import Measure
 from analysis.mlflow_store import database
 from analysis.mlflow_store.evaluations import Evaluations, read_evaluations
 from analysis.mlflow_store.sources import MEASURED, StoreRuns, by_run, identities, sources_with
-from analysis.time_to_accuracy import time_to_accuracy
+from analysis.time_to_accuracy import times_to_accuracies
 from kdas.records import CURVE_COLUMNS, Status, UserError
 
 EXPERIMENT = "kdas-sweeps"
@@ -229,7 +229,7 @@ def _last_of(evaluations: Evaluations, trial: int, measure: Measure) -> tuple[fl
     if not len(cost):
         return math.inf, 0.0, math.nan, 0.0, 0
     deciding = evaluations.of(trial, measure.deciding_column)
-    tta_ref_s = time_to_accuracy(cost.tolist(), deciding.tolist(), measure.target)
+    tta_ref_s = float(times_to_accuracies(cost, deciding, [measure.target])[0])
     best, wall_s = np.fmax.reduce(accuracy), evaluations.of(trial, "wall_s")[-1]
     return tta_ref_s, float(cost[-1]), float(best), float(wall_s), len(cost)
 
