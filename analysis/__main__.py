@@ -99,8 +99,12 @@ def store(
     tau: Annotated[float | None, typer.Option(help="The budget of a trial, in the unit of its cost.")] = None,
 ) -> None:
     """Make a sweep directory from an MLflow store, for `report` and all else that reads one."""
-    # A report needs no database library.
-    from analysis.mlflow_store import load_store, named, write_store
+    try:
+        # A report needs no database library.
+        from analysis.mlflow_store import load_store, named, write_store
+    except ModuleNotFoundError as error:
+        needed = "python -m pip install sqlalchemy adbc-driver-sqlite"
+        raise UserError(f"store: {error.name} is not installed. Type: {needed}") from error
 
     stored = load_store(
         uri,

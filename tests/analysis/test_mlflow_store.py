@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -269,6 +270,14 @@ def test_the_command_makes_a_directory_that_the_report_reads(uri: str, tmp_path:
     assert result.exit_code == 0 and "fast reached 90% validation accuracy soonest" in result.stdout
     with pytest.raises(UserError, match=r"made: is not empty, and nothing is overwritten"):
         CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in sys.modules if name.startswith("analysis.mlflow_store")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "adbc_driver_sqlite", None)
+    with pytest.raises(UserError, match=r"adbc_driver_sqlite is not installed\. Type: python -m pip install"):
+        CliRunner().invoke(app, ["store", "mlflow.db", "--out", str(tmp_path / "made")], catch_exceptions=False)
 
 
 def test_written_tables_are_read_back_equal(theirs: Stored, tmp_path: Path) -> None:
