@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -14,7 +12,7 @@ from analysis.measure import Measure
 from analysis.summary import deciding_phase
 from analysis.wording import Row
 
-_AT_LEAST = {"": "", ">=": "at least ", "<=": "at most ", "~": "about ", "to": ""}
+_AT_LEAST = {">=": "at least ", "<=": "at most "}
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def answer(summary: pd.DataFrame, measure: Measure) -> Answer:
     """The two sentences, from the rows of the deciding phase of `analysis.summary.summarize`."""
     phase = deciding_phase(summary)
     deciding = summary[summary["phase"] == phase]
-    rows = deciding.to_dict("records")
+    rows: list[Row] = list(deciding.to_dict("records"))
     goal = f"{wording.goal(measure.target)} {measure.split} accuracy"
     won = next((row for row in rows if row["num_reached"]), None)
     if won is None:
@@ -45,23 +43,37 @@ def answer(summary: pd.DataFrame, measure: Measure) -> Answer:
     # What ended on the way, or still runs, may have been sooner.
     rivals = [row for row in rows if row["mean_lower_s"] < won["mean_upper_s"] and row is not won and row["num_open"]]
     soonest = "soonest as far as is known" if rivals else "soonest"
-    reached_it = (
-        f"{wording.setting(won)} reached {goal} {soonest}, on average after {_mean_time(won)} reference seconds"
-    )
+    reached_it = f"{wording.setting(won)} reached {goal} {soonest}, {_when(won)}"
     seeds = {"search": ", on the search's own seeds" if won["is_searched"] else "", "confirm": ", on fresh seeds"}[
         phase
     ]
     if won["is_baseline"]:
-        beaten = (
-            "whether another setting beats this baseline is open" if rivals else "no other setting beat this baseline"
-        )
-        return Answer(f"{reached_it}{seeds}: {beaten}.", _missed(rows), phase, str(won["config_id"]))
+        against = _of_others([row for row in rows if row is not won], measure, is_open=bool(rivals))
+        return Answer(f"{reached_it}{seeds}: {against}.", _missed(rows), phase, str(won["config_id"]))
     return Answer(f"{reached_it}, {_speedup(won, measure)}{seeds}.", _missed(rows), phase, str(won["config_id"]))
 
 
-def _mean_time(row: Row) -> str:
+def _when(row: Row) -> str:
     low, high = (wording.amount(row[name]) for name in ("mean_lower_s", "mean_upper_s"))
-    return low if low == high else f"{low} to {high}"
+    average = f"on average after {low if low == high else f'{low} to {high}'} reference seconds"
+    if row["num_reached"] == row["num_trials"]:
+        return average
+    missed = row["num_trials"] - row["num_reached"] - row["num_open"]
+    budget = " (a miss counting as the budget)" if missed else ""
+    return f"on {row['num_reached']} of its {row['num_trials']} seeds and {average}{budget}"
+
+
+def _of_others(rows: list[Row], measure: Measure, *, is_open: bool) -> str:
+    """How the others did where a baseline was the soonest."""
+    if is_open:
+        return "whether another setting beats this baseline is open"
+    if not rows:
+        return "no other setting has been run"
+    nearest = next((row for row in rows if not math.isnan(row["ratio"])), None)
+    beaten = "no other setting beat this baseline"
+    if nearest is None:
+        return beaten
+    return f"{beaten}; the nearest, {wording.setting(nearest)}, was {_speedup(nearest, measure)}"
 
 
 def _speedup(row: Row, measure: Measure) -> str:
@@ -71,9 +83,10 @@ def _speedup(row: Row, measure: Measure) -> str:
     if math.isnan(row["ratio"]):
         return f"while neither it nor {measure.baseline} reached it on the seeds that both have"
     number = wording.ratio_number(row)
-    times = f"{_AT_LEAST[str(row['mark'])]}{number} times as fast as {measure.baseline}"
-    if row["mark"] == "to":
-        times += ", a miss counting as the budget"
+    times = f"{_AT_LEAST.get(str(row['mark']), '')}{number} times as fast as {measure.baseline}"
+    if row["mark"] in ("~", "to"):
+        # Which way the ratio of the times themselves lies is not known.
+        times += " in time up to the budget"
     if row["num_pairs"] == 1:
         return f"{times} (one seed in common, so no interval)"
     low, high = row["ratio_low"], row["ratio_high"]
@@ -82,7 +95,7 @@ def _speedup(row: Row, measure: Measure) -> str:
     return f"{times} ({span}, n = {row['num_pairs']} paired seeds{unsure})"
 
 
-def _missed(rows: list[dict[Hashable, Any]]) -> str:
+def _missed(rows: list[Row]) -> str:
     """What did not reach the target, by method, and why: it is no miss if a trial still runs or ended on the way."""
     columns = ["num_reached", "num_trials", "num_open", "num_running"]
     counts = pd.DataFrame(rows).groupby("method", sort=False)[columns].sum().astype(int)

@@ -49,7 +49,7 @@ def cautions(
         *_of_the_objective(measure),
         *_of_the_baseline(summary, measure),
         *_of_the_winner(summary, measure, won),
-        *_of_misses(summary),
+        *_of_misses(summary, won),
         *_of_the_grid(summary),
         *_of_the_clock(curves, trials, measure),
         *_of_crashes(times),
@@ -91,6 +91,11 @@ def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Cautio
     deciding = baseline[baseline["phase"] == deciding_phase(summary)]
     if baseline.empty:
         yield Caution("answer", f"There is no trial of the baseline {measure.baseline}, so nothing can be compared.")
+    elif deciding.empty:
+        yield Caution(
+            "answer",
+            f"The baseline {measure.baseline} has no trial in the phase that decides, so nothing can be compared.",
+        )
     elif deciding["num_open"].sum() and not deciding["num_reached"].sum():
         yield Caution("answer", f"The baseline {measure.baseline} has not been seen to its end yet: ratios are open.")
     elif not deciding["num_reached"].sum():
@@ -141,14 +146,14 @@ def _of_the_winner(summary: pd.DataFrame, measure: Measure, won: Answer) -> Iter
             )
 
 
-def _of_misses(summary: pd.DataFrame) -> Iterator[Caution]:
+def _of_misses(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
     """Where intervals cover less than they say; measured in docs/measuring.md."""
     deciding = summary[summary["phase"] == deciding_phase(summary)]
     num_missed = deciding["num_trials"] - deciding["num_reached"] - deciding["num_open"]
     mostly_missed = deciding[(num_missed * 2 > deciding["num_trials"]) & (deciding["num_reached"] > 0)]
     if not mostly_missed.empty:
         yield Caution(
-            "table",
+            "answer" if won.config_id in set(mostly_missed["config_id"]) else "table",
             f"In {wording.plural(len(mostly_missed), 'row')} more than half of the seeds missed the target: over few "
             "seeds an interval there covers less than the 95% it says.",
         )

@@ -37,6 +37,9 @@ class Measure:
     objective: str = "tta"
     # The searched parameters that were drawn by order of magnitude.
     log_parameters: tuple[str, ...] = ()
+    # What is confirmed: finalists and baselines, each on these seeds. Empty before, and in tables of other origin.
+    confirm_configs: tuple[str, ...] = ()
+    confirm_seeds: tuple[int, ...] = ()
 
     @property
     def deciding_column(self) -> str:
@@ -44,7 +47,7 @@ class Measure:
         return "test_accuracy" if self.split == "test" else "val_accuracy"
 
 
-_OPTIONAL = ("calibration_ids", "algorithm", "objective", "log_parameters")
+_OPTIONAL = ("calibration_ids", "algorithm", "objective", "log_parameters", "confirm_configs", "confirm_seeds")
 _TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
 
 
@@ -74,12 +77,14 @@ def load_measure(sweep_directory: Path | str) -> Measure:
         split="test" if split == "test" else "validation",
         calibration_id=str(content["calibration_id"]),
         data_source=str(content["data_source"]),
-        seeds=_seeds(content["seeds"], path),
+        seeds=_seeds(content["seeds"], path, "seeds"),
         num_planned_trials=int(_number(content, "num_planned_trials", path)),
         calibration_ids=_texts(content.get("calibration_ids", []), path, "calibration_ids"),
         algorithm=str(content.get("algorithm", "")),
         objective=str(content.get("objective", "tta")),
         log_parameters=_texts(content.get("log_parameters", []), path, "log_parameters"),
+        confirm_configs=_texts(content.get("confirm_configs", []), path, "confirm_configs"),
+        confirm_seeds=_seeds(content.get("confirm_seeds", []), path, "confirm_seeds"),
     )
 
 
@@ -111,10 +116,10 @@ def _number(content: Mapping[str, object], name: str, path: Path) -> float:
     return float(value)
 
 
-def _seeds(value: object, path: Path) -> tuple[int, ...]:
+def _seeds(value: object, path: Path, name: str) -> tuple[int, ...]:
     if isinstance(value, list) and all(isinstance(seed, int) for seed in value):
         return tuple(value)
-    raise UserError(f"{path}: seeds: {value!r} is not a list of whole numbers. Run the sweep again.")
+    raise UserError(f"{path}: {name}: {value!r} is not a list of whole numbers. Run the sweep again.")
 
 
 def _texts(value: object, path: Path, name: str) -> tuple[str, ...]:

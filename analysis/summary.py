@@ -35,7 +35,7 @@ _SENSITIVITIES = ("tta_linear_s", "tta_two_in_a_row_s", "tta_hold_to_end_s")
 _COMPARISON = list(Comparison.__dataclass_fields__)
 SUMMARY_COLUMNS = (
     *_GROUP,
-    *("is_baseline", "is_searched", "num_trials", "num_reached", "num_open", "num_running"),
+    *("decides", "is_baseline", "is_searched", "num_trials", "num_reached", "num_open", "num_running"),
     *("mean_lower_s", "mean_upper_s"),
     *_MEDIANS,
     *("max_grid_gap", "max_cotenants"),
@@ -48,6 +48,7 @@ SUMMARY_COLUMNS = (
 def summarize(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """One row for each configuration and phase, the soonest first, confirmed ones before searched ones.
 
+    Rows that are the result are marked in `decides`, see `deciding_phase`.
     Configurations are ordered by the mean upper bound of their restricted time. Medians are over the trials; a median
     time is inf where half of them or more missed the target, `tta_at_least_s` takes trials that ended on the way (there
     are `num_open`) at their last cost, `test_accuracy_at_hit` is over those that reached the target.
@@ -72,6 +73,7 @@ def summarize_times(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     # Each phase is a family of comparisons: the best of many unlikely results is a likely one.
     for _, family in table.groupby("phase"):
         table.loc[family.index, "p_holm"] = holm(family["p_value"].tolist())
+    table["decides"] = table["phase"] == ("confirm" if _is_confirmed(times, table, measure) else "search")
     # Of configurations that all missed, the one that came nearest to the target comes first.
     return table.sort_values(
         ["phase", "mean_upper_s", "best_accuracy", "config_id"], ascending=[True, True, False, True], ignore_index=True
@@ -93,12 +95,25 @@ def baseline_configuration(times: pd.DataFrame, measure: Measure) -> str | None:
 
 
 def deciding_phase(summary: pd.DataFrame) -> str:
-    """The phase whose rows are the result: confirm, once its finalists have ended on as many seeds as its baselines."""
-    confirmed = summary[summary["phase"] == "confirm"]
-    if confirmed.empty or confirmed["num_running"].any() or confirmed["num_trials"].nunique() > 1:
-        return "search"
-    has_finalists = confirmed["is_searched"].astype(bool).any() or not summary["is_searched"].astype(bool).any()
-    return "confirm" if has_finalists else "search"
+    """The phase whose rows are the result: confirm, once its finalists and baselines have ended on all its seeds."""
+    return "confirm" if (summary["phase"].eq("confirm") & summary["decides"].astype(bool)).any() else "search"
+
+
+def _is_confirmed(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> bool:
+    """Whether the confirmation is complete, as the sweep recorded it or, in other tables, as far as they tell."""
+    is_open = (times["status"] == Status.RUNNING) & (times["lower_s"] < times["upper_s"])
+    confirmed = times[times["phase"] == "confirm"]
+    by_phase = dict(iter(summary.groupby("phase")))
+    if not len(confirmed):
+        return False
+    # Without a finalist, or the baseline, it compares nothing where the search does.
+    for role in ("is_searched", "is_baseline"):
+        if "search" in by_phase and by_phase["search"][role].any() and not by_phase["confirm"][role].any():
+            return False
+    seeds = set(measure.confirm_seeds or confirmed["seed"])
+    ended = confirmed[~is_open.loc[confirmed.index]].groupby("config_id")["seed"].agg(set)
+    expected = measure.confirm_configs or tuple(confirmed["config_id"].unique())
+    return all(seeds <= ended.get(config_id, set()) for config_id in expected)
 
 
 def soonest(summary: pd.DataFrame) -> pd.DataFrame:
@@ -109,17 +124,19 @@ def soonest(summary: pd.DataFrame) -> pd.DataFrame:
 
 def _row(group: pd.DataFrame, baseline_config: str | None, of_baseline: pd.DataFrame) -> dict[str, Any]:
     mean = mean_bounds(_bounds(group))
+    is_open = group["lower_s"] < group["upper_s"]
     is_baseline = group["config_id"].iloc[0] == baseline_config
     # A baseline against itself is 1 by definition and has no interval.
     candidate = {} if is_baseline else _by_seed(group)
     comparison = asdict(compare(_by_seed(of_baseline), candidate, generator=np.random.default_rng(RESAMPLING_SEED)))
     return {
+        "decides": False,
         "is_baseline": is_baseline,
         "is_searched": is_searched(str(group["method"].iloc[0])),
         "num_trials": mean.num_trials,
         "num_reached": mean.num_reached,
-        "num_open": int((group["lower_s"] < group["upper_s"]).sum()),
-        "num_running": int((~group["reached"].astype(bool) & (group["status"] == Status.RUNNING)).sum()),
+        "num_open": int(is_open.sum()),
+        "num_running": int((is_open & (group["status"] == Status.RUNNING)).sum()),
         "mean_lower_s": mean.lower_s,
         "mean_upper_s": mean.upper_s,
         **{name: _median(group[column]) for column, name in _MEDIANS.items()},

@@ -88,7 +88,7 @@ def ratio(row: Row) -> str:
         return "1 (baseline)"
     value, low, high = (row[name] for name in ("ratio", "ratio_low", "ratio_high"))
     if math.isnan(value):
-        return "both missed" if row["num_pairs"] else NOTHING
+        return "both missed" if row["num_pairs"] and not row["num_open"] else NOTHING
     limits = interval(low, high) or ("(1 seed)" if row["num_pairs"] == 1 else "")
     sign = "" if row["mark"] == "to" else str(row["mark"])
     return " ".join(part for part in (sign, ratio_number(row), limits) if part)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kdas.records import COMPLETE_STATUSES, STOPPED_STATUSES, Status, is_searched
 from sweeps.budget import Spending
 from sweeps.early_stopping import EarlyStopping
-from sweeps.measure import Measure
+from sweeps.measure import Measure, write_measure
 from sweeps.objective import Objective, best_first
 from sweeps.outcome import outcome_of
 from sweeps.plan import CONFIRM, Identify, Job, baseline_jobs, confirm_jobs, searched_jobs
@@ -185,7 +185,7 @@ class Agenda:
             self._drop_beaten()
         if not self._queue and not self._out and self._measure is not None and not self._is_confirming:
             self._is_confirming = True
-            self._enqueue([job for job in self._confirmed() if not self._adopt(job)])
+            self._confirm(self._measure)
 
     def _count_new(self, is_new: bool) -> None:
         self._duplicates = 0 if is_new else self._duplicates + 1
@@ -273,6 +273,17 @@ class Agenda:
         if outcome is not None and outcome.is_known:
             self._values[proposal.jobs[0].config_id] = outcome.values
         self._search.tell(proposal.number, None if outcome is None else outcome.values)
+
+    def _confirm(self, measure: Measure) -> None:
+        """Enqueue the confirmation, and let those who read the sweep know what it consists of."""
+        jobs = self._confirmed()
+        if not jobs:
+            return
+        configs = list(dict.fromkeys(job.config_id for job in jobs))
+        seeds = list(dict.fromkeys(job.config.seed for job in jobs))
+        self._measure = replace(measure, confirm_configs=configs, confirm_seeds=seeds)
+        write_measure(self._directory, self._measure)
+        self._enqueue([job for job in jobs if not self._adopt(job)])
 
     def _confirmed(self) -> list[Job]:
         """The finalists and all baselines, on seeds that the search has not seen."""

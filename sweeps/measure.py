@@ -24,6 +24,7 @@ class Measure:
 
     `calibration_ids`: all prices frozen with the sweep; `calibration_id`: those of its baselines. `algorithm` proposed
     the searched configurations, for the sake of `objective`; `log_parameters` are those drawn by order of magnitude.
+    `confirm_configs`, finalists and baselines, are confirmed on `confirm_seeds`; both are empty before that begins.
     """
 
     sweep: str
@@ -40,6 +41,8 @@ class Measure:
     algorithm: str = ""
     objective: str = "tta"
     log_parameters: list[str] = field(default_factory=list)
+    confirm_configs: list[str] = field(default_factory=list)
+    confirm_seeds: list[int] = field(default_factory=list)
 
 
 def best_accuracy(rows: Sequence[Recorded]) -> float:

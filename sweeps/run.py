@@ -160,6 +160,9 @@ class _Sweep:
             directory.name, num_planned_trials(spec), self.tau_ref_s, slots.trials_at_once, console
         )
         measure = read_measure(directory)
+        if measure is not None:
+            # Seeds and trials may have been added since.
+            measure = self._write(measure.target, measure.target_rule, measure)
         objective = objective_of(spec, self.tau_ref_s)
         terms = Terms(measure, self._fix_measure, lambda fixed: rule_for(spec, fixed), objective)
         search = ConfigurationSearch(directory.study_file, spec)
@@ -168,9 +171,6 @@ class _Sweep:
         self.agenda = Agenda(spec, identify, directory, search, terms, self.spending, self._adopt)
         self.progress.num_done = sum(folder.is_final for folder in directory.trials())
         self.progress.num_to_come = self.agenda.num_to_come
-        if measure is not None:
-            # Seeds and trials may have been added since.
-            self._write(measure.target, measure.target_rule)
 
     def _adopt(self, job: Job) -> bool:
         was_here = self.directory.trial(job.trial_id).is_final
@@ -182,7 +182,7 @@ class _Sweep:
         decided = decide_target(self.spec, self.directory, plain)
         return None if decided is None else self._write(*decided)
 
-    def _write(self, target: float, rule: str) -> Measure:
+    def _write(self, target: float, rule: str, before: Measure | None = None) -> Measure:
         measure = Measure(
             sweep=self.directory.name,
             target=target,
@@ -198,6 +198,9 @@ class _Sweep:
             algorithm=self.spec.algorithm.name,
             objective=self.spec.objective.name,
             log_parameters=[each.name for each in self.spec.space.parameters if each.values.log],
+            # What was confirmed stays so until another confirmation begins.
+            confirm_configs=before.confirm_configs if before else [],
+            confirm_seeds=before.confirm_seeds if before else [],
         )
         write_measure(self.directory, measure)
         self.progress.target_is(target, rule)

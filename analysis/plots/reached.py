@@ -26,6 +26,8 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     Args: times: of `analysis.trial_times.trial_times`; summary: which orders the configurations.
     """
     shown = soonest(summary).to_dict("records")
+    if not shown:
+        return empty("No trial yet.")
     own = {row["method"]: of_configuration(times, row) for row in shown}
     drawn = [row for row in shown if allows_survival(own[row["method"]])]
     if not drawn:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis import wording
 from analysis.findings import findings
 from analysis.summary import deciding_phase, soonest
 from kdas.records import Status
@@ -92,6 +93,35 @@ def test_finalists_that_still_run_leave_the_answer_to_the_search(
         assert chosen.loc["kdas_search", "config_id"] == "c-s0" and chosen.loc["plain_kd", "phase"] == "search"
 
 
+def test_a_finalist_that_dropped_out_does_not_undo_the_confirmation(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    def confirmed(method: str, config_id: str, num_seeds: int) -> list[Any]:
+        return [planned_trial(method, config_id, 100 + seed, 25.0, phase="confirm") for seed in range(num_seeds)]
+
+    before = plan() + confirmed("kdas_search", "c-s0", 2)
+    after = before + confirmed("plain_kd", "c-plain", 4) + confirmed("kdas_search", "c-s1", 4)
+    record = {"confirm_configs": ["c-plain", "c-s1"], "confirm_seeds": [100, 101, 102, 103]}
+    assert deciding_phase(findings(new_sweep(after, **record)).summary) == "confirm"
+    # One seed of each is not what was planned, a baseline alone compares nothing, and neither do finalists.
+    first = plan() + confirmed("plain_kd", "c-plain", 1) + confirmed("kdas_search", "c-s1", 1)
+    for trials in (first, plan() + confirmed("plain_kd", "c-plain", 4), plan() + confirmed("kdas_search", "c-s1", 4)):
+        assert deciding_phase(findings(new_sweep(trials, **record)).summary) == "search"
+
+
+def test_a_winner_that_mostly_missed_is_said_to(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [each for each in plan(range(4)) if each.config_id in ("c-plain", "c-s0")]
+    trials = [replace(each, ceiling=0.96 if each.config_id == "c-s0" and not each.seed else 0.8) for each in trials]
+    found = findings(new_sweep(trials))
+    assert "soonest, on 1 of its 4 seeds and on average after" in found.answer.soonest
+    assert "reference seconds (a miss counting as the budget), " in found.answer.soonest
+    assert "In 1 row more than half of the seeds missed the target" in texts(found, "answer")
+    both = [replace(each, ceiling=0.96) if (each.config_id, each.seed) == ("c-plain", 1) else each for each in trials]
+    found = findings(new_sweep(both))
+    assert row_of(found, found.answer.config_id)["is_baseline"] or row_of(found, found.answer.config_id)["mark"] == "~"
+    assert "times as fast as plain_kd in time up to the budget (95%" in found.answer.soonest
+
+
 def test_what_may_have_been_sooner_is_not_passed_over(new_sweep: NewSweep, plan: Any) -> None:
     trials = [each for each in plan(range(5)) if each.config_id in ("c-plain", "c-s0", "c-s1")]
     trials = [
@@ -111,6 +141,10 @@ def test_trials_that_still_run_are_not_called_ended(new_sweep: NewSweep, plan: A
     found = findings(new_sweep(trials))
     assert "3 of 21 trials still run: plain_kd 3 of 3" in found.answer.missed
     assert "The baseline plain_kd has not been seen to its end yet" in texts(found, "answer")
+    # Its last evaluation is at the budget: it will not reach the target, though its end is not recorded yet.
+    at_the_end = [replace(each, status=Status.RUNNING) if each.config_id == "c-rs2" else each for each in plan()]
+    missed = findings(new_sweep(at_the_end)).answer.missed
+    assert "rs2 1 of 3; " in missed and "still run" not in missed and "-" not in missed
 
 
 def test_hits_on_other_seeds_than_the_baselines_have_no_ratio(new_sweep: NewSweep, plan: Any) -> None:
@@ -144,8 +178,14 @@ def test_a_seed_that_was_run_twice_is_named(new_sweep: NewSweep, plan: Any) -> N
 
 
 def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: Any) -> None:
-    trials = [trial for trial in plan() if trial.config_id in ("c-plain", "c-s3")]
-    assert "plain_kd reached 90% validation accuracy soonest" in findings(new_sweep(trials)).answer.soonest
+    trials = [trial for trial in plan() if trial.config_id in ("c-plain", "c-s2")]
+    found = findings(new_sweep(trials))
+    row = row_of(found, "c-s2")
+    assert found.answer.soonest.startswith("plain_kd reached 90% validation accuracy soonest")
+    nearest = f"the nearest, {wording.setting(row)}, was {row['ratio']:.2f} times as fast as plain_kd (95% interval"
+    assert f"no other setting beat this baseline; {nearest}" in found.answer.soonest
+    alone = findings(new_sweep([trial for trial in trials if trial.config_id == "c-plain"]))
+    assert "no other setting has been run" in alone.answer.soonest
 
 
 def test_a_baseline_that_never_reached_makes_ratios_lower_limits(new_sweep: NewSweep, plan: Any) -> None:
@@ -159,6 +199,15 @@ def test_without_the_baseline_nothing_is_compared(new_sweep: NewSweep, plan: Any
     found = findings(new_sweep([trial for trial in plan() if trial.method != "plain_kd"]))
     assert found.summary["ratio"].isna().all()
     assert "with no seed in common with plain_kd" in found.answer.soonest
+
+
+def test_a_baseline_that_has_no_trial_where_it_is_decided_is_not_said_to_have_missed(
+    new_sweep: NewSweep, planned_trial: Any
+) -> None:
+    baseline = [planned_trial("plain_kd", "c-plain", seed, 30.0, phase="confirm") for seed in (100, 101)]
+    found = findings(new_sweep([*baseline, planned_trial("kdas_search", "c-s1", 0, 20.0)]))
+    assert "The baseline plain_kd has no trial in the phase that decides" in texts(found, "answer")
+    assert "never reached" not in texts(found, "answer")
 
 
 def test_when_no_trial_reached_the_answer_names_the_nearest(new_sweep: NewSweep, plan: Any) -> None:

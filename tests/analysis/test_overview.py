@@ -17,6 +17,7 @@ from analysis.findings import Findings, findings
 from analysis.overview import overview
 from analysis.report import render_overview
 from kdas.records import UserError
+from tests.analysis.conftest import write_sweep
 
 Sweep = Callable[..., Findings]
 
@@ -24,7 +25,6 @@ Sweep = Callable[..., Findings]
 @pytest.fixture
 def sweep(tmp_path: Path, plan: Any) -> Sweep:
     """Findings of a made-up sweep of this name, on three seeds; `half_s` of the searched ones is scaled."""
-    from conftest import write_sweep
 
     def made(name: str, factor: float = 1.0, **terms: Any) -> Findings:
         trials = [
@@ -76,7 +76,6 @@ def test_times_that_do_not_compare_are_kept_apart_and_it_is_said_why(
 
 
 def test_it_ranks_as_the_sweeps_themselves_do(sweep: Sweep, plan: Any, tmp_path: Path, planned_trial: Any) -> None:
-    from conftest import write_sweep
 
     trials = [planned_trial("plain_kd", "c-plain", seed, 18.0) for seed in range(3)]
     trials += [planned_trial("m1", "c-m1", seed, half_s) for seed, half_s in enumerate((10.0, 10.0, 55.0))]
@@ -86,7 +85,6 @@ def test_it_ranks_as_the_sweeps_themselves_do(sweep: Sweep, plan: Any, tmp_path:
 
 
 def test_of_a_shared_trial_the_copy_that_went_furthest_counts(tmp_path: Path, plan: Any) -> None:
-    from conftest import write_sweep
 
     from kdas.records import Status
 

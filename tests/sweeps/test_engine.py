@@ -15,7 +15,7 @@ from kdas.records import Status, is_searched
 from sweeps.agenda import Agenda, Terms
 from sweeps.budget import Spending
 from sweeps.early_stopping import rule_for
-from sweeps.measure import Measure
+from sweeps.measure import Measure, read_measure
 from sweeps.objective import objective_of
 from sweeps.plan import CONFIRM, Job
 from sweeps.recorded import Curve, identity
@@ -186,6 +186,9 @@ def test_the_best_are_confirmed_with_all_baselines_on_fresh_seeds(engine: Callab
     assert sorted(means[config_id] for config_id in finalists) == sorted(means.values())[:2]
     assert {job.method for job in confirmed if not is_searched(job.method)} == {"plain_kd", "rs2", "kdas_paper"}
     assert all(sweep.directory.trial(job.trial_id).status is Status.BUDGET for job in confirmed)
+    measure = read_measure(sweep.directory)
+    assert measure is not None and measure.confirm_seeds == [1001, 1002, 1003, 1004]
+    assert set(measure.confirm_configs) == {job.config_id for job in confirmed}
 
 
 def test_more_seeds_revive_what_was_capped_where_the_bounds_loosen(engine: Callable[..., Engine]) -> None:
