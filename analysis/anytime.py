@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -56,18 +53,24 @@ def expected_best(values: ArrayLike, num_tries: int) -> float:
     Source: Tang et al., "Showing your work doesn't always work", ACL 2020.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
-    total = len(ordered)
-    if not 1 <= num_tries <= total:
-        raise ValueError(f"{num_tries} tries of {total} values")
-    # The i-th smallest is the minimum if the other tries are all larger; each weight follows from the one before.
-    weight, expected = num_tries / total, []
-    for rank, value in enumerate(ordered.tolist()):
-        if weight:  # a weight of 0 with an infinite value is no contribution
-            expected.append(weight * value)
-        weight *= (total - rank - num_tries) / (total - rank - 1) if total - rank > 1 else 0.0
-    return math.fsum(expected)
+    if not 1 <= num_tries <= len(ordered):
+        raise ValueError(f"{num_tries} tries of {len(ordered)} values")
+    return float(_expected_best(ordered, np.array([num_tries]))[0])
 
 
-def expected_best_curve(values: Sequence[float]) -> Floats:
+def expected_best_curve(values: ArrayLike) -> Floats:
     """`expected_best` for 1..N tries, [N]."""
-    return np.array([expected_best(values, num_tries) for num_tries in range(1, len(values) + 1)])
+    ordered = np.sort(np.asarray(values, dtype=float))
+    return _expected_best(ordered, np.arange(1, len(ordered) + 1))
+
+
+def _expected_best(ordered: Floats, num_tries: NDArray[np.int64]) -> Floats:
+    total = len(ordered)
+    # The i-th smallest is the minimum if the other tries are all larger; each weight follows from the one before.
+    weight, expected = num_tries / total, np.zeros(len(num_tries))
+    for rank, value in enumerate(ordered.tolist()):
+        counts = weight > 0  # a weight of 0 with an infinite value is no contribution
+        expected[counts] += weight[counts] * value
+        if rank + 1 < total:
+            weight = weight * np.maximum(total - rank - num_tries, 0) / (total - rank - 1)
+    return expected

@@ -7,6 +7,7 @@ candidate at its upper one), which is the ratio that is quoted, and with every d
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -164,12 +165,18 @@ def bootstrap_interval(
     if num_pairs < 2 or not candidate_s.all():
         return math.nan, math.nan
     if num_pairs <= MAX_ENUMERATED_PAIRS:
-        resamples = np.array(list(itertools.product(range(num_pairs), repeat=num_pairs)))
+        resamples = _all_resamples(num_pairs)
     else:
         resamples = generator.integers(0, num_pairs, size=(NUM_RESAMPLES, num_pairs))
     ratios = baseline_s[resamples].sum(axis=1) / candidate_s[resamples].sum(axis=1)
     low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+@functools.cache
+def _all_resamples(num_pairs: int) -> NDArray[np.int64]:
+    """Every way to draw n of n pairs with putting back, [n**n, n]."""
+    return np.array(list(itertools.product(range(num_pairs), repeat=num_pairs)))
 
 
 def geometric_mean(baseline_s: Floats, candidate_s: Floats) -> tuple[float, float, float]:
@@ -202,8 +209,9 @@ def sign_flip_p(differences_s: Floats, *, generator: np.random.Generator) -> flo
         # The observed signs are one of the flips, so that p can never be 0.
         sums = np.append(signs @ differences_s, differences_s.sum())
     else:
-        sums = np.zeros(1)
-        for difference_s in differences_s:
+        # With all signs turned a sum is as far from 0: half of the flips tell all.
+        sums = differences_s[:1]
+        for difference_s in differences_s[1:]:
             sums = np.concatenate([sums + difference_s, sums - difference_s])
     # Sums of the same numbers in another order differ in their last bits; they are still ties.
     slack = 1e-9 * float(np.abs(differences_s).sum())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from matplotlib.figure import Figure as Drawn
 
-from analysis import plots, tables
+from analysis import plots, tables, wording
 from analysis.findings import Findings
 from analysis.importance import DRAWS_AT_RANDOM
 from analysis.summary import deciding_phase
@@ -115,13 +115,21 @@ def _of_other_questions(found: Findings) -> dict[str, Figure]:
 
 
 def _accuracy(found: Findings, cost: str) -> Figure:
+    caption = (
+        "Lines are medians over seeds, bands their range; each trial keeps its last evaluation until its next one, and "
+        "its final one to the end. Of each method the soonest configuration is drawn in colour."
+    )
+    if cost == "cost_ref_s":
+        caption += " A dot marks a method’s median time to the target, where that is known."
+    num_shared = found.curves.loc[found.curves["num_cotenants"] > 0, "trial_id"].nunique()
+    if cost == "wall_s" and num_shared:
+        shared = wording.plural(num_shared, "trial")
+        caption += f" {shared} shared a device: these seconds measure the neighbours too."
     return figure(
         f"accuracy_{cost}",
         plots.accuracy_against_cost(found.curves, found.summary, found.measure, cost),
         f"Accuracy against {plots.COST_AXES[cost]}, one line for each method, with the target",
-        "Lines are medians over seeds, bands their range; each trial keeps its last evaluation until its next one, and "
-        "its final one to the end. A dot marks a method’s median time to the target. Of each method the soonest "
-        "configuration is drawn in colour.",
+        caption,
     )
 
 

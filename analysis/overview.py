@@ -69,15 +69,17 @@ def _apart(calibrations: Sequence[str], sweeps: Sequence[Findings]) -> str:
     tasks = {(row.dataset, row.pair) for found in sweeps for row in found.trials[["dataset", "pair"]].itertuples()}
     if len(tasks) > 1:
         return "They are of different data sets or model pairs, so only ratios compare."
-    targets = sorted({wording.goal(found.measure.target) for found in sweeps})
-    if len({found.measure.target for found in sweeps}) > 1:
-        return (
-            f"Their targets differ ({', '.join(targets)}), so only ratios compare. Give them one: target: {targets[0]}."
-        )
+    targets = sorted({found.measure.target for found in sweeps})
+    if len(targets) > 1:
+        # Targets that were derived can differ in digits that are rounded away elsewhere.
+        shown = ", ".join(f"{target * 100:.10g}%" for target in targets)
+        return f"Their targets differ ({shown}), so only ratios compare. Give them one: target: {targets[0]:.10g}."
     if len({found.measure.split for found in sweeps}) > 1:
         return "Different splits decide their targets, so only ratios compare."
     if len({round(found.measure.tau_ref_s, 9) for found in sweeps}) > 1:
         return "Their budgets differ, and with them what a miss counts as."
+    if "" in calibrations:
+        return "What their reference seconds were priced by is not known, so only ratios compare."
     if len(set(calibrations)) > 1:
         return "Their trials were priced by different calibrations, so their reference seconds are different units."
     return ""
@@ -97,18 +99,24 @@ def _together(sweeps: Sequence[Findings]) -> pd.DataFrame:
 
 
 def _answer(sweeps: Sequence[Findings], cells: pd.DataFrame, profiles: pd.DataFrame) -> str:
-    num_cells = len(sweeps)
-    passed = cells[cells["time"] < np.inf]
-    if passed.empty or profiles.empty:
-        return f"In none of {num_cells} sweeps has a method reached the target on half of its seeds."
-    best, first = str(profiles.index[0]), profiles.iloc[0]
+    num_cells = cells["cell"].nunique()
+    absent_sweeps = len(sweeps) - num_cells
+    over = wording.plural(num_cells, "sweep")
+    if absent_sweeps:
+        over += f" ({absent_sweeps} without a result yet left out)"
+    if profiles.empty or not (cells["time"] < np.inf).any():
+        return f"In none of {over} has a method reached the target on more than half of its seeds."
+    is_best = np.isclose(profiles["score"], profiles["score"].iloc[0])
+    best, first = " and ".join(map(str, profiles.index[is_best])), profiles.iloc[0]
     scores = ", ".join(f"{name} {score:.2f}" for name, score in zip(profiles.index, profiles["score"], strict=True))
+    scores = f"Scores, where 1 is the best everywhere: {scores}."
     absent = profiles.index[profiles["num_cells"] < num_cells]
     missing = f" Where {', '.join(map(str, absent))} was not run counts as a miss." if len(absent) else ""
+    if is_best.sum() > 1:
+        return f"{best} do equally well over {over}. {scores}{missing}"
     return (
-        f"{best} does best over {num_cells} sweeps: soonest in {round(first['share_best'] * num_cells)} of them, and "
-        f"within twice the best time in {first['share_within_2']:.0%}. "
-        f"Scores, where 1 is the best everywhere: {scores}.{missing}"
+        f"{best} does best over {over}: soonest in {round(first['share_best'] * num_cells)} of them, and "
+        f"within twice the best time in {first['share_within_2']:.0%}. {scores}{missing}"
     )
 
 

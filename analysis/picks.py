@@ -52,9 +52,12 @@ def relative_shares(
     """`shares` over the share that each bin has in the reference: 2 is picked twice as often as it occurs.
 
     Args: reference: rows of a method that trains on everything.
-    Returns: as `shares`; NaN where fewer than `LEAST_EXPECTED` samples would be expected, for chance alone would show.
+    Returns: as `shares`, empty where no window is left; NaN where fewer than `LEAST_EXPECTED` samples would be
+        expected, for chance alone would show.
     """
     counts, of_all = _counts(picks, column, num_bins), _counts(reference, column, num_bins).sum(axis=0)
+    if counts.empty or of_all.empty:
+        return pd.DataFrame()
     of_bins = (of_all / max(float(of_all.sum()), 1.0)).to_numpy(dtype=float)
     expected = counts.sum(axis=1).to_numpy(dtype=float)[:, None] * of_bins[None, :]
     found = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0).div(np.where(of_bins > 0, of_bins, np.nan))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
@@ -77,6 +78,9 @@ def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> st
     """Several sweeps as one page. Args: links: where the page of a sweep lies, by its name."""
     cells = found.cells
     together = tables.main_rows(found.together)[0] if not found.apart else found.together
+    measure = found.sweeps[0].measure
+    if len({each.measure.baseline for each in found.sweeps}) > 1:
+        measure = replace(measure, baseline="the baseline of its sweep")
     return _page(
         "overview.html.j2",
         found=found,
@@ -93,7 +97,7 @@ def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> st
         figures={
             "forest": figure(
                 "forest",
-                plots.forest(cells, found.sweeps[0].measure),
+                plots.forest(cells, measure),
                 "Ratios to the baseline of each sweep, with intervals",
                 "Each row against the baseline of its own sweep.",
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import threading
 import time
@@ -44,15 +45,22 @@ class _Handler(BaseHTTPRequestHandler):
         name = self.path.partition("?")[0].lstrip("/") or "report.html"
         path = self._folder / name
         if name == "age":
-            report = self._folder / "report.html"
-            self._send(str(report.stat().st_mtime_ns if report.is_file() else 0).encode(), "text/plain")
+            reports = [self._folder / "report.html", *self._cells()]
+            times = [report.stat().st_mtime_ns for report in reports if report.is_file()]
+            self._send(str(max(times, default=0)).encode(), "text/plain")
         elif name == "report.html" and not path.is_file():
-            self._send(_WAITING + _ASKS, "text/html")
+            # The page over all cells comes with the second of them.
+            cells = [html.escape(report.parent.name) for report in self._cells()]
+            links = "".join(f'<p><a href="cells/{cell}/report.html">{cell}</a>' for cell in cells)
+            self._send(_WAITING + links.encode() + _ASKS, "text/html")
         elif _SERVED.fullmatch(name) and path.is_file():
             content = path.read_bytes()
             self._send(content + _ASKS if path.suffix == ".html" else content, _PAGES[path.name])
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _cells(self) -> list[Path]:
+        return sorted(self._folder.glob("cells/*/report.html"))
 
     def _send(self, content: bytes, kind: str) -> None:
         self.send_response(HTTPStatus.OK)

@@ -174,7 +174,7 @@ def _baseline(store: StoreRuns, evaluations: Evaluations, methods: list[str], as
 
 
 def _test_decides(store: StoreRuns) -> bool:
-    if store.mapped:
+    if store.mapped & {"val_accuracy", "test_accuracy"}:
         return store.sources["val_accuracy"] == store.sources["test_accuracy"]
     # Our own trials without a validation split are decided by the test split.
     return set(store.texts.get("params.validation", {}).values()) in ({"0"}, {"0.0"})

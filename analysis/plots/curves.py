@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 
 import numpy as np
 import pandas as pd
@@ -21,10 +20,10 @@ from analysis.plots.style import (
     RULE,
     Look,
     empty,
+    label,
     logarithmic,
     looks,
     not_all,
-    plain,
     styled,
     tagged,
 )
@@ -72,7 +71,7 @@ def accuracy_against_cost(
     _label(axes, measure, cost, best_accuracy=float(evaluated[measure.deciding_column].max()))
     if len(shown):
         # Below the axes: the lines fill the plot, and any corner of it can be the one that matters.
-        title = "median time to the target, reference s"
+        title = "median time to the target, reference s" if cost == "cost_ref_s" else None
         figure.legend(title=title, loc="outside lower center", ncols=2, fontsize=8, title_fontsize=8, frameon=False)
     return figure
 
@@ -98,7 +97,7 @@ def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Me
     for row, median in zip(rows, medians, strict=True):
         colour, line_style, _ = styles[row["method"]]
         axes.plot(
-            targets, median, color=colour, linestyle=line_style, linewidth=1.8, label=_named(row, ""),
+            targets, median, color=colour, linestyle=line_style, linewidth=1.8, label=label(row, 50),
             gid=tagged(row["config_id"]),
         )  # fmt: skip
     axes.axvline(measure.target, color=INK, linewidth=0.9)
@@ -154,9 +153,9 @@ def _draw_others(axes: Axes, curves: pd.DataFrame, hidden: pd.DataFrame, measure
             own.get((config_id, row["phase"]), curves.iloc[:0]), measure.deciding_column, cost
         )
         costs, median = costs[::_COARSER], median[::_COARSER]
-        label = f"{wording.plural(len(hidden), 'other configuration')}{not_all(len(hidden))}" if index == 0 else None
+        others = f"{wording.plural(len(hidden), 'other configuration')}{not_all(len(hidden))}" if index == 0 else None
         axes.step(
-            costs, median, where="post", color=GREY, linewidth=0.7, alpha=0.7, label=label, zorder=1,
+            costs, median, where="post", color=GREY, linewidth=0.7, alpha=0.7, label=others, zorder=1,
             gid=tagged(config_id),
         )  # fmt: skip
 
@@ -166,18 +165,14 @@ def _draw_method(axes: Axes, curves: pd.DataFrame, row: Row, measure: Measure, c
     costs, median, lowest, highest = seed_band(own, measure.deciding_column, cost)
     colour, line_style, marker = look
     tag = tagged(row["config_id"])
-    label = _named(row, wording.time(float(row["tta_ref_s"]), float(row["tta_at_least_s"])))
+    tta_ref_s, at_least_s = float(row["tta_ref_s"]), float(row["tta_at_least_s"])
+    named = label(row, 50, wording.time(tta_ref_s, at_least_s) if cost == "cost_ref_s" else "")
     axes.step(
-        costs, median, where="post", color=colour, linestyle=line_style, linewidth=1.8, label=label, zorder=3, gid=tag
+        costs, median, where="post", color=colour, linestyle=line_style, linewidth=1.8, label=named, zorder=3, gid=tag
     )
     axes.fill_between(costs, lowest, highest, step="post", color=colour, alpha=0.15, linewidth=0, zorder=2)
-    tta_ref_s = float(row["tta_ref_s"])
-    if cost == "cost_ref_s" and np.isfinite(tta_ref_s) and tta_ref_s > 0:
+    if cost == "cost_ref_s" and 0 < tta_ref_s <= at_least_s < math.inf:
         axes.plot(tta_ref_s, measure.target, marker, color=colour, markeredgecolor="white", markersize=7, zorder=5)
-
-
-def _named(row: Row, time: str) -> str:
-    return textwrap.fill(", ".join(part for part in (plain(wording.setting(row)), time) if part), width=50)
 
 
 def _draw_target(axes: Axes, measure: Measure) -> None:

@@ -36,16 +36,19 @@ def picked(picks: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figu
     num_classes = next(iter(sizes[(picks["method"] == measure.baseline).to_numpy()]), 0)
     picks = picks[sizes == num_classes]
     reference = picks[picks["method"] == measure.baseline]
-    shown = [row for row in soonest(summary).to_dict("records") if row["method"] != measure.baseline]
-    own = [of_configuration(picks, row) for row in shown]
-    drawn = [(row, each) for row, each in zip(shown, own, strict=True) if len(each)]
-    if not num_classes or not drawn:
-        return empty("This sweep has no record of what was trained on.")
+    drawn = []
+    for row in soonest(summary).to_dict("records"):
+        own = of_configuration(picks, row)
+        by_class = relative_shares(own, reference, "by_class", _MOST_CLASSES)
+        if row["method"] != measure.baseline and len(by_class):
+            drawn.append((row, by_class, relative_shares(own, reference, "by_confidence")))
+    if not drawn:
+        return empty("This sweep has no record of what was trained on that its trials and the baseline's share.")
     figure = Figure(figsize=(7.6, 2.9 * len(drawn)), layout="constrained")
     panels = figure.subplots(len(drawn), 2, squeeze=False)
-    for (row, each), (of_classes, of_confidence) in zip(drawn, panels, strict=True):
-        _heat(of_classes, relative_shares(each, reference, "by_class", _MOST_CLASSES))
-        image = _heat(of_confidence, relative_shares(each, reference, "by_confidence"))
+    for (row, by_class, by_confidence), (of_classes, of_confidence) in zip(drawn, panels, strict=True):
+        _heat(of_classes, by_class)
+        image = _heat(of_confidence, by_confidence)
         of_confidence.set_yticks(range(len(confidence_bins())), confidence_bins(), fontsize=7)
         grouped = f" in {_MOST_CLASSES} groups" if num_classes > _MOST_CLASSES else ""
         of_classes.set_ylabel(f"{num_classes} classes{grouped}")

@@ -76,10 +76,11 @@ def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -
         return empty("No configuration has ended on all its seeds yet.")
     figure = Figure(figsize=(7.6, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    every = max(1, len(curve) // MOST_DRAWN)
-    for row in curve.iloc[::every].to_dict("records"):
+    # Evenly over the search, so that the picture keeps its shape.
+    kept = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MOST_DRAWN)).round().astype(int))
+    for row in curve.iloc[kept].to_dict("records"):
         axes.plot(row["spent_ref_s"], row["value_s"], "o", color=GREY, markersize=4, gid=tagged(row["config_id"]))
-    axes.plot([], [], "o", color=GREY, markersize=4, label="a configuration, mean over its seeds")
+    axes.plot([], [], "o", color=GREY, markersize=4, label=f"a configuration, mean over its seeds{not_all(len(curve))}")
     axes.step(curve["spent_ref_s"], curve["best_s"], where="post", color=_DARK, linewidth=1.8, label="the best so far")
     if np.isfinite(baseline_s):
         axes.axhline(baseline_s, color=BASELINE_COLOUR, linewidth=0.9, linestyle="--", label=measure.baseline)

@@ -74,9 +74,10 @@ def tagged(config_id: str) -> str:
     return f"{_TAG}{config_id}"
 
 
-def label(row: Row, width: int = 44) -> str:
-    """How a legend names a configuration, folded."""
-    return textwrap.fill(plain(wording.setting(row)), width=width)
+def label(row: Row, width: int = 44, time: str = "") -> str:
+    """How a legend names a configuration, folded; of another phase than the one that decides, with its phase."""
+    seeds = "" if row["decides"] else f"{row['phase']} seeds"
+    return textwrap.fill(", ".join(filter(None, (plain(wording.setting(row)), seeds, time))), width=width)
 
 
 def plain(text: str, longest: int = 200) -> str:

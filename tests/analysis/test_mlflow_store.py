@@ -223,6 +223,12 @@ def test_one_metric_for_both_splits_says_that_the_test_split_decides(uri: str) -
     assert load_store(uri, experiment="theirs", names=names, target=0.9, baseline="plain").measure.split == "test"
 
 
+def test_a_name_for_something_else_leaves_the_deciding_split_as_it_was(tmp_path: Path, uri: str) -> None:
+    path = str(changed(uri, tmp_path, "update params set value = '0.0' where key = 'validation'"))
+    for names in ({}, {"pair": "params.student"}):
+        assert load_store(path, names=names).measure.split == "test"
+
+
 def test_metric_logged_at_other_steps_and_later_joins_by_step(tmp_path: Path, uri: str) -> None:
     # Logged in another order, and for a step more, than the accuracies.
     later = "update metrics set timestamp = 9000000 - timestamp where key = 'time_s' and step <> 2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from analysis.__main__ import app
 from analysis.findings import Findings, findings
 from analysis.overview import overview
 from analysis.report import render_overview
-from kdas.records import UserError
+from kdas.records import Status, UserError
 from tests.analysis.conftest import write_sweep
 
 Sweep = Callable[..., Findings]
@@ -58,17 +59,17 @@ def test_sweeps_of_one_task_stand_in_one_table_with_shared_trials_once(sweep: Sw
 @pytest.mark.parametrize(
     ("terms", "reason"),
     [
-        ({"target": 0.8}, r"targets differ \(80%, 90%\)"),
+        ({"target": 0.8}, r"targets differ \(80%, 90%\), so only ratios compare\. Give them one: target: 0\.8\."),
+        ({"target": 0.90004}, r"targets differ \(90%, 90\.004%\)"),
         ({"split": "test"}, "Different splits decide"),
         ({"tau_ref_s": 150.0}, "budgets differ"),
         ({"calibration_id": "other"}, "different calibrations"),
+        ({"calibration_id": ""}, "were priced by is not known"),
     ],
 )
 def test_times_that_do_not_compare_are_kept_apart_and_it_is_said_why(
     sweep: Sweep, terms: dict[str, Any], reason: str
 ) -> None:
-    import re
-
     found = overview([sweep("a"), sweep("b", **terms)])
     assert re.search(reason, found.apart) and found.together.empty
     html = render_overview(found, "both", {})
@@ -76,7 +77,6 @@ def test_times_that_do_not_compare_are_kept_apart_and_it_is_said_why(
 
 
 def test_it_ranks_as_the_sweeps_themselves_do(sweep: Sweep, plan: Any, tmp_path: Path, planned_trial: Any) -> None:
-
     trials = [planned_trial("plain_kd", "c-plain", seed, 18.0) for seed in range(3)]
     trials += [planned_trial("m1", "c-m1", seed, half_s) for seed, half_s in enumerate((10.0, 10.0, 55.0))]
     both = [findings(write_sweep(tmp_path / name, trials, sweep=name)) for name in ("x", "y")]
@@ -85,9 +85,6 @@ def test_it_ranks_as_the_sweeps_themselves_do(sweep: Sweep, plan: Any, tmp_path:
 
 
 def test_of_a_shared_trial_the_copy_that_went_furthest_counts(tmp_path: Path, plan: Any) -> None:
-
-    from kdas.records import Status
-
     running = [
         replace(each, status=Status.RUNNING, last_s=20.0) if each.method == "plain_kd" else each for each in plan()
     ]
@@ -96,6 +93,30 @@ def test_of_a_shared_trial_the_copy_that_went_furthest_counts(tmp_path: Path, pl
     for order in ([a, b], [b, a]):
         together = overview(order).together.set_index("method")
         assert together.loc["plain_kd", "num_reached"] == 3 and together.loc["a: kdas_search", "num_pairs"].max() == 3
+
+
+def test_methods_that_do_equally_well_are_both_named(tmp_path: Path, planned_trial: Any) -> None:
+    def sweep_of(name: str, first_s: float, second_s: float) -> Findings:
+        times_s = {"plain_kd": 40.0, "m1": first_s, "m2": second_s}
+        trials = [planned_trial(method, f"c-{method}", 0, half_s) for method, half_s in times_s.items()]
+        return findings(write_sweep(tmp_path / name, trials, sweep=name))
+
+    assert overview([sweep_of("x", 10.0, 15.0), sweep_of("y", 15.0, 10.0)]).answer.startswith(
+        "m1 and m2 do equally well over 2 sweeps. Scores"
+    )
+
+
+def test_a_sweep_without_a_result_is_left_out_and_named(sweep: Sweep, tmp_path: Path, planned_trial: Any) -> None:
+    alone = findings(write_sweep(tmp_path / "alone", [planned_trial("m1", "c-m1", 0, 20.0)], sweep="alone"))
+    nothing = findings(write_sweep(tmp_path / "nothing", [], sweep="nothing", target=0.9))
+    answer = overview([alone, nothing]).answer
+    assert answer.startswith("m1 does best over 1 sweep (1 without a result yet left out): soonest in 1 of them")
+
+
+def test_ratios_to_different_baselines_are_not_drawn_as_to_one(sweep: Sweep) -> None:
+    assert "times as fast as plain_kd" in render_overview(overview([sweep("a"), sweep("b")]), "both", {})
+    html = render_overview(overview([sweep("c"), sweep("d", baseline="rs2")]), "both", {})
+    assert "times as fast as the baseline of its sweep" in html
 
 
 def test_one_sweep_alone_or_twice_is_refused(sweep: Sweep) -> None:
@@ -107,7 +128,7 @@ def test_one_sweep_alone_or_twice_is_refused(sweep: Sweep) -> None:
 
 def test_a_target_that_nobody_reached_is_no_error(sweep: Sweep) -> None:
     found = overview([sweep("a", target=0.99), sweep("b", target=0.99)])
-    assert found.answer == "In none of 2 sweeps has a method reached the target on half of its seeds."
+    assert found.answer == "In none of 2 sweeps has a method reached the target on more than half of its seeds."
     assert (found.cells["time"] == math.inf).all() and (found.profiles["score"] == 0).all()
     assert "does best" not in render_overview(found, "both", {})
 

@@ -79,6 +79,20 @@ def test_a_sweep_without_a_record_has_no_rows_and_one_of_another_shape_is_refuse
         load_picks(sweep_directory)
 
 
+def test_trials_that_share_no_window_are_left_out_of_the_figure(sweep_directory: Path) -> None:
+    # Both diverged, at different epochs, and each closed its first window there.
+    apart = [picks_of("rs2", "c-rs2", [[9, 9, 9]] * epochs, seed).tail(1) for seed, epochs in ((0, 1), (1, 3))]
+    kdas = picks_of("kdas_paper", "c-paper", [[100, 50, 50]])
+    assert relative_shares(pd.concat(apart), PLAIN, "by_class").empty
+    assert relative_shares(kdas, pd.concat(apart), "by_class").empty
+    pd.concat([PLAIN, kdas, *apart]).to_parquet(sweep_directory / "picks.parquet")
+    found = findings(sweep_directory)
+    figure = plots.picked(found.picks, found.summary, found.measure)
+    assert {axes.get_title(loc="left") for axes in figure.axes if axes.images} - {""} == {"kdas_paper"}
+    only = found.picks[found.picks["method"] == "rs2"]
+    assert not any(axes.images for axes in plots.picked(only, found.summary, found.measure).axes)
+
+
 def test_the_figure_has_two_panels_for_each_method_but_the_baseline(sweep_directory: Path) -> None:
     table = pd.concat(
         [PLAIN, picks_of("kdas_paper", "c-paper", [[100, 50, 50]]), picks_of("rs2", "c-rs2", [[9, 9, 9]])]

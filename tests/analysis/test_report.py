@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from typer.testing import CliRunner
 
-from analysis import plots, tables, wording
+from analysis import tables, wording
 from analysis.__main__ import app
 from analysis.findings import Findings, findings
-from analysis.plots.curves import seed_band
 from analysis.report import render, render_markdown, write
 from kdas.records import Status
 
@@ -186,29 +183,6 @@ def test_an_interrupted_write_keeps_the_old_report(sweep_directory: Path, monkey
         write(found, sweep_directory)
     assert path.read_text(encoding="utf-8") == before
     assert not list(sweep_directory.glob(".*"))
-
-
-def test_a_band_holds_the_last_evaluation_and_the_range_of_seeds(sweep_directory: Path) -> None:
-    curves = findings(sweep_directory).curves.query("config_id == 'c-plain'")
-    cost, median, lowest, highest = seed_band(curves, "val_accuracy")
-    assert (lowest <= median).all() and (median <= highest).all()
-    assert (np.diff(median) >= 0).all() and cost[0] == curves["cost_ref_s"].min()
-    ends = curves.groupby("trial_id")["val_accuracy"].last()
-    assert (lowest[-1], median[-1], highest[-1]) == (ends.min(), ends.median(), ends.max())
-
-
-def test_the_figure_draws_a_line_for_each_method_and_the_target(sweep_directory: Path) -> None:
-    found = findings(sweep_directory)
-    figure = plots.accuracy_against_cost(found.curves, found.summary, found.measure)
-    assert isinstance(figure, Figure)
-    axes = figure.axes[0]
-    labels = [str(line.get_label()) for line in axes.get_lines()]
-    assert axes.get_xscale() == "log"
-    for method in ("plain_kd", "rs2", "kdas_paper", "kdas_search"):
-        assert sum(label.startswith(method) for label in labels) == 1
-    assert any(set(np.atleast_1d(line.get_ydata())) == {0.9} for line in axes.get_lines())
-    styles = {(line.get_color(), str(line.get_linestyle())) for line in axes.get_lines() if line.get_linewidth() > 1.6}
-    assert len(styles) >= 4
 
 
 def test_the_command_writes_the_report_and_shows_the_answer(sweep_directory: Path) -> None:

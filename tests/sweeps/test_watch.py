@@ -43,6 +43,14 @@ def test_the_report_is_served_with_a_question_for_a_newer_one(address: str, tmp_
     assert get(f"{address}/age") != first and get(f"{address}/report.html").startswith("<p>second</p>")
 
 
+def test_reports_of_cells_are_linked_until_there_is_one_of_all(address: str, tmp_path: Path) -> None:
+    (tmp_path / "cells" / "a_cell").mkdir(parents=True)
+    (tmp_path / "cells" / "a_cell" / "report.html").write_text("a cell's", encoding="utf-8")
+    page = get(address)
+    assert "No report yet" in page and '<a href="cells/a_cell/report.html">a_cell</a>' in page
+    assert get(f"{address}/age") != "0"
+
+
 def test_nothing_else_of_the_folder_is_served(address: str, tmp_path: Path) -> None:
     (tmp_path / "cells" / "one").mkdir(parents=True)
     (tmp_path / "cells" / "one" / "report.html").write_text("a cell's", encoding="utf-8")
