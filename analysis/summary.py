@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -65,8 +66,9 @@ def summarize_times(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """The summary table from a table of `trial_times` that is already there; see `summarize`."""
     baseline_config = baseline_configuration(times, measure)
     of_baseline = times[times["config_id"] == baseline_config]
+    by_seed = _by_seed(of_baseline)
     rows = [
-        dict(zip(_GROUP, key, strict=True)) | _row(group, baseline_config, of_baseline)
+        dict(zip(_GROUP, key, strict=True)) | _row(group, baseline_config, of_baseline, by_seed)
         for key, group in times.groupby(_GROUP, sort=False)
     ]
     table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
@@ -122,13 +124,15 @@ def soonest(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([summary[decides], summary[~decides]]).drop_duplicates("method")
 
 
-def _row(group: pd.DataFrame, baseline_config: str | None, of_baseline: pd.DataFrame) -> dict[str, Any]:
+def _row(
+    group: pd.DataFrame, baseline_config: str | None, of_baseline: pd.DataFrame, by_seed: Mapping[int, Bounds]
+) -> dict[str, Any]:
     mean = mean_bounds(_bounds(group))
     is_open = group["lower_s"] < group["upper_s"]
     is_baseline = group["config_id"].iloc[0] == baseline_config
     # A baseline against itself is 1 by definition and has no interval.
     candidate = {} if is_baseline else _by_seed(group)
-    comparison = asdict(compare(_by_seed(of_baseline), candidate, generator=np.random.default_rng(RESAMPLING_SEED)))
+    comparison = asdict(compare(by_seed, candidate, generator=np.random.default_rng(RESAMPLING_SEED)))
     return {
         "decides": False,
         "is_baseline": is_baseline,
@@ -174,5 +178,6 @@ def _by_seed(times: pd.DataFrame) -> dict[int, Bounds]:
 
 def _median(values: pd.Series) -> float:
     """The median of what is there: inf counts as a value, NaN as none."""
-    known = values.dropna().astype("float64")
-    return float(np.median(known.to_numpy())) if len(known) else math.nan
+    numbers = values.to_numpy(dtype=float)
+    known = numbers[~np.isnan(numbers)]
+    return float(np.median(known)) if len(known) else math.nan
