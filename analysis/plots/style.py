@@ -25,8 +25,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 BASELINE_COLOUR = "#000000"
 # The line style and the marker change with the colour, so that a copy in grey still tells the methods apart.
 LineStyle = str | tuple[int, tuple[int, ...]]
-LINE_STYLES: tuple[LineStyle, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
+LINE_STYLES: tuple[LineStyle, ...] = ("--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2, 1, 2)))
+MARKERS = ("s", "^", "D", "v", "P", "X")
 GREY = "#9a9a9a"
 INK = "#333333"
 RULE = "#dddddd"
