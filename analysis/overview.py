@@ -72,8 +72,10 @@ def _apart(calibrations: Sequence[str], sweeps: Sequence[Findings]) -> str:
     targets = sorted({found.measure.target for found in sweeps})
     if len(targets) > 1:
         # Targets that were derived can differ in digits that are rounded away elsewhere.
-        shown = ", ".join(f"{target * 100:.10g}%" for target in targets)
-        return f"Their targets differ ({shown}), so only ratios compare. Give them one: target: {targets[0]:.10g}."
+        by_digits = ([f"{target * 100:.{digits}g}%" for target in targets] for digits in range(4, 17))
+        shown = next(texts for texts in by_digits if len(set(texts)) == len(targets))
+        one = f"Give them one: target: {targets[0]:.4g}, say."
+        return f"Their targets differ ({', '.join(shown)}), so only ratios compare. {one}"
     if len({found.measure.split for found in sweeps}) > 1:
         return "Different splits decide their targets, so only ratios compare."
     if len({round(found.measure.tau_ref_s, 9) for found in sweeps}) > 1:

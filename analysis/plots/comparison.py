@@ -97,7 +97,7 @@ def performance_profiles(cells: pd.DataFrame, baseline: str) -> Figure:
     heights = np.stack([profile(ratios, factor) for factor in factors], axis=1)
     figure = Figure(figsize=(7.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    styles = looks(times.index, baseline)
+    styles = looks(cells["method"], baseline)
     for method, height in zip(times.index, heights, strict=True):
         colour, line_style, _ = styles[method]
         axes.step(

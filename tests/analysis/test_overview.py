@@ -59,7 +59,7 @@ def test_sweeps_of_one_task_stand_in_one_table_with_shared_trials_once(sweep: Sw
 @pytest.mark.parametrize(
     ("terms", "reason"),
     [
-        ({"target": 0.8}, r"targets differ \(80%, 90%\), so only ratios compare\. Give them one: target: 0\.8\."),
+        ({"target": 0.8}, r"targets differ \(80%, 90%\), so only ratios compare\. Give them one: target: 0\.8, say"),
         ({"target": 0.90004}, r"targets differ \(90%, 90\.004%\)"),
         ({"split": "test"}, "Different splits decide"),
         ({"tau_ref_s": 150.0}, "budgets differ"),
