@@ -196,7 +196,9 @@ def _of_the_clock(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) 
             f"{wording.plural(shared, 'trial')} shared a device with others (marked *), so their wall times measure "
             "the neighbours too and are no headline. Reference seconds are not touched by it.",
         )
-    calibrations = sorted({*curves["calibration_id"], *trials["calibration_id"], measure.calibration_id} - {""})
+    calibrations = sorted(
+        {*curves["calibration_id"].unique(), *trials["calibration_id"], measure.calibration_id} - {""}
+    )
     if set(calibrations) - {measure.calibration_id, *measure.calibration_ids}:
         yield Caution(
             "answer",
@@ -223,7 +225,7 @@ def _of_the_tables(times: pd.DataFrame, curves: pd.DataFrame, trials: pd.DataFra
             "trials",
             f"trials.parquet and curves.parquet tell different times of {_some(differ)}; the curves were used.",
         )
-    orphans = sorted(set(curves["trial_id"]) - set(trials["trial_id"]))
+    orphans = sorted(set(curves["trial_id"].unique()) - set(trials["trial_id"]))
     if orphans:
         yield Caution("trials", f"curves.parquet holds {_some(orphans)}, unknown to trials.parquet; left out.")
     is_again = times.duplicated(["phase", "config_id", "seed"])

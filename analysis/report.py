@@ -171,7 +171,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
             wording.seeds(found.times.loc[found.times["phase"] == deciding_phase(found.summary), "seed"].tolist()),
             wording.plural(len(found.times), "trial") + f" of {measure.num_planned_trials} planned",
         ),
-        ("Data", measure.data_source, ", ".join(sorted(set(found.curves["dataset"])))),
+        ("Data", measure.data_source, ", ".join(sorted(found.curves["dataset"].unique()))),
     ]
 
 
