@@ -47,10 +47,13 @@ def answer(summary: pd.DataFrame, measure: Measure) -> Answer:
     seeds = {"search": ", on the search's own seeds" if won["is_searched"] else "", "confirm": ", on fresh seeds"}[
         phase
     ]
+    searched = "" if won["is_searched"] else _best_searched(rows, measure)
     if won["is_baseline"]:
         against = _of_others([row for row in rows if row is not won], measure, is_open=bool(rivals))
-        return Answer(f"{reached_it}{seeds}: {against}.", _missed(rows), phase, str(won["config_id"]))
-    return Answer(f"{reached_it}, {_speedup(won, measure)}{seeds}.", _missed(rows), phase, str(won["config_id"]))
+        told = f"{reached_it}{seeds}: {against}{searched}."
+    else:
+        told = f"{reached_it}, {_speedup(won, measure)}{seeds}{searched}."
+    return Answer(told, _missed(rows, phase), phase, str(won["config_id"]))
 
 
 def _when(row: Row) -> str:
@@ -73,7 +76,17 @@ def _of_others(rows: list[Row], measure: Measure, *, is_open: bool) -> str:
     beaten = "no other setting beat this baseline"
     if nearest is None:
         return beaten
+    if nearest["is_searched"]:
+        return beaten  # the sentence goes on with it
     return f"{beaten}; the nearest, {wording.setting(nearest)}, was {_speedup(nearest, measure)}"
+
+
+def _best_searched(rows: list[Row], measure: Measure) -> str:
+    """How the best of what was searched did, where something else was the soonest."""
+    best = next((row for row in rows if row["is_searched"]), None)
+    if best is None or math.isnan(best["ratio"]):
+        return ""
+    return f"; the best searched setting, {wording.setting(best)}, was {_speedup(best, measure)}"
 
 
 def _speedup(row: Row, measure: Measure) -> str:
@@ -95,7 +108,7 @@ def _speedup(row: Row, measure: Measure) -> str:
     return f"{times} ({span}, n = {row['num_pairs']} paired seeds{unsure})"
 
 
-def _missed(rows: list[Row]) -> str:
+def _missed(rows: list[Row], phase: str) -> str:
     """What did not reach the target, by method, and why: it is no miss if a trial still runs or ended on the way."""
     columns = ["num_reached", "num_trials", "num_open", "num_running"]
     counts = pd.DataFrame(rows).groupby("method", sort=False)[columns].sum().astype(int)
@@ -110,7 +123,8 @@ def _missed(rows: list[Row]) -> str:
         said(counts["num_open"] - counts["num_running"], "ended before that was known"),
         said(counts["num_running"], "still run"),
     )
-    return "; ".join(filter(None, parts)) + "." if any(parts) else "All trials reached it."
+    what = "confirming trials" if phase == "confirm" else "trials"
+    return "; ".join(filter(None, parts)) + "." if any(parts) else f"All {num_trials:,} {what} reached it."
 
 
 def _best_so_far(deciding: pd.DataFrame, measure: Measure) -> str:

@@ -17,6 +17,8 @@ from analysis.summary import deciding_phase
 from analysis.time_to_accuracy import COARSE_GRID
 from kdas.records import Status
 
+# Nothing runs faster than its price, but for the noise of both.
+TOO_FAST = 0.8
 # Up to five pairs no two-sided sign-flip test can fall under 0.0625.
 FEW_SEEDS = 5
 
@@ -38,10 +40,12 @@ def cautions(
     trials: pd.DataFrame,
     measure: Measure,
     won: Answer,
+    timing: pd.DataFrame,
 ) -> list[Caution]:
     """All warnings that this sweep calls for, the weightiest first.
 
-    Args: summary of `summarize`; times of `trial_times`; curves, trials as loaded; won: the answer they qualify.
+    Args: summary of `summarize`; times of `trial_times`; curves, trials as loaded; won: the answer they qualify;
+        timing: of `timing_check`.
     """
     return [
         *_of_progress(times, measure),
@@ -51,6 +55,7 @@ def cautions(
         *_of_the_winner(summary, measure, won),
         *_of_misses(summary, won),
         *_of_the_grid(summary),
+        *_of_the_prices(timing),
         *_of_the_clock(curves, trials, measure),
         *_of_crashes(times),
         *_of_the_tables(times, curves, trials),
@@ -185,6 +190,17 @@ def _of_the_grid(summary: pd.DataFrame) -> Iterator[Caution]:
             f"The evaluation grid is coarse: in {wording.plural(len(coarse), 'row')} the gap before the hit is more "
             f"than {COARSE_GRID:.0%} of the time to accuracy (at worst {worst:.1%}), so smaller differences are the "
             "grid's. Evaluate more often, or compare the interpolated times in the report.",
+        )
+
+
+def _of_the_prices(timing: pd.DataFrame) -> Iterator[Caution]:
+    fastest = float(timing["slowdown"].min()) if len(timing) else math.nan
+    if fastest < TOO_FAST:
+        yield Caution(
+            "answer",
+            f"Trials took {wording.share(fastest)} of the time that their steps were priced at (median): the machine "
+            "was busy when it was calibrated, and reference seconds weigh some work too high. Delete the prices in "
+            "KDAS_CACHE/calibrations, and run the sweep under another name while nothing else runs.",
         )
 
 

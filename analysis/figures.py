@@ -32,7 +32,8 @@ def figures(found: Findings) -> dict[str, Figure]:
             "forest",
             plots.forest(tables.main_rows(deciding)[0], measure),
             f"Ratios of the time to accuracy to that of {measure.baseline}, with intervals",
-            f"Phase {phase}. An arrow above a point: a miss leaves that side open. A broad bar: trials ended before "
+            f"Phase {phase}. An arrow above a point: a miss leaves that side open. An arrowhead at the end of a "
+            "line: the interval goes on. A broad bar: trials ended before "
             "their time was known, and the ratio of times up to the budget lies in it.",
         ),
         "accuracy": _accuracy(found, "cost_ref_s"),
@@ -98,7 +99,7 @@ def _of_other_questions(found: Findings) -> dict[str, Figure]:
     if not found.front.empty:
         drawn["pareto"] = figure(
             "pareto",
-            plots.pareto(found.front, found.measure),
+            plots.pareto(found.front, found.summary, found.measure),
             "Accuracy and cost of all configurations",
             "Each configuration’s mean best accuracy and the mean cost at which it was first seen, in the phase that "
             "decides. One with a trial that was stopped, crashed or diverged is left out.",

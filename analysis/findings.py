@@ -64,6 +64,7 @@ def findings(sweep_directory: Path | str) -> Findings:
     searched = times[times["method"].map(is_searched).astype(bool) & (times["phase"] == "search")]
     sweep_file = directory / "sweep.yaml"
     ranked, refused = _importance(times, trials, measure, generator)
+    timing = timing_check(curves)
     return Findings(
         measure=measure,
         curves=curves,
@@ -75,9 +76,9 @@ def findings(sweep_directory: Path | str) -> Findings:
         anytime=anytime_curve(searched, num_seeds=len(measure.seeds)),
         importance=ranked,
         importance_refused=refused,
-        timing=timing_check(curves),
+        timing=timing,
         answer=won,
-        cautions=tuple(cautions(summary, times, every_curve, trials, measure, won)),
+        cautions=tuple(cautions(summary, times, every_curve, trials, measure, won, timing)),
         environment=load_environment(directory),
         sweep_text=sweep_file.read_text(encoding="utf-8") if sweep_file.is_file() else "",
     )

@@ -43,6 +43,8 @@ def overview(sweeps: Sequence[Findings]) -> Overview:
     if len(set(names)) < len(names) or len(names) < 2:
         raise UserError(f"{', '.join(names) or 'no sweep'}: give two or more different sweeps to compare.")
     cells = pd.concat([_soonest(found) for found in sweeps], ignore_index=True)
+    # A baseline is the same method whatever each sweep calls it.
+    cells["method"] = cells["method"].mask(cells["is_baseline"].astype(bool), baseline_of(sweeps))
     profiles = profile_table(cells)
     apart = _apart([found.measure.calibration_id for found in sweeps], sweeps)
     return Overview(
@@ -54,6 +56,11 @@ def overview(sweeps: Sequence[Findings]) -> Overview:
         answer=_answer(sweeps, cells, profiles),
         cautions=tuple(_cautions(sweeps)),
     )
+
+
+def baseline_of(sweeps: Sequence[Findings]) -> str:
+    """What the baselines of these sweeps are called together."""
+    return " / ".join(dict.fromkeys(found.measure.baseline for found in sweeps))
 
 
 def _soonest(found: Findings) -> pd.DataFrame:
@@ -113,7 +120,7 @@ def _answer(sweeps: Sequence[Findings], cells: pd.DataFrame, profiles: pd.DataFr
     scores = ", ".join(f"{name} {score:.2f}" for name, score in zip(profiles.index, profiles["score"], strict=True))
     scores = f"Scores, where 1 is the best everywhere: {scores}."
     absent = profiles.index[profiles["num_cells"] < num_cells]
-    missing = f" Where {', '.join(map(str, absent))} was not run counts as a miss." if len(absent) else ""
+    missing = f" A sweep without it counts as a miss: {', '.join(map(str, absent))}." if len(absent) else ""
     if is_best.sum() > 1:
         return f"{best} do equally well over {over}. {scores}{missing}"
     return (

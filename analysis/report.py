@@ -16,7 +16,7 @@ from analysis import plots, tables, wording
 from analysis.figures import figure, figures
 from analysis.findings import Findings
 from analysis.numbers import numbers
-from analysis.overview import Overview
+from analysis.overview import Overview, baseline_of
 from analysis.summary import deciding_phase
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -78,9 +78,7 @@ def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> st
     """Several sweeps as one page. Args: links: where the page of a sweep lies, by its name."""
     cells = found.cells
     together = tables.main_rows(found.together)[0] if not found.apart else found.together
-    measure = found.sweeps[0].measure
-    if len({each.measure.baseline for each in found.sweeps}) > 1:
-        measure = replace(measure, baseline="the baseline of its sweep")
+    measure = replace(found.sweeps[0].measure, baseline=baseline_of(found.sweeps))
     return _page(
         "overview.html.j2",
         found=found,
@@ -99,11 +97,11 @@ def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> st
                 "forest",
                 plots.forest(cells, measure),
                 "Ratios to the baseline of each sweep, with intervals",
-                "Each row against the baseline of its own sweep.",
+                "Each row against the baseline of its own sweep. An arrowhead at the end of a line: it goes on.",
             ),
             "profiles": figure(
                 "profiles",
-                plots.performance_profiles(cells, found.sweeps[0].measure.baseline),
+                plots.performance_profiles(cells, measure.baseline, "sweep"),
                 "Share of sweeps in which a method is within a factor of the best",
                 "Higher is better, further left is stricter; the score is the mean height up to a factor of 4.",
             ),
@@ -169,10 +167,16 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
         (
             "Seeds",
             wording.seeds(found.times.loc[found.times["phase"] == deciding_phase(found.summary), "seed"].tolist()),
-            wording.plural(len(found.times), "trial") + f" of {measure.num_planned_trials} planned",
+            _trials_planned(found),
         ),
         ("Data", measure.data_source, ", ".join(sorted(found.curves["dataset"].unique()))),
     ]
+
+
+def _trials_planned(found: Findings) -> str:
+    trials = f"{wording.plural(len(found.times), 'trial')} of {found.measure.num_planned_trials} planned"
+    others = found.times.loc[found.times["phase"] != deciding_phase(found.summary), "seed"]
+    return f"they decide; {wording.seeds(others.tolist())} did not; {trials} in all" if len(others) else trials
 
 
 def _winner_rows(found: Findings, shown: pd.DataFrame) -> list[int]:

@@ -86,7 +86,11 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
         Column("mean U", _seconds("mean_upper_s"), "mean upper bound of min(T, tau); rows are in its order"),
         Column(f"ratio to {measure.baseline} [95%]", wording.ratio, "ratio of sums, above 1 is faster"),
         Column("pairs", _compared(lambda row: str(row["num_pairs"])), "seeds in common with the baseline"),
-        Column("P(faster)", _share("p_faster"), "share of pairs that the configuration wins, ties half"),
+        Column(
+            "P(faster)",
+            _share("p_faster"),
+            "share of pairs that the configuration wins, ties half; at least, where trials ended early",
+        ),
         Column("p", _share("p_value"), "two-sided sign-flip test"),
         Column("p (Holm)", _share("p_holm"), "the same, corrected for the number of comparisons"),
         Column(f"best {measure.split} acc.", _percent("best_accuracy"), "median over trials"),
@@ -104,7 +108,11 @@ def sensitivity_columns(summary: pd.DataFrame) -> list[Column]:
         Column("held to the end", _seconds("tta_hold_to_end_s"), "every later evaluation reaches it too"),
         Column("coarsest gap", _share_percent("max_grid_gap"), "gap before the hit, of the time to accuracy"),
         Column("geometric mean [95% t]", _geometric, "of the pairs' ratios; only where all reached"),
-        Column("[95% bootstrap]", _bootstrap, "of the ratio of sums; too narrow for few seeds"),
+        Column(
+            "[95% bootstrap]",
+            _bootstrap,
+            "of the ratio of sums, every doubt against the configuration; too narrow for few seeds",
+        ),
     ]
 
 
@@ -117,7 +125,7 @@ def indicator_columns(summary: pd.DataFrame) -> list[Column]:
         Column("as run, s", _amount("as_run_s_at_hit"), "only the teacher forwards that ran"),
         Column("wall s", _amount("wall_s_at_hit"), "trials alone on their device only"),
         Column("FLOPs", _amount("flops_at_hit")),
-        Column("ratio by ref s", _compared(wording.ratio_number), "to the baseline, as in the first table"),
+        Column("ratio by ref s", _compared(wording.marked_ratio), "to the baseline, as in the first table"),
         Column("as run", _ratio_of("as_run"), "ratio of what ran, where all trials reached the target"),
         Column("by wall s", _ratio_of("wall"), "the same by the clock, where both were alone on their device"),
         Column("by FLOPs", _ratio_of("flops"), "the same by operations"),

@@ -90,8 +90,13 @@ def ratio(row: Row) -> str:
     if math.isnan(value):
         return "both missed" if row["num_pairs"] and not row["num_open"] else NOTHING
     limits = interval(low, high) or ("(1 seed)" if row["num_pairs"] == 1 else "")
-    sign = "" if row["mark"] == "to" else str(row["mark"])
-    return " ".join(part for part in (sign, ratio_number(row), limits) if part)
+    return " ".join(part for part in (marked_ratio(row), limits) if part)
+
+
+def marked_ratio(row: Row) -> str:
+    """A summary row's ratio with its mark, as `>= 1.35`."""
+    sign = "" if row["mark"] in ("", "to") else f"{row['mark']} "
+    return f"{sign}{ratio_number(row)}" if not math.isnan(row["ratio"]) else NOTHING
 
 
 def setting(row: Row) -> str:

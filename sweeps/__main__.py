@@ -11,7 +11,18 @@ import typer
 from rich.console import Console
 
 from kdas.records import UserError, run_command_line
-from sweeps.names import CRASHED_TRIALS, INTERRUPTED, Cluster, Data, Name, Settings, Yes, names_of_cells, sweep_path
+from sweeps.names import (
+    CRASHED_TRIALS,
+    INTERRUPTED,
+    Cluster,
+    Data,
+    Name,
+    Settings,
+    Yes,
+    check_port,
+    names_of_cells,
+    sweep_path,
+)
 
 if TYPE_CHECKING:
     from sweeps.store import SweepDirectory
@@ -156,6 +167,7 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     if uri.startswith(("http://", "https://")):
         console.print(f"the runs are on a server of their own: open {uri}", highlight=False, soft_wrap=True)
         return
+    check_port(port)
     console.print(f"MLflow's page: http://127.0.0.1:{port} (Ctrl-C closes it)", highlight=False)
     arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
@@ -188,7 +200,15 @@ def _existing(name: str) -> SweepDirectory:
 
     directory = SweepDirectory(sweep_path(name))
     if not directory.spec_file.exists():
-        raise UserError(f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}.")
+        holder = directory.holder()
+        if holder:
+            raise UserError(
+                f"{directory.path}: {holder}; it prepares data, teacher and prices. Try again when it trains."
+            )
+        raise UserError(
+            f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}; for a file of your own,"
+            " NAME is its path."
+        )
     return directory
 
 

@@ -10,9 +10,10 @@ from kdas.records import COMPLETE_STATUSES, STOPPED_STATUSES, Status, is_searche
 from sweeps.budget import Spending
 from sweeps.early_stopping import EarlyStopping
 from sweeps.measure import Measure, write_measure
+from sweeps.names import CONFIRM
 from sweeps.objective import Objective, best_first
 from sweeps.outcome import outcome_of
-from sweeps.plan import CONFIRM, Identify, Job, baseline_jobs, confirm_jobs, searched_jobs
+from sweeps.plan import Identify, Job, baseline_jobs, confirm_jobs, searched_jobs
 from sweeps.search import Asked, ConfigurationSearch
 from sweeps.space import Point
 from sweeps.spec import SweepSpec

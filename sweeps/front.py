@@ -72,7 +72,7 @@ def watch(name: Name, port: Annotated[int, typer.Option(help="On 127.0.0.1.")] =
     """Serve NAME's report, and build it again while the sweep runs."""
     from sweeps import watch as watching
 
-    if not sweep_path(name).is_dir():
+    if not watching.has_begun(sweep_path(name)):
         _must(_python("sweeps", "tables", name))  # it says what is wrong with the name
     watching.watch(name, port, lambda: _build(name))
 

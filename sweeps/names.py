@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from kdas.records import UserError
+
 Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
 Data = Annotated[str | None, typer.Option(help="A local copy of the dataset.")]
 Settings = Annotated[
@@ -26,6 +28,8 @@ INTERRUPTED = 130
 
 # The folder of a sweep that holds those of its cells, and the file that says what it is measured by.
 CELLS, MEASURE = "cells", "measure.json"
+# The phases of a sweep.
+SEARCH, CONFIRM = "search", "confirm"
 
 
 def runs_root() -> Path:
@@ -39,7 +43,12 @@ def cluster_address() -> str:
 
 
 def sweep_path(name: str) -> Path:
-    """Where a sweep lies: under what the user called it, or the stem of the file; `sweep/cell` is one of its cells."""
+    """Where a sweep lies: under what the user called it, or the stem of the file; `sweep/cell` is one of its cells.
+
+    Raises: UserError: if there is no name.
+    """
+    if not name.strip():
+        raise UserError("NAME is not given. Name a sweep: NAME=digits_kd, or the path of its file.")
     sweep, _, cell = (Path(name).stem if Path(name).suffix in {".yaml", ".yml"} else name).partition("/")
     return runs_root() / sweep / CELLS / cell if cell else runs_root() / sweep
 
@@ -50,3 +59,9 @@ def names_of_cells(name: str) -> list[str]:
     folder = path / CELLS
     cells = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
     return [f"{path.name}/{cell}" for cell in cells] or [name]
+
+
+def check_port(port: int) -> None:
+    """Raises: UserError: if no server can have it. 0 stands for any that is free."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"PORT={port}: ports go up to 65535. Give another: PORT=5001.")

@@ -11,9 +11,9 @@ from kdas.presets import usual_weights
 from kdas.records import searched_method
 from kdas.samplers import SAMPLERS
 from sweeps.checks import trial_content
+from sweeps.names import CONFIRM, SEARCH
 from sweeps.spec import SweepSpec
 
-SEARCH, CONFIRM = "search", "confirm"
 # The hash of all that decides a configuration's curves.
 Identify = Callable[[TrialConfig], str]
 

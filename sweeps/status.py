@@ -16,6 +16,7 @@ from rich.table import Table
 from kdas.progress import readable_s
 from kdas.records import FINAL_STATUSES, Status
 from sweeps.measure import Measure, read_measure, time_to_target
+from sweeps.names import CONFIRM, SEARCH
 from sweeps.store import Recorded, SweepDirectory, TrialFolder
 
 # A trial is shown as under way while its last row is not older than so many of its own intervals between rows.
@@ -40,6 +41,8 @@ class SweepStatus:
 
     counts: Counter[Status]
     under_way: list[UnderWay]
+    # The phase of what follows: the confirmation as soon as a trial of it has ended.
+    phase: str
     # Name, mean time with a miss as the whole budget, seeds, and how many of them reached the target.
     soonest: list[tuple[str, float, int, int]]
     measure: Measure | None
@@ -52,22 +55,25 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
     measure = read_measure(directory)
     counts: Counter[Status] = Counter()
     under_way: list[UnderWay] = []
-    times: dict[str, list[float]] = {}
+    times: dict[str, dict[str, list[float]]] = {SEARCH: {}, CONFIRM: {}}
     for folder in directory.trials():
         status = folder.status
         counts[status] += 1
         if status is Status.RUNNING:
             under_way.append(_under_way(folder, now))
-        elif status in FINAL_STATUSES and measure is not None and folder.description["phase"] == "search":
-            times.setdefault(_name(folder), []).append(time_to_target(folder.rows(), measure.target))
+        elif status in FINAL_STATUSES and measure is not None:
+            times[folder.description["phase"]].setdefault(_name(folder), []).append(
+                time_to_target(folder.rows(), measure.target)
+            )
+    phase = CONFIRM if times[CONFIRM] else SEARCH
     soonest = []
     if measure is not None:
         soonest = [
             (name, statistics.fmean(min(each, measure.tau_ref_s) for each in of), len(of), sum(map(math.isfinite, of)))
-            for name, of in times.items()
+            for name, of in times[phase].items()
         ]
     soonest = sorted(soonest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
-    return SweepStatus(counts, under_way, soonest, measure, directory.holder())
+    return SweepStatus(counts, under_way, phase, soonest, measure, directory.holder())
 
 
 def print_status(directory: SweepDirectory, console: Console) -> None:
@@ -87,9 +93,8 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     if status.under_way:
         console.print(_running_table(status.under_way, status.measure))
     if status.soonest and status.measure is not None:
-        table = Table(
-            "soonest so far, on the search's own seeds", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2)
-        )
+        seeds = "on fresh seeds" if status.phase == CONFIRM else "on the search's own seeds"
+        table = Table(f"soonest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
         for name, mean, count, num_reached in status.soonest:
             table.add_row(name, f"{mean:.2f}" if num_reached == count else f"> {mean:.2f}", f"{num_reached}/{count}")
         console.print(table)

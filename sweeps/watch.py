@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from kdas.records import UserError
-from sweeps.names import sweep_path
+from sweeps.names import check_port, sweep_path
 from sweeps.store import SweepDirectory
 
 HOST = "127.0.0.1"
@@ -77,7 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of a sweep's report, on this machine alone. Raises: UserError: if the port is taken."""
+    """A server of a sweep's report, on this machine alone. Raises: UserError: if the port is taken, or none."""
+    check_port(port)
     try:
         return ThreadingHTTPServer((HOST, port), partial(_Handler, folder.resolve()))
     except OSError as error:
@@ -110,9 +111,15 @@ def follow(folder: Path, build: Callable[[], None], pause_s: float = 5.0) -> Non
     while runs:
         runs = bool(holder(folder))
         began = time.monotonic()
-        build()
+        if SweepDirectory(folder).spec_file.exists():  # before, it prepares
+            build()
         if runs:
             time.sleep(max(pause_s, 3 * (time.monotonic() - began)))
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether there is a sweep to watch, if only one that prepares."""
+    return SweepDirectory(folder).spec_file.exists() or bool(holder(folder))
 
 
 def holder(folder: Path) -> str:

@@ -125,7 +125,9 @@ def _measure(
     if not 0 < target <= 1:
         raise UserError(f"--target: {target:g} is not in (0, 1]. An accuracy is a fraction: 0.95 for 95 %.")
     largest = float(np.max(evaluations.columns["cost_ref_s"], initial=0.0))
-    tau_ref_s = recorded.get("tau_ref_s", largest) if tau_ref_s is None else tau_ref_s
+    if tau_ref_s is None:
+        # What was recorded is in our reference seconds, and no budget of any other cost.
+        tau_ref_s = largest if "cost_ref_s" in store.mapped else recorded.get("tau_ref_s", largest)
     if not tau_ref_s > 0:
         raise UserError(f"--tau: {tau_ref_s:g} is not above 0. It is the budget of a trial in the unit of cost_ref_s.")
     calibrations = tuple(sorted(set(who["calibration_id"]) - {""}))

@@ -48,7 +48,7 @@ def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
     axes.set_xlim(*limits)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), [_named(row) for row in rows], fontsize=8)
-    axes.set_xlabel(f"times as fast as {measure.baseline}, ratio of sums with 95% interval (right of 1 is faster{cut})")
+    axes.set_xlabel(f"times as fast as {measure.baseline} (right of 1 is faster)\nratio of sums, 95% interval{cut}")
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -84,10 +84,11 @@ def _draw_ratio(axes: Axes, place: int, row: Row, look: Look, limits: tuple[floa
 
 
 @styled
-def performance_profiles(cells: pd.DataFrame, baseline: str) -> Figure:
+def performance_profiles(cells: pd.DataFrame, baseline: str, one: str = "cell") -> Figure:
     """For each method, the share of cells in which it is within a factor of the best.
 
-    Args: cells: one row a method and cell: `method`, `cell`, `time` (inf for a miss); baseline: drawn in black.
+    Args: cells: one row a method and cell: `method`, `cell`, `time` (inf for a miss); baseline: drawn in black;
+            one: what a cell is.
     """
     if cells.empty:
         return empty("No cell has been measured yet.")
@@ -109,8 +110,8 @@ def performance_profiles(cells: pd.DataFrame, baseline: str) -> Figure:
             linewidth=1.8,
             label=plain(str(method), 60),
         )
-    axes.set_xlabel("factor of the best time of a cell")
-    axes.set_ylabel(f"share of {wording.plural(times.shape[1], 'cell')} within it")
+    axes.set_xlabel(f"factor of the best time of a {one}")
+    axes.set_ylabel(f"share of {wording.plural(times.shape[1], one)} within it")
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0))
     axes.set_ylim(-0.02, 1.04)
     axes.set_xlim(0.97, LARGEST_RATIO)

@@ -26,21 +26,22 @@ from analysis.plots.style import (
     styled,
     tagged,
 )
+from analysis.summary import soonest
 
 _DARK, _BRIGHT = COLOURS[0], COLOURS[1]
 
 
 @styled
-def pareto(front: pd.DataFrame, measure: Measure) -> Figure:
+def pareto(front: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
     """Mean best accuracy against the mean cost to it; on the front, larger where resampled seeds keep it there.
 
-    Args: front: of `analysis.pareto.pareto_front`.
+    Args: front: of `analysis.pareto.pareto_front`; summary: which orders the methods.
     """
     if front.empty:
         return empty("No trial has run to its end yet.")
     figure = Figure(figsize=(7.6, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    styles = looks(front["method"], measure.baseline)
+    styles = looks([*soonest(summary)["method"], *front["method"]], measure.baseline)
     named: set[str] = set()
     # Of very many, those that are beaten by most of them would only cover the others.
     kept = front.sort_values(["is_on_front", "inclusion", "accuracy"]).tail(MOST_DRAWN)

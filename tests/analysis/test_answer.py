@@ -182,8 +182,11 @@ def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: 
     found = findings(new_sweep(trials))
     row = row_of(found, "c-s2")
     assert found.answer.soonest.startswith("plain_kd reached 90% validation accuracy soonest")
-    nearest = f"the nearest, {wording.setting(row)}, was {row['ratio']:.2f} times as fast as plain_kd (95% interval"
-    assert f"no other setting beat this baseline; {nearest}" in found.answer.soonest
+    best = f"the best searched setting, {wording.setting(row)}, was {row['ratio']:.2f} times as fast as plain_kd (95% "
+    assert f"no other setting beat this baseline; {best}" in found.answer.soonest
+    rs2 = [replace(each, half_s=31.0, ceiling=0.96) for each in plan() if each.config_id == "c-rs2"]
+    both = findings(new_sweep([*trials, *rs2])).answer.soonest
+    assert "; the nearest, rs2, was" in both and "; the best searched setting, kdas_search" in both
     alone = findings(new_sweep([trial for trial in trials if trial.config_id == "c-plain"]))
     assert "no other setting has been run" in alone.answer.soonest
 
@@ -247,6 +250,14 @@ def test_prices_that_a_search_needs_are_no_mistake(new_sweep: NewSweep, plan: An
     trials[0] = replace(trials[0], calibration_id="cal-2")
     found = findings(new_sweep(trials, calibration_ids=["cal-1", "cal-2"]))
     assert "calibrations" not in texts(found, "answer")
+
+
+def test_prices_of_a_busy_machine_are_named(sweep_directory: Path) -> None:
+    assert "busy when it was calibrated" not in texts(findings(sweep_directory), "answer")
+    curves = pd.read_parquet(sweep_directory / "curves.parquet")
+    curves.assign(wall_s=0.7 * curves["cost_as_run_s"]).to_parquet(sweep_directory / "curves.parquet")
+    said = texts(findings(sweep_directory), "answer")
+    assert "Trials took 0.7 of the time that their steps were priced at (median): the machine was busy" in said
 
 
 def test_a_coarse_grid_is_named(sweep_directory: Path) -> None:

@@ -223,6 +223,11 @@ def test_one_metric_for_both_splits_says_that_the_test_split_decides(uri: str) -
     assert load_store(uri, experiment="theirs", names=names, target=0.9, baseline="plain").measure.split == "test"
 
 
+def test_a_recorded_budget_is_none_of_another_cost(uri: str) -> None:
+    assert load_store(uri).measure.tau_ref_s == 3.5
+    assert load_store(uri, names={"cost_ref_s": "metrics.flops"}).measure.tau_ref_s == 8e9
+
+
 def test_a_name_for_something_else_leaves_the_deciding_split_as_it_was(tmp_path: Path, uri: str) -> None:
     path = str(changed(uri, tmp_path, "update params set value = '0.0' where key = 'validation'"))
     for names in ({}, {"pair": "params.student"}):

@@ -116,7 +116,10 @@ def test_a_sweep_without_a_result_is_left_out_and_named(sweep: Sweep, tmp_path: 
 def test_ratios_to_different_baselines_are_not_drawn_as_to_one(sweep: Sweep) -> None:
     assert "times as fast as plain_kd" in render_overview(overview([sweep("a"), sweep("b")]), "both", {})
     html = render_overview(overview([sweep("c"), sweep("d", baseline="rs2")]), "both", {})
-    assert "times as fast as the baseline of its sweep" in html
+    assert "times as fast as plain_kd / rs2" in html
+    # The baseline of each is one method, and no sweep lacks it.
+    found = overview([sweep("e"), sweep("f", baseline="rs2")])
+    assert "plain_kd / rs2" in found.profiles.index and found.profiles.loc["plain_kd / rs2", "num_cells"] == 2
 
 
 def test_one_sweep_alone_or_twice_is_refused(sweep: Sweep) -> None:

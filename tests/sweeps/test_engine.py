@@ -16,8 +16,9 @@ from sweeps.agenda import Agenda, Terms
 from sweeps.budget import Spending
 from sweeps.early_stopping import rule_for
 from sweeps.measure import Measure, read_measure
+from sweeps.names import CONFIRM
 from sweeps.objective import objective_of
-from sweeps.plan import CONFIRM, Job
+from sweeps.plan import Job
 from sweeps.recorded import Curve, identity
 from sweeps.replay import Replay, SimulatedClock
 from sweeps.search import ConfigurationSearch

@@ -27,6 +27,12 @@ def jobs(spec: SweepSpec) -> list[Job]:
     return [*baseline_jobs(spec, identity)[:2], *searched]
 
 
+def shown(directory: SweepDirectory) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    print_status(directory, console)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
 def test_trials_are_counted_by_how_they_ended(directory: SweepDirectory, jobs: list[Job]) -> None:
     write_measure(directory, MEASURE)
     train_on_paper(directory, jobs[0], [0.5, 0.95])
@@ -71,10 +77,11 @@ def test_who_runs_the_sweep_is_named_while_it_runs(directory: SweepDirectory) ->
 def test_confirmation_does_not_mix_with_the_search(directory: SweepDirectory, jobs: list[Job]) -> None:
     write_measure(directory, MEASURE)
     train_on_paper(directory, jobs[0], [0.5, 0.95])
+    assert "on the search's own seeds" in shown(directory)
     again = jobs[0].config.model_copy(update={"seed": 1001})
     train_on_paper(directory, replace(jobs[0], phase="confirm", config=again), [0.5, 0.5, 0.95])
     ((_, *soonest),) = read_status(directory).soonest
-    assert soonest == [2.0, 1, 1]
+    assert soonest == [3.0, 1, 1] and "soonest so far, on fresh seeds" in shown(directory)
 
 
 def test_a_hit_at_the_very_budget_is_a_hit(directory: SweepDirectory, jobs: list[Job]) -> None:

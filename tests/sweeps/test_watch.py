@@ -62,6 +62,12 @@ def test_nothing_else_of_the_folder_is_served(address: str, tmp_path: Path) -> N
             get(f"{address}/{path}")
 
 
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: int) -> None:
+    with pytest.raises(UserError, match=f"PORT={port}: ports go up to 65535"):
+        watch.server_of(tmp_path, port)
+
+
 def test_it_listens_on_this_machine_alone_and_says_that_a_port_is_taken(address: str, tmp_path: Path) -> None:
     port = int(address.rpartition(":")[2])
     with pytest.raises(UserError, match=f"PORT={port}: cannot be opened .* Give another: PORT={port + 1}."):
@@ -70,9 +76,13 @@ def test_it_listens_on_this_machine_alone_and_says_that_a_port_is_taken(address:
 
 def test_a_sweep_that_runs_is_built_again_and_one_that_has_ended_once_more(tmp_path: Path) -> None:
     directory = SweepDirectory(tmp_path / "tiny")
+    assert not watch.has_begun(directory.path)
     built: list[bool] = []
     lock = directory.locked()
     lock.__enter__()
+    # As long as it prepares it is watched and has nothing to build.
+    assert watch.has_begun(directory.path)
+    threading.Timer(0.3, lambda: (directory.path / "sweep.yaml").write_text("name: tiny")).start()
 
     def build() -> None:
         built.append(bool(watch.holder(directory.path)))
