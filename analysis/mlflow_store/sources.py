@@ -86,8 +86,11 @@ class StoreRuns:
         if column not in REQUIRED and column not in self.mapped:
             return None
         known = list(self.last if column in MEASURED else self.texts)
-        near = difflib.get_close_matches(source, known, n=3, cutoff=0.5)
-        near += [name for name in known if column.split("_")[0] in name.lower() and name not in near][: 3 - len(near)]
+        keys = {name.partition(".")[2]: name for name in known}
+        alike = [keys[key] for key in difflib.get_close_matches(source.partition(".")[2], keys, n=3)]
+        alike += [name for name in known if column.split("_")[0] in name.lower()]
+        # First where our own tracker has it.
+        near = list(dict.fromkeys([name for name in (SOURCES[column],) if name in known] + alike))[:3]
         hint = f"The store has {', '.join(near)}." if near else "Nothing in the store has a name like it."
         raise UserError(
             f"{column}: no run of the sweep has {source}. {hint}"

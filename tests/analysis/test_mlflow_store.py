@@ -315,6 +315,7 @@ def test_store_is_left_as_it_was(uri: str) -> None:
         ({"names": {"val_acc": "metrics.x"}}, r"no column val_acc\. Did you mean val_accuracy"),
         ({"names": {"method": "metrics.x"}}, r"method=metrics\.x: a source is one of params"),
         ({"names": {"val_accuracy": "acc"}}, r"val_accuracy=acc: a source is one of metrics\.<key>"),
+        ({"names": {"val_accuracy": "metrics.nope"}}, r"lies: --name val_accuracy=metrics\.val_accuracy"),
         ({"names": {"val_accuracy": "metrics.val_acuracy"}}, r"has metrics\.val_acuracy.*val_accuracy"),
         ({"names": {"flops": "metrics.flop"}}, r"no run .* has metrics\.flop\. The store has metrics\.flops"),
         ({"names": {"val_accuracy": "metrics.epoch"}}, r"metrics\.epoch is up to 8\. Accuracies are fractions"),
