@@ -74,19 +74,21 @@ def _of_others(rows: list[Row], measure: Measure, *, is_open: bool) -> str:
         return "no other setting has been run"
     nearest = next((row for row in rows if not math.isnan(row["ratio"])), None)
     beaten = "no other setting beat this baseline"
-    if nearest is None:
-        return beaten
-    if nearest["is_searched"]:
-        return beaten  # the sentence goes on with it
+    if nearest is None or nearest is _first_searched(rows):
+        return beaten  # the sentence goes on with what was searched
     return f"{beaten}; the nearest, {wording.setting(nearest)}, was {_speedup(nearest, measure)}"
 
 
 def _best_searched(rows: list[Row], measure: Measure) -> str:
     """How the best of what was searched did, where something else was the soonest."""
-    best = next((row for row in rows if row["is_searched"]), None)
+    best = _first_searched(rows)
     if best is None or math.isnan(best["ratio"]):
         return ""
     return f"; the best searched setting, {wording.setting(best)}, was {_speedup(best, measure)}"
+
+
+def _first_searched(rows: list[Row]) -> Row | None:
+    return next((row for row in rows if row["is_searched"]), None)
 
 
 def _speedup(row: Row, measure: Measure) -> str:

@@ -122,8 +122,7 @@ def _accuracy(found: Findings, cost: str) -> Figure:
     )
     if cost == "cost_ref_s":
         caption += " A dot marks a method’s median time to the target, where that is known."
-    num_shared = found.curves.loc[found.curves["num_cotenants"] > 0, "trial_id"].nunique()
-    if cost == "wall_s" and num_shared:
+    if cost == "wall_s" and (num_shared := int((found.times["max_cotenants"] > 0).sum())):
         shared = wording.plural(num_shared, "trial")
         caption += f" {shared} shared a device: these seconds measure the neighbours too."
     return figure(
