@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import tables
-from analysis.findings import Findings, findings
-from analysis.overview import overview
-from analysis.report import write, write_overview
-from kdas.records import UserError, run_command_line
+from analysis.findings.findings import Findings, findings
+from analysis.findings.overview import overview
+from analysis.page import tables
+from analysis.page.report import write, write_overview
+from kdas.errors import UserError, run_command_line
 
 # In a pipe or a log there is no width to ask for; this holds the table without folding most configurations.
 PLAIN_WIDTH = 160

@@ -14,37 +14,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.measure import Measure, load_measure
-from kdas.records import CURVE_COLUMNS, SWEEP_COLUMNS, CurveRow, Status, UserError
+from analysis.record.measure import load_measure
+from kdas.errors import UserError
+from kdas.records import CURVE_COLUMNS, SWEEP_COLUMNS, TRIAL_COLUMNS, TRIAL_KINDS, CurveRow, Measure, Status
 
 __all__ = ["PHASES", "TRIAL_COLUMNS", "Measure", "load", "load_measure", "load_trials"]
 
 PHASES = ("search", "confirm")
 
 _CURVE_KINDS = dict.fromkeys(SWEEP_COLUMNS, "str") | {field.name: str(field.type) for field in fields(CurveRow)}
-_TRIAL_KINDS = {
-    "sweep": "str",
-    "trial_id": "str",
-    "config_id": "str",
-    "method": "str",
-    "phase": "str",
-    "seed": "int",
-    "dataset": "str",
-    "pair": "str",
-    "configuration": "str",
-    "status": "str",
-    "tta_ref_s": "float",
-    "last_cost_ref_s": "float",
-    "best_val_accuracy": "float",
-    "wall_s": "float",
-    "num_evaluations": "int",
-    "ended_at": "float",
-    "threads": "int",
-    "device": "str",
-    "calibration_id": "str",
-    "error": "str",
-}
-TRIAL_COLUMNS = tuple(_TRIAL_KINDS)
 # Free text may be left empty; every other text column is a key or a name.
 _MAY_BE_EMPTY = frozenset({"configuration", "error"})
 
@@ -77,7 +55,7 @@ def load_trials(sweep_directory: Path | str) -> pd.DataFrame:
     Raises: UserError: as `load`, for trials.parquet, and for a status or a phase that does not exist.
     """
     path = _existing(Path(sweep_directory), "trials.parquet")
-    trials = _checked(_read(path), _TRIAL_KINDS, path)
+    trials = _checked(_read(path), TRIAL_KINDS, path)
     _refuse_unknown(trials, "status", tuple(Status), path)
     _refuse_unknown(trials, "phase", PHASES, path)
     settings = [name for name in trials.columns if name not in TRIAL_COLUMNS]

@@ -30,8 +30,8 @@ from benchmarks.orchestration import orchestration
 from benchmarks.reference_loop import DEFAULT_THREADS
 from benchmarks.scale import scale
 from benchmarks.sweep import sweep
-from kdas import device as devices
-from kdas.records import UserError, run_command_line
+from kdas.compute import device as devices
+from kdas.errors import UserError, run_command_line
 
 
 @dataclass(frozen=True)

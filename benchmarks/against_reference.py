@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.bench import Bench, Figures, Run, as_figures, evaluations_for, run
 from benchmarks.reference_process import ReferenceProcess, ReferenceRun, reference_process
 from kdas import schedules
-from kdas.trial import Trial
+from kdas.training.trial import Trial
 
 PAIRS = (("kdas", "vgg13", "vgg8"), ("kdas", "resnet32x4", "resnet8x4"))
 WHEN_THERE_IS_TIME = (("plain_kd", "vgg13", "vgg8"),)

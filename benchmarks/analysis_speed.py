@@ -30,12 +30,11 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from analysis.curves import load, load_trials
-from analysis.measure import Measure
+from analysis.findings.trial_times import trial_times
 from analysis.time_to_accuracy import time_to_accuracy
-from analysis.trial_times import trial_times
 from benchmarks.bench import Bench, Figures
-from kdas.records import CURVE_COLUMNS, Status
-from sweeps.tables import curve_schema
+from kdas.records import CURVE_COLUMNS, Measure, Status
+from sweeps.record.tables import curve_schema
 
 TARGET = 0.9
 TAU_REF_S = 240.0

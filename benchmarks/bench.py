@@ -14,11 +14,11 @@ import torch
 from benchmarks.images import write_subset
 from kdas import models, seeding
 from kdas.clock import Calibration, Work
-from kdas.config import TrialConfig
 from kdas.data import DATASETS, Draw, load_splits
+from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
-from kdas.trainer import Surroundings, Training
-from kdas.trial import Trial, load_inputs
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Trial, load_inputs
 
 Figures = dict[str, float]
 

@@ -22,12 +22,12 @@ from torch.nn import functional
 
 from benchmarks.bench import Bench, Figures, run
 from kdas import models, seeding
-from kdas.config import TrialConfig
+from kdas.compute.device import repeatable, synchronize
+from kdas.compute.optimizer import sgd
+from kdas.compute.precision import Precision
 from kdas.data import ImageSplits
-from kdas.device import repeatable, synchronize
-from kdas.optimizer import sgd
-from kdas.precision import Precision
-from kdas.trial import Trial
+from kdas.recipe.config import TrialConfig
+from kdas.training.trial import Trial
 
 # Students and teachers of the paper.
 PAIRS = (("vgg8", "vgg13"), ("resnet8x4", "resnet32x4"), ("resnet20", "resnet56"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from kdas import models
-from kdas.device import hardware_name, num_cpus, synchronize
+from kdas.compute.device import hardware_name, num_cpus, synchronize
 
 # A processor without instructions of its own for bfloat16 emulates it, many times slower.
 _STUDENT, _NUM_IMAGES, _TIMED_RUNS = "vgg8", 16, 3

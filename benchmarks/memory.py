@@ -18,12 +18,12 @@ import torch
 
 from benchmarks.bench import Bench, Figures, prices
 from kdas import models, seeding
-from kdas.cache import cache_root
-from kdas.config import TrialConfig
 from kdas.data import DATASETS, Dataset, Decoded, ResidentSplit
-from kdas.data.plugin import Images, Labels
-from kdas.trainer import Surroundings, Training
-from kdas.trial import Trial, load_inputs
+from kdas.data.interface import Images, Labels
+from kdas.files.cache import cache_root
+from kdas.recipe.config import TrialConfig
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Trial, load_inputs
 
 NUM_CLASSES, NUM_TRAIN, NUM_TEST = 100, 50_000, 10_000
 TEACHER = "resnet20"

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Bench, Figures
-from sweeps.store import SweepDirectory
+from sweeps.record.directory import SweepDirectory
 
 SLOTS = 2
 SEEDS = 5

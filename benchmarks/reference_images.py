@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 
 from kdas.data import ResidentSplit, Split
-from kdas.trial import Inputs
+from kdas.training.trial import Inputs
 
 
 class Images(Dataset[tuple[Tensor, int, int]]):

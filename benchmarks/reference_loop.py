@@ -33,13 +33,13 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from benchmarks.reference_images import image_sets
 from kdas import models, schedules
-from kdas.config import TrialConfig
-from kdas.device import synchronize
+from kdas.compute.device import synchronize
+from kdas.compute.optimizer import set_learning_rate
 from kdas.losses import kd
-from kdas.optimizer import set_learning_rate
 from kdas.penalty import penalty_weights
+from kdas.recipe.config import TrialConfig
 from kdas.samplers import knowledge_scores
-from kdas.trial import Inputs
+from kdas.training.trial import Inputs
 
 NUM_WORKERS = 2
 # Read before any of our own trials sets another number for the process.

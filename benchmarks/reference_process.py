@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context, get_start_method, set_start_method
 
 from benchmarks.reference_loop import Epoch, ReferenceTraining
-from kdas.config import TrialConfig
-from kdas.trial import load_inputs
+from kdas.recipe.config import TrialConfig
+from kdas.training.trial import load_inputs
 
 _LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 

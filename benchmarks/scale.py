@@ -25,22 +25,23 @@ from pathlib import Path
 from analysis.curves import load
 from benchmarks.bench import Bench, Figures, prices
 from benchmarks.memory import measured
-from kdas.records import COMPLETE_STATUSES, CurveRow, Status
+from kdas.records import COMPLETE_STATUSES, CurveRow, Measure, Status
 from kdas.seeding import derived_seed
-from sweeps.agenda import Agenda, Terms
-from sweeps.budget import Spending
-from sweeps.early_stopping import rule_for
-from sweeps.layers import spec_path
-from sweeps.measure import Measure, write_measure
-from sweeps.objective import objective_of
-from sweeps.plan import Job
-from sweeps.recorded import Curve, identity
-from sweeps.replay import Replay, SimulatedClock
-from sweeps.search import ConfigurationSearch
-from sweeps.spec import load_spec
-from sweeps.store import Recorded, SweepDirectory
-from sweeps.tables import write_tables
-from sweeps.unchanged import spec_text
+from sweeps.engine.agenda import Agenda, Terms
+from sweeps.engine.objective import objective_of
+from sweeps.engine.plan import identity
+from sweeps.engine.proposals import ConfigurationSearch
+from sweeps.engine.spending import Spending
+from sweeps.engine.stopping.rules import rule_for
+from sweeps.file.layers import spec_path
+from sweeps.file.spec import load_spec
+from sweeps.prepare.unchanged import spec_text
+from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.job import Job
+from sweeps.record.measure import write_measure
+from sweeps.record.tables import write_tables
+from sweeps.replay.recorded import Curve
+from sweeps.replay.replay import Replay, SimulatedClock
 
 SEEDS = 5
 ROWS = 60
@@ -143,7 +144,7 @@ def _agenda(spec_file: Path, directory: SweepDirectory, clock: SimulatedClock) -
     spec = load_spec(spec_file)
     measure = Measure(
         directory.name, TARGET, "given in the sweep file", TAU_REF_S, spec.plain_baseline, "validation",
-        prices().calibration_id, "digits", spec.seeds, 0,
+        prices().calibration_id, "digits", tuple(spec.seeds), 0,
     )  # fmt: skip
     directory.path.mkdir(parents=True, exist_ok=True)
     directory.spec_file.write_text(spec_text(spec), encoding="utf-8")

@@ -12,21 +12,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kdas.bank import commands as bank_commands
-from kdas.bank.shown import announce
-from kdas.cache import writable_folder, write_text
-from kdas.calibrate import calibration_for
-from kdas.config import load_trial_config
+from kdas.command import bank as bank_commands
+from kdas.command.bank_progress import announce
+from kdas.command.progress import TeacherProgress
 from kdas.data import DATASETS
+from kdas.errors import UserError, run_command_line
+from kdas.files.cache import writable_folder, write_text
 from kdas.losses import LOSSES
 from kdas.models import BESIDE_THE_ZOO, MODELS
-from kdas.plugins import load_plugins
-from kdas.progress import TeacherProgress
-from kdas.records import CurveRow, UserError, run_command_line
-from kdas.registry import Registry
+from kdas.parts.plugins import load_plugins
+from kdas.parts.registry import Registry
+from kdas.recipe.config import load_trial_config
+from kdas.records import CurveRow
 from kdas.samplers import SAMPLERS
-from kdas.trainer import Surroundings, Training
-from kdas.trial import Trial, load_inputs
+from kdas.training.calibrate import calibration_for
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Trial, load_inputs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console(width=None if sys.stdout.isatty() else 160)

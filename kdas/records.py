@@ -6,23 +6,10 @@ Standard library only, so that a report can be built where torch is absent.
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-
-
-class UserError(Exception):
-    """A mistake in the user's input: one line that names file, key, value and mend; exit code 2."""
-
-
-def run_command_line(app: Callable[[], object]) -> None:
-    """Run a program's command line: a user's mistake is one line on standard error and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(str(error).replace("\n", " "), file=sys.stderr)
-        sys.exit(2)
+from typing import Literal
 
 
 class Status(StrEnum):
@@ -116,12 +103,72 @@ class PicksWindow:
         return dict(vars(self))
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What a sweep is measured by, fixed before its search begins and kept for every resume (`measure.json`).
+
+    `target` is an accuracy, a fraction, on the `split` that decides; `tau_ref_s` the reference seconds that any trial
+    may spend; `baseline` the method that every other one is compared with.
+    """
+
+    sweep: str
+    target: float
+    target_rule: str
+    tau_ref_s: float
+    baseline: str
+    split: Literal["validation", "test"]
+    # The prices of the baselines.
+    calibration_id: str
+    data_source: str
+    seeds: tuple[int, ...]
+    num_planned_trials: int
+    # All prices frozen with the sweep, where its search changes what a step costs.
+    calibration_ids: tuple[str, ...] = ()
+    # What proposed the searched configurations, and what for; "" in tables of other origin.
+    algorithm: str = ""
+    objective: str = "tta"
+    # The searched parameters that were drawn by order of magnitude.
+    log_parameters: tuple[str, ...] = ()
+    # What is confirmed: finalists and baselines, each on these seeds. Empty before, and in tables of other origin.
+    confirm_configs: tuple[str, ...] = ()
+    confirm_seeds: tuple[int, ...] = ()
+
+    @property
+    def deciding_column(self) -> str:
+        """The column of the curve table that is held against the target."""
+        return "test_accuracy" if self.split == "test" else "val_accuracy"
+
+
 # Raised with every changelog line marked [Measure]: what was measured by other rules is another trial.
 MEASURE_VERSION = 2
 
 # The columns of curves.parquet: which sweep asked, then the row itself.
 SWEEP_COLUMNS = ("sweep", "method", "phase")
 CURVE_COLUMNS = (*SWEEP_COLUMNS, *(field.name for field in fields(CurveRow)))
+# The columns of trials.parquet that every sweep has, with their kinds; columns of settings follow.
+TRIAL_KINDS: Mapping[str, Literal["str", "int", "float"]] = {
+    "sweep": "str",
+    "trial_id": "str",
+    "config_id": "str",
+    "method": "str",
+    "phase": "str",
+    "seed": "int",
+    "dataset": "str",
+    "pair": "str",
+    "configuration": "str",
+    "status": "str",
+    "tta_ref_s": "float",
+    "last_cost_ref_s": "float",
+    "best_val_accuracy": "float",
+    "wall_s": "float",
+    "num_evaluations": "int",
+    "ended_at": "float",
+    "threads": "int",
+    "device": "str",
+    "calibration_id": "str",
+    "error": "str",
+}
+TRIAL_COLUMNS = tuple(TRIAL_KINDS)
 # The columns of picks.parquet: whose window, then the window itself.
 PICKS_COLUMNS = (*SWEEP_COLUMNS, "trial_id", "config_id", "seed", *(field.name for field in fields(PicksWindow)))
 

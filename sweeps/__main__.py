@@ -10,22 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kdas.records import UserError, run_command_line
-from sweeps.names import (
-    CRASHED_TRIALS,
-    INTERRUPTED,
-    Cluster,
-    Data,
-    Name,
-    Settings,
-    Yes,
-    check_port,
-    names_of_cells,
-    sweep_path,
-)
+from kdas.errors import UserError, run_command_line
+from sweeps.command.options import CRASHED_TRIALS, INTERRUPTED, Cluster, Data, Name, Settings, Yes, check_port
+from sweeps.record.paths import names_of_cells, sweep_path
 
 if TYPE_CHECKING:
-    from sweeps.store import SweepDirectory
+    from sweeps.record.directory import SweepDirectory
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console()
@@ -42,10 +32,10 @@ def run(
     """Train everything that is missing; go on where an earlier start stood."""
     if cluster:
         os.environ["RAY_ADDRESS"] = cluster
-    from sweeps.layers import spec_path
+    from sweeps.file.layers import spec_path
+    from sweeps.file.spec import load_spec
+    from sweeps.record.directory import SweepDirectory
     from sweeps.run import num_crashed, run_cells, run_sweep
-    from sweeps.spec import load_spec
-    from sweeps.store import SweepDirectory
 
     path = spec_path(name)
     spec = load_spec(path, data, settings or ())
@@ -74,10 +64,10 @@ def run(
 @app.command()
 def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
     """What a sweep would cost, and what it would train first. Trains nothing and writes no sweep."""
-    from sweeps.layers import spec_path
-    from sweeps.preview import preview_sweep
-    from sweeps.spec import load_spec
-    from sweeps.store import SweepDirectory
+    from sweeps.file.layers import spec_path
+    from sweeps.file.spec import load_spec
+    from sweeps.prepare.preview import preview_sweep
+    from sweeps.record.directory import SweepDirectory
 
     path = spec_path(name)
     spec = load_spec(path, data, settings or ())
@@ -92,8 +82,8 @@ def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
 @app.command()
 def status(name: Name) -> None:
     """How far a sweep is, read from its directory."""
-    from sweeps.status import print_status
-    from sweeps.store import SweepDirectory
+    from sweeps.record.directory import SweepDirectory
+    from sweeps.record.status import print_status
 
     beginning = SweepDirectory(sweep_path(name))
     holder = beginning.holder()
@@ -115,10 +105,10 @@ def simulate(
     surrogate: Annotated[bool, typer.Option("--surrogate", help="Also between the recorded configurations.")] = False,
 ) -> None:
     """Compare searches, schedulers and slots on the curves of a finished sweep; nothing is trained."""
-    from sweeps.recorded import load_recording
-    from sweeps.simulate import settings_of
-    from sweeps.simulate import simulate as compare
-    from sweeps.spec import recorded_spec
+    from sweeps.file.spec import recorded_spec
+    from sweeps.replay.recorded import load_recording
+    from sweeps.replay.simulate import settings_of
+    from sweeps.replay.simulate import simulate as compare
 
     directory = _existing(name)
     if directory.cells():
@@ -130,7 +120,7 @@ def simulate(
 @app.command()
 def tables(name: Name) -> None:
     """Rebuild curves.parquet, trials.parquet and picks.parquet from what is on disk."""
-    from sweeps.tables import write_tables
+    from sweeps.record.tables import write_tables
 
     directory = _existing(name)
     for each in [*directory.cells(), directory]:
@@ -140,7 +130,7 @@ def tables(name: Name) -> None:
 @app.command()
 def attach(name: Name) -> None:
     """Bring MLflow up to date with the sweep directory and hand it the report."""
-    from sweeps.tracking_state import TrackingState
+    from sweeps.mlflow_view.tracking_state import TrackingState
 
     directory = _existing(name)
     if directory.holder():
@@ -148,7 +138,7 @@ def attach(name: Name) -> None:
         return
     state = TrackingState(directory)
     if not state.is_attached:
-        from sweeps.tracking import MlflowView, failure_text
+        from sweeps.mlflow_view.tracking import MlflowView, failure_text
 
         try:
             MlflowView(directory).attach()
@@ -161,7 +151,7 @@ def attach(name: Name) -> None:
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     """Open MLflow's page on this machine alone."""
-    from sweeps.tracking_state import tracking_uri
+    from sweeps.mlflow_view.tracking_state import tracking_uri
 
     uri = tracking_uri()
     if uri.startswith(("http://", "https://")):
@@ -179,24 +169,24 @@ def schema(
     plugin: Annotated[list[str] | None, typer.Option(help="A module of your own whose parts are known too.")] = None,
 ) -> None:
     """Print the JSON schema of a sweep file, for editors."""
-    from kdas.plugins import load_plugins
+    from kdas.parts.plugins import load_plugins
 
     try:
         load_plugins(plugin or [])
     except ValueError as error:
         raise UserError(f"--plugin {error}.") from error
     if markdown:
-        from sweeps.page import sweep_file_page
+        from sweeps.file.page import sweep_file_page
 
         print(sweep_file_page(), end="")
     else:
-        from sweeps.schema import sweep_file_schema
+        from sweeps.file.schema import sweep_file_schema
 
         print(json.dumps(sweep_file_schema(), indent=1))
 
 
 def _existing(name: str) -> SweepDirectory:
-    from sweeps.store import SweepDirectory
+    from sweeps.record.directory import SweepDirectory
 
     directory = SweepDirectory(sweep_path(name))
     if not directory.spec_file.exists():

@@ -10,29 +10,33 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kdas import teacher as teachers
-from kdas.cache import write_text
-from kdas.records import Status, UserError
-from kdas.trial import Inputs, Trial, config_id, find_dataset
-from sweeps import environment
-from sweeps.agenda import Agenda, Terms
-from sweeps.budget import Spending
-from sweeps.early_stopping import rule_for
-from sweeps.forecast import forecast
-from sweeps.measure import Measure, decide_target, read_measure, write_measure
-from sweeps.names import cluster_address
-from sweeps.objective import objective_of
-from sweeps.plan import Job, num_planned_trials, recipe_of
-from sweeps.prepare import check_cluster, inputs_for, keep_inputs_of, open_bank_for, prepare_bank, slots_of
-from sweeps.preview import agree, look_ahead
-from sweeps.prices import Prices, prices_for
-from sweeps.progress import Progress
-from sweeps.resources import Slots
-from sweeps.search import ConfigurationSearch
-from sweeps.spec import SweepSpec
-from sweeps.store import SweepDirectory
-from sweeps.tables import write_tables
-from sweeps.unchanged import check_spec, spec_text
+from kdas.compute import device as devices
+from kdas.errors import UserError
+from kdas.files.cache import write_text
+from kdas.records import Measure, Status
+from kdas.teacher import obtain as teachers
+from kdas.training.trial import Inputs, Trial, config_id, find_dataset
+from sweeps.command.options import cluster_address
+from sweeps.engine.agenda import Agenda, Terms
+from sweeps.engine.objective import objective_of
+from sweeps.engine.plan import num_planned_trials, recipe_of
+from sweeps.engine.prices import Prices, prices_for
+from sweeps.engine.proposals import ConfigurationSearch
+from sweeps.engine.slots import Slots, slots_for
+from sweeps.engine.spending import Spending
+from sweeps.engine.stopping.rules import rule_for
+from sweeps.engine.target import decide_target
+from sweeps.execution.progress import Progress
+from sweeps.file.spec import SweepSpec
+from sweeps.prepare import environment
+from sweeps.prepare.forecast import forecast
+from sweeps.prepare.inputs import inputs_for, keep_inputs_of, open_bank_for, prepare_bank
+from sweeps.prepare.preview import agree, look_ahead
+from sweeps.prepare.unchanged import check_spec, spec_text
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from sweeps.record.measure import read_measure, write_measure
+from sweeps.record.tables import write_tables
 
 
 def run_sweep(
@@ -46,11 +50,11 @@ def run_sweep(
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
-    slots, recipe = slots_of(spec, source), recipe_of(spec)
+    slots, recipe = _slots(spec, source), recipe_of(spec)
     with directory.locked():
         check_spec(spec, directory)
         if cluster_address():
-            check_cluster(spec, directory)
+            _check_cluster(spec, directory)
         try:
             teachers.check_checkpoint(spec.teacher, find_dataset(recipe))
             inputs = inputs_for(recipe, directory, console)
@@ -123,7 +127,7 @@ def run_cells(
             check_spec(cell, of_cell)
             if not of_cell.spec_file.exists():  # asked before hours of another cell are spent
                 console.rule(name, align="left")
-                ahead = look_ahead(cell, source, of_cell, slots_of(cell, source), console)
+                ahead = look_ahead(cell, source, of_cell, _slots(cell, source), console)
                 agree(ahead.forecast, cell, source, console, is_agreed=is_agreed)
         write_text(directory.spec_file, spec_text(spec))
         for number, (name, cell) in enumerate(spec.cells.items(), start=1):
@@ -133,6 +137,28 @@ def run_cells(
                 break
         write_tables(directory)
         return is_finished
+
+
+def _slots(spec: SweepSpec, source: Path) -> Slots:
+    """Those of this machine, or of the cluster at `RAY_ADDRESS`, which is joined."""
+    if cluster_address():
+        from sweeps.execution import cluster
+
+        cluster.join()
+    try:
+        if cluster_address():
+            return cluster.slots_of_cluster(spec.device, spec.threads, spec.resources)
+        return slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def _check_cluster(spec: SweepSpec, directory: SweepDirectory) -> None:
+    """Raises: UserError: names the first machine that cannot train what this one plans."""
+    from sweeps.execution.cluster import check_machines
+
+    paths = [path for path in (spec.dataset.get("path"), spec.teacher.checkpoint) if path]
+    check_machines(directory.path, paths, devices.resolve(spec.device))
 
 
 def num_crashed(directory: SweepDirectory) -> int:
@@ -192,15 +218,15 @@ class _Sweep:
             split="validation" if self.spec.validation else "test",
             calibration_id=self.prices.base.calibration_id,
             data_source=self.inputs.dataset.origin,
-            seeds=self.spec.seeds,
+            seeds=tuple(self.spec.seeds),
             num_planned_trials=num_planned_trials(self.spec),
-            calibration_ids=[each.calibration_id for each in self.prices.calibrations.values()],
+            calibration_ids=tuple(each.calibration_id for each in self.prices.calibrations.values()),
             algorithm=self.spec.algorithm.name,
             objective=self.spec.objective.name,
-            log_parameters=[each.name for each in self.spec.space.parameters if each.values.log],
+            log_parameters=tuple(each.name for each in self.spec.space.parameters if each.values.log),
             # What was confirmed stays so until another confirmation begins.
-            confirm_configs=before.confirm_configs if before else [],
-            confirm_seeds=before.confirm_seeds if before else [],
+            confirm_configs=before.confirm_configs if before else (),
+            confirm_seeds=before.confirm_seeds if before else (),
         )
         write_measure(self.directory, measure)
         self.progress.target_is(target, rule)
@@ -215,8 +241,8 @@ def _run(sweep: _Sweep, slots: Slots, console: Console) -> None:
         " starting Ray and its workers",
         highlight=False,
     )
-    from sweeps.launch import run_trials
-    from sweeps.tracking import Follower
+    from sweeps.execution.launch import run_trials
+    from sweeps.mlflow_view.tracking import Follower
 
     follower = Follower(sweep.directory)
     follower.start()

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, Select, column, select, table
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from kdas.records import UserError
+from kdas.errors import UserError
 
 # Only the columns that are read.
 _EXPERIMENTS = table("experiments", column("experiment_id"), column("name"))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select
 from analysis.mlflow_store import database
 from analysis.mlflow_store.database import History, Run
 from analysis.mlflow_store.sources import ELAPSED, MEASURED, StoreRuns
-from kdas.records import UserError
+from kdas.errors import UserError
 
 _METRICS_AT_ONCE = 4
 

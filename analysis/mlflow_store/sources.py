@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 
 from analysis.curves import PHASES
 from analysis.mlflow_store.database import Run
-from kdas.records import CurveRow, Status, UserError
+from kdas.errors import UserError
+from kdas.records import CurveRow, Status
 
 # In place of a metric: seconds between the start of the run and the moment at which the evaluation was logged.
 ELAPSED = "elapsed"

@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.curves import PHASES, TRIAL_COLUMNS
-from analysis.measure import Measure
+from analysis.curves import PHASES
 from analysis.mlflow_store import database
 from analysis.mlflow_store.evaluations import Evaluations, read_evaluations
 from analysis.mlflow_store.sources import MEASURED, StoreRuns, by_run, identities, sources_with
 from analysis.time_to_accuracy import times_to_accuracies
-from kdas.records import CURVE_COLUMNS, Status, UserError
+from kdas.errors import UserError
+from kdas.records import CURVE_COLUMNS, TRIAL_COLUMNS, Measure, Status
 
 EXPERIMENT = "kdas-sweeps"
 _TEXTS = ("sweep", "method", "phase", "trial_id", "config_id", "dataset", "pair", "calibration_id", "device")

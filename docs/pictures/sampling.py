@@ -21,14 +21,14 @@ from torch import Tensor
 
 from kdas import schedules
 from kdas.clock import Calibration, Work
-from kdas.config import TrialConfig
 from kdas.data import ImageSplits
-from kdas.distiller import Batch
 from kdas.models import Model
 from kdas.penalty import label_divergence
+from kdas.recipe.config import TrialConfig
 from kdas.samplers import knowledge_scores
-from kdas.trainer import Surroundings, Training
-from kdas.trial import Trial, load_inputs
+from kdas.training.distiller import Batch
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Trial, load_inputs
 
 PICTURE = Path(__file__).with_suffix(".svg")
 TRIAL = {

@@ -1,9 +1,9 @@
 """Datasets by name, and the training, validation and test images of one trial."""
 
+from kdas.data.interface import DATASETS, Dataset, Decoded
 from kdas.data.loading import load_splits
-from kdas.data.plugin import DATASETS, Dataset, Decoded
 from kdas.data.splits import Draw, ImageSplits, ResidentSplit, Split, batches_of
-from kdas.registry import import_siblings
+from kdas.parts.registry import import_siblings
 
 import_siblings(__name__, __path__)
 

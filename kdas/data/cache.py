@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kdas.cache import cache_root, replaced_whole
 from kdas.data.corrupt import check_decoded
-from kdas.data.plugin import Dataset, Decoded
+from kdas.data.interface import Dataset, Decoded
+from kdas.files.cache import cache_root, replaced_whole
 
 # Below this, decoding again is quicker than looking.
 _WORTH_KEEPING_BYTES = 8_000_000

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from kdas.cache import cache_root, content_id, file_id, writable_folder
+from kdas.data.interface import DATASETS, Dataset, Decoded, resolved_path
 from kdas.data.parquet import parquet_folder
-from kdas.data.plugin import DATASETS, Dataset, Decoded, resolved_path
-from kdas.records import UserError
+from kdas.errors import UserError
+from kdas.files.cache import cache_root, content_id, file_id, writable_folder
 
 DataPath = Annotated[
     str | None, Field(description="The folder of a local copy: torchvision's layout, or train*.parquet, test*.parquet.")

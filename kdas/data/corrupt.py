@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kdas.data.plugin import Decoded, Labels
-from kdas.records import UserError
+from kdas.data.interface import Decoded, Labels
+from kdas.errors import UserError
 
 # A set that lacks more than this share of its images is another set.
 MAX_UNREADABLE_SHARE = 0.01

@@ -7,10 +7,10 @@ import importlib.metadata
 
 import numpy as np
 
-from kdas.cache import cache_root
 from kdas.data import cache
-from kdas.data.plugin import DATASETS, Dataset, Decoded
+from kdas.data.interface import DATASETS, Dataset, Decoded
 from kdas.data.splits import stratified_parts
+from kdas.files.cache import cache_root
 
 TEST_FRACTION = 0.2
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kdas.records import UserError
+from kdas.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from kdas.data.files import ImageFiles, check_same_classes, classes_in, images_in, listed
+from kdas.data.interface import DATASETS, Augment, Dataset, Keep
 from kdas.data.pixels import decode_files
-from kdas.data.plugin import DATASETS, Augment, Dataset, Keep
-from kdas.records import UserError
+from kdas.errors import UserError
 
 # Measured values would depend on where the set is kept: one that streams is never seen whole.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

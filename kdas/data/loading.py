@@ -13,8 +13,8 @@ from torch import Tensor
 from kdas.data.cache import decoded_once
 from kdas.data.corrupt import readable_parts
 from kdas.data.files import ImageFiles
+from kdas.data.interface import Dataset, Images, Labels
 from kdas.data.memory import fits
-from kdas.data.plugin import Dataset, Images, Labels
 from kdas.data.splits import ImageSplits, ResidentSplit, stratified_parts
 from kdas.data.streamed import StreamedSplit, streams_of
 

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 from pydantic import Field
 
-from kdas.cache import content_id, file_id
 from kdas.data.corrupt import READING_ERRORS
-from kdas.data.plugin import DATASETS, Dataset, Decoded, Images, Labels
-from kdas.records import UserError
+from kdas.data.interface import DATASETS, Dataset, Decoded, Images, Labels
+from kdas.errors import UserError
+from kdas.files.cache import content_id, file_id
 
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class")
 

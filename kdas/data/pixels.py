@@ -15,7 +15,7 @@ from PIL import Image
 from kdas import seeding
 from kdas.data.corrupt import READING_ERRORS
 from kdas.data.files import ImageFiles
-from kdas.data.plugin import Decoded, Images
+from kdas.data.interface import Decoded, Images
 from kdas.views import ResizedCrop, Views
 
 Transform = Callable[[Any], Any]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from kdas import seeding
 from kdas.clock import batch_sizes
-from kdas.data.plugin import Labels
-from kdas.records import UserError
+from kdas.data.interface import Labels
+from kdas.errors import UserError
 from kdas.views import CropFlip, Views
 
 # Fixed views are the same for every trial of every sweep.

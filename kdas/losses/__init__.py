@@ -2,9 +2,9 @@
 
 from kdas.losses.decoupled import dkd
 from kdas.losses.divergence import kd
-from kdas.losses.plugin import LOSSES, Loss, LossContext
+from kdas.losses.interface import LOSSES, Loss, LossContext
 from kdas.losses.terms import Distillation
-from kdas.registry import import_siblings
+from kdas.parts.registry import import_siblings
 
 import_siblings(__name__, __path__)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kdas.losses.divergence import Standardize, Temperature, kl_divergence, standardized
-from kdas.losses.plugin import LOSSES, Loss
+from kdas.losses.interface import LOSSES, Loss
 
 
 def dkd(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from kdas.losses.plugin import LOSSES, Loss
+from kdas.losses.interface import LOSSES, Loss
 
 Direction = Literal["forward", "reverse"]
 Temperature = Annotated[float, Field(gt=0, description="The paper distils at temperature 4.")]

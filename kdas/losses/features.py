@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdas.losses.plugin import LOSSES, LossContext
+from kdas.losses.interface import LOSSES, LossContext
 
 
 def norm_direction(student_features: Tensor, teacher_features: Tensor, class_directions: Tensor) -> Tensor:

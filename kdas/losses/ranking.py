@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kdas.losses.plugin import LOSSES, Loss
+from kdas.losses.interface import LOSSES, Loss
 
 
 def pld(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:

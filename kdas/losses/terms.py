@@ -9,8 +9,8 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
-from kdas.losses.plugin import LOSSES, Loss, LossContext
-from kdas.records import UserError
+from kdas.errors import UserError
+from kdas.losses.interface import LOSSES, Loss, LossContext
 
 FEATURES = frozenset({"student_features", "teacher_features"})
 # Given with the context, once: a pass of the teacher over the training set, which is charged.

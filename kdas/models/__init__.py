@@ -1,9 +1,9 @@
 """Student and teacher networks by name. A module beside this one registers its models by being there."""
 
 from kdas.models.image_size import check_image_size
+from kdas.models.interface import MODELS, Model
 from kdas.models.names import BESIDE_THE_ZOO, check_name, create, file_name, source_id
-from kdas.models.plugin import MODELS, Model
-from kdas.registry import import_siblings
+from kdas.parts.registry import import_siblings
 
 import_siblings(__name__, __path__)
 

@@ -7,9 +7,9 @@ import copy
 import torch
 
 from kdas import seeding
+from kdas.errors import UserError
+from kdas.models.interface import Model
 from kdas.models.names import create
-from kdas.models.plugin import Model
-from kdas.records import UserError
 
 
 def check_image_size(model: Model | str, num_classes: int, image_size: int, is_trained: bool = False) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kdas.models.initial import draw_convolutions, draw_small
-from kdas.models.plugin import MODELS, Model
+from kdas.models.interface import MODELS, Model
 
 STEM_CHANNELS, LAST_CHANNELS = 16, 1280
 # Of each stage: widening, channels, blocks, stride of the first block.

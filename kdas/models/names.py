@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kdas.models import own, vision
-from kdas.models.plugin import MODELS, Model
+from kdas.models.interface import MODELS, Model
 
 BESIDE_THE_ZOO = (
     "Also torchvision/<name> for any classifier of torchvision (torchvision/resnet18), and package.module:Name for\n"

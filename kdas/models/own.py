@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdas import seeding
-from kdas.models.plugin import Model
+from kdas.errors import nearest
+from kdas.models.interface import Model
 from kdas.models.tapped import Tapped, tapped
-from kdas.plugins import code_id, failure, import_module
-from kdas.reading import nearest
+from kdas.parts.plugins import code_id, failure, import_module
 
 SEPARATOR = ":"
 

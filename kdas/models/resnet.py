@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdas.models.initial import draw_convolutions
-from kdas.models.plugin import MODELS, Model
+from kdas.models.interface import MODELS, Model
 
 
 class BasicBlock(nn.Module):

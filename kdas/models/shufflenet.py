@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdas.models.plugin import MODELS, Model
+from kdas.models.interface import MODELS, Model
 
 STEM_CHANNELS = 24
 V1_GROUPS = 3

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdas.models.plugin import Model
+from kdas.models.interface import Model
 
 
 class Tapped(Model):

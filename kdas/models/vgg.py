@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdas.models.initial import draw_convolutions, draw_small
-from kdas.models.plugin import MODELS, Model
+from kdas.models.interface import MODELS, Model
 
 WIDTHS = (64, 128, 256, 512, 512)
 # Convolutions in each of the five blocks.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdas.models.plugin import Model
+from kdas.errors import nearest
+from kdas.models.interface import Model
 from kdas.models.tapped import tapped
-from kdas.reading import nearest
 
 PREFIX = "torchvision/"
 # Their auxiliary heads are built, so that torchvision's files fit, and not trained. Their draw must be asked for.

@@ -1,8 +1,8 @@
 """Samplers: which samples an epoch trains on, and with what weight."""
 
-from kdas.registry import import_siblings
+from kdas.parts.registry import import_siblings
+from kdas.samplers.interface import SAMPLERS, EpochPlan, Sampler, SamplerContext
 from kdas.samplers.kdas import knowledge_scores, select
-from kdas.samplers.plugin import SAMPLERS, EpochPlan, Sampler, SamplerContext
 from kdas.samplers.subsets import Full, RandomSubset
 
 import_siblings(__name__, __path__)

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from kdas import seeding
 from kdas.penalty import Penalty, PenaltyFactor, PenaltyLambda, PenaltyWarmup, Threshold
+from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, ScoreMode
 from kdas.samplers.kdas import Exclusion, ExclusionHold, HighestScored
-from kdas.samplers.plugin import SAMPLERS, EpochPlan, Rate, SamplerContext, ScoreMode
 from kdas.samplers.remembered import Periods, RememberedSubset, WarmupEpochs
 from kdas.samplers.subsets import Unselective
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdas import seeding
-from kdas.samplers.plugin import SAMPLERS, EpochPlan, SamplerContext, ScoreMode
+from kdas.samplers.interface import SAMPLERS, EpochPlan, SamplerContext, ScoreMode
 from kdas.samplers.subsets import Unselective, permutation
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from kdas import schedules
 from kdas.losses.divergence import kl_divergence
 from kdas.penalty import Penalty, PenaltyFactor, PenaltyLambda, PenaltyWarmup, Threshold
-from kdas.samplers.plugin import SAMPLERS, EpochPlan, Rate, SamplerContext, ScoreMode
+from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, ScoreMode
 from kdas.samplers.remembered import Periods, RememberedSubset, WarmupEpochs
 from kdas.samplers.subsets import Unselective
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from kdas import schedules, seeding
-from kdas.samplers.plugin import EpochPlan, SamplerContext
+from kdas.samplers.interface import EpochPlan, SamplerContext
 from kdas.samplers.subsets import permutation
 
 Period = Annotated[int, Field(ge=1, description="A period is a whole number of epochs; the paper uses 1, 3, 5, 10.")]

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kdas import schedules, seeding
-from kdas.samplers.plugin import SAMPLERS, EpochPlan, Rate, SamplerContext
+from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext
 
 
 class Unselective:

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.curves import TRIAL_COLUMNS, load, load_measure, load_trials
-from kdas.records import CURVE_COLUMNS, UserError
+from analysis.curves import load, load_measure, load_trials
+from kdas.errors import UserError
+from kdas.records import CURVE_COLUMNS, TRIAL_COLUMNS
 
 
 def test_curves_have_exactly_the_columns_of_the_contract(sweep_directory: Path) -> None:

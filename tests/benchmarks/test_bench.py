@@ -14,7 +14,7 @@ import benchmarks.__main__ as program
 from benchmarks import against_reference, limit, memory
 from benchmarks.bench import Bench, Figures
 from benchmarks.images import balanced, write_subset
-from kdas.records import UserError
+from kdas.errors import UserError
 
 
 def test_subset_holds_the_first_images_of_every_class() -> None:

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import analysis_speed
 from benchmarks.orchestration import phase_of, sweep_of
 from kdas.records import CurveRow, Status
-from sweeps.store import Recorded, SweepDirectory
+from sweeps.record.directory import Recorded, SweepDirectory
 
 
 def record(directory: SweepDirectory, trial_id: str, recorded_at: float, ended: float, wall_s: float) -> None:

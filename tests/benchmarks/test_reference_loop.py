@@ -11,7 +11,7 @@ from benchmarks.bench import Bench, evaluations_for, run
 from benchmarks.reference_images import image_sets
 from benchmarks.reference_loop import ReferenceTraining
 from kdas import schedules
-from kdas.trial import Trial
+from kdas.training.trial import Trial
 
 # 120 images at rates from 0.6 to 0.4 make scoring batches of 27 to 40, and tails smaller than a batch of 16.
 EPOCHS, PERIODS = 6, (1, 3)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from benchmarks import scale
 from kdas.records import Status
-from sweeps.status import read_status
-from sweeps.store import SweepDirectory
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.status import read_status
 
 
 def test_a_replayed_sweep_is_whole_and_found_finished(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from PIL import Image
 
 from kdas import models, seeding
 from kdas.clock import Calibration, Work
-from kdas.config import TrialConfig
 from kdas.data import DATASETS, ResidentSplit, load_splits
-from kdas.teacher import Teacher
-from kdas.trainer import Surroundings, Training
-from kdas.trial import Inputs, Trial
+from kdas.recipe.config import TrialConfig
+from kdas.teacher.obtain import Teacher
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Inputs, Trial
 
 ConfigOf = Callable[..., TrialConfig]
 TrialOf = Callable[..., Trial]

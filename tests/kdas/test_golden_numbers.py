@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,10 @@ from kdas.losses import dkd, kd
 from kdas.penalty import penalty_weights
 from kdas.samplers import knowledge_scores, select
 from kdas.schedules import is_sampling_epoch, sampling_rate
+from tests.places import GOLDEN, SHARED
 
-TREE = Path(__file__).parents[1] / "golden"
-ORIGINALS = Path(__file__).parents[3] / "shared" / "golden"
+TREE = GOLDEN
+ORIGINALS = SHARED / "golden"
 
 
 def golden(name: str) -> Any:

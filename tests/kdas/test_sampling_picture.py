@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from kdas.clock import Calibration
-from kdas.trial import Trial
+from kdas.training.trial import Trial
+from tests.places import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "pictures" / "sampling.py"
+SCRIPT = ROOT / "docs" / "pictures" / "sampling.py"
 
 
 @pytest.fixture

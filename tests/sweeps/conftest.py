@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from kdas.clock import Calibration, Work
-from kdas.config import TrialConfig
+from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
-from kdas.trial import Inputs, config_id, load_inputs
-from sweeps.plan import Identify, Job
-from sweeps.spec import SweepSpec, load_spec
-from sweeps.store import SweepDirectory
+from kdas.training.trial import Inputs, config_id, load_inputs
+from sweeps.engine.plan import Identify
+from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
 
 TINY = Path(__file__).parent / "tiny.yaml"
 # Round prices, so that costs can be told by hand.
@@ -105,7 +106,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) ->
     environment.pop("MLFLOW_TRACKING_URI", None)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "sweeps.front", *arguments]
+        command = [sys.executable, "-m", "sweeps.command.front", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
 
     done = run("sweep", str(TINY))

@@ -12,11 +12,11 @@ import pytest
 
 from analysis.curves import load
 from analysis.time_to_accuracy import time_to_accuracy
-from kdas.calibrate import read_calibration
-from kdas.config import TrialConfig
+from kdas.recipe.config import TrialConfig
 from kdas.records import CURVE_COLUMNS
-from kdas.trainer import Surroundings, Training
-from kdas.trial import Trial, load_inputs
+from kdas.training.calibrate import read_calibration
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Trial, load_inputs
 from tests.sweeps.conftest import TINY, Swept
 
 

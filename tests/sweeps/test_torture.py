@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from kdas.records import Status
-from sweeps.store import SweepDirectory
+from sweeps.record.directory import SweepDirectory
 
 KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
 CONFIGURATIONS = int(os.environ.get("TORTURE_CONFIGURATIONS", "2"))
@@ -35,7 +35,7 @@ pytestmark = [
 
 def command(runs: Path, *settings: str) -> list[str]:
     words = [f"--set={each}" for each in (f"budget.configurations={CONFIGURATIONS}", *settings)]
-    return [sys.executable, "-m", "sweeps.front", "sweep", str(SPEC), *words]
+    return [sys.executable, "-m", "sweeps.command.front", "sweep", str(SPEC), *words]
 
 
 def environment(runs: Path, cache: Path) -> dict[str, str]:

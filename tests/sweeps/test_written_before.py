@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from kdas import models
+from tests.places import STORED_SWEEP
 
 STORED = Path(__file__).parent / "written_before"
-OTHER = Path(__file__).parents[1] / "analysis" / "stored" / "digits_kd"
+OTHER = STORED_SWEEP
 # As a kill left it: one trial was never begun, and the curve of another ends in a torn line.
 MISSING, TORN = "240e1683a96dbe2b-s1002", "c4dda38d1a1b3f91-s1001"
 

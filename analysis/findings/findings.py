@@ -1,0 +1,94 @@
+"""Everything that a sweep directory says, computed once, so that page, terminal, files and notebooks agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.curves import load, load_trials
+from analysis.findings.answer import Answer, answer
+from analysis.findings.cautions import Caution, cautions
+from analysis.findings.importance import importance
+from analysis.findings.summary import RESAMPLING_SEED, deciding_phase, summarize_times
+from analysis.findings.timing import timing_check
+from analysis.findings.trial_times import trial_times
+from analysis.record.measure import load_environment, load_measure
+from analysis.record.picks import load_picks
+from analysis.statistics.anytime import anytime_curve
+from analysis.statistics.pareto import pareto_front
+from kdas.errors import UserError
+from kdas.records import Measure, is_searched
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The tables of a sweep and what follows from them; `importance` is empty where `importance_refused` says why."""
+
+    measure: Measure
+    curves: pd.DataFrame
+    trials: pd.DataFrame
+    times: pd.DataFrame
+    summary: pd.DataFrame
+    picks: pd.DataFrame
+    front: pd.DataFrame
+    anytime: pd.DataFrame
+    importance: pd.DataFrame
+    importance_refused: str
+    timing: pd.DataFrame
+    answer: Answer
+    cautions: tuple[Caution, ...]
+    environment: dict[str, str]
+    sweep_text: str
+
+    @property
+    def baseline_s(self) -> float:
+        """The baseline's mean restricted time on the seeds of the search, NaN where it has none."""
+        of_baseline = self.summary[self.summary["is_baseline"].astype(bool) & (self.summary["phase"] == "search")]
+        return float(of_baseline["mean_upper_s"].iloc[0]) if len(of_baseline) else float("nan")
+
+
+def findings(sweep_directory: Path | str) -> Findings:
+    """Load a sweep directory and compute what all outputs show.
+
+    Raises: UserError: if a table is missing, cut short or of another shape.
+    """
+    directory = Path(sweep_directory)
+    every_curve, trials, measure = load(directory), load_trials(directory), load_measure(directory)
+    curves = every_curve[every_curve["trial_id"].isin(trials["trial_id"])]
+    times = trial_times(curves, trials, measure)
+    summary = summarize_times(times, measure)
+    won = answer(summary, measure)
+    generator = np.random.default_rng(RESAMPLING_SEED)
+    searched = times[times["method"].map(is_searched).astype(bool) & (times["phase"] == "search")]
+    sweep_file = directory / "sweep.yaml"
+    ranked, refused = _importance(times, trials, measure, generator)
+    timing = timing_check(curves)
+    return Findings(
+        measure=measure,
+        curves=curves,
+        trials=trials,
+        times=times,
+        summary=summary,
+        picks=load_picks(directory),
+        front=pareto_front(times[times["phase"] == deciding_phase(summary)], generator=generator),
+        anytime=anytime_curve(searched, num_seeds=len(measure.seeds)),
+        importance=ranked,
+        importance_refused=refused,
+        timing=timing,
+        answer=won,
+        cautions=tuple(cautions(summary, times, every_curve, trials, measure, won, timing)),
+        environment=load_environment(directory),
+        sweep_text=sweep_file.read_text(encoding="utf-8") if sweep_file.is_file() else "",
+    )
+
+
+def _importance(
+    times: pd.DataFrame, trials: pd.DataFrame, measure: Measure, generator: np.random.Generator
+) -> tuple[pd.DataFrame, str]:
+    try:
+        return importance(times, trials, measure, generator=generator), ""
+    except UserError as refused:
+        return pd.DataFrame(), str(refused)

@@ -1,0 +1,165 @@
+"""Which of the searched parameters decide the time to the target, and how firm that order is.
+
+PED-ANOVA asks how differently a parameter is distributed among the best configurations and among all. It needs
+configurations that were drawn without regard to results: a search that learns draws where it has found good ones.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Container, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
+
+from analysis import wording
+from analysis.findings.parameters import Parameter, choices_of, searched_configurations, varied_parameters
+from kdas.errors import UserError
+from kdas.records import Measure, Status
+
+# It would announce each study.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+Floats = NDArray[np.float64]
+
+# Algorithms that propose without regard to results.
+DRAWS_AT_RANDOM = ("random", "grid", "brute_force")
+# Fewer than this say nothing of a quantile of the best.
+MIN_CONFIGURATIONS = 10
+NUM_RESAMPLES = 200
+# A miss would be dropped as infinite, or taken for as good as the budget; so it stands far behind every hit.
+MISS_FACTOR = 10.0
+
+
+def importance(
+    times: pd.DataFrame, trials: pd.DataFrame, measure: Measure, *, generator: np.random.Generator
+) -> pd.DataFrame:
+    """Importance of each searched parameter for the mean time to the target, with bootstrapped ranks.
+
+    Args: times: of `analysis.trial_times.trial_times`; trials: the trial table, for the settings; generator: draws
+        the resamples of configurations.
+    Returns: by falling importance: `parameter`, `importance` (shares that sum to 1), `rank`, and `rank_low` and
+        `rank_high`, between which 95% of the resamples put it.
+    Raises: UserError: if the search learned from results, varied fewer than two parameters, or tried too little.
+    """
+    if measure.algorithm not in DRAWS_AT_RANDOM:
+        drawn = measure.algorithm or "unknown"
+        raise UserError(
+            f"The search algorithm is {drawn}, and importance needs configurations that were drawn without regard to "
+            "results: run a sweep with algorithm: random."
+        )
+    configurations = searched_configurations(trials)
+    value_s = _values(times, measure).reindex(configurations.index).dropna()
+    configurations = configurations.loc[value_s.index]
+    parameters = varied_parameters(configurations, measure.log_parameters)
+    if len(parameters) < 2:
+        raise UserError(
+            f"The search varied {wording.plural(len(parameters), 'parameter')}: there is nothing to put in order."
+        )
+    if len(configurations) < MIN_CONFIGURATIONS:
+        raise UserError(
+            f"{len(configurations)} configurations have ended, and {MIN_CONFIGURATIONS} are needed to tell which "
+            "parameter matters."
+        )
+    if value_s.nunique() < 2:
+        raise UserError("All configurations took the same time, or all missed the target: nothing tells them apart.")
+    names, study = [parameter.name for parameter in parameters], _Drawn()
+    tried = _as_trials(configurations, value_s, parameters)
+    shares = _shares(study, tried, range(len(tried)), names)
+    ranks = [
+        _ranks(_shares(study, tried, generator.integers(0, len(tried), len(tried)).tolist(), names))
+        for _ in range(NUM_RESAMPLES)
+    ]
+    low, high = np.quantile(ranks, [0.025, 0.975], axis=0, method="nearest")
+    table = pd.DataFrame(
+        {"parameter": names, "importance": shares, "rank": _ranks(shares), "rank_low": low, "rank_high": high}
+    )
+    return table.sort_values("rank", ignore_index=True, kind="stable")
+
+
+def _values(times: pd.DataFrame, measure: Measure) -> pd.Series:
+    """The mean time to the target of each searched configuration, a miss at ten budgets; index config_id.
+
+    One with a seed that crashed before the target, or still runs, has no value yet. One that was stopped early was
+    stopped for being slow, and counts as a miss.
+    """
+    searched = times[times["phase"] == "search"]
+    is_unknown = searched["status"].isin([Status.CRASHED, Status.RUNNING]) & ~searched["reached"].astype(bool)
+    known = searched[~is_unknown.groupby(searched["config_id"]).transform("any").astype(bool)]
+    time_s = known["tta_ref_s"].where(np.isfinite(known["tta_ref_s"]), MISS_FACTOR * measure.tau_ref_s)
+    return time_s.groupby(known["config_id"]).mean()
+
+
+class _Drawn(optuna.Study):
+    """A study of trials that are there already: adding each resample to one would copy every trial deeply."""
+
+    def __init__(self) -> None:
+        storage = optuna.storages.InMemoryStorage()
+        storage.create_new_study([StudyDirection.MINIMIZE], "drawn")
+        super().__init__("drawn", storage)
+        self.drawn: list[FrozenTrial] = []
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        return self.drawn
+
+
+def _shares(study: _Drawn, tried: list[dict[str, Any]], chosen: Sequence[int], names: list[str]) -> Floats:
+    """Importances [P] of the parameters over the chosen trials, which may repeat; 0 for all where all tie."""
+    now = datetime.now(UTC)
+    # Optuna tells trials apart by their numbers, so one that was drawn twice needs two.
+    study.drawn = [
+        FrozenTrial(
+            number=number, trial_id=number, state=TrialState.COMPLETE, datetime_start=now, datetime_complete=now,
+            user_attrs={}, system_attrs={}, intermediate_values={}, **tried[index],
+        )
+        for number, index in enumerate(chosen)
+    ]  # fmt: skip
+    with warnings.catch_warnings():
+        # Where a resample holds ties it says that it cannot tell; its ranks then say so too.
+        warnings.filterwarnings("ignore", "Target and region quantiles")
+        found = PedAnovaImportanceEvaluator().evaluate(study, params=names)
+    shares = np.array([max(found.get(name, 0.0), 0.0) for name in names])
+    return shares / shares.sum() if shares.sum() > 0 else shares
+
+
+def _as_trials(configurations: pd.DataFrame, value_s: pd.Series, parameters: list[Parameter]) -> list[dict[str, Any]]:
+    """Optuna's view of each configuration: its settings, their distributions, and its value."""
+    distributions = {each.name: _distribution(configurations, each) for each in parameters}
+    settings = configurations[[each.column for each in parameters]].to_dict("records")
+    tried = []
+    for row, value in zip(settings, value_s, strict=True):
+        # A choice of one value or none is always made; what holds under a condition may be absent.
+        said = {
+            each: "none" if pd.isna(row[each.column]) else row[each.column]
+            for each in parameters
+            if not pd.isna(row[each.column]) or "none" in getattr(distributions[each.name], "choices", ())
+        }
+        tried.append(
+            {
+                "params": {each.name: (float if each.is_number else str)(set_to) for each, set_to in said.items()},
+                "distributions": {each.name: distributions[each.name] for each in said},
+                "value": float(value),
+            }
+        )
+    return tried
+
+
+def _distribution(configurations: pd.DataFrame, parameter: Parameter) -> BaseDistribution:
+    if parameter.is_number:
+        values = configurations[parameter.column].astype("float64")
+        return FloatDistribution(float(values.min()), float(values.max()), log=parameter.is_log)
+    return CategoricalDistribution(choices_of(configurations, parameter))
+
+
+def _ranks(shares: Floats) -> Floats:
+    """Ranks [P] from 1, the largest share first; equal shares have the same, between those that they take up."""
+    return np.asarray(stats.rankdata(-shares, method="average"), dtype=float)

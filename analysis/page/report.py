@@ -1,0 +1,186 @@
+"""The report of a sweep: one HTML file that needs nothing else, with the same in Markdown and the tables as CSV."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from analysis import wording
+from analysis.findings.findings import Findings
+from analysis.findings.overview import Overview, baseline_of
+from analysis.findings.summary import deciding_phase
+from analysis.page import plots, tables
+from analysis.page.figures import figure, figures
+from analysis.page.numbers import numbers
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(found: Findings) -> str:
+    """The report as one HTML page: styles, figures and its own script inline, nothing loaded from elsewhere."""
+    shown, later = tables.main_rows(found.summary)
+    columns = tables.summary_columns(found.summary, found.measure)
+    reached = shown[shown["num_reached"] > 0]
+    drawn = figures(found)
+    return _page(
+        "report.html.j2",
+        found=found,
+        measure=found.measure,
+        facts=_facts(found),
+        figures=drawn,
+        numbers=numbers(found.measure),
+        names={str(row["config_id"]): wording.setting(row) for row in found.summary.to_dict("records")},
+        script=_script(),
+        summary_table=tables.table(columns, shown),
+        later_table=tables.table(columns, later),
+        sensitivity_table=tables.table(tables.sensitivity_columns(found.summary), reached),
+        indicator_table=tables.table(tables.indicator_columns(found.summary), reached),
+        timing_table=tables.table(tables.timing_columns(), found.timing),
+        trial_table=tables.table(tables.trial_columns(found.times, found.measure), found.times),
+        winner_rows=_winner_rows(found, shown),
+        cautions_at=_cautions_by_place(found),
+    )
+
+
+def render_markdown(found: Findings) -> str:
+    """Answer, warnings and tables in Markdown, for a pull request or an issue."""
+    columns = tables.summary_columns(found.summary, found.measure)
+    shown, later = tables.main_rows(found.summary)
+    reached = shown[shown["num_reached"] > 0]
+    return _page(
+        "report.md.j2",
+        found=found,
+        measure=found.measure,
+        facts=_facts(found),
+        num_later=len(later),
+        summary_table=tables.table(columns, shown),
+        indicator_table=tables.table(tables.indicator_columns(found.summary), reached),
+        cautions_at=_cautions_by_place(found),
+    )
+
+
+def write(found: Findings, folder: Path) -> Path:
+    """Write `report.html`, `report.md` and `summary.csv` into the sweep's folder. Returns: the page."""
+    page = folder / "report.html"
+    write_whole(page, render(found))
+    write_whole(folder / "report.md", render_markdown(found))
+    write_whole(folder / "summary.csv", found.summary.to_csv(index=False))
+    return page
+
+
+def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> str:
+    """Several sweeps as one page. Args: links: where the page of a sweep lies, by its name."""
+    cells = found.cells
+    together = tables.main_rows(found.together)[0] if not found.apart else found.together
+    measure = replace(found.sweeps[0].measure, baseline=baseline_of(found.sweeps))
+    return _page(
+        "overview.html.j2",
+        found=found,
+        title=title,
+        links=links,
+        names={str(row["config_id"]): wording.setting(row) for row in cells.to_dict("records")},
+        script=_script(),
+        cells_table=tables.table(tables.cell_columns(), cells),
+        profile_table=tables.table(tables.profile_columns(), found.profiles.reset_index()),
+        num_later=len(found.together) - len(together),
+        together_table=tables.table(tables.summary_columns(together, found.sweeps[0].measure), together)
+        if not found.apart
+        else None,
+        figures={
+            "forest": figure(
+                "forest",
+                plots.forest(cells, measure),
+                "Ratios to the baseline of each sweep, with intervals",
+                "Each row against the baseline of its own sweep. An arrowhead at the end of a line: it goes on.",
+            ),
+            "profiles": figure(
+                "profiles",
+                plots.performance_profiles(cells, measure.baseline, "sweep"),
+                "Share of sweeps in which a method is within a factor of the best",
+                "Higher is better, further left is stricter; the score is the mean height up to a factor of 4.",
+            ),
+        },
+    )
+
+
+def write_overview(found: Overview, page: Path, links: Mapping[str, str]) -> None:
+    """Write the page of several sweeps, and their cells as CSV beside it."""
+    is_of_cells = page.stem == "report"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(page, render_overview(found, page.parent.name if is_of_cells else page.stem, links))
+    table = page.with_name("summary.csv") if is_of_cells else page.with_suffix(".csv")
+    write_whole(table, found.cells.to_csv(index=False))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one step: a reader sees the old one or the new one, never half of it."""
+    half_written = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        half_written.write_text(text, encoding="utf-8")
+        half_written.replace(path)
+    finally:
+        half_written.unlink(missing_ok=True)
+
+
+def _page(template: str, **values: object) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=template.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["escaped"] = _escaped
+    return environment.get_template(template).render(**values)
+
+
+def _escaped(text: object) -> str:
+    """A text in Markdown that says what it says: on one line, and none of its marks at work."""
+    return re.sub(r"([\\`*<>|\[\]])", r"\\\1", " ".join(str(text).split()))
+
+
+def _script() -> Markup:
+    # Ours, and it holds no value of anybody's.
+    return Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8"))  # noqa: S704
+
+
+def _cautions_by_place(found: Findings) -> Mapping[str, list[str]]:
+    return {
+        place: [caution.text for caution in found.cautions if caution.place == place]
+        for place in ("answer", "table", "trials")
+    }
+
+
+def _facts(found: Findings) -> list[tuple[str, str, str]]:
+    """The terms of the sweep: label, value, and a note to it."""
+    measure = found.measure
+    return [
+        ("Target", f"{wording.goal(measure.target)} {measure.split} accuracy", measure.target_rule),
+        ("Budget", f"{wording.amount(measure.tau_ref_s)} reference s", f"calibration {measure.calibration_id}"),
+        ("Baseline", measure.baseline, f"the {measure.split} split decided"),
+        (
+            "Seeds",
+            wording.seeds(found.times.loc[found.times["phase"] == deciding_phase(found.summary), "seed"].tolist()),
+            _trials_planned(found),
+        ),
+        ("Data", measure.data_source, ", ".join(sorted(found.curves["dataset"].unique()))),
+    ]
+
+
+def _trials_planned(found: Findings) -> str:
+    trials = f"{wording.plural(len(found.times), 'trial')} of {found.measure.num_planned_trials} planned"
+    others = found.times.loc[found.times["phase"] != deciding_phase(found.summary), "seed"]
+    return f"they decide; {wording.seeds(others.tolist())} did not; {trials} in all" if len(others) else trials
+
+
+def _winner_rows(found: Findings, shown: pd.DataFrame) -> list[int]:
+    """Positions in the summary table of the row that the answer names."""
+    won = (shown["config_id"] == found.answer.config_id) & (shown["phase"] == found.answer.phase)
+    return [position for position, is_winner in enumerate(won) if is_winner]

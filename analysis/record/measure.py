@@ -1,0 +1,96 @@
+"""What a sweep measures: target, budget, baseline and the split that decides. Read from measure.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from kdas.errors import UserError
+from kdas.records import Measure
+
+_OPTIONAL = ("calibration_ids", "algorithm", "objective", "log_parameters", "confirm_configs", "confirm_seeds")
+_TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
+
+
+def load_measure(sweep_directory: Path | str) -> Measure:
+    """What the sweep measures.
+
+    Raises: UserError: if measure.json is missing, no JSON object, lacks a key, or holds a value out of its range.
+    """
+    path = Path(sweep_directory) / "measure.json"
+    content = _json_object(path)
+    missing = [name for name in Measure.__dataclass_fields__ if name not in content and name not in _OPTIONAL]
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}. Run the sweep again: it writes the file anew.")
+    for name in _TEXTS:
+        _require(isinstance(content[name], str), path, name, content[name], "a text")
+    split = content["split"]
+    target, tau_ref_s = _number(content, "target", path), _number(content, "tau_ref_s", path)
+    _require(0 < target <= 1, path, "target", target, "in (0, 1]; an accuracy is a fraction, 0.95 for 95 %")
+    _require(tau_ref_s > 0, path, "tau_ref_s", tau_ref_s, "above 0; it is the budget in reference seconds")
+    _require(split in ("validation", "test"), path, "split", split, "validation or test")
+    return Measure(
+        sweep=str(content["sweep"]),
+        target=target,
+        target_rule=str(content["target_rule"]),
+        tau_ref_s=tau_ref_s,
+        baseline=str(content["baseline"]),
+        split="test" if split == "test" else "validation",
+        calibration_id=str(content["calibration_id"]),
+        data_source=str(content["data_source"]),
+        seeds=_seeds(content["seeds"], path, "seeds"),
+        num_planned_trials=int(_number(content, "num_planned_trials", path)),
+        calibration_ids=_texts(content.get("calibration_ids", []), path, "calibration_ids"),
+        algorithm=str(content.get("algorithm", "")),
+        objective=str(content.get("objective", "tta")),
+        log_parameters=_texts(content.get("log_parameters", []), path, "log_parameters"),
+        confirm_configs=_texts(content.get("confirm_configs", []), path, "confirm_configs"),
+        confirm_seeds=_seeds(content.get("confirm_seeds", []), path, "confirm_seeds"),
+    )
+
+
+def load_environment(sweep_directory: Path | str) -> dict[str, str]:
+    """Where the sweep ran (commit, versions, device, threads, data hash), {} where nothing was recorded.
+
+    Raises: UserError: if environment.json is there and is no JSON object.
+    """
+    path = Path(sweep_directory) / "environment.json"
+    return {str(key): str(value) for key, value in _json_object(path).items()} if path.is_file() else {}
+
+
+def _json_object(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        raise UserError(f"{path}: the file is missing. Run the sweep (again): it goes on where it stood and writes it.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error}). Delete it and run the sweep again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds {type(content).__name__}, not an object. Delete it and run the sweep again.")
+    return content
+
+
+def _number(content: Mapping[str, object], name: str, path: Path) -> float:
+    value = content[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{path}: {name}: {value!r} is not a number. Target and budget are fixed before the search.")
+    return float(value)
+
+
+def _seeds(value: object, path: Path, name: str) -> tuple[int, ...]:
+    if isinstance(value, list) and all(isinstance(seed, int) for seed in value):
+        return tuple(value)
+    raise UserError(f"{path}: {name}: {value!r} is not a list of whole numbers. Run the sweep again.")
+
+
+def _texts(value: object, path: Path, name: str) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    raise UserError(f"{path}: {name}: {value!r} is not a list of texts. Run the sweep again.")
+
+
+def _require(holds: bool, path: Path, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise UserError(f"{path}: {name}: {value!r} is not {expected}. Run the sweep again.")

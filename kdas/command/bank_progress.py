@@ -1,0 +1,40 @@
+"""What users are told about a bank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from kdas.command.progress import BankProgress
+from kdas.compute.device import num_cpus, repeatable
+from kdas.teacher.bank.answers import TeacherBank
+
+
+def announce(bank: TeacherBank, console: Console) -> None:
+    """Say where a bank is and what it may take, before anything is spent on it."""
+    shape, path = bank.store.shape, bank.store.path
+    console.print(
+        f"teacher bank: at most {readable_size(shape.num_bytes)} in {path}, {readable_size(size_on_disk(path))} now;"
+        f" about {bank.share_filled():.0%} of the {shape.num_views} views of {bank.num_images:,} images are answered",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def build_with_progress(bank: TeacherBank, console: Console) -> None:
+    """Fill a bank while nothing else runs, so that the teacher may have the whole machine."""
+    repeatable(num_cpus())
+    bank.build(BankProgress(console, bank.num_images * bank.store.shape.num_views))
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes that a file really takes: its holes take none."""
+    # Windows does not say.
+    blocks: int | None = getattr(path.stat(), "st_blocks", None)
+    return path.stat().st_size if blocks is None else blocks * 512
+
+
+def readable_size(num_bytes: int) -> str:
+    """`1.49 GB`, `23.0 MB`."""
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"

@@ -1,0 +1,81 @@
+"""The device a trial runs on."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+# Activations are large blocks: in pages of 2 MB they are touched for the first time 500 times less often. PyTorch reads
+# this at its first allocation.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+import torch
+
+from kdas.errors import UserError
+
+# Parameters of glibc's mallopt, and values beyond any block of a training step.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_NEVER_BYTES = 2**30
+
+
+def resolve(requested: str) -> str:
+    """`auto` becomes the best device there is; a device that is not there is refused."""
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if requested == "auto":
+        return next(name for name, is_there in present.items() if is_there)
+    if not present[requested]:
+        raise UserError(f"device: {requested!r} is not there on this machine. Use auto or cpu.")
+    return requested
+
+
+def num_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def compiler() -> str | None:
+    """The C++ compiler that torch.compile would use for a CPU, if there is one."""
+    return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+
+
+def repeatable(threads: int) -> None:
+    """Settings of the whole process under which the same trial gives the same curve, and memory stays warm."""
+    torch.set_num_threads(threads)
+    _keep_freed_memory()
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    # Or float32 would mean ten bits of mantissa in convolutions.
+    torch.backends.cudnn.allow_tf32 = False
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Have glibc keep freed blocks for the next step: it would hand them back, to be given and zeroed page by page."""
+    if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(_M_MMAP_THRESHOLD, _NEVER_BYTES)
+        c_library.mallopt(_M_TRIM_THRESHOLD, _NEVER_BYTES)
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done all it was given, so that a clock reads what was really spent."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def hardware_name(device: str) -> str:
+    """What prices are valid for: the accelerator's or the processor's name."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

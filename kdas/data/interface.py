@@ -1,0 +1,83 @@
+"""The seam of a dataset: where its files are, what they are, and the decoded images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdas.data.files import ImageFiles
+from kdas.parts.registry import Registry
+from kdas.views import CropFlip, ResizedCrop, Views
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+Augment = Literal["crop_flip", "resized_crop"]
+Keep = Literal["auto", "memory", "disk"]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A whole set in memory: images uint8 [N, 3, H, W] with H = W, labels int64 [N].
+
+    `unreadable` int64 [K] numbers the training images and, on from them, the test images that could not be read, and
+    `unreadable_names` [K] names them. They keep their places, with black pixels that nobody is shown, so that what is
+    drawn for the others does not depend on when the damage was noticed.
+    """
+
+    train_images: Images
+    train_labels: Labels
+    test_images: Images
+    test_labels: Labels
+    unreadable: Labels = field(default_factory=lambda: np.empty(0, np.int64))
+    unreadable_names: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, np.str_))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset that was found on this machine, not yet decoded.
+
+    `fingerprint` is a hash of its content; `identity`, not a path, is what trials and teachers are identified by.
+    A set of image files has `files` and the `size` that they are brought to, and can be read without being decoded
+    whole; `keep` says where its images are kept, which changes no result.
+    """
+
+    name: str
+    origin: str = field(compare=False)
+    fingerprint: str
+    num_classes: int
+    decode: Callable[[], Decoded] = field(compare=False)
+    padding: int = 4
+    flip: bool = True
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    files: ImageFiles | None = None
+    size: int | None = None
+    augment: Augment = "crop_flip"
+    fixed_views: int | None = None
+    keep: Keep = "auto"
+
+    @property
+    def identity(self) -> list[Any]:
+        """All of a dataset that decides a curve, as plain data."""
+        usual = {"size": None, "augment": "crop_flip", "fixed_views": None, "mean": None, "std": None}
+        further = {name: getattr(self, name) for name in usual}
+        given = {key: value for key, value in further.items() if value != usual[key]}
+        return [self.fingerprint, self.padding, self.flip, *([given] if given else [])]
+
+    def views(self, size: int) -> Views:
+        if self.augment == "resized_crop":
+            return ResizedCrop(size=size, flip=self.flip, fixed=self.fixed_views)
+        return CropFlip(padding=self.padding, size=size, flip=self.flip)
+
+
+DATASETS: Registry[Dataset] = Registry("dataset")
+
+
+def resolved_path(path: str | None, default: Path) -> Path:
+    """The folder the user named, or the default one."""
+    return Path(path).expanduser() if path else default

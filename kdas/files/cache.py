@@ -1,0 +1,71 @@
+"""Where results that many trials share are kept: teachers, calibrations, decoded images, downloads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from kdas.errors import UserError
+
+
+def cache_root() -> Path:
+    """The folder named by `KDAS_CACHE`, else the user's cache folder."""
+    named = os.environ.get("KDAS_CACHE")
+    return Path(named).expanduser().absolute() if named else user_cache_path("kdas-sweeps")
+
+
+def content_id(content: Any, length: int = 16) -> str:
+    """A hash of plain data, the same for the same values on every machine."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=length // 2).hexdigest()
+
+
+def file_id(path: Path) -> str:
+    """A hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+@contextmanager
+def replaced_whole(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` that takes its place when the block ends: readers never see half a file."""
+    writable_folder(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that it is either the old one or the new one, whatever happens."""
+    with replaced_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def writable_folder(folder: Path) -> Path:
+    """`folder`, made if it is not there.
+
+    Raises: UserError: if it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to: {error.strerror}. Give a folder of yours.") from error
+    return folder

@@ -1,0 +1,138 @@
+"""Users' own parts: modules named in a file, which register samplers, losses, models or datasets when imported."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kdas.files.cache import content_id, file_id
+
+# Why a plug-in could not be imported: asked again, it is told the same instead of being half imported twice.
+_FAILURES: dict[str, str] = {}
+
+
+def load_plugins(names: list[str]) -> list[str]:
+    """Import each of them, once: a dotted module name, or the path of a .py file.
+
+    Returns: the names, files as absolute paths, since a worker may stand in another folder.
+    Raises: ValueError: if one is not there or fails; the message names it.
+    """
+    return [_load(name) for name in names]
+
+
+# Folders in which modules of the user's own are looked for; a worker is told them, since it may stand elsewhere.
+SEARCHED_FOLDERS: list[str] = []
+
+
+def search_also(folders: list[str]) -> None:
+    """Look for modules in these folders too, after all others."""
+    for folder in folders:
+        if folder not in SEARCHED_FOLDERS:
+            SEARCHED_FOLDERS.append(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def with_plugins_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A file's content with the plug-ins that lie beside it named by their full paths; its modules can be imported."""
+    search_also([str(folder.absolute())])
+    named = content.get("plugins")
+    names = [named] if isinstance(named, str) else named
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return content  # the schema says what is wrong
+    beside = [str((folder / name).absolute()) if (folder / name).is_file() else name for name in names]
+    return {**content, "plugins": beside}
+
+
+def _load(name: str) -> str:
+    asked = str(Path(name).expanduser().absolute()) if name.endswith(".py") else name
+    if asked in _FAILURES:
+        raise ValueError(_FAILURES[asked])
+    try:
+        if name.endswith(".py"):
+            return _load_file(Path(name).expanduser().absolute())
+        import_module(name)
+        code_id(name)
+        return name
+    except ValueError as error:
+        _FAILURES[asked] = f"{name}: {error}"
+        raise ValueError(_FAILURES[asked]) from error
+
+
+def _load_file(path: Path) -> str:
+    module_name = module_of(path)
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None  # a .py file always has both
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except FileNotFoundError as error:
+            del sys.modules[module_name]
+            raise ValueError(
+                f"there is no such file. Give its path as seen from the file that names it, or from {Path.cwd()}"
+            ) from error
+        except Exception as error:
+            del sys.modules[module_name]
+            raise ValueError(f"its import fails: {failure(error)}. Mend that file") from error
+        code_id(module_name)
+    return str(path)
+
+
+def module_of(path: Path) -> str:
+    """The name under which a plug-in's file is imported."""
+    return f"kdas_plugin_{content_id(str(path))}"
+
+
+def import_module(name: str) -> ModuleType:
+    """A module by its dotted name; the folder one stands in is searched too.
+
+    Raises: ValueError: if it is not there or fails; says what is missing or went wrong.
+    """
+    # As `python -m` has it; the installed commands do not. Last, so that no file there hides an installed package.
+    search_also([str(Path.cwd())])
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise ValueError(f"its import fails: {failure(error)}. Install or mend that") from error
+        raise ValueError(f"there is no module {error.name}. Write package.module as seen from {Path.cwd()}") from error
+    except Exception as error:
+        raise ValueError(f"its import fails: {failure(error)}. Mend that file") from error
+
+
+@functools.cache
+def code_id(module_name: str) -> str:
+    """A hash of a module's file, so that changed code counts as another part; empty for a module of this project.
+
+    Taken once, when a plug-in is imported: a file that is edited later is not the code that runs here.
+    """
+    if module_name.partition(".")[0] == "kdas":
+        return ""
+    file = getattr(sys.modules[module_name], "__file__", None)
+    return file_id(Path(file)) if file else ""
+
+
+def plugin_ids(names: list[str]) -> list[str]:
+    """A hash of the file of each loaded plug-in, whatever the order they are named in."""
+    return sorted(code_id(module_of(Path(name)) if name.endswith(".py") else name) for name in names)
+
+
+def failure(error: Exception) -> str:
+    """An error of a user's code in one line, with the line of that code that raised it."""
+    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+    ours = (__file__, importlib.__file__)
+    theirs = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in ours and not frame.filename.startswith("<")
+    ]
+    return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text

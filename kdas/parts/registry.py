@@ -1,0 +1,185 @@
+"""Parts by name: samplers, losses, models and datasets register here, and a file can then say them.
+
+A part's keyword-only parameters are its schema: their annotations carry types, bounds and descriptions.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
+from pydantic_core import PydanticCustomError
+
+from kdas.errors import nearest
+from kdas.parts.reading import nested_error, refuse_booleans_for_numbers
+
+T = TypeVar("T")
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+# A part's own name, and the weight of a loss in a list.
+_RESERVED = ("name", "weight")
+
+
+@dataclass(frozen=True)
+class Part(Generic[T]):
+    """A registered part: how to build it, what its parameters may be, and where it comes from.
+
+    `needs` names what it is given beyond what every part of its kind is; `usual` holds values of other keys of the
+    file that its authors use with it.
+    """
+
+    name: str
+    build: Callable[..., T]
+    schema: type[BaseModel]
+    source: str
+    needs: tuple[str, ...] = ()
+    usual: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def module(self) -> str:
+        """Name of the module whose code the part is."""
+        factory: Any = self.build
+        while isinstance(factory, functools.partial):
+            factory = factory.func
+        return str(factory.__module__)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the part's docstring."""
+        return (inspect.getdoc(self.build) or "").split("\n", 1)[0]
+
+
+class Registry(Generic[T]):
+    """The parts of one kind. Args: needs, usual: what parts of this kind may name when they register."""
+
+    def __init__(self, kind: str, needs: Iterable[str] = (), usual: Iterable[str] = ()) -> None:
+        self.kind = kind
+        self._needs, self._usual = tuple(needs), tuple(usual)
+        self._parts: dict[str, Part[T]] = {}
+
+    def register(
+        self, name: str, *, source: str, needs: Iterable[str] = (), usual: Mapping[str, float] | None = None
+    ) -> Callable[[Factory], Factory]:
+        """Decorator: registers a factory under `name`; `source` is where the part was described or taken from."""
+
+        def add(factory: Factory) -> Factory:
+            if name in self._parts:
+                raise ValueError(f"the {self.kind} {name!r} is already registered by {self._parts[name].build}")
+            for given, known, what in ((needs, self._needs, "needs"), (usual or {}, self._usual, "usual")):
+                for key in given:
+                    if key not in known:
+                        raise ValueError(f"the {self.kind} {name!r}: {what}: {key!r} is unknown. {nearest(key, known)}")
+            schema = _schema(self.kind, name, factory)
+            self._parts[name] = Part(name, factory, schema, source, tuple(needs), dict(usual or {}))
+            return factory
+
+        return add
+
+    def names(self) -> list[str]:
+        return sorted(self._parts)
+
+    def __iter__(self) -> Iterator[Part[T]]:
+        return iter(self._parts.values())
+
+    def __getitem__(self, name: str) -> Part[T]:
+        """Raises: KeyError: if no part has that name; the message names the nearest one."""
+        if name not in self._parts:
+            raise KeyError(f"no {self.kind} is called {name!r}. {nearest(name, self._parts)}")
+        return self._parts[name]
+
+    def checked(self, given: Any) -> dict[str, Any]:
+        """`given` (see `named`) with every default filled in.
+
+        Raises: PydanticCustomError: for an unknown name or a parameter that its schema refuses.
+        """
+        name, parameters = self.named(given)
+        try:
+            part = self[name]
+        except KeyError as error:
+            raise PydanticCustomError("nested", "{text}", {"key": "name", "text": error.args[0]}) from error
+        try:
+            return {"name": part.name, **part.schema.model_validate(parameters).model_dump(mode="json")}
+        except ValidationError as error:
+            raise nested_error(error, part.schema) from error
+
+    def named(self, given: Any) -> tuple[str, dict[str, Any]]:
+        """Name and parameters of a part as a file gives it: `x`, `{name: x, PARAMETER: 1}` or `{X: {PARAMETER: 1}}`.
+
+        Returns: the name, known or not, and the given parameters in small letters.
+        Raises: PydanticCustomError: if it is none of these.
+        """
+        content = {"name": given} if isinstance(given, str) else given
+        if isinstance(content, Mapping) and len(content) == 1 and "name" not in content:
+            (name, block), *_ = content.items()
+            known = {each.lower(): each for each in self._parts}
+            if isinstance(block, Mapping) and str(name).lower() in known:
+                content = {"name": known[str(name).lower()], **block}
+        if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
+            raise PydanticCustomError("nested", "{text}", {"key": "name", "text": f"missing. Name a {self.kind}."})
+        return content["name"], lower_keys({key: value for key, value in content.items() if key != "name"})
+
+    def build(self, checked: Mapping[str, Any], *context: Any) -> T:
+        """The part that `checked` (a result of `checked()`) describes.
+
+        `context` goes to the factories that have positional parameters; the others do without.
+        """
+        parameters = {key: value for key, value in checked.items() if key != "name"}
+        factory = self[checked["name"]].build
+        return factory(*context, **parameters) if _takes_context(factory) else factory(**parameters)
+
+
+def lower_keys(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """The same mapping with keys in small letters.
+
+    Raises: PydanticCustomError: if two keys differ in their case alone.
+    """
+    lowered: dict[str, Any] = {}
+    for key, value in content.items():
+        lower = str(key).lower()
+        if lower in lowered:
+            text = "stands there in capitals and in small letters. Keep one."
+            raise PydanticCustomError("nested", "{text}", {"key": lower, "text": text})
+        lowered[lower] = value
+    return lowered
+
+
+def import_siblings(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, so that a new file is enough to register a part."""
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def _takes_context(factory: Callable[..., Any]) -> bool:
+    kinds = [parameter.kind for parameter in inspect.signature(factory).parameters.values()]
+    return any(kind is not inspect.Parameter.KEYWORD_ONLY for kind in kinds)
+
+
+def _check(kind: str, name: str, parameter: inspect.Parameter) -> None:
+    """Raises: ValueError: if a file could not give the parameter."""
+    where = f"the {kind} {name!r} has a parameter {parameter.name!r}"
+    if parameter.name != parameter.name.lower() or parameter.name in _RESERVED:
+        raise ValueError(f"{where}, which a file could not give. Call it otherwise, in small letters")
+    if parameter.annotation is inspect.Parameter.empty:
+        raise ValueError(f"{where} without a type. Annotate it, for example with float")
+
+
+def _schema(kind: str, name: str, factory: Callable[..., Any]) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(factory, eval_str=True).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            _check(kind, name, parameter)
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[parameter.name] = (parameter.annotation, default)
+    config = ConfigDict(extra="forbid", allow_inf_nan=False, title=f"{kind} {name}")
+    validators: Any = {"booleans": model_validator(mode="before")(refuse_booleans_for_numbers)}
+    model: type[BaseModel] = create_model(
+        f"{name.title()}Parameters", __config__=config, __validators__=validators, **fields
+    )
+    return model

@@ -1,0 +1,121 @@
+"""Whose defaults hold where a file is silent: ours, those of the official release, or those its README states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic_core import PydanticCustomError
+
+from kdas.losses import LOSSES
+from kdas.parts.registry import Registry, lower_keys
+from kdas.samplers import SAMPLERS
+
+PresetName = Literal["default", "official", "paper"]
+
+# Only what differs from the defaults of the parts and of the trial file; docs/method.md gives the reasons.
+_RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    # Published tables train on the whole training set and choose on the test set.
+    "official": {"validation": 0.0},
+    "paper": {"validation": 0.0},
+}
+_SAMPLERS: dict[str, dict[str, dict[str, Any]]] = {
+    "official": {"kdas": {"score_mode": "train"}},
+    # The README of the release excludes nothing, its code 0.05.
+    "paper": {"kdas": {"exclusion_rate": 0.0}},
+}
+_LOSSES: dict[str, dict[str, dict[str, Any]]] = {"official": {"kd": {"direction": "reverse"}}}
+
+
+def filled_in(content: Any) -> Any:
+    """A trial or sweep file's content with the defaults of its preset, of its `KDAS` block and of its loss put in.
+
+    What the file says itself always stands. A mistake is left for the schema to name.
+    """
+    if not isinstance(content, Mapping):
+        return content
+    content = dict(content)
+    block = _taken_block(content)
+    preset = content.get("preset", "default")
+    if not isinstance(preset, str) or preset not in _RECIPES:
+        return content
+    samplers = {**_SAMPLERS.get(preset, {})}
+    samplers["kdas"] = {**samplers.get("kdas", {}), **(block or {})}
+    if block is not None:
+        content.setdefault("sampler", "kdas")
+    content = {**_RECIPES[preset], **content}
+    if "sampler" in content:
+        content["sampler"] = _with_defaults(SAMPLERS, content["sampler"], samplers)
+    if isinstance(content.get("baselines"), Mapping):
+        content["baselines"] = {
+            method: _with_defaults(SAMPLERS, part, samplers) for method, part in content["baselines"].items()
+        }
+    losses = _LOSSES.get(preset, {})
+    content["loss"] = _filled_loss(content.get("loss", "kd"), losses)
+    if isinstance(content.get("search"), Mapping):
+        content["search"] = {
+            key: _filled_choices(str(key).lower(), values, content, samplers, losses)
+            for key, values in content["search"].items()
+        }
+    return {**usual_weights(content["loss"]), **content}
+
+
+def _taken_block(content: dict[str, Any]) -> dict[str, Any] | None:
+    """The block of the official release, e.g. `KDAS: {START_RATE: 0.6, ...}`, taken out of the content."""
+    named = [key for key in content if str(key).lower() == "kdas"]
+    if not named:
+        return None
+    if len(named) > 1:
+        raise PydanticCustomError("nested", "{text}", {"key": named[1], "text": "stands there twice. Keep one block."})
+    block = content.pop(named[0])
+    if not isinstance(block, Mapping):
+        text = "is no block of settings. Write KDAS: {START_RATE: 0.6, ...}."
+        raise PydanticCustomError("nested", "{text}", {"key": named[0], "text": text})
+    lowered = lower_keys(block)
+    try:
+        SAMPLERS.checked({"name": "kdas", **lowered})
+    except PydanticCustomError as error:
+        context = error.context or {}
+        key = f"{named[0]}.{context['key']}"
+        raise PydanticCustomError("nested", "{text}", {"key": key, "text": context["text"]}) from error
+    return lowered
+
+
+def _with_defaults(registry: Registry[Any], given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
+    """A part as the file gives it, with the defaults for a part of that name put under what it says."""
+    try:
+        name, parameters = registry.named(given)
+    except PydanticCustomError:
+        return given  # the schema says what is wrong, and where
+    return {"name": name, **defaults.get(name, {}), **parameters}
+
+
+def _filled_loss(given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
+    if not isinstance(given, list):
+        return _with_defaults(LOSSES, given, defaults)
+    return [_with_defaults(LOSSES, term, defaults) for term in given]
+
+
+def _filled_choices(key: str, values: Any, content: Mapping[str, Any], samplers: Any, losses: Any) -> Any:
+    """Choices of whole parts in a search; one that the file names beside the search too takes over its parameters."""
+    choices = values.get("choices") if isinstance(values, Mapping) else values
+    own = content.get(key)
+    if key not in ("sampler", "loss") or not isinstance(choices, list):
+        return values
+    defaults = dict(samplers if key == "sampler" else losses)
+    if isinstance(own, Mapping) and isinstance(own.get("name"), str):
+        defaults[own["name"]] = {**defaults.get(own["name"], {}), **{k: v for k, v in own.items() if k != "name"}}
+    fill = _filled_loss if key == "loss" else lambda choice, known: _with_defaults(SAMPLERS, choice, known)
+    filled = [fill(choice, defaults) for choice in choices]
+    return {**values, "choices": filled} if isinstance(values, Mapping) else filled
+
+
+def usual_weights(loss: Any) -> dict[str, float]:
+    """What the authors of the loss weigh with. Each of several has its own weight, and the first says the label's."""
+    first = loss[0] if isinstance(loss, list) and loss else loss
+    name = first.get("name") if isinstance(first, Mapping) else None
+    if name not in LOSSES.names():
+        return {}
+    usual = dict(LOSSES[name].usual)
+    return {**usual, "kd_weight": 1.0} if isinstance(loss, list) else usual

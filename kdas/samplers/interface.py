@@ -1,0 +1,102 @@
+"""The seam of a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+from torch import Tensor
+
+from kdas.data import batches_of
+from kdas.errors import UserError
+from kdas.parts.registry import Registry
+
+Rate = Annotated[
+    float, Field(gt=0, le=1, description="A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.")
+]
+ScoreMode = Annotated[
+    Literal["eval", "train"],
+    Field(description="The student's mode while it is scored; train is the official release's, and moves batch norm."),
+]
+
+
+@dataclass(frozen=True)
+class SamplerContext:
+    """What a sampler may know of its trial. The training set is numbered 0..num_samples - 1."""
+
+    num_samples: int
+    batch_size: int
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """One epoch: the order of the samples, how many are fetched at once, and whether the sampler selects among them.
+
+    `rate` is the fraction of the fetched samples that is trained on, for the record; `score_mode` the student's mode
+    while it answers for a selection; `loss_weights` [num_samples], if given, weigh the whole loss of each sample.
+    """
+
+    order: Tensor
+    batch_size: int
+    rate: float
+    selects: bool = False
+    score_mode: str = "eval"
+    loss_weights: Tensor | None = None
+
+    def check(self, name: str, epoch: int, num_samples: int) -> None:
+        """Raises: UserError: if the plan, perhaps of a user's own sampler, is empty or names unknown samples."""
+        if not len(self.order) or self.order.min() < 0 or self.order.max() >= num_samples:
+            raise UserError(
+                f"sampler {name}: its plan of epoch {epoch} is empty or holds samples that are not in 0 to"
+                f" {num_samples - 1}. Mend its plan()."
+            )
+
+    def on(self, device: str) -> EpochPlan:
+        """The plan with its weights on the device."""
+        weights = self.loss_weights
+        return self if weights is None else replace(self, loss_weights=weights.to(device))
+
+    def batches(self) -> list[Tensor]:
+        """Indices [B] of each fetched batch, on the CPU; the last may be smaller."""
+        return batches_of(self.order, self.batch_size)
+
+
+class Sampler(Protocol):
+    """Decides what is trained on. All its draws come from the trial's seed; its state goes into checkpoints.
+
+    What a sampler needs is said where it registers, and only that is computed and charged: `student_logits`,
+    `teacher_logits` and `targets` for a selection, `losses` to observe what training found.
+    """
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """The samples of an epoch, counted from 1. At least two are trained on: batch norm cannot take one."""
+        ...
+
+    select: Callable[..., Tensor]
+    """select(epoch, indices, **needed): positions int64 [keep] to train on in a fetched batch, where a plan selects.
+
+    Args: indices [B]; student_logits, teacher_logits [B, C], raw; targets [B]; all on the device. Selected samples are
+    trained on `batch_size` at a time, those of an epoch's end as they are.
+    """
+
+    def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
+        """Weights [B] of the distillation term for a trained batch; None means 1."""
+        ...
+
+    def observe(self, indices: Tensor, losses: Tensor) -> None:
+        """The unweighted losses [B] of a batch just trained on; called only for samplers that need `losses`.
+
+        Args: indices, losses [B], on the device: to read them at every step makes it wait.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+SAMPLERS: Registry[Sampler] = Registry("sampler", needs=("student_logits", "teacher_logits", "targets", "losses"))

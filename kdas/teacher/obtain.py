@@ -1,0 +1,156 @@
+"""The teacher: loaded from a checkpoint, or trained once on the labels and kept by content hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdas import models, seeding
+from kdas.compute.device import num_cpus, repeatable
+from kdas.compute.evaluate import accuracy
+from kdas.compute.optimizer import set_learning_rate, sgd
+from kdas.data import Dataset, Draw, ImageSplits, batches_of
+from kdas.errors import UserError
+from kdas.files import checkpoint
+from kdas.files.cache import cache_root, content_id, writable_folder
+from kdas.models import Model
+from kdas.recipe.config import TeacherConfig
+from kdas.records import MEASURE_VERSION
+
+# Epochs done (0 before the first), epochs in all, validation accuracy so far.
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen teacher. `weights_id` is a hash of its weights: trials are identified by it, not by a recipe."""
+
+    model: Model
+    weights_id: str
+    path: Path
+    was_trained: bool
+
+
+def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> Path:
+    """Where the weights are, or will be once trained."""
+    if config.checkpoint:
+        return Path(config.checkpoint).expanduser()
+    recipe = config.model_dump(mode="json", exclude={"checkpoint"}) | {
+        "code": models.source_id(config.model),
+        "measure_version": MEASURE_VERSION,
+    }
+    identity = content_id([*dataset.identity, validation, recipe])
+    return cache_root() / "teachers" / f"{dataset.name}-{models.file_name(config.model)}-{identity}.pth"
+
+
+def check_checkpoint(config: TeacherConfig, dataset: Dataset) -> None:
+    """Refuse a checkpoint that is missing, damaged or of another architecture, before any compute is spent."""
+    if config.checkpoint:
+        model = models.create(config.model, dataset.num_classes)
+        checkpoint.load_weights(model, Path(config.checkpoint).expanduser(), config.model)
+
+
+def obtain(
+    config: TeacherConfig,
+    dataset: Dataset,
+    validation: float,
+    splits: ImageSplits,
+    device: str,
+    progress: Progress = lambda epoch, epochs, accuracy: None,
+) -> Teacher:
+    """The teacher in eval mode on the device, trained first if nobody has.
+
+    Raises: UserError: if its checkpoint is missing, damaged or of another architecture.
+    """
+    path = teacher_path(config, dataset, validation)
+    was_trained = False
+    if not config.checkpoint:
+        writable_folder(path.parent)
+        # Two sweeps that start at once train it once.
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                model = _trained(config, splits, device, progress)
+                checkpoint.save(path, {"model": model.cpu().state_dict()})
+                was_trained = True
+    with seeding.global_draws(config.seed, "teacher"):
+        model = models.create(config.model, splits.num_classes)
+    try:
+        checkpoint.load_weights(model, path, config.model)
+    except UserError as error:
+        if config.checkpoint:
+            raise
+        raise UserError(f"{path}: the teacher kept there is damaged. Remove that file; it is trained again.") from error
+    weights_id = _weights_id(model)
+    model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
+    return Teacher(model, weights_id, path, was_trained)
+
+
+def untrained(config: TeacherConfig, splits: ImageSplits, device: str) -> Teacher:
+    """A teacher that costs what the trained one would, and knows nothing."""
+    with seeding.global_draws(config.seed, "teacher"):
+        model = models.create(config.model, splits.num_classes)
+    model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
+    return Teacher(model, "untrained", Path(), False)
+
+
+@torch.no_grad()
+def class_means(model: Model, splits: ImageSplits) -> Tensor:
+    """Mean features [C, D] of the training images of each class, without augmentation."""
+    total: Tensor | float = 0.0
+    count: Tensor | float = 0.0
+    for labels, (images,) in splits.evaluation_batches(splits.train):
+        features = model.forward_with_features(images)[1]
+        # A product, since adding by index is not repeatable on a GPU.
+        of_class = functional.one_hot(labels, splits.num_classes).to(features.dtype)
+        total = total + of_class.T @ features
+        count = count + of_class.sum(dim=0)
+    assert isinstance(total, Tensor) and isinstance(count, Tensor)
+    return total / count.clamp(min=1)[:, None]
+
+
+def _weights_id(model: Model) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: Progress) -> Model:
+    """Cross-entropy on the labels, with the views and schedules of a trial."""
+    # A teacher is trained while nothing else runs, so it may have the whole machine.
+    repeatable(num_cpus())
+    with seeding.global_draws(config.seed, "teacher"):
+        model = models.create(config.model, splits.num_classes)
+    model = model.to(device).to(memory_format=torch.channels_last)
+    with seeding.global_draws(config.seed, "teacher dropout", device=device):
+        _train(model, config, splits, progress)
+    return model
+
+
+def _train(model: Model, config: TeacherConfig, splits: ImageSplits, progress: Progress) -> None:
+    settings, train = config.optimizer, splits.train
+    optimizer = sgd(model.parameters(), settings)
+    progress(0, config.epochs, 0.0)
+    for epoch in range(1, config.epochs + 1):
+        set_learning_rate(optimizer, settings, epoch, config.epochs)
+        order = torch.randperm(len(train), generator=seeding.generator(config.seed, "teacher order", epoch))
+        batches = batches_of(order, config.batch_size)
+        for indices, images in splits.training_batches(batches, Draw(config.seed, epoch)):
+            if len(indices) < 2:
+                continue  # the others could not be read, and batch norm needs two
+            labels = train.labels[indices]
+            loss = functional.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if settings.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+            optimizer.step()
+        progress(epoch, config.epochs, accuracy(model, splits.validation, splits))

@@ -1,0 +1,265 @@
+"""The work on one batch: ask the teacher, score, take a training step. Prices are measured on this code."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from kdas import models, seeding
+from kdas.compute.optimizer import sgd
+from kdas.compute.precision import Precision
+from kdas.data import Draw, ImageSplits
+from kdas.losses import Distillation, LossContext
+from kdas.losses.terms import FEATURES, needs_of
+from kdas.models import Model
+from kdas.recipe.config import TrialConfig
+from kdas.training.batch import Answer, Batch
+
+
+class Distiller:
+    """A student, its optimizer and the frozen teacher.
+
+    Args: class_means: returns the teacher's mean features [C, D] of each class, called only if a loss needs them.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        splits: ImageSplits,
+        teacher: Model,
+        device: str,
+        class_means: Callable[[], Tensor],
+    ) -> None:
+        self.config, self.splits, self.teacher, self.device = config, splits, teacher, device
+        self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.precision = Precision(config.precision, device)
+        self.needs_features = not FEATURES.isdisjoint(needs_of(config.loss))
+        with seeding.global_draws(config.seed, "student"):
+            student = models.create(config.student, splits.num_classes)
+        self._student_draws = _draws_while_training(student, splits.image_size)
+        # The epoch, and the number of the student's last forward pass in it.
+        self._forwards = (0, 0)
+        self.student = student.to(device).to(memory_format=self.memory_format)
+        with seeding.global_draws(config.seed, "loss"):
+            self.distillation = Distillation(config.loss, self._loss_context(class_means)).to(device)
+        self.trained = [*self.student.parameters(), *self.distillation.parameters()]
+        self.optimizer = sgd(self.trained, config.optimizer)
+        self.average = (
+            AveragedModel(
+                self.student,
+                multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]
+                use_buffers=True,
+            )
+            if config.ema_decay
+            else None
+        )
+        self._student_answers, self._teacher_answers = self._answering(self.student), self._answering(self.teacher)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model whose accuracy counts: the student, or the moving average of its weights."""
+        return self.student if self.average is None else self.average.module
+
+    def batch(self, indices: Tensor, images: Tensor, answer: Answer | None = None) -> Batch:
+        """Args: indices [B]; images float32 [B, 3, H, W]; both on the device; the teacher's answer, if it is known."""
+        targets = self.splits.train.labels[indices]
+        return Batch(images.contiguous(memory_format=self.memory_format), targets, indices, answer)
+
+    @torch.no_grad()
+    def asked(self, batch: Batch) -> Batch:
+        """The batch with the teacher's answer."""
+        with self.precision.autocast():
+            logits, features = self._teacher_answers(batch.images)
+        answer = Answer(logits.float(), None if features is None else features.float())
+        return Batch(batch.images, batch.targets, batch.indices, answer)
+
+    @torch.no_grad()
+    def scoring_logits(self, batch: Batch, epoch: int, mode: str = "eval") -> Tensor:
+        """Student logits [B, C].
+
+        Args: mode: in `eval` batch statistics move once a step, when it trains; in `train`, as in the official
+            release, they move here too, and logits depend on the batch.
+        """
+        self.student.train(mode == "train")
+        images = batch.images
+        if self.config.compile and mode == "eval":
+            # The batch grows every epoch, and each size is translated anew. In eval mode no sample sees the others.
+            images = _filled_up(images, self._quantum)
+        with self._draws("score", epoch), self.precision.autocast():
+            logits, _ = self._student_answers(images)
+        self.student.train()
+        return logits[: len(batch)].float()
+
+    def step(
+        self, batch: Batch, epoch: int, weights: Tensor | None = None, loss_weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One update.
+
+        Args: batch, with the teacher's answer; epoch, counted from 1; weights [B] of the distillation term;
+            loss_weights [B] of the whole loss.
+        Returns: the loss that was minimised, a scalar, and the unweighted losses [B]; both detached.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        total, losses = torch.zeros((), device=self.device), []
+        for positions in torch.chunk(torch.arange(len(batch), device=self.device), self.config.accumulate):
+            # Most trials take a batch whole and need no copy of it.
+            part = batch if len(positions) == len(batch) else batch.rows(positions)
+            unweighted, weighted = self._losses(part, epoch, None if weights is None else weights[positions])
+            if loss_weights is not None:
+                weighted = loss_weights[positions] * weighted
+            loss = weighted.sum() / len(batch)
+            self.precision.backward(loss)
+            total += loss.detach()
+            losses.append(unweighted.detach())
+        self.precision.step(self.optimizer, self.trained, self.config.optimizer.clip_norm)
+        if self.average is not None:
+            self.average.update_parameters(self.student)
+        return total, torch.cat(losses)
+
+    def _losses(self, batch: Batch, epoch: int, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The loss of each sample [B], without and with the weights of the distillation term."""
+        answer = batch.answer
+        assert answer is not None
+        with self._draws("step", epoch), self.precision.autocast():
+            logits, features = self._student_answers(batch.images)
+        logits = logits.float()
+        needed: dict[str, Any] = {"epoch": epoch}
+        if features is not None:
+            needed |= {"student_features": features.float(), "teacher_features": answer.features}
+        distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
+        label_loss = self.config.ce_weight * functional.cross_entropy(logits, batch.targets, reduction="none")
+        unweighted = label_loss + distillation
+        return unweighted, unweighted if weights is None else label_loss + weights * distillation
+
+    def _draws(self, purpose: str, epoch: int) -> AbstractContextManager[None]:
+        """Dropout and its like draw from the global generator: make that a function of seed, epoch and batch number."""
+        if not self._student_draws:
+            return nullcontext()
+        self._forwards = (epoch, self._forwards[1] + 1 if self._forwards[0] == epoch else 0)
+        return seeding.global_draws(self.config.seed, purpose, *self._forwards, device=self.device)
+
+    def flops(self) -> tuple[float, float, float]:
+        """Floating point operations per sample: student forward, student forward and backward, teacher forward."""
+        size = self.splits.image_size
+        images = torch.zeros((2, 3, size, size), device=self.device).contiguous(memory_format=self.memory_format)
+        student_forward = _counted(partial(_no_grad, self.student.eval(), images))
+        student_step = _counted(lambda: self.student(images).sum().backward())
+        teacher_forward = _counted(partial(_no_grad, self.teacher, images))
+        self.student.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        return student_forward / 2, student_step / 2, teacher_forward / 2
+
+    def translate(self) -> None:
+        """Let the models be translated before the clock runs, on batches as small and as large as there will be."""
+        total, size = len(self.splits.train), self.config.batch_size
+        indices = [torch.arange(min(wanted, total)) for wanted in (max(2, total % size), size, 4 * size)]
+        with self._unchanged():
+            for chosen, images in self.splits.training_batches(indices, Draw(seed=0, epoch=1)):
+                batch = self.asked(self.batch(chosen, images))
+                for mode in ("eval", "train"):
+                    self.scoring_logits(batch, epoch=1, mode=mode)
+                self.step(batch, epoch=1)
+
+    @contextmanager
+    def _unchanged(self) -> Any:
+        """Whatever is trained inside is undone at the end."""
+        before = copy.deepcopy(self.state_dict())
+        yield
+        self.load_state_dict(before)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._forwards = (0, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "student": self.student.state_dict(),
+            "distillation": self.distillation.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.precision.state_dict(),
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "num_averaged": 0 if self.average is None else int(self.average.n_averaged),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])
+        self.distillation.load_state_dict(state["distillation"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.precision.load_state_dict(state["precision"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+            self.average.n_averaged.fill_(state["num_averaged"])
+
+    def _answering(self, model: Model) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+        """Images to logits and, only where a loss needs them, features."""
+
+        def logits_alone(images: Tensor) -> tuple[Tensor, Tensor | None]:
+            return model(images), None
+
+        answer = model.forward_with_features if self.needs_features else logits_alone
+        if not self.config.compile:
+            return answer
+        # A worker translates for students and teachers, with and without gradients, for small and large batches.
+        torch._dynamo.config.recompile_limit = 64
+        if self.device != "cuda":
+            # One translation for all batch sizes of a kind: translating takes longer than it saves.
+            return torch.compile(answer, dynamic=True)
+        translated = torch.compile(answer, dynamic=False)
+
+        def of_few_sizes(images: Tensor) -> tuple[Tensor, Tensor | None]:
+            # The odd sizes at an epoch's end would each be translated for a single use.
+            usual = len(images) == self.config.batch_size or len(images) % self._quantum == 0
+            return translated(images) if usual else answer(images)
+
+        return of_few_sizes
+
+    @property
+    def _quantum(self) -> int:
+        """Scoring batches that are translated are filled up to a multiple of this."""
+        return max(2, self.config.batch_size // 4)
+
+    def _loss_context(self, class_means: Callable[[], Tensor]) -> LossContext | None:
+        if not self.needs_features:
+            return None
+        size = self.splits.image_size
+        images = torch.zeros((2, 3, size, size), device=self.device)
+        widths = []
+        for model in (self.student.eval(), self.teacher):
+            with torch.no_grad():
+                widths.append(model.forward_with_features(images)[1].shape[1])
+        self.student.train()
+        return LossContext(widths[0], widths[1], class_means)
+
+
+def _filled_up(images: Tensor, multiple: int) -> Tensor:
+    """Images [B, ...] with copies of the last one added, up to a multiple."""
+    short = -len(images) % multiple
+    return torch.cat([images, images[-1:].expand(short, -1, -1, -1)]) if short else images
+
+
+@torch.no_grad()
+def _draws_while_training(model: Model, image_size: int) -> bool:
+    """Whether the model, on the CPU and in train mode, takes numbers from the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        copy.deepcopy(model).train()(torch.zeros(2, 3, image_size, image_size))
+        return not torch.equal(torch.get_rng_state(), before)
+
+
+@torch.no_grad()
+def _no_grad(model: nn.Module, images: Tensor) -> None:
+    model(images)
+
+
+def _counted(work: Callable[[], object]) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())

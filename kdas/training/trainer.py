@@ -1,0 +1,297 @@
+"""Trains one trial and yields a curve row at every evaluation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdas.clock import Calibration, Clock, Work
+from kdas.compute.device import repeatable, synchronize
+from kdas.compute.evaluate import accuracy
+from kdas.compute.optimizer import set_learning_rate
+from kdas.data import Draw, Split
+from kdas.errors import UserError
+from kdas.files import checkpoint
+from kdas.losses.terms import CLASS_MEANS
+from kdas.records import CurveRow, Status
+from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
+from kdas.training.batch import Answer, Batch, taken
+from kdas.training.picks import Picks
+from kdas.training.trial import Trial
+
+# The part of a trial's training time that writing its checkpoints may take: short epochs do not each get one.
+CHECKPOINT_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a trial is told about where it runs; nothing here may change its curve but the prices.
+
+    `checkpoint_every_s`: seconds of training between two checkpoints, at least; by default so many that writing them
+    takes little of the time. `budget_ref_s`: what the trials of a sweep may spend, where their own prices would say
+    something else.
+    """
+
+    calibration: Calibration
+    checkpoint: Path | None = None
+    num_cotenants: int = 0
+    data_s: float = 0.0
+    checkpoint_every_s: float | None = None
+    budget_ref_s: float | None = None
+
+
+class CheckpointError(UserError):
+    """A trial cannot go on from the checkpoints that are there."""
+
+
+class Training:
+    """A trial between its first and its last step. A checkpoint holds all of its state."""
+
+    def __init__(self, trial: Trial, surroundings: Surroundings) -> None:
+        config = trial.config
+        repeatable(config.threads)
+        self.trial, self.surroundings = trial, surroundings
+        self.distiller = trial.distiller()
+        num_samples = len(trial.inputs.splits.train)
+        context = SamplerContext(num_samples, config.batch_size, config.epochs, config.seed)
+        self.sampler: Sampler = SAMPLERS.build(config.sampler, context)
+        self.needs = SAMPLERS[config.sampler["name"]].needs
+        self.bank = trial.inputs.bank(config)
+        self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
+        self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)
+        self.flops = trial.inputs.flops(config.student, self.distiller.flops)
+        self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
+        self.status = Status.RUNNING
+        self.epoch = self.step = self.loss_samples = 0
+        self.checked_ref_s = 0.0
+        self.loss_sum = torch.zeros((), device=trial.inputs.device)
+        self.train_loss = math.inf
+        self._saved_at_wall_s = self._saving_took_s = 0.0
+        if CLASS_MEANS in self.distiller.distillation.needs:
+            # The teacher's class means take one pass of it over the set.
+            for work in (Work.TEACHER, Work.ASKED):
+                self.clock.charge_all(work, num_samples, config.batch_size)
+        if trial.inputs.splits.reading:
+            # Processes that read images start with the first batch: that is not training.
+            next(trial.inputs.splits.training_batches([torch.arange(2)], Draw(seed=0, epoch=1)))
+        if config.compile:
+            self.distiller.translate()
+        self._restore()
+
+    def rows(self) -> Iterator[CurveRow]:
+        """Train on to the end of the schedule or of the budget."""
+        # Once more: another trial of this process may have been set up in between.
+        repeatable(self.trial.config.threads)
+        while self.status is Status.RUNNING:
+            self.epoch += 1
+            for row in self._train_epoch(self.epoch):
+                if self.status is not Status.RUNNING:
+                    # Before the last row: whoever has it need not ask for another.
+                    self.picks.end_epoch(self.epoch, ends_trial=True)
+                yield row
+            if self.status is Status.RUNNING:
+                self.picks.end_epoch(self.epoch)
+                self._save()
+
+    def _train_epoch(self, epoch: int) -> Iterator[CurveRow]:
+        config = self.trial.config
+        learning_rate = set_learning_rate(self.distiller.optimizer, config.optimizer, epoch, config.epochs)
+        self.clock.start()
+        plan = self.sampler.plan(epoch)
+        plan.check(config.sampler["name"], epoch, len(self.trial.inputs.splits.train))
+        plan = plan.on(self.trial.inputs.device)
+        for batch, is_last in self._batches(epoch, plan):
+            self._train_batch(epoch, plan, batch)
+            self._end_if_done(is_last and epoch == config.epochs)
+            if self.status is not Status.RUNNING or self._evaluation_is_due():
+                self.clock.pause()
+                yield self._evaluate(plan.rate, learning_rate)
+                if self.status is not Status.RUNNING:
+                    return
+                self.clock.start()
+        self.clock.pause()
+        if epoch == config.epochs:
+            # The last batches of the last epoch were fetched and none of their samples chosen.
+            self.status = Status.BUDGET
+            yield self._evaluate(plan.rate, learning_rate)
+
+    def _end_if_done(self, schedule_is_used_up: bool) -> None:
+        if schedule_is_used_up or self.clock.cost_ref_s >= self.budget_ref_s:
+            self.status = Status.BUDGET
+
+    def _batches(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
+        """What is trained on, in order, each with the teacher's answer, and whether it is the epoch's last."""
+        asked_to_select = plan.selects and "teacher_logits" in self.needs
+        waiting: list[Batch] = []
+        for fetched, is_last in self._fetched(epoch, plan):
+            # Where images could not be read too few may be left for batch norm.
+            ready = [fetched] if len(fetched) > 1 else []
+            if plan.selects:
+                waiting.extend(self._selected(epoch, plan, batch) for batch in ready)
+                ready = taken(waiting, self.trial.config.batch_size, all_of_them=is_last)
+            for number, batch in enumerate(ready, start=1):
+                yield (batch if asked_to_select else self._asked(batch)), is_last and number == len(ready)
+
+    def _fetched(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
+        """The batches of a plan, with what the bank says about them, and whether they are the last."""
+        batches, draw = plan.batches(), Draw(self.trial.config.seed, epoch)
+        answers = None
+        if self.bank is not None:
+            answers = self.bank.epoch(batches, draw, partial(self.clock.charge, Work.ASKED))
+        views = self.trial.inputs.splits.training_batches(batches, draw)
+        for position, (indices, images) in enumerate(views):
+            self.clock.charge(Work.AUGMENT, len(indices))
+            answer = None if answers is None else Answer(answers.of(position, indices))
+            yield self.distiller.batch(indices, images, answer), position == len(batches) - 1
+
+    def _asked(self, batch: Batch) -> Batch:
+        """The batch with the teacher's answer, which is charged wherever it comes from."""
+        self.clock.charge(Work.TEACHER, len(batch))
+        if batch.answer is not None:
+            return batch
+        self.clock.charge(Work.ASKED, len(batch))
+        return self.distiller.asked(batch)
+
+    def _selected(self, epoch: int, plan: EpochPlan, batch: Batch) -> Batch:
+        """The samples that the sampler chooses of a fetched batch, given just what it needs to know."""
+        needed: dict[str, Tensor] = {}
+        if "teacher_logits" in self.needs:
+            batch = self._asked(batch)
+            assert batch.answer is not None
+            needed["teacher_logits"] = batch.answer.logits
+        if "student_logits" in self.needs:
+            self.clock.charge(Work.SCORE, len(batch))
+            needed["student_logits"] = self.distiller.scoring_logits(batch, epoch, plan.score_mode)
+        if "targets" in self.needs:
+            needed["targets"] = batch.targets
+        return batch.rows(self.sampler.select(epoch, batch.indices, **needed))
+
+    def _train_batch(self, epoch: int, plan: EpochPlan, batch: Batch) -> None:
+        assert batch.answer is not None
+        weights = self.sampler.distillation_weights(epoch, batch.answer.logits, batch.targets)
+        if weights is not None:
+            self.clock.charge(Work.WEIGH, len(batch))
+        loss_weights = None if plan.loss_weights is None else plan.loss_weights[batch.indices]
+        loss, losses = self.distiller.step(batch, epoch, weights, loss_weights)
+        self.clock.charge(Work.STEP, len(batch))
+        if "losses" in self.needs:
+            self.clock.charge(Work.OBSERVE, len(batch))
+            self.sampler.observe(batch.indices, losses)
+        self.picks.observe(batch.targets, batch.answer.logits)
+        self.step += 1
+        # Summed on the device: reading it every step would make the device wait.
+        self.loss_sum += loss * len(batch)
+        self.loss_samples += len(batch)
+
+    def _evaluation_is_due(self) -> bool:
+        """Whether the cost has passed a point of the grid since this was last asked: the same for all methods."""
+        interval = self.budget_ref_s / self.trial.config.evaluations
+
+        def passed(cost: float) -> int:
+            # An evaluation due exactly at an epoch's end must not slip behind it for the last bit of a sum.
+            return math.floor(cost / interval + 1e-9)
+
+        before, self.checked_ref_s = self.checked_ref_s, self.clock.cost_ref_s
+        return passed(self.clock.cost_ref_s) > passed(before)
+
+    def _evaluate(self, sampling_rate: float, learning_rate: float) -> CurveRow:
+        splits = self.trial.inputs.splits
+        if self.loss_samples:
+            self.train_loss = float(self.loss_sum) / self.loss_samples
+        self.loss_sum, self.loss_samples = torch.zeros_like(self.loss_sum), 0
+        with self.clock.evaluating():
+            test_accuracy = self._accuracy(splits.test)
+            own_split = splits.validation is not splits.test
+            val_accuracy = self._accuracy(splits.validation) if own_split else test_accuracy
+        if not math.isfinite(self.train_loss):
+            self.status = Status.DIVERGED
+        score_flops, step_flops, teacher_flops = self.flops
+        trained, scored, asked = (self.clock.samples(work) for work in (Work.STEP, Work.SCORE, Work.TEACHER))
+        return CurveRow(
+            trial_id=self.trial.trial_id,
+            config_id=self.trial.config_id,
+            dataset=self.trial.inputs.dataset.name,
+            pair=self.trial.pair,
+            seed=self.trial.config.seed,
+            epoch=self.epoch,
+            step=self.step,
+            samples_trained=trained,
+            samples_scored=scored,
+            teacher_forwards=asked,
+            flops=trained * step_flops + scored * score_flops + asked * teacher_flops,
+            cost_ref_s=self.clock.cost_ref_s,
+            cost_as_run_s=self.clock.cost_as_run_s,
+            wall_s=self.clock.wall_s,
+            eval_s=self.clock.eval_s,
+            data_s=self.surroundings.data_s,
+            num_cotenants=self.surroundings.num_cotenants,
+            calibration_id=self.surroundings.calibration.calibration_id,
+            device=self.trial.inputs.device,
+            train_loss=self.train_loss,
+            val_accuracy=val_accuracy,
+            test_accuracy=test_accuracy,
+            sampling_rate=sampling_rate,
+            learning_rate=learning_rate,
+        )
+
+    def _accuracy(self, split: Split) -> float:
+        distiller, multi_crop = self.distiller, self.trial.config.multi_crop
+        return accuracy(distiller.evaluated, split, self.trial.inputs.splits, multi_crop, distiller.precision)
+
+    def _save(self) -> None:
+        """Keep what a restart needs; between two epochs nothing else is in flight."""
+        unsaved_s = self.clock.wall_s - self._saved_at_wall_s
+        pause_s = self.surroundings.checkpoint_every_s
+        if pause_s is None:
+            pause_s = self._saving_took_s / CHECKPOINT_SHARE
+        if self.surroundings.checkpoint is None or unsaved_s < pause_s:
+            return
+        self._saved_at_wall_s = self.clock.wall_s
+        began = time.perf_counter()
+        checkpoint.save_and_keep_previous(
+            self.surroundings.checkpoint,
+            {
+                "trial_id": self.trial.trial_id,
+                "distiller": self.distiller.state_dict(),
+                "sampler": self.sampler.state_dict(),
+                "clock": self.clock.state_dict(),
+                "picks": self.picks.state_dict(),
+                "calibration_id": self.surroundings.calibration.calibration_id,
+                **{name: getattr(self, name) for name in _COUNTERS},
+            },
+        )
+        self._saving_took_s = time.perf_counter() - began
+
+    def _restore(self) -> None:
+        path = self.surroundings.checkpoint
+        try:
+            state: Any = None if path is None else checkpoint.load_newest_whole(path)
+        except UserError as error:
+            raise CheckpointError(str(error)) from error
+        if state is None:
+            return
+        wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
+        if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
+            raise CheckpointError(f"{path}: is not a checkpoint of this trial at these prices. Move it away.")
+        if "picks" not in state:
+            # What was trained on up to there is told by nothing else.
+            raise CheckpointError(f"{path}: was written by an earlier version of this program. Move it away.")
+        self.distiller.load_state_dict(state["distiller"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.clock.load_state_dict(state["clock"])
+        self.picks.load_state_dict(state["picks"])
+        for name in _COUNTERS:
+            setattr(self, name, state[name])
+        self.loss_sum = self.loss_sum.to(self.trial.inputs.device)
+        self._saved_at_wall_s = self.clock.wall_s
+
+
+_COUNTERS = ("epoch", "step", "loss_sum", "loss_samples", "train_loss", "checked_ref_s")

@@ -1,0 +1,181 @@
+"""A trial that is ready to run: its file, data, teacher and device brought together, and its name."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from kdas import models
+from kdas.clock import Calibration, Work
+from kdas.compute import device as devices
+from kdas.data import DATASETS, Dataset, ImageSplits, load_splits
+from kdas.errors import UserError
+from kdas.files.cache import content_id
+from kdas.losses import LOSSES
+from kdas.losses.terms import CLASS_MEANS, as_terms, needs_of
+from kdas.parts.plugins import code_id
+from kdas.recipe.config import Recipe, TrialConfig
+from kdas.records import MEASURE_VERSION
+from kdas.samplers import SAMPLERS
+from kdas.teacher import obtain as teachers
+from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
+from kdas.teacher.obtain import Progress, Teacher
+from kdas.training.distiller import Distiller
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What all trials of a sweep have in common, loaded once per process."""
+
+    dataset: Dataset
+    splits: ImageSplits
+    teacher: Teacher
+    device: str
+
+    @functools.cached_property
+    def _flops(self) -> dict[str, tuple[float, float, float]]:
+        return {}
+
+    def flops(self, student: str, count: Callable[[], tuple[float, float, float]]) -> tuple[float, float, float]:
+        """What `Distiller.flops` counts, once for each student: counting takes longer than anything else at a start."""
+        if student not in self._flops:
+            self._flops[student] = count()
+        return self._flops[student]
+
+    @functools.cached_property
+    def _banks(self) -> dict[tuple[str, str | None], TeacherBank | None]:
+        return {}
+
+    def bank(self, recipe: Recipe, *, check: bool = False) -> TeacherBank | None:
+        """The teacher's answers that trials of a recipe share, opened once; None where the teacher runs live.
+
+        Args: check: also ask the teacher about a few of them, and begin the bank again if it does not agree.
+        Raises: UserError: if the disk has no room for it.
+        """
+        known_by = (recipe.precision, bank_precision(recipe, self.dataset, self.splits))
+        if known_by not in self._banks:
+            self._banks[known_by] = open_bank(recipe, self.dataset, self.splits, self.teacher, self.device, check=check)
+        return self._banks[known_by]
+
+    @functools.cached_property
+    def class_means(self) -> Tensor:
+        """The teacher's mean features [C, D] of the training images of each class, without augmentation."""
+        return teachers.class_means(self.teacher.model, self.splits)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration with one seed. `config_id` names the configuration, `trial_id` it and the seed."""
+
+    config: TrialConfig
+    inputs: Inputs
+
+    @functools.cached_property
+    def config_id(self) -> str:
+        return config_id(self.config, self.inputs)
+
+    @property
+    def trial_id(self) -> str:
+        return f"{self.config_id}-s{self.config.seed}"
+
+    @property
+    def pair(self) -> str:
+        return f"{self.config.teacher.model}->{self.config.student}"
+
+    def budget_ref_s(self, calibration: Calibration) -> float:
+        """What it may spend: as it is given, or the cost of plain distillation over all epochs with its loss."""
+        if self.config.budget_ref_s is not None:
+            return self.config.budget_ref_s
+        num_samples, batch_size = len(self.inputs.splits.train), self.config.batch_size
+        budget = calibration.plain_run_s(num_samples, batch_size, self.config.epochs)
+        if CLASS_MEANS in needs_of(self.config.loss):
+            budget += calibration.pass_s(Work.TEACHER, num_samples, batch_size)
+        return budget
+
+    def distiller(self) -> Distiller:
+        inputs = self.inputs
+        return Distiller(self.config, inputs.splits, inputs.teacher.model, inputs.device, lambda: inputs.class_means)
+
+
+def config_id(config: TrialConfig, inputs: Inputs) -> str:
+    """A hash of all that decides the curve but the seed. Data and teacher count by content, never by path."""
+    # Data and teacher count by content; how they were named, or a preset's name, does not.
+    named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers", "bank"}
+    content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
+    if config.budget_ref_s is None:
+        del content["budget_ref_s"]  # as it was before there was such a key
+    return content_id(
+        {
+            **content,
+            "measure_version": MEASURE_VERSION,
+            "dataset": inputs.dataset.identity,
+            "teacher": inputs.teacher.weights_id,
+            "code": own_code(config),
+            "device": inputs.device,
+            "bank": bank_precision(config, inputs.dataset, inputs.splits),
+        }
+    )
+
+
+def own_code(config: TrialConfig) -> list[str]:
+    """Hashes of the files that define parts of the user's own: once they are edited, it is another trial."""
+    return sorted({*priced_code(config), code_id(SAMPLERS[config.sampler["name"]].module)} - {""})
+
+
+def priced_code(config: TrialConfig) -> list[str]:
+    """Hashes of the files of the user's own by which a step may cost more or less."""
+    modules = {LOSSES[part["name"]].module for _, part in as_terms(config.loss)}
+    named = (config.student, config.teacher.model)
+    return sorted({*map(code_id, modules), *map(models.source_id, named)} - {""})
+
+
+def find_dataset(config: TrialConfig) -> Dataset:
+    """The dataset, found and fingerprinted but not decoded.
+
+    Raises: UserError: if it is not there and cannot be downloaded, or is damaged.
+    """
+    return _found(json.dumps(config.dataset))
+
+
+@functools.lru_cache(maxsize=4)
+def _found(part: str) -> Dataset:
+    # Reading a large set once to fingerprint it is enough for a process.
+    dataset: Dataset = DATASETS.build(json.loads(part))
+    if dataset.num_classes < 2:
+        raise UserError(f"{dataset.origin}: holds {dataset.num_classes} class. There is nothing to tell apart.")
+    return dataset
+
+
+def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, accuracy: None) -> Inputs:
+    """Data on the device and the teacher, trained if nobody has.
+
+    Raises: UserError: if data or checkpoint are missing or damaged, or a model cannot take such images.
+    """
+    dataset, splits, device = _data(config)
+    teacher = teachers.obtain(config.teacher, dataset, config.validation, splits, device, progress)
+    return Inputs(dataset, splits, teacher, device)
+
+
+def untrained_inputs(config: TrialConfig) -> Inputs:
+    """As `load_inputs`, with a teacher of drawn weights, which is enough for prices."""
+    dataset, splits, device = _data(config)
+    return Inputs(dataset, splits, teachers.untrained(config.teacher, splits, device), device)
+
+
+def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
+    device = devices.resolve(config.device)
+    dataset = find_dataset(config)
+    if config.compile and device == "cpu" and devices.compiler() is None:
+        raise UserError("compile: true needs a C++ compiler on a CPU, and there is none. Install g++, or say false.")
+    splits = load_splits(dataset, config.validation, device, config.data_workers)
+    models.check_image_size(config.student, splits.num_classes, splits.image_size, is_trained=True)
+    models.check_image_size(
+        config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint
+    )
+    bank_precision(config, dataset, splits)
+    return dataset, splits, device

@@ -1,0 +1,124 @@
+"""The front door: the sweep, then its report, then MLflow, each a process of its own.
+
+So the report carries neither torch nor Ray, and no room imports another for the sake of the order.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from kdas.errors import UserError, run_command_line
+from sweeps.command.options import CRASHED_TRIALS, Cluster, Data, Name, Settings, Yes
+from sweeps.record.paths import MEASURE, names_of_cells, runs_root, sweep_path
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.command()
+def sweep(
+    name: Name,
+    data: Data = None,
+    settings: Settings = None,
+    yes: Yes = False,
+    cluster: Cluster = None,
+) -> None:
+    """Run a sweep, or go on with it; report it; hand it to MLflow."""
+    given = [word for setting in settings or () for word in ("--set", setting)]
+    given += ["--data", data] if data else []
+    given += ["--yes"] if yes else []
+    given += ["--cluster", cluster] if cluster else []
+    ended = _python("sweeps", "run", name, *given)
+    if ended not in (0, CRASHED_TRIALS):
+        sys.exit(ended)
+    _report_and_attach(name)
+    sys.exit(ended)
+
+
+@app.command()
+def report(name: Name) -> None:
+    """Build the report again from what is on disk."""
+    _must(_python("sweeps", "tables", name))
+    _report_and_attach(name)
+
+
+@app.command()
+def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, with spaces between them.")]) -> None:
+    """Put sweeps side by side on one page."""
+    every = [each for name in names.split() for each in names_of_cells(name)]
+    if len(every) < 2:
+        raise UserError(f'NAMES="{names}": give two or more sweeps: make compare NAMES="a b".')
+    page = runs_root() / "compare" / f"{'+'.join(sweep_path(name).name for name in names.split())}.html"
+    _must(_python("analysis", "compare", *(str(sweep_path(each)) for each in every), "--out", str(page)))
+
+
+@app.command()
+def watch(name: Name, port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5001) -> None:
+    """Serve NAME's report, and build it again while the sweep runs."""
+    from sweeps.command import watch as watching
+
+    if not watching.has_begun(sweep_path(name)):
+        _must(_python("sweeps", "tables", name))  # it says what is wrong with the name
+    watching.watch(name, port, lambda: _build(name))
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
+    """Open the runs in MLflow's page."""
+    _must(_python("sweeps", "ui", "--port", str(port)))
+
+
+def _report_and_attach(name: str) -> None:
+    measured = []
+    for each in names_of_cells(name):
+        if not (sweep_path(each) / MEASURE).exists():
+            print(f"{each}: its target is not fixed yet, so there is nothing to report", file=sys.stderr)
+            continue
+        measured.append(str(sweep_path(each)))
+        _must(_python("analysis", "report", measured[-1]))
+        if _python("sweeps", "attach", each) != 0:
+            print(
+                f"MLflow does not have it all; the sweep itself is whole. Try: make report NAME={each}", file=sys.stderr
+            )
+    if len(measured) > 1:
+        _must(_python("analysis", "compare", *measured, "--out", str(sweep_path(name) / "report.html")))
+
+
+def _build(name: str) -> None:
+    """The reports of a sweep as far as it has come, without a word."""
+    _must(_python("sweeps", "tables", name))
+    measured = [str(sweep_path(each)) for each in names_of_cells(name) if (sweep_path(each) / MEASURE).exists()]
+    for path in measured:
+        _must(_python("analysis", "report", path, "--quiet"))
+    if len(measured) > 1:
+        _must(_python("analysis", "compare", *measured, "--out", str(sweep_path(name) / "report.html"), "--quiet"))
+
+
+def _must(code: int) -> None:
+    if code != 0:
+        sys.exit(code)
+
+
+def _python(module: str, *arguments: str) -> int:
+    """Run `python -m module` and wait. Ctrl-C reaches the child too, which ends in its own time."""
+    command: Sequence[str] = [sys.executable, "-m", module, *arguments]
+    # A handler, not SIG_IGN: a child would inherit the latter and never hear Ctrl-C.
+    previous = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        return subprocess.Popen(command).wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def main() -> None:
+    """The program's entry point."""
+    run_command_line(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Options that the commands share, exit codes, and the cluster that a user names."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from kdas.errors import UserError
+
+Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
+Data = Annotated[str | None, typer.Option(help="A local copy of the dataset.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE on top of the file, for example budget.trials=40; may be given again."),
+]
+
+Yes = Annotated[bool, typer.Option("--yes", help="Run it even if the estimate is over the budget.")]
+Cluster = Annotated[
+    str | None, typer.Option(help="The head of a Ray cluster, host:6379, instead of this machine; or RAY_ADDRESS.")
+]
+
+# Exit codes beside 0, 2 (a user's mistake, told in one line) and 1 (a mistake of ours, with its traceback).
+CRASHED_TRIALS = 3
+INTERRUPTED = 130
+
+
+def cluster_address() -> str:
+    """The head of the Ray cluster to join: `RAY_ADDRESS`, as Ray itself has it; empty for this machine alone."""
+    return os.environ.get("RAY_ADDRESS", "")
+
+
+def check_port(port: int) -> None:
+    """Raises: UserError: if no server can have it. 0 stands for any that is free."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"PORT={port}: ports go up to 65535. Give another: PORT=5001.")

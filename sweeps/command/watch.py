@@ -1,0 +1,129 @@
+"""A sweep's report on this machine's browser, built anew while the sweep runs."""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from kdas.errors import UserError
+from sweeps.command.options import check_port
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.paths import sweep_path
+
+HOST = "127.0.0.1"
+# What is served of the sweep's folder, and nothing else.
+_PAGES = {"report.html": "text/html", "report.md": "text/markdown", "summary.csv": "text/csv"}
+_SERVED = re.compile(rf"(cells/\w[\w.-]*/)?({'|'.join(map(re.escape, _PAGES))})")
+_WAITING = b"<!doctype html><title>waiting</title><p>No report yet: the target is fixed once the baseline has ended."
+# The page asks for the report's age and loads itself again when it has changed; where one stood is kept by the browser.
+_ASKS = b"""<script>
+(() => {
+  let age = null;
+  setInterval(async () => {
+    try {
+      const now = await (await fetch("/age", { cache: "no-store" })).text();
+      if (age !== null && now !== age) location.reload();
+      age = now;
+    } catch { /* the server is gone; what is shown stays */ }
+  }, 2000);
+})();
+</script>"""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def __init__(self, folder: Path, *args: object) -> None:
+        self._folder = folder
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        name = self.path.partition("?")[0].lstrip("/") or "report.html"
+        path = self._folder / name
+        if name == "age":
+            reports = [self._folder / "report.html", *self._cells()]
+            times = [report.stat().st_mtime_ns for report in reports if report.is_file()]
+            self._send(str(max(times, default=0)).encode(), "text/plain")
+        elif name == "report.html" and not path.is_file():
+            # The page over all cells comes with the second of them.
+            cells = [html.escape(report.parent.name) for report in self._cells()]
+            links = "".join(f'<p><a href="cells/{cell}/report.html">{cell}</a>' for cell in cells)
+            self._send(_WAITING + links.encode() + _ASKS, "text/html")
+        elif _SERVED.fullmatch(name) and path.is_file():
+            content = path.read_bytes()
+            self._send(content + _ASKS if path.suffix == ".html" else content, _PAGES[path.name])
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _cells(self) -> list[Path]:
+        return sorted(self._folder.glob("cells/*/report.html"))
+
+    def _send(self, content: bytes, kind: str) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Requests are no news."""
+
+    def log_error(self, *args: object) -> None:
+        """Nor is a page that is not there."""
+
+
+def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of a sweep's report, on this machine alone. Raises: UserError: if the port is taken, or none."""
+    check_port(port)
+    try:
+        return ThreadingHTTPServer((HOST, port), partial(_Handler, folder.resolve()))
+    except OSError as error:
+        raise UserError(f"PORT={port}: cannot be opened ({error.strerror}). Give another: PORT={port + 1}.") from error
+
+
+def watch(name: str, port: int, build: Callable[[], None]) -> None:
+    """Serve the report of a sweep, and build it again for as long as the sweep runs; ends with Ctrl-C.
+
+    Args: build: makes the report from what is on disk.
+    """
+    folder = sweep_path(name)
+    server = server_of(folder, port)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(f"{name}: http://{HOST}:{server.server_port} (Ctrl-C closes it)", flush=True)
+    try:
+        follow(folder, build)
+        print(f"{name}: has ended, the report stays as it is", flush=True)
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def follow(folder: Path, build: Callable[[], None], pause_s: float = 5.0) -> None:
+    """Build for as long as the sweep runs, a quarter of the time at most, and once more when it has ended."""
+    runs = True
+    while runs:
+        runs = bool(holder(folder))
+        began = time.monotonic()
+        if SweepDirectory(folder).spec_file.exists():  # before, it prepares
+            build()
+        if runs:
+            time.sleep(max(pause_s, 3 * (time.monotonic() - began)))
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether there is a sweep to watch, if only one that prepares."""
+    return SweepDirectory(folder).spec_file.exists() or bool(holder(folder))
+
+
+def holder(folder: Path) -> str:
+    """Who runs the sweep, or one of its cells; empty if nobody does."""
+    directory = SweepDirectory(folder)
+    return next(filter(None, (each.holder() for each in [directory, *directory.cells()])), "")

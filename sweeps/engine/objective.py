@@ -1,0 +1,94 @@
+"""What a search is for: one number, or two, for a configuration, from the curves of its seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kdas.records import Measure, Status
+from sweeps.file.blocks import AccuracyAtCost
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import Recorded
+from sweeps.record.measure import best_accuracy, time_to_target
+
+Rows = Sequence[Recorded]
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Means over seeds, in Optuna's directions.
+
+    `name`: tta, the reference seconds to the target, restricted to the budget; accuracy, the best one;
+    accuracy_at_cost, the best one up to `cost_ref_s`; pareto, the best one and what the whole trial costs.
+    """
+
+    name: str
+    cost_ref_s: float = math.inf
+
+    @property
+    def directions(self) -> list[Direction]:
+        return directions_of(self.name)
+
+    def values(self, curves: Sequence[Rows], statuses: Sequence[Status], measure: Measure) -> list[float]:
+        """One value a direction. Args: curves, statuses: of every seed; curves as far as they go.
+
+        A trial that was stopped counts with what is surely not too good: it has not reached the target, and what it
+        would have cost, had it gone on, is the budget. So does one that diverged.
+        """
+        if self.name == "tta":
+            return [statistics.fmean(min(time_to_target(rows, measure.target), measure.tau_ref_s) for rows in curves)]
+        accuracy = statistics.fmean(self._accuracy(rows) for rows in curves)
+        if self.name == "pareto":
+            ran_whole = [status in (Status.BUDGET, Status.REACHED) for status in statuses]
+            costs = [
+                rows[-1].row.cost_ref_s if is_whole else measure.tau_ref_s
+                for rows, is_whole in zip(curves, ran_whole, strict=True)
+            ]
+            return [accuracy, statistics.fmean(costs)]
+        return [accuracy]
+
+    def _accuracy(self, rows: Rows) -> float:
+        accuracy = best_accuracy([recorded for recorded in rows if recorded.row.cost_ref_s <= self.cost_ref_s])
+        return 0.0 if math.isnan(accuracy) else accuracy
+
+
+def directions_of(name: str) -> list[Direction]:
+    """Which way each value of an objective is better."""
+    if name == "tta":
+        return ["minimize"]
+    return ["maximize", "minimize"] if name == "pareto" else ["maximize"]
+
+
+def objective_of(spec: SweepSpec, budget_ref_s: float) -> Objective:
+    """The objective that a sweep file names. Args: budget_ref_s: what a trial may spend."""
+    given = spec.objective
+    if isinstance(given, AccuracyAtCost):
+        cost_ref_s = given.cost_ref_s
+        if cost_ref_s is None:
+            assert given.share_of_budget is not None
+            cost_ref_s = given.share_of_budget * budget_ref_s
+        return Objective(given.name, cost_ref_s)
+    return Objective(given.name)
+
+
+def best_first(values: dict[str, list[float]], directions: Sequence[Direction]) -> list[str]:
+    """Configurations by their values, the best first; of two values those that none beats in both come first."""
+    losses = {
+        config_id: [-value if way == "maximize" else value for value, way in zip(each, directions, strict=True)]
+        for config_id, each in values.items()
+    }
+    if len(directions) == 1:
+        return sorted(losses, key=lambda config_id: (losses[config_id], config_id))
+
+    def num_beating(config_id: str) -> int:
+        own = losses[config_id]
+        return sum(
+            other != own and all(theirs <= ours for theirs, ours in zip(other, own, strict=True))
+            for other in losses.values()
+        )
+
+    return sorted(losses, key=lambda config_id: (num_beating(config_id), losses[config_id], config_id))

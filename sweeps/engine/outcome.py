@@ -1,0 +1,44 @@
+"""What the trials of a proposal came to, as the search and the confirmation want to know it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kdas.records import COMPLETE_STATUSES, Measure, Status
+from sweeps.engine.objective import Objective
+from sweeps.record.directory import TrialFolder
+from sweeps.record.measure import time_to_target
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`values`: one for each objective. `restricted_s`: mean time to the target, misses at the restriction time.
+    `is_reached`: on every seed. `is_known`: no trial was stopped before its value was certain."""
+
+    values: list[float]
+    restricted_s: float
+    is_reached: bool
+    is_known: bool
+
+
+def outcome_of(trials: Sequence[TrialFolder], objective: Objective, measure: Measure) -> Outcome | None:
+    """None if a trial crashed before its value was certain: then there is no mean over the seeds."""
+    statuses = [trial.status for trial in trials]
+    curves = [trial.rows() for trial in trials]
+    times = [time_to_target(rows, measure.target) for rows in curves]
+    # A time to the target is certain, whatever came after it.
+    is_known = [
+        status in COMPLETE_STATUSES or (objective.name == "tta" and math.isfinite(time))
+        for status, time in zip(statuses, times, strict=True)
+    ]
+    if any(status is Status.CRASHED and not known for status, known in zip(statuses, is_known, strict=True)):
+        return None
+    return Outcome(
+        values=objective.values(curves, statuses, measure),
+        restricted_s=statistics.fmean(min(time, measure.tau_ref_s) for time in times),
+        is_reached=all(map(math.isfinite, times)),
+        is_known=all(is_known),
+    )

@@ -1,0 +1,189 @@
+"""Optuna proposes configurations and hears of each, when all its seeds are in.
+
+What was asked and told is kept as lines of JSON; a study in memory is made of them at every start. So a sweep directory
+holds no pickle: some of Optuna's samplers would write their state into its own storages as one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from kdas.seeding import derived_seed
+from sweeps.engine.objective import directions_of
+from sweeps.file.blocks import AlgorithmConfig
+from sweeps.file.spec import SweepSpec
+from sweeps.space.space import Point
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+# These keep a state of their own between proposals: it is made again by asking again.
+_STATEFUL = ("cmaes", "nsga2")
+# These try every combination, each once.
+_EXHAUSTIVE = ("grid", "brute_force")
+# A generation as large as Optuna's default would be the whole of most sweeps.
+_POPULATION = 12
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A proposal: its number, its settings, whether the study has heard of it, and whether that it failed.
+
+    `params` are the settings in Optuna's words, not rounded: what it learns from must not change with a restart.
+    """
+
+    number: int
+    point: Point
+    params: dict[str, Any]
+    is_told: bool = False
+    has_failed: bool = False
+
+
+class ConfigurationSearch:
+    """Ask and tell, durable: a restart goes on where it stood."""
+
+    def __init__(self, journal: Path, spec: SweepSpec) -> None:
+        self._journal, self._space, self._algorithm = journal, spec.space, spec.algorithm
+        self._study = optuna.create_study(directions=list(directions_of(spec.objective.name)))
+        self._proposals: list[Asked] = []
+        # The study's own numbers: one that failed first and was told later is another trial there.
+        self._trials: list[int] = []
+        self._order = _exhaustive_order(spec)
+        self._lead = ""
+        for event in self._events():
+            self._take_in(event)
+
+    def asked(self) -> list[Asked]:
+        """Every proposal so far."""
+        return list(self._proposals)
+
+    def ask(self) -> Asked | None:
+        """The next proposal; None if every combination has been proposed."""
+        number = len(self._proposals)
+        if self._order is not None and number >= len(self._order):
+            return None
+        params = self._propose(number)
+        self._write({"asked": number, "params": params})
+        self._proposals.append(self._asked(number, params))
+        return self._proposals[-1]
+
+    def tell(self, number: int, values: Sequence[float] | None) -> None:
+        """What became of a proposal, a value a direction; None if a seed crashed and there is no mean."""
+        before = self._proposals[number]
+        if before.is_told and (values is None or not before.has_failed):
+            return
+        self._write({"told": number, "values": None if values is None else list(values)})
+        self._hear(number, values)
+
+    def _take_in(self, event: dict[str, Any]) -> None:
+        if "told" in event:
+            self._hear(event["told"], event["values"])
+            return
+        number, params = event["asked"], event["params"]
+        if self._algorithm.name not in _STATEFUL or self._propose(number) != params:
+            self._trials[number:] = [self._add(params, TrialState.RUNNING)]
+        self._proposals.append(self._asked(number, params))
+
+    def _asked(self, number: int, params: dict[str, Any]) -> Asked:
+        point = self._space.from_optuna(params)
+        assert point is not None
+        return Asked(number, point, params)
+
+    def _propose(self, number: int) -> dict[str, Any]:
+        """Have the study ask for a proposal. Returns: it, in Optuna's words."""
+        if self._order is not None:
+            params = self._space.to_optuna(self._order[number])
+            self._trials.append(self._add(params, TrialState.RUNNING))
+            return params
+        # A sampler of its own for every question makes the answer a function of seed, number and what was told,
+        # not of how often the sweep was stopped in between.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.sampler = _sampler(
+                self._algorithm, derived_seed(self._algorithm.seed, "proposal", number) % 2**31
+            )
+        if number < len(self._space.first):
+            self._study.enqueue_trial(self._space.to_optuna(self._space.first[number]))
+        trial = self._study.ask()
+        self._space.drawn(trial)
+        self._trials.append(trial.number)
+        return dict(trial.params)
+
+    def _hear(self, number: int, values: Sequence[float] | None) -> None:
+        before = self._proposals[number]
+        self._proposals[number] = replace(before, is_told=True, has_failed=values is None)
+        if before.has_failed and values is not None:  # crashed once and retried since: a study takes no second answer
+            self._trials[number] = self._add(before.params, TrialState.COMPLETE, values)
+        elif values is None:
+            self._study.tell(self._trials[number], state=TrialState.FAIL)
+        else:
+            self._study.tell(self._trials[number], list(values))
+
+    def _add(self, params: dict[str, Any], state: TrialState, values: Sequence[float] | None = None) -> int:
+        """Put a trial into the study without asking. Returns: its number there."""
+        number = len(self._study.get_trials(deepcopy=False))
+        self._study.add_trial(
+            create_trial(
+                state=state,
+                params=params,
+                distributions={name: self._space[name].values.distribution(self._space[name].kind) for name in params},
+                values=None if values is None else list(values),
+            )
+        )
+        return number
+
+    def _events(self) -> list[dict[str, Any]]:
+        try:
+            text = self._journal.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        # What is added must not run into a line that a kill cut short.
+        self._lead = "" if text.endswith("\n") or not text else "\n"
+        events = []
+        for line in text.splitlines():
+            with suppress(ValueError):
+                events.append(json.loads(line))
+        return events
+
+    def _write(self, event: dict[str, Any]) -> None:
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.write(f"{self._lead}{json.dumps(event)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._lead = ""
+
+
+def _exhaustive_order(spec: SweepSpec) -> list[Point] | None:
+    """All combinations, those that are to be tried first at the head; in the file's order, or drawn."""
+    if spec.algorithm.name not in _EXHAUSTIVE:
+        return None
+    space = spec.space
+    points = space.combinations({each.name: each.values.values(each.kind) or [] for each in space.parameters})
+    if spec.algorithm.name == "brute_force":
+        random = np.random.default_rng(derived_seed(spec.algorithm.seed, "order") % 2**31)
+        points = [points[place] for place in random.permutation(len(points))]
+    return [*space.first, *(point for point in points if point not in space.first)]
+
+
+def _sampler(algorithm: AlgorithmConfig, seed: int) -> optuna.samplers.BaseSampler:
+    match algorithm.name:
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=algorithm.startup)
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=algorithm.startup)
+        case "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
+        case _:
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=algorithm.startup)

@@ -1,0 +1,78 @@
+"""How many trials a machine holds at once, and what each is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from kdas.compute.device import num_cpus
+from kdas.errors import UserError
+from sweeps.file.blocks import ResourcesConfig
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at once, on how many machines, and what each is given."""
+
+    trials_at_once: int
+    cpus_per_trial: int
+    gpus_per_trial: float
+    num_machines: int = 1
+
+    @property
+    def _on_a_machine(self) -> int:
+        """Trials at once on a machine, at most."""
+        return -(-self.trials_at_once // self.num_machines)
+
+    @property
+    def num_cotenants(self) -> int:
+        """Other trials that may share a trial's device."""
+        per_device = self._on_a_machine if not self.gpus_per_trial else int(1 / self.gpus_per_trial)
+        return max(0, min(per_device, self._on_a_machine) - 1)
+
+    @property
+    def share_of_device(self) -> float:
+        """What part of a GPU, or of a machine, one trial holds."""
+        return self.gpus_per_trial or min(1.0, self.num_machines / self.trials_at_once)
+
+    def widened(self) -> Slots:
+        """With twice the room for a trial, so half as many beside it; no more than a machine has."""
+        cpus = min(2 * self.cpus_per_trial, self._on_a_machine * self.cpus_per_trial)
+        gpus = min(2 * self.gpus_per_trial, max(1.0, self.gpus_per_trial))
+        return Slots(max(1, self.trials_at_once // 2), cpus, gpus, self.num_machines)
+
+
+def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:
+    """The slots of this machine.
+
+    Args: device: resolved; threads: CPU threads of a trial.
+    Raises: UserError: if a trial wants more threads or devices than there are.
+    """
+    if device == "mps":  # one device, which Ray does not know how to share out
+        _check_threads(threads, num_cpus(), "this machine")
+        return Slots(resources.trials_at_once or 1, threads, 0.0)
+    available = torch.cuda.device_count() if device == "cuda" else 0
+    return slots_of_machines([(num_cpus(), available)], device, threads, resources, where="this machine")
+
+
+def slots_of_machines(
+    held: Sequence[tuple[int, float]], device: str, threads: int, resources: ResourcesConfig, *, where: str
+) -> Slots:
+    """The slots of machines with so many cores and GPUs each. Raises: UserError: if none has room for a trial."""
+    _check_threads(threads, max((cores for cores, _ in held), default=0), where)
+    gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else float(device == "cuda")
+    most = max((available for _, available in held), default=0)
+    if gpus > most:
+        raise UserError(f"resources.gpus_per_trial: {gpus:g} is more than the {most:g} GPUs of {where}. Lower it.")
+    if device == "cuda" and not gpus:
+        raise UserError("resources.gpus_per_trial: 0 hides the GPU from its trial. Give a fraction, or device: cpu.")
+    numbers = [min(cores // threads, int(available / gpus)) if gpus else cores // threads for cores, available in held]
+    fit = [number for number in numbers if number]
+    return Slots(resources.trials_at_once or max(1, sum(fit)), threads, gpus, max(1, len(fit)))
+
+
+def _check_threads(threads: int, cores: int, where: str) -> None:
+    if threads > cores:
+        raise UserError(f"threads: {threads} is more than the {cores} cores of {where}. Lower it.")

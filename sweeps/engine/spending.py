@@ -1,0 +1,77 @@
+"""What a search has spent of its budget, over all its starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kdas.files.cache import write_text
+from sweeps.file.blocks import BudgetConfig
+
+# So much of what was spent may be forgotten when the process is killed.
+KEPT_EVERY_S = 10.0
+SECONDS_PER_HOUR = 3600.0
+
+
+class Spending:
+    """Wall time, device time and trials of the search; baselines and confirmation are trained whatever it says.
+
+    Args: share: of a device, what one trial holds; file: where totals are kept, None if they need not be; now: seconds
+        from any start.
+    """
+
+    def __init__(self, budget: BudgetConfig, share: float, file: Path | None, now: Callable[[], float]) -> None:
+        self._budget, self._share, self._file, self._now = budget, share, file, now
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file and file.exists() else {}
+        self.wall_s, self.device_s = kept.get("wall_s", 0.0), kept.get("device_s", 0.0)
+        self._has_found = False
+        self._last = self._kept_at = now()
+
+    def tick(self, num_running: int) -> None:
+        """Time has passed, in which so many trials were running. Call it before that number changes."""
+        now = self._now()
+        self.wall_s += now - self._last
+        self.device_s += (now - self._last) * num_running * self._share
+        self._last = now
+        if now - self._kept_at >= KEPT_EVERY_S:
+            self.keep()
+
+    def found(self, tta_ref_s: float, reached_by_all: bool) -> None:
+        """A configuration takes so many reference seconds to the target, by the mean over its seeds."""
+        wanted = self._budget.stop_when
+        if wanted is None:
+            return
+        is_soon = wanted.tta_ref_s_below is not None and tta_ref_s < wanted.tta_ref_s_below
+        self._has_found = self._has_found or is_soon or (wanted.first_reached and reached_by_all)
+
+    def keep(self) -> None:
+        """Write the totals down."""
+        self._kept_at = self._last
+        if self._file is not None:
+            write_text(self._file, json.dumps({"wall_s": self.wall_s, "device_s": self.device_s}))
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the search ends here."""
+        return bool(self.reason)
+
+    @property
+    def reason(self) -> str:
+        """Why the search ends, empty while it does not."""
+        return self._hours_spent or ("what it was to find is found" if self._has_found else "")
+
+    @property
+    def _hours_spent(self) -> str:
+        budget = self._budget
+        if budget.wall_hours is not None and self.wall_s >= budget.wall_hours * SECONDS_PER_HOUR:
+            return f"{budget.wall_hours:g} wall hours are spent"
+        if budget.device_hours is not None and self.device_s >= budget.device_hours * SECONDS_PER_HOUR:
+            return f"{budget.device_hours:g} device hours are spent"
+        return ""
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether trials that are under way stop too, to go on under a larger budget of hours."""
+        return bool(self._hours_spent) and self._budget.when_spent == "checkpoint"

@@ -1,0 +1,35 @@
+"""The target: given, or a fraction of what plain distillation reaches."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from kdas.records import COMPLETE_STATUSES, Status
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from sweeps.record.measure import best_accuracy
+
+
+def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) -> tuple[float, str] | None:
+    """The target and how it came about. Call it once plain distillation has ended on every seed.
+
+    Returns: None if a fraction is asked for and a plain trial has crashed, or all of them have diverged.
+    """
+    if spec.target.accuracy is not None:
+        return spec.target.accuracy, "given in the sweep file"
+    folders = [directory.trial(job.trial_id) for job in plain]
+    statuses = {folder.status for folder in folders}
+    # The target is never moved again, so a part of a curve is not enough.
+    if not statuses <= COMPLETE_STATUSES or statuses == {Status.DIVERGED}:
+        return None
+    best = [best_accuracy(folder.rows()) for folder in folders]
+    best = [accuracy for accuracy in best if not math.isnan(accuracy)]
+    if not best:
+        return None
+    fraction = spec.target.fraction_of_baseline
+    split = "validation" if spec.validation else "test"
+    seeds = f"{len(best)} seed{'s' if len(best) > 1 else ''}"
+    rule = f"{fraction:g} of the median best {split} accuracy of {spec.plain_baseline} over {seeds}"
+    return fraction * statistics.median(best), rule

@@ -1,0 +1,141 @@
+"""The Ray side of a trial: a worker that stays warm from trial to trial."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from kdas.clock import Calibration
+from kdas.parts.plugins import SEARCHED_FOLDERS, search_also
+from kdas.recipe.config import TrialConfig
+from kdas.records import CurveRow, Status
+from kdas.training.trainer import CheckpointError, Surroundings, Training
+from kdas.training.trial import Inputs, Trial, load_inputs
+from sweeps.engine.slots import Slots
+from sweeps.record.directory import SweepDirectory, TrialFolder
+from sweeps.record.job import Job
+
+
+def ray_config(
+    job: Job, directory: SweepDirectory, calibration: Calibration, budget_ref_s: float, slots: Slots
+) -> dict[str, Any]:
+    """What a worker needs to run a job, in plain values."""
+    # The sweep's own copy: another machine would find none in its cache, or one that it has trained itself.
+    kept = directory.teacher_file
+    teacher = job.config.teacher.checkpoint or (str(kept) if kept.exists() else None)
+    return {
+        "config": job.config.model_dump(mode="json"),
+        "module_folders": list(SEARCHED_FOLDERS),
+        "method": job.method,
+        "phase": job.phase,
+        "config_id": job.config_id,
+        "folder": str(directory.trial(job.trial_id).path),
+        "teacher": {"model": job.config.teacher.model, "checkpoint": teacher} if teacher else None,
+        "calibration": calibration.as_dict(),
+        "budget_ref_s": budget_ref_s,
+        "num_cotenants": slots.num_cotenants,
+        "cpus": slots.cpus_per_trial,
+        "gpus": slots.gpus_per_trial,
+    }
+
+
+def job_of(config: dict[str, Any]) -> Job:
+    """The job that `ray_config` described."""
+    search_also(config["module_folders"])
+    return Job(config["method"], config["phase"], TrialConfig(**config["config"]), config["config_id"])
+
+
+@functools.lru_cache(maxsize=1)
+def _warm_inputs(recipe: str) -> tuple[Inputs, float]:
+    """Data and teacher, loaded by the first trial of a worker and kept for the others; and the seconds it took."""
+    began = time.perf_counter()
+    inputs = load_inputs(TrialConfig(**json.loads(recipe)))
+    return inputs, time.perf_counter() - began
+
+
+class TrialActor(tune.Trainable):
+    """One step is one evaluation. The trial's folder is the record; Ray hears only what it needs to schedule.
+
+    Nothing is begun before the first step: Ray also sets up workers for trials that a warm worker then takes over,
+    and such a worker must not touch the trial's folder.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._folder = TrialFolder(Path(config["folder"]))
+        self._training: Training | None = None
+        self._rows: Iterator[CurveRow] = iter(())
+        self._num_windows = 0
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        with self._crashes_recorded():
+            training = self._training or self._begin()
+            row = next(self._rows)
+            self._folder.append(row, training.clock.ledger())
+            self._record_picks(training)
+            is_done = training.status is not Status.RUNNING
+            if is_done:
+                self._folder.end(training.status)
+        return {"cost_ref_s": row.cost_ref_s, "val_accuracy": row.val_accuracy, "done": is_done}
+
+    def _begin(self) -> Training:
+        config = job_of(self._config).config
+        # Only what inputs depend on, so that trials that differ in anything else share them.
+        of_inputs = {"dataset", "validation", "teacher", "student", "device", "data_workers"}
+        shared = config.model_dump(mode="json", include=of_inputs)
+        shared["teacher"] = self._config["teacher"] or shared["teacher"]
+        inputs, data_s = _warm_inputs(json.dumps(shared))
+        calibration = Calibration.from_dict(self._config["calibration"])
+        surroundings = Surroundings(
+            calibration,
+            self._folder.checkpoint,
+            self._config["num_cotenants"],
+            data_s,
+            budget_ref_s=self._config["budget_ref_s"],
+        )
+        self._training = self._training_of(Trial(config, inputs), surroundings)
+        self._folder.keep_rows_up_to(self._training.step)
+        self._folder.picks.keep(self._training.picks.windows)
+        self._num_windows = len(self._training.picks.windows)
+        self._rows = self._training.rows()
+        return self._training
+
+    def _record_picks(self, training: Training) -> None:
+        windows = training.picks.windows
+        self._folder.picks.append(windows[self._num_windows :])
+        self._num_windows = len(windows)
+
+    def _training_of(self, trial: Trial, surroundings: Surroundings) -> Training:
+        try:
+            return Training(trial, surroundings)
+        except CheckpointError as error:
+            # The checkpoints are the sweep's own: where none is whole, the trial is trained from its beginning.
+            warnings.warn(f"{error} This trial begins again.", stacklevel=2)
+            self._folder.discard_checkpoint()
+            return Training(trial, surroundings)
+
+    @contextmanager
+    def _crashes_recorded(self) -> Iterator[None]:
+        """Writes the traceback into the trial's folder and lets the exception through: Ray replaces the worker."""
+        try:
+            yield
+        except (MemoryError, torch.OutOfMemoryError):
+            # No fault of the trial: it is tried again beside fewer others, as if its worker had been lost.
+            raise
+        except Exception:
+            self._folder.end(Status.CRASHED, traceback.format_exc())
+            raise

@@ -1,0 +1,233 @@
+"""Ray Tune over everything of a sweep that is still missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+# Before Ray: it says how Ray is to be loaded.
+from sweeps.execution.cluster import has_room_for, keep_chatter, start  # isort: skip
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from kdas.records import STOPPED_STATUSES, Status
+from sweeps.engine.agenda import Agenda
+from sweeps.engine.prices import Prices
+from sweeps.engine.slots import Slots
+from sweeps.execution.actor import TrialActor, ray_config
+from sweeps.execution.progress import Progress
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+
+LOST = "the worker process was lost (out of memory, killed, or with its machine)"
+# Trials that write into a full disk crash: none is begun before some room is there again.
+LEAST_FREE_BYTES = 500_000_000
+
+
+class Unpickled:
+    """For what Ray pickles to restore from later: we never do, so nothing is written.
+
+    The sweep directory is the truth, and a restart is a new Tuner over what is still missing.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise AssertionError("a sweep is never restored from Ray's own state")
+
+
+class AgendaSearcher(Unpickled, Searcher):
+    """Lets Ray Tune draw its trials from the agenda. `jobs` are those that are out, by Ray's names of the trials.
+
+    Args: budget_ref_s: what a trial may spend; has_room_for: whether a machine could hold a trial of such slots;
+        retries: how often one whose worker is lost goes on.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        directory: SweepDirectory,
+        prices: Prices,
+        budget_ref_s: float,
+        slots: Slots,
+        has_room_for: Callable[[Slots], bool],
+        retries: int,
+        progress: Progress,
+    ) -> None:
+        super().__init__(metric="val_accuracy", mode="max")
+        self._agenda, self._directory, self._progress = agenda, directory, progress
+        self._prices, self._budget_ref_s, self._slots, self._retries = prices, budget_ref_s, slots, retries
+        self._has_room_for = has_room_for
+        self.jobs: dict[str, Job] = {}
+        self._stopped: dict[str, Status] = {}
+        self._losses: Counter[str] = Counter()
+        self._says_full = False
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        # One trial too many would be asked for before the results that should decide it are in.
+        if self._agenda.num_out >= self._slots.trials_at_once or self._disk_is_full():
+            return None
+        job = self._agenda.next_job()
+        if job is None:
+            return Searcher.FINISHED if self._agenda.is_finished else None
+        self.jobs[trial_id] = job
+        self._count()
+        folder = self._directory.trial(job.trial_id)
+        folder.begin(job)
+        # Most workers that are lost were out of memory: they come back with twice the room, beside fewer others.
+        wide = self._slots.widened()
+        slots = wide if self._losses[job.trial_id] and self._has_room_for(wide) else self._slots
+        return ray_config(job, self._directory, self._prices.of(job.config), self._budget_ref_s, slots)
+
+    def _disk_is_full(self) -> bool:
+        free = shutil.disk_usage(self._directory.path).free
+        if free >= LEAST_FREE_BYTES:
+            self._says_full = False
+            return False
+        if not self._says_full:
+            self._says_full = True
+            self._progress.say(
+                f"{self._directory.path}: {free / 1e6:.0f} MB are free on its disk. No trial is begun before"
+                f" {LEAST_FREE_BYTES / 1e6:.0f} MB are: free some; the sweep goes on by itself."
+            )
+        return True
+
+    def stops(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """A trial was evaluated. Returns: whether it should not go on."""
+        status = self._agenda.evaluated(self.jobs[trial_id], result["cost_ref_s"], result["val_accuracy"])
+        if status is not None:
+            self._stopped[trial_id] = status
+        return status is not None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._completed(trial_id, result, error)
+        self._count()
+
+    def _count(self) -> None:
+        # Ray says some time after it has asked for a trial that it starts.
+        waiting = sum(job.trial_id not in self._progress.running for job in self.jobs.values())
+        self._progress.num_to_come = self._agenda.num_to_come + waiting
+
+    def _completed(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
+        job = self.jobs[trial_id]
+        folder = self._directory.trial(job.trial_id)
+        status = self._stopped.pop(trial_id, None)
+        if error and folder.status is Status.RUNNING:
+            self._losses[job.trial_id] += 1
+            if self._losses[job.trial_id] <= self._retries:
+                self._agenda.lost(job)
+                return
+            folder.end(Status.CRASHED, LOST)
+        elif status in STOPPED_STATUSES:
+            folder.end(status)
+        elif status is None and result:
+            # Ray asks no scheduler about a trial's last evaluation.
+            self._agenda.evaluated(job, result["cost_ref_s"], result["val_accuracy"])
+        self._agenda.ended(job)
+
+
+class AgendaScheduler(Unpickled, FIFOScheduler):
+    """Stops what the agenda stops, and gives a warm worker to a trial that has none.
+
+    Ray's own scheduler gives it to whoever waits longest and ends the worker that was being started for that trial.
+    Where a trial takes less time than a worker's start, one slot would go on alone. It also looks through all trials
+    that ever were, at every event.
+    """
+
+    def __init__(self, searcher: AgendaSearcher) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._searcher = searcher
+        self._unplaced: list[Any] = []
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._unplaced.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        # Ray places a trial as soon as it is chosen; one that is chosen again would be taken from its own worker.
+        return self._unplaced.pop() if self._unplaced else None
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self.STOP if self._searcher.stops(trial.trial_id, result) else self.CONTINUE
+
+
+class ProgressCallback(Unpickled, tune.Callback):
+    """Tells the progress display what Ray hears of trials."""
+
+    def __init__(self, progress: Progress, directory: SweepDirectory, jobs: dict[str, Job]) -> None:
+        self._progress, self._directory, self._jobs = progress, directory, jobs
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        job = self._jobs[trial.trial_id]
+        self._progress.started(job, goes_on=self._directory.trial(job.trial_id).checkpoint.exists())
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        self._progress.evaluated(self._jobs[trial.trial_id], result["cost_ref_s"], result["val_accuracy"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial)
+
+    def _ended(self, trial: Any) -> None:
+        # Ray tells the searcher first, so nobody asks for this job again.
+        job = self._jobs.pop(trial.trial_id)
+        self._progress.ended(job, self._directory.trial(job.trial_id))
+        # Ray keeps every trial until the sweep has ended, with its settings and all it has reported, and the driver
+        # would grow by the hour. Nobody asks for them again.
+        for kept in (trial.config, trial.evaluated_params, trial.last_result, trial.run_metadata.metric_analysis):
+            kept.clear()
+
+
+def run_trials(
+    agenda: Agenda,
+    directory: SweepDirectory,
+    prices: Prices,
+    budget_ref_s: float,
+    slots: Slots,
+    retries: int,
+    progress: Progress,
+) -> None:
+    """Run the agenda to its end, or until Ctrl-C."""
+    # Ray keeps a state of its own that we never read back: a place of its own, gone when we are done.
+    scratch = directory.path / ".ray"
+    shutil.rmtree(scratch, ignore_errors=True)
+    if not ray.is_initialized():  # it is where a cluster was joined
+        start(slots)
+    keep_chatter(directory.chatter_file)
+    # Otherwise Ray asks for no further trial while one waits for its worker to start.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.trials_at_once)
+    searcher = AgendaSearcher(agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress)
+    try:
+        tuner = tune.Tuner(
+            tune.with_resources(TrialActor, _resources),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher, scheduler=AgendaScheduler(searcher), num_samples=-1, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=str(scratch),
+                verbose=0,
+                callbacks=[ProgressCallback(progress, directory, searcher.jobs)],
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        )
+        tuner.fit()
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])

@@ -1,0 +1,243 @@
+"""The blocks of a sweep file: what counts, who proposes, who stops trials early, what may be spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, WrapSerializer, model_validator
+from pydantic_core import PydanticCustomError
+
+from kdas.errors import nearest
+from kdas.parts.reading import nested_error
+from kdas.recipe.config import Strict
+
+Seed = Annotated[int, Field(ge=0, description="A seed is a whole number of 0 or more.")]
+# Fresh seeds begin here, so that those of a search that grows do not meet them.
+FIRST_FRESH_SEED = 1001
+
+
+def _by_name(kind: str, *classes: type[Strict]) -> BeforeValidator:
+    """A block whose `name` decides which other keys it has; the name alone stands for their defaults."""
+    known = {cls.model_fields["name"].default: cls for cls in classes}
+
+    def block(given: Any) -> Any:
+        content = {"name": given} if isinstance(given, str) else given
+        if isinstance(content, classes):
+            return content
+        if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
+            text = f"{given!r} names no {kind}. Name one: {', '.join(known)}."
+            raise PydanticCustomError("nested", "{text}", {"key": "", "text": text})
+        name = content["name"]
+        if name not in known:
+            text = f"no {kind} is called {name!r}. {nearest(name, known)}"
+            raise PydanticCustomError("nested", "{text}", {"key": "name", "text": text})
+        try:
+            return known[name].model_validate(content)
+        except ValidationError as error:
+            raise nested_error(error, known[name]) from error
+
+    return BeforeValidator(block, json_schema_input_type=reduce(or_, classes, Literal[tuple(known)]))
+
+
+def _seed_list(given: Any) -> Any:
+    return list(range(1, given + 1)) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+Seeds = Annotated[list[Seed], BeforeValidator(_seed_list, json_schema_input_type=int | list[Seed])]
+
+
+class TargetConfig(Strict):
+    """The accuracy that decides: a number, or a fraction of what plain distillation reaches."""
+
+    accuracy: float | None = Field(None, gt=0, le=1, description="Accuracies are fractions: 0.95, not 95.")
+    fraction_of_baseline: float = Field(
+        0.99, gt=0, le=1, description="A fraction of the median best validation accuracy of plain distillation."
+    )
+
+
+def _target(given: Any) -> Any:
+    return {"accuracy": given} if type(given) in (int, float) else given
+
+
+Target = Annotated[TargetConfig, BeforeValidator(_target, json_schema_input_type=TargetConfig | float)]
+
+
+class TimeToAccuracy(Strict):
+    """The least cost at which the target is reached, a miss counting as the whole budget."""
+
+    name: Literal["tta"] = "tta"
+
+
+class Accuracy(Strict):
+    """The best accuracy within the budget."""
+
+    name: Literal["accuracy"] = "accuracy"
+
+
+class AccuracyAtCost(Strict):
+    """The best accuracy within a given cost."""
+
+    name: Literal["accuracy_at_cost"] = "accuracy_at_cost"
+    cost_ref_s: float | None = Field(None, gt=0, description="The cost in reference seconds, over 0.")
+    share_of_budget: float | None = Field(
+        None, gt=0, le=1, description="The cost as a fraction of what plain distillation costs."
+    )
+
+    @model_validator(mode="after")
+    def _one_cost(self) -> AccuracyAtCost:
+        if (self.cost_ref_s is None) == (self.share_of_budget is None):
+            raise ValueError("cost_ref_s: say at which cost: give it, or share_of_budget, and not both")
+        return self
+
+
+class Pareto(Strict):
+    """Accuracy against cost: the settings that no other beats in both."""
+
+    name: Literal["pareto"] = "pareto"
+
+
+Objective = Annotated[
+    TimeToAccuracy | Accuracy | AccuracyAtCost | Pareto,
+    _by_name("objective", TimeToAccuracy, Accuracy, AccuracyAtCost, Pareto),
+]
+
+
+AlgorithmName = Literal["tpe", "random", "grid", "brute_force", "gp", "cmaes", "nsga2"]
+
+
+class AlgorithmConfig(Strict):
+    """Which of Optuna's samplers proposes, and its seed."""
+
+    name: AlgorithmName = Field(
+        "tpe", description="Who proposes: tpe learns from results, random does not; grid and brute_force try all."
+    )
+    seed: int = Field(0, ge=0, description="The seed of the proposals.")
+    startup: int = Field(5, ge=0, description="Random proposals before tpe, gp and cmaes learn from results.")
+
+
+def _named(given: Any) -> Any:
+    return {"name": given} if isinstance(given, str) else given
+
+
+Algorithm = Annotated[AlgorithmConfig, BeforeValidator(_named, json_schema_input_type=AlgorithmConfig | AlgorithmName)]
+
+
+class NoScheduler(Strict):
+    """Every trial runs to its end."""
+
+    name: Literal["none"] = "none"
+
+
+class Capping(Strict):
+    """Stops the trials of settings that can no longer be the soonest. It never loses the winner."""
+
+    name: Literal["capping"] = "capping"
+
+
+class Asha(Strict):
+    """Lets the best part of the trials go on at each of a row of growing costs."""
+
+    name: Literal["asha"] = "asha"
+    reduction_factor: int = Field(3, ge=2, description="One of so many trials goes on, at least 2.")
+    grace: float = Field(0.1, gt=0, lt=1, description="The fraction of the budget before which no trial is stopped.")
+
+
+class Median(Strict):
+    """Stops a trial whose best accuracy is under the median of the others at the same cost."""
+
+    name: Literal["median"] = "median"
+    grace: float = Field(0.2, gt=0, lt=1, description="The fraction of the budget before which no trial is stopped.")
+    at_least: int = Field(5, ge=1, description="Trials that must have come as far before one is stopped.")
+
+
+Scheduler = Annotated[NoScheduler | Capping | Asha | Median, _by_name("scheduler", NoScheduler, Capping, Asha, Median)]
+
+
+def _fresh_seeds(given: Any) -> Any:
+    is_number = isinstance(given, int) and not isinstance(given, bool)
+    return list(range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + given)) if is_number else given
+
+
+class ConfirmConfig(Strict):
+    """Finalists and baselines run again on fresh seeds: the winner of a search is flattered by its own."""
+
+    top: int = Field(3, ge=1, description="So many of the best settings are finalists, at least 1.")
+    seeds: Annotated[list[Seed], BeforeValidator(_fresh_seeds, json_schema_input_type=int | list[Seed])] = Field(
+        default_factory=lambda: _fresh_seeds(10),
+        min_length=1,
+        description=f"How many fresh seeds, from {FIRST_FRESH_SEED} on, or a list of them.",
+    )
+
+
+def _confirm(given: Any) -> Any:
+    return {True: {}, False: None}[given] if isinstance(given, bool) else given
+
+
+Confirm = Annotated[
+    ConfirmConfig | None,
+    BeforeValidator(_confirm, json_schema_input_type=ConfirmConfig | bool),
+    # As a file says it: in a file that extends another, null takes a key away.
+    WrapSerializer(lambda value, write: False if value is None else write(value)),
+]
+
+
+class StopWhen(Strict):
+    """When a search has found enough, so that nothing further is proposed."""
+
+    first_reached: bool = Field(False, description="Whether settings that reach the target on every seed are enough.")
+    tta_ref_s_below: float | None = Field(
+        None, gt=0, description="Enough are settings with a mean time to the target, in reference seconds, under this."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> StopWhen:
+        if not self.first_reached and self.tta_ref_s_below is None:
+            raise ValueError("says nothing. Give first_reached: true, or tta_ref_s_below")
+        return self
+
+
+def _stop_when(given: Any) -> Any:
+    return {"first_reached": True} if given == "first_reached" else given
+
+
+class BudgetConfig(Strict):
+    """How much is searched and spent."""
+
+    configurations: int = Field(8, ge=1, description="Searched configurations, at least 1; baselines do not count.")
+    trials: int | None = Field(
+        None,
+        ge=1,
+        description="Trials up to confirmation, baselines included; given, it says how many configurations instead.",
+    )
+    wall_hours: float | None = Field(None, gt=0, description="Hours that the sweep runs, over all starts; over 0.")
+    device_hours: float | None = Field(
+        None, gt=0, description="Hours of whole GPUs, or of whole machines without any, over all starts; over 0."
+    )
+    ref_s_per_trial: float | None = Field(
+        None, gt=0, description="Reference seconds a trial may spend; by default what plain distillation costs."
+    )
+    stop_when: Annotated[
+        StopWhen | None, BeforeValidator(_stop_when, json_schema_input_type=StopWhen | Literal["first_reached"] | None)
+    ] = Field(None, description="When nothing further is proposed: first_reached, or tta_ref_s_below.")
+    when_spent: Literal["finish", "checkpoint"] = Field(
+        "finish", description="Whether trials under way are finished once hours are spent, or kept to go on later."
+    )
+
+
+class FaultsConfig(Strict):
+    """What becomes of trials whose worker is lost: killed, out of memory, or gone with its machine.
+
+    A trial that raises an error is not tried again before the next start.
+    """
+
+    retries: int = Field(2, ge=0, description="How often such a trial goes on, from its checkpoint, in one start.")
+
+
+class ResourcesConfig(Strict):
+    """What one trial gets, and how many run at once."""
+
+    trials_at_once: int | None = Field(None, ge=1, description="At least 1; by default what the machine holds.")
+    gpus_per_trial: float | None = Field(None, ge=0, description="0 or more; by default 1 where the device is CUDA.")

@@ -1,0 +1,92 @@
+"""Several pairs, datasets or settings side by side: each cell of the grid is a sweep of its own."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from kdas.errors import nearest
+from kdas.models import file_name
+from sweeps.file.layers import merged
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ARROW = "->"
+
+
+def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """What each cell changes, and its content as a sweep file of its own.
+
+    Args: content: a sweep file's, with the key `cells`; known: the keys of a sweep file.
+    Raises: PydanticCustomError: for what names no cells; its context has key and text.
+    """
+    shared = {key: value for key, value in content.items() if key != "cells"}
+    changes = _changes(content["cells"])
+    cells = {}
+    for name, change in changes.items():
+        if not _NAME.fullmatch(name):
+            raise _mistake(f"cells.{name}", "is no name of a folder. Take letters, digits, dots and dashes.")
+        for key in change:
+            allowed = [each for each in (*known, "pair", "KDAS") if each not in ("cells", "extends")]
+            is_empty = key == "cells" and not change[key]  # as a sweep that was written down has it
+            if key not in allowed and key.lower() != "kdas" and not is_empty:
+                raise _mistake(f"cells.{name}.{key}", f"unknown key. {nearest(key, allowed)}")
+        cells[name] = (change, merged(shared, change))
+    return cells
+
+
+def _changes(given: Any) -> dict[str, dict[str, Any]]:
+    """What each cell changes: as it is written, or every combination of a grid."""
+    if not isinstance(given, Mapping) or not given:
+        raise _mistake("cells", f"{given!r} is no block. Give names with the keys they change, or a grid of lists.")
+    if all(isinstance(values, list) for values in given.values()):
+        return _grid(given)
+    for name, change in given.items():
+        if not isinstance(change, Mapping):
+            raise _mistake(f"cells.{name}", f"{change!r} is no block of keys. Give what it changes, or only lists.")
+    return {str(name): _written_out(change, f"cells.{name}") for name, change in given.items()}
+
+
+def _grid(given: Mapping[Any, list[Any]]) -> dict[str, dict[str, Any]]:
+    for key, values in given.items():
+        if not values:
+            raise _mistake(f"cells.{key}", "is an empty list. Give at least one value.")
+    cells: dict[str, dict[str, Any]] = {}
+    for combination in itertools.product(*given.values()):
+        named = dict(zip(map(str, given), combination, strict=True))
+        name = "_".join(_short(key, value) for key, value in named.items())
+        if name in cells:
+            raise _mistake("cells", f"two would be called {name}. Give them names: cells: {{my_name: {{...}}, ...}}.")
+        cells[name] = _written_out(named, "cells")
+    return cells
+
+
+def _short(key: str, value: Any) -> str:
+    """A value in a folder's name."""
+    if isinstance(value, Mapping):
+        value = value.get("name", value.get("model", "-".join(map(str, value))))
+    text = "-".join(part.strip() for part in str(value).split(_ARROW)) if isinstance(value, str) else f"{key}-{value}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", file_name(text)).strip("-.")
+
+
+def _written_out(change: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`pair: teacher -> student` stands for the two models."""
+    pair = change.get("pair")
+    if pair is None:
+        return {str(key): value for key, value in change.items()}
+    models = [model.strip() for model in str(pair).split(_ARROW)]
+    if len(models) != 2 or not all(models):
+        raise _mistake(f"{where}.pair", f"{pair!r} is no pair. Write teacher -> student, for example vgg13 -> vgg8.")
+    for key in ("teacher", "student"):
+        if key in change and not (key == "teacher" and isinstance(change[key], Mapping) and "model" not in change[key]):
+            raise _mistake(f"{where}.{key}", "is said by pair too. Keep one of them.")
+    teacher = {**change.get("teacher", {}), "model": models[0]}
+    rest = {str(key): value for key, value in change.items() if key not in ("pair", "teacher")}
+    return {**rest, "teacher": teacher, "student": models[1]}
+
+
+def _mistake(key: str, text: str) -> PydanticCustomError:
+    return PydanticCustomError("nested", "{text}", {"key": key, "text": text})

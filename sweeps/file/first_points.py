@@ -1,0 +1,68 @@
+"""The points that a search tries first: KDAS as its authors ship it, and those that the file knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from kdas.losses.terms import checked_terms
+from kdas.recipe.config import OptimizerConfig, Recipe
+from kdas.recipe.presets import filled_in
+from kdas.samplers import SAMPLERS
+from sweeps.space.places import RECIPE_PARAMETERS
+from sweeps.space.space import Point, Space, names_of
+
+if TYPE_CHECKING:
+    from sweeps.file.spec import SweepSpec
+
+PAPERS_SAMPLER = "kdas"
+
+
+def first_points(space: Space, spec: SweepSpec) -> Space:
+    """The space with the points that are tried first, each once, the paper's before all others.
+
+    Raises: ValueError: for a point of the file that the space does not hold.
+    """
+    known = [space.point(point, f"known_points.{number}") for number, point in enumerate(spec.known_points)]
+    paper = _papers_point(space, spec)
+    if paper is not None:
+        # As the file writes it, if it does.
+        known.insert(0, next((point for point in known if point == paper), paper))
+    unique = [point for number, point in enumerate(known) if point not in known[:number]]
+    return replace(space, first=tuple(unique))
+
+
+def _papers_point(space: Space, spec: SweepSpec) -> Point | None:
+    """The defaults of the file's preset at all that is searched; None where the space does not hold them."""
+    if spec.sampler["name"] != PAPERS_SAMPLER and "sampler" not in spec.search:
+        return None
+    point: Point = {}
+    for parameter in space.parameters:
+        if not parameter.exists_at(point):
+            continue
+        usual = _defaults(spec, point.get("loss", spec.loss))
+        meant = parameter.matching(reduce(_below, parameter.path, usual))
+        if not meant:
+            return None
+        point[parameter.name] = meant[0]
+    return point
+
+
+def _defaults(spec: SweepSpec, loss: Any) -> dict[str, Any]:
+    """A trial's content with nothing said but the names of its sampler and of its losses."""
+    terms: Any = [{"name": name, "weight": 1.0} for name in names_of(loss)] if isinstance(loss, list) else loss["name"]
+    content = filled_in({"preset": spec.preset, "sampler": PAPERS_SAMPLER, "loss": terms})
+    recipe = {name: Recipe.model_fields[name].default for name in RECIPE_PARAMETERS}
+    return {
+        **recipe,
+        **content,
+        "sampler": SAMPLERS.checked(content["sampler"]),
+        "loss": checked_terms(content["loss"]),
+        "optimizer": OptimizerConfig().model_dump(),
+    }
+
+
+def _below(content: Any, step: str | int) -> Any:
+    return content[step] if not isinstance(content, Mapping) or step in content else None

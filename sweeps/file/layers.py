@@ -1,0 +1,178 @@
+"""A sweep file on top of the one that it extends, with what the command line sets on top of both."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdas.errors import UserError, nearest
+from kdas.parts.plugins import with_plugins_found
+from kdas.parts.reading import parse_yaml, read_yaml
+from sweeps.space.ranges import RangeConfig
+
+FILES = Path(__file__).parents[1] / "files"
+# The parts whose parameters a setting may name though the file is silent about them.
+_UNSAID = {"sampler": "kdas", "loss": "kd"}
+# Values hold blanks, so a new setting begins only where a key and its sign of equality do.
+_SETTING = re.compile(r"\s+(?=[A-Za-z_][\w.]*=)")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Some keys of a sweep, and the place that is named when one of them is wrong."""
+
+    source: str
+    content: dict[str, Any]
+    is_setting: bool = False
+
+
+def spec_path(name: str) -> Path:
+    """The file of a shipped sweep, or a path of the user's own.
+
+    Raises: UserError: if there is none; names the nearest.
+    """
+    if not name.strip():
+        raise UserError(f"NAME is not given. Name a sweep: {', '.join(shipped())}, or the path of a .yaml file.")
+    path = _path(name, Path())
+    if not path.is_file():
+        shown = name if _is_file_name(name) else f"sweeps/files/{name}.yaml"
+        raise UserError(f"{shown}: no such sweep file. {_nearest_file(name, path)}")
+    return path
+
+
+def shipped() -> list[str]:
+    """Names of the sweep files that come with the project."""
+    return sorted(path.stem for path in FILES.glob("*.yaml"))
+
+
+def layers_of(path: Path, settings: Iterable[str] = ()) -> list[Layer]:
+    """What a sweep is made of: the file that is extended furthest, up to the file itself, then each setting.
+
+    Args: settings: `key=value`, or several of them with blanks between.
+    Raises: UserError: for a file that cannot be read or extends itself, or a setting that is none.
+    """
+    return [*_files(path, ()), *(_setting(each) for text in settings for each in _SETTING.split(text.strip()) if each)]
+
+
+def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
+    content = with_plugins_found(read_yaml(path), path.parent)
+    base = content.pop("extends", None)
+    own = Layer(shown(path), content)
+    if base is None:
+        return [own]
+    if not isinstance(base, str) or not base.strip():
+        raise UserError(f"{own.source}: extends: {base!r} names no sweep. Give one file, or a shipped sweep's name.")
+    extended = _path(base, path.parent)
+    if not extended.is_file():
+        raise UserError(f"{own.source}: extends: {base}: no such sweep file. {_nearest_file(base, extended)}")
+    chain = [*before, path]
+    known = [each.resolve() for each in chain]
+    if extended.resolve() in known:
+        circle = [*chain[known.index(extended.resolve()) :], extended]
+        raise UserError(f"{own.source}: extends: {' -> '.join(each.name for each in circle)} is a circle. Break it.")
+    return [*_files(extended, tuple(chain)), own]
+
+
+def _path(name: str, folder: Path) -> Path:
+    return folder / Path(name).expanduser() if _is_file_name(name) else FILES / f"{name}.yaml"
+
+
+def _is_file_name(name: str) -> bool:
+    return Path(name).suffix in {".yaml", ".yml"}
+
+
+def _nearest_file(name: str, path: Path) -> str:
+    if not _is_file_name(name):
+        return nearest(name, shipped())
+    close = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*.y*ml")], n=1)
+    return nearest(path.name, close or shipped())
+
+
+def shown(path: Path) -> str:
+    """A path as the user sees it from the folder he stands in."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # another drive
+        return str(path)
+
+
+def _setting(text: str) -> Layer:
+    key, sign, value = text.partition("=")
+    if not sign or not all(key.split(".")):
+        raise UserError(f'SET {text}: is no key=value. Write for example SET="seeds=5 budget.trials=40".')
+    try:
+        content: Any = parse_yaml(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"SET {text}: its value is no YAML. Write a number, a word, [a, b] or {{a: b}}.") from error
+    for step in reversed(_steps(key)):
+        content = {step: content}
+    return Layer(f"SET {text}", content, is_setting=True)
+
+
+def _steps(key: str) -> list[str]:
+    """The keys on the way: those of `search` hold dots themselves, up to a key of a range."""
+    steps = key.split(".")
+    if steps[0] != "search" or len(steps) == 1:
+        return steps
+    last = next((n for n, step in enumerate(steps) if n > 1 and step in RangeConfig.model_fields), len(steps))
+    return ["search", ".".join(steps[1:last]), *steps[last:]]
+
+
+def merged(base: Any, over: Any) -> Any:
+    """`over` on top of `base`: mappings are merged key by key, all else is replaced, and `null` takes a key away.
+
+    A block that names another part replaces it whole, since parameters of one part mean nothing to another.
+    """
+    if isinstance(base, str) and isinstance(over, Mapping) and "name" not in over:
+        base = {"name": base}
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+        return over
+    if "name" in over and over["name"] != base.get("name"):
+        return over
+    result = dict(base)
+    spelled = {str(key).lower(): key for key in base}
+    for key, value in over.items():
+        before = spelled.get(str(key).lower())
+        if before is None:
+            result[key] = value
+        elif value is None:
+            del result[before]
+        else:  # in its place, and as it was spelled: the order of parameters and cells stays
+            result[before] = merged(base[before], value)
+    return result
+
+
+def content_of(layers: Sequence[Layer]) -> dict[str, Any]:
+    """All layers as one file's content."""
+    content: dict[str, Any] = {}
+    for layer in layers:
+        unsaid = {key: part for key, part in _UNSAID.items() if layer.is_setting and key not in content}
+        content = merged({**content, **{key: unsaid[key] for key in unsaid if key in layer.content}}, layer.content)
+    return content
+
+
+def source_of(layers: Sequence[Layer], key: str) -> str:
+    """Where a key stands, as `a.b.c`: in the uppermost layer that has most of the way to it."""
+    steps = key.lower().split(".")
+    return max(reversed(layers), key=lambda layer: _depth(layer.content, steps)).source
+
+
+def _depth(content: Any, steps: Sequence[str]) -> int:
+    """How many of the steps lead somewhere."""
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    if not isinstance(content, Mapping):
+        return 0
+    below = {str(key).lower(): value for key, value in content.items()}
+    for length in range(len(steps), 0, -1):
+        name = ".".join(steps[:length])
+        if name in below:
+            return length + _depth(below[name], steps[length:])
+    return 0

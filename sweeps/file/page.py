@@ -1,0 +1,154 @@
+"""docs/sweep-file.md: its tables come from the models, its words from a template."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from kdas.data import DATASETS
+from kdas.losses import LOSSES
+from kdas.parts.registry import Registry
+from kdas.recipe.config import OptimizerConfig, Recipe, TeacherConfig
+from kdas.samplers import SAMPLERS
+from sweeps.file import blocks as settings
+from sweeps.file.layers import FILES
+from sweeps.file.schema import Schema, schema_of
+from sweeps.file.spec import SweepSpec
+from sweeps.space.places import RECIPE_PARAMETERS
+from sweeps.space.ranges import RangeConfig
+
+_TEMPLATE = Path(__file__).parent / "templates" / "sweep-file.md"
+_BLOCKS: dict[str, type[BaseModel]] = {
+    "teacher": TeacherConfig,
+    "optimizer": OptimizerConfig,
+    "search": RangeConfig,
+    "target": settings.TargetConfig,
+    "algorithm": settings.AlgorithmConfig,
+    "confirm": settings.ConfirmConfig,
+    "budget": settings.BudgetConfig,
+    "stop_when": settings.StopWhen,
+    "faults": settings.FaultsConfig,
+    "resources": settings.ResourcesConfig,
+}
+_CHOICES: dict[str, tuple[type[BaseModel], ...]] = {
+    "objective": (settings.TimeToAccuracy, settings.Accuracy, settings.AccuracyAtCost, settings.Pareto),
+    "scheduler": (settings.Capping, settings.NoScheduler, settings.Asha, settings.Median),
+}
+_PARTS: dict[str, Registry[Any]] = {"samplers": SAMPLERS, "losses": LOSSES, "datasets": DATASETS}
+# What these keys take stands in a section of its own; their schema would tell it at length.
+_SAID = {
+    "dataset": "[a dataset](#datasets)",
+    "loss": "[a loss](#losses), or a list of them, each with a `weight`",
+    "sampler": "[a sampler](#samplers)",
+    "baselines": "your names, each with [a sampler](#samplers)",
+    "search": "names of parameters, each with [values](#values-of-a-searched-parameter)",
+    "known_points": "list of points",
+    "objective": "[an objective](#objective)",
+    "scheduler": "[a scheduler](#scheduler)",
+    "cells": "[cells](#cells)",
+    "extends": "a file or a name",
+    "plugins": "text or list of text",
+    "when": "[conditions](#conditions)",
+    **{key: f"[block](#{key})" for key in ("teacher", "optimizer", "target", "algorithm", "confirm", "budget")},
+    **{key: f"[block](#{key})" for key in ("faults", "resources")},
+}
+_WORDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "none"}
+
+
+def sweep_file_page() -> str:
+    """The page as it is committed."""
+    recipe = {name: Recipe.model_fields[name] for name in Recipe.model_fields}
+    sweep = {name: field for name, field in SweepSpec.model_fields.items() if name not in recipe}
+    types = schema_of(SweepSpec)["$defs"]["SweepSpec"]["properties"]
+    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(  # noqa: S701 (Markdown)
+        _TEMPLATE.read_text(encoding="utf-8")
+    )
+    return template.render(
+        recipe=_rows(recipe, types),
+        sweep=_rows(sweep, types),
+        blocks={name: _table(model) for name, model in _BLOCKS.items()},
+        choices={name: "\n".join(_named_row(model) for model in models) for name, models in _CHOICES.items()},
+        parts={name: "\n".join(_part_rows(registry)) for name, registry in _PARTS.items()},
+        searchable=", ".join(f"`{name}`" for name in RECIPE_PARAMETERS),
+        example=(FILES / "digits_kd.yaml").read_text(encoding="utf-8"),
+    )
+
+
+def _table(model: type[BaseModel]) -> str:
+    schema = schema_of(model)
+    return _rows(model.model_fields, schema["properties"])
+
+
+def _rows(fields: dict[str, FieldInfo], types: Schema) -> str:
+    head = ["| key | takes | default | meaning |", "|---|---|---|---|"]
+    rows = [
+        f"| `{name}` | {_SAID.get(name) or _takes(types[name])} | {_default(field)} | {field.description or ''} |"
+        for name, field in fields.items()
+    ]
+    return "\n".join([*head, *rows])
+
+
+def _named_row(model: type[BaseModel]) -> str:
+    """One of several blocks that share a key, with the keys it has beside its name."""
+    types = schema_of(model)["properties"]
+    keys = [
+        f"`{name}` ({_takes(types[name])}; {_default(field)}): {field.description}"
+        for name, field in model.model_fields.items()
+        if name != "name"
+    ]
+    return f"| `{model.model_fields['name'].default}` | {(model.__doc__ or '').strip()} | {'<br>'.join(keys)} |"
+
+
+def _part_rows(registry: Registry[Any]) -> list[str]:
+    """The parts that come with the project."""
+    rows = []
+    for part in registry:
+        if not part.module.startswith("kdas."):
+            continue
+        types = schema_of(part.schema).get("properties", {})
+        keys = [
+            f"`{name}` ({_takes(types[name])}; {_default(field)})" for name, field in part.schema.model_fields.items()
+        ]
+        rows.append(f"| `{part.name}` | {part.summary} | {'<br>'.join(keys)} |")
+    return rows
+
+
+def _takes(schema: Schema) -> str:
+    """What a value may be, in words."""
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_takes(each) for each in schema["anyOf"]))
+    if "$ref" in schema:
+        return "[block](#stop_when)" if schema["$ref"].endswith("StopWhen") else "block"
+    if schema.get("type") == "array":
+        return f"list of {_takes(schema['items'])}" if schema.get("items") else "list"
+    return f"{_WORDS.get(schema.get('type', ''), 'any value')}{_interval(schema)}"
+
+
+def _interval(schema: Schema) -> str:
+    lower = f"({schema['exclusiveMinimum']:g}" if "exclusiveMinimum" in schema else None
+    lower = f"[{schema['minimum']:g}" if "minimum" in schema else lower
+    upper = f"{schema['exclusiveMaximum']:g})" if "exclusiveMaximum" in schema else None
+    upper = f"{schema['maximum']:g}]" if "maximum" in schema else upper
+    return f" in {lower or '(-inf'}, {upper or 'inf)'}" if lower or upper else ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return f"`{value.name}`" if hasattr(value, "name") else "its defaults"
+    if isinstance(value, dict) and "name" in value:
+        return f"`{value['name']}`"
+    if value is None or value in ({}, []):
+        return "none"
+    return f"`{json.dumps(value)}`" if not isinstance(value, str) else f"`{value}`"

@@ -1,0 +1,262 @@
+"""The sweep file: what is compared, what is searched, on which seeds, and when a target counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from kdas.data import DATASETS
+from kdas.errors import UserError
+from kdas.parts.reading import explain, read_yaml, validated
+from kdas.parts.registry import lower_keys
+from kdas.recipe.config import Recipe, SamplerPart, check_warmup
+from kdas.records import is_searched
+from kdas.samplers import SAMPLERS
+from sweeps.file.blocks import (
+    Algorithm,
+    AlgorithmConfig,
+    BudgetConfig,
+    Capping,
+    Confirm,
+    ConfirmConfig,
+    FaultsConfig,
+    Objective,
+    ResourcesConfig,
+    Scheduler,
+    Seeds,
+    Target,
+    TargetConfig,
+    TimeToAccuracy,
+)
+from sweeps.file.cells import cell_contents
+from sweeps.file.checks import check_algorithm, check_combinations, check_scheduler
+from sweeps.file.first_points import first_points
+from sweeps.file.layers import content_of, layers_of, source_of
+from sweeps.space.choices import checked_choices, first_searched
+from sweeps.space.conditions import space_from
+from sweeps.space.ranges import Range
+from sweeps.space.space import Space
+
+
+def _lower_keys(given: Any) -> Any:
+    return lower_keys(given) if isinstance(given, dict) else given
+
+
+class SweepSpec(Recipe):
+    """A sweep: a recipe, the baselines it must beat, and the settings to search."""
+
+    extends: str | None = Field(
+        None,
+        exclude=True,
+        description="Another sweep file, or the name of a shipped sweep: its keys hold where this one is silent.",
+    )
+    sampler: SamplerPart = Field(
+        default_factory=lambda: SAMPLERS.checked("kdas"),
+        description="The sampler whose parameters are searched, with those that are fixed.",
+    )
+    baselines: dict[str, SamplerPart] = Field(
+        description="Name the methods to compare with; one must use the sampler full."
+    )
+    search: Annotated[dict[str, Range], BeforeValidator(_lower_keys)] = Field(
+        description="Give parameters of the sampler or of the recipe with low and high, or with choices."
+    )
+    known_points: list[Annotated[dict[str, Any], BeforeValidator(_lower_keys)]] = Field(
+        default_factory=list, description="Configurations to try first; KDAS as its authors ship it always is."
+    )
+    seeds: Seeds = Field(
+        default_factory=lambda: [1, 2, 3], min_length=1, description="How many seeds, or a list of them."
+    )
+    target: Target = Field(default_factory=TargetConfig, description="The accuracy whose time counts.")
+    objective: Objective = Field(default_factory=TimeToAccuracy, description="What the search makes best.")
+    algorithm: Algorithm = Field(default_factory=AlgorithmConfig, description="Who proposes configurations.")
+    scheduler: Scheduler = Field(
+        default_factory=Capping, description="Who stops trials early; capping where the objective is tta, else none."
+    )
+    confirm: Confirm = Field(
+        default_factory=ConfirmConfig, description="Finalists run again on fresh seeds; false leaves that out."
+    )
+    budget: BudgetConfig = Field(default_factory=BudgetConfig, description="How much is searched and spent.")
+    faults: FaultsConfig = Field(
+        default_factory=FaultsConfig, description="What becomes of trials whose worker is lost."
+    )
+    resources: ResourcesConfig = Field(
+        default_factory=ResourcesConfig, description="What one trial gets, and how many run at once."
+    )
+    cells: dict[str, SweepSpec] = Field(
+        default_factory=dict, description="Sweeps side by side: names with the keys they change, or a grid of lists."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults_of_its_blocks(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping):
+            return content
+        content = {"sampler": first_searched(content.get("search")), **content}
+        if content["sampler"] is None:
+            del content["sampler"]
+        objective = content.get("objective", "tta")
+        name = objective.get("name") if isinstance(objective, Mapping) else objective
+        return {"scheduler": "capping" if name == "tta" else "none", **content}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_cells(cls, content: Any, handler: ModelWrapValidatorHandler[SweepSpec]) -> SweepSpec:
+        """A sweep with cells is its first cell, beside the others: no key need be said above them that all change."""
+        if not isinstance(content, Mapping) or not content.get("cells"):
+            return handler(content)
+        cells = {}
+        for name, (change, whole) in cell_contents(content, list(cls.model_fields)).items():
+            try:
+                cells[name] = cls.model_validate(whole)
+            except ValidationError as error:
+                raise _in_cell(name, change, error) from error
+        return next(iter(cells.values())).model_copy(update={"cells": cells})
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _parts_written_out(cls, search: Any) -> Any:
+        """Choices of whole parts with every default filled in, so that equal settings are equal."""
+        if not isinstance(search, Mapping):
+            return search
+        return {key: checked_choices(str(key).lower(), values) for key, values in search.items()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SweepSpec:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: one stands there twice. Give each seed once")
+        for method in filter(is_searched, self.baselines):
+            raise ValueError(f"baselines.{method}: such a name is kept for the search. Choose another")
+        if not any(part["name"] == "full" for part in self.baselines.values()):
+            raise ValueError("baselines: none uses the sampler full. Add plain_kd: full; ratios are taken to it")
+        self._check_baselines_differ()
+        for where, part in {"sampler": self.sampler, **self.baselines}.items():
+            check_warmup(where, part.get("warmup_epochs", 0), self.epochs)
+        samplers = self.search["sampler"].choices if "sampler" in self.search else None
+        if samplers and self.sampler["name"] not in [choice["name"] for choice in samplers]:
+            raise ValueError(f"sampler: {self.sampler['name']} is not in search.sampler. Take it away, or add it there")
+        space = self.space
+        check_combinations(self, space)
+        check_algorithm(self.algorithm.name, self.objective.name, space)
+        check_scheduler(self.scheduler.name, self.objective.name)
+        self._check_seeds_and_budget()
+        share = getattr(self.objective, "share_of_budget", None)
+        if share is not None and share < 1 / self.evaluations:
+            raise ValueError(
+                f"objective.share_of_budget: {share:g} ends before the first of {self.evaluations} evaluations. Give"
+                f" {1 / self.evaluations:.3g} or more, or raise evaluations"
+            )
+        return self
+
+    def _check_baselines_differ(self) -> None:
+        methods = list(self.baselines)
+        for place, method in enumerate(methods):
+            for other in methods[:place]:
+                if self.baselines[method] == self.baselines[other]:
+                    raise ValueError(f"baselines.{method}: is the same sampler as {other}. Remove one of them")
+
+    def _check_seeds_and_budget(self) -> None:
+        fresh = self.confirm.seeds if self.confirm else []
+        if len(set(fresh)) < len(fresh):
+            raise ValueError("confirm.seeds: one stands there twice. Give each seed once")
+        for seed in set(fresh) & set(self.seeds):
+            raise ValueError(f"confirm.seeds: {seed} is one of seeds, so it is not fresh. Give others")
+        taken = len(self.baselines) * len(self.seeds)
+        if self.budget.trials is not None and self.budget.trials < taken + len(self.seeds):
+            raise ValueError(
+                f"budget.trials: {self.budget.trials} leave none for the search: {len(self.baselines)} baselines on"
+                f" {len(self.seeds)} seeds take {taken}. Give {taken + len(self.seeds)} or more"
+            )
+
+    @property
+    def plain_baseline(self) -> str:
+        """The baseline that ratios and the target refer to: the first that trains on everything."""
+        return next(method for method, part in self.baselines.items() if part["name"] == "full")
+
+    @property
+    def num_configurations(self) -> int:
+        """How many configurations are searched; baselines do not count."""
+        if self.budget.trials is None:
+            return self.budget.configurations
+        return self.budget.trials // len(self.seeds) - len(self.baselines)
+
+    @property
+    def space(self) -> Space:
+        """What is searched, with the points that are tried first."""
+        space = space_from(self.search, self.sampler, self.loss)
+        return first_points(space, self)
+
+
+def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> PydanticCustomError:
+    """The first mistake of a cell, named where it stands: in the cell, or above all of them."""
+    key, _, text = explain(error, SweepSpec).partition(": ")
+    is_changed = key.partition(".")[0].lower() in {each.lower() for each in change}
+    at = f"cells.{name}.{key}" if is_changed else key
+    return PydanticCustomError("nested", "{text}", {"key": at, "text": text})
+
+
+def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ()) -> SweepSpec:
+    """The sweep a file describes, with the files that it extends.
+
+    Args: data: folder that replaces `dataset.path`; settings: `key=value` of the command line, on top of the file.
+    Raises: UserError: one line for the first mistake; it names the file, or the setting, in which the key stands.
+    """
+    layers = layers_of(path, settings)
+    content = content_of(layers)
+    if data:
+        content["dataset"] = _with_data(content, data)
+    try:
+        return _with_absolute_paths(SweepSpec.model_validate(content))
+    except ValidationError as error:
+        line = explain(error, SweepSpec)
+        raise UserError(f"{source_of(layers, line.partition(': ')[0])}: {line}") from error
+
+
+def recorded_spec(path: Path) -> SweepSpec:
+    """The resolved file that a sweep keeps in its directory."""
+    return validated(SweepSpec, read_yaml(path), source=str(path))
+
+
+def _with_data(content: Mapping[str, Any], data: str) -> Any:
+    cells = content.get("cells")
+    if isinstance(cells, Mapping) and any(
+        "dataset" in (key, *(of if isinstance(of, Mapping) else ())) for key, of in cells.items()
+    ):
+        raise UserError(f"DATA={data}: the cells have datasets of their own. Give each its path; leave DATA away.")
+    dataset = content.get("dataset")
+    try:
+        name, parameters = DATASETS.named(dataset)
+    except PydanticCustomError:
+        return dataset  # the schema says what is wrong
+    if name in DATASETS.names() and "path" not in DATASETS[name].schema.model_fields:
+        raise UserError(f"DATA={data}: the dataset {name} takes no local copy. Leave DATA away.")
+    return {"name": name, **parameters, "path": data}
+
+
+def _keys(block: Any) -> list[Any]:
+    return list(block) if isinstance(block, Mapping) else []
+
+
+def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
+    """Workers may stand in another folder than the user does."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).expanduser().absolute())
+
+    dataset, teacher = spec.dataset, spec.teacher
+    if dataset.get("path"):
+        dataset = {**dataset, "path": absolute(dataset["path"])}
+    if teacher.checkpoint:
+        teacher = teacher.model_copy(update={"checkpoint": absolute(teacher.checkpoint)})
+    cells = {name: _with_absolute_paths(cell) for name, cell in spec.cells.items()}
+    return spec.model_copy(update={"dataset": dataset, "teacher": teacher, "cells": cells})

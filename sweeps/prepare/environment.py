@@ -1,0 +1,46 @@
+"""What a sweep ran on: versions, hardware, commit, data. Kept with the sweep and shown in its report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+from kdas.compute.device import hardware_name
+from kdas.training.trial import Inputs
+from sweeps.file.spec import SweepSpec
+
+_PACKAGES = ("kdas-sweeps", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+
+
+def describe(spec: SweepSpec, inputs: Inputs) -> dict[str, str]:
+    """Flat facts for the report and for MLflow's tags."""
+    return {
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in _PACKAGES},
+        "platform": platform.platform(),
+        "hardware": hardware_name(inputs.device),
+        "device": inputs.device,
+        "threads": str(spec.threads),
+        "data_source": inputs.dataset.origin,
+        "data_hash": inputs.dataset.fingerprint,
+        "teacher": spec.teacher.model,
+        "teacher_weights": inputs.teacher.weights_id,
+    }
+
+
+def git_commit() -> str:
+    """The commit of this checkout, marked `+changes` where files differ from it; empty outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return f"{commit}+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
+    except OSError:  # git is not installed
+        return ""

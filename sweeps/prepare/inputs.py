@@ -1,0 +1,70 @@
+"""What a sweep needs before its first trial: data, the teacher and its bank."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from kdas.command.bank_progress import announce, build_with_progress
+from kdas.command.progress import TeacherProgress
+from kdas.errors import UserError
+from kdas.files.cache import replaced_whole
+from kdas.recipe.config import TrialConfig
+from kdas.teacher import obtain as teachers
+from kdas.teacher.bank import TeacherBank
+from kdas.training.trial import Inputs, find_dataset, load_inputs
+from sweeps.engine.plan import recipe_of
+from sweeps.file.spec import SweepSpec
+from sweeps.prepare.unchanged import check_inputs, keep_inputs
+from sweeps.record.directory import SweepDirectory
+
+# The share of all views that a sweep must need before it is quicker to answer for every one of them ahead.
+AHEAD_FROM = 0.9
+
+
+def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
+    """Data and teacher. The sweep keeps its teacher's weights, so that an emptied cache costs no other teacher."""
+    has_begun = directory.spec_file.exists()
+    kept = teachers.teacher_path(recipe.teacher, find_dataset(recipe), recipe.validation)
+    if has_begun and directory.teacher_file.exists() and not kept.exists() and not recipe.teacher.checkpoint:
+        with replaced_whole(kept) as temporary:
+            shutil.copyfile(directory.teacher_file, temporary)
+    inputs = load_inputs(recipe, TeacherProgress(console))
+    if has_begun:
+        check_inputs(directory, inputs, recipe)
+    return inputs
+
+
+def keep_inputs_of(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
+    """Write down what later starts are compared with, and the weights of a teacher that was trained here."""
+    keep_inputs(directory, inputs, recipe)
+    if not recipe.teacher.checkpoint:
+        with replaced_whole(directory.teacher_file) as temporary:
+            shutil.copyfile(inputs.teacher.path, temporary)
+
+
+def open_bank_for(spec: SweepSpec, inputs: Inputs, source: Path) -> TeacherBank | None:
+    """The sweep's bank, None where its teacher runs live. Raises: UserError: if the disk has no room for it."""
+    try:
+        return inputs.bank(recipe_of(spec), check=True)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def prepare_bank(spec: SweepSpec, inputs: Inputs, source: Path, console: Console) -> None:
+    """Open the teacher bank; where the sweep needs most of it, fill it before the first trial.
+
+    One batch after another while nothing else runs is the quickest way. Where less is needed, trials fill in what they
+    meet. Raises: UserError: if the disk has no room for the bank.
+    """
+    bank = open_bank_for(spec, inputs, source)
+    if bank is None:
+        return
+    announce(bank, console)
+    num_views = bank.store.shape.num_views
+    # Plain distillation shows every image in every epoch, and seeds draw independently of each other.
+    needed = 1 - (1 - 1 / num_views) ** (spec.epochs * len(spec.seeds))
+    if needed >= AHEAD_FROM:
+        build_with_progress(bank, console)

@@ -1,0 +1,128 @@
+"""The estimate in words: what `make preview` prints, and what must be agreed to before much is spent."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from kdas.command.bank_progress import readable_size
+from kdas.command.progress import readable_s
+from kdas.compute import device as devices
+from kdas.errors import UserError
+from kdas.teacher import obtain as teachers
+from kdas.training.trial import Trial, find_dataset, untrained_inputs
+from sweeps.engine.plan import recipe_of
+from sweeps.engine.prices import prices_for
+from sweeps.engine.slots import Slots, slots_for
+from sweeps.file.spec import SweepSpec
+from sweeps.prepare.forecast import SECONDS_PER_HOUR, Forecast, Range, first_jobs, forecast
+from sweeps.record.directory import SweepDirectory
+
+SHOWN_TRIALS = 12
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a sweep is expected to be.
+
+    `budget_ref_s`: what each trial may spend; `new_teacher`: whether one has to be trained.
+    """
+
+    forecast: Forecast
+    budget_ref_s: float
+    new_teacher: bool
+
+
+def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: Slots, console: Console) -> Preview:
+    """Foresee a sweep. Prices are measured if this machine keeps none; nothing else is spent.
+
+    Raises: UserError: for a mistake that only data or machine show.
+    """
+    recipe = recipe_of(spec)
+    try:
+        dataset = find_dataset(recipe)
+        teachers.check_checkpoint(spec.teacher, dataset)
+        inputs = untrained_inputs(recipe)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    has_teacher = spec.teacher.checkpoint or teachers.teacher_path(spec.teacher, dataset, spec.validation).exists()
+    prices = prices_for(
+        spec,
+        inputs,
+        directory,
+        lambda: console.print("measuring what a step costs on this machine; nothing else should run on it now"),
+    )
+    budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
+    return Preview(forecast(spec, inputs, prices, budget_ref_s, slots), budget_ref_s, not has_teacher)
+
+
+def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
+    """Say what a sweep would do and cost. Raises: UserError: as `look_ahead` does."""
+    try:
+        slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    ahead = look_ahead(spec, source, directory, slots, console)
+    if ahead.new_teacher:
+        console.print(f"the teacher, {spec.teacher.model}, is trained first: {spec.teacher.epochs} epochs")
+    print_first_trials(spec, console)
+    console.print(
+        f"each trial may spend {ahead.budget_ref_s:.1f} reference seconds, {slots.trials_at_once} at once",
+        highlight=False,
+    )
+    print_forecast(ahead.forecast, console)
+
+
+def print_forecast(expected: Forecast, console: Console) -> None:
+    """Counts, times with their intervals, room."""
+    console.print(
+        f"{expected.num_trials} trials: {expected.num_baseline_trials} of baselines, {expected.num_searched_trials}"
+        f" searched, {expected.num_confirming_trials} to confirm",
+        highlight=False,
+    )
+    console.print(
+        f"about {_in_words(expected.wall_s)} of wall time, {_in_words(expected.device_s)} of device time",
+        highlight=False,
+    )
+    console.print(
+        f"up to {readable_size(expected.disk_bytes)} of disk beside data, teacher and bank;"
+        f" about {readable_size(expected.memory_bytes)} of memory",
+        highlight=False,
+    )
+
+
+def print_first_trials(spec: SweepSpec, console: Console) -> None:
+    """What is trained first, in its order; what the search proposes later depends on results."""
+    jobs = first_jobs(spec)
+    table = Table("first trials", "settings", "seed", box=None, padding=(0, 2, 0, 0))
+    for job in jobs[:SHOWN_TRIALS]:
+        table.add_row(job.method, job.configuration, str(job.config.seed))
+    console.print(table)
+
+
+def agree(expected: Forecast, spec: SweepSpec, source: Path, console: Console, *, is_agreed: bool) -> None:
+    """Show the estimate; where it is more than the budget, ask on a terminal and refuse elsewhere.
+
+    Raises: UserError: if it is not agreed to.
+    """
+    print_forecast(expected, console)
+    for name, hours, estimate in (
+        ("wall_hours", spec.budget.wall_hours, expected.wall_s),
+        ("device_hours", spec.budget.device_hours, expected.device_s),
+    ):
+        if hours is None or estimate.middle <= hours * SECONDS_PER_HOUR or is_agreed:
+            continue
+        question = f"{source}: budget.{name}: {hours:g} h, and about {_in_words(estimate)} are expected"
+        if not sys.stdin.isatty():
+            raise UserError(f"{question}. Search less, raise it, or say YES=1 to have the search end when it is spent.")
+        console.print(f"{question}: the search would end when it is spent.", highlight=False, soft_wrap=True)
+        if console.input("Run it? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise UserError(f"{source}: not run.")
+
+
+def _in_words(seconds: Range) -> str:
+    return f"{readable_s(seconds.middle)} ({readable_s(seconds.low)} to {readable_s(seconds.high)})"

@@ -1,0 +1,122 @@
+"""A sweep that has begun goes on only with the file, the data and the code that it began with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from kdas.errors import UserError
+from kdas.files.cache import write_text
+from kdas.parts.plugins import plugin_ids
+from kdas.parts.reading import explain
+from kdas.recipe.config import TrialConfig
+from kdas.training.trial import Inputs, priced_code
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import SweepDirectory
+
+# What may differ between two starts of one sweep: more seeds, configurations or finalists extend it, plug-ins are
+# compared by their content, and the others change no result.
+_MAY_CHANGE = {"seeds", "budget", "confirm", "plugins", "preset", "resources", "data_workers", "faults"}
+
+
+def spec_text(spec: SweepSpec) -> str:
+    """The resolved sweep, every default written out, as YAML."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
+    """Refuse a sweep file that contradicts what was run under this name."""
+    if not directory.spec_file.exists():
+        return
+    now = yaml.safe_load(spec_text(spec))
+    recorded = yaml.safe_load(directory.spec_file.read_text(encoding="utf-8"))
+    if spec.cells or recorded.get("cells"):
+        _check_cells(recorded.get("cells") or {}, spec, directory)
+        return
+    before = _with_later_keys(recorded, now, directory)
+    for content in (before, now):
+        for key in ("path", "keep"):  # the same data may lie elsewhere; its content is compared below
+            content["dataset"].pop(key, None)
+        content["teacher"]["checkpoint"] = bool(content["teacher"]["checkpoint"])
+    for key, value in now.items():
+        if key not in _MAY_CHANGE and before.get(key) != value:
+            raise UserError(
+                f"{directory.spec_file}: {key} was {before.get(key)} when this sweep began and is {value} now."
+                " Give the changed file another name, or move that folder away."
+            )
+    if before["budget"]["ref_s_per_trial"] != now["budget"]["ref_s_per_trial"]:
+        raise UserError(
+            f"{directory.spec_file}: budget.ref_s_per_trial was {before['budget']['ref_s_per_trial']} when this sweep"
+            f" began and is {now['budget']['ref_s_per_trial']} now. It restricts every time: give the changed file"
+            " another name."
+        )
+    used = [seed for seed in (before["confirm"] or {}).get("seeds", []) if seed in now["seeds"]]
+    if used:
+        raise UserError(
+            f"{directory.spec_file}: seeds {used} were for the confirmation and are to be searched on now. Take others."
+        )
+    missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
+    if missing:
+        raise UserError(
+            f"{directory.spec_file}: seeds {missing} were run and are gone now. Keep them; more may be added."
+        )
+
+
+def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDirectory) -> None:
+    """More cells extend a sweep. What a cell itself was is compared where it lies."""
+    if not (recorded and spec.cells):
+        now, then = ("cells", "none") if spec.cells else ("no cells", "some")
+        raise UserError(
+            f"{directory.spec_file}: cells: this sweep has {now} now and had {then} when it began."
+            " Give the changed file another name, or move that folder away."
+        )
+    missing = ", ".join(sorted(set(recorded) - set(spec.cells)))
+    if missing:
+        raise UserError(
+            f"{directory.spec_file}: cells: {missing} began and is gone now. Keep what began; more may be added."
+        )
+
+
+def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: SweepDirectory) -> dict[str, Any]:
+    """What was recorded, with the defaults of keys that sweep files had not yet when the sweep began."""
+    # Plug-ins may lie elsewhere now, and what they define is compared by its content.
+    recorded = {**before, "plugins": now["plugins"]}
+    try:
+        completed: dict[str, Any] = yaml.safe_load(spec_text(SweepSpec.model_validate(recorded)))
+    except ValidationError as error:
+        raise UserError(
+            f"{directory.spec_file}: {explain(error, SweepSpec)} It was written by another version of this program;"
+            " move that folder away."
+        ) from error
+    return completed
+
+
+def keep_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
+    """Write down what later starts are compared with."""
+    write_text(directory.inputs_file, json.dumps(_facts(inputs, recipe), indent=1))
+
+
+def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
+    """Refuse other data, another teacher or edited code under the name of a sweep that has begun."""
+    if not directory.inputs_file.exists():
+        keep_inputs(directory, inputs, recipe)
+        return
+    before = json.loads(directory.inputs_file.read_text(encoding="utf-8"))
+    for key, value in _facts(inputs, recipe).items():
+        if before.get(key, "") != value:
+            raise UserError(
+                f"{directory.path}: its {key} was {before.get(key)} when it began and is {value} now."
+                " Bring it back, or move that folder away."
+            )
+
+
+def _facts(inputs: Inputs, recipe: TrialConfig) -> dict[str, str]:
+    return {
+        "dataset": inputs.dataset.fingerprint,
+        "teacher weights": inputs.teacher.weights_id,
+        "device": inputs.device,
+        "code of your own": " ".join([*priced_code(recipe), *plugin_ids(recipe.plugins)]),
+    }

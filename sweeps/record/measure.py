@@ -1,0 +1,39 @@
+"""What the sweep is measured by: target and budget, fixed once and kept for every resume."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kdas.files.cache import write_text
+from kdas.records import Measure, first_reached
+from sweeps.record.directory import Recorded, SweepDirectory
+
+
+def best_accuracy(rows: Sequence[Recorded]) -> float:
+    """The highest accuracy of a trial on the split that decides; NaN rows do not count."""
+    accuracies = [r.row.val_accuracy for r in rows if not math.isnan(r.row.val_accuracy)]
+    return max(accuracies, default=math.nan)
+
+
+def time_to_target(rows: Sequence[Recorded], target: float) -> float:
+    """Reference seconds until the target is reached, inf if it never is."""
+    return first_reached([r.row.cost_ref_s for r in rows], [r.row.val_accuracy for r in rows], target)
+
+
+def write_measure(directory: SweepDirectory, measure: Measure) -> None:
+    """Keep what was fixed."""
+    write_text(directory.measure_file, json.dumps(asdict(measure), indent=1))
+
+
+def read_measure(directory: SweepDirectory) -> Measure | None:
+    """What was fixed before; None if plain distillation has not ended yet."""
+    try:
+        content = json.loads(directory.measure_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in content.items()}
+    return Measure(**given)

@@ -1,0 +1,126 @@
+"""What a sweep is doing, read from its directory alone: from another terminal, or from another machine."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rich.console import Console
+from rich.table import Table
+
+from kdas.command.progress import readable_s
+from kdas.records import FINAL_STATUSES, Measure, Status
+from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
+from sweeps.record.measure import read_measure, time_to_target
+from sweeps.record.paths import CONFIRM, SEARCH
+
+# A trial is shown as under way while its last row is not older than so many of its own intervals between rows.
+STALE_INTERVALS = 10
+SHOWN_CONFIGURATIONS = 5
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A trial that has not ended: what it is, how far it is, and how long ago it said so, in seconds."""
+
+    trial_id: str
+    name: str
+    last: Recorded | None
+    age_s: float
+    is_stale: bool
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """Counts by status; trials under way; configurations by the mean time to the target of their complete seeds."""
+
+    counts: Counter[Status]
+    under_way: list[UnderWay]
+    # The phase of what follows: the confirmation as soon as a trial of it has ended.
+    phase: str
+    # Name, mean time with a miss as the whole budget, seeds, and how many of them reached the target.
+    soonest: list[tuple[str, float, int, int]]
+    measure: Measure | None
+    holder: str
+
+
+def read_status(directory: SweepDirectory, now: float | None = None) -> SweepStatus:
+    """Read a sweep's directory. Args: now: seconds since 1970; the present by default."""
+    now = time.time() if now is None else now
+    measure = read_measure(directory)
+    counts: Counter[Status] = Counter()
+    under_way: list[UnderWay] = []
+    times: dict[str, dict[str, list[float]]] = {SEARCH: {}, CONFIRM: {}}
+    for folder in directory.trials():
+        status = folder.status
+        counts[status] += 1
+        if status is Status.RUNNING:
+            under_way.append(_under_way(folder, now))
+        elif status in FINAL_STATUSES and measure is not None:
+            times[folder.description["phase"]].setdefault(_name(folder), []).append(
+                time_to_target(folder.rows(), measure.target)
+            )
+    phase = CONFIRM if times[CONFIRM] else SEARCH
+    soonest = []
+    if measure is not None:
+        soonest = [
+            (name, statistics.fmean(min(each, measure.tau_ref_s) for each in of), len(of), sum(map(math.isfinite, of)))
+            for name, of in times[phase].items()
+        ]
+    soonest = sorted(soonest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
+    return SweepStatus(counts, under_way, phase, soonest, measure, directory.holder())
+
+
+def print_status(directory: SweepDirectory, console: Console) -> None:
+    """Show it on a terminal."""
+    status = read_status(directory)
+    total = sum(status.counts.values())
+    planned = f" of {status.measure.num_planned_trials} planned" if status.measure else ""
+    unfinished = "under way" if status.holder else "interrupted"
+    words = {**{each: each.value for each in Status}, Status.RUNNING: unfinished, Status.BUDGET: "whole"}
+    parts = ", ".join(f"{count} {words[name]}" for name, count in sorted(status.counts.items()))
+    console.print(f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}", highlight=False)
+    console.print(f"  {status.holder or 'no process is running it'}", highlight=False)
+    if status.measure is None:
+        console.print("  the target is fixed once plain distillation has ended on every seed")
+    else:
+        console.print(f"  target {status.measure.target:.4f} ({status.measure.target_rule})", highlight=False)
+    if status.under_way:
+        console.print(_running_table(status.under_way, status.measure))
+    if status.soonest and status.measure is not None:
+        seeds = "on fresh seeds" if status.phase == CONFIRM else "on the search's own seeds"
+        table = Table(f"soonest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
+        for name, mean, count, num_reached in status.soonest:
+            table.add_row(name, f"{mean:.2f}" if num_reached == count else f"> {mean:.2f}", f"{num_reached}/{count}")
+        console.print(table)
+
+
+def _running_table(under_way: Sequence[UnderWay], measure: Measure | None) -> Table:
+    table = Table("under way", "of budget", "accuracy", "last heard", box=None, padding=(0, 2, 0, 2))
+    for trial in under_way:
+        last = trial.last.row if trial.last else None
+        share = f"{last.cost_ref_s / measure.tau_ref_s:.0%}" if last and measure else ""
+        accuracy = f"{last.val_accuracy:.4f}" if last else ""
+        heard = f"{readable_s(trial.age_s)} ago" + (", stopped?" if trial.is_stale else "")
+        table.add_row(trial.name, share, accuracy, heard)
+    return table
+
+
+def _under_way(folder: TrialFolder, now: float) -> UnderWay:
+    rows = folder.rows()
+    heard_at = rows[-1].recorded_at if rows else folder.path.stat().st_mtime
+    intervals = [after.recorded_at - before.recorded_at for before, after in pairwise(rows)]
+    usual_s = statistics.median(intervals) if intervals else 60.0
+    age_s = max(0.0, now - heard_at)
+    name = f"{_name(folder)} seed {folder.description['config']['seed']}"
+    is_stale = age_s > max(60.0, STALE_INTERVALS * usual_s)
+    return UnderWay(folder.path.name, name, rows[-1] if rows else None, age_s, is_stale)
+
+
+def _name(folder: TrialFolder) -> str:
+    return f"{folder.description['method']} ({folder.description['configuration']})"

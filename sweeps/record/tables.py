@@ -1,0 +1,168 @@
+"""The parquet tables of a sweep, rebuilt from its directory: curves, trials and picks, which analysis reads."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import json as arrow_json
+
+from kdas.files.cache import replaced_whole
+from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, Measure, Status, reached
+from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
+from sweeps.record.measure import best_accuracy, read_measure, time_to_target
+
+
+def write_tables(directory: SweepDirectory) -> int:
+    """Write curves, trials and picks as `.parquet`; of a sweep with cells, all of theirs. Returns: how many trials."""
+    curves: list[dict[str, Any]] = []
+    trials: list[dict[str, Any]] = []
+    settings: list[dict[str, Any]] = []
+    picks: list[bytes] = []
+    for each in directory.cells() or [directory]:
+        measure = read_measure(each)
+        for folder in each.trials():
+            rows = folder.rows()
+            labels = {"sweep": each.name, "method": folder.description["method"], "phase": folder.description["phase"]}
+            curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
+            trials.append({**labels, **_trial_row(folder, rows, measure)})
+            settings.append(_settings(folder.description["config"]))
+            picks.append(folder.picks.whole_lines())
+    _write(directory, "curves.parquet", pa.Table.from_pylist(curves, schema=curve_schema()))
+    _write(directory, "trials.parquet", _trials_table(trials, settings))
+    _write(directory, "picks.parquet", picks_table(trials, picks))
+    return len(trials)
+
+
+def _trials_table(trials: Sequence[dict[str, Any]], settings: Sequence[dict[str, Any]]) -> pa.Table:
+    """Columns of every trial, then a column for each other setting in which trials differ."""
+    names = dict.fromkeys(name for trial in trials for name in trial)
+    columns = {name: [trial.get(name) for trial in trials] for name in names}
+    for name in dict.fromkeys(name for each in settings for name in each):
+        values = [each.get(name) for each in settings]
+        if name not in columns and len(set(values)) > 1:
+            columns[name] = _of_one_kind(values)
+    return pa.table(columns)
+
+
+def _of_one_kind(values: list[Any]) -> list[Any]:
+    """Values as a column can hold them: where numbers and words are mixed, all are words."""
+    are_numbers = all(
+        value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
+    )
+    return values if are_numbers else [None if value is None else str(value) for value in values]
+
+
+def _write(directory: SweepDirectory, name: str, table: pa.Table) -> None:
+    with replaced_whole(directory.path / name) as temporary:
+        pq.write_table(table, temporary)
+
+
+_TEXT = {"sweep", "method", "phase", "trial_id", "config_id", "dataset", "pair", "calibration_id", "device"}
+_COUNTS = {"seed", "epoch", "step", "samples_trained", "samples_scored", "teacher_forwards", "num_cotenants"}
+
+
+def curve_schema() -> pa.Schema:
+    """The columns of `curves.parquet` with their types."""
+
+    def kind(name: str) -> pa.DataType:
+        return pa.string() if name in _TEXT else pa.int64() if name in _COUNTS else pa.float64()
+
+    return pa.schema([(name, kind(name)) for name in CURVE_COLUMNS])
+
+
+_COUNTED = pa.list_(pa.int64())
+_OF_A_WINDOW = pa.schema([("epoch", pa.int64()), ("by_class", _COUNTED), ("by_confidence", _COUNTED)])
+# More than any line of a file takes, even with the counts of half a million classes.
+_BLOCK_BYTES = 2**22
+
+
+def picks_schema() -> pa.Schema:
+    """The columns of `picks.parquet` with their types."""
+    of_a_trial = [name for name in PICKS_COLUMNS if name not in _OF_A_WINDOW.names]
+    fields = [(name, pa.string() if name in _TEXT else pa.int64()) for name in of_a_trial]
+    return pa.schema([*fields, *_OF_A_WINDOW])
+
+
+def picks_table(trials: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> pa.Table:
+    """A row for each window. Args: trials: rows of `trials.parquet`; lines: of each, what its file of picks holds."""
+    schema, content = picks_schema(), b"".join(lines)
+    if not content:
+        return schema.empty_table()
+    # From text to columns without a Python object for each count: of ten thousand trials there are millions.
+    windows = arrow_json.read_json(
+        io.BytesIO(content),
+        read_options=arrow_json.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=arrow_json.ParseOptions(explicit_schema=_OF_A_WINDOW, unexpected_field_behavior="error"),
+    )
+    trial_of_row = np.repeat(np.arange(len(trials)), [each.count(b"\n") for each in lines])
+    names = [name for name in schema.names if name not in windows.column_names]
+    labels = [pa.array([trial[name] for trial in trials], schema.field(name).type) for name in names]
+    columns = [*(column.take(pa.array(trial_of_row)) for column in labels), *windows.select(_OF_A_WINDOW.names).columns]
+    return pa.table(columns, schema=schema)
+
+
+def trial_status(status: Status, rows: Sequence[Recorded], measure: Measure | None) -> Status:
+    """The status that censoring goes by: a trial that ran to its end has reached the target, or used its budget."""
+    if status is Status.BUDGET and measure is not None and reached(best_accuracy(rows), measure.target):
+        return Status.REACHED
+    return status
+
+
+def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | None) -> dict[str, Any]:
+    config = folder.description["config"]
+    last = rows[-1].row if rows else None
+    return {
+        "trial_id": folder.path.name,
+        "config_id": folder.description["config_id"],
+        "seed": config["seed"],
+        "dataset": config["dataset"]["name"],
+        "pair": f"{config['teacher']['model']}->{config['student']}",
+        "configuration": folder.description["configuration"],
+        "status": trial_status(folder.status, rows, measure).value,
+        "tta_ref_s": time_to_target(rows, measure.target) if measure else math.inf,
+        "last_cost_ref_s": last.cost_ref_s if last else 0.0,
+        "best_val_accuracy": best_accuracy(rows),
+        "wall_s": last.wall_s if last else 0.0,
+        "num_evaluations": len(rows),
+        "ended_at": rows[-1].recorded_at if rows else math.nan,
+        "loss": _in_words(config["loss"]),
+        "ce_weight": config["ce_weight"],
+        "kd_weight": config["kd_weight"],
+        "precision": config["precision"],
+        "threads": config["threads"],
+        "device": last.device if last else "",
+        "calibration_id": last.calibration_id if last else "",
+        "error": folder.error,
+        **{f"sampler.{name}": _plain(value) for name, value in config["sampler"].items()},
+    }
+
+
+def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings of a trial by dotted names; the sampler's have columns of their own."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and "name" not in value:
+            flat |= _settings(value, f"{prefix}{key}.")
+        elif key not in ("seed", "sampler"):
+            flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str | None) else _in_words(value)
+    return flat
+
+
+def _in_words(part: dict[str, Any] | list[Any]) -> str:
+    """A part with its parameters, or several, or plain values, in a line."""
+    if isinstance(part, dict):
+        return " ".join([str(part["name"]), *(f"{key} {value}" for key, value in part.items() if key != "name")])
+    if all(isinstance(each, dict) for each in part):
+        return " + ".join(map(_in_words, part))
+    return str(_plain(part))
+
+
+def _plain(value: Any) -> Any:
+    """A value that a column can hold: lists become text."""
+    return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list) else value

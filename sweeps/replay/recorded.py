@@ -1,0 +1,199 @@
+"""Curves of a sweep that has run, to be played back: as a table, or through a surrogate fitted to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.trial import TrialState
+
+from kdas.errors import UserError
+from kdas.recipe.config import TrialConfig
+from kdas.records import COMPLETE_STATUSES, Measure, Status
+from sweeps.engine.plan import baseline_jobs, identity, searched_jobs
+from sweeps.engine.proposals import Asked, ConfigurationSearch
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.job import Job
+from sweeps.record.measure import read_measure
+from sweeps.space.ranges import RangeConfig
+from sweeps.space.space import Parameter, Point, Space
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A trial that ran to its end."""
+
+    rows: Sequence[Recorded]
+    status: Status
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A finished sweep. `points` are the searched settings, `curves` are by configuration and seed."""
+
+    spec: SweepSpec
+    measure: Measure
+    points: list[Point]
+    curves: Mapping[str, Mapping[int, Curve]]
+
+    def curve(self, job: Job) -> Curve:
+        """What the job's trial did."""
+        return self.curves[job.config_id][job.config.seed]
+
+    def job_of(self, point: Point) -> Job:
+        """The first of a configuration's jobs."""
+        return searched_jobs(self.spec, identity, point, baseline_jobs(self.spec, identity))[0]
+
+
+class TableSearch(ConfigurationSearch):
+    """Each proposal is replaced by the nearest recorded configuration that was not proposed before."""
+
+    def __init__(self, journal: Path, spec: SweepSpec, points: Sequence[Point]) -> None:
+        self._left = list(points)
+        super().__init__(journal, spec)
+
+    def ask(self) -> Asked | None:
+        return super().ask() if self._left else None
+
+    def _propose(self, number: int) -> dict[str, Any]:
+        wanted = self._asked(number, super()._propose(number)).point
+        self._study.tell(self._trials.pop(), state=TrialState.FAIL)
+        nearest = min(self._left, key=lambda point: distance(self._space, wanted, point))
+        self._left.remove(nearest)
+        params = self._space.to_optuna(nearest)
+        self._trials.append(self._add(params, TrialState.RUNNING))
+        return params
+
+
+class SurrogateSearch(ConfigurationSearch):
+    """Tells the surrogate which settings stand behind the jobs that it will be asked about."""
+
+    def __init__(self, journal: Path, spec: SweepSpec, surrogate: Surrogate) -> None:
+        self._surrogate = surrogate
+        super().__init__(journal, spec)
+
+    def _propose(self, number: int) -> dict[str, Any]:
+        params = super()._propose(number)
+        self._surrogate.know(self._asked(number, params).point)
+        return params
+
+
+def distance(space: Space, one: Point, other: Point) -> float:
+    """How far two points of a space are apart; each parameter counts between 0 and 1."""
+    return sum(_apart(parameter, one, other) ** 2 for parameter in space.parameters)
+
+
+def _apart(parameter: Parameter, one: Point, other: Point) -> float:
+    name, values = parameter.name, parameter.values
+    if name not in one or name not in other:
+        return float((name in one) != (name in other))
+    if values.choices is not None:
+        return float(one[name] != other[name])
+    return abs(_unit(values, one[name]) - _unit(values, other[name]))
+
+
+def _unit(values: RangeConfig, value: float) -> float:
+    assert values.low is not None and values.high is not None
+    scale = math.log if values.log else float
+    return (scale(value) - scale(values.low)) / (scale(values.high) - scale(values.low))
+
+
+class Surrogate:
+    """Curves between the recorded ones: trees fitted to accuracies at each evaluation, and to what a trial costs.
+
+    It stands in for trials that nobody has run, so what is found with it holds for it and not for training.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        self._recording, self._space = recording, recording.spec.space
+        self._seeds = sorted(recording.spec.seeds)
+        self._num_rows = max(len(curve.rows) for each in recording.curves.values() for curve in each.values())
+        features, targets = [], []
+        for point in recording.points:
+            curves = recording.curves[recording.job_of(point).config_id]
+            for seed in self._seeds:
+                features.append(self._features(point, seed))
+                targets.append(self._targets(curves[seed]))
+        self._trees = ExtraTreesRegressor(100, random_state=0, min_samples_leaf=1).fit(features, targets)
+        self._points: dict[str, Point] = {}
+
+    def know(self, point: Point) -> None:
+        """A configuration that is about to be asked about."""
+        self._points[self._recording.job_of(point).config_id] = point
+
+    def curve(self, job: Job) -> Curve:
+        """What the job's trial would do; what is recorded stays as it is."""
+        known = self._recording.curves.get(job.config_id, {}).get(job.config.seed)
+        if known is not None:
+            return known
+        predicted = self._trees.predict([self._features(self._points[job.config_id], job.config.seed)])[0]
+        template = next(iter(self._recording.curves.values()))[self._seeds[0]].rows[0]
+        num_rows = max(1, round(float(predicted[0])))
+        interval_s = self._recording.measure.tau_ref_s / self._recording.spec.evaluations
+        rows = [
+            replace(
+                template,
+                row=replace(
+                    template.row,
+                    seed=job.config.seed,
+                    step=number + 1,
+                    cost_ref_s=(number + 1) * interval_s,
+                    val_accuracy=float(predicted[1 + number]),
+                    test_accuracy=math.nan,
+                ),
+            )
+            for number in range(num_rows)
+        ]
+        return Curve(rows, Status.BUDGET)
+
+    def _features(self, point: Point, seed: int) -> list[float]:
+        numbers: list[float] = [float(seed == each) for each in self._seeds]
+        for parameter in self._space.parameters:
+            values, value = parameter.values, point.get(parameter.name)
+            if values.choices is not None:
+                numbers += [float(value == choice) for choice in values.choices]
+            else:
+                numbers.append(-1.0 if value is None else _unit(values, value))
+        return numbers
+
+    def _targets(self, curve: Curve) -> list[float]:
+        accuracies = [each.row.val_accuracy for each in curve.rows]
+        held = np.nan_to_num(accuracies + [accuracies[-1]] * (self._num_rows - len(accuracies)))
+        return [float(len(accuracies)), *held.tolist()]
+
+
+def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
+    """Raises: UserError: if the sweep has not ended, or has stopped trials, whose curves nobody knows."""
+    measure = read_measure(directory)
+    if measure is None:
+        raise UserError(f"{directory.path}: this sweep has not trained its baselines yet. Finish it first.")
+    curves: dict[str, dict[int, Curve]] = {}
+    for folder in directory.trials():
+        if folder.status in COMPLETE_STATUSES:
+            config = TrialConfig(**folder.description["config"])
+            curves.setdefault(identity(config), {})[config.seed] = Curve(folder.rows(), folder.status)
+    baselines = baseline_jobs(spec, identity)
+    search = ConfigurationSearch(directory.study_file, spec)
+    points: dict[str, Point] = {}
+    for asked in search.asked():
+        job = searched_jobs(spec, identity, asked.point, baselines)[0]
+        if set(spec.seeds) <= set(curves.get(job.config_id, {})):
+            points[job.config_id] = asked.point
+    for job in baselines:
+        if job.config.seed not in curves.get(job.config_id, {}):
+            raise UserError(
+                f"{directory.path}: {job.method} has not run to its end on seed {job.config.seed}. Finish the sweep."
+            )
+    if len(points) < 2:
+        raise UserError(
+            f"{directory.path}: {len(points)} searched configurations have run to their end on all seeds, and a replay"
+            ' needs 2 or more. Run it with SET="scheduler=none": the curve of a stopped trial is not known.'
+        )
+    return Recording(spec, measure, list(points.values()), curves)

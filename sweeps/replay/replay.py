@@ -1,0 +1,102 @@
+"""The real engine on a simulated clock: trials take the time that their recorded curves say, and no more than that."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kdas.records import Status, is_searched
+from sweeps.engine.agenda import Agenda
+from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.job import Job
+from sweeps.replay.recorded import Curve
+
+
+@dataclass
+class SimulatedClock:
+    """Seconds since the sweep began; on it one reference second of a trial takes one second."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class _Running:
+    job: Job
+    curve: Curve
+    position: int = 0
+
+    @property
+    def cost_ref_s(self) -> float:
+        return self.curve.rows[self.position].row.cost_ref_s
+
+
+class Replay:
+    """Runs an agenda as `launch.run_trials` does, with recorded curves in place of workers.
+
+    Args: curve_of: what a job's trial would do; slots: how many run at once; ended: called with each job, and with what
+        the searched trials have cost. `spent_ref_s` and `searched_ref_s` are what all and the searched ones have cost.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        directory: SweepDirectory,
+        curve_of: Callable[[Job], Curve],
+        slots: int,
+        clock: SimulatedClock,
+        ended: Callable[[Job, float], None] = lambda job, searched_ref_s: None,
+    ) -> None:
+        self._agenda, self._directory, self._curve_of, self._slots = agenda, directory, curve_of, slots
+        self._clock, self._on_end = clock, ended
+        self._events: list[tuple[float, int, _Running]] = []
+        self._order = itertools.count()
+        self.spent_ref_s = self.searched_ref_s = 0.0
+
+    def run(self) -> None:
+        """Play the agenda to its end."""
+        while True:
+            while len(self._events) < self._slots and (job := self._agenda.next_job()) is not None:
+                self._start(job)
+            if not self._events:
+                return
+            self._clock.now_s, _, trial = heapq.heappop(self._events)
+            self._evaluated(trial)
+
+    def _start(self, job: Job) -> None:
+        self._directory.trial(job.trial_id).begin(job)
+        trial = _Running(job, self._curve_of(job))
+        self._wait(trial, trial.cost_ref_s)
+
+    def _wait(self, trial: _Running, seconds: float) -> None:
+        self.spent_ref_s += seconds
+        if is_searched(trial.job.method):
+            self.searched_ref_s += seconds
+        heapq.heappush(self._events, (self._clock.now_s + seconds, next(self._order), trial))
+
+    def _evaluated(self, trial: _Running) -> None:
+        row = trial.curve.rows[trial.position].row
+        status = self._agenda.evaluated(trial.job, row.cost_ref_s, row.val_accuracy)
+        is_last = trial.position == len(trial.curve.rows) - 1
+        if status is None and not is_last:
+            before = trial.cost_ref_s
+            trial.position += 1
+            self._wait(trial, trial.cost_ref_s - before)
+            return
+        folder = self._directory.trial(trial.job.trial_id)
+        rows = trial.curve.rows[: trial.position + 1]
+        folder.replace_rows([_of(trial.job, each) for each in rows])
+        ended = status if status is not None and not is_last else trial.curve.status
+        if ended is not Status.RUNNING:
+            folder.end(ended)
+        self._agenda.ended(trial.job)
+        self._on_end(trial.job, self.searched_ref_s)
+
+
+def _of(job: Job, recorded: Recorded) -> Recorded:
+    """A recorded row under the job's own names."""
+    return replace(recorded, row=replace(recorded.row, trial_id=job.trial_id, config_id=job.config_id))

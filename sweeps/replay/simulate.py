@@ -1,0 +1,210 @@
+"""Searches, schedulers and numbers of slots compared on recorded curves, in seconds: the real engine, replayed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shutil
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from kdas.errors import UserError
+from kdas.parts.reading import validated
+from kdas.records import is_searched
+from sweeps.engine.agenda import Agenda, Terms
+from sweeps.engine.objective import objective_of
+from sweeps.engine.plan import identity
+from sweeps.engine.proposals import ConfigurationSearch
+from sweeps.engine.spending import Spending
+from sweeps.engine.stopping.rules import rule_for
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from sweeps.record.measure import time_to_target
+from sweeps.replay.recorded import Curve, Recording, Surrogate, SurrogateSearch, TableSearch
+from sweeps.replay.replay import Replay, SimulatedClock
+
+WITHIN = 0.05
+FEW_CONFIGURATIONS = 20
+_RESAMPLES = 9_999
+# A file system in memory, where there is one: what is flushed to disk there waits for none.
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 (the folder in it is made by tempfile)
+_ROOMY_BYTES = 1e9
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared."""
+
+    algorithm: str
+    scheduler: str
+    slots: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One replay: what the searched trials had cost when a configuration near the best was complete, and in the end.
+
+    `found_ref_s` is inf where none was found; `wall_s` is the simulated clock's, one second a reference second.
+    """
+
+    found_ref_s: float
+    search_ref_s: float
+    wall_s: float
+
+
+def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
+    """Every combination of lists that are separated by commas.
+
+    Raises: UserError: for a number of slots that is none.
+    """
+    parts = [[each.strip() for each in text.split(",") if each.strip()] for text in (algorithms, schedulers, slots)]
+    for each in parts[2]:
+        if not each.isdigit() or not int(each):
+            raise UserError(
+                f"SLOTS={slots}: {each!r} is no number of slots. Give whole numbers from 1 on, as in SLOTS=2,8."
+            )
+    return [Setting(algorithm, scheduler, int(number)) for algorithm, scheduler, number in itertools.product(*parts)]
+
+
+class Simulation:
+    """Replays of one recording. Args: surrogate: to draw curves of configurations between the recorded ones."""
+
+    def __init__(self, recording: Recording, surrogate: bool) -> None:
+        self._recording = recording
+        self._surrogate = Surrogate(recording) if surrogate else None
+        self._curve_of = recording.curve if self._surrogate is None else self._surrogate.curve
+        times = {}
+        for point in recording.points:
+            curves = recording.curves[recording.job_of(point).config_id]
+            times[recording.job_of(point).config_id] = self._mean_s([curves[seed] for seed in recording.spec.seeds])
+        # What is found must be as good as this.
+        self.near_best_s = min(times.values()) * (1 + WITHIN)
+
+    def spec(self, setting: Setting, seed: int) -> SweepSpec:
+        """The recorded sweep with another search. Raises: UserError: if there is no such search or scheduler."""
+        spec = self._recording.spec
+        number = len(self._recording.points) if self._surrogate is None else spec.num_configurations
+        changed = {
+            "algorithm": {"name": setting.algorithm, "seed": seed, "startup": spec.algorithm.startup},
+            "scheduler": setting.scheduler,
+            "confirm": False,
+            "baselines": {spec.plain_baseline: spec.baselines[spec.plain_baseline]},
+            "budget": {"configurations": number, "ref_s_per_trial": spec.budget.ref_s_per_trial},
+        }
+        return validated(
+            SweepSpec,
+            {**spec.model_dump(mode="json"), **changed},
+            source=f"SEARCH={setting.algorithm} SCHEDULER={setting.scheduler}",
+        )
+
+    def outcome(self, setting: Setting, seed: int) -> Outcome:
+        """One replay, its proposals drawn from this seed."""
+        with tempfile.TemporaryDirectory(prefix="kdas-replay-", dir=_folder()) as folder:
+            return self._played(self.spec(setting, seed), SweepDirectory(Path(folder)), setting.slots)
+
+    def _played(self, spec: SweepSpec, directory: SweepDirectory, slots: int) -> Outcome:
+        measure, clock = self._recording.measure, SimulatedClock()
+        terms = Terms(
+            measure, lambda plain: measure, lambda fixed: rule_for(spec, fixed), objective_of(spec, measure.tau_ref_s)
+        )
+        search = self._search(spec, directory)
+        spending = Spending(spec.budget, 1.0, None, clock)
+        agenda = Agenda(spec, identity, directory, search, terms, spending, adopt=lambda job: False)
+        waiting: dict[str, set[int]] = {}
+        found = math.inf
+
+        def ended(job: Job, searched_ref_s: float) -> None:
+            nonlocal found
+            if not is_searched(job.method):
+                return
+            left = waiting.setdefault(job.config_id, set(spec.seeds))
+            left.discard(job.config.seed)
+            curves = [
+                self._curve_of(replace(job, config=job.config.model_copy(update={"seed": s}))) for s in spec.seeds
+            ]
+            if not left and self._mean_s(curves) <= self.near_best_s:
+                found = min(found, searched_ref_s)
+
+        replay = Replay(agenda, directory, self._curve_of, slots, clock, ended)
+        replay.run()
+        return Outcome(found, replay.searched_ref_s, clock.now_s)
+
+    def _search(self, spec: SweepSpec, directory: SweepDirectory) -> ConfigurationSearch:
+        if self._surrogate is None:
+            return TableSearch(directory.study_file, spec, self._recording.points)
+        return SurrogateSearch(directory.study_file, spec, self._surrogate)
+
+    def _mean_s(self, curves: Sequence[Curve]) -> float:
+        measure = self._recording.measure
+        return statistics.fmean(min(time_to_target(curve.rows, measure.target), measure.tau_ref_s) for curve in curves)
+
+
+def simulate(
+    recording: Recording, surrogate: bool, settings: Sequence[Setting], replays: int, console: Console
+) -> None:
+    """Replay each setting under as many seeds of its proposals, and print what it took."""
+    simulation = Simulation(recording, surrogate)
+    for setting in settings:
+        simulation.spec(setting, 0)
+    source = (
+        "between recorded curves by a fitted surrogate: no result about training" if surrogate else "recorded curves"
+    )
+    console.print(
+        f"{len(recording.points)} recorded configurations on {len(recording.spec.seeds)} seeds; {source}."
+        f" Near the best: a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
+        " recorded one (flattered by its own seeds).",
+        highlight=False,
+    )
+    if len(recording.points) < FEW_CONFIGURATIONS:
+        console.print(
+            f"note: of {len(recording.points)} configurations nearly any order finds the best soon. Record"
+            f" {FEW_CONFIGURATIONS} or more before you believe a difference.",
+            highlight=False,
+        )
+    columns = (
+        "search",
+        "scheduler",
+        "slots",
+        "ref. s to near the best [95%]",
+        "ref. s in all [95%]",
+        "simulated wall s",
+    )
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
+    for setting in track(settings, "replaying", console=console, transient=True):
+        outcomes = [simulation.outcome(setting, seed) for seed in range(replays)]
+        table.add_row(
+            setting.algorithm,
+            setting.scheduler,
+            str(setting.slots),
+            _interval([each.found_ref_s for each in outcomes]),
+            _interval([each.search_ref_s for each in outcomes]),
+            f"{statistics.fmean(each.wall_s for each in outcomes):.1f}",
+        )
+    console.print(table)
+    console.print(f"means over {replays} replays; trials of plain distillation are not counted", highlight=False)
+
+
+def _folder() -> Path | None:
+    """Where replays are written; None: where temporary files are."""
+    has_room = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOMY_BYTES
+    return _IN_MEMORY if has_room else None
+
+
+def _interval(values: Sequence[float]) -> str:
+    """A mean with a bootstrap interval; where some replays found nothing, how many did."""
+    finite = np.array([value for value in values if math.isfinite(value)])
+    if len(finite) < len(values):
+        return f"found in {len(finite)} of {len(values)}"
+    random = np.random.default_rng(0)
+    means = random.choice(finite, (_RESAMPLES, len(finite))).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return f"{finite.mean():.1f} [{low:.1f}, {high:.1f}]"

@@ -1,0 +1,128 @@
+"""Where a searched parameter lives in a trial file: the sampler's own, the loss's, the optimizer's, the recipe's."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, get_args
+
+from pydantic import BaseModel, Field, ValidationError, create_model
+
+from kdas.errors import nearest
+from kdas.losses import LOSSES
+from kdas.parts.reading import explain
+from kdas.recipe.config import OptimizerConfig, Recipe
+from kdas.samplers import SAMPLERS
+
+# Keys whose value is a part by name: searched, it decides which of its parameters there are.
+PARTS = ("sampler", "loss")
+# What may be searched besides parameters of parts and optimizer. Each differs between trials of one comparison; all
+# other keys say what is compared on: data, models, the budget, the machine.
+RECIPE_PARAMETERS = ("ce_weight", "kd_weight", "batch_size", "accumulate", "ema_decay", "precision")
+# Every value has prices of its own, which are measured before the first trial.
+_PRICED_BY_VALUE = ("batch_size", "accumulate")
+
+Path = tuple[str | int, ...]
+
+
+class _Term(BaseModel):
+    """What a loss of a list has beside its parameters."""
+
+    weight: float = Field(ge=0, description="The weight of one of several losses is 0 or more.")
+
+
+@dataclass(frozen=True)
+class Home:
+    """One place of a parameter: the way to it, its schema there, and the choice of a part that has it.
+
+    `owner` is None where the part is the same in all trials.
+    """
+
+    path: Path
+    schema: type[BaseModel]
+    owner: Any = None
+
+    @property
+    def kind(self) -> type | None:
+        """The type, int or float, of what a range makes sense for, else None."""
+        field = str(self.path[-1])
+        if field in _PRICED_BY_VALUE:
+            return None
+        annotation = self.schema.model_fields[field].annotation
+        kinds = set(get_args(annotation) or (annotation,)) - {NoneType}
+        return int if kinds == {int} else float if float in kinds and kinds <= {int, float} else None
+
+    def check(self, where: str, value: Any) -> None:
+        """Raises: ValueError: if the trial file would refuse the value; `where` names it."""
+        name = str(self.path[-1])
+        field = self.schema.model_fields[name]
+        kinds = get_args(field.annotation) or (field.annotation,)
+        if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
+            raise ValueError(f"{where}: {value} is no number. {field.description or 'Give a number'}".rstrip("."))
+        single = _only(self.schema, name)
+        # A range is read as floats; a whole-number parameter is proposed as a whole number.
+        is_whole = isinstance(value, float) and value.is_integer() and int in kinds
+        try:
+            single.model_validate({name: int(value) if is_whole else value})
+        except ValidationError as error:
+            _, _, text = explain(error, single).partition(": ")
+            raise ValueError(f"{where}: {text}".rstrip(".")) from error
+
+
+@functools.cache
+def _only(schema: type[BaseModel], name: str) -> type[BaseModel]:
+    """A schema with one field of another; it takes longer to make than to use."""
+    field = schema.model_fields[name]
+    model: type[BaseModel] = create_model("Searched", **{name: (field.annotation, field)})  # type: ignore[call-overload]
+    return model
+
+
+def homes_of(samplers: Sequence[Any], losses: Sequence[Any]) -> dict[str, list[Home]]:
+    """Every parameter that can be searched, by its name, with all its places.
+
+    Args: samplers, losses: the parts between which the trials choose; one where that is not searched.
+    """
+    homes: dict[str, list[Home]] = {}
+    for sampler in samplers:
+        for name in SAMPLERS[sampler["name"]].schema.model_fields:
+            home = Home(("sampler", name), SAMPLERS[sampler["name"]].schema, sampler if len(samplers) > 1 else None)
+            homes.setdefault(name, []).append(home)
+    for loss in losses:
+        for path, schema in _loss_fields(loss):
+            home = Home(path, schema, loss if len(losses) > 1 else None)
+            homes.setdefault(".".join(map(str, path)), []).append(home)
+    homes.update({f"optimizer.{name}": [Home(("optimizer", name), OptimizerConfig)] for name in _optimizer()})
+    homes.update({name: [Home((name,), Recipe)] for name in RECIPE_PARAMETERS})
+    return homes
+
+
+def _optimizer() -> list[str]:
+    return list(OptimizerConfig.model_fields)
+
+
+def _loss_fields(loss: Any) -> Iterator[tuple[Path, type[BaseModel]]]:
+    if isinstance(loss, Mapping):
+        schema = LOSSES[loss["name"]].schema
+        yield from ((("loss", name), schema) for name in schema.model_fields)
+        return
+    for number, term in enumerate(loss):
+        yield ("loss", number, "weight"), _Term
+        schema = LOSSES[term["name"]].schema
+        yield from ((("loss", number, name), schema) for name in schema.model_fields)
+
+
+def unknown(name: str, homes: Mapping[str, Any], samplers: Sequence[Any]) -> ValueError:
+    """What is wrong with a name that nothing to search has."""
+    where, (block, _, key) = f"search.{name}", name.partition(".")
+    if block in ("optimizer", "loss"):
+        known = [each.removeprefix(f"{block}.") for each in homes if each.startswith(f"{block}.")]
+        return ValueError(f"{where}: the {block} has no such key. {nearest(key, known)}".rstrip("."))
+    if block in Recipe.model_fields:
+        return ValueError(
+            f"{where}: is the same in all trials of a sweep, or their times could not be compared. Compare several"
+            f" with cells: {{{block}: [...]}}"
+        )
+    among = " or ".join(sorted({sampler["name"] for sampler in samplers}))
+    return ValueError(f"{where}: no parameter of {among}. {nearest(name, homes)}".rstrip("."))

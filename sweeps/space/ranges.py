@@ -1,0 +1,150 @@
+"""The values that one searched parameter may take, and the condition under which it exists."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import BeforeValidator, Field, model_validator
+
+from kdas.parts.registry import lower_keys
+from kdas.recipe.config import Strict
+
+# What a multiple of a step may be off by: 0.3 + 3 * 0.1 is not 0.6 to the last bit.
+_ROUNDING = 1e-9
+
+
+def _lower_keys(given: Any) -> Any:
+    return lower_keys(given) if isinstance(given, dict) else given
+
+
+class RangeConfig(Strict):
+    """Values of one parameter: from `low` to `high`, or one of `choices`."""
+
+    low: float | None = Field(None, description="The least value. Give low and high, or choices.")
+    high: float | None = Field(None, description="The greatest value. Give low and high, or choices.")
+    log: bool = Field(False, description="Whether small and large values are equally likely by order of magnitude.")
+    step: float | None = Field(
+        None, gt=0, description="The distance from one value to the next; the last one is high. None: any value."
+    )
+    choices: list[Any] | None = Field(None, min_length=1, description="A list of values.")
+    when: Annotated[dict[str, Any], BeforeValidator(_lower_keys)] = Field(
+        default_factory=dict,
+        description="Other searched parameters, each with the value, or the list of values, at which this one exists.",
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RangeConfig:
+        if self.choices is not None:
+            if (self.low, self.high, self.log, self.step) != (None, None, False, None):
+                raise ValueError("has choices and a range. Give low and high, or choices")
+            _check_choices(self.choices)
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("needs low and high, or choices")
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low:g} is not under high {self.high:g}. Swap or widen them")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range must start over 0, not at {self.low:g}. Raise low")
+        if self.step is not None:
+            if self.log:
+                raise ValueError("has step and log, and steps are equal distances. Keep one of them")
+            _check_step(self.low, self.high, self.step)
+        return self
+
+    def values(self, kind: type | None) -> list[Any] | None:
+        """All values, in their order; None where there is no end of them. Args: kind: int, float, or None."""
+        if self.choices is not None:
+            return list(self.choices)
+        assert self.low is not None and self.high is not None
+        step = self.step or (1.0 if kind is int else None)
+        if step is None:
+            return None
+        return [self._nth(number, step, kind) for number in range(round((self.high - self.low) / step) + 1)]
+
+    def extremes(self, kind: type | None) -> list[Any]:
+        """The choices, or the two ends of the range."""
+        if self.choices is not None:
+            return list(self.choices)
+        assert self.low is not None and self.high is not None
+        return [int(end) if kind is int else end for end in (self.low, self.high)]
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value may be proposed."""
+        if self.choices is not None:
+            return value in self.choices
+        assert self.low is not None and self.high is not None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not self.low <= value <= self.high:
+            return False
+        return self.step is None or _is_whole((value - self.low) / self.step)
+
+    def distribution(self, kind: type | None) -> BaseDistribution:
+        """The values in Optuna's words. Choices are named by their JSON, since Optuna keeps only plain values."""
+        if self.choices is not None:
+            return CategoricalDistribution([json.dumps(choice) for choice in self.choices])
+        assert self.low is not None and self.high is not None
+        if kind is int:
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def to_optuna(self, value: Any) -> Any:
+        # 1000.0, as a trial's file has it, is the choice 1000.
+        return value if self.choices is None else json.dumps(self.choices[self.choices.index(value)])
+
+    def from_optuna(self, value: Any) -> Any:
+        """A value as it is trained with: reals have four significant digits, enough to tell settings apart."""
+        if self.choices is not None:
+            return json.loads(value)
+        if not isinstance(value, float):
+            return value
+        assert self.low is not None and self.high is not None
+        if self.step is not None:
+            return self._nth(round((value - self.low) / self.step), self.step, float)
+        return min(max(float(f"{value:.4g}"), self.low), self.high)
+
+    def _nth(self, number: int, step: float, kind: type | None) -> float:
+        assert self.low is not None
+        value = float(f"{self.low + number * step:.12g}")
+        return int(value) if kind is int else value
+
+    def __str__(self) -> str:
+        if self.choices is not None:
+            return f"one of {list(map(_named, self.choices))}"
+        return f"{self.low:g} to {self.high:g}" + (f" in steps of {self.step:g}" if self.step else "")
+
+
+def _named(choice: Any) -> Any:
+    """A part by its name alone."""
+    return choice.get("name", choice) if isinstance(choice, dict) else choice
+
+
+def _check_choices(choices: list[Any]) -> None:
+    seen: set[str] = set()
+    for choice in choices:
+        written = json.dumps(choice, sort_keys=True, default=str)
+        if written in seen:
+            raise ValueError(f"choices: {_named(choice)!r} stands there twice. Give each once")
+        seen.add(written)
+
+
+def _check_step(low: float, high: float, step: float) -> None:
+    steps = (high - low) / step
+    if _is_whole(steps):
+        return
+    if steps < 1:
+        raise ValueError(f"step {step:g} is longer than the range, {low:g} to {high:g}. Lower it")
+    last = low + math.floor(steps) * step
+    raise ValueError(f"high {high:g} is no whole number of steps of {step:g} from {low:g}. Say high: {last:g}")
+
+
+def _is_whole(number: float) -> bool:
+    return abs(number - round(number)) <= _ROUNDING * max(1.0, abs(number))
+
+
+def _as_range(given: Any) -> Any:
+    return {"choices": given} if isinstance(given, list) else given
+
+
+Range = Annotated[RangeConfig, BeforeValidator(_as_range, json_schema_input_type=RangeConfig | list[Any])]

@@ -1,0 +1,277 @@
+"""The answer, and the warnings that qualify it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis import wording
+from analysis.findings.findings import findings
+from analysis.findings.summary import deciding_phase, soonest
+from kdas.records import Status
+from tests.analysis.conftest import row_of, texts
+
+NewSweep = Callable[..., Path]
+
+
+def test_the_answer_names_setting_ratio_interval_and_misses(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    row = row_of(found, "c-s0")
+    assert "kdas_search (start_rate 0.3 · end_rate 0.1) reached 90% validation accuracy soonest" in found.answer.soonest
+    interval = f"95% interval {row['ratio_low']:.2f} to {row['ratio_high']:.2f}, n = 3 paired seeds"
+    assert f"{row['ratio']:.2f} times as fast as plain_kd ({interval})" in found.answer.soonest
+    assert found.answer.missed == (
+        "3 of 21 trials missed it: kdas_search 2 of 12, rs2 1 of 3; 1 of 21 trials ended before that was known: "
+        "kdas_search 1 of 12."
+    )
+
+
+def test_a_winner_of_the_search_is_called_flattered_and_few_seeds_are_named(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    assert "The best of 4 searched configurations on its own search seeds flatters it" in texts(found, "answer")
+    assert "Only 3 paired seeds: p cannot fall below 0.25" in texts(found, "answer")
+    assert "1 trial crashed" in texts(found, "table")
+
+
+def test_where_most_seeds_missed_the_interval_is_warned_of(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [replace(each, ceiling=0.7) if each.method == "plain_kd" and each.seed else each for each in plan()]
+    assert "In 1 row more than half of the seeds missed the target" in texts(findings(new_sweep(trials)), "table")
+
+
+def test_no_miss_among_few_seeds_is_no_promise(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep(plan(range(10))))
+    assert "No miss on 10 seeds does not exclude that up to 26% of further ones miss the target" in texts(
+        found, "table"
+    )
+
+
+def test_confirmed_numbers_replace_those_of_the_search(new_sweep: NewSweep, plan: Any, planned_trial: Any) -> None:
+    confirm = [
+        planned_trial(method, config_id, seed, half_s, phase="confirm")
+        for seed in range(100, 110)
+        for method, config_id, half_s in (("plain_kd", "c-plain", 30 + seed % 3), ("kdas_search", "c-s1", 20.0))
+    ]
+    found = findings(new_sweep(plan() + confirm))
+    assert deciding_phase(found.summary) == "confirm"
+    assert (found.answer.config_id, found.answer.phase) == ("c-s1", "confirm")
+    assert "on fresh seeds" in found.answer.soonest and "flatters" not in texts(found, "answer")
+    assert row_of(found, "c-s1", "confirm")["num_pairs"] == 10
+    assert row_of(found, "c-s1", "search")["num_pairs"] == 3
+
+
+def test_a_confirmation_that_nobody_passed_is_the_result(new_sweep: NewSweep, plan: Any, planned_trial: Any) -> None:
+    confirm = [
+        planned_trial(method, config_id, seed, 30.0, 0.7, phase="confirm")
+        for seed in range(100, 104)
+        for method, config_id in (("plain_kd", "c-plain"), ("kdas_search", "c-s1"))
+    ]
+    found = findings(new_sweep(plan() + confirm))
+    assert deciding_phase(found.summary) == "confirm"
+    assert found.answer.soonest.startswith("No confirmed trial has reached")
+    running = [replace(confirm[0], status=Status.RUNNING, last_s=60.0), *confirm[1:]]
+    assert deciding_phase(findings(new_sweep(plan() + running)).summary) == "search"
+
+
+def test_finalists_that_still_run_leave_the_answer_to_the_search(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    baseline = [planned_trial("plain_kd", "c-plain", seed, 30.0, phase="confirm") for seed in range(100, 104)]
+    finalist = [
+        planned_trial("kdas_search", "c-s1", seed, 20.0, phase="confirm", status=Status.RUNNING, last_s=20.0)
+        for seed in range(100, 104)
+    ]
+    for confirm in (baseline, baseline + finalist):
+        found = findings(new_sweep(plan() + confirm))
+        assert deciding_phase(found.summary) == "search" and found.answer.config_id == "c-s0"
+        chosen = soonest(found.summary).set_index("method")
+        assert chosen.loc["kdas_search", "config_id"] == "c-s0" and chosen.loc["plain_kd", "phase"] == "search"
+
+
+def test_a_finalist_that_dropped_out_does_not_undo_the_confirmation(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    def confirmed(method: str, config_id: str, num_seeds: int) -> list[Any]:
+        return [planned_trial(method, config_id, 100 + seed, 25.0, phase="confirm") for seed in range(num_seeds)]
+
+    before = plan() + confirmed("kdas_search", "c-s0", 2)
+    after = before + confirmed("plain_kd", "c-plain", 4) + confirmed("kdas_search", "c-s1", 4)
+    record = {"confirm_configs": ["c-plain", "c-s1"], "confirm_seeds": [100, 101, 102, 103]}
+    assert deciding_phase(findings(new_sweep(after, **record)).summary) == "confirm"
+    # One seed of each is not what was planned, a baseline alone compares nothing, and neither do finalists.
+    first = plan() + confirmed("plain_kd", "c-plain", 1) + confirmed("kdas_search", "c-s1", 1)
+    for trials in (first, plan() + confirmed("plain_kd", "c-plain", 4), plan() + confirmed("kdas_search", "c-s1", 4)):
+        assert deciding_phase(findings(new_sweep(trials, **record)).summary) == "search"
+
+
+def test_a_winner_that_mostly_missed_is_said_to(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [each for each in plan(range(4)) if each.config_id in ("c-plain", "c-s0")]
+    trials = [replace(each, ceiling=0.96 if each.config_id == "c-s0" and not each.seed else 0.8) for each in trials]
+    found = findings(new_sweep(trials))
+    assert "soonest, on 1 of its 4 seeds and on average after" in found.answer.soonest
+    assert "reference seconds (a miss counting as the budget), " in found.answer.soonest
+    assert "In 1 row more than half of the seeds missed the target" in texts(found, "answer")
+    both = [replace(each, ceiling=0.96) if (each.config_id, each.seed) == ("c-plain", 1) else each for each in trials]
+    found = findings(new_sweep(both))
+    assert found.answer.config_id == "c-s0" and row_of(found, "c-s0")["mark"] == "~"
+    assert "times as fast as plain_kd in time up to the budget (95%" in found.answer.soonest
+
+
+def test_what_may_have_been_sooner_is_not_passed_over(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [each for each in plan(range(5)) if each.config_id in ("c-plain", "c-s0", "c-s1")]
+    trials = [
+        replace(each, status=Status.CRASHED, last_s=8.0) if each.config_id == "c-s0" and each.seed > 1 else each
+        for each in trials
+    ]
+    found = findings(new_sweep(trials))
+    assert found.answer.config_id == "c-s1" and "soonest as far as is known" in found.answer.soonest
+    only_plain = [each for each in trials if each.config_id != "c-s1"]
+    assert "whether another setting beats this baseline is open" in findings(new_sweep(only_plain)).answer.soonest
+
+
+def test_trials_that_still_run_are_not_called_ended(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [
+        replace(each, status=Status.RUNNING, last_s=40.0) if each.config_id == "c-plain" else each for each in plan()
+    ]
+    found = findings(new_sweep(trials))
+    assert "3 of 21 trials still run: plain_kd 3 of 3" in found.answer.missed
+    assert "The baseline plain_kd has not been seen to its end yet" in texts(found, "answer")
+    # Its last evaluation is at the budget: it will not reach the target, though its end is not recorded yet.
+    at_the_end = [replace(each, status=Status.RUNNING) if each.config_id == "c-rs2" else each for each in plan()]
+    missed = findings(new_sweep(at_the_end)).answer.missed
+    assert "rs2 1 of 3; " in missed and "still run" not in missed and "-" not in missed
+
+
+def test_hits_on_other_seeds_than_the_baselines_have_no_ratio(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [each for each in plan() if each.config_id in ("c-plain", "c-s0")]
+    trials = [replace(each, ceiling=0.5) if each.config_id == "c-plain" or each.seed else each for each in trials]
+    missing = [each for each in trials if (each.config_id, each.seed) != ("c-plain", 0)]
+    found = findings(new_sweep(missing))
+    assert "neither it nor plain_kd reached it on the seeds that both have" in found.answer.soonest
+    assert "Rows rest on 2 to 3 trials" in texts(found, "table")
+
+
+def test_a_winner_that_lost_on_the_common_seeds_is_qualified(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    trials = [each for each in plan() if each.config_id == "c-plain"]
+    # Later on the seed that both have, and first by its mean thanks to an easier one.
+    trials += [planned_trial("kdas_search", "c-s9", 0, 32.0), planned_trial("kdas_search", "c-s9", 7, 5.0)]
+    found = findings(new_sweep(trials))
+    assert found.answer.config_id == "c-s9" and row_of(found, "c-s9")["ratio"] < 1
+    said = "It is first by its mean over all of its seeds, yet plain_kd was sooner on the 1 seed that both have"
+    assert said in texts(found, "answer")
+    assert "yet plain_kd was sooner" not in texts(findings(new_sweep(plan())), "answer")
+
+
+def test_a_seed_that_was_run_twice_is_named(new_sweep: NewSweep, plan: Any) -> None:
+    directory = new_sweep(plan())
+    trials = pd.read_parquet(directory / "trials.parquet")
+    trials.loc[trials["trial_id"] == "c-s0-1", "seed"] = 0
+    trials.to_parquet(directory / "trials.parquet")
+    assert "A seed of a configuration was run more than once: 1 trial (c-s0-1)" in texts(findings(directory), "answer")
+
+
+def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [trial for trial in plan() if trial.config_id in ("c-plain", "c-s2")]
+    found = findings(new_sweep(trials))
+    row = row_of(found, "c-s2")
+    assert found.answer.soonest.startswith("plain_kd reached 90% validation accuracy soonest")
+    best = f"the best searched setting, {wording.setting(row)}, was {row['ratio']:.2f} times as fast as plain_kd (95% "
+    assert f"no other setting beat this baseline; {best}" in found.answer.soonest
+    rs2 = [replace(each, half_s=31.0, ceiling=0.96) for each in plan() if each.config_id == "c-rs2"]
+    both = findings(new_sweep([*trials, *rs2])).answer.soonest
+    assert "; the nearest, rs2, was" in both and "; the best searched setting, kdas_search" in both
+    alone = findings(new_sweep([trial for trial in trials if trial.config_id == "c-plain"]))
+    assert "no other setting has been run" in alone.answer.soonest
+
+
+def test_a_baseline_that_never_reached_makes_ratios_lower_limits(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [replace(trial, ceiling=0.5) if trial.method == "plain_kd" else trial for trial in plan()]
+    found = findings(new_sweep(trials))
+    assert row_of(found, "c-s0")["mark"] == ">=" and "at least" in found.answer.soonest
+    assert "plain_kd never reached the target" in texts(found, "answer")
+
+
+def test_without_the_baseline_nothing_is_compared(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep([trial for trial in plan() if trial.method != "plain_kd"]))
+    assert found.summary["ratio"].isna().all()
+    assert "with no seed in common with plain_kd" in found.answer.soonest
+
+
+def test_a_baseline_that_has_no_trial_where_it_is_decided_is_not_said_to_have_missed(
+    new_sweep: NewSweep, planned_trial: Any
+) -> None:
+    baseline = [planned_trial("plain_kd", "c-plain", seed, 30.0, phase="confirm") for seed in (100, 101)]
+    found = findings(new_sweep([*baseline, planned_trial("kdas_search", "c-s1", 0, 20.0)]))
+    assert "The baseline plain_kd has no trial in the phase that decides" in texts(found, "answer")
+    assert "never reached" not in texts(found, "answer")
+
+
+def test_when_no_trial_reached_the_answer_names_the_nearest(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep([replace(trial, ceiling=0.5) for trial in plan()]))
+    assert found.answer.soonest == "No trial has reached 90% validation accuracy."
+    assert "The nearest is kdas_search (start_rate 0.3 · end_rate 0.1)" in found.answer.missed
+    assert found.summary["ratio"].isna().all()
+
+
+def test_one_seed_has_no_interval(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep(plan([4])))
+    assert "one seed in common, so no interval" in found.answer.soonest
+    assert "Only one paired seed: no interval and no test" in texts(found, "answer")
+
+
+def test_a_sweep_that_has_not_begun_is_no_error(new_sweep: NewSweep) -> None:
+    found = findings(new_sweep([], num_planned_trials=4))
+    assert found.summary.empty and "Nothing has been evaluated yet" in found.answer.missed
+
+
+def test_a_search_for_something_else_is_named(new_sweep: NewSweep, plan: Any) -> None:
+    assert "The search was for pareto" in texts(findings(new_sweep(plan([0]), objective="pareto")), "answer")
+
+
+def test_shared_devices_and_mixed_calibrations_are_named(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan()
+    trials[0] = replace(trials[0], num_cotenants=2, calibration_id="cal-2")
+    found = findings(new_sweep(trials))
+    assert "1 trial shared a device with others" in texts(found, "trials")
+    assert "2 calibrations (cal-1, cal-2)" in texts(found, "answer")
+    assert math.isnan(found.times.set_index("trial_id").loc["c-plain-0", "wall_s_at_hit"])
+    assert not math.isnan(found.times.set_index("trial_id").loc["c-plain-1", "wall_s_at_hit"])
+
+
+def test_prices_that_a_search_needs_are_no_mistake(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan()
+    trials[0] = replace(trials[0], calibration_id="cal-2")
+    found = findings(new_sweep(trials, calibration_ids=["cal-1", "cal-2"]))
+    assert "calibrations" not in texts(found, "answer")
+
+
+def test_prices_of_a_busy_machine_are_named(sweep_directory: Path) -> None:
+    assert "busy when it was calibrated" not in texts(findings(sweep_directory), "answer")
+    curves = pd.read_parquet(sweep_directory / "curves.parquet")
+    curves.assign(wall_s=0.7 * curves["cost_as_run_s"]).to_parquet(sweep_directory / "curves.parquet")
+    said = texts(findings(sweep_directory), "answer")
+    assert "Trials took 0.7 of the time that their steps were priced at (median): the machine was busy" in said
+
+
+def test_a_coarse_grid_is_named(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    assert row_of(found, "c-s0")["max_grid_gap"] == pytest.approx(4 / 64)
+    assert "The evaluation grid is coarse" in texts(found, "table")
+
+
+def test_tables_that_disagree_are_named_and_the_curves_win(sweep_directory: Path) -> None:
+    path = sweep_directory / "trials.parquet"
+    trials = pd.read_parquet(path)
+    trials.loc[0, "tta_ref_s"] = 1.0
+    trials.iloc[:-1].to_parquet(path)
+    found = findings(sweep_directory)
+    assert "tell different times of 1 trial (c-plain-0)" in texts(found, "trials")
+    assert "unknown to trials.parquet" in texts(found, "trials")
+    assert found.times.set_index("trial_id").loc["c-plain-0", "tta_ref_s"] > 1

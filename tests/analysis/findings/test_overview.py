@@ -1,0 +1,150 @@
+"""Several sweeps side by side: scores over them, and one table where their times compare."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from analysis.__main__ import app
+from analysis.findings.findings import Findings, findings
+from analysis.findings.overview import overview
+from analysis.page.report import render_overview
+from kdas.errors import UserError
+from kdas.records import Status
+from tests.analysis.conftest import write_sweep
+
+Sweep = Callable[..., Findings]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, plan: Any) -> Sweep:
+    """Findings of a made-up sweep of this name, on three seeds; `half_s` of the searched ones is scaled."""
+
+    def made(name: str, factor: float = 1.0, **terms: Any) -> Findings:
+        trials = [
+            replace(each, half_s=each.half_s * factor) if each.method == "kdas_search" else each for each in plan()
+        ]
+        return findings(write_sweep(tmp_path / name, trials, sweep=name, **terms))
+
+    return made
+
+
+def test_methods_are_scored_over_the_sweeps(sweep: Sweep) -> None:
+    found = overview([sweep("fast"), sweep("slow", 2.0)])
+    times = found.cells.pivot(index="method", columns="cell", values="time")
+    assert set(times.columns) == {"fast", "slow"} and len(found.profiles) == 4
+    assert times["fast"].idxmin() == "kdas_search" and times["slow"].idxmin() == "kdas_paper"
+    assert found.profiles.loc["kdas_search", "share_best"] == 0.5
+    assert found.profiles["score"].is_monotonic_decreasing
+    assert found.answer.startswith(f"{found.profiles.index[0]} does best over 2 sweeps: soonest in 1 of them")
+
+
+def test_sweeps_of_one_task_stand_in_one_table_with_shared_trials_once(sweep: Sweep) -> None:
+    found = overview([sweep("a"), sweep("b", 2.0)])
+    assert found.apart == ""
+    counts = found.together.set_index("method")["num_trials"]
+    assert counts["plain_kd"] == 3 and counts["rs2"] == 3
+    assert {"a: kdas_search", "b: kdas_search"} <= set(found.together["method"])
+    best = found.together[found.together["is_searched"].astype(bool)].iloc[0]
+    assert best["method"] == "a: kdas_search" and best["num_pairs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("terms", "reason"),
+    [
+        ({"target": 0.8}, r"targets differ \(80%, 90%\), so only ratios compare\. Give them one: target: 0\.8, say"),
+        ({"target": 0.90004}, r"targets differ \(90%, 90\.004%\)"),
+        ({"split": "test"}, "Different splits decide"),
+        ({"tau_ref_s": 150.0}, "budgets differ"),
+        ({"calibration_id": "other"}, "different calibrations"),
+        ({"calibration_id": ""}, "were priced by is not known"),
+    ],
+)
+def test_times_that_do_not_compare_are_kept_apart_and_it_is_said_why(
+    sweep: Sweep, terms: dict[str, Any], reason: str
+) -> None:
+    found = overview([sweep("a"), sweep("b", **terms)])
+    assert re.search(reason, found.apart) and found.together.empty
+    html = render_overview(found, "both", {})
+    assert re.search(reason, html) and "does best over 2 sweeps" in html
+
+
+def test_it_ranks_as_the_sweeps_themselves_do(sweep: Sweep, plan: Any, tmp_path: Path, planned_trial: Any) -> None:
+    trials = [planned_trial("plain_kd", "c-plain", seed, 18.0) for seed in range(3)]
+    trials += [planned_trial("m1", "c-m1", seed, half_s) for seed, half_s in enumerate((10.0, 10.0, 55.0))]
+    both = [findings(write_sweep(tmp_path / name, trials, sweep=name)) for name in ("x", "y")]
+    assert all(each.answer.config_id == "c-plain" for each in both)
+    assert overview(both).answer.startswith("plain_kd does best over 2 sweeps: soonest in 2 of them")
+
+
+def test_of_a_shared_trial_the_copy_that_went_furthest_counts(tmp_path: Path, plan: Any) -> None:
+    running = [
+        replace(each, status=Status.RUNNING, last_s=20.0) if each.method == "plain_kd" else each for each in plan()
+    ]
+    a = findings(write_sweep(tmp_path / "a", running, sweep="a"))
+    b = findings(write_sweep(tmp_path / "b", plan(), sweep="b"))
+    for order in ([a, b], [b, a]):
+        together = overview(order).together.set_index("method")
+        assert together.loc["plain_kd", "num_reached"] == 3 and together.loc["a: kdas_search", "num_pairs"].max() == 3
+
+
+def test_methods_that_do_equally_well_are_both_named(tmp_path: Path, planned_trial: Any) -> None:
+    def sweep_of(name: str, first_s: float, second_s: float) -> Findings:
+        times_s = {"plain_kd": 40.0, "m1": first_s, "m2": second_s}
+        trials = [planned_trial(method, f"c-{method}", 0, half_s) for method, half_s in times_s.items()]
+        return findings(write_sweep(tmp_path / name, trials, sweep=name))
+
+    assert overview([sweep_of("x", 10.0, 15.0), sweep_of("y", 15.0, 10.0)]).answer.startswith(
+        "m1 and m2 do equally well over 2 sweeps. Scores"
+    )
+
+
+def test_a_sweep_without_a_result_is_left_out_and_named(sweep: Sweep, tmp_path: Path, planned_trial: Any) -> None:
+    alone = findings(write_sweep(tmp_path / "alone", [planned_trial("m1", "c-m1", 0, 20.0)], sweep="alone"))
+    nothing = findings(write_sweep(tmp_path / "nothing", [], sweep="nothing", target=0.9))
+    answer = overview([alone, nothing]).answer
+    assert answer.startswith("m1 does best over 1 sweep (1 without a result yet left out): soonest in 1 of them")
+
+
+def test_ratios_to_different_baselines_are_not_drawn_as_to_one(sweep: Sweep) -> None:
+    assert "times as fast as plain_kd" in render_overview(overview([sweep("a"), sweep("b")]), "both", {})
+    html = render_overview(overview([sweep("c"), sweep("d", baseline="rs2")]), "both", {})
+    assert "times as fast as plain_kd / rs2" in html
+    # The baseline of each is one method, and no sweep lacks it.
+    found = overview([sweep("e"), sweep("f", baseline="rs2")])
+    assert "plain_kd / rs2" in found.profiles.index and found.profiles.loc["plain_kd / rs2", "num_cells"] == 2
+
+
+def test_one_sweep_alone_or_twice_is_refused(sweep: Sweep) -> None:
+    one = sweep("a")
+    for given in ([one], [one, one]):
+        with pytest.raises(UserError, match="give two or more different sweeps"):
+            overview(given)
+
+
+def test_a_target_that_nobody_reached_is_no_error(sweep: Sweep) -> None:
+    found = overview([sweep("a", target=0.99), sweep("b", target=0.99)])
+    assert found.answer == "In none of 2 sweeps has a method reached the target on more than half of its seeds."
+    assert (found.cells["time"] == math.inf).all() and (found.profiles["score"] == 0).all()
+    assert "does best" not in render_overview(found, "both", {})
+
+
+def test_the_command_writes_a_page_that_links_to_the_reports(sweep: Sweep, tmp_path: Path) -> None:
+    sweep("a"), sweep("b", 2.0)
+    CliRunner().invoke(app, ["report", str(tmp_path / "a"), "--quiet"], catch_exceptions=False)
+    out = tmp_path / "compare" / "a+b.html"
+    words = ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0 and result.output.rstrip().endswith(str(out))
+    html = out.read_text(encoding="utf-8")
+    assert 'href="../a/report.html"' in html and "b/report.html" not in html
+    assert len(pd.read_csv(out.with_suffix(".csv"))) == 8
+    assert CliRunner().invoke(app, [*words, "--quiet"]).output == ""

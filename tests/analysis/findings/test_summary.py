@@ -1,0 +1,165 @@
+"""The summary table, and what it is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import wording
+from analysis.curves import load, load_measure, load_trials
+from analysis.findings.findings import findings
+from analysis.findings.summary import SUMMARY_COLUMNS, summarize
+from analysis.findings.timing import timing_check
+from kdas.records import Status
+from tests.analysis.conftest import row_of, texts
+
+NewSweep = Callable[..., Path]
+
+
+def test_one_row_a_configuration_with_the_soonest_first(sweep_directory: Path) -> None:
+    summary = findings(sweep_directory).summary
+    assert tuple(summary.columns) == SUMMARY_COLUMNS
+    assert summary["config_id"].is_unique and len(summary) == 7
+    assert summary["mean_upper_s"].is_monotonic_increasing
+
+
+def test_the_summary_does_not_change_what_it_is_given(sweep_directory: Path) -> None:
+    curves, trials, measure = load(sweep_directory), load_trials(sweep_directory), load_measure(sweep_directory)
+    before = curves.copy(), trials.copy()
+    pd.testing.assert_frame_equal(summarize(curves, trials, measure), findings(sweep_directory).summary)
+    pd.testing.assert_frame_equal(curves, before[0])
+    pd.testing.assert_frame_equal(trials, before[1])
+
+
+def test_a_row_holds_medians_bounds_and_the_paired_comparison(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    row, times = row_of(found, "c-rs2"), found.times.set_index("trial_id")["tta_ref_s"]
+    own = [times[f"c-rs2-{seed}"] for seed in range(3)]
+    base = [times[f"c-plain-{seed}"] for seed in range(3)]
+    assert own[1] == math.inf and row["tta_ref_s"] == np.median(own)
+    assert (row["num_reached"], row["num_trials"], row["num_pairs"]) == (2, 3, 3)
+    assert row["mean_lower_s"] == row["mean_upper_s"] == pytest.approx(sum(min(time_s, 200) for time_s in own) / 3)
+    assert row["ratio"] == pytest.approx(sum(base) / sum(min(time_s, 200) for time_s in own))
+    assert row["mark"] == "<=" and math.isnan(row["geometric_ratio"])
+
+
+def test_a_crash_opens_the_bounds(sweep_directory: Path) -> None:
+    row = row_of(findings(sweep_directory), "c-s3")
+    assert row["tta_ref_s"] == math.inf and row["mark"] == "to"
+    assert row["mean_lower_s"] == pytest.approx((60 + 200 + 200) / 3) and row["mean_upper_s"] == 200
+
+
+def test_a_trial_without_an_evaluation_counts_as_a_miss(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan([0, 1])
+    trials[1] = replace(trials[1], last_s=0.0, status=Status.CRASHED, error="no GPU")
+    row = row_of(findings(new_sweep(trials)), "c-rs2")
+    assert (row["num_reached"], row["num_trials"], row["mean_lower_s"]) == (0, 2, 100)
+
+
+def test_a_running_trial_is_in_the_bounds_and_in_no_pair(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan([0, 1])
+    trials[0] = replace(trials[0], last_s=20.0, status=Status.RUNNING)
+    found = findings(new_sweep(trials, num_planned_trials=30))
+    assert row_of(found, "c-paper")["num_pairs"] == 1
+    assert row_of(found, "c-plain")["mean_lower_s"] < row_of(found, "c-plain")["mean_upper_s"]
+    assert "The sweep is not finished: 13 of 30 planned trials have ended" in texts(found, "answer")
+
+
+def test_a_trial_that_ended_on_the_way_is_no_miss(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [
+        replace(trial, status=Status.CAPPED, last_s=40.0) if trial.config_id == "c-s2" else trial for trial in plan()
+    ]
+    row = row_of(findings(new_sweep(trials)), "c-s2")
+    assert (row["num_open"], row["tta_ref_s"], row["tta_at_least_s"]) == (3, math.inf, 40.0)
+    assert wording.time(row["tta_ref_s"], row["tta_at_least_s"]) == "> 40.00"
+    assert math.isnan(row["tta_hold_to_end_s"]) and math.isnan(row["tta_two_in_a_row_s"])
+    assert row["ratio"] < row["ratio_at_most"] and " to " in wording.ratio(row)
+
+
+def test_what_reached_and_was_stopped_later_is_not_said_to_hold(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [
+        replace(each, status=Status.CRASHED, last_s=80.0) if each.config_id == "c-s0" else each for each in plan()
+    ]
+    row = row_of(findings(new_sweep(trials)), "c-s0")
+    assert row["num_open"] == 0 and row["tta_two_in_a_row_s"] == row["tta_ref_s"]
+    assert math.isnan(row["tta_hold_to_end_s"])
+
+
+def test_other_axes_compare_only_where_all_reached(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep(plan()))
+    row = row_of(found, "c-s0")
+    # Each made-up axis is proportional to reference seconds, in every trial alike.
+    assert row["ratio_as_run"] == pytest.approx(row["ratio"]) and row["ratio_flops"] == pytest.approx(row["ratio"])
+    assert row["ratio_wall"] == pytest.approx(row["ratio"])
+    assert math.isnan(row_of(found, "c-rs2")["ratio_as_run"])
+    shared = [replace(each, num_cotenants=1) if each.config_id == "c-s0" else each for each in plan()]
+    row = row_of(findings(new_sweep(shared)), "c-s0")
+    assert math.isnan(row["ratio_wall"]) and not math.isnan(row["ratio_flops"])
+
+
+def test_a_target_reached_with_the_last_batch_of_the_budget_is_reached(new_sweep: NewSweep, plan: Any) -> None:
+    row = row_of(findings(new_sweep(plan(), tau_ref_s=60.0)), "c-s0")
+    assert row["num_reached"] == 3 and row["mean_upper_s"] == 60.0 and row["mark"] == ""
+
+
+def test_of_several_baselines_the_one_with_the_most_seeds_is_compared_with(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    found = findings(new_sweep([*plan(), planned_trial("plain_kd", "c-lucky", 9, 10.0)]))
+    assert row_of(found, "c-plain")["is_baseline"] and row_of(found, "c-s0")["num_pairs"] == 3
+
+
+def test_the_front_knows_neither_survivors_nor_lucky_search_seeds(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    trials = [
+        replace(each, status=Status.CAPPED, last_s=20.0) if each.config_id == "c-s1" and each.seed else each
+        for each in plan()
+    ]
+    diverged = [planned_trial("kdas_search", "c-div", s, 60.0, status=Status.DIVERGED, last_s=8.0) for s in range(3)]
+    front = findings(new_sweep(trials + diverged)).front
+    assert {"c-plain", "c-s0"} <= set(front["config_id"]) and not {"c-s1", "c-div", "c-s3"} & set(front["config_id"])
+    confirm = [
+        planned_trial(method, config, seed, 20.0, phase="confirm")
+        for seed in range(100, 103)
+        for method, config in (("plain_kd", "c-plain"), ("kdas_search", "c-s0"))
+    ]
+    assert set(findings(new_sweep(trials + confirm)).front["phase"]) == {"confirm"}
+
+
+def test_a_trial_that_shared_for_a_while_was_not_alone(sweep_directory: Path) -> None:
+    curves = load(sweep_directory)
+    first = (curves["trial_id"] == "c-plain-0") & (curves["step"] == 10)
+    timing = timing_check(curves.assign(num_cotenants=first.astype(int)))
+    assert timing.set_index("num_cotenants")["num_trials"].to_dict() == {0: 20, 1: 1}
+    assert timing["slowdown"].tolist() == pytest.approx([1.1 / 0.8] * 2)
+
+
+def test_the_test_split_decides_only_where_it_is_said_to(new_sweep: NewSweep, plan: Any) -> None:
+    found = findings(new_sweep(plan([0]), split="test"))
+    own = found.curves.query("trial_id == 'c-plain-0' and test_accuracy >= 0.9")
+    assert row_of(found, "c-plain")["tta_ref_s"] == own["cost_ref_s"].iloc[0]
+    assert "The test split decided" in texts(found, "answer") and "test accuracy" in found.answer.soonest
+
+
+def test_of_several_baseline_configurations_the_soonest_is_compared_with(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    tuned = [planned_trial("plain_kd", "c-tuned", seed, 25.0) for seed in range(3)]
+    found = findings(new_sweep(plan() + tuned))
+    assert row_of(found, "c-tuned")["is_baseline"] and not row_of(found, "c-plain")["is_baseline"]
+    assert row_of(found, "c-plain")["ratio"] < 1
+
+
+def test_a_comparison_does_not_depend_on_the_other_rows(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan(range(8))
+    few = [trial for trial in trials if trial.config_id in ("c-plain", "c-s1")]
+    alone, among = row_of(findings(new_sweep(few)), "c-s1"), row_of(findings(new_sweep(trials)), "c-s1")
+    assert (alone["ratio_low"], alone["ratio_high"]) == (among["ratio_low"], among["ratio_high"])

@@ -1,0 +1,276 @@
+"""The report, the figure, the command line, the notebook, and what the room may import."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+from nbclient import NotebookClient
+from typer.testing import CliRunner
+
+from analysis import wording
+from analysis.__main__ import app
+from analysis.findings.findings import Findings, findings
+from analysis.page import tables
+from analysis.page.report import render, render_markdown, write
+from kdas.records import Status
+from tests.places import ROOT, STORED_SWEEP
+
+NOTEBOOKS = ROOT / "analysis" / "notebooks"
+# A small sweep of digits_kd that the project ran itself: random search, confirmed on three fresh seeds.
+STORED = STORED_SWEEP
+PRINTED: dict[str, Callable[[Findings], str]] = {
+    "01_one_sweep": lambda found: found.answer.text,
+    "02_compare_methods": lambda found: f"ratio of sums {found.summary['ratio'].iloc[1]:.3f}",
+    "03_reproduce_the_paper_table": lambda found: wording.ratio(found.summary.iloc[1].to_dict()),
+}
+NewSweep = Callable[..., Path]
+
+
+class Page(HTMLParser):
+    """The page's table rows as lists of cells, all its text, and every address that it refers to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
+
+
+def test_the_report_shows_the_numbers_of_the_summary(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    page = Page(render(found))
+    shown = [cells for cells in page.rows if len(cells) == len(page.rows[0])][1 : 1 + len(found.summary)]
+    columns = dict(zip(page.rows[0], zip(*shown, strict=True), strict=True))
+    records = found.summary.to_dict("records")
+    assert list(columns["method"]) == [row["method"] for row in records]
+    times = [wording.time(row["tta_ref_s"], row["tta_at_least_s"]) for row in records]
+    assert list(columns["median TTA"]) == times
+    assert list(columns["mean L"]) == [wording.seconds(row["mean_lower_s"]) for row in records]
+    assert list(columns["ratio to plain_kd [95%]"]) == [wording.ratio(row) for row in records]
+    assert list(columns["reached"]) == [f"{row['num_reached']}/{row['num_trials']}" for row in records]
+    assert list(columns["best validation acc."]) == [wording.percent(row["best_accuracy"]) for row in records]
+    assert "> budget" in columns["median TTA"]
+
+
+def test_the_report_opens_with_the_answer_and_holds_every_part(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    page = Page(render(found))
+    assert page.text.index(found.answer.soonest) < page.text.index("Configurations")
+    for caution in found.cautions:
+        assert caution.text in page.text
+    for trial_id in found.times["trial_id"]:
+        assert trial_id in page.text
+    assert "abc123" in page.text and "start_rate: [0.3, 0.9]" in page.text
+
+
+def test_the_report_loads_nothing_from_elsewhere_and_runs_only_its_own_script(sweep_directory: Path) -> None:
+    html = render(findings(sweep_directory))
+    page = Page(html)
+    assert all(address.startswith("#") for address in page.addresses)
+    assert not page.tags & {"link", "iframe", "img"} and "@import" not in html
+    script = (ROOT / "analysis" / "page" / "templates" / "report.js").read_text(encoding="utf-8")
+    assert (
+        html.count("<script") == 2 and script in html and "http" not in script.replace("http://www.w3.org/2000/svg", "")
+    )
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_texts_from_the_sweep_are_escaped(new_sweep: NewSweep, plan: Any) -> None:
+    trials = plan([0])
+    trials[0] = replace(trials[0], configuration="<script>x</script> $\\none$ & [b]", error="<b>")
+    html = render(findings(new_sweep(trials, target_rule="<i>rule</i>")))
+    assert "<script>x" not in html and "<i>rule" not in html and "&lt;script&gt;" in html
+
+
+@pytest.mark.parametrize(
+    "name", ['id="x" href="#y" url(#z)', "new\nline\ttab", "日本 🙂 \x01", "x" * 3000, "**b** | <img src=x> `c` [d](e)"]
+)
+def test_odd_names_break_neither_page_nor_markdown(new_sweep: NewSweep, plan: Any, name: str) -> None:
+    trials = [replace(each, method=name, configuration=name) if each.method == "rs2" else each for each in plan([0])]
+    found = findings(new_sweep(trials))
+    html, text = render(found), render_markdown(found)
+    shown = Page(html).text
+    assert "forest-" not in shown and "<img src=x" not in html
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    bars = [len(re.findall(r"(?<!\\)\|", line)) for line in tables]
+    assert len(set(bars)) <= 2 and "<img" not in text.replace("\\<img", "")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
+@pytest.mark.parametrize("ceiling", [0.5, 0.96])
+def test_every_stage_of_a_sweep_has_a_report(
+    new_sweep: NewSweep, plan: Any, split: str, seeds: list[int], ceiling: float
+) -> None:
+    trials = [replace(trial, ceiling=ceiling) for trial in plan(seeds)]
+    trials[0] = replace(trials[0], status=Status.RUNNING, last_s=30.0)
+    html = render(findings(new_sweep(trials, split=split)))
+    assert ("the test split decided" in html) == (split == "test")
+    assert ">nan<" not in html and ">inf<" not in html
+
+
+def test_a_sweep_without_rows_environment_or_sweep_file_has_a_report(new_sweep: NewSweep) -> None:
+    directory = new_sweep([], num_planned_trials=3)
+    (directory / "environment.json").unlink()
+    (directory / "sweep.yaml").unlink()
+    html = render(findings(directory))
+    assert "No trial has been recorded yet" in html and "Not recorded." in html and "No evaluation yet" in html
+
+
+def test_every_drawn_configuration_can_be_found_in_the_tables(sweep_directory: Path) -> None:
+    html = render(findings(sweep_directory))
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    drawn = set(re.findall(r'<g data-config="([^"]+)"', html))
+    listed = set(re.findall(r'<tr[^>]* data-config="([^"]+)"', html))
+    assert {"c-plain", "c-s0", "c-s3"} <= drawn <= listed
+
+
+def test_markdown_and_csv_say_the_same(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    write(found, sweep_directory)
+    text = (sweep_directory / "report.md").read_text(encoding="utf-8")
+    assert text == render_markdown(found) and found.answer.text in text
+    for row in found.summary.to_dict("records"):
+        assert any(f"| {row['method']} | {row['configuration']} |" in line for line in text.splitlines())
+    for caution in found.cautions:
+        assert (caution.text in text) == (caution.place in ("answer", "table", "trials"))
+    table = pd.read_csv(sweep_directory / "summary.csv")
+    assert table["config_id"].tolist() == found.summary["config_id"].tolist()
+    assert table["ratio"].tolist() == pytest.approx(found.summary["ratio"].tolist(), nan_ok=True)
+
+
+def test_the_same_curves_give_the_same_report(sweep_directory: Path) -> None:
+    assert render(findings(sweep_directory)) == render(findings(sweep_directory))
+
+
+def test_an_interrupted_write_keeps_the_old_report(sweep_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, path = findings(sweep_directory), sweep_directory / "report.html"
+    write(found, sweep_directory)
+    before = path.read_text(encoding="utf-8")
+
+    def interrupted(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(found, sweep_directory)
+    assert path.read_text(encoding="utf-8") == before
+    assert not list(sweep_directory.glob(".*"))
+
+
+def test_the_command_writes_the_report_and_shows_the_answer(sweep_directory: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(sweep_directory)])
+    found, path = findings(sweep_directory), sweep_directory / "report.html"
+    assert result.exit_code == 0 and path.read_text(encoding="utf-8") == render(found)
+    flat = " ".join(result.output.split())
+    assert found.answer.text in flat and result.output.rstrip().endswith(str(path))
+    for row in found.summary.to_dict("records"):
+        assert wording.ratio(row) in flat and row["configuration"] in flat
+    assert "…" not in result.output and "\x1b" not in result.output
+
+
+def test_quiet_prints_nothing(sweep_directory: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(sweep_directory), "--quiet"])
+    assert (result.exit_code, result.output) == (0, "") and (sweep_directory / "report.html").is_file()
+
+
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "analysis", "report", str(tmp_path / "nothing")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.count("\n") == 1 and "there is no such sweep directory" in result.stderr
+
+
+def test_of_many_searched_configurations_the_best_ten_are_shown(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    more = [planned_trial("kdas_search", f"c-m{i:02}", 0, 40.0 + i, configuration=f"rate {i}") for i in range(20)]
+    directory = new_sweep(plan([0]) + more)
+    shown, later = tables.main_rows(findings(directory).summary)
+    assert shown["is_searched"].sum() == 10 and len(later) == 14
+    assert {"plain_kd", "rs2", "kdas_paper"} <= set(shown["method"])
+    assert shown.loc[shown["is_searched"], "mean_upper_s"].max() <= later["mean_upper_s"].min()
+    result = CliRunner().invoke(app, ["report", str(directory)])
+    assert "14 more searched configurations are in the report." in result.output
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(float("inf"), "> budget"), (float("nan"), "–"), (0.01234, "0.0123"), (12.345, "12.35"), (12345.6, "12,346")],
+)
+def test_seconds_read_with_the_digits_that_matter(value: float, text: str) -> None:
+    assert wording.seconds(value) == text
+
+
+def test_runs_of_seeds_are_joined() -> None:
+    assert wording.seeds([101, 100, 0, 102, 5]) == "0, 5, 100–102"
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_notebooks_run_and_are_stored_without_outputs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEP", str(STORED))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert not any(re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE) for cell in code)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(path.parent))
+    printed = "".join(out.get("text", "") + str(out.get("data", "")) for cell in code for out in cell.outputs)
+    assert PRINTED[path.stem](findings(STORED)) in printed
+
+
+def test_all_modules_import_and_report_where_torch_ray_and_mlflow_are_absent(tmp_path: Path) -> None:
+    shutil.copytree(STORED, tmp_path / "digits_kd")
+    files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "analysis").rglob("*.py")]
+    modules = sorted(".".join(path.parts) for path in files if path.name != "__init__")
+    program = (
+        "import importlib, sys\nfrom pathlib import Path\n"
+        "absent = ('torch', 'torchvision', 'ray', 'mlflow', 'sweeps')\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in absent: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "kdas = {name for name in sys.modules if name.startswith('kdas.')}\n"
+        "assert kdas == {'kdas.records'}, kdas\n"
+        f"from analysis.__main__ import report; report(Path({str(tmp_path / 'digits_kd')!r}), quiet=True)\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "digits_kd" / "report.html").stat().st_size > 100_000

@@ -1,0 +1,139 @@
+"""`python -m kdas` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kdas import __main__ as command
+from kdas.records import CurveRow
+from kdas.training import calibrate
+from kdas.training.trainer import Training
+
+TRIAL = """
+dataset: digits
+teacher: {model: resnet8, epochs: 1, batch_size: 256}
+student: resnet8
+epochs: 1
+evaluations: 2
+batch_size: 256
+validation: 0.5
+device: cpu
+"""
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["kdas", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    return int(ended.value.code or 0)
+
+
+def test_missing_file_is_one_line_on_stderr_and_exit_code_two(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kdas", "train", "missing.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == ("missing.yaml: cannot be read: No such file or directory. Give the path of a YAML file.\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("samplers", ["full", "random", "kdas"]),
+        ("losses", ["kd"]),
+        ("models", ["resnet8", "resnet32x4", "vgg13", "wrn_40_2", "ResNet50", "MobileNetV2", "ShuffleV1", "ShuffleV2"]),
+        ("datasets", ["digits", "cifar10", "cifar100", "parquet"]),
+    ],
+)
+def test_list_prints_what_a_file_may_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, names: list[str]
+) -> None:
+    assert run(monkeypatch, "list", kind) == 0
+    first_words = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert set(names) <= first_words
+
+
+def test_list_says_how_models_beside_the_zoo_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "list", "models") == 0
+    printed = capsys.readouterr().out
+    assert "torchvision/<name>" in printed and "package.module:Name" in printed
+
+
+def test_unknown_kind_is_refused_with_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "list", "spices") == 2
+    assert capsys.readouterr().err == "list: 'spices' is not one of samplers, losses, models, datasets.\n"
+
+
+def test_train_prints_and_writes_the_curve(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(calibrate, "WARM_UP_RUNS", 1)
+    monkeypatch.setattr(calibrate, "TIMED_RUNS", 3)
+    (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
+    curve = tmp_path / "curve.jsonl"
+    assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(curve)) == 0
+    printed = capsys.readouterr().out
+    rows = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 1] and rows[-1]["samples_trained"] == 719
+    assert "teacher: epoch 1 of 1" in printed and f"trial {rows[0]['trial_id']}" in printed
+    assert printed.rstrip().endswith("ended: budget")
+    assert f"{rows[-1]['val_accuracy']:.4f}" in printed
+
+
+def test_curve_that_cannot_be_written_is_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
+    curve = tmp_path / "trial.yaml" / "c.jsonl"  # a file stands where its folder should be
+    assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(curve)) == 2
+    printed = capsys.readouterr()
+    assert "ended:" not in printed.out and "cannot be written to" in printed.err
+
+
+def test_curve_of_a_trial_that_goes_on_is_that_of_a_whole_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trial_file, whole, resumed, kept = (tmp_path / name for name in ("trial.yaml", "a.jsonl", "b.jsonl", "trial.pt"))
+    trial_file.write_text(TRIAL.replace("epochs: 1\nevaluations: 2", "epochs: 4\nevaluations: 8"), encoding="utf-8")
+    assert run(monkeypatch, "train", str(trial_file), "--curve", str(whole)) == 0
+    original, checkpoints = command.Training._train_epoch, []
+
+    def interrupted(self: Training, epoch: int) -> Iterator[CurveRow]:
+        if epoch == 3 and not checkpoints:
+            checkpoints.append(epoch)
+            raise KeyboardInterrupt
+        yield from original(self, epoch)
+
+    monkeypatch.setattr(command.Training, "_train_epoch", interrupted)
+    arguments = ("train", str(trial_file), "--curve", str(resumed), "--checkpoint", str(kept))
+    assert run(monkeypatch, *arguments) == 130
+    before = resumed.read_text(encoding="utf-8")
+    resumed.write_text(before + '{"step": 9', encoding="utf-8")
+    assert before and run(monkeypatch, *arguments) == 0
+
+    def rows(path: Path) -> list[tuple[int, float, float]]:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [(line["step"], line["train_loss"], line["val_accuracy"]) for line in lines]
+
+    assert rows(resumed) == rows(whole)
+
+
+@pytest.mark.parametrize("option", ["--curve", "--checkpoint"])
+def test_folder_in_place_of_a_file_is_refused_before_any_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
+    assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), option, str(tmp_path)) == 2
+    assert capsys.readouterr().err == f"{tmp_path}: is a folder. Give the name of a file.\n"

@@ -1,0 +1,102 @@
+"""What holds for the models of the zoo beyond the contract of a part: initial draws, and images that are too small."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from kdas import models, seeding
+from kdas.errors import UserError
+from kdas.models import check_image_size
+from kdas.models.interface import Model
+
+
+def drawn(name: str) -> Model:
+    with seeding.global_draws(1, "test"):
+        return models.create(name, 100)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "ResNet18", "wrn_16_2", "vgg8", "MobileNetV2"])
+def test_convolutions_are_drawn_by_their_fan_out(name: str) -> None:
+    for module in drawn(name).modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
+            # The standard deviation of n normal draws is known to about 1 / sqrt(2n); five of those are a lot.
+            slack = 5 / math.sqrt(2 * module.weight.numel())
+            assert module.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=slack)
+            assert module.bias is None or not module.bias.any()
+
+
+@pytest.mark.parametrize("name", ["vgg8", "MobileNetV2"])
+def test_classifier_begins_close_to_uniform_where_the_published_one_does(name: str) -> None:
+    linear = [module for module in drawn(name).modules() if isinstance(module, nn.Linear)][-1]
+    assert linear.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not linear.bias.any()
+
+
+@pytest.mark.parametrize("name", ["ShuffleV1", "ShuffleV2"])
+def test_shufflenets_keep_the_draw_of_torch_as_published(name: str) -> None:
+    weight = drawn(name).get_parameter("layer3.1.conv1.weight")
+    bound = 1 / math.sqrt(weight[0].numel())
+    assert 0.99 * bound < weight.abs().max().item() <= bound
+
+
+def test_vgg_pools_a_fourth_time_for_images_of_64_pixels_only() -> None:
+    model = drawn("vgg8").eval()
+    sizes: dict[int, int] = {}
+    for image_size in (32, 48, 64, 96):
+        with torch.no_grad():
+            handle = model.get_submodule("block4").register_forward_pre_hook(
+                lambda module, inputs, image_size=image_size: sizes.update({image_size: inputs[0].shape[2]})
+            )
+            model(torch.zeros(1, 3, image_size, image_size))
+            handle.remove()
+    assert sizes == {32: 4, 48: 6, 64: 4, 96: 12}
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size"), [("vgg8", 4), ("torchvision/alexnet", 32), ("torchvision/vit_b_32", 32)]
+)
+def test_model_that_cannot_take_an_image_size_is_refused_in_one_line(name: str, image_size: int) -> None:
+    size = f"{image_size}x{image_size}"
+    with pytest.raises(
+        UserError, match=rf"^model {name} cannot take images of {size} pixels: .*\w\. Name another model"
+    ):
+        check_image_size(name, 10, image_size)
+
+
+class Blank(Model):
+    """Answers with what it was told to."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward_with_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.logits, images.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("logits", "problem"),
+    [
+        (torch.full((2, 10), math.nan), r"its logits are not finite"),
+        (torch.zeros(2, 7), r"it returns \[2, 7\] for two of them, not logits \[2, 10\]"),
+    ],
+    ids=["nan", "shape"],
+)
+def test_model_that_misbehaves_silently_is_refused(logits: torch.Tensor, problem: str) -> None:
+    with pytest.raises(UserError, match=rf"^model Blank cannot take images of 8x8 pixels: {problem}\."):
+        check_image_size(Blank(logits), 10, 8)
+
+
+def test_check_of_an_image_size_leaves_model_and_generator_alone() -> None:
+    model = models.create("resnet8", 10).train()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    check_image_size(model, 10, 8)
+    check_image_size("resnet8", 10, 8)
+    assert model.training and torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())

@@ -1,0 +1,173 @@
+"""Writers of a bank that are killed at any moment, several at once: no reader ever takes half an answer for one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kdas.teacher.bank import store as store_module
+from kdas.teacher.bank.store import HEADER_BYTES, BankStore, Shape, create
+from tests.places import ROOT
+
+SHAPE = Shape(num_images=300, num_views=9, num_classes=100, precision="float16")
+NUM_KILLS = 20
+
+# A small program that starts a writer, a fork of itself, for each line that it is given. It loads the store alone,
+# without torch. A `whole` writer is the store's own; a `torn` one puts down the words of a record one by one, in an
+# order of its own: whatever order a kernel, a disk or a crash may leave them in, this leaves it too.
+WRITERS = """
+import importlib.util, os, random, signal, sys
+from pathlib import Path
+import numpy as np
+
+spec = importlib.util.spec_from_file_location("store", sys.argv[1])
+store = sys.modules["store"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(store)
+bank, answers = Path(sys.argv[2]), {name: Path(sys.argv[3]) / name for name in ("a", "b")}
+shape = store.read_header(bank)[0]
+server = os.getpid()
+
+
+def write_whole(name, draws):
+    kept, own = store.BankStore(answers[name], shape), store.BankStore(bank, shape)
+    while os.getppid() == server:
+        first = draws.randrange(shape.num_records)
+        records = np.arange(first, min(first + draws.choice([1, 7, 400]), shape.num_records))
+        images, views = np.divmod(np.array(draws.sample(records.tolist(), len(records))), shape.num_views)
+        own.write(images, views, kept.read(images, views)[0])
+
+
+def write_torn(name, draws):
+    content, record_bytes = answers[name].read_bytes(), shape.words_per_record * 4
+    handle = os.open(bank, os.O_WRONLY)
+    while os.getppid() == server:
+        place = store.HEADER_BYTES + draws.randrange(shape.num_records) * record_bytes
+        for word in draws.sample(range(shape.words_per_record), shape.words_per_record):
+            os.pwrite(handle, content[place + 4 * word : place + 4 * word + 4], place + 4 * word)
+
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    kind, name, seed = line.split()
+    child = os.fork()
+    if not child:
+        {"whole": write_whole, "torn": write_torn}[kind](name, random.Random(int(seed)))
+        os._exit(0)
+    print(child, flush=True)
+"""
+
+Start = Callable[[str, str, int], int]
+
+
+def pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    images, views = np.divmod(np.arange(SHAPE.num_records), SHAPE.num_views)
+    return images, views
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BankStore]:
+    """Two whole banks, `a` and `b`, that answer every pair, each otherwise."""
+    folder = tmp_path_factory.mktemp("answers")
+    stores = {}
+    for seed, name in enumerate("ab"):
+        create(folder / name, SHAPE, {})
+        stores[name] = BankStore(folder / name, SHAPE)
+        size = (SHAPE.num_records, SHAPE.num_classes)
+        stores[name].write(*pairs(), np.random.default_rng(seed).normal(scale=5, size=size).astype(np.float32))
+    return stores
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> BankStore:
+    create(tmp_path / "the.bank", SHAPE, {})
+    return BankStore(tmp_path / "the.bank", SHAPE)
+
+
+@pytest.fixture
+def start(tmp_path: Path, bank: BankStore, answers: dict[str, BankStore]) -> Iterator[Start]:
+    """Starts a writer, by its kind and what it answers, and says its process id."""
+    script = tmp_path / "writers.py"
+    script.write_text(WRITERS, encoding="utf-8")
+    command = [sys.executable, script, store_module.__file__, bank.path, answers["a"].path.parent]
+    # Numbers are multiplied in one thread: a process with several is not forked safely.
+    where = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=where) as program:
+        assert program.stdin is not None and program.stdout is not None
+
+        def started(kind: str, name: str, seed: int) -> int:
+            assert program.stdin is not None and program.stdout is not None
+            print(kind, name, seed, file=program.stdin, flush=True)
+            return int(program.stdout.readline())
+
+        yield started
+        program.stdin.close()
+        assert program.wait(timeout=60) == 0
+
+
+def kill(writers: list[int]) -> None:
+    for writer in writers:
+        os.kill(writer, signal.SIGKILL)
+    for writer in writers:
+        while Path(f"/proc/{writer}").exists():
+            time.sleep(0.001)
+
+
+def emptied(bank: BankStore) -> None:
+    with bank.path.open("r+b") as file:
+        file.truncate(HEADER_BYTES)
+        file.truncate(SHAPE.num_bytes)
+
+
+def check(bank: BankStore, right: list[NDArray[np.float32]]) -> int:
+    """Every record that reads as valid is, number for number, one of the right ones. Returns: how many are valid."""
+    read, found = bank.read(*pairs())
+    is_right = np.logical_or.reduce([(read == each).all(axis=1) for each in right])
+    assert is_right[found].all()
+    return int(found.sum())
+
+
+def num_touched(bank: BankStore) -> int:
+    words = np.fromfile(bank.path, np.uint32, offset=HEADER_BYTES).reshape(SHAPE.num_records, -1)
+    return int(words.any(axis=1).sum())
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc: processes cannot be looked up")
+@pytest.mark.parametrize(
+    "writers",
+    [
+        [("whole", "a"), ("whole", "a"), ("whole", "a")],
+        [("whole", "a"), ("whole", "b"), ("whole", "b")],
+        [("torn", "a"), ("torn", "a"), ("whole", "a")],
+        [("torn", "a"), ("torn", "b"), ("torn", "b")],
+    ],
+    ids=["whole", "whole, two answers", "torn", "torn, two answers"],
+)
+def test_no_kill_and_no_race_leaves_a_wrong_answer_that_reads_as_valid(
+    bank: BankStore, answers: dict[str, BankStore], start: Start, writers: list[tuple[str, str]]
+) -> None:
+    right = [answers[name].read(*pairs())[0] for name in sorted({name for _, name in writers})]
+    random = np.random.default_rng(0)
+    num_valid = num_torn = 0
+    for number in range(NUM_KILLS):
+        if number % 4 == 0:  # so that there are answers to lose, and answers to be half written
+            emptied(bank)
+        started = [start(kind, name, 100 * number + each) for each, (kind, name) in enumerate(writers)]
+        until = time.monotonic() + random.uniform(0.002, 0.1)
+        check(bank, right)
+        while time.monotonic() < until:
+            check(bank, right)
+        kill(started)
+        valid = check(bank, right)
+        num_valid, num_torn = num_valid + valid, num_torn + num_touched(bank) - valid
+    assert num_valid
+    # Else nothing was put to the test.
+    assert num_torn or ("torn", "a") not in writers

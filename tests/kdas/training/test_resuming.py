@@ -1,0 +1,161 @@
+"""A trial that stopped goes on where it stood, and only from its own checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdas.clock import Calibration
+from kdas.errors import UserError
+from kdas.files import checkpoint
+from kdas.losses import LOSSES
+from kdas.records import CurveRow
+from kdas.samplers import SAMPLERS
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Trial
+
+TrialOf = Callable[..., Trial]
+OF_THE_MACHINE = ("wall_s", "eval_s", "data_s", "cost_as_run_s")
+KDAS = {"name": "kdas", "sampling_period": [4]}
+
+
+def of_the_trial(rows: list[CurveRow]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in asdict(row).items() if key not in OF_THE_MACHINE} for row in rows]
+
+
+def run_until_epoch(trial: Trial, surroundings: Surroundings, epoch: int) -> None:
+    """Train, and drop everything in the middle of `epoch`."""
+    for row in Training(trial, surroundings).rows():
+        if row.epoch >= epoch:
+            return
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"sampler": KDAS if name == "kdas" else name} for name in SAMPLERS.names()),
+        *({"sampler": KDAS, "loss": name} for name in LOSSES.names()),
+        {"ema_decay": 0.9, "optimizer": {"learning_rate": 0.02, "clip_norm": 1.0, "warmup_epochs": 2}},
+        {"precision": "bfloat16", "accumulate": 3, "channels_last": False},
+        {"precision": "float16", "multi_crop": True, "sampler": KDAS | {"score_mode": "train"}},
+        {"student": "torchvision/mobilenet_v3_small", "batch_size": 32},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("stopped_in", [2, 4])
+def test_resumed_trial_has_the_curve_of_an_uninterrupted_one(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, changed: dict[str, Any], stopped_in: int
+) -> None:
+    # Seven evaluations over five epochs: the loss of a row reaches over the end of an epoch.
+    trial = trial_of(epochs=5, evaluations=7, **changed)
+    whole = list(Training(trial, Surroundings(calibration)).rows())
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
+    run_until_epoch(trial, kept, stopped_in)
+    resumed = Training(trial, kept)
+    done = resumed.epoch
+    assert 1 <= done < stopped_in + 1
+    after = [row for row in whole if row.epoch > done]
+    assert after and of_the_trial(list(resumed.rows())) == of_the_trial(after)
+
+
+def test_wall_seconds_go_on_from_the_checkpoint(trial_of: TrialOf, calibration: Calibration, tmp_path: Path) -> None:
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
+    trial = trial_of(epochs=4, evaluations=4)
+    run_until_epoch(trial, kept, 3)
+    saved_s = checkpoint.load(tmp_path / "trial.pt")["clock"]["wall_s"]
+    resumed = Training(trial, kept)
+    assert resumed.clock.wall_s == saved_s > 0
+    assert next(resumed.rows()).wall_s > saved_s
+
+
+def test_checkpoints_are_not_written_more_often_than_asked(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path
+) -> None:
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=1e6)
+    assert list(Training(trial_of(epochs=2), kept).rows())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("changed", [{"seed": 2}, {"sampler": "random"}, {"epochs": 9}])
+def test_checkpoint_of_another_trial_is_refused(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
+    run_until_epoch(trial_of(), kept, 2)
+    with pytest.raises(UserError, match=r"trial\.pt: is not a checkpoint of this trial at these prices. Move it away"):
+        Training(trial_of(**changed), kept)
+
+
+def test_checkpoint_at_other_prices_is_refused(trial_of: TrialOf, calibration: Calibration, tmp_path: Path) -> None:
+    kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
+    run_until_epoch(trial_of(), kept, 2)
+    other = replace(kept, calibration=Calibration("other", {}, calibration.prices))
+    with pytest.raises(UserError, match=r"trial\.pt: is not a checkpoint of this trial"):
+        Training(trial_of(), other)
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "torn":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["torn", "one bit", "missing"])
+def test_trial_goes_on_from_the_checkpoint_before_where_the_newest_is_not_whole(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, how: str
+) -> None:
+    trial, path = trial_of(sampler=KDAS, epochs=5, evaluations=7), tmp_path / "trial.pt"
+    kept = Surroundings(calibration, checkpoint=path, checkpoint_every_s=0)
+    whole = list(Training(trial, Surroundings(calibration)).rows())
+    run_until_epoch(trial, kept, 4)
+    newest = checkpoint.load(path)["epoch"]
+    if how == "missing":  # killed between setting the old one aside and putting the new one in its place
+        path.unlink()
+        resumed = Training(trial, kept)
+    else:
+        damage(path, how)
+        with pytest.warns(UserWarning, match=r"trial\.pt: is damaged.* The one before it is whole"):
+            resumed = Training(trial, kept)
+    assert resumed.epoch == newest - 1
+    after = [row for row in whole if row.epoch > resumed.epoch]
+    assert of_the_trial(list(resumed.rows())) == of_the_trial(after)
+
+
+def test_trial_with_nothing_but_damaged_checkpoints_is_refused(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path
+) -> None:
+    path = tmp_path / "trial.pt"
+    kept = Surroundings(calibration, checkpoint=path, checkpoint_every_s=0)
+    run_until_epoch(trial_of(), kept, 3)
+    damage(path, "torn")
+    damage(checkpoint.previous(path), "one bit")
+    with pytest.raises(UserError, match=r"trial\.pt\.previous: is damaged"):
+        Training(trial_of(), kept)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 torn"])
+def test_damaged_checkpoint_of_a_trial_is_refused_in_one_line(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "trial.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"^[^\n]*trial\.pt: is damaged[^\n]*$"):
+        Training(trial_of(), Surroundings(calibration, checkpoint=path))
+
+
+@pytest.mark.parametrize("content", [{"model": {}}, torch.zeros(3)], ids=["weights", "tensor"])
+def test_file_that_is_no_checkpoint_of_a_trial_is_refused_in_one_line(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, content: Any
+) -> None:
+    path = tmp_path / "teacher.pth"
+    torch.save(content, path)
+    with pytest.raises(UserError, match=r"^[^\n]*teacher\.pth: [^\n]*$"):
+        Training(trial_of(), Surroundings(calibration, checkpoint=path))

@@ -1,0 +1,93 @@
+"""A report that is served while its sweep runs."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kdas.errors import UserError
+from sweeps.command import watch
+from sweeps.record.directory import SweepDirectory
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    server = watch.server_of(tmp_path, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def test_before_there_is_a_report_the_page_says_what_it_waits_for(address: str) -> None:
+    assert "No report yet" in get(address) and get(f"{address}/age") == "0"
+
+
+def test_the_report_is_served_with_a_question_for_a_newer_one(address: str, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("<p>first</p>", encoding="utf-8")
+    first = get(f"{address}/age")
+    assert get(address).startswith("<p>first</p>") and "location.reload()" in get(address)
+    (tmp_path / "report.html").write_text("<p>second</p>", encoding="utf-8")
+    assert get(f"{address}/age") != first and get(f"{address}/report.html").startswith("<p>second</p>")
+
+
+def test_reports_of_cells_are_linked_until_there_is_one_of_all(address: str, tmp_path: Path) -> None:
+    (tmp_path / "cells" / "a_cell").mkdir(parents=True)
+    (tmp_path / "cells" / "a_cell" / "report.html").write_text("a cell's", encoding="utf-8")
+    page = get(address)
+    assert "No report yet" in page and '<a href="cells/a_cell/report.html">a_cell</a>' in page
+    assert get(f"{address}/age") != "0"
+
+
+def test_nothing_else_of_the_folder_is_served(address: str, tmp_path: Path) -> None:
+    (tmp_path / "cells" / "one").mkdir(parents=True)
+    (tmp_path / "cells" / "one" / "report.html").write_text("a cell's", encoding="utf-8")
+    (tmp_path / "teacher.pth").write_bytes(b"weights")
+    (tmp_path.parent / "report.html").write_text("another's", encoding="utf-8")
+    assert get(f"{address}/cells/one/report.html").startswith("a cell's")
+    for path in ("teacher.pth", "../report.html", "cells/../../report.html", "%2e%2e/report.html", "cells"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(f"{address}/{path}")
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: int) -> None:
+    with pytest.raises(UserError, match=f"PORT={port}: ports go up to 65535"):
+        watch.server_of(tmp_path, port)
+
+
+def test_it_listens_on_this_machine_alone_and_says_that_a_port_is_taken(address: str, tmp_path: Path) -> None:
+    port = int(address.rpartition(":")[2])
+    with pytest.raises(UserError, match=f"PORT={port}: cannot be opened .* Give another: PORT={port + 1}."):
+        watch.server_of(tmp_path, port)
+
+
+def test_a_sweep_that_runs_is_built_again_and_one_that_has_ended_once_more(tmp_path: Path) -> None:
+    directory = SweepDirectory(tmp_path / "tiny")
+    assert not watch.has_begun(directory.path)
+    built: list[bool] = []
+    lock = directory.locked()
+    lock.__enter__()
+    # As long as it prepares it is watched and has nothing to build.
+    assert watch.has_begun(directory.path)
+    threading.Timer(0.3, lambda: (directory.path / "sweep.yaml").write_text("name: tiny")).start()
+
+    def build() -> None:
+        built.append(bool(watch.holder(directory.path)))
+        if len(built) == 2:
+            lock.__exit__(None, None, None)
+
+    watch.follow(directory.path, build, pause_s=0.01)
+    assert built == [True, True, False]

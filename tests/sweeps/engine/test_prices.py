@@ -1,0 +1,86 @@
+"""Which trials of a sweep need prices of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdas.recipe.config import TrialConfig
+from kdas.training.trial import Inputs
+from sweeps.engine.plan import baseline_jobs, searched_jobs
+from sweeps.engine.prices import price_key, priced_variants
+from sweeps.engine.proposals import ConfigurationSearch
+from sweeps.file.spec import SweepSpec, load_spec
+from tests.sweeps.conftest import TINY, identify_by
+
+RATE = {"low": 0.3, "high": 0.9}
+MANY = {
+    "sampler": ["kdas", "random"],
+    "loss": ["kd", "dkd"],
+    "loss.standardize": {"choices": [False, True], "when": {"loss": "kd"}},
+    "loss.temperature": {"low": 1, "high": 8},
+    "batch_size": {"choices": [32, 64], "when": {"sampler": "kdas"}},
+    "optimizer.clip_norm": {"low": 1, "high": 2},
+}
+
+
+def searching(**search: Any) -> SweepSpec:
+    content = {**load_spec(TINY).model_dump(), "known_points": [], "search": search}
+    return SweepSpec.model_validate(content)
+
+
+def what_differs(config: TrialConfig) -> tuple[Any, ...]:
+    loss: Any = config.loss
+    return (loss["name"], loss["standardize"], config.batch_size, config.ema_decay, config.optimizer.clip_norm)
+
+
+def test_sweep_that_searches_its_sampler_alone_needs_one_set_of_prices(spec: SweepSpec) -> None:
+    (variant,) = priced_variants(spec)
+    assert variant.loss == spec.loss and variant.sampler == {"name": "full"}
+
+
+@pytest.mark.parametrize(
+    ("search", "variants"),
+    [
+        ({"kd_weight": RATE, "optimizer.learning_rate": RATE, "loss.temperature": RATE}, 1),
+        ({"loss.temperature": [1, 2, 4]}, 1),
+        ({"loss.standardize": [False, True]}, 2),
+        ({"loss": ["kd", "dkd", {"name": "dkd", "beta": 2}]}, 2),
+        ({"batch_size": [16, 32], "accumulate": [1, 2]}, 1 + 4),
+        ({"ema_decay": [None, 0.9, 0.99]}, 2),
+        ({"optimizer.clip_norm": RATE}, 2),
+        ({"precision": ["float32", "bfloat16"]}, 2),
+    ],
+    ids=str,
+)
+def test_what_costs_the_same_is_priced_once_and_the_baselines_recipe_first(
+    search: dict[str, Any], variants: int
+) -> None:
+    found = priced_variants(searching(**search))
+    assert len(found) == len({price_key(config) for config in found}) == variants
+    assert what_differs(found[0]) == ("kd", False, 64, None, None)
+
+
+def test_conditions_leave_out_prices_that_no_trial_needs() -> None:
+    found = {what_differs(config) for config in priced_variants(searching(**MANY))}
+    clipped = {
+        (loss, standardize, batch_size, None, 1.0)
+        for loss, standardize in (("kd", False), ("kd", True), ("dkd", False))
+        for batch_size in (32, 64)
+    }
+    assert found == {("kd", False, 64, None, None), *clipped}
+
+
+def test_every_trial_of_a_sweep_finds_its_prices(inputs: Inputs, tmp_path: Path) -> None:
+    spec = searching(**MANY)
+    priced = {price_key(config) for config in priced_variants(spec)}
+    study = ConfigurationSearch(tmp_path / "study", spec)
+    jobs = baseline_jobs(spec, identify_by(inputs))
+    for number in range(30):
+        asked = study.ask()
+        assert asked is not None
+        jobs += searched_jobs(spec, identify_by(inputs), asked.point)
+        study.tell(asked.number, [float(number)])
+    assert {price_key(job.config) for job in jobs} <= priced

@@ -1,0 +1,60 @@
+"""What a worker does with the checkpoints of a trial that it goes on with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdas.recipe.config import Recipe, TrialConfig
+from kdas.training.trainer import Surroundings
+from kdas.training.trial import Inputs, Trial
+from sweeps.engine.slots import Slots
+from sweeps.execution.actor import TrialActor, ray_config
+from sweeps.file.spec import load_spec
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from tests.places import ROOT
+from tests.sweeps.conftest import CALIBRATION, TINY
+
+
+def test_trial_whose_checkpoints_are_all_damaged_begins_again(directory: SweepDirectory, inputs: Inputs) -> None:
+    teacher = {"model": "resnet8", "epochs": 1}
+    config = TrialConfig(dataset={"name": "digits"}, teacher=teacher, student="resnet8", epochs=2, evaluations=2)
+    folder = directory.trial("some-trial")
+    folder.path.mkdir(parents=True)
+    folder.checkpoint.write_bytes(b"torn")
+    before = folder.checkpoint.with_name(f"{folder.checkpoint.name}.previous")
+    before.write_bytes(b"torn too")
+    actor = object.__new__(TrialActor)  # what Ray would set up is not needed for this
+    actor._folder = folder
+    with pytest.warns(UserWarning, match=r"is damaged.* This trial begins again\."):
+        training = actor._training_of(Trial(config, inputs), Surroundings(CALIBRATION, folder.checkpoint))
+    assert training.epoch == training.step == 0
+    assert not folder.checkpoint.exists() and not before.exists()
+
+
+def test_worker_in_another_folder_finds_modules_that_lie_beside_the_sweep_file(
+    directory: SweepDirectory, tmp_path: Path
+) -> None:
+    sweep_file = tmp_path / "elsewhere" / "mine.yaml"
+    sweep_file.parent.mkdir()
+    (sweep_file.parent / "net_beside_a_sweep.py").write_text(
+        "from torch import nn\n\ndef make(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(192, num_classes))\n",
+        encoding="utf-8",
+    )
+    text = TINY.read_text(encoding="utf-8").replace("student: resnet8", "student: net_beside_a_sweep:make")
+    sweep_file.write_text(text, encoding="utf-8")
+    spec = load_spec(sweep_file)
+    recipe = {name: getattr(spec, name) for name in Recipe.model_fields}
+    job = Job("plain_kd", "search", TrialConfig(**recipe), "some-config")
+    config = ray_config(job, directory, CALIBRATION, 10.0, Slots(2, 1, 0.0))
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    code = "import json, sys; from sweeps.actor import job_of; print(job_of(json.load(open(sys.argv[1]))).trial_id)"
+    command = [sys.executable, "-c", code, str(tmp_path / "config.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == job.trial_id, done.stderr

@@ -1,0 +1,154 @@
+"""A sweep on a cluster of two nodes, each a set of processes of its own; one is killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kdas.records import Status
+from sweeps.record.directory import Recorded, SweepDirectory
+
+# Epochs long enough that each gets its checkpoint, and few trials.
+SPEC = """
+dataset: digits
+validation: 0.2
+teacher: {model: resnet8, epochs: 2}
+student: resnet56
+epochs: 6
+evaluations: 18
+baselines: {plain_kd: full}
+search: {START_RATE: {low: 0.3, high: 0.9}}
+seeds: 2
+budget: {configurations: 1}
+target: 0.5
+scheduler: none
+confirm: false
+"""
+WAIT_S = 300
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "killpg"), reason="nodes are ended by their process groups"),
+    pytest.mark.timeout(900),
+]
+
+
+@contextmanager
+def node(environment: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]:
+    """`ray start`, as a group of processes that is killed at the end: `ray stop` would end others' too."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", *words]
+    started = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield started
+    finally:
+        kill(started)
+
+
+def kill(started: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def rows(directory: SweepDirectory) -> dict[str, list[Recorded]]:
+    """Of the trials that have not ended."""
+    return {each.path.name: each.rows() for each in directory.trials() if each.status is Status.RUNNING}
+
+
+def wait_for(what: str, is_there: Callable[[], bool]) -> None:
+    until = time.monotonic() + WAIT_S
+    while not is_there():
+        assert time.monotonic() < until, f"{what} did not come"
+        time.sleep(0.1)
+
+
+def test_killing_a_node_loses_no_finished_epoch(tmp_path: Path, cache_of_the_tests: Path) -> None:
+    spec, runs, port = tmp_path / "clustered.yaml", tmp_path / "runs", free_port()
+    spec.write_text(SPEC, encoding="utf-8")
+    runs.mkdir()
+    shared = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"} | {
+        "RUNS_DIR": str(runs),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    shared.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
+    # Data and teacher's answers are each machine's own.
+    caches = [{"KDAS_CACHE": str(cache)} for cache in (cache_of_the_tests, tmp_path / "a", tmp_path / "b")]
+    of_driver, of_head, of_other = ({**shared, **cache} for cache in caches)
+    # Sockets of Ray's have short names.
+    head = ["--head", f"--port={port}", "--include-dashboard=false", "--temp-dir", f"/tmp/ray-{port}"]
+    with node(of_head, *head), node_at(of_other, port) as other:
+        command = [sys.executable, "-m", "sweeps.command.front", "sweep", str(spec), "--cluster", f"127.0.0.1:{port}"]
+        printed = tmp_path / "printed"
+        with printed.open("w") as out:
+            sweep = subprocess.Popen(command, env=of_driver, stdout=out, stderr=subprocess.STDOUT)
+        directory = SweepDirectory(runs / "clustered")
+        try:
+            wait_for(
+                "two trials in their third epoch",
+                lambda: sum(bool(each) and each[-1].row.epoch >= 3 for each in rows(directory).values()) == 2,
+            )
+            kill(other)
+            before = rows(directory)
+            assert sweep.wait(timeout=600) == 0, printed.read_text()
+        finally:
+            sweep.kill()
+            sweep.wait()
+    text = printed.read_text()
+    assert "2 trials at once on 2 machines" in text
+    assert len(re.findall("its worker was lost", text)) == 1
+    trials = pd.read_parquet(directory.path / "trials.parquet")
+    assert trials["status"].isin(["reached", "budget"]).all()
+    assert len(trials) == 4
+    for trial_id, lost in before.items():
+        after = {each.row.step: each for each in directory.trial(trial_id).rows()}
+        kept = [each for each in lost if each.row.epoch < lost[-1].row.epoch]
+        assert kept
+        # As they were written, at that very time: not trained again.
+        assert [after[each.row.step] for each in kept] == kept
+
+
+@contextmanager
+def node_at(environment: dict[str, str], port: int) -> Iterator[subprocess.Popen[str]]:
+    """A node beside the head, once that is up; yields when it has joined."""
+    wait_for("the head", lambda: answers(port))
+    with node(environment, f"--address=127.0.0.1:{port}") as joined:
+        look = "import ray, sys; ray.init(log_to_driver=False); sys.exit(len(ray.nodes()) != 2)"
+        ask = partial(subprocess.run, [sys.executable, "-c", look], capture_output=True, check=False)
+        address = {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+        wait_for("the other node", lambda: ask(env=environment | address).returncode == 0)
+        yield joined
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,182 @@
+"""What Ray is told: which trial to place, which to stop, what becomes of one whose worker is lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+from rich.console import Console
+
+from kdas.records import Status
+from kdas.training.trial import Inputs
+from sweeps.engine.plan import recipe_of
+from sweeps.engine.prices import Prices, price_key
+from sweeps.engine.slots import Slots
+from sweeps.execution.launch import LOST, AgendaScheduler, AgendaSearcher, ProgressCallback
+from sweeps.execution.progress import Progress
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import SweepDirectory
+from tests.sweeps.conftest import CALIBRATION, train_on_paper
+from tests.sweeps.engine.test_agenda import TAU_REF_S, agenda_of
+
+
+class Trial:
+    """The part of Ray's trial that is looked at."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+        self.config, self.evaluated_params, self.last_result = {"epochs": 3}, {"epochs": 3}, {"val_accuracy": 0.5}
+        self.run_metadata = SimpleNamespace(metric_analysis={"val_accuracy": {"max": 0.5}})
+
+
+def searcher_of(
+    spec: SweepSpec,
+    inputs: Inputs,
+    directory: SweepDirectory,
+    has_room_for: Callable[[Slots], bool] = lambda slots: True,
+) -> AgendaSearcher:
+    prices = Prices({price_key(recipe_of(spec)): CALIBRATION})
+    progress = Progress("tiny", 10, TAU_REF_S, 2, Console(force_terminal=False))
+    agenda = agenda_of(spec, inputs, directory)
+    return AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), has_room_for, 2, progress)
+
+
+def suggested(searcher: AgendaSearcher, trial_id: str) -> dict[str, Any]:
+    config = searcher.suggest(trial_id)
+    assert isinstance(config, dict)
+    return config
+
+
+def test_warm_worker_goes_to_the_trial_that_has_none_and_each_trial_is_placed_once(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    scheduler = AgendaScheduler(searcher_of(spec, inputs, directory))
+    scheduler.on_trial_add(None, "first")
+    assert scheduler.choose_trial_to_run(None) == "first"
+    # The worker of the first is still starting; it keeps it.
+    assert scheduler.choose_trial_to_run(None) is None
+    scheduler.on_trial_add(None, "second")
+    assert scheduler.choose_trial_to_run(None) == "second"
+    assert scheduler.choose_trial_to_run(None) is None
+
+
+def test_a_lost_worker_s_trial_goes_on_with_more_room_and_not_for_ever(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    first = suggested(searcher, "a")
+    assert (first["cpus"], first["num_cotenants"]) == (1, 1)
+    job = searcher.jobs["a"]
+    folder = directory.trial(job.trial_id)
+    for again in ("b", "c"):
+        searcher.on_trial_complete("a" if again == "b" else "b", error=True)
+        assert folder.status is Status.RUNNING
+        config = suggested(searcher, again)
+        assert searcher.jobs[again].trial_id == job.trial_id
+        assert (config["cpus"], config["num_cotenants"]) == (2, 0)
+    searcher.on_trial_complete("c", error=True)
+    assert folder.status is Status.CRASHED
+    assert folder.error == LOST
+    assert searcher.jobs["c"].trial_id == job.trial_id
+    suggested(searcher, "d")
+    assert searcher.jobs["d"].trial_id != job.trial_id
+
+
+def test_a_lost_worker_s_trial_keeps_its_room_where_no_machine_has_more(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    searcher = searcher_of(spec, inputs, directory, lambda slots: slots.cpus_per_trial == 1)
+    suggested(searcher, "a")
+    searcher.on_trial_complete("a", error=True)
+    assert suggested(searcher, "b")["cpus"] == 1
+
+
+def test_what_is_planned_follows_what_the_agenda_still_expects(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    progress = Progress("tiny", 10, TAU_REF_S, 2, Console(quiet=True))
+    agenda = agenda_of(spec, inputs, directory)
+    prices = Prices({price_key(recipe_of(spec)): CALIBRATION})
+    searcher = AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), lambda slots: True, 2, progress)
+    callback = ProgressCallback(progress, directory, searcher.jobs)
+    for trial_id in ("a", "b"):
+        suggested(searcher, trial_id)
+    assert progress.num_planned == 10
+    for trial_id in ("a", "b"):
+        callback.on_trial_start(0, [], Trial(trial_id))
+    assert (progress.num_planned, len(progress.running)) == (10, 2)
+    train_on_paper(directory, searcher.jobs["a"], [0.3])
+    searcher.on_trial_complete("a", {"cost_ref_s": 1.0, "val_accuracy": 0.3})
+    ended = Trial("a")
+    callback.on_trial_complete(0, [], ended)
+    assert (progress.num_planned, progress.num_done) == (10, 1)
+    # Ray keeps its trials for as long as the sweep runs, so nothing may be left on them.
+    assert not (ended.config or ended.evaluated_params or ended.last_result or ended.run_metadata.metric_analysis)
+    searcher.on_trial_complete("b", error=True)
+    callback.on_trial_error(0, [], Trial("b"))
+    assert (progress.num_planned, progress.num_done, len(progress.running)) == (10, 1, 0)
+
+
+def test_an_error_of_the_trial_itself_is_not_tried_again(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    suggested(searcher, "a")
+    job = searcher.jobs["a"]
+    directory.trial(job.trial_id).end(Status.CRASHED, "ValueError: as told")
+    searcher.on_trial_complete("a", error=True)
+    suggested(searcher, "b")
+    assert searcher.jobs["b"].trial_id != job.trial_id
+
+
+def test_what_can_no_longer_win_is_stopped(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:
+    content = {**spec.model_dump(mode="json"), "scheduler": "capping", "seeds": 1, "known_points": []}
+    capped = SweepSpec.model_validate(content)
+    searcher = searcher_of(capped, inputs, directory)
+    scheduler = AgendaScheduler(searcher)
+    searched: list[str] = []
+    number = 0
+    while len(searched) < 2:
+        trial_id = str(number := number + 1)
+        suggested(searcher, trial_id)
+        job = searcher.jobs[trial_id]
+        if not job.method.endswith("_search"):
+            train_on_paper(directory, job, [0.3, 0.9])
+            searcher.on_trial_complete(trial_id, {"cost_ref_s": 2.0, "val_accuracy": 0.9})
+            continue
+        searched.append(trial_id)
+        if len(searched) == 1:
+            result = {"cost_ref_s": 3.0, "val_accuracy": 0.9}
+            assert scheduler.on_trial_result(None, Trial(trial_id), result) == TrialScheduler.CONTINUE
+            directory.trial(job.trial_id).end(Status.BUDGET)
+            searcher.on_trial_complete(trial_id, {"cost_ref_s": 10.0, "val_accuracy": 0.9})
+    folder = directory.trial(searcher.jobs[searched[1]].trial_id)
+    decided = [
+        scheduler.on_trial_result(None, Trial(searched[1]), {"cost_ref_s": cost, "val_accuracy": 0.3})
+        for cost in (1.0, 3.0, 3.1)
+    ]
+    assert decided == [TrialScheduler.CONTINUE, TrialScheduler.CONTINUE, TrialScheduler.STOP]
+    searcher.on_trial_complete(searched[1], {"cost_ref_s": 3.1, "val_accuracy": 0.3})
+    assert folder.status is Status.CAPPED
+
+
+def test_a_disk_that_is_nearly_full_holds_trials_back_and_says_so_once(
+    spec: SweepSpec,
+    inputs: Inputs,
+    directory: SweepDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=3_000_000))
+    assert searcher.suggest("a") is None
+    assert searcher.suggest("a") is None
+    said = capsys.readouterr().out
+    assert said.count("3 MB are free") == 1
+    monkeypatch.undo()
+    assert isinstance(searcher.suggest("a"), dict)

@@ -1,0 +1,156 @@
+"""Files that extend others, settings of the command line, and cells side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kdas.parts.reading import read_yaml
+from sweeps.file.layers import FILES, merged
+from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.prepare.unchanged import spec_text
+from tests.sweeps.conftest import TINY
+
+
+def written(folder: Path, name: str, **content: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_file_that_extends_nothing_more_is_the_same_sweep(tmp_path: Path) -> None:
+    assert load_spec(written(tmp_path, "mine.yaml", extends=str(TINY))) == load_spec(TINY)
+
+
+def test_shipped_sweep_is_extended_by_its_name(tmp_path: Path) -> None:
+    spec = load_spec(written(tmp_path, "mine.yaml", extends="digits_kd", epochs=6))
+    assert spec == load_spec(FILES / "digits_kd.yaml").model_copy(update={"epochs": 6})
+
+
+def test_blocks_are_merged_lists_are_replaced_and_null_takes_away(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        "base.yaml",
+        **{**read_yaml(TINY), "optimizer": {"momentum": 0.8, "clip_norm": 1}, "seeds": [4, 5], "known_points": []},
+    )
+    search = {"start_rate": {"low": 0.5}, "SAMPLING_PERIOD": None, "END_RATE": [0.4]}
+    own = {"optimizer": {"learning_rate": 0.1, "clip_norm": None}, "seeds": [7], "search": search}
+    spec = load_spec(written(tmp_path, "mine.yaml", extends="base.yaml", **own))
+    assert (spec.optimizer.momentum, spec.optimizer.learning_rate, spec.optimizer.clip_norm) == (0.8, 0.1, None)
+    assert spec.seeds == [7] and set(spec.search) == {"start_rate", "end_rate"}
+    assert (spec.search["start_rate"].low, spec.search["start_rate"].high) == (0.5, 0.9)
+
+
+def test_part_of_another_name_brings_none_of_the_parameters_of_the_first() -> None:
+    base = {"loss": {"name": "kd", "temperature": 2}}
+    assert merged(base, {"loss": {"name": "dkd"}}) == {"loss": {"name": "dkd"}}
+    assert merged(base, {"loss": {"name": "kd", "standardize": True}})["loss"]["temperature"] == 2
+    assert merged(base, {"loss": {"temperature": 3}}) == {"loss": {"name": "kd", "temperature": 3}}
+    assert merged({"loss": "dkd"}, {"loss": {"beta": 6}}) == {"loss": {"name": "dkd", "beta": 6}}
+    assert base == {"loss": {"name": "kd", "temperature": 2}}
+
+
+def test_chain_of_files_stands_in_its_order_and_each_finds_its_neighbour(tmp_path: Path) -> None:
+    written(tmp_path / "far", "deep.yaml", **{**read_yaml(TINY), "epochs": 4, "evaluations": 4, "seeds": 4})
+    written(tmp_path / "far", "middle.yaml", extends="deep.yaml", epochs=5, seeds=5)
+    spec = load_spec(written(tmp_path, "top.yaml", extends="far/middle.yaml", seeds=1))
+    assert (spec.evaluations, spec.epochs, spec.seeds) == (4, 5, [1])
+
+
+def test_plug_in_of_an_extended_file_lies_beside_that_file(tmp_path: Path) -> None:
+    written(tmp_path / "far", "base.yaml", **{**read_yaml(TINY), "plugins": "mine_of_far.py"})
+    (tmp_path / "far" / "mine_of_far.py").write_text("", encoding="utf-8")
+    spec = load_spec(written(tmp_path, "mine.yaml", extends="far/base.yaml"))
+    assert spec.plugins == [str(tmp_path / "far" / "mine_of_far.py")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["seeds=5 budget.configurations=3"], {"seeds": [1, 2, 3, 4, 5], "budget": {"configurations": 3}}),
+        (["seeds=[7, 8]", "epochs=2"], {"seeds": [7, 8], "epochs": 2}),
+        (["epochs=2", "epochs=4"], {"epochs": 4}),
+        (["loss.temperature=2"], {"loss": {"temperature": 2}}),
+        (["loss={name: dkd, beta: 6} target=0.9"], {"loss": {"name": "dkd", "beta": 6}, "target": {"accuracy": 0.9}}),
+        (["algorithm=random algorithm.seed=3"], {"algorithm": {"name": "random", "seed": 3}}),
+        (["search.START_RATE.low=0.5"], {"search": {"start_rate": {"low": 0.5, "high": 0.9}}}),
+        (["confirm=true confirm.top=2"], {"confirm": {"top": 2}}),
+        (["teacher.optimizer.learning_rate=1e-2"], {"teacher": {"optimizer": {"learning_rate": 0.01}}}),
+        (["ema_decay=0.9", "ema_decay="], {"ema_decay": None}),
+    ],
+    ids=str,
+)
+def test_settings_stand_on_top_of_the_file(settings: list[str], expected: dict[str, Any]) -> None:
+    def holds(content: Any, part: Any) -> bool:
+        if isinstance(part, dict):
+            return all(holds(content[key], value) for key, value in part.items())
+        return bool(content == part)
+
+    assert holds(load_spec(TINY, settings=settings).model_dump(mode="json"), expected)
+
+
+def test_setting_adds_a_searched_key_of_another_block() -> None:
+    settings = ["known_points=[] search.loss.temperature={low: 1, high: 8} search.loss.temperature.step=1"]
+    values = load_spec(TINY, settings=settings).search["loss.temperature"]
+    assert (values.low, values.high, values.step) == (1, 8, 1)
+
+
+def test_sweep_without_cells_has_none() -> None:
+    assert load_spec(TINY).cells == {}
+
+
+def test_each_cell_is_a_sweep_of_its_own(tmp_path: Path) -> None:
+    cells = {
+        "small": {"student": "resnet14", "target": 0.9},
+        "long": {"pair": "resnet14 -> resnet20", "epochs": 5, "teacher": {"seed": 3}, "loss": "dkd"},
+    }
+    spec = load_spec(written(tmp_path, "mine.yaml", extends=str(TINY), cells=cells))
+    alone = load_spec(TINY)
+    small, long = spec.cells.values()
+    assert list(spec.cells) == ["small", "long"]
+    assert small == alone.model_copy(update={"student": "resnet14", "target": small.target})
+    assert small.target.accuracy == 0.9
+    assert (long.teacher.model, long.teacher.epochs, long.teacher.seed, long.student) == ("resnet14", 2, 3, "resnet20")
+    # The authors' weights are those of the cell's own loss.
+    assert (long.epochs, long.ce_weight, long.kd_weight) == (5, 1, 1)
+    assert not long.cells and not small.cells
+
+
+def test_grid_has_a_cell_for_each_combination_under_a_name_for_a_folder(tmp_path: Path) -> None:
+    content = {key: value for key, value in read_yaml(TINY).items() if key not in ("dataset", "teacher", "student")}
+    grid = {
+        "dataset": ["digits", {"name": "cifar10", "path": "/data/c"}],
+        "pair": ["vgg13 -> vgg8", "resnet20->torchvision/resnet18"],
+        "epochs": [2, 3],
+    }
+    cells = load_spec(written(tmp_path, "mine.yaml", **content, cells=grid)).cells
+    assert list(cells)[:3] == [
+        "digits_vgg13-vgg8_epochs-2",
+        "digits_vgg13-vgg8_epochs-3",
+        "digits_resnet20-torchvision-resnet18_epochs-2",
+    ]
+    assert len(cells) == 8
+    last = cells["cifar10_resnet20-torchvision-resnet18_epochs-3"]
+    assert (last.dataset["path"], last.teacher.model, last.student, last.epochs) == (
+        "/data/c",
+        "resnet20",
+        "torchvision/resnet18",
+        3,
+    )
+
+
+def test_settings_reach_all_cells_and_what_was_recorded_is_the_same_sweep(tmp_path: Path) -> None:
+    path = written(tmp_path, "mine.yaml", extends=str(TINY), cells={"a": {"epochs": 2}, "b": {"student": "resnet14"}})
+    spec = load_spec(path, settings=["seeds=4", "cells.a.seeds=[9]"])
+    assert [cell.seeds for cell in spec.cells.values()] == [[9], [1, 2, 3, 4]]
+    for cell in (spec, *spec.cells.values()):
+        assert SweepSpec.model_validate(yaml.safe_load(spec_text(cell))) == cell
+
+
+def test_data_reach_every_cell_that_has_no_dataset_of_its_own(tmp_path: Path) -> None:
+    path = written(tmp_path, "mine.yaml", extends=str(TINY), dataset="cifar10", cells={"a": {}, "b": {"epochs": 2}})
+    assert [cell.dataset["path"] for cell in load_spec(path, "/data").cells.values()] == ["/data", "/data"]

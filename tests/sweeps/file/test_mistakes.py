@@ -1,0 +1,474 @@
+"""Sweep files with one mistake each: one line that names file, key, value and mend, before anything is started."""
+
+# ruff: noqa: E501 (a mistake and its line stand side by side, as they are printed)
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kdas.errors import UserError
+from kdas.parts.reading import read_yaml
+from sweeps.file.spec import load_spec
+from tests.sweeps.conftest import TINY
+
+BASE = {**read_yaml(TINY), "known_points": []}
+RATE = {"low": 0.3, "high": 0.9}
+SAMPLERS = ["kdas", "random"]
+
+
+def search(**values: Any) -> dict[str, Any]:
+    """A file that searches these parameters; `loss__beta` stands for `loss.beta`."""
+    return {"search": {name.replace("__", "."): value for name, value in values.items()}}
+
+
+def when(**conditions: Any) -> dict[str, Any]:
+    return {"choices": [1, 4], "when": conditions}
+
+
+# (keys that replace those of the tiny sweep, the line after the file's name)
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    # Keys and blocks
+    ({"epoch": 3}, "epoch: unknown key. Did you mean epochs?"),
+    ({"budgets": {"trials": 4}}, "budgets: unknown key. Did you mean budget?"),
+    ({"search": 5}, "search: 5 is no block of settings. Give keys and values."),
+    ({"baselines": {}}, "baselines: none uses the sampler full. Add plain_kd: full; ratios are taken to it."),
+    ({"seeds": "three"}, "seeds: 'three' should be a valid list. How many seeds, or a list of them."),
+    # Ranges
+    (search(), "search: the space is empty. Name at least one parameter of kdas, or kd_weight."),
+    (search(start_rate={"low": 0.3}), "search.start_rate: needs low and high, or choices."),
+    (
+        search(start_rate={**RATE, "choices": [0.5]}),
+        "search.start_rate: has choices and a range. Give low and high, or choices.",
+    ),
+    (
+        search(start_rate={"low": 0.9, "high": 0.3}),
+        "search.start_rate: low 0.9 is not under high 0.3. Swap or widen them.",
+    ),
+    (
+        search(start_rate={**RATE, "high": 1.5}),
+        "search.start_rate: 1.5 is not in (0, 1]. A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.",
+    ),
+    (
+        search(start_rate={**RATE, "step": 0.25}),
+        "search.start_rate: high 0.9 is no whole number of steps of 0.25 from 0.3. Say high: 0.8.",
+    ),
+    (
+        search(start_rate={**RATE, "step": 2}),
+        "search.start_rate: step 2 is longer than the range, 0.3 to 0.9. Lower it.",
+    ),
+    (
+        search(start_rate={**RATE, "step": 0}),
+        "search.start_rate.step: 0 is not in (0, inf). The distance from one value to the next; the last one is high. None: any value.",
+    ),
+    (
+        search(start_rate={**RATE, "step": 0.1, "log": True}),
+        "search.start_rate: has step and log, and steps are equal distances. Keep one of them.",
+    ),
+    (
+        search(penalty_warmup={"low": 0, "high": 3, "step": 1.5}),
+        "search.penalty_warmup.step: 1.5 is no whole number, and penalty_warmup takes only those. Change it.",
+    ),
+    (search(start_rate=[0.5, 0.5]), "search.start_rate: choices: 0.5 stands there twice. Give each once."),
+    (search(start_rate=[]), "search.start_rate.choices: is empty. A list of values."),
+    (
+        search(start_rate=[True]),
+        "search.start_rate: True is no number. A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.",
+    ),
+    (search(start_rate={"lo": 0.3, "high": 0.9}), "search.start_rate.lo: unknown key. Did you mean low?"),
+    (search(score_mode={"low": 0, "high": 1}), "search.score_mode: takes no range. Give a list of choices."),
+    # Parameters of other blocks
+    (search(start_rat=RATE), "search.start_rat: no parameter of kdas. Did you mean start_rate?"),
+    (
+        search(epochs=[2, 3]),
+        "search.epochs: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {epochs: [...]}.",
+    ),
+    (
+        search(dataset=["digits"]),
+        "search.dataset: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {dataset: [...]}.",
+    ),
+    (
+        search(teacher__epochs=[1, 2]),
+        "search.teacher.epochs: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {teacher: [...]}.",
+    ),
+    (
+        search(student=["resnet8", "resnet14"]),
+        "search.student: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {student: [...]}.",
+    ),
+    (
+        search(device=["cpu"]),
+        "search.device: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {device: [...]}.",
+    ),
+    (
+        search(optimizer=[{}]),
+        "search.optimizer: the optimizer has no such key. Known: clip_norm, final_learning_rate, learning_rate, momentum, schedule, warmup_epochs, weight_decay.",
+    ),
+    (
+        search(optimizer__learning_rat=[1]),
+        "search.optimizer.learning_rat: the optimizer has no such key. Did you mean learning_rate?",
+    ),
+    (
+        search(optimizer__learning_rate={"low": 0, "high": 1}),
+        "search.optimizer.learning_rate: 0.0 is not in (0, inf). The learning rate is over 0; the paper uses 0.05.",
+    ),
+    (search(loss__beta=[2]), "search.loss.beta: the loss has no such key. Known: direction, standardize, temperature."),
+    (
+        search(loss__temperature={"low": -1, "high": 4}),
+        "search.loss.temperature: -1.0 is not in (0, inf). The paper distils at temperature 4.",
+    ),
+    (search(loss=["kd", "dkdd"]), "search.loss.1.name: no loss is called 'dkdd'. Did you mean dkd?"),
+    (search(loss={"low": 1, "high": 2}), "search.loss: takes no range. Give a list of choices."),
+    (search(batch_size={"low": 32, "high": 64}), "search.batch_size: takes no range. Give a list of choices."),
+    (
+        search(batch_size=[4], accumulate=[1, 3]),
+        "search: with batch_size 4 and accumulate 3: accumulate: 3 parts of a batch of 4 hold less than two samples, and batch norm needs two. Lower it.",
+    ),
+    (
+        search(ce_weight=[0, 1], kd_weight={"low": 0, "high": 9}),
+        "search: with ce_weight 0 and kd_weight 0.0: ce_weight: 0, and the distillation term weighs 0 too. Nothing would be learnt; raise one.",
+    ),
+    (
+        search(warmup_epochs={"low": 0, "high": 3}),
+        "search: with warmup_epochs 3: sampler.warmup_epochs: 3 of 3 epochs leave none to train in. Lower it.",
+    ),
+    (
+        search(optimizer__warmup_epochs=[0, 3]),
+        "search: with optimizer.warmup_epochs 3: optimizer.warmup_epochs: 3 of 3 epochs leave none to train in. Lower it.",
+    ),
+    # The searched sampler and conditions
+    (search(sampler=["kdas", "randm"]), "search.sampler.1.name: no sampler is called 'randm'. Did you mean random?"),
+    (
+        search(sampler=["kdas", {"name": "random", "START_RATE": 2}]),
+        "search.sampler.1.start_rate: 2 is not in (0, 1]. A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.",
+    ),
+    (search(sampler=["kdas", {"KDAS": {}}]), "search.sampler: choices: 'kdas' stands there twice. Give each once."),
+    (
+        {**search(sampler=SAMPLERS), "sampler": "infobatch"},
+        "sampler: infobatch is not in search.sampler. Take it away, or add it there.",
+    ),
+    (
+        search(sampler=["random", "full"], sampling_period=[1]),
+        "search.sampling_period: no parameter of full or random. Known",
+    ),
+    (
+        search(sampler=SAMPLERS, sampling_period=when(sampler="random")),
+        "search.sampling_period.when.sampler: has no sampling_period there. Name a sampler that has it.",
+    ),
+    (
+        search(sampler=SAMPLERS, sampling_period=when(sampler="full")),
+        "search.sampling_period.when.sampler: full is never proposed: search.sampler is one of ['kdas', 'random']. Change one.",
+    ),
+    (
+        search(sampling_period=when(sampler="kdas")),
+        "search.sampling_period.when.sampler: is not searched. Search it too, or take the condition away.",
+    ),
+    (
+        search(start_rate={**RATE, "when": {"end_rat": 0.4}}, end_rate=[0.4, 0.5]),
+        "search.start_rate.when.end_rat: is not searched. Did you mean end_rate?",
+    ),
+    (
+        search(start_rate={**RATE, "when": {"end_rate": 0.45}}, end_rate=[0.4, 0.5]),
+        "search.start_rate.when.end_rate: 0.45 is never proposed: search.end_rate is one of [0.4, 0.5]. Change one.",
+    ),
+    (
+        search(start_rate={**RATE, "when": {"end_rate": 0.5}}, end_rate=RATE),
+        "search.start_rate.when.end_rate: end_rate is a range, which hardly ever meets a value. Give search.end_rate a step, or choices.",
+    ),
+    (
+        search(start_rate={**RATE, "when": {"end_rate": []}}, end_rate=[0.4, 0.5]),
+        "search.start_rate.when.end_rate: is an empty list. Name a value of end_rate.",
+    ),
+    (
+        search(start_rate={**RATE, "when": 0.5}),
+        "search.start_rate.when: 0.5 is no block of settings. Give keys and values.",
+    ),
+    (
+        search(
+            start_rate={"choices": [0.6, 0.7], "when": {"end_rate": 0.4}},
+            end_rate={"choices": [0.4, 0.5], "when": {"start_rate": 0.6}},
+        ),
+        "search.start_rate.when: waits for itself: start_rate -> end_rate -> start_rate. Take one of these conditions away.",
+    ),
+    (
+        search(start_rate={"choices": [0.6, 0.7], "when": {"start_rate": 0.6}}),
+        "search.start_rate.when: waits for itself: start_rate -> start_rate. Take one of these conditions away.",
+    ),
+    (
+        search(
+            sampler=SAMPLERS,
+            kd_weight=when(sampler="random"),
+            threshold={"low": 0.1, "high": 0.2, "when": {"kd_weight": 4}},
+        ),
+        "search.threshold.when: can never hold, since sampler would need two values at once. Change the condition.",
+    ),
+    # Known points
+    (
+        {**search(start_rate=RATE), "known_points": [{"start_rate": 0.2}]},
+        "known_points.0.start_rate: 0.2 is not in search.start_rate, 0.3 to 0.9. Change it, or the range.",
+    ),
+    (
+        {**search(start_rate={**RATE, "step": 0.1}), "known_points": [{"start_rate": 0.65}]},
+        "known_points.0.start_rate: 0.65 is not in search.start_rate, 0.3 to 0.9 in steps of 0.1. Change it, or the range.",
+    ),
+    (
+        {**search(start_rate=RATE), "known_points": [{"end_rate": 0.4}]},
+        "known_points.0: end_rate, start_rate must stand in both the point and search. Add or remove it.",
+    ),
+    (
+        {**search(sampler=SAMPLERS, threshold=[0.1]), "known_points": [{"sampler": "random", "threshold": 0.1}]},
+        "known_points.0: threshold does not exist beside its other values. Remove it.",
+    ),
+    (
+        {**search(sampler=SAMPLERS, threshold=[0.1]), "known_points": [{"sampler": "kdas"}]},
+        "known_points.0: threshold is missing beside its other values. Add it.",
+    ),
+    # Objective, algorithm, scheduler
+    (
+        {"objective": "speed"},
+        "objective.name: no objective is called 'speed'. Known: accuracy, accuracy_at_cost, pareto, tta.",
+    ),
+    (
+        {"objective": {"cost_ref_s": 3}},
+        "objective: {'cost_ref_s': 3} names no objective. Name one: tta, accuracy, accuracy_at_cost, pareto.",
+    ),
+    (
+        {"objective": "accuracy_at_cost"},
+        "objective.cost_ref_s: say at which cost: give it, or share_of_budget, and not both.",
+    ),
+    (
+        {"objective": {"name": "accuracy_at_cost", "share_of_budget": 2}},
+        "objective.share_of_budget: 2 is not in (0, 1]. The cost as a fraction of what plain distillation costs.",
+    ),
+    (
+        {"objective": {"name": "accuracy_at_cost", "share_of_budget": 0.001}},
+        "objective.share_of_budget: 0.001 ends before the first of 6 evaluations. Give 0.167 or more, or raise"
+        " evaluations.",
+    ),
+    (
+        {"baselines": {"plain_kd": "full", "rs2": "random", "again": {"name": "random", "start_rate": 0.6}}},
+        "baselines.again: is the same sampler as rs2. Remove one of them.",
+    ),
+    ({"objective": {"name": "tta", "cost_ref_s": 1}}, "objective.cost_ref_s: unknown key. Known: name."),
+    (
+        {"objective": "pareto", "scheduler": "capping"},
+        "scheduler: capping stops settings that cannot be the soonest any more, and these may still be the best by pareto: it is exact for tta alone. Say none, asha or median.",
+    ),
+    (
+        {"algorithm": "bayes"},
+        "algorithm.name: 'bayes' should be 'tpe', 'random', 'grid', 'brute_force', 'gp', 'cmaes' or 'nsga2'. Who proposes: tpe learns from results, random does not; grid and brute_force try all.",
+    ),
+    ({"algorithm": {"name": "tpe", "seed": -1}}, "algorithm.seed: -1 is not in [0, inf). The seed of the proposals."),
+    (
+        {**search(start_rate=RATE), "algorithm": "grid"},
+        "algorithm: grid tries every value, and search.start_rate has no end of them. Give it a step or choices.",
+    ),
+    (
+        {**search(sampler=SAMPLERS, threshold=[0.1]), "algorithm": "grid"},
+        "algorithm: grid cannot leave a parameter out, and search.threshold is conditional. Take brute_force.",
+    ),
+    (
+        {**search(start_rate=RATE, end_rate=[0.4]), "algorithm": "cmaes"},
+        "algorithm: cmaes moves through numbers, and search.end_rate has choices. Give it a range, or take tpe.",
+    ),
+    (
+        {**search(start_rate=RATE), "algorithm": "cmaes"},
+        "algorithm: cmaes needs two parameters or more. Search another one, or take tpe.",
+    ),
+    (
+        {**search(start_rate=RATE, end_rate=RATE), "algorithm": "cmaes", "objective": "pareto"},
+        "algorithm: cmaes knows one objective, and pareto has two. Take nsga2, tpe or gp.",
+    ),
+    ({"scheduler": "ashaa"}, "scheduler.name: no scheduler is called 'ashaa'. Did you mean asha?"),
+    (
+        {"scheduler": {"name": "asha", "reduction_factor": 1}},
+        "scheduler.reduction_factor: 1 is not in [2, inf). One of so many trials goes on, at least 2.",
+    ),
+    (
+        {"scheduler": {"name": "asha", "at_least": 3}},
+        "scheduler.at_least: unknown key. Known: grace, name, reduction_factor.",
+    ),
+    (
+        {"scheduler": {"name": "median", "grace": 1}},
+        "scheduler.grace: 1 is not in (0, 1). The fraction of the budget before which no trial is stopped.",
+    ),
+    # Confirmation, budget, the rest
+    (
+        {"confirm": {"top": 0}},
+        "confirm.top: 0 is not in [1, inf). So many of the best settings are finalists, at least 1.",
+    ),
+    ({"confirm": {"seeds": [2, 1001]}}, "confirm.seeds: 2 is one of seeds, so it is not fresh. Give others."),
+    ({"confirm": {"seeds": [7, 7]}}, "confirm.seeds: one stands there twice. Give each seed once."),
+    ({"confirm": {"seeds": 0}}, "confirm.seeds: is empty. How many fresh seeds, from 1001 on, or a list of them."),
+    ({"confirm": 3}, "confirm: 3 is no block of settings. Give keys and values: top, seeds."),
+    ({"budget": {"trial": 3}}, "budget.trial: unknown key. Did you mean trials?"),
+    (
+        {"budget": {"trials": 7}},
+        "budget.trials: 7 leave none for the search: 3 baselines on 2 seeds take 6. Give 8 or more.",
+    ),
+    (
+        {"budget": {"wall_hours": 0}},
+        "budget.wall_hours: 0 is not in (0, inf). Hours that the sweep runs, over all starts; over 0.",
+    ),
+    (
+        {"budget": {"stop_when": "soon"}},
+        "budget.stop_when: 'soon' is no block of settings. Give keys and values: first_reached, tta_ref_s_below.",
+    ),
+    ({"budget": {"stop_when": {}}}, "budget.stop_when: says nothing. Give first_reached: true, or tta_ref_s_below."),
+    (
+        {"budget": {"when_spent": "stop"}},
+        "budget.when_spent: 'stop' should be 'finish' or 'checkpoint'. Whether trials under way are finished once hours are spent, or kept to go on later.",
+    ),
+    (
+        {"faults": {"retries": -1}},
+        "faults.retries: -1 is not in [0, inf). How often such a trial goes on, from its checkpoint, in one start.",
+    ),
+    # Cells
+    ({"cells": [1]}, "cells: [1] is no block. Give names with the keys they change, or a grid of lists."),
+    ({"cells": {"a": {}, "b": [1]}}, "cells.b: [1] is no block of keys. Give what it changes, or only lists."),
+    ({"cells": {"a/b": {}}}, "cells.a/b: is no name of a folder. Take letters, digits, dots and dashes."),
+    ({"cells": {"a": {"epoch": 2}}}, "cells.a.epoch: unknown key. Did you mean epochs?"),
+    (
+        {"cells": {"a": {"epochs": 0}}},
+        "cells.a.epochs: 0 is not in [1, inf). The length of all schedules; the paper uses 240.",
+    ),
+    (
+        {"cells": {"a": {}}, "epochs": 0},
+        "epochs: 0 is not in [1, inf). The length of all schedules; the paper uses 240.",
+    ),
+    ({"cells": {"a": {"student": "resnt8"}}}, "cells.a.student: no model is called 'resnt8'. Did you mean resnet8?"),
+    ({"cells": {"a": {"cells": {"b": {}}}}}, "cells.a.cells: unknown key."),
+    (
+        {"cells": {"pair": ["vgg13 vgg8"]}},
+        "cells.pair: 'vgg13 vgg8' is no pair. Write teacher -> student, for example vgg13 -> vgg8.",
+    ),
+    ({"cells": {"pair": ["vgg13 -> vg8"]}}, "cells.vgg13-vg8.student: no model is called 'vg8'. Did you mean vgg8?"),
+    (
+        {"cells": {"a": {"pair": "vgg13 -> vgg8", "student": "vgg8"}}},
+        "cells.a.student: is said by pair too. Keep one of them.",
+    ),
+    ({"cells": {"pair": []}}, "cells.pair: is an empty list. Give at least one value."),
+    (
+        {"cells": {"dataset": ["digits", {"name": "digits"}]}},
+        "cells: two would be called digits. Give them names: cells: {my_name: {...}, ...}.",
+    ),
+]
+
+
+def written(tmp_path: Path, content: dict[str, Any], name: str = "mine.yaml") -> Path:
+    path = tmp_path / name
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def refusal(path: Path, *settings: str) -> str:
+    with pytest.raises(UserError, match=r".") as caught:
+        load_spec(path, settings=settings)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"), MISTAKES, ids=[expected.partition(". ")[0] for _, expected in MISTAKES]
+)
+def test_mistake_is_one_line_with_file_key_value_and_mend(
+    tmp_path: Path, changes: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refusal(written(tmp_path, {**BASE, **changes}))
+    assert line.startswith(f"mine.yaml: {expected}")
+    assert line.endswith((".", "?"))
+
+
+@pytest.mark.parametrize(
+    ("own", "base", "expected"),
+    [
+        ({"epoch": 3}, {}, "mine.yaml: epoch: unknown key. Did you mean epochs?"),
+        ({}, {"epoch": 3}, "base.yaml: epoch: unknown key. Did you mean epochs?"),
+        ({"epochs": 0}, {"epochs": 5}, "mine.yaml: epochs: 0 is not in [1, inf)."),
+        ({"teacher": {"epochs": 1}}, {"teacher": {"model": "resnt8"}}, "base.yaml: teacher.model: no model is called"),
+        ({"teacher": {"model": "resnt8"}}, {"teacher": {"epochs": 1}}, "mine.yaml: teacher.model: no model is called"),
+        (search(end_rate=[0.4]), search(START_RATE={"low": 0.3}), "base.yaml: search.start_rate: needs low and high"),
+        (
+            search(start_rate={"high": 3}),
+            search(START_RATE={"low": 0.3}),
+            "mine.yaml: search.start_rate: 3.0 is not in",
+        ),
+        (search(loss__temperature=[0]), {}, "mine.yaml: search.loss.temperature: 0 is not in (0, inf)."),
+        ({"known_points": [{"start_rate": 7}]}, {}, "mine.yaml: known_points.0.start_rate: 7 is not in"),
+        ({"extends": "bose.yaml"}, {}, "mine.yaml: extends: bose.yaml: no such sweep file. Did you mean base.yaml?"),
+        ({"extends": "digit_kd"}, {}, "mine.yaml: extends: digit_kd: no such sweep file. Did you mean digits_kd?"),
+        ({"extends": ["base.yaml"]}, {}, "mine.yaml: extends: ['base.yaml'] names no sweep. Give one file, or"),
+        ({"extends": "mine.yaml"}, {}, "mine.yaml: extends: mine.yaml -> mine.yaml is a circle. Break it."),
+        (
+            {},
+            {"extends": "mine.yaml"},
+            "base.yaml: extends: mine.yaml -> base.yaml -> mine.yaml is a circle. Break it.",
+        ),
+    ],
+    ids=str,
+)
+def test_line_names_the_file_in_which_the_wrong_key_stands(
+    tmp_path: Path, own: dict[str, Any], base: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, {**BASE, **base}, "base.yaml")
+    assert refusal(written(tmp_path, {"extends": "base.yaml", **own})).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["epoch=3"], "SET epoch=3: epoch: unknown key. Did you mean epochs?"),
+        (["seeds=2 budget.trails=40"], "SET budget.trails=40: budget.trails: unknown key. Did you mean trials?"),
+        (
+            ["search.start_rate.low=0.95"],
+            "SET search.start_rate.low=0.95: search.start_rate: low 0.95 is not under high 0.9.",
+        ),
+        (
+            ["search.loss.temperature=[0]"],
+            "SET search.loss.temperature=[0]: search.loss.temperature: 0 is not in (0, inf).",
+        ),
+        (["epochs=2", "epochs=many"], "SET epochs=many: epochs: 'many' should be a valid integer"),
+        (["seeds"], 'SET seeds: is no key=value. Write for example SET="seeds=5 budget.trials=40".'),
+        (["a..b=1"], "SET a..b=1: is no key=value."),
+        (["seeds=[1"], "SET seeds=[1: its value is no YAML. Write a number, a word, [a, b] or {a: b}."),
+        (["seeds=!!python/name:os.system"], "SET seeds=!!python/name:os.system: its value is no YAML."),
+    ],
+    ids=str,
+)
+def test_line_names_the_setting_of_the_command_line_that_is_wrong(settings: list[str], expected: str) -> None:
+    assert refusal(TINY, *settings).startswith(expected)
+
+
+def test_data_for_cells_that_have_datasets_of_their_own_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, {**BASE, "cells": {"dataset": ["cifar10", "cifar100"]}})
+    with pytest.raises(UserError, match=r"DATA=/data: the cells have datasets of their own\. Give each its path"):
+        load_spec(path, "/data")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"epoch": 3}, {"cells": {"a": {"epochs": 0}}}, search(epochs=[1]), {"scheduler": "ashaa"}],
+    ids=str,
+)
+def test_mistake_ends_with_code_2_before_ray_is_imported(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = written(tmp_path, {**BASE, **changes})
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('ray' in sys.modules, 'mlflow' in sys.modules))\n"
+        "from sweeps.__main__ import main\n"
+        f"sys.argv = ['sweeps', 'run', {str(path)!r}]\n"
+        "main()"
+    )
+    environment = {**os.environ, "RUNS_DIR": str(tmp_path / "runs"), "KDAS_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "False False\n"), done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "mine.yaml: " in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kdas.errors import UserError
+from kdas.parts.reading import read_yaml
+from kdas.training.trial import Inputs
+from sweeps.engine.plan import baseline_jobs, num_planned_trials, searched_jobs
+from sweeps.engine.proposals import ConfigurationSearch
+from sweeps.file.layers import FILES, shipped, spec_path
+from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.prepare.unchanged import spec_text
+from tests.sweeps.conftest import TINY, identify_by
+
+
+def changed(tmp_path: Path, **changes: Any) -> Path:
+    """The tiny sweep with some keys replaced; a key given as None is left out."""
+    content = {**read_yaml(TINY), **changes}
+    path = tmp_path / "changed.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluation": 3}, "evaluation: unknown key. Did you mean evaluations?"),
+        ({"search": {"START_RATE": {"low": 0.3, "high": 1.4}}}, "search.start_rate: 1.4 is not in (0, 1]"),
+        ({"search": {"THRESHOLD": [0.5]}}, "search.threshold: 0.5 is not in (0, 0.5)"),
+        ({"search": {"THRESHOLD": {"low": 0.3, "high": 0.1}}}, "search.threshold: low 0.3 is not under high 0.1"),
+        ({"search": {"PENALTY_LAMBDA": {"low": 0, "high": 9, "log": True}}}, "must start over 0, not at 0"),
+        ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: no parameter of kdas. Did you mean start_rate?"),
+        ({"search": {"SAMPLING_PERIOD": {"low": 1, "high": 4}}}, "search.sampling_period: takes no range"),
+        ({"search": {"SAMPLING_PERIOD": [0]}}, "search.sampling_period"),
+        ({"search": {"START_RATE": {"low": 0.3}}}, "search.start_rate: needs low and high, or choices"),
+        ({"search": {}}, "search: the space is empty"),
+        ({"search": None}, "search: missing"),
+        ({"known_points": [{"START_RATE": 0.6}]}, "known_points.0: sampling_period must stand in both"),
+        ({"known_points": [{"START_RATE": 0.2, "SAMPLING_PERIOD": 1}]}, "known_points.0.start_rate: 0.2 is not in"),
+        ({"target": 1.2}, "target.accuracy: 1.2 is not in (0, 1]. Accuracies are fractions: 0.95, not 95."),
+        ({"target": {"fraction_of_baseline": 0}}, "target.fraction_of_baseline: 0 is not in (0, 1]"),
+        ({"seeds": [1, 1]}, "seeds: one stands there twice"),
+        ({"seeds": 0}, "seeds"),
+        ({"baselines": {"rs2": "random"}}, "baselines: none uses the sampler full"),
+        ({"baselines": {"plain_kd": "full", "rs2": "randon"}}, "baselines.rs2.name: no sampler is called 'randon'."),
+        ({"baselines": {"plain_kd": "full", "kdas_search": "kdas"}}, "such a name is kept for the search"),
+        ({"baselines": {"plain_kd": "full", "k": {"name": "kdas", "end_rate": 0}}}, "k.end_rate: 0 is not in (0, 1]"),
+        ({"student": "vg8"}, "student: no model is called 'vg8'. Did you mean vgg8?"),
+        ({"student": None}, "student: missing"),
+        ({"dataset": "digit"}, "dataset.name: no dataset is called 'digit'. Did you mean digits?"),
+        ({"budget": {"configurations": 0}}, "budget.configurations: 0 is not in [1, inf)"),
+        ({"epochs": "many"}, "epochs: 'many'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_file_key_and_value(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = changed(tmp_path, **changes)
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        load_spec(path)
+    line = str(caught.value)
+    assert "changed.yaml: " in line
+    assert "\n" not in line
+
+
+def test_an_unknown_sweep_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"digit_kd.yaml: no such sweep file. Did you mean digits_kd\?"):
+        spec_path("digit_kd")
+
+
+def test_no_name_lists_the_sweeps_there_are() -> None:
+    with pytest.raises(UserError, match=r"NAME is not given.*digits_kd"):
+        spec_path("")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_sweeps_are_valid(name: str) -> None:
+    spec = load_spec(spec_path(name))
+    samplers = {part["name"] for part in spec.baselines.values()}
+    assert samplers == {"full", "random", "kdas"}
+
+
+def test_the_papers_sweep_has_the_papers_pair() -> None:
+    spec = load_spec(FILES / "cifar_kd.yaml")
+    assert (spec.teacher.model, spec.student) == ("vgg13", "vgg8")
+
+
+def test_the_digits_sweep_searches_enough_on_three_seeds() -> None:
+    spec = load_spec(spec_path("digits_kd"))
+    assert spec.budget.configurations >= 8
+    assert spec.seeds == [1, 2, 3]
+
+
+def test_data_replaces_the_path_of_the_dataset() -> None:
+    assert load_spec(FILES / "cifar10_kd.yaml", data="/some/where").dataset == {
+        "name": "cifar10",
+        "path": "/some/where",
+    }
+
+
+def test_every_default_is_written_out_so_that_equal_settings_are_equal(spec: SweepSpec, tmp_path: Path) -> None:
+    baselines = {"plain_kd": {"name": "full"}, "rs2": "random", "kdas_paper": {"name": "kdas", "START_RATE": 0.6}}
+    assert load_spec(changed(tmp_path, baselines=baselines)).baselines == spec.baselines
+
+
+def test_proposals_survive_the_way_through_optuna(spec: SweepSpec) -> None:
+    point = {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]}
+    stored = spec.space.to_optuna(point)
+    for parameter in spec.space.parameters:
+        distribution = parameter.values.distribution(parameter.kind)
+        assert distribution._contains(distribution.to_internal_repr(stored[parameter.name]))
+    assert spec.space.from_optuna(stored) == point
+
+
+def test_preset_and_official_block_reach_baselines_and_search(tmp_path: Path) -> None:
+    spec = load_spec(changed(tmp_path, validation=None, preset="official", KDAS={"THRESHOLD": 0.1}))
+    assert spec.validation == 0 and spec.loss["direction"] == "reverse"  # type: ignore[call-overload]
+    for sampler in (spec.sampler, spec.baselines["kdas_paper"]):
+        assert sampler["score_mode"] == "train" and sampler["threshold"] == 0.1
+    assert spec.baselines["rs2"] == {"name": "random", "start_rate": 0.6, "end_rate": 0.4}
+
+
+def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path: Path, inputs: Inputs) -> None:
+    search = {"fraction": {"low": 0.2, "high": 0.8}, "KD_WEIGHT": {"low": 1, "high": 20, "log": True}}
+    path = changed(tmp_path, sampler={"name": "static_random"}, search=search, known_points=None)
+    spec = load_spec(path)
+    ranges = {each.name: each.values.distribution(each.kind).low for each in spec.space.parameters}  # type: ignore[attr-defined]
+    assert ranges == {"fraction": 0.2, "kd_weight": 1}
+    job = searched_jobs(spec, identify_by(inputs), {"fraction": 0.3, "kd_weight": 4.0})[0]
+    assert job.config.sampler == {"name": "static_random", "fraction": 0.3} and job.config.kd_weight == 4
+    assert job.configuration == "fraction 0.3 · kd_weight 4"
+    papers = {"start_rate": 0.6, "sampling_period": [1, 3]}
+    searched = searched_jobs(load_spec(TINY), identify_by(inputs), papers)[0]
+    assert searched.configuration == "start_rate 0.6 · sampling_period 1, 3", "also what equals a default"
+
+
+def test_search_knows_only_parameters_of_its_sampler(tmp_path: Path) -> None:
+    search = {"start_rate": {"low": 0.2, "high": 0.8}}
+    path = changed(tmp_path, sampler="static_random", search=search, known_points=None)
+    with pytest.raises(UserError, match=r"search\.start_rate: no parameter of static_random\. "):
+        load_spec(path)
+    search = {"kd_weight": {"low": -1, "high": 8}}
+    with pytest.raises(UserError, match=r"search\.kd_weight: -1\.0 is not in \[0, inf\)"):
+        load_spec(changed(tmp_path, search=search, known_points=None))
+
+
+def test_proposal_that_equals_a_baseline_carries_its_name_only_if_all_is_equal(tmp_path: Path, inputs: Inputs) -> None:
+    search = {"start_rate": [0.6], "kd_weight": [9.0, 4.0]}
+    spec = load_spec(changed(tmp_path, search=search, known_points=None))
+    same = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "kd_weight": 9.0})
+    other = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "kd_weight": 4.0})
+    assert {job.method for job in same} == {"kdas_paper"} and {job.method for job in other} == {"kdas_search"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [-1]}, "seeds.0: -1 should be greater than or equal to 0"),
+        ({"target": True}, "target: True"),
+        ({"search": {"PENALTY_WARMUP": [None, 3]}, "known_points": None}, "search.penalty_warmup: None"),
+        ({"search": {"PENALTY_WARMUP": [[1], 3]}, "known_points": None}, "search.penalty_warmup: [1]"),
+        ({"search": {"PENALTY_WARMUP": ["a"]}, "known_points": None}, "search.penalty_warmup: 'a'"),
+        (
+            {"search": {"PENALTY_WARMUP": {"low": 0, "high": 10}}, "known_points": [{"penalty_warmup": 2.5}]},
+            "known_points.0.penalty_warmup: 2.5",
+        ),
+        (
+            {"search": {"START_RATE": [0.5], "start_rate": [0.6]}, "known_points": None},
+            "search.start_rate: stands there in capitals and in small letters",
+        ),
+        ({"sampler": {"name": "kdas", "warmup_epochs": 99}}, "sampler.warmup_epochs: 99 of 3 epochs leave none"),
+        (
+            {"baselines": {"plain_kd": "full", "late": {"name": "kdas", "WARMUP_EPOCHS": 3}}},
+            "late.warmup_epochs: 3 of 3 epochs leave none",
+        ),
+        ({"optimizer": {"warmup_epochs": 3}}, "optimizer.warmup_epochs: 3 of 3 epochs leave none"),
+        ({"accumulate": 33}, "accumulate: 33 parts of a batch of 64 hold less than two samples"),
+    ],
+    ids=str,
+)
+def test_mistakes_that_would_show_late_are_refused_at_once(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_spec(changed(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("dataset", ["cifar100", {"name": "cifar100"}, {"CIFAR100": {}}, {"cifar100": {"PATH": "/x"}}])
+def test_data_replaces_the_path_however_the_dataset_is_written(tmp_path: Path, dataset: Any) -> None:
+    spec = load_spec(changed(tmp_path, dataset=dataset), data="/some/where")
+    assert spec.dataset == {"name": "cifar100", "path": "/some/where"}
+
+
+@pytest.mark.parametrize("dataset", [["digits"], 5])
+def test_data_beside_a_dataset_that_is_none_is_refused_in_one_line(tmp_path: Path, dataset: Any) -> None:
+    with pytest.raises(UserError, match=r"dataset\.name: missing\. Name a dataset"):
+        load_spec(changed(tmp_path, dataset=dataset), data="/some/where")
+
+
+def test_proposals_keep_four_digits_and_stay_in_their_range(tmp_path: Path) -> None:
+    spec = load_spec(changed(tmp_path, search={"threshold": {"low": 0.1, "high": 0.49999}}, known_points=None))
+    assert spec.space.from_optuna({"threshold": 0.2345678}) == {"threshold": 0.2346}
+    assert spec.space.from_optuna({"threshold": 0.49998}) == {"threshold": 0.49999}
+
+
+def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Path) -> None:
+    search = {"penalty_lambda": {"low": 1, "high": 1e6, "log": True}, "start_rate": {"low": 0.1, "high": 0.9}}
+    points = [{"penalty_lambda": 12345, "start_rate": 0.1234567}]
+    spec = load_spec(changed(tmp_path, search=search, known_points=points))
+
+    def study() -> ConfigurationSearch:
+        return ConfigurationSearch(tmp_path / "study", spec)
+
+    asked = [study().ask(), study().ask()]
+    assert [each.point for each in asked if each] == [{"penalty_lambda": 1000, "start_rate": 0.6}, points[0]]
+    assert study().asked() == asked
+
+
+@pytest.fixture
+def by_hand(inputs: Inputs) -> Inputs:
+    """The digits with a teacher of a known name: what trained weights are called differs between machines."""
+    return replace(inputs, teacher=replace(inputs.teacher, weights_id="by-hand"), device="cpu")
+
+
+def test_trials_of_a_shipped_sweep_keep_the_names_under_which_they_were_trained(
+    by_hand: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdas.training.trial.MEASURE_VERSION", 2)
+    spec = load_spec(FILES / "digits_kd.yaml")
+    assert {job.method: job.config_id for job in baseline_jobs(spec, identify_by(by_hand))} == {
+        "plain_kd": "5ba4c21f83b6df04",
+        "rs2": "6cc5f05113ad6a66",
+        "kdas_paper": "373f1ba36311c40f",
+    }
+    point = {"start_rate": 0.7091, "end_rate": 0.4483, "penalty_lambda": 0.04767, "threshold": 0.05316}
+    (searched, *_) = searched_jobs(spec, identify_by(by_hand), {**point, "sampling_period": 4})
+    assert (searched.method, searched.config_id) == ("kdas_search", "d5c200384c8928c0")
+
+
+def test_trials_decide_how_many_configurations_are_searched_where_they_are_given(tmp_path: Path) -> None:
+    # Three baselines on two seeds take six of them.
+    spec = load_spec(changed(tmp_path, budget={"configurations": 9, "trials": 11}))
+    assert spec.num_configurations == 2 and num_planned_trials(spec) == 10
+    assert load_spec(changed(tmp_path, budget={"configurations": 9})).num_configurations == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "scheduler"),
+    [
+        ({}, "capping"),
+        ({"objective": "accuracy"}, "none"),
+        ({"objective": {"name": "accuracy_at_cost", "share_of_budget": 0.5}}, "none"),
+        ({"objective": "pareto", "scheduler": "asha"}, "asha"),
+        ({"scheduler": {"name": "median", "grace": 0.3}}, "median"),
+    ],
+    ids=str,
+)
+def test_capping_is_the_scheduler_only_where_it_is_exact(tmp_path: Path, given: dict[str, Any], scheduler: str) -> None:
+    assert load_spec(changed(tmp_path, **{"scheduler": None, **given})).scheduler.name == scheduler
+
+
+def test_fresh_seeds_are_counted_from_1001_and_confirmation_can_be_left_out(tmp_path: Path) -> None:
+    confirm = load_spec(changed(tmp_path, confirm={"seeds": 3})).confirm
+    assert confirm is not None and (confirm.top, confirm.seeds) == (3, [1001, 1002, 1003])
+    usual = load_spec(changed(tmp_path, confirm=None)).confirm
+    assert usual is not None and usual.seeds == list(range(1001, 1011))
+    assert load_spec(changed(tmp_path, confirm=False)).confirm is None
+
+
+def test_short_forms_stand_for_blocks(tmp_path: Path) -> None:
+    spec = load_spec(changed(tmp_path, algorithm="random", objective="tta", budget={"stop_when": "first_reached"}))
+    assert spec.algorithm.name == "random" and spec.objective.name == "tta"
+    assert spec.budget.stop_when is not None and spec.budget.stop_when.first_reached
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_recorded_sweep_is_the_same_sweep(name: str) -> None:
+    spec = load_spec(spec_path(name))
+    assert SweepSpec.model_validate(yaml.safe_load(spec_text(spec))) == spec

@@ -1,0 +1,129 @@
+"""What a sweep is expected to cost before it starts, and when it is asked about."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from kdas.errors import UserError
+from kdas.training.estimate import estimated_cost_ref_s
+from kdas.training.trial import Inputs, Trial
+from sweeps.engine.plan import baseline_jobs, identity, num_planned_trials, recipe_of
+from sweeps.engine.prices import Prices, price_key
+from sweeps.engine.slots import Slots
+from sweeps.file.spec import SweepSpec
+from sweeps.prepare import preview
+from sweeps.prepare.forecast import Forecast, Range, first_jobs, forecast
+from sweeps.prepare.preview import agree, preview_sweep
+from sweeps.record.directory import SweepDirectory
+from tests.sweeps.conftest import CALIBRATION, TINY
+
+TWO_SLOTS = Slots(2, 1, 0.0)
+
+
+def expected(spec: SweepSpec, inputs: Inputs, slots: Slots = TWO_SLOTS) -> Forecast:
+    prices = Prices({price_key(recipe_of(spec)): CALIBRATION})
+    return forecast(spec, inputs, prices, Trial(recipe_of(spec), inputs).budget_ref_s(CALIBRATION), slots)
+
+
+def changed(spec: SweepSpec, **keys: Any) -> SweepSpec:
+    return SweepSpec.model_validate({**spec.model_dump(mode="json"), **keys})
+
+
+def test_counts_are_those_of_the_plan(spec: SweepSpec, inputs: Inputs) -> None:
+    confirmed = changed(spec, confirm={"top": 1, "seeds": 4}, budget={"configurations": 7})
+    ahead = expected(confirmed, inputs)
+    assert (ahead.num_baseline_trials, ahead.num_searched_trials, ahead.num_confirming_trials) == (6, 14, 16)
+    assert ahead.num_trials == num_planned_trials(confirmed)
+
+
+def test_a_whole_sweep_costs_what_its_trials_cost(spec: SweepSpec, inputs: Inputs) -> None:
+    """With two known points for two configurations nothing of the search is left to guess."""
+    points = [{"START_RATE": 0.6, "SAMPLING_PERIOD": [1, 3, 5, 10]}, {"START_RATE": 0.8, "SAMPLING_PERIOD": 1}]
+    known = changed(spec, known_points=points, baselines={"plain_kd": "full"})
+    num_samples = len(inputs.splits.train)
+    costs = [estimated_cost_ref_s(job.config, num_samples, CALIBRATION) for job in baseline_jobs(known, identity)]
+    ahead = expected(known, inputs, Slots(1, 1, 0.0))
+    assert ahead.wall_s.low > sum(costs), "the search and the evaluations come on top"
+    assert ahead.wall_s == ahead.device_s, "one trial at a time holds the whole machine"
+
+
+def test_ends_of_an_estimate_are_in_order_and_early_stopping_widens_it(spec: SweepSpec, inputs: Inputs) -> None:
+    whole, capped = expected(spec, inputs), expected(changed(spec, scheduler="capping"), inputs)
+    for estimate in (whole.wall_s, capped.wall_s):
+        assert estimate.low < estimate.middle < estimate.high
+    assert capped.wall_s.low < whole.wall_s.low
+    assert capped.wall_s.high == pytest.approx(whole.wall_s.high)
+
+
+def test_a_device_hour_is_an_hour_of_a_whole_device(spec: SweepSpec, inputs: Inputs) -> None:
+    on_cpu, on_gpus = expected(spec, inputs, Slots(4, 1, 0.0)), expected(spec, inputs, Slots(4, 1, 0.5))
+    assert on_cpu.device_s.middle == pytest.approx(on_cpu.wall_s.middle), "four trials share the one machine"
+    assert on_gpus.device_s.middle == pytest.approx(2 * on_gpus.wall_s.middle), "four trials share two GPUs"
+
+
+def test_what_is_trained_first_is_baselines_and_known_points(spec: SweepSpec) -> None:
+    methods = [(job.method, job.config.seed) for job in first_jobs(spec)]
+    assert methods[:2] == [("plain_kd", 1), ("plain_kd", 2)]
+    assert set(methods[2:6]) == {(method, seed) for method in ("rs2", "kdas_paper") for seed in (1, 2)}
+
+
+HOUR_S = 3600.0
+AHEAD = Forecast(
+    2, 4, 0, Range(2 * HOUR_S, 4 * HOUR_S, 6 * HOUR_S), Range(1 * HOUR_S, 2 * HOUR_S, 3 * HOUR_S), 10**6, 10**9
+)
+
+
+@pytest.mark.parametrize(
+    ("budget", "is_over"),
+    [
+        ({"wall_hours": 1.9}, "wall_hours"),
+        ({"wall_hours": 2.1}, ""),
+        ({"device_hours": 3.9}, "device_hours"),
+        ({"device_hours": 4.1}, ""),
+        ({}, ""),
+    ],
+)
+def test_without_a_terminal_more_than_the_budget_is_refused_unless_agreed_to(
+    spec: SweepSpec, monkeypatch: pytest.MonkeyPatch, budget: dict[str, float], is_over: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    bounded = changed(spec, budget={"configurations": 2, **budget})
+    console = Console(quiet=True)
+    agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=True)
+    if not is_over:
+        agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=False)
+        return
+    with pytest.raises(UserError, match=rf"mine\.yaml: budget\.{is_over}: .* are expected.* YES=1"):
+        agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=False)
+
+
+@pytest.mark.parametrize(("answer", "runs"), [("y", True), ("n", False), ("", False)])
+def test_on_a_terminal_it_is_asked(spec: SweepSpec, monkeypatch: pytest.MonkeyPatch, answer: str, runs: bool) -> None:
+    monkeypatch.setattr(preview.sys.stdin, "isatty", lambda: True, raising=False)
+    console = Console(quiet=True)
+    monkeypatch.setattr(console, "input", lambda prompt: answer)
+    bounded = changed(spec, budget={"configurations": 2, "wall_hours": 1})
+    if runs:
+        agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=False)
+        return
+    with pytest.raises(UserError, match="not run"):
+        agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=False)
+
+
+def test_preview_trains_nothing_and_writes_no_sweep(
+    spec: SweepSpec, directory: SweepDirectory, cache_of_the_tests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDAS_CACHE", str(cache_of_the_tests))
+    monkeypatch.setattr("kdas.teacher.obtain._trained", pytest.fail)
+    console = Console(file=io.StringIO(), width=120)
+    preview_sweep(spec, TINY, directory, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "10 trials: 6 of baselines, 4 searched, 0 to confirm" in shown
+    assert "of wall time" in shown
+    assert "of disk" in shown
+    assert list(directory.path.iterdir()) == []

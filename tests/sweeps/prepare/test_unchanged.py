@@ -1,0 +1,111 @@
+"""A sweep that has begun goes on only with what it began with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kdas.errors import UserError
+from kdas.parts.plugins import code_id
+from kdas.recipe.config import Recipe, TrialConfig
+from kdas.training.trial import Inputs
+from sweeps.file.spec import SweepSpec
+from sweeps.prepare.unchanged import check_inputs, check_spec, spec_text
+from sweeps.record.directory import SweepDirectory
+
+PLUGIN = """from kdas.samplers import SAMPLERS
+from kdas.samplers.subsets import Full
+if "of_a_sweep" not in SAMPLERS.names():
+    SAMPLERS.register("of_a_sweep", source="a test")(Full)
+"""
+
+
+def recipe_of(spec: SweepSpec, **changed: Any) -> TrialConfig:
+    return TrialConfig(**{**{name: getattr(spec, name) for name in Recipe.model_fields}, **changed})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seeds": [1, 2, 3]}, {"data_workers": 5}, {"resources": {"trials_at_once": 1}}], ids=str
+)
+def test_what_changes_no_result_may_change(spec: SweepSpec, directory: SweepDirectory, changes: dict[str, Any]) -> None:
+    directory.spec_file.write_text(spec_text(spec), encoding="utf-8")
+    check_spec(SweepSpec.model_validate({**spec.model_dump(), **changes}), directory)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kd_weight": 3.0}, r"kd_weight was 9\.0 when this sweep began and is 3\.0 now"),
+        ({"precision": "bfloat16"}, "precision was float32"),
+        ({"sampler": {"name": "kdas", "threshold": 0.1}}, "sampler was "),
+        ({"seeds": [1]}, r"seeds \[2\] were run and are gone now"),
+        ({"budget": {"ref_s_per_trial": 9.0}}, r"budget\.ref_s_per_trial was None when this sweep began and is 9\.0"),
+    ],
+    ids=str,
+)
+def test_what_changes_results_is_refused_by_name(
+    spec: SweepSpec, directory: SweepDirectory, changes: dict[str, Any], message: str
+) -> None:
+    directory.spec_file.write_text(spec_text(spec), encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        check_spec(SweepSpec.model_validate({**spec.model_dump(), **changes}), directory)
+
+
+def test_seeds_that_were_for_the_confirmation_stay_there(spec: SweepSpec, directory: SweepDirectory) -> None:
+    confirmed = {**spec.model_dump(), "confirm": {"top": 1, "seeds": [11, 12]}}
+    directory.spec_file.write_text(spec_text(SweepSpec.model_validate(confirmed)), encoding="utf-8")
+    check_spec(SweepSpec.model_validate({**confirmed, "confirm": {"top": 2, "seeds": [11, 12, 13]}}), directory)
+    moved = {**confirmed, "seeds": [1, 2, 11], "confirm": {"top": 1, "seeds": [21]}}
+    with pytest.raises(UserError, match=r"seeds \[11\] were for the confirmation"):
+        check_spec(SweepSpec.model_validate(moved), directory)
+
+
+def test_sweep_that_began_before_a_key_was_there_goes_on(spec: SweepSpec, directory: SweepDirectory) -> None:
+    recorded = yaml.safe_load(spec_text(spec))
+    for later in ("objective", "scheduler", "confirm", "faults", "cells"):
+        del recorded[later]
+    for values in recorded["search"].values():
+        del values["step"], values["when"]
+    recorded["plugins"] = ["/was/once/here.py"]
+    directory.spec_file.write_text(yaml.safe_dump(recorded), encoding="utf-8")
+    usual = {"scheduler": "capping", "confirm": {"top": 1}}
+    check_spec(SweepSpec.model_validate({**spec.model_dump(), **usual}), directory)
+    with pytest.raises(UserError, match=r"objective was \{'name': 'tta'\} when this sweep began"):
+        check_spec(
+            SweepSpec.model_validate({**spec.model_dump(), **usual, "objective": "pareto", "scheduler": "none"}),
+            directory,
+        )
+
+
+def test_record_that_this_version_cannot_read_is_told_in_a_line(spec: SweepSpec, directory: SweepDirectory) -> None:
+    directory.spec_file.write_text(yaml.safe_dump({**spec.model_dump(mode="json"), "epoch": 3}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"sweep\.yaml: epoch: unknown key\..* written by another version"):
+        check_spec(spec, directory)
+
+
+def test_other_data_and_another_teacher_are_refused(spec: SweepSpec, directory: SweepDirectory, inputs: Inputs) -> None:
+    recipe = recipe_of(spec)
+    check_inputs(directory, inputs, recipe)
+    check_inputs(directory, inputs, recipe)
+    with pytest.raises(UserError, match=r"its dataset was .* when it began and is others now"):
+        check_inputs(directory, replace(inputs, dataset=replace(inputs.dataset, fingerprint="others")), recipe)
+    with pytest.raises(UserError, match=r"its teacher weights was .* and is others now"):
+        check_inputs(directory, replace(inputs, teacher=replace(inputs.teacher, weights_id="others")), recipe)
+
+
+def test_edited_code_of_ones_own_is_refused(
+    spec: SweepSpec, directory: SweepDirectory, inputs: Inputs, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN, encoding="utf-8")
+    recipe = recipe_of(spec, plugins=[str(plugin)])
+    check_inputs(directory, inputs, recipe)
+    check_inputs(directory, inputs, recipe)
+    plugin.write_text(f"{PLUGIN}# edited\n", encoding="utf-8")
+    code_id.cache_clear()  # the next process
+    with pytest.raises(UserError, match="its code of your own was "):
+        check_inputs(directory, inputs, recipe)

@@ -1,0 +1,145 @@
+"""What trials were trained on: the file in a trial's folder, and the table of a sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kdas.recipe.config import TrialConfig
+from kdas.records import PICKS_COLUMNS, PicksWindow, Status
+from kdas.training.trial import Inputs
+from sweeps.engine.plan import baseline_jobs
+from sweeps.engine.slots import Slots
+from sweeps.execution.actor import TrialActor, ray_config
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from sweeps.record.picks import PicksFile
+from sweeps.record.tables import picks_schema, write_tables
+from tests.sweeps.conftest import CALIBRATION, identify_by, train_on_paper
+
+WINDOWS = [PicksWindow(epoch, [epoch, 2], [0] * 9 + [epoch + 2]) for epoch in (1, 2, 3)]
+
+
+@pytest.fixture
+def jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
+    return baseline_jobs(spec, identify_by(inputs))
+
+
+@pytest.fixture
+def picks(tmp_path: Path) -> PicksFile:
+    return PicksFile(tmp_path / "picks.jsonl")
+
+
+def windows_in(picks: PicksFile) -> list[PicksWindow]:
+    return [PicksWindow(**json.loads(line)) for line in picks.whole_lines().splitlines()]
+
+
+def table_of(directory: SweepDirectory) -> pa.Table:
+    write_tables(directory)
+    return pq.read_table(directory.path / "picks.parquet")
+
+
+def test_windows_come_back_as_they_were_written(picks: PicksFile) -> None:
+    picks.append(WINDOWS[:1])
+    picks.append([])
+    picks.append(WINDOWS[1:])
+    assert windows_in(picks) == WINDOWS
+
+
+def test_a_line_cut_short_by_a_kill_is_left_out_and_then_written_over(picks: PicksFile, tmp_path: Path) -> None:
+    picks.append(WINDOWS)
+    file = tmp_path / "picks.jsonl"
+    file.write_bytes(file.read_bytes()[:-5])
+    assert windows_in(picks) == WINDOWS[:2]
+    picks.keep(WINDOWS[:2])
+    picks.append(WINDOWS[2:])
+    assert windows_in(picks) == WINDOWS
+
+
+def test_windows_that_a_checkpoint_does_not_know_are_dropped(picks: PicksFile) -> None:
+    picks.append(WINDOWS)
+    picks.keep(WINDOWS[:1])
+    assert windows_in(picks) == WINDOWS[:1]
+    picks.keep([])
+    assert windows_in(picks) == []
+
+
+def test_a_trial_that_has_trained_nothing_gets_no_file(picks: PicksFile, tmp_path: Path) -> None:
+    picks.append([])
+    picks.keep([])
+    assert windows_in(picks) == [] and not list(tmp_path.iterdir())
+
+
+def test_a_trial_that_is_taken_over_brings_its_windows_along(directory: SweepDirectory, jobs: list[Job]) -> None:
+    other = SweepDirectory(directory.path.parent / "other")
+    for job in jobs[:2]:
+        train_on_paper(other, job, [0.1])
+    other.trial(jobs[0].trial_id).picks.append(WINDOWS)
+    assert all(directory.adopt(job, CALIBRATION) for job in jobs[:2])
+    assert windows_in(directory.trial(jobs[0].trial_id).picks) == WINDOWS
+    # The other one was trained by an earlier version.
+    assert "picks.jsonl" not in {path.name for path in directory.trial(jobs[1].trial_id).path.iterdir()}
+
+
+def test_table_holds_a_row_for_each_window_of_each_trial(directory: SweepDirectory, jobs: list[Job]) -> None:
+    for job in jobs[:3]:
+        train_on_paper(directory, job, [0.1])
+    directory.trial(jobs[0].trial_id).picks.append(WINDOWS)
+    directory.trial(jobs[2].trial_id).picks.append(WINDOWS[:2])
+    with (directory.trial(jobs[2].trial_id).path / "picks.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "by_cl')
+    table = table_of(directory)
+    assert table.schema.equals(picks_schema()) and tuple(table.column_names) == PICKS_COLUMNS
+
+    def expected(job: Job, window: PicksWindow) -> dict[str, Any]:
+        of_the_trial = {"trial_id": job.trial_id, "config_id": job.config_id, "seed": job.config.seed}
+        return {"sweep": "tiny", "method": job.method, "phase": job.phase, **of_the_trial, **window.as_dict()}
+
+    rows = [expected(jobs[0], window) for window in WINDOWS] + [expected(jobs[2], window) for window in WINDOWS[:2]]
+    assert sorted(table.to_pylist(), key=str) == sorted(rows, key=str)
+
+
+def test_table_without_any_window_has_the_same_columns(directory: SweepDirectory, jobs: list[Job]) -> None:
+    assert table_of(directory).schema.equals(picks_schema())
+    train_on_paper(directory, jobs[0], [0.1])
+    table = table_of(directory)
+    assert table.schema.equals(picks_schema()) and table.num_rows == 0
+
+
+def test_a_worker_that_is_killed_leaves_the_windows_of_an_undisturbed_one(
+    directory: SweepDirectory, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.execution.actor._warm_inputs", lambda recipe: (inputs, 0.0))
+    monkeypatch.setattr("kdas.training.trainer.CHECKPOINT_SHARE", 1e9)
+    recipe = {"dataset": {"name": "digits"}, "teacher": {"model": "resnet8", "epochs": 1}, "student": "resnet8"}
+    config = TrialConfig(**recipe, sampler="kdas", epochs=4, evaluations=9, batch_size=256)
+
+    def worker(in_directory: SweepDirectory) -> TrialActor:
+        job = Job("kdas", "search", config, "some-config")
+        in_directory.trial(job.trial_id).path.mkdir(parents=True, exist_ok=True)
+        actor = object.__new__(TrialActor)  # what Ray would set up is not needed for this
+        actor.setup(ray_config(job, in_directory, CALIBRATION, 1e6, Slots(1, 1, 0.0)))
+        return actor
+
+    def trained_on(actor: TrialActor) -> TrialActor:
+        while not actor.step()["done"]:
+            pass
+        return actor
+
+    whole = trained_on(worker(SweepDirectory(directory.path.parent / "whole")))._folder
+    killed = worker(directory)
+    while len(windows_in(killed._folder.picks)) < 2:
+        killed.step()
+    killed._folder.picks.append(WINDOWS)  # what a longer life would have left behind the checkpoint
+    resumed = trained_on(worker(directory))._folder
+    assert resumed.status is whole.status is Status.BUDGET
+    assert [window.epoch for window in windows_in(whole.picks)] == [1, 2, 3, 4]
+    assert windows_in(resumed.picks) == windows_in(whole.picks)
+    trained = sum(sum(window.by_class) for window in windows_in(resumed.picks))
+    assert trained == resumed.rows()[-1].row.samples_trained

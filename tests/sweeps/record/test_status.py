@@ -1,0 +1,98 @@
+"""What `make status` reads out of a directory while another process writes it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from kdas.records import Measure, Status
+from sweeps.engine.plan import baseline_jobs, identity, searched_jobs
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from sweeps.record.measure import write_measure
+from sweeps.record.status import print_status, read_status
+from tests.sweeps.conftest import curve_row, train_on_paper
+
+MEASURE = Measure("tiny", 0.9, "given", 10.0, "plain_kd", "validation", "by-hand", "digits", [1, 2], 10)
+
+
+@pytest.fixture
+def jobs(spec: SweepSpec) -> list[Job]:
+    """Plain distillation, then a searched configuration, on two seeds each."""
+    searched = searched_jobs(spec, identity, {"start_rate": 0.7, "sampling_period": 3})
+    return [*baseline_jobs(spec, identity)[:2], *searched]
+
+
+def shown(directory: SweepDirectory) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    print_status(directory, console)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_trials_are_counted_by_how_they_ended(directory: SweepDirectory, jobs: list[Job]) -> None:
+    write_measure(directory, MEASURE)
+    train_on_paper(directory, jobs[0], [0.5, 0.95])
+    train_on_paper(directory, jobs[1], [0.5, 0.5], Status.CRASHED)
+    train_on_paper(directory, jobs[2], [0.5, 0.5, 0.5], Status.CAPPED)
+    status = read_status(directory)
+    assert status.counts == {Status.BUDGET: 1, Status.CRASHED: 1, Status.CAPPED: 1}
+    assert status.under_way == []
+    # What did not reach the target counts as the whole budget; a crash says nothing.
+    assert [row[1:] for row in status.soonest] == [(2.0, 1, 1), (10.0, 1, 0)]
+
+
+def test_a_trial_under_way_shows_what_it_last_said(directory: SweepDirectory, jobs: list[Job]) -> None:
+    write_measure(directory, MEASURE)
+    folder = directory.trial(jobs[0].trial_id)
+    folder.begin(jobs[0])
+    folder.append(curve_row(jobs[0], 4, 0.6), [])
+    now = folder.rows()[-1].recorded_at
+    (fresh,) = read_status(directory, now + 5).under_way
+    assert (fresh.age_s, fresh.is_stale) == (pytest.approx(5), False)
+    assert fresh.last is not None
+    assert fresh.last.row.cost_ref_s == 4.0
+    (silent,) = read_status(directory, now + 3600).under_way
+    assert silent.is_stale
+    console = Console(file=io.StringIO(), width=140)
+    print_status(directory, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 trials of 10 planned: 1 interrupted" in shown
+    assert "plain_kd (every sample) seed 1" in shown
+    assert "40%" in shown
+    assert "0.6000" in shown
+
+
+def test_who_runs_the_sweep_is_named_while_it_runs(directory: SweepDirectory) -> None:
+    assert read_status(directory).holder == ""
+    with directory.locked():
+        holder = SweepDirectory(directory.path).holder()
+    assert "is running this sweep" in holder
+    assert read_status(directory).holder == ""
+
+
+def test_confirmation_does_not_mix_with_the_search(directory: SweepDirectory, jobs: list[Job]) -> None:
+    write_measure(directory, MEASURE)
+    train_on_paper(directory, jobs[0], [0.5, 0.95])
+    assert "on the search's own seeds" in shown(directory)
+    again = jobs[0].config.model_copy(update={"seed": 1001})
+    train_on_paper(directory, replace(jobs[0], phase="confirm", config=again), [0.5, 0.5, 0.95])
+    ((_, *soonest),) = read_status(directory).soonest
+    assert soonest == [3.0, 1, 1] and "soonest so far, on fresh seeds" in shown(directory)
+
+
+def test_a_hit_at_the_very_budget_is_a_hit(directory: SweepDirectory, jobs: list[Job]) -> None:
+    write_measure(directory, MEASURE)
+    train_on_paper(directory, jobs[0], [0.5] * 9 + [0.95])
+    console = Console(file=io.StringIO(), width=140)
+    print_status(directory, console)
+    assert ">" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_looking_leaves_nothing_behind(directory: SweepDirectory) -> None:
+    nowhere = SweepDirectory(directory.path.parent / "nowhere")
+    assert nowhere.holder() == ""
+    assert not nowhere.path.exists()

@@ -1,0 +1,143 @@
+"""Replays of a recorded sweep: what is compared, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from kdas.errors import UserError
+from kdas.records import Measure, Status
+from sweeps.engine.plan import baseline_jobs, identity, searched_jobs
+from sweeps.engine.proposals import ConfigurationSearch
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.measure import write_measure
+from sweeps.replay.recorded import Recording, load_recording
+from sweeps.replay.simulate import Setting, Simulation, settings_of, simulate
+from tests.sweeps.conftest import train_on_paper
+
+TAU_REF_S = 10.0
+MEASURE = Measure("tiny", 0.9, "given", TAU_REF_S, "plain_kd", "validation", "by-hand", "digits", [1, 2], 10)
+CONFIGURATIONS = 16
+
+
+@pytest.fixture
+def whole(spec: SweepSpec) -> SweepSpec:
+    content = {
+        **spec.model_dump(mode="json"),
+        "baselines": {"plain_kd": "full"},
+        "search": {"start_rate": {"low": 0.1, "high": 0.95}},
+        "known_points": [],
+        "algorithm": "random",
+        "budget": {"configurations": CONFIGURATIONS},
+    }
+    return SweepSpec.model_validate(content)
+
+
+def record(spec: SweepSpec, directory: SweepDirectory, last: Status = Status.BUDGET) -> None:
+    """A finished sweep on paper: rates near 0.5 reach the target soonest. `last`: how its last trial ended."""
+    write_measure(directory, MEASURE)
+    for job in baseline_jobs(spec, identity):
+        train_on_paper(directory, job, [0.1 * number for number in range(1, 11)])
+    search = ConfigurationSearch(directory.study_file, spec)
+    for number in range(spec.num_configurations):
+        asked = search.ask()
+        assert asked is not None
+        soon_s = min(10, 1 + round(20 * abs(asked.point["start_rate"] - 0.5)))
+        for job in searched_jobs(spec, identity, asked.point):
+            is_last = number == spec.num_configurations - 1
+            accuracies = [0.95 if step >= soon_s else 0.3 for step in range(1, 11)]
+            train_on_paper(directory, job, accuracies, last if is_last else Status.BUDGET)
+        search.tell(asked.number, [float(soon_s)])
+
+
+@pytest.fixture
+def recording(whole: SweepSpec, directory: SweepDirectory) -> Recording:
+    record(whole, directory)
+    return load_recording(whole, directory)
+
+
+def test_a_replay_trains_every_recorded_configuration_once_if_nothing_is_stopped(recording: Recording) -> None:
+    outcome = Simulation(recording, surrogate=False).outcome(Setting("random", "none", 2), seed=0)
+    assert outcome.search_ref_s == pytest.approx(CONFIGURATIONS * 2 * TAU_REF_S)
+    assert 0 < outcome.found_ref_s <= outcome.search_ref_s
+
+
+def test_the_same_seed_replays_the_same(recording: Recording) -> None:
+    simulation = Simulation(recording, surrogate=False)
+    first, again, other = (simulation.outcome(Setting("tpe", "capping", 2), seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_capping_finds_the_best_for_less(recording: Recording) -> None:
+    simulation = Simulation(recording, surrogate=False)
+    for seed in range(3):
+        capped = simulation.outcome(Setting("random", "capping", 2), seed)
+        whole = simulation.outcome(Setting("random", "none", 2), seed)
+        assert math.isfinite(capped.found_ref_s), "the winner is never stopped"
+        assert capped.search_ref_s < whole.search_ref_s
+
+
+@pytest.mark.parametrize("slots", [1, 2, 8])
+def test_what_finding_costs_is_a_part_of_the_whole(recording: Recording, slots: int) -> None:
+    """Also while plain distillation is still under way beside the search."""
+    for seed in range(3):
+        outcome = Simulation(recording, surrogate=False).outcome(Setting("random", "none", slots), seed)
+        assert outcome.found_ref_s <= outcome.search_ref_s == pytest.approx(CONFIGURATIONS * 2 * TAU_REF_S)
+
+
+def test_more_slots_take_less_time_and_no_less_work(recording: Recording) -> None:
+    simulation = Simulation(recording, surrogate=False)
+    few, many = (simulation.outcome(Setting("random", "none", slots), 0) for slots in (1, 8))
+    assert many.wall_s < few.wall_s / 4
+    assert many.search_ref_s == few.search_ref_s
+
+
+def test_a_surrogate_answers_between_recorded_settings(recording: Recording) -> None:
+    outcome = Simulation(recording, surrogate=True).outcome(Setting("random", "none", 2), seed=3)
+    assert outcome.search_ref_s > 0
+
+
+def test_what_it_prints_says_what_it_is(recording: Recording) -> None:
+    console = Console(file=io.StringIO(), width=160)
+    simulate(recording, True, settings_of("random", "none", "2"), 2, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "surrogate: no result about training" in shown
+    assert "means over 2 replays" in shown
+
+
+def test_curves_of_stopped_trials_are_no_record(whole: SweepSpec, directory: SweepDirectory) -> None:
+    record(whole, directory, Status.CAPPED)
+    assert len(load_recording(whole, directory).points) == CONFIGURATIONS - 1
+
+
+def test_a_sweep_that_has_nothing_to_replay_is_refused(whole: SweepSpec, directory: SweepDirectory) -> None:
+    with pytest.raises(UserError, match="has not trained its baselines yet"):
+        load_recording(whole, directory)
+    write_measure(directory, MEASURE)
+    with pytest.raises(UserError, match="plain_kd has not run to its end on seed 1"):
+        load_recording(whole, directory)
+    for job in baseline_jobs(whole, identity):
+        train_on_paper(directory, job, [0.5] * 10)
+    with pytest.raises(UserError, match="0 searched configurations have run to their end"):
+        load_recording(whole, directory)
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "schedulers", "slots", "message"),
+    [
+        ("tpe", "capping", "two", "SLOTS=two: 'two' is no number"),
+        ("tpe", "capping", "0", "SLOTS=0: '0' is no number"),
+        ("tbe", "capping", "2", "tbe"),
+        ("tpe", "caping", "2", "caping"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_replayed(
+    recording: Recording, algorithms: str, schedulers: str, slots: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        simulate(recording, False, settings_of(algorithms, schedulers, slots), 1, Console(quiet=True))
