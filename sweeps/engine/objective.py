@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdas.records import Measure, Status
-from sweeps.file.blocks import AccuracyAtCost
-from sweeps.file.spec import SweepSpec
+from sweeps.file.blocks import AccuracyAtCost, ObjectiveConfig
 from sweeps.record.directory import Recorded
 from sweeps.record.measure import best_accuracy, time_to_target
 
@@ -31,7 +30,10 @@ class Objective:
 
     @property
     def directions(self) -> list[Direction]:
-        return directions_of(self.name)
+        """Which way each value is better."""
+        if self.name == "tta":
+            return ["minimize"]
+        return ["maximize", "minimize"] if self.name == "pareto" else ["maximize"]
 
     def values(self, curves: Sequence[Rows], statuses: Sequence[Status], measure: Measure) -> list[float]:
         """One value a direction. Args: curves, statuses: of every seed; curves as far as they go.
@@ -56,16 +58,8 @@ class Objective:
         return 0.0 if math.isnan(accuracy) else accuracy
 
 
-def directions_of(name: str) -> list[Direction]:
-    """Which way each value of an objective is better."""
-    if name == "tta":
-        return ["minimize"]
-    return ["maximize", "minimize"] if name == "pareto" else ["maximize"]
-
-
-def objective_of(spec: SweepSpec, budget_ref_s: float) -> Objective:
-    """The objective that a sweep file names. Args: budget_ref_s: what a trial may spend."""
-    given = spec.objective
+def objective_of(given: ObjectiveConfig, budget_ref_s: float) -> Objective:
+    """The objective of a sweep file. Args: budget_ref_s: what a trial may spend."""
     if isinstance(given, AccuracyAtCost):
         cost_ref_s = given.cost_ref_s
         if cost_ref_s is None:

@@ -20,10 +20,9 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from kdas.seeding import derived_seed
-from sweeps.engine.objective import directions_of
+from sweeps.engine.objective import Direction
 from sweeps.file.blocks import AlgorithmConfig
-from sweeps.file.spec import SweepSpec
-from sweeps.space.space import Point
+from sweeps.space.space import Point, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -52,13 +51,15 @@ class Asked:
 class ConfigurationSearch:
     """Ask and tell, durable: a restart goes on where it stood."""
 
-    def __init__(self, journal: Path, spec: SweepSpec) -> None:
-        self._journal, self._space, self._algorithm = journal, spec.space, spec.algorithm
-        self._study = optuna.create_study(directions=list(directions_of(spec.objective.name)))
+    def __init__(
+        self, journal: Path, space: Space, algorithm: AlgorithmConfig, directions: Sequence[Direction]
+    ) -> None:
+        self._journal, self._space, self._algorithm = journal, space, algorithm
+        self._study = optuna.create_study(directions=list(directions))
         self._proposals: list[Asked] = []
         # The study's own numbers: one that failed first and was told later is another trial there.
         self._trials: list[int] = []
-        self._order = _exhaustive_order(spec)
+        self._order = _exhaustive_order(space, algorithm)
         self._lead = ""
         for event in self._events():
             self._take_in(event)
@@ -163,14 +164,13 @@ class ConfigurationSearch:
         self._lead = ""
 
 
-def _exhaustive_order(spec: SweepSpec) -> list[Point] | None:
+def _exhaustive_order(space: Space, algorithm: AlgorithmConfig) -> list[Point] | None:
     """All combinations, those that are to be tried first at the head; in the file's order, or drawn."""
-    if spec.algorithm.name not in _EXHAUSTIVE:
+    if algorithm.name not in _EXHAUSTIVE:
         return None
-    space = spec.space
     points = space.combinations({each.name: each.values.values(each.kind) or [] for each in space.parameters})
-    if spec.algorithm.name == "brute_force":
-        random = np.random.default_rng(derived_seed(spec.algorithm.seed, "order") % 2**31)
+    if algorithm.name == "brute_force":
+        random = np.random.default_rng(derived_seed(algorithm.seed, "order") % 2**31)
         points = [points[place] for place in random.permutation(len(points))]
     return [*space.first, *(point for point in points if point not in space.first)]
 

@@ -49,7 +49,7 @@ class Progress:
 
     sweep: str
     num_to_come: int
-    tau_ref_s: float
+    budget_ref_s: float
     trials_at_once: int
     console: Console
     num_done: int = 0
@@ -131,13 +131,13 @@ class Progress:
         cost_ref_s = time_to_target(rows, self.target)
         if self.best is None or cost_ref_s < self.best[0]:
             self.best = (cost_ref_s, short_settings(job))
-        return f"target after {cost_ref_s:.2f} ref s" if cost_ref_s <= self.tau_ref_s else f"target missed, {text}"
+        return f"target after {cost_ref_s:.2f} ref s" if cost_ref_s <= self.budget_ref_s else f"target missed, {text}"
 
     def _eta(self) -> float | None:
         """Seconds left, from how long trials take; those under way count by what they have spent."""
         if not self._durations_s:
             return None
-        under_way = sum(1 - min(trial.cost_ref_s / self.tau_ref_s, 1) for trial in self.running.values())
+        under_way = sum(1 - min(trial.cost_ref_s / self.budget_ref_s, 1) for trial in self.running.values())
         return statistics.fmean(self._durations_s) * (self.num_to_come + under_way) / self.trials_at_once
 
     def say(self, text: str) -> None:
@@ -157,7 +157,7 @@ class Progress:
         )
         running = Table.grid(padding=(0, 2))
         for trial in self.running.values():
-            bar = ProgressBar(total=self.tau_ref_s, completed=min(trial.cost_ref_s, self.tau_ref_s), width=20)
+            bar = ProgressBar(total=self.budget_ref_s, completed=min(trial.cost_ref_s, self.budget_ref_s), width=20)
             running.add_row("  ", short_settings(trial.job), bar, f"accuracy {trial.val_accuracy:.3f}")
         best = Text("")
         if self.best is not None:

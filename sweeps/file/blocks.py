@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from kdas.errors import nearest
 from kdas.parts.reading import nested_error
 from kdas.recipe.config import Strict
+from sweeps.stopping import STOPPING_RULES
 
 Seed = Annotated[int, Field(ge=0, description="A seed is a whole number of 0 or more.")]
 # Fresh seeds begin here, so that those of a search that grows do not meet them.
@@ -99,7 +100,7 @@ class Pareto(Strict):
     name: Literal["pareto"] = "pareto"
 
 
-Objective = Annotated[
+ObjectiveConfig = Annotated[
     TimeToAccuracy | Accuracy | AccuracyAtCost | Pareto,
     _by_name("objective", TimeToAccuracy, Accuracy, AccuracyAtCost, Pareto),
 ]
@@ -125,35 +126,7 @@ def _named(given: Any) -> Any:
 Algorithm = Annotated[AlgorithmConfig, BeforeValidator(_named, json_schema_input_type=AlgorithmConfig | AlgorithmName)]
 
 
-class NoScheduler(Strict):
-    """Every trial runs to its end."""
-
-    name: Literal["none"] = "none"
-
-
-class Capping(Strict):
-    """Stops the trials of settings that can no longer be the soonest. It never loses the winner."""
-
-    name: Literal["capping"] = "capping"
-
-
-class Asha(Strict):
-    """Lets the best part of the trials go on at each of a row of growing costs."""
-
-    name: Literal["asha"] = "asha"
-    reduction_factor: int = Field(3, ge=2, description="One of so many trials goes on, at least 2.")
-    grace: float = Field(0.1, gt=0, lt=1, description="The fraction of the budget before which no trial is stopped.")
-
-
-class Median(Strict):
-    """Stops a trial whose best accuracy is under the median of the others at the same cost."""
-
-    name: Literal["median"] = "median"
-    grace: float = Field(0.2, gt=0, lt=1, description="The fraction of the budget before which no trial is stopped.")
-    at_least: int = Field(5, ge=1, description="Trials that must have come as far before one is stopped.")
-
-
-Scheduler = Annotated[NoScheduler | Capping | Asha | Median, _by_name("scheduler", NoScheduler, Capping, Asha, Median)]
+SchedulerPart = Annotated[dict[str, Any], BeforeValidator(STOPPING_RULES.checked)]
 
 
 def _fresh_seeds(given: Any) -> Any:

@@ -15,6 +15,7 @@ from kdas.parts.registry import Part, Registry
 from kdas.samplers import SAMPLERS
 from sweeps.file.spec import SweepSpec
 from sweeps.space.places import PARTS, homes_of
+from sweeps.stopping import STOPPING_RULES
 
 Schema = dict[str, Any]
 _REQUIRED = ("dataset", "teacher", "student", "baselines", "search")
@@ -41,13 +42,18 @@ def sweep_file_schema() -> Schema:
     definitions: Schema = generated["$defs"]
     keys: Schema = definitions.pop("SweepSpec")["properties"]
     definitions.update(
-        dataset=_part(DATASETS), sampler=_part(SAMPLERS), loss=_part(LOSSES), weighed_loss=_part(LOSSES, weighed=True)
+        dataset=_part(DATASETS),
+        sampler=_part(SAMPLERS),
+        scheduler=_part(STOPPING_RULES),
+        loss=_part(LOSSES),
+        weighed_loss=_part(LOSSES, weighed=True),
     )
     model = {"anyOf": [{"enum": MODELS.names()}, {"type": "string", "pattern": "[/:]"}]}
     keys["student"] = {**model, **_described(keys["student"])}
     definitions["TeacherConfig"]["properties"]["model"] = model
     keys["dataset"] = _referring("dataset", keys["dataset"])
     keys["sampler"] = _referring("sampler", keys["sampler"])
+    keys["scheduler"] = _referring("scheduler", keys["scheduler"])
     several = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/weighed_loss"}}
     keys["loss"] = {"anyOf": [{"$ref": "#/$defs/loss"}, several], **_described(keys["loss"])}
     keys["baselines"]["additionalProperties"] = {"$ref": "#/$defs/sampler"}

@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -27,13 +28,12 @@ from sweeps.file.blocks import (
     Algorithm,
     AlgorithmConfig,
     BudgetConfig,
-    Capping,
     Confirm,
     ConfirmConfig,
     FaultsConfig,
-    Objective,
+    ObjectiveConfig,
     ResourcesConfig,
-    Scheduler,
+    SchedulerPart,
     Seeds,
     Target,
     TargetConfig,
@@ -43,10 +43,12 @@ from sweeps.file.cells import cell_contents
 from sweeps.file.checks import check_algorithm, check_combinations, check_scheduler
 from sweeps.file.first_points import first_points
 from sweeps.file.layers import content_of, layers_of, source_of
+from sweeps.file.methods import Methods
 from sweeps.space.choices import checked_choices, first_searched
 from sweeps.space.conditions import space_from
 from sweeps.space.ranges import Range
 from sweeps.space.space import Space
+from sweeps.stopping import STOPPING_RULES
 
 
 def _lower_keys(given: Any) -> Any:
@@ -78,10 +80,11 @@ class SweepSpec(Recipe):
         default_factory=lambda: [1, 2, 3], min_length=1, description="How many seeds, or a list of them."
     )
     target: Target = Field(default_factory=TargetConfig, description="The accuracy whose time counts.")
-    objective: Objective = Field(default_factory=TimeToAccuracy, description="What the search makes best.")
+    objective: ObjectiveConfig = Field(default_factory=TimeToAccuracy, description="What the search makes best.")
     algorithm: Algorithm = Field(default_factory=AlgorithmConfig, description="Who proposes configurations.")
-    scheduler: Scheduler = Field(
-        default_factory=Capping, description="Who stops trials early; capping where the objective is tta, else none."
+    scheduler: SchedulerPart = Field(
+        default_factory=lambda: STOPPING_RULES.checked("capping"),
+        description="Who stops trials early; capping where the objective is tta, else none.",
     )
     confirm: Confirm = Field(
         default_factory=ConfirmConfig, description="Finalists run again on fresh seeds; false leaves that out."
@@ -96,6 +99,8 @@ class SweepSpec(Recipe):
     cells: dict[str, SweepSpec] = Field(
         default_factory=dict, description="Sweeps side by side: names with the keys they change, or a grid of lists."
     )
+
+    _space: Space = PrivateAttr()
 
     @model_validator(mode="before")
     @classmethod
@@ -145,10 +150,11 @@ class SweepSpec(Recipe):
         samplers = self.search["sampler"].choices if "sampler" in self.search else None
         if samplers and self.sampler["name"] not in [choice["name"] for choice in samplers]:
             raise ValueError(f"sampler: {self.sampler['name']} is not in search.sampler. Take it away, or add it there")
-        space = self.space
-        check_combinations(self, space)
-        check_algorithm(self.algorithm.name, self.objective.name, space)
-        check_scheduler(self.scheduler.name, self.objective.name)
+        space = space_from(self.search, self.sampler, self.loss)
+        self._space = first_points(space, self.preset, self.sampler, self.loss, self.known_points)
+        check_combinations(self.methods.content, self._space)
+        check_algorithm(self.algorithm.name, self.objective.name, self._space)
+        check_scheduler(self.scheduler["name"], self.objective.name)
         self._check_seeds_and_budget()
         share = getattr(self.objective, "share_of_budget", None)
         if share is not None and share < 1 / self.evaluations:
@@ -179,11 +185,6 @@ class SweepSpec(Recipe):
             )
 
     @property
-    def plain_baseline(self) -> str:
-        """The baseline that ratios and the target refer to: the first that trains on everything."""
-        return next(method for method, part in self.baselines.items() if part["name"] == "full")
-
-    @property
     def num_configurations(self) -> int:
         """How many configurations are searched; baselines do not count."""
         if self.budget.trials is None:
@@ -192,9 +193,16 @@ class SweepSpec(Recipe):
 
     @property
     def space(self) -> Space:
-        """What is searched, with the points that are tried first."""
-        space = space_from(self.search, self.sampler, self.loss)
-        return first_points(space, self)
+        """What is searched, with the points that are tried first; resolved once, when the file is read."""
+        return self._space
+
+    @property
+    def methods(self) -> Methods:
+        """What is compared."""
+        content = {name: getattr(self, name) for name in Recipe.model_fields}
+        content |= {"sampler": self.sampler, "budget_ref_s": self.budget.ref_s_per_trial}
+        plain = next(method for method, part in self.baselines.items() if part["name"] == "full")
+        return Methods(content, self.baselines, plain)
 
 
 def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> PydanticCustomError:
@@ -241,10 +249,6 @@ def _with_data(content: Mapping[str, Any], data: str) -> Any:
     if name in DATASETS.names() and "path" not in DATASETS[name].schema.model_fields:
         raise UserError(f"DATA={data}: the dataset {name} takes no local copy. Leave DATA away.")
     return {"name": name, **parameters, "path": data}
-
-
-def _keys(block: Any) -> list[Any]:
-    return list(block) if isinstance(block, Mapping) else []
 
 
 def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:

@@ -15,8 +15,8 @@ from kdas.recipe.config import TrialConfig
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank
 from kdas.training.trial import Inputs, find_dataset, load_inputs
-from sweeps.engine.plan import recipe_of
-from sweeps.file.spec import SweepSpec
+from sweeps.engine.plan import Plan
+from sweeps.engine.prices import Prices, prices_for
 from sweeps.prepare.unchanged import check_inputs, keep_inputs
 from sweeps.record.directory import SweepDirectory
 
@@ -45,26 +45,35 @@ def keep_inputs_of(recipe: TrialConfig, inputs: Inputs, directory: SweepDirector
             shutil.copyfile(inputs.teacher.path, temporary)
 
 
-def open_bank_for(spec: SweepSpec, inputs: Inputs, source: Path) -> TeacherBank | None:
+def prices_of(plan: Plan, inputs: Inputs, directory: SweepDirectory, console: Console) -> Prices:
+    """The prices of a sweep, measured now where neither it nor this machine has kept them."""
+
+    def announce_measuring() -> None:
+        console.print("measuring what a step costs on this machine; nothing else should run on it now")
+
+    return prices_for(plan.methods.content, plan.space, inputs, directory, announce_measuring)
+
+
+def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherBank | None:
     """The sweep's bank, None where its teacher runs live. Raises: UserError: if the disk has no room for it."""
     try:
-        return inputs.bank(recipe_of(spec), check=True)
+        return inputs.bank(recipe, check=True)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
 
 
-def prepare_bank(spec: SweepSpec, inputs: Inputs, source: Path, console: Console) -> None:
+def prepare_bank(recipe: TrialConfig, num_seeds: int, inputs: Inputs, source: Path, console: Console) -> None:
     """Open the teacher bank; where the sweep needs most of it, fill it before the first trial.
 
     One batch after another while nothing else runs is the quickest way. Where less is needed, trials fill in what they
     meet. Raises: UserError: if the disk has no room for the bank.
     """
-    bank = open_bank_for(spec, inputs, source)
+    bank = open_bank_for(recipe, inputs, source)
     if bank is None:
         return
     announce(bank, console)
     num_views = bank.store.shape.num_views
     # Plain distillation shows every image in every epoch, and seeds draw independently of each other.
-    needed = 1 - (1 - 1 / num_views) ** (spec.epochs * len(spec.seeds))
+    needed = 1 - (1 - 1 / num_views) ** (recipe.epochs * num_seeds)
     if needed >= AHEAD_FROM:
         build_with_progress(bank, console)

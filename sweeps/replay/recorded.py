@@ -14,9 +14,12 @@ from optuna.trial import TrialState
 from kdas.errors import UserError
 from kdas.recipe.config import TrialConfig
 from kdas.records import COMPLETE_STATUSES, Measure, Status
-from sweeps.engine.plan import baseline_jobs, identity, searched_jobs
+from sweeps.engine.objective import Direction, objective_of
+from sweeps.engine.plan import Plan, identity
 from sweeps.engine.proposals import Asked, ConfigurationSearch
+from sweeps.file.blocks import AlgorithmConfig
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import Recorded, SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import read_measure
@@ -37,6 +40,7 @@ class Recording:
     """A finished sweep. `points` are the searched settings, `curves` are by configuration and seed."""
 
     spec: SweepSpec
+    plan: Plan
     measure: Measure
     points: list[Point]
     curves: Mapping[str, Mapping[int, Curve]]
@@ -47,15 +51,22 @@ class Recording:
 
     def job_of(self, point: Point) -> Job:
         """The first of a configuration's jobs."""
-        return searched_jobs(self.spec, identity, point, baseline_jobs(self.spec, identity))[0]
+        return self.plan.searched(point)[0]
 
 
 class TableSearch(ConfigurationSearch):
     """Each proposal is replaced by the nearest recorded configuration that was not proposed before."""
 
-    def __init__(self, journal: Path, spec: SweepSpec, points: Sequence[Point]) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        space: Space,
+        algorithm: AlgorithmConfig,
+        directions: Sequence[Direction],
+        points: Sequence[Point],
+    ) -> None:
         self._left = list(points)
-        super().__init__(journal, spec)
+        super().__init__(journal, space, algorithm, directions)
 
     def ask(self) -> Asked | None:
         return super().ask() if self._left else None
@@ -73,9 +84,16 @@ class TableSearch(ConfigurationSearch):
 class SurrogateSearch(ConfigurationSearch):
     """Tells the surrogate which settings stand behind the jobs that it will be asked about."""
 
-    def __init__(self, journal: Path, spec: SweepSpec, surrogate: Surrogate) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        space: Space,
+        algorithm: AlgorithmConfig,
+        directions: Sequence[Direction],
+        surrogate: Surrogate,
+    ) -> None:
         self._surrogate = surrogate
-        super().__init__(journal, spec)
+        super().__init__(journal, space, algorithm, directions)
 
     def _propose(self, number: int) -> dict[str, Any]:
         params = super()._propose(number)
@@ -179,14 +197,15 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
         if folder.status in COMPLETE_STATUSES:
             config = TrialConfig(**folder.description["config"])
             curves.setdefault(identity(config), {})[config.seed] = Curve(folder.rows(), folder.status)
-    baselines = baseline_jobs(spec, identity)
-    search = ConfigurationSearch(directory.study_file, spec)
+    plan = plan_of(spec)
+    directions = objective_of(spec.objective, measure.tau_ref_s).directions
+    search = ConfigurationSearch(directory.study_file, plan.space, spec.algorithm, directions)
     points: dict[str, Point] = {}
     for asked in search.asked():
-        job = searched_jobs(spec, identity, asked.point, baselines)[0]
+        job = plan.searched(asked.point)[0]
         if set(spec.seeds) <= set(curves.get(job.config_id, {})):
             points[job.config_id] = asked.point
-    for job in baselines:
+    for job in plan.baselines:
         if job.config.seed not in curves.get(job.config_id, {}):
             raise UserError(
                 f"{directory.path}: {job.method} has not run to its end on seed {job.config.seed}. Finish the sweep."
@@ -196,4 +215,4 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
             f"{directory.path}: {len(points)} searched configurations have run to their end on all seeds, and a replay"
             ' needs 2 or more. Run it with SET="scheduler=none": the curve of a stopped trial is not known.'
         )
-    return Recording(spec, measure, list(points.values()), curves)
+    return Recording(spec, plan, measure, list(points.values()), curves)

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,18 @@ from kdas.errors import UserError
 from kdas.parts.reading import validated
 from kdas.records import is_searched
 from sweeps.engine.agenda import Agenda, Terms
-from sweeps.engine.objective import objective_of
-from sweeps.engine.plan import identity
+from sweeps.engine.objective import Direction, objective_of
 from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.engine.spending import Spending
-from sweeps.engine.stopping.rules import rule_for
+from sweeps.file.blocks import AlgorithmConfig
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of, rule_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import time_to_target
 from sweeps.replay.recorded import Curve, Recording, Surrogate, SurrogateSearch, TableSearch
 from sweeps.replay.replay import Replay, SimulatedClock
+from sweeps.space.space import Space
 
 WITHIN = 0.05
 FEW_CONFIGURATIONS = 20
@@ -50,7 +52,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Replayed:
     """One replay: what the searched trials had cost when a configuration near the best was complete, and in the end.
 
     `found_ref_s` is inf where none was found; `wall_s` is the simulated clock's, one second a reference second.
@@ -97,7 +99,7 @@ class Simulation:
             "algorithm": {"name": setting.algorithm, "seed": seed, "startup": spec.algorithm.startup},
             "scheduler": setting.scheduler,
             "confirm": False,
-            "baselines": {spec.plain_baseline: spec.baselines[spec.plain_baseline]},
+            "baselines": {spec.methods.plain: spec.baselines[spec.methods.plain]},
             "budget": {"configurations": number, "ref_s_per_trial": spec.budget.ref_s_per_trial},
         }
         return validated(
@@ -106,19 +108,18 @@ class Simulation:
             source=f"SEARCH={setting.algorithm} SCHEDULER={setting.scheduler}",
         )
 
-    def outcome(self, setting: Setting, seed: int) -> Outcome:
+    def outcome(self, setting: Setting, seed: int) -> Replayed:
         """One replay, its proposals drawn from this seed."""
         with tempfile.TemporaryDirectory(prefix="kdas-replay-", dir=_folder()) as folder:
             return self._played(self.spec(setting, seed), SweepDirectory(Path(folder)), setting.slots)
 
-    def _played(self, spec: SweepSpec, directory: SweepDirectory, slots: int) -> Outcome:
+    def _played(self, spec: SweepSpec, directory: SweepDirectory, slots: int) -> Replayed:
         measure, clock = self._recording.measure, SimulatedClock()
-        terms = Terms(
-            measure, lambda plain: measure, lambda fixed: rule_for(spec, fixed), objective_of(spec, measure.tau_ref_s)
-        )
-        search = self._search(spec, directory)
+        plan, objective = plan_of(spec), objective_of(spec.objective, measure.tau_ref_s)
+        terms = Terms(measure, lambda plain: measure, partial(rule_of, spec), objective)
+        search = self._search(directory.study_file, plan.space, spec.algorithm, objective.directions)
         spending = Spending(spec.budget, 1.0, None, clock)
-        agenda = Agenda(spec, identity, directory, search, terms, spending, adopt=lambda job: False)
+        agenda = Agenda(plan, directory, search, terms, spending, adopt=lambda job: False)
         waiting: dict[str, set[int]] = {}
         found = math.inf
 
@@ -136,12 +137,14 @@ class Simulation:
 
         replay = Replay(agenda, directory, self._curve_of, slots, clock, ended)
         replay.run()
-        return Outcome(found, replay.searched_ref_s, clock.now_s)
+        return Replayed(found, replay.searched_ref_s, clock.now_s)
 
-    def _search(self, spec: SweepSpec, directory: SweepDirectory) -> ConfigurationSearch:
+    def _search(
+        self, journal: Path, space: Space, algorithm: AlgorithmConfig, directions: Sequence[Direction]
+    ) -> ConfigurationSearch:
         if self._surrogate is None:
-            return TableSearch(directory.study_file, spec, self._recording.points)
-        return SurrogateSearch(directory.study_file, spec, self._surrogate)
+            return TableSearch(journal, space, algorithm, directions, self._recording.points)
+        return SurrogateSearch(journal, space, algorithm, directions, self._surrogate)
 
     def _mean_s(self, curves: Sequence[Curve]) -> float:
         measure = self._recording.measure

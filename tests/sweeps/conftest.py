@@ -14,7 +14,9 @@ from kdas.clock import Calibration, Work
 from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
 from kdas.training.trial import Inputs, config_id, load_inputs
+from sweeps.engine.objective import objective_of
 from sweeps.engine.plan import Identify
+from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.file.spec import SweepSpec, load_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
@@ -40,6 +42,12 @@ def inputs(cache_of_the_tests: Path) -> Inputs:
 def identify_by(inputs: Inputs) -> Identify:
     """How a sweep with these inputs names its configurations."""
     return partial(config_id, inputs=inputs)
+
+
+def search_of(journal: Path, spec: SweepSpec) -> ConfigurationSearch:
+    """The search that a sweep file asks for. Nothing is scored by it, so the objective's budget does not matter."""
+    directions = objective_of(spec.objective, 1.0).directions
+    return ConfigurationSearch(journal, spec.space, spec.algorithm, directions)
 
 
 @pytest.fixture

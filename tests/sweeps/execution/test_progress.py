@@ -9,11 +9,11 @@ from kdas.command.progress import TeacherProgress, readable_s
 from kdas.errors import UserError
 from kdas.records import Status
 from kdas.training.trial import Inputs
-from sweeps.engine.plan import baseline_jobs
 from sweeps.engine.slots import slots_for, slots_of_machines
 from sweeps.execution.progress import Progress
 from sweeps.file.blocks import ResourcesConfig
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from tests.sweeps.conftest import identify_by, train_on_paper
@@ -40,11 +40,11 @@ def test_a_teachers_training_is_a_line_an_epoch_with_the_time_left() -> None:
 
 @pytest.fixture
 def jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
-    return baseline_jobs(spec, identify_by(inputs))
+    return plan_of(spec, identify_by(inputs)).baselines
 
 
 def progress_on(console: Console) -> Progress:
-    progress = Progress("tiny", num_to_come=4, tau_ref_s=3.0, trials_at_once=2, console=console)
+    progress = Progress("tiny", num_to_come=4, budget_ref_s=3.0, trials_at_once=2, console=console)
     progress.target_is(0.8, "by hand")
     return progress
 

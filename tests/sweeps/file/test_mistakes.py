@@ -257,7 +257,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"objective": {"name": "tta", "cost_ref_s": 1}}, "objective.cost_ref_s: unknown key. Known: name."),
     (
         {"objective": "pareto", "scheduler": "capping"},
-        "scheduler: capping stops settings that cannot be the soonest any more, and these may still be the best by pareto: it is exact for tta alone. Say none, asha or median.",
+        "scheduler: capping is exact for the objective tta alone, and here it is pareto. Use asha, median or none.",
     ),
     (
         {"algorithm": "bayes"},
@@ -287,11 +287,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"scheduler": "ashaa"}, "scheduler.name: no scheduler is called 'ashaa'. Did you mean asha?"),
     (
         {"scheduler": {"name": "asha", "reduction_factor": 1}},
-        "scheduler.reduction_factor: 1 is not in [2, inf). One of so many trials goes on, at least 2.",
+        "scheduler.reduction_factor: 1 is not in [2, inf). One of this many trials runs on, at least 2.",
     ),
     (
         {"scheduler": {"name": "asha", "at_least": 3}},
-        "scheduler.at_least: unknown key. Known: grace, name, reduction_factor.",
+        "scheduler.at_least: unknown key. Known: grace, reduction_factor.",
     ),
     (
         {"scheduler": {"name": "median", "grace": 1}},

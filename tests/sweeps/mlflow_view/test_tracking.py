@@ -8,10 +8,10 @@ from mlflow.tracking import MlflowClient
 
 from kdas.records import Measure, Status
 from kdas.training.trial import Inputs
-from sweeps.engine.plan import baseline_jobs
 from sweeps.file.spec import SweepSpec
 from sweeps.mlflow_view.tracking import Follower, MlflowView, pause_s
 from sweeps.mlflow_view.tracking_state import TrackingState
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory, TrialFolder
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
@@ -34,7 +34,7 @@ def tracking(database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def jobs(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> list[Job]:
     measure = Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "by-hand", "digits", [1, 2], 10)
     write_measure(directory, measure)
-    return baseline_jobs(spec, identify_by(inputs))
+    return plan_of(spec, identify_by(inputs)).baselines
 
 
 def children(database: str, directory: SweepDirectory) -> dict[str, Run]:

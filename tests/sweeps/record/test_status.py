@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from kdas.records import Measure, Status
-from sweeps.engine.plan import baseline_jobs, identity, searched_jobs
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
@@ -23,8 +23,8 @@ MEASURE = Measure("tiny", 0.9, "given", 10.0, "plain_kd", "validation", "by-hand
 @pytest.fixture
 def jobs(spec: SweepSpec) -> list[Job]:
     """Plain distillation, then a searched configuration, on two seeds each."""
-    searched = searched_jobs(spec, identity, {"start_rate": 0.7, "sampling_period": 3})
-    return [*baseline_jobs(spec, identity)[:2], *searched]
+    searched = plan_of(spec).searched({"start_rate": 0.7, "sampling_period": 3})
+    return [*plan_of(spec).baselines[:2], *searched]
 
 
 def shown(directory: SweepDirectory) -> str:

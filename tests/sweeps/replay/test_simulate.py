@@ -10,14 +10,13 @@ from rich.console import Console
 
 from kdas.errors import UserError
 from kdas.records import Measure, Status
-from sweeps.engine.plan import baseline_jobs, identity, searched_jobs
-from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import write_measure
 from sweeps.replay.recorded import Recording, load_recording
 from sweeps.replay.simulate import Setting, Simulation, settings_of, simulate
-from tests.sweeps.conftest import train_on_paper
+from tests.sweeps.conftest import search_of, train_on_paper
 
 TAU_REF_S = 10.0
 MEASURE = Measure("tiny", 0.9, "given", TAU_REF_S, "plain_kd", "validation", "by-hand", "digits", [1, 2], 10)
@@ -40,14 +39,14 @@ def whole(spec: SweepSpec) -> SweepSpec:
 def record(spec: SweepSpec, directory: SweepDirectory, last: Status = Status.BUDGET) -> None:
     """A finished sweep on paper: rates near 0.5 reach the target soonest. `last`: how its last trial ended."""
     write_measure(directory, MEASURE)
-    for job in baseline_jobs(spec, identity):
+    for job in plan_of(spec).baselines:
         train_on_paper(directory, job, [0.1 * number for number in range(1, 11)])
-    search = ConfigurationSearch(directory.study_file, spec)
+    search = search_of(directory.study_file, spec)
     for number in range(spec.num_configurations):
         asked = search.ask()
         assert asked is not None
         soon_s = min(10, 1 + round(20 * abs(asked.point["start_rate"] - 0.5)))
-        for job in searched_jobs(spec, identity, asked.point):
+        for job in plan_of(spec).searched(asked.point):
             is_last = number == spec.num_configurations - 1
             accuracies = [0.95 if step >= soon_s else 0.3 for step in range(1, 11)]
             train_on_paper(directory, job, accuracies, last if is_last else Status.BUDGET)
@@ -121,7 +120,7 @@ def test_a_sweep_that_has_nothing_to_replay_is_refused(whole: SweepSpec, directo
     write_measure(directory, MEASURE)
     with pytest.raises(UserError, match="plain_kd has not run to its end on seed 1"):
         load_recording(whole, directory)
-    for job in baseline_jobs(whole, identity):
+    for job in plan_of(whole).baselines:
         train_on_paper(directory, job, [0.5] * 10)
     with pytest.raises(UserError, match="0 searched configurations have run to their end"):
         load_recording(whole, directory)
