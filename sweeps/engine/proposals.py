@@ -48,6 +48,14 @@ class Asked:
     has_failed: bool = False
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What the study proposes: the number of its trial there, and the settings in Optuna's words."""
+
+    trial: int
+    params: dict[str, Any]
+
+
 class ConfigurationSearch:
     """Ask and tell, durable: a restart goes on where it stood."""
 
@@ -73,10 +81,9 @@ class ConfigurationSearch:
         number = len(self._proposals)
         if self._order is not None and number >= len(self._order):
             return None
-        params = self._propose(number)
-        self._write({"asked": number, "params": params})
-        self._proposals.append(self._asked(number, params))
-        return self._proposals[-1]
+        drawn = self._propose(number)
+        self._write({"asked": number, "params": drawn.params})
+        return self._keep(drawn)
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
         """What became of a proposal, a value a direction; None if a seed crashed and there is no mean."""
@@ -87,25 +94,35 @@ class ConfigurationSearch:
         self._hear(number, values)
 
     def _take_in(self, event: dict[str, Any]) -> None:
+        """Bring the study to where it stood after an event of an earlier start; events come in their order."""
         if "told" in event:
             self._hear(event["told"], event["values"])
-            return
-        number, params = event["asked"], event["params"]
-        if self._algorithm.name not in _STATEFUL or self._propose(number) != params:
-            self._trials[number:] = [self._add(params, TrialState.RUNNING)]
-        self._proposals.append(self._asked(number, params))
+        else:
+            self._keep(self._drawn_before(event["asked"], event["params"]))
+
+    def _drawn_before(self, number: int, params: dict[str, Any]) -> Drawn:
+        """A proposal of an earlier start, put into the study."""
+        if self._algorithm.name in _STATEFUL:
+            again = self._propose(number)
+            if again.params == params:
+                return again
+        return Drawn(self._add(params, TrialState.RUNNING), params)
+
+    def _keep(self, drawn: Drawn) -> Asked:
+        self._proposals.append(self._asked(len(self._proposals), drawn.params))
+        self._trials.append(drawn.trial)
+        return self._proposals[-1]
 
     def _asked(self, number: int, params: dict[str, Any]) -> Asked:
         point = self._space.from_optuna(params)
         assert point is not None
         return Asked(number, point, params)
 
-    def _propose(self, number: int) -> dict[str, Any]:
-        """Have the study ask for a proposal. Returns: it, in Optuna's words."""
+    def _propose(self, number: int) -> Drawn:
+        """Have the study ask for a proposal."""
         if self._order is not None:
             params = self._space.to_optuna(self._order[number])
-            self._trials.append(self._add(params, TrialState.RUNNING))
-            return params
+            return Drawn(self._add(params, TrialState.RUNNING), params)
         # A sampler of its own for every question makes the answer a function of seed, number and what was told,
         # not of how often the sweep was stopped in between.
         with warnings.catch_warnings():
@@ -117,8 +134,7 @@ class ConfigurationSearch:
             self._study.enqueue_trial(self._space.to_optuna(self._space.first[number]))
         trial = self._study.ask()
         self._space.drawn(trial)
-        self._trials.append(trial.number)
-        return dict(trial.params)
+        return Drawn(trial.number, dict(trial.params))
 
     def _hear(self, number: int, values: Sequence[float] | None) -> None:
         before = self._proposals[number]

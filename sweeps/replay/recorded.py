@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from optuna.trial import TrialState
@@ -16,7 +15,7 @@ from kdas.recipe.config import TrialConfig
 from kdas.records import COMPLETE_STATUSES, Measure, Status
 from sweeps.engine.objective import Direction, objective_of
 from sweeps.engine.plan import Plan, identity
-from sweeps.engine.proposals import Asked, ConfigurationSearch
+from sweeps.engine.proposals import Asked, ConfigurationSearch, Drawn
 from sweeps.file.blocks import AlgorithmConfig
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
@@ -71,14 +70,14 @@ class TableSearch(ConfigurationSearch):
     def ask(self) -> Asked | None:
         return super().ask() if self._left else None
 
-    def _propose(self, number: int) -> dict[str, Any]:
-        wanted = self._asked(number, super()._propose(number)).point
-        self._study.tell(self._trials.pop(), state=TrialState.FAIL)
+    def _propose(self, number: int) -> Drawn:
+        drawn = super()._propose(number)
+        wanted = self._asked(number, drawn.params).point
+        self._study.tell(drawn.trial, state=TrialState.FAIL)
         nearest = min(self._left, key=lambda point: distance(self._space, wanted, point))
         self._left.remove(nearest)
         params = self._space.to_optuna(nearest)
-        self._trials.append(self._add(params, TrialState.RUNNING))
-        return params
+        return Drawn(self._add(params, TrialState.RUNNING), params)
 
 
 class SurrogateSearch(ConfigurationSearch):
@@ -95,10 +94,10 @@ class SurrogateSearch(ConfigurationSearch):
         self._surrogate = surrogate
         super().__init__(journal, space, algorithm, directions)
 
-    def _propose(self, number: int) -> dict[str, Any]:
-        params = super()._propose(number)
-        self._surrogate.know(self._asked(number, params).point)
-        return params
+    def _propose(self, number: int) -> Drawn:
+        drawn = super()._propose(number)
+        self._surrogate.know(self._asked(number, drawn.params).point)
+        return drawn
 
 
 def distance(space: Space, one: Point, other: Point) -> float:
