@@ -1,10 +1,9 @@
-"""Ray: started on this machine alone, or joined where `RAY_ADDRESS` names a cluster that somebody has started."""
+"""A Ray cluster that somebody has started: joined, counted, and each of its machines looked at."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import platform
 import socket
 from collections.abc import Sequence
@@ -14,23 +13,10 @@ from typing import Any
 
 from sweeps.command.options import cluster_address
 
-# Ray reads these when it is imported or started. Nothing is sent anywhere, and its own tables stay silent:
-# the sweep directory holds the results.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-# Ray would write down the state of all trials again and again, to restore from it: see `sweeps.launch.Unpickled`.
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")
-if cluster_address():
-    # A driver that joins shows the cluster's token.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-else:
-    # Despite its name this is what makes Ray's servers listen on the loopback address alone, on any system.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# Before Ray: it says how Ray is to be loaded.
+from sweeps.execution import ray_setup  # noqa: F401  # isort: skip
 
 import ray
-from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import kdas
@@ -41,15 +27,6 @@ from sweeps.file.blocks import ResourcesConfig
 
 # How long a machine may take to start a process and answer.
 ANSWER_WITHIN_S = 120
-
-
-def start(slots: Slots) -> None:
-    """Start Ray on this machine."""
-    ray.init(
-        num_cpus=slots.trials_at_once * slots.cpus_per_trial,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-    )
 
 
 def join() -> None:
@@ -78,24 +55,6 @@ def join() -> None:
             f"CLUSTER={cluster_address()}: cannot be joined: {reason}. Does this machine have the head's token"
             " (.ray/auth_token in the home folder, or RAY_AUTH_TOKEN), and the same Ray and Python?"
         ) from error
-
-
-def keep_chatter(file: Path) -> None:
-    """What Ray and its workers print goes to a file: a sweep's own lines say what there is to know and to do."""
-    said = logging.getLogger("kdas.ray")
-    said.propagate = False
-    handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    of_ray = logging.getLogger("ray")
-    of_ray.handlers, said.handlers = [handler], [handler]
-
-    def keep(printed: dict[str, Any]) -> None:
-        for line in printed["lines"] if printed.get("pid") != "autoscaler" else []:  # it would tell its state for ever
-            said.warning("[%s] %s", printed.get("pid"), line)
-
-    # Ray has no public place for it. Its own handler would print all of this between our lines.
-    global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
-    global_worker_stdstream_dispatcher.add_handler("ray_print_logs", keep)
 
 
 def _machines() -> list[dict[str, Any]]:

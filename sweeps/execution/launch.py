@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 # Before Ray: it says how Ray is to be loaded.
-from sweeps.execution.cluster import has_room_for, keep_chatter, start  # isort: skip
+from sweeps.execution import ray_setup  # isort: skip
 
 import ray
 from ray import tune
@@ -21,6 +20,7 @@ from sweeps.engine.agenda import Agenda
 from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor, ray_config
+from sweeps.execution.cluster import has_room_for
 from sweeps.execution.progress import Progress
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
@@ -183,10 +183,7 @@ class ProgressCallback(Unpickled, tune.Callback):
         # Ray tells the searcher first, so nobody asks for this job again.
         job = self._jobs.pop(trial.trial_id)
         self._progress.ended(job, self._directory.trial(job.trial_id))
-        # Ray keeps every trial until the sweep has ended, with its settings and all it has reported, and the driver
-        # would grow by the hour. Nobody asks for them again.
-        for kept in (trial.config, trial.evaluated_params, trial.last_result, trial.run_metadata.metric_analysis):
-            kept.clear()
+        ray_setup.forget_trial(trial)
 
 
 def run_trials(
@@ -203,10 +200,9 @@ def run_trials(
     scratch = directory.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
     if not ray.is_initialized():  # it is where a cluster was joined
-        start(slots)
-    keep_chatter(directory.chatter_file)
-    # Otherwise Ray asks for no further trial while one waits for its worker to start.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.trials_at_once)
+        ray_setup.start(slots.trials_at_once * slots.cpus_per_trial)
+    ray_setup.keep_chatter(directory.chatter_file)
+    ray_setup.allow_pending(slots.trials_at_once)
     searcher = AgendaSearcher(agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress)
     try:
         tuner = tune.Tuner(

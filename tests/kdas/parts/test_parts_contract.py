@@ -427,7 +427,8 @@ def test_module_beside_the_others_is_imported_by_being_there(tmp_path: Path, mon
     package = tmp_path / "some_parts"
     package.mkdir()
     (package / "__init__.py").write_text(
-        "from kdas.parts.registry import import_siblings\nfound = []\nimport_siblings(__name__, __path__)\n", encoding="utf-8"
+        "from kdas.parts.registry import import_siblings\nfound = []\nimport_siblings(__name__, __path__)\n",
+        encoding="utf-8",
     )
     (package / "one_more.py").write_text("from some_parts import found\nfound.append(__name__)\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
