@@ -19,6 +19,9 @@ from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial, load_inputs
 from tests.sweeps.conftest import TINY, Swept
 
+# One process runs all sweeps that start Ray: two at once would share out the same processors.
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 def trials_of(swept: Swept) -> pd.DataFrame:
     return pd.read_parquet(swept.directory.path / "trials.parquet")
@@ -177,6 +180,7 @@ def test_a_copy_of_a_finished_sweep_is_whole_without_any_training(swept: Swept, 
     assert {path.name for path in (swept.directory.path.parent / "copied").iterdir()} == of_the_first
 
 
+@pytest.mark.slow
 def test_cells_are_sweeps_of_their_own_under_one_name(swept: Swept, tmp_path: Path) -> None:
     """Both cells want trials that the first sweep has trained, so none is trained here."""
     path = tmp_path / "paired.yaml"
@@ -202,6 +206,7 @@ def test_cells_are_sweeps_of_their_own_under_one_name(swept: Swept, tmp_path: Pa
     assert "cells: one began and is gone now" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_larger_copy_of_a_sweep_trains_only_what_is_new(swept: Swept, tmp_path: Path) -> None:
     """Another sweep over the same trials: finished ones are taken over, new seeds and configurations are run."""
     extended = tmp_path / "extended.yaml"

@@ -28,6 +28,7 @@ SPEC = Path(__file__).with_name("torture.yaml")
 NOT_REPEATED = ["wall_s", "eval_s", "data_s", "num_cotenants", "cost_as_run_s", "sweep"]
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for orphans in /proc"),
     pytest.mark.timeout(900 if KILLS < 5 else 7200),
 ]

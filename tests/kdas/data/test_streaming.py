@@ -149,6 +149,7 @@ def has_ended(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc: processes cannot be looked up")
+@pytest.mark.slow
 def test_program_that_ends_or_is_killed_in_the_middle_of_an_epoch_leaves_no_worker(
     tmp_path: Path, write_folders: WriteFolders
 ) -> None:

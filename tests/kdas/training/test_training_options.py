@@ -201,6 +201,7 @@ def test_selected_samples_are_trained_on_a_batch_at_a_time(
 
 
 @pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler: models cannot be translated for a CPU")
+@pytest.mark.slow
 def test_translated_models_learn_what_the_others_learn(finished: Finished) -> None:
     plain, translated = finished(epochs=1), finished(epochs=1, compile=True)
     assert [row.step for row in translated[1]] == [row.step for row in plain[1]]

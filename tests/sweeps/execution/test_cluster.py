@@ -40,6 +40,7 @@ confirm: false
 WAIT_S = 300
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "killpg"), reason="nodes are ended by their process groups"),
     pytest.mark.timeout(900),
 ]
