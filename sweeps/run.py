@@ -61,7 +61,7 @@ def run_sweep(
         agenda, recipe = sweep.agenda, sweep.plan.methods.recipe
         has_work = agenda.fill()
         if sweep.num_adopted:
-            console.print(f"{sweep.num_adopted} trials taken over from other sweeps", highlight=False)
+            console.print(f"{sweep.num_adopted} trials reused from other sweeps", highlight=False)
         if has_work or not directory.environment_file.exists():
             write_text(directory.environment_file, json.dumps(environment.describe(recipe, sweep.inputs), indent=1))
         if has_work:
@@ -115,14 +115,14 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
         # Early stopping, budgets and a space that has no more to offer make it fewer than were planned.
         write_measure(directory, replace(measure, num_planned_trials=sum(1 for _ in directory.trials())))
     elif num_crashed(directory):
-        console.print(f"{plain} has crashed, so the target waits for a new start", highlight=False)
+        console.print(f"{plain} crashed, so no target is set yet. Run the sweep again to retry.", highlight=False)
     else:
         raise UserError(
-            f"{source}: {plain} has diverged on every seed, so there is no target. Lower"
-            " optimizer.learning_rate, or give target as a number, in a file of another name."
+            f"{source}: {plain} diverged on every seed, so no target can be set. In a file of another name,"
+            " lower optimizer.learning_rate or give target as a number."
         )
     if sweep.agenda.lacks_configurations and sweep.spending.reason:
-        console.print(f"the search has ended early: {sweep.spending.reason}", highlight=False)
+        console.print(f"The search ended early: {sweep.spending.reason}", highlight=False)
 
 
 def run_cells(
@@ -255,8 +255,7 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
     """Ray and MLflow come in here and not before: a sweep that is finished needs neither."""
     where = f" on {slots.num_machines} machines" if slots.num_machines > 1 else ""
     console.print(
-        f"{slots.trials_at_once} trials at once{where}, {slots.cpus_per_trial} CPU threads each;"
-        " starting Ray and its workers",
+        f"{slots.trials_at_once} trials at once{where}, {slots.cpus_per_trial} CPU threads each; starting Ray",
         highlight=False,
     )
     from sweeps.execution.launch import run_trials
@@ -270,4 +269,4 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
     finally:
         follower.stop(sweep.agenda.is_finished)
     if follower.failure:
-        console.print(f"MLflow could not be kept up to date ({follower.failure}); nothing of the sweep is lost")
+        console.print(f"Some runs were not uploaded to MLflow ({follower.failure}). Results are complete.")

@@ -60,15 +60,15 @@ class Spending:
     @property
     def reason(self) -> str:
         """Why the search ends, empty while it does not."""
-        return self._hours_spent or ("what it was to find is found" if self._has_found else "")
+        return self._hours_spent or ("`stop_when` is met" if self._has_found else "")
 
     @property
     def _hours_spent(self) -> str:
         budget = self._budget
         if budget.wall_hours is not None and self.wall_s >= budget.wall_hours * SECONDS_PER_HOUR:
-            return f"{budget.wall_hours:g} wall hours are spent"
+            return f"{budget.wall_hours:g} wall hours are used up"
         if budget.device_hours is not None and self.device_s >= budget.device_hours * SECONDS_PER_HOUR:
-            return f"{budget.device_hours:g} device hours are spent"
+            return f"{budget.device_hours:g} device hours are used up"
         return ""
 
     @property

@@ -124,7 +124,7 @@ class TrialActor(tune.Trainable):
             return Training(trial, surroundings)
         except CheckpointError as error:
             # The checkpoints are the sweep's own: where none is whole, the trial is trained from its beginning.
-            warnings.warn(f"{error} This trial begins again.", stacklevel=2)
+            warnings.warn(f"{error} Training this trial from its beginning.", stacklevel=2)
             self._folder.discard_checkpoint()
             return Training(trial, surroundings)
 

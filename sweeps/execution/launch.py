@@ -97,8 +97,8 @@ class AgendaSearcher(Unpickled, Searcher):
         if not self._says_full:
             self._says_full = True
             self._progress.say(
-                f"{self._directory.path}: {free / 1e6:.0f} MB are free on its disk. No trial is begun before"
-                f" {LEAST_FREE_BYTES / 1e6:.0f} MB are: free some; the sweep goes on by itself."
+                f"{self._directory.path}: {free / 1e6:.0f} MB are free. New trials wait until"
+                f" {LEAST_FREE_BYTES / 1e6:.0f} MB are free. The sweep resumes by itself."
             )
         return True
 
@@ -168,7 +168,7 @@ class ProgressCallback(Unpickled, tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = self._jobs[trial.trial_id]
-        self._progress.started(job, goes_on=self._directory.trial(job.trial_id).checkpoint.exists())
+        self._progress.started(job, resumes=self._directory.trial(job.trial_id).checkpoint.exists())
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         self._progress.evaluated(self._jobs[trial.trial_id], result["cost_ref_s"], result["val_accuracy"])

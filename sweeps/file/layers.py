@@ -68,7 +68,7 @@ def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
     if base is None:
         return [own]
     if not isinstance(base, str) or not base.strip():
-        raise UserError(f"{own.source}: extends: {base!r} names no sweep. Give one file, or a shipped sweep's name.")
+        raise UserError(f"{own.source}: extends: expected a sweep file or the name of a shipped sweep, got {base!r}.")
     extended = _path(base, path.parent)
     if not extended.is_file():
         raise UserError(f"{own.source}: extends: {base}: no such sweep file. {_nearest_file(base, extended)}")
@@ -76,7 +76,9 @@ def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
     known = [each.resolve() for each in chain]
     if extended.resolve() in known:
         circle = [*chain[known.index(extended.resolve()) :], extended]
-        raise UserError(f"{own.source}: extends: {' -> '.join(each.name for each in circle)} is a circle. Break it.")
+        raise UserError(
+            f"{own.source}: extends: {' -> '.join(each.name for each in circle)} is circular. Remove one of these keys."
+        )
     return [*_files(extended, tuple(chain)), own]
 
 
@@ -106,11 +108,13 @@ def shown(path: Path) -> str:
 def _setting(text: str) -> Layer:
     key, sign, value = text.partition("=")
     if not sign or not all(key.split(".")):
-        raise UserError(f'SET {text}: is no key=value. Write for example SET="seeds=5 budget.trials=40".')
+        raise UserError(f'SET {text}: expected key=value. For example: SET="seeds=5 budget.trials=40".')
     try:
         content: Any = parse_yaml(value)
     except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"SET {text}: its value is no YAML. Write a number, a word, [a, b] or {{a: b}}.") from error
+        raise UserError(
+            f"SET {text}: the value is not valid YAML. Write a number, a word, [a, b] or {{a: b}}."
+        ) from error
     for step in reversed(_steps(key)):
         content = {step: content}
     return Layer(f"SET {text}", content, is_setting=True)

@@ -49,7 +49,7 @@ def prices_of(plan: Plan, inputs: Inputs, directory: SweepDirectory, console: Co
     """The prices of a sweep, measured now where neither it nor this machine has kept them."""
 
     def announce_measuring() -> None:
-        console.print("measuring what a step costs on this machine; nothing else should run on it now")
+        console.print("Measuring what a step costs on this machine. Run nothing else on it meanwhile.")
 
     return prices_for(plan.methods.content, plan.space, inputs, directory, announce_measuring)
 

@@ -85,16 +85,16 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     words = {**{each: each.value for each in Status}, Status.RUNNING: unfinished, Status.BUDGET: "whole"}
     parts = ", ".join(f"{count} {words[name]}" for name, count in sorted(status.counts.items()))
     console.print(f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}", highlight=False)
-    console.print(f"  {status.holder or 'no process is running it'}", highlight=False)
+    console.print(f"  {status.holder or 'not running'}", highlight=False)
     if status.measure is None:
-        console.print("  the target is fixed once plain distillation has ended on every seed")
+        console.print("  the target is fixed once plain distillation has finished on every seed")
     else:
         console.print(f"  target {status.measure.target:.4f} ({status.measure.target_rule})", highlight=False)
     if status.under_way:
         console.print(_running_table(status.under_way, status.measure))
     if status.soonest and status.measure is not None:
-        seeds = "on fresh seeds" if status.phase == CONFIRM else "on the search's own seeds"
-        table = Table(f"soonest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
+        seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
+        table = Table(f"fastest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
         for name, mean, count, num_reached in status.soonest:
             table.add_row(name, f"{mean:.2f}" if num_reached == count else f"> {mean:.2f}", f"{num_reached}/{count}")
         console.print(table)

@@ -1,4 +1,4 @@
-"""Curves of a sweep that has run, to be played back: as a table, or through a surrogate fitted to it."""
+"""Recorded curves to play back: as they are, or through a model fitted to them."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
     """Raises: UserError: if the sweep has not ended, or has stopped trials, whose curves nobody knows."""
     measure = read_measure(directory)
     if measure is None:
-        raise UserError(f"{directory.path}: this sweep has not trained its baselines yet. Finish it first.")
+        raise UserError(f"{directory.path}: the baselines have not finished. Finish the sweep first.")
     curves: dict[str, dict[int, Curve]] = {}
     for folder in directory.trials():
         if folder.status in COMPLETE_STATUSES:
@@ -207,11 +207,11 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
     for job in plan.baselines:
         if job.config.seed not in curves.get(job.config_id, {}):
             raise UserError(
-                f"{directory.path}: {job.method} has not run to its end on seed {job.config.seed}. Finish the sweep."
+                f"{directory.path}: {job.method} has not finished on seed {job.config.seed}. Finish the sweep first."
             )
     if len(points) < 2:
         raise UserError(
-            f"{directory.path}: {len(points)} searched configurations have run to their end on all seeds, and a replay"
-            ' needs 2 or more. Run it with SET="scheduler=none": the curve of a stopped trial is not known.'
+            f"{directory.path}: {len(points)} searched configurations have finished on all seeds, but a replay"
+            ' needs at least 2. Run it with SET="scheduler=none", since the curve of a stopped trial is incomplete.'
         )
     return Recording(spec, plan, measure, list(points.values()), curves)

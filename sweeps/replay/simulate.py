@@ -1,4 +1,4 @@
-"""Searches, schedulers and numbers of slots compared on recorded curves, in seconds: the real engine, replayed."""
+"""Compare searches, schedulers and numbers of slots by replaying recorded curves through the real engine."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
     for each in parts[2]:
         if not each.isdigit() or not int(each):
             raise UserError(
-                f"SLOTS={slots}: {each!r} is no number of slots. Give whole numbers from 1 on, as in SLOTS=2,8."
+                f"SLOTS={slots}: expected whole numbers of at least 1, got {each!r}. For example: SLOTS=2,8."
             )
     return [Setting(algorithm, scheduler, int(number)) for algorithm, scheduler, number in itertools.product(*parts)]
 
@@ -159,18 +159,18 @@ def simulate(
     for setting in settings:
         simulation.spec(setting, 0)
     source = (
-        "between recorded curves by a fitted surrogate: no result about training" if surrogate else "recorded curves"
+        "a model fitted to the recorded curves, so this says nothing about training" if surrogate else "recorded curves"
     )
     console.print(
         f"{len(recording.points)} recorded configurations on {len(recording.spec.seeds)} seeds; {source}."
-        f" Near the best: a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
-        " recorded one (flattered by its own seeds).",
+        f" 'Near the best' means a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
+        " recorded one (measured on its own lucky seeds).",
         highlight=False,
     )
     if len(recording.points) < FEW_CONFIGURATIONS:
         console.print(
-            f"note: of {len(recording.points)} configurations nearly any order finds the best soon. Record"
-            f" {FEW_CONFIGURATIONS} or more before you believe a difference.",
+            f"note: with {len(recording.points)} configurations nearly any order finds the best soon. Record at least"
+            f" {FEW_CONFIGURATIONS} before you trust a difference.",
             highlight=False,
         )
     columns = (
@@ -193,7 +193,7 @@ def simulate(
             f"{statistics.fmean(each.wall_s for each in outcomes):.1f}",
         )
     console.print(table)
-    console.print(f"means over {replays} replays; trials of plain distillation are not counted", highlight=False)
+    console.print(f"Means over {replays} replays; trials of plain distillation are not counted.", highlight=False)
 
 
 def _folder() -> Path | None:

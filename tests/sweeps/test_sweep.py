@@ -173,7 +173,7 @@ def test_a_copy_of_a_finished_sweep_is_whole_without_any_training(swept: Swept, 
     copy.write_text(TINY.read_text())
     done = swept.run("sweep", str(copy))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "10 trials taken over from other sweeps" in done.stdout
+    assert "10 trials reused from other sweeps" in done.stdout
     assert "starting Ray" not in done.stdout
     assert done.stderr == ""
     of_the_first = {path.name for path in swept.directory.path.iterdir()} - {".ray", "ray.log"}

@@ -38,8 +38,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 3}, "epoch: unknown key. Did you mean epochs?"),
     ({"budgets": {"trials": 4}}, "budgets: unknown key. Did you mean budget?"),
     ({"search": 5}, "search: 5 is no block of settings. Give keys and values."),
-    ({"baselines": {}}, "baselines: none uses the sampler full. Add plain_kd: full; ratios are taken to it."),
-    ({"seeds": "three"}, "seeds: 'three' should be a valid list. How many seeds, or a list of them."),
+    ({"baselines": {}}, "baselines: none uses the sampler full. Add plain_kd: full, which all ratios refer to."),
+    ({"seeds": "three"}, "seeds: 'three' should be a valid list. Number of seeds, or a list of seeds."),
     # Ranges
     (search(), "search: the space is empty. Name at least one parameter of kdas, or kd_weight."),
     (search(start_rate={"low": 0.3}), "search.start_rate: needs low and high, or choices."),
@@ -150,7 +150,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (search(sampler=["kdas", {"KDAS": {}}]), "search.sampler: choices: 'kdas' stands there twice. Give each once."),
     (
         {**search(sampler=SAMPLERS), "sampler": "infobatch"},
-        "sampler: infobatch is not in search.sampler. Take it away, or add it there.",
+        "sampler: infobatch is not among the choices of search.sampler. Remove it, or add it there.",
     ),
     (
         search(sampler=["random", "full"], sampling_period=[1]),
@@ -235,19 +235,19 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"objective": {"cost_ref_s": 3}},
-        "objective: {'cost_ref_s': 3} names no objective. Name one: tta, accuracy, accuracy_at_cost, pareto.",
+        "objective: expected the name of an objective, got {'cost_ref_s': 3}. Known: tta, accuracy, accuracy_at_cost, pareto.",
     ),
     (
         {"objective": "accuracy_at_cost"},
-        "objective.cost_ref_s: say at which cost: give it, or share_of_budget, and not both.",
+        "objective.cost_ref_s: expected either this or share_of_budget. Give exactly one of them.",
     ),
     (
         {"objective": {"name": "accuracy_at_cost", "share_of_budget": 2}},
-        "objective.share_of_budget: 2 is not in (0, 1]. The cost as a fraction of what plain distillation costs.",
+        "objective.share_of_budget: 2 is not in (0, 1]. Cost as a fraction of the cost of plain distillation.",
     ),
     (
         {"objective": {"name": "accuracy_at_cost", "share_of_budget": 0.001}},
-        "objective.share_of_budget: 0.001 ends before the first of 6 evaluations. Give 0.167 or more, or raise"
+        "objective.share_of_budget: 0.001 ends before the first of 6 evaluations. Use at least 0.167, or raise"
         " evaluations.",
     ),
     (
@@ -257,32 +257,32 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"objective": {"name": "tta", "cost_ref_s": 1}}, "objective.cost_ref_s: unknown key. Known: name."),
     (
         {"objective": "pareto", "scheduler": "capping"},
-        "scheduler: capping is exact for the objective tta alone, and here it is pareto. Use asha, median or none.",
+        "scheduler: capping is only exact for the objective tta, got pareto. Use asha, median or none.",
     ),
     (
         {"algorithm": "bayes"},
-        "algorithm.name: 'bayes' should be 'tpe', 'random', 'grid', 'brute_force', 'gp', 'cmaes' or 'nsga2'. Who proposes: tpe learns from results, random does not; grid and brute_force try all.",
+        "algorithm.name: 'bayes' should be 'tpe', 'random', 'grid', 'brute_force', 'gp', 'cmaes' or 'nsga2'. Sampler that proposes configurations. tpe learns from results, random does not; grid and brute_force try all.",
     ),
-    ({"algorithm": {"name": "tpe", "seed": -1}}, "algorithm.seed: -1 is not in [0, inf). The seed of the proposals."),
+    ({"algorithm": {"name": "tpe", "seed": -1}}, "algorithm.seed: -1 is not in [0, inf). Seed of the proposals."),
     (
         {**search(start_rate=RATE), "algorithm": "grid"},
-        "algorithm: grid tries every value, and search.start_rate has no end of them. Give it a step or choices.",
+        "algorithm: grid tries every value, but search.start_rate has infinitely many. Give it a step or choices.",
     ),
     (
         {**search(sampler=SAMPLERS, threshold=[0.1]), "algorithm": "grid"},
-        "algorithm: grid cannot leave a parameter out, and search.threshold is conditional. Take brute_force.",
+        "algorithm: grid cannot handle conditions, and search.threshold has one. Use brute_force.",
     ),
     (
         {**search(start_rate=RATE, end_rate=[0.4]), "algorithm": "cmaes"},
-        "algorithm: cmaes moves through numbers, and search.end_rate has choices. Give it a range, or take tpe.",
+        "algorithm: cmaes handles numbers only, and search.end_rate has choices. Give it a range, or use tpe.",
     ),
     (
         {**search(start_rate=RATE), "algorithm": "cmaes"},
-        "algorithm: cmaes needs two parameters or more. Search another one, or take tpe.",
+        "algorithm: cmaes needs at least two parameters. Search another one, or use tpe.",
     ),
     (
         {**search(start_rate=RATE, end_rate=RATE), "algorithm": "cmaes", "objective": "pareto"},
-        "algorithm: cmaes knows one objective, and pareto has two. Take nsga2, tpe or gp.",
+        "algorithm: cmaes handles one objective, and pareto has two. Use nsga2, tpe or gp.",
     ),
     ({"scheduler": "ashaa"}, "scheduler.name: no scheduler is called 'ashaa'. Did you mean asha?"),
     (
@@ -300,38 +300,38 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Confirmation, budget, the rest
     (
         {"confirm": {"top": 0}},
-        "confirm.top: 0 is not in [1, inf). So many of the best settings are finalists, at least 1.",
+        "confirm.top: 0 is not in [1, inf). Number of finalists: the best searched settings, at least 1.",
     ),
-    ({"confirm": {"seeds": [2, 1001]}}, "confirm.seeds: 2 is one of seeds, so it is not fresh. Give others."),
-    ({"confirm": {"seeds": [7, 7]}}, "confirm.seeds: one stands there twice. Give each seed once."),
-    ({"confirm": {"seeds": 0}}, "confirm.seeds: is empty. How many fresh seeds, from 1001 on, or a list of them."),
+    ({"confirm": {"seeds": [2, 1001]}}, "confirm.seeds: 2 is also in seeds, so it is not fresh. Use other seeds."),
+    ({"confirm": {"seeds": [7, 7]}}, "confirm.seeds: contains a duplicate. Give each seed once."),
+    ({"confirm": {"seeds": 0}}, "confirm.seeds: is empty. Number of fresh seeds, counted from 1001, or a list of seeds."),
     ({"confirm": 3}, "confirm: 3 is no block of settings. Give keys and values: top, seeds."),
     ({"budget": {"trial": 3}}, "budget.trial: unknown key. Did you mean trials?"),
     (
         {"budget": {"trials": 7}},
-        "budget.trials: 7 leave none for the search: 3 baselines on 2 seeds take 6. Give 8 or more.",
+        "budget.trials: 7 leaves no trials for the search: 3 baselines on 2 seeds take 6. Use at least 8.",
     ),
     (
         {"budget": {"wall_hours": 0}},
-        "budget.wall_hours: 0 is not in (0, inf). Hours that the sweep runs, over all starts; over 0.",
+        "budget.wall_hours: 0 is not in (0, inf). Wall hours over all starts, over 0.",
     ),
     (
         {"budget": {"stop_when": "soon"}},
         "budget.stop_when: 'soon' is no block of settings. Give keys and values: first_reached, tta_ref_s_below.",
     ),
-    ({"budget": {"stop_when": {}}}, "budget.stop_when: says nothing. Give first_reached: true, or tta_ref_s_below."),
+    ({"budget": {"stop_when": {}}}, "budget.stop_when: is empty. Give first_reached: true, or tta_ref_s_below."),
     (
         {"budget": {"when_spent": "stop"}},
-        "budget.when_spent: 'stop' should be 'finish' or 'checkpoint'. Whether trials under way are finished once hours are spent, or kept to go on later.",
+        "budget.when_spent: 'stop' should be 'finish' or 'checkpoint'. What happens to running trials once the hours are used up: finish them, or keep them to resume later.",
     ),
     (
         {"faults": {"retries": -1}},
-        "faults.retries: -1 is not in [0, inf). How often such a trial goes on, from its checkpoint, in one start.",
+        "faults.retries: -1 is not in [0, inf). How often such a trial is resumed from its checkpoint in one start.",
     ),
     # Cells
-    ({"cells": [1]}, "cells: [1] is no block. Give names with the keys they change, or a grid of lists."),
-    ({"cells": {"a": {}, "b": [1]}}, "cells.b: [1] is no block of keys. Give what it changes, or only lists."),
-    ({"cells": {"a/b": {}}}, "cells.a/b: is no name of a folder. Take letters, digits, dots and dashes."),
+    ({"cells": [1]}, "cells: expected a mapping, got [1]. Give names with the keys they change, or a grid of lists."),
+    ({"cells": {"a": {}, "b": [1]}}, "cells.b: expected a mapping, got [1]. Give the keys it changes, or only lists."),
+    ({"cells": {"a/b": {}}}, "cells.a/b: is not a valid folder name. Use letters, digits, dots and dashes."),
     ({"cells": {"a": {"epoch": 2}}}, "cells.a.epoch: unknown key. Did you mean epochs?"),
     (
         {"cells": {"a": {"epochs": 0}}},
@@ -345,17 +345,17 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"cells": {"a": {"cells": {"b": {}}}}}, "cells.a.cells: unknown key."),
     (
         {"cells": {"pair": ["vgg13 vgg8"]}},
-        "cells.pair: 'vgg13 vgg8' is no pair. Write teacher -> student, for example vgg13 -> vgg8.",
+        "cells.pair: expected teacher -> student, got 'vgg13 vgg8'. For example: vgg13 -> vgg8.",
     ),
     ({"cells": {"pair": ["vgg13 -> vg8"]}}, "cells.vgg13-vg8.student: no model is called 'vg8'. Did you mean vgg8?"),
     (
         {"cells": {"a": {"pair": "vgg13 -> vgg8", "student": "vgg8"}}},
-        "cells.a.student: is said by pair too. Keep one of them.",
+        "cells.a.student: is set by pair too. Keep one of them.",
     ),
     ({"cells": {"pair": []}}, "cells.pair: is an empty list. Give at least one value."),
     (
         {"cells": {"dataset": ["digits", {"name": "digits"}]}},
-        "cells: two would be called digits. Give them names: cells: {my_name: {...}, ...}.",
+        "cells: two cells would be called digits. Name them yourself: cells: {my_name: {...}, ...}.",
     ),
 ]
 
@@ -404,12 +404,16 @@ def test_mistake_is_one_line_with_file_key_value_and_mend(
         ({"known_points": [{"start_rate": 7}]}, {}, "mine.yaml: known_points.0.start_rate: 7 is not in"),
         ({"extends": "bose.yaml"}, {}, "mine.yaml: extends: bose.yaml: no such sweep file. Did you mean base.yaml?"),
         ({"extends": "digit_kd"}, {}, "mine.yaml: extends: digit_kd: no such sweep file. Did you mean digits_kd?"),
-        ({"extends": ["base.yaml"]}, {}, "mine.yaml: extends: ['base.yaml'] names no sweep. Give one file, or"),
-        ({"extends": "mine.yaml"}, {}, "mine.yaml: extends: mine.yaml -> mine.yaml is a circle. Break it."),
+        ({"extends": ["base.yaml"]}, {}, "mine.yaml: extends: expected a sweep file or the name of a shipped sweep, got ['base.yaml']."),
+        (
+            {"extends": "mine.yaml"},
+            {},
+            "mine.yaml: extends: mine.yaml -> mine.yaml is circular. Remove one of these keys.",
+        ),
         (
             {},
             {"extends": "mine.yaml"},
-            "base.yaml: extends: mine.yaml -> base.yaml -> mine.yaml is a circle. Break it.",
+            "base.yaml: extends: mine.yaml -> base.yaml -> mine.yaml is circular. Remove one of these keys.",
         ),
     ],
     ids=str,
@@ -436,10 +440,10 @@ def test_line_names_the_file_in_which_the_wrong_key_stands(
             "SET search.loss.temperature=[0]: search.loss.temperature: 0 is not in (0, inf).",
         ),
         (["epochs=2", "epochs=many"], "SET epochs=many: epochs: 'many' should be a valid integer"),
-        (["seeds"], 'SET seeds: is no key=value. Write for example SET="seeds=5 budget.trials=40".'),
-        (["a..b=1"], "SET a..b=1: is no key=value."),
-        (["seeds=[1"], "SET seeds=[1: its value is no YAML. Write a number, a word, [a, b] or {a: b}."),
-        (["seeds=!!python/name:os.system"], "SET seeds=!!python/name:os.system: its value is no YAML."),
+        (["seeds"], 'SET seeds: expected key=value. For example: SET="seeds=5 budget.trials=40".'),
+        (["a..b=1"], "SET a..b=1: expected key=value. For example: SET=\"seeds=5 budget.trials=40\"."),
+        (["seeds=[1"], "SET seeds=[1: the value is not valid YAML. Write a number, a word, [a, b] or {a: b}."),
+        (["seeds=!!python/name:os.system"], "SET seeds=!!python/name:os.system: the value is not valid YAML. Write a number, a word, [a, b] or {a: b}."),
     ],
     ids=str,
 )
@@ -449,7 +453,7 @@ def test_line_names_the_setting_of_the_command_line_that_is_wrong(settings: list
 
 def test_data_for_cells_that_have_datasets_of_their_own_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, {**BASE, "cells": {"dataset": ["cifar10", "cifar100"]}})
-    with pytest.raises(UserError, match=r"DATA=/data: the cells have datasets of their own\. Give each its path"):
+    with pytest.raises(UserError, match=r"DATA=/data: the cells have their own datasets\. Set the path of each"):
         load_spec(path, "/data")
 
 
