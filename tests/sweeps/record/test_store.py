@@ -78,7 +78,7 @@ def test_an_unfinished_trial_is_not_taken_over(directory: SweepDirectory, job: J
 
 def test_a_second_start_of_the_same_sweep_is_refused_and_names_the_holder(directory: SweepDirectory) -> None:
     attempt = (
-        "import sys; from pathlib import Path; from sweeps.store import SweepDirectory;"
+        "import sys; from pathlib import Path; from sweeps.record.directory import SweepDirectory;"
         "SweepDirectory(Path(sys.argv[1])).locked().__enter__()"
     )
     with directory.locked():
