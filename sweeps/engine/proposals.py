@@ -6,11 +6,8 @@ holds no pickle: some of Optuna's samplers would write their state into its own 
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState, create_trial
 
+from kdas.files.journal import Journal
 from kdas.seeding import derived_seed
 from sweeps.engine.objective import Direction
 from sweeps.file.blocks import AlgorithmConfig
@@ -62,14 +60,13 @@ class ConfigurationSearch:
     def __init__(
         self, journal: Path, space: Space, algorithm: AlgorithmConfig, directions: Sequence[Direction]
     ) -> None:
-        self._journal, self._space, self._algorithm = journal, space, algorithm
+        self._journal, self._space, self._algorithm = Journal(journal), space, algorithm
         self._study = optuna.create_study(directions=list(directions))
         self._proposals: list[Asked] = []
         # The study's own numbers: one that failed first and was told later is another trial there.
         self._trials: list[int] = []
         self._order = _exhaustive_order(space, algorithm)
-        self._lead = ""
-        for event in self._events():
+        for event in self._journal.read():
             self._take_in(event)
 
     def asked(self) -> list[Asked]:
@@ -82,7 +79,7 @@ class ConfigurationSearch:
         if self._order is not None and number >= len(self._order):
             return None
         drawn = self._propose(number)
-        self._write({"asked": number, "params": drawn.params})
+        self._journal.append([{"asked": number, "params": drawn.params}])
         return self._keep(drawn)
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
@@ -90,7 +87,7 @@ class ConfigurationSearch:
         before = self._proposals[number]
         if before.is_told and (values is None or not before.has_failed):
             return
-        self._write({"told": number, "values": None if values is None else list(values)})
+        self._journal.append([{"told": number, "values": None if values is None else list(values)}])
         self._hear(number, values)
 
     def _take_in(self, event: dict[str, Any]) -> None:
@@ -158,26 +155,6 @@ class ConfigurationSearch:
             )
         )
         return number
-
-    def _events(self) -> list[dict[str, Any]]:
-        try:
-            text = self._journal.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return []
-        # What is added must not run into a line that a kill cut short.
-        self._lead = "" if text.endswith("\n") or not text else "\n"
-        events = []
-        for line in text.splitlines():
-            with suppress(ValueError):
-                events.append(json.loads(line))
-        return events
-
-    def _write(self, event: dict[str, Any]) -> None:
-        with self._journal.open("a", encoding="utf-8") as file:
-            file.write(f"{self._lead}{json.dumps(event)}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._lead = ""
 
 
 def _exhaustive_order(space: Space, algorithm: AlgorithmConfig) -> list[Point] | None:

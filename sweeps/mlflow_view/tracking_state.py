@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from contextlib import suppress
 from typing import Any
 
-from kdas.files.cache import content_id, file_id, write_text
+from kdas.files.cache import content_id, file_id
+from kdas.files.journal import Journal
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import runs_root
 
@@ -35,19 +34,12 @@ class TrackingState:
     """
 
     def __init__(self, directory: SweepDirectory) -> None:
-        self._directory = directory
+        self._directory, self._journal = directory, Journal(directory.tracking_file)
         self.uri = tracking_uri()
         self.content: dict[str, Any] = {"trials": {}}
-        try:
-            text = directory.tracking_file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            text = ""
-        for line in text.splitlines():
-            with suppress(ValueError):  # cut short by a kill
-                self._take_in(json.loads(line))
+        for changes in self._journal.read():
+            self._take_in(changes)
         self._is_kept = self.content.get("uri") == self.uri
-        # What is added must not run into a line that was cut short.
-        self._lead = "" if text.endswith("\n") else "\n"
         if not self._is_kept:
             # Another server is filled from the start.
             self.content = {"uri": self.uri, "trials": {}}
@@ -55,12 +47,10 @@ class TrackingState:
     def record(self, **changes: Any) -> None:
         """Keep facts of the sweep, and under `trials` those of single trials, over what is kept already."""
         if not self._is_kept:
-            write_text(self._directory.tracking_file, json.dumps(self.content) + "\n")
-            self._is_kept, self._lead = True, ""
+            self._journal.replace([self.content])
+            self._is_kept = True
         self._take_in(changes)
-        with self._directory.tracking_file.open("a", encoding="utf-8") as file:
-            file.write(f"{self._lead}{json.dumps(changes)}\n")
-        self._lead = ""
+        self._journal.append([changes], sync=False)
 
     def _take_in(self, changes: dict[str, Any]) -> None:
         self.content["trials"].update(changes.get("trials", {}))

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from kdas.clock import Calibration, priced
 from kdas.errors import UserError
 from kdas.files.cache import writable_folder, write_text
+from kdas.files.journal import Journal
 from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, CurveRow, Status
 from sweeps.record.paths import CELLS, MEASURE, runs_root
 from sweeps.record.picks import PicksFile
@@ -43,7 +44,8 @@ class TrialFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint, self.picks = path / "checkpoint.pt", PicksFile(path / "picks.jsonl")
-        self._curve, self._status, self._trial = path / "curve.jsonl", path / "status.json", path / "trial.json"
+        self._curve = Journal(path / "curve.jsonl")
+        self._status, self._trial = path / "status.json", path / "trial.json"
 
     def begin(self, job: Job) -> None:
         """Make the folder of a trial that is about to run; how an earlier attempt ended is forgotten."""
@@ -65,25 +67,16 @@ class TrialFolder:
 
     def append(self, row: CurveRow, ledger: list[list[Any]]) -> None:
         """Add a row and see it onto the disk."""
-        line = json.dumps({"row": row.as_dict(), "ledger": ledger, "recorded_at": time.time()})
-        with self._curve.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._curve.append([_record(Recorded(row, ledger, time.time()))])
 
     def rows(self) -> list[Recorded]:
         """All whole rows; a line that a kill cut short is left out."""
-        try:
-            lines = self._curve.read_text(encoding="utf-8").splitlines(keepends=True)
-        except FileNotFoundError:
-            return []
-        contents = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [Recorded(CurveRow(**c["row"]), c["ledger"], c["recorded_at"]) for c in contents]
+        return [Recorded(CurveRow(**c["row"]), c["ledger"], c["recorded_at"]) for c in self._curve.read()]
 
     @property
     def curve_bytes(self) -> int:
         """Size of the curve file: a cheap sign of new rows."""
-        return self._curve.stat().st_size if self._curve.exists() else 0
+        return self._curve.num_bytes
 
     def keep_rows_up_to(self, step: int) -> None:
         """Drop what was recorded after the checkpoint from which a trial goes on; step 0 drops all."""
@@ -93,8 +86,7 @@ class TrialFolder:
         self.replace_rows(kept)
 
     def replace_rows(self, rows: list[Recorded]) -> None:
-        lines = [{"row": r.row.as_dict(), "ledger": r.ledger, "recorded_at": r.recorded_at} for r in rows]
-        write_text(self._curve, "".join(json.dumps(line) + "\n" for line in lines))
+        self._curve.replace(map(_record, rows))
 
     def end(self, status: Status, error: str = "") -> None:
         write_text(self._status, json.dumps({"status": status.value, "error": error}))
@@ -228,6 +220,10 @@ class SweepDirectory:
                 folder = _trial_path(path, trial_id)
                 if path != self.path and folder.exists():
                     yield TrialFolder(folder)
+
+
+def _record(recorded: Recorded) -> dict[str, Any]:
+    return {"row": recorded.row.as_dict(), "ledger": recorded.ledger, "recorded_at": recorded.recorded_at}
 
 
 def _trial_path(sweep: Path, trial_id: str) -> Path:

@@ -304,7 +304,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"confirm": {"seeds": [2, 1001]}}, "confirm.seeds: 2 is also in seeds, so it is not fresh. Use other seeds."),
     ({"confirm": {"seeds": [7, 7]}}, "confirm.seeds: contains a duplicate. Give each seed once."),
-    ({"confirm": {"seeds": 0}}, "confirm.seeds: is empty. Number of fresh seeds, counted from 1001, or a list of seeds."),
+    (
+        {"confirm": {"seeds": 0}},
+        "confirm.seeds: is empty. Number of fresh seeds, counted from 1001, or a list of seeds.",
+    ),
     ({"confirm": 3}, "confirm: 3 is no block of settings. Give keys and values: top, seeds."),
     ({"budget": {"trial": 3}}, "budget.trial: unknown key. Did you mean trials?"),
     (
@@ -404,7 +407,11 @@ def test_mistake_is_one_line_with_file_key_value_and_mend(
         ({"known_points": [{"start_rate": 7}]}, {}, "mine.yaml: known_points.0.start_rate: 7 is not in"),
         ({"extends": "bose.yaml"}, {}, "mine.yaml: extends: bose.yaml: no such sweep file. Did you mean base.yaml?"),
         ({"extends": "digit_kd"}, {}, "mine.yaml: extends: digit_kd: no such sweep file. Did you mean digits_kd?"),
-        ({"extends": ["base.yaml"]}, {}, "mine.yaml: extends: expected a sweep file or the name of a shipped sweep, got ['base.yaml']."),
+        (
+            {"extends": ["base.yaml"]},
+            {},
+            "mine.yaml: extends: expected a sweep file or the name of a shipped sweep, got ['base.yaml'].",
+        ),
         (
             {"extends": "mine.yaml"},
             {},
@@ -441,9 +448,12 @@ def test_line_names_the_file_in_which_the_wrong_key_stands(
         ),
         (["epochs=2", "epochs=many"], "SET epochs=many: epochs: 'many' should be a valid integer"),
         (["seeds"], 'SET seeds: expected key=value. For example: SET="seeds=5 budget.trials=40".'),
-        (["a..b=1"], "SET a..b=1: expected key=value. For example: SET=\"seeds=5 budget.trials=40\"."),
+        (["a..b=1"], 'SET a..b=1: expected key=value. For example: SET="seeds=5 budget.trials=40".'),
         (["seeds=[1"], "SET seeds=[1: the value is not valid YAML. Write a number, a word, [a, b] or {a: b}."),
-        (["seeds=!!python/name:os.system"], "SET seeds=!!python/name:os.system: the value is not valid YAML. Write a number, a word, [a, b] or {a: b}."),
+        (
+            ["seeds=!!python/name:os.system"],
+            "SET seeds=!!python/name:os.system: the value is not valid YAML. Write a number, a word, [a, b] or {a: b}.",
+        ),
     ],
     ids=str,
 )

@@ -106,7 +106,7 @@ def test_what_it_prints_says_what_it_is(recording: Recording) -> None:
     simulate(recording, True, settings_of("random", "none", "2"), 2, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "says nothing about training" in shown
-    assert "means over 2 replays" in shown
+    assert "Means over 2 replays" in shown
 
 
 def test_curves_of_stopped_trials_are_no_record(whole: SweepSpec, directory: SweepDirectory) -> None:
@@ -118,11 +118,11 @@ def test_a_sweep_that_has_nothing_to_replay_is_refused(whole: SweepSpec, directo
     with pytest.raises(UserError, match="the baselines have not finished"):
         load_recording(whole, directory)
     write_measure(directory, MEASURE)
-    with pytest.raises(UserError, match="plain_kd has not run to its end on seed 1"):
+    with pytest.raises(UserError, match="plain_kd has not finished on seed 1"):
         load_recording(whole, directory)
     for job in plan_of(whole).baselines:
         train_on_paper(directory, job, [0.5] * 10)
-    with pytest.raises(UserError, match="0 searched configurations have run to their end"):
+    with pytest.raises(UserError, match="0 searched configurations have finished"):
         load_recording(whole, directory)
 
 
