@@ -145,7 +145,7 @@ def attach(name: Name) -> None:
 
         try:
             MlflowView(directory).attach()
-        except Exception as error:  # noqa: BLE001 (whatever the server does, the sweep is whole)
+        except Exception as error:  # noqa: BLE001 (whatever the server does, the sweep is complete)
             print(f"MLflow at {state.uri} failed: {failure_text(error)}", file=sys.stderr)
             sys.exit(1)
     console.print(f"runs in MLflow: {state.uri} (make ui opens them)", soft_wrap=True, highlight=False)

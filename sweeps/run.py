@@ -105,9 +105,9 @@ def _begun(
 
 
 def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
-    """Say how the sweep has ended, and fix how many trials it consists of.
+    """Print how the sweep ended, and fix the number of its trials.
 
-    Raises: UserError: if its baseline tells nothing.
+    Raises: UserError: if the baseline diverged on every seed.
     """
     plain, directory = sweep.plan.methods.plain, sweep.directory
     measure = read_measure(directory)
@@ -128,9 +128,9 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
 def run_cells(
     spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console, *, is_agreed: bool = False
 ) -> bool:
-    """Run the sweep of each cell, one after another, and write the tables of all of them.
+    """Run the sweep of each cell, one after another, and write their common tables.
 
-    Returns, raises: as `run_sweep` does, which is asked for each cell.
+    Returns, raises: as `run_sweep`, which runs each cell.
     """
     with directory.locked():
         check_spec(spec, directory)
@@ -153,7 +153,7 @@ def run_cells(
 
 
 def _slots(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> Slots:
-    """Those of this machine, or of the cluster at `RAY_ADDRESS`, which is joined."""
+    """The slots of this machine, or of the cluster at `RAY_ADDRESS`, which is joined."""
     if cluster_address():
         from sweeps.execution import cluster
 
@@ -252,7 +252,7 @@ class _Sweep:
 
 
 def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
-    """Ray and MLflow come in here and not before: a sweep that is finished needs neither."""
+    """Train what is missing. Ray and MLflow are imported here, since a finished sweep needs neither."""
     where = f" on {slots.num_machines} machines" if slots.num_machines > 1 else ""
     console.print(
         f"{slots.trials_at_once} trials at once{where}, {slots.cpus_per_trial} CPU threads each; starting Ray",

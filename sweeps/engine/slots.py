@@ -23,7 +23,7 @@ class Slots:
 
     @property
     def _on_a_machine(self) -> int:
-        """Trials at once on a machine, at most."""
+        """The most trials that run on one machine."""
         return -(-self.trials_at_once // self.num_machines)
 
     @property
@@ -60,7 +60,7 @@ def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:
 def slots_of_machines(
     held: Sequence[tuple[int, float]], device: str, threads: int, resources: ResourcesConfig, *, where: str
 ) -> Slots:
-    """The slots of machines with so many cores and GPUs each. Raises: UserError: if none has room for a trial."""
+    """The slots of several machines. Args: held: cores and GPUs of each. Raises: UserError: if none has room."""
     _check_threads(threads, max((cores for cores, _ in held), default=0), where)
     gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else float(device == "cuda")
     most = max((available for _, available in held), default=0)

@@ -111,7 +111,7 @@ def check_machines(folder: Path, paths: Sequence[str], device: str) -> None:
 
 
 def problem_of_machine(folder: str, paths: list[str], device: str, code: str) -> str:
-    """Runs on each machine. Returns: what keeps it from training, with the mend; empty if nothing does."""
+    """Runs on each machine. Returns: what keeps it from training, with the remedy; empty if nothing does."""
     if not Path(folder).is_dir():
         return f"cannot see {folder}. Set RUNS_DIR to a path that all machines share"
     for path in paths:

@@ -1,4 +1,4 @@
-"""Live progress: a panel on a terminal, one line an event elsewhere."""
+"""Live progress: a panel on a terminal, elsewhere one line for each event."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def short_settings(job: Job) -> str:
 
 @dataclass
 class Running:
-    """A trial under way: reference seconds spent, and the latest accuracy."""
+    """A running trial: reference seconds spent, and the latest accuracy."""
 
     job: Job
     began: float
@@ -44,7 +44,7 @@ class Running:
 class Progress:
     """What is done, running and failed; who is best; how long it will take.
 
-    `num_to_come`: trials that have not begun; early stopping and budgets let some of them never begin.
+    `num_to_come`: trials that have not started. Early stopping and budgets may drop some of them.
     """
 
     sweep: str
@@ -110,7 +110,7 @@ class Progress:
             return "paused, or its worker was lost; it will resume"
         if folder.status is Status.CRASHED:
             self.num_failed += 1
-            # The first crash is told whole; those that follow usually have the same cause.
+            # The first crash is printed in full; later ones usually have the same cause.
             text = folder.error.strip()
             self.say(f"crashed: {short_settings(job)}: {text if self.num_failed == 1 else text.splitlines()[-1]}")
             return "crashed"
@@ -134,7 +134,7 @@ class Progress:
         return f"target after {cost_ref_s:.2f} ref s" if cost_ref_s <= self.budget_ref_s else f"target missed, {text}"
 
     def _eta(self) -> float | None:
-        """Seconds left, from how long trials take; those under way count by what they have spent."""
+        """Seconds left, from how long trials take; running ones count by what they have spent."""
         if not self._durations_s:
             return None
         under_way = sum(1 - min(trial.cost_ref_s / self.budget_ref_s, 1) for trial in self.running.values())

@@ -36,7 +36,7 @@ def schema_of(model: type[BaseModel]) -> Schema:
 def sweep_file_schema() -> Schema:
     """The JSON schema (draft 2020-12) of a sweep file, with all parts that are registered now.
 
-    What only a whole file shows, as whether a condition can hold, is left to the program.
+    Checks that need the whole file, such as whether a condition can hold, are left to the program.
     """
     generated = schema_of(SweepSpec)
     definitions: Schema = generated["$defs"]

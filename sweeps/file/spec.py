@@ -120,7 +120,7 @@ class SweepSpec(Recipe):
     @model_validator(mode="wrap")
     @classmethod
     def _with_cells(cls, content: Any, handler: ModelWrapValidatorHandler[SweepSpec]) -> SweepSpec:
-        """A sweep with cells is its first cell, beside the others: no key need be said above them that all change."""
+        """A sweep with cells is its first cell, next to the others: keys that all cells set may be missing above."""
         if not isinstance(content, Mapping) or not content.get("cells"):
             return handler(content)
         cells = {}
@@ -214,7 +214,7 @@ class SweepSpec(Recipe):
 
 
 def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> PydanticCustomError:
-    """The first mistake of a cell, named where it stands: in the cell, or above all of them."""
+    """The first mistake of a cell, with the place of the key: in the cell, or above all cells."""
     key, _, text = explain(error, SweepSpec).partition(": ")
     is_changed = key.partition(".")[0].lower() in {each.lower() for each in change}
     at = f"cells.{name}.{key}" if is_changed else key
@@ -225,7 +225,7 @@ def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ())
     """The sweep a file describes, with the files that it extends.
 
     Args: data: folder that replaces `dataset.path`; settings: `key=value` of the command line, on top of the file.
-    Raises: UserError: one line for the first mistake; it names the file, or the setting, in which the key stands.
+    Raises: UserError: one line for the first mistake; it names the file, or the setting, that contains the key.
     """
     layers = layers_of(path, settings)
     content = content_of(layers)
@@ -260,7 +260,7 @@ def _with_data(content: Mapping[str, Any], data: str) -> Any:
 
 
 def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
-    """Workers may stand in another folder than the user does."""
+    """Workers may run in another folder than the user."""
 
     def absolute(path: str) -> str:
         return str(Path(path).expanduser().absolute())

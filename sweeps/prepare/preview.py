@@ -1,4 +1,4 @@
-"""The estimate in words: what `make preview` prints, and what must be agreed to before much is spent."""
+"""The estimate in words: what `make preview` prints, and what the user must accept before much is spent."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Preview:
 
 
 def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: Slots, console: Console) -> Preview:
-    """Foresee a sweep. Prices are measured if this machine keeps none; nothing else is spent.
+    """Estimate a sweep. Prices are measured if this machine has none; nothing else is spent.
 
-    Raises: UserError: for a mistake that only data or machine show.
+    Raises: UserError: for a mistake that only shows with the data or on this machine.
     """
     plan = plan_of(spec)
     recipe = plan.methods.recipe
@@ -104,9 +104,9 @@ def print_first_trials(plan: Plan, console: Console) -> None:
 
 
 def agree(expected: Forecast, budget: BudgetConfig, source: Path, console: Console, *, is_agreed: bool) -> None:
-    """Show the estimate; where it is more than the budget, ask on a terminal and refuse elsewhere.
+    """Show the estimate. If it exceeds the budget, ask on a terminal and refuse elsewhere.
 
-    Raises: UserError: if it is not agreed to.
+    Raises: UserError: if the user does not accept it.
     """
     print_forecast(expected, console)
     for name, hours, estimate in (

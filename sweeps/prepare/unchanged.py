@@ -38,7 +38,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
         return
     before = _with_later_keys(recorded, now, directory)
     for content in (before, now):
-        for key in ("path", "keep"):  # the same data may lie elsewhere; its content is compared below
+        for key in ("path", "keep"):  # the same data may be elsewhere; the content is compared below
             content["dataset"].pop(key, None)
         content["teacher"]["checkpoint"] = bool(content["teacher"]["checkpoint"])
     for key, value in now.items():
@@ -67,7 +67,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
 
 
 def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDirectory) -> None:
-    """More cells extend a sweep. What a cell itself was is compared where it lies."""
+    """More cells extend a sweep. Each cell itself is compared in its own folder."""
     if not (recorded and spec.cells):
         now, then = ("cells", "none") if spec.cells else ("no cells", "some")
         raise UserError(
@@ -82,8 +82,8 @@ def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDire
 
 
 def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: SweepDirectory) -> dict[str, Any]:
-    """What was recorded, with the defaults of keys that sweep files had not yet when the sweep began."""
-    # Plug-ins may lie elsewhere now, and what they define is compared by its content.
+    """The recorded file, with the defaults of keys that did not exist when the sweep began."""
+    # Plug-ins may be elsewhere now; their content is compared.
     recorded = {**before, "plugins": now["plugins"]}
     try:
         completed: dict[str, Any] = yaml.safe_load(spec_text(SweepSpec.model_validate(recorded)))
@@ -96,12 +96,12 @@ def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: Swe
 
 
 def keep_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
-    """Write down what later starts are compared with."""
+    """Record what later starts are compared with."""
     write_text(directory.inputs_file, json.dumps(_facts(inputs, recipe), indent=1))
 
 
 def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
-    """Refuse other data, another teacher or edited code under the name of a sweep that has begun."""
+    """Refuse other data, another teacher or edited code for a sweep that has started."""
     if not directory.inputs_file.exists():
         keep_inputs(directory, inputs, recipe)
         return

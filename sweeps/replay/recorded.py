@@ -101,7 +101,7 @@ class SurrogateSearch(ConfigurationSearch):
 
 
 def distance(space: Space, one: Point, other: Point) -> float:
-    """How far two points of a space are apart; each parameter counts between 0 and 1."""
+    """The squared distance of two points of a space; each parameter contributes 0 to 1."""
     return sum(_apart(parameter, one, other) ** 2 for parameter in space.parameters)
 
 
@@ -123,7 +123,7 @@ def _unit(values: RangeConfig, value: float) -> float:
 class Surrogate:
     """Curves between the recorded ones: trees fitted to accuracies at each evaluation, and to what a trial costs.
 
-    It stands in for trials that nobody has run, so what is found with it holds for it and not for training.
+    It replaces trials that nobody has run, so a result found with it is about the model and not about training.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -142,11 +142,11 @@ class Surrogate:
         self._points: dict[str, Point] = {}
 
     def know(self, point: Point) -> None:
-        """A configuration that is about to be asked about."""
+        """A configuration whose jobs will be asked for."""
         self._points[self._recording.job_of(point).config_id] = point
 
     def curve(self, job: Job) -> Curve:
-        """What the job's trial would do; what is recorded stays as it is."""
+        """The curve of a job's trial: the recorded one, else the predicted one."""
         known = self._recording.curves.get(job.config_id, {}).get(job.config.seed)
         if known is not None:
             return known

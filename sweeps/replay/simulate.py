@@ -37,7 +37,7 @@ from sweeps.space.space import Space
 WITHIN = 0.05
 FEW_CONFIGURATIONS = 20
 _RESAMPLES = 9_999
-# A file system in memory, where there is one: what is flushed to disk there waits for none.
+# A file system in memory, if there is one, so that flushing takes no time.
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 (the folder in it is made by tempfile)
 _ROOMY_BYTES = 1e9
 
@@ -66,7 +66,7 @@ class Replayed:
 def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
     """Every combination of lists that are separated by commas.
 
-    Raises: UserError: for a number of slots that is none.
+    Raises: UserError: for an invalid number of slots.
     """
     parts = [[each.strip() for each in text.split(",") if each.strip()] for text in (algorithms, schedulers, slots)]
     for each in parts[2]:
@@ -92,7 +92,7 @@ class Simulation:
         self.near_best_s = min(times.values()) * (1 + WITHIN)
 
     def spec(self, setting: Setting, seed: int) -> SweepSpec:
-        """The recorded sweep with another search. Raises: UserError: if there is no such search or scheduler."""
+        """The recorded sweep with another search. Raises: UserError: if the search or the scheduler is unknown."""
         spec = self._recording.spec
         number = len(self._recording.points) if self._surrogate is None else spec.num_configurations
         changed = {

@@ -106,7 +106,7 @@ def test_slots_of_a_cluster_are_those_of_its_machines_together() -> None:
     assert slots.widened().cpus_per_trial == 4
     with_gpus = slots_of_machines([(8, 2.0), (2, 1.0)], "cuda", 1, ResourcesConfig(gpus_per_trial=0.5), where="cluster")
     assert (with_gpus.trials_at_once, with_gpus.num_machines, with_gpus.num_cotenants) == (6, 2, 1)
-    with pytest.raises(UserError, match="threads: cluster .*has 8 cores, got 9"):
+    with pytest.raises(UserError, match=r"threads: cluster .*has 8 cores, got 9"):
         slots_of_machines([(8, 0), (3, 0)], "cpu", 9, ResourcesConfig(), where="cluster")
 
 
