@@ -63,9 +63,8 @@ ui: $(READY) ## open the runs in MLflow's page on 127.0.0.1 (PORT=5000)
 notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1
 	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --allow-root analysis/notebooks
 
-# Sweeps that really run start Ray: they stay in one process, so that no two of them share the machine.
 test: $(READY) ## the tests, but for the slow ones (under 5 minutes on 2 cores)
-	@$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadgroup
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
 test-slow: $(READY) ## the slow tests: kills, clusters, whole sweeps (up to 10 minutes)
 	@$(BIN)/python -m pytest -m slow

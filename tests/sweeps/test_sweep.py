@@ -19,9 +19,6 @@ from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial, load_inputs
 from tests.sweeps.conftest import TINY, Swept
 
-# One process runs all sweeps that start Ray: two at once would share out the same processors.
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def trials_of(swept: Swept) -> pd.DataFrame:
     return pd.read_parquet(swept.directory.path / "trials.parquet")

@@ -22,9 +22,6 @@ OTHER = STORED_SWEEP
 # As a kill left it: one trial was never begun, and the curve of another ends in a torn line.
 MISSING, TORN = "240e1683a96dbe2b-s1002", "c4dda38d1a1b3f91-s1001"
 
-# With the other sweeps that start Ray.
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def write_teacher(path: Path) -> None:
     """Weights of resnet8 that are multiples of 1/512: the same on every machine, and so is their hash."""
