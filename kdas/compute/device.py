@@ -29,7 +29,7 @@ def resolve(requested: str) -> str:
     if requested == "auto":
         return next(name for name, is_there in present.items() if is_there)
     if not present[requested]:
-        raise UserError(f"device: {requested!r} is not there on this machine. Use auto or cpu.")
+        raise UserError(f"device: this machine has no {requested!r}. Use auto or cpu.")
     return requested
 
 
