@@ -146,12 +146,12 @@ class TeacherBank:
         try:
             self.store.write(self._numbers[indices], view_ids, logits)
         except ValueError as error:
-            mend = "Say bank: live" if self.store.shape.precision == "float32" else "Say bank: float32"
+            mend = "Set bank: live" if self.store.shape.precision == "float32" else "Set bank: float32"
             raise UserError(f"bank: {error}. {mend}.") from error
         except OSError as error:
             if self._keeps:
                 warnings.warn(
-                    f"{self.store.path}: cannot be written ({error.strerror}): answers are not kept.", stacklevel=2
+                    f"{self.store.path}: cannot be written ({error.strerror}). Answers are not kept.", stacklevel=2
                 )
             self._keeps = False
 
