@@ -133,7 +133,7 @@ def tables(name: Name) -> None:
 @app.command()
 def attach(name: Name) -> None:
     """Upload what MLflow lacks, and the report."""
-    from sweeps.mlflow_view.tracking_state import TrackingState
+    from sweeps.mlflow_view.state import TrackingState
 
     directory = _existing(name)
     if directory.holder():
@@ -141,7 +141,8 @@ def attach(name: Name) -> None:
         return
     state = TrackingState(directory)
     if not state.is_attached:
-        from sweeps.mlflow_view.tracking import MlflowView, failure_text
+        from sweeps.mlflow_view.follower import failure_text
+        from sweeps.mlflow_view.view import MlflowView
 
         try:
             MlflowView(directory).attach()
@@ -154,7 +155,7 @@ def attach(name: Name) -> None:
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
     """Serve MLflow's page on 127.0.0.1."""
-    from sweeps.mlflow_view.tracking_state import tracking_uri
+    from sweeps.mlflow_view.state import tracking_uri
 
     uri = tracking_uri()
     if uri.startswith(("http://", "https://")):

@@ -259,7 +259,7 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
         highlight=False,
     )
     from sweeps.execution.launch import run_trials
-    from sweeps.mlflow_view.tracking import Follower
+    from sweeps.mlflow_view.follower import Follower
 
     follower = Follower(sweep.directory)
     follower.start()

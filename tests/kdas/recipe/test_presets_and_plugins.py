@@ -235,5 +235,4 @@ def test_list_shows_parts_of_ones_own(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "scaled_b" in done.stdout and "scale (1.0)" in done.stdout
     done = subprocess.run([*command[:-1], "missing.py"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stderr.startswith("list: --plugin missing.py: no such file. Give its path relative to the file that names it, or to /tmp/wt-me.
-")
+    assert done.returncode == 2 and done.stderr.startswith("list: --plugin missing.py: there is no such file.")
