@@ -14,7 +14,6 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kdas.errors import UserError, nearest
 
-_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 # What a value should have been, by pydantic's names of mistakes; other messages of pydantic say it themselves.
 _EXPECTED = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
@@ -22,6 +21,12 @@ _EXPECTED = {
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     "string_type": "text",
     "list_type": "a list",
+}
+_BOUNDS = {
+    "greater_than": "a value over {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "a value below {lt}",
+    "less_than_equal": "at most {le}",
 }
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -128,10 +133,11 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
     if detail["type"] == "missing":
         return f"{where}: missing. {hint}".rstrip()
     interval = _interval_at(model, keys)
-    if interval and detail["type"] in _OUT_OF_RANGE:
+    if interval and detail["type"] in _BOUNDS:
         message = f"a value in {interval}"
     else:
-        message = _EXPECTED.get(detail["type"]) or message.removeprefix("should be ")
+        bound = _BOUNDS.get(detail["type"], "").format(**detail.get("ctx", {}))
+        message = _EXPECTED.get(detail["type"]) or bound or message.removeprefix("should be ")
     return f"{where}: expected {message}, got {_short(detail['input'])}. {hint}".rstrip()
 
 
