@@ -1,7 +1,7 @@
 """Samplers: which samples an epoch trains on, and with what weight."""
 
 from kdas.parts.registry import import_siblings
-from kdas.samplers.interface import SAMPLERS, EpochPlan, Sampler, SamplerContext
+from kdas.samplers.interface import SAMPLERS, EpochPlan, Sampler, SamplerContext, SamplerNeed
 from kdas.samplers.kdas import knowledge_scores, select
 from kdas.samplers.subsets import Full, RandomSubset
 
@@ -14,6 +14,7 @@ __all__ = [
     "RandomSubset",
     "Sampler",
     "SamplerContext",
+    "SamplerNeed",
     "knowledge_scores",
     "select",
 ]

@@ -10,13 +10,15 @@ from torch.nn import functional
 
 from kdas import seeding
 from kdas.penalty import Penalty, PenaltyFactor, PenaltyLambda, PenaltyWarmup, Threshold
-from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, ScoreMode
+from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, SamplerNeed, ScoreMode
 from kdas.samplers.kdas import Exclusion, ExclusionHold, HighestScored
 from kdas.samplers.remembered import Periods, RememberedSubset, WarmupEpochs
 from kdas.samplers.subsets import Unselective
 
 
-@SAMPLERS.register("top_loss", source="ablation of Chae & Heo, ICCV 2025", needs=("student_logits", "targets"))
+@SAMPLERS.register(
+    "top_loss", source="ablation of Chae & Heo, ICCV 2025", needs=[SamplerNeed.STUDENT_LOGITS, SamplerNeed.TARGETS]
+)
 class TopLoss(HighestScored):
     """Quantity without teacher or quality: the highest cross-entropies in KDAS's rhythm, and no penalty."""
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdas import seeding
-from kdas.samplers.interface import SAMPLERS, EpochPlan, SamplerContext, ScoreMode
+from kdas.samplers.interface import SAMPLERS, EpochPlan, SamplerContext, SamplerNeed, ScoreMode
 from kdas.samplers.subsets import Unselective, permutation
 
 
-@SAMPLERS.register("infobatch", source="Qin et al., ICLR 2024 (InfoBatch, lossless)", needs=("losses",))
+@SAMPLERS.register("infobatch", source="Qin et al., ICLR 2024 (InfoBatch, lossless)", needs=[SamplerNeed.LOSSES])
 class InfoBatch(Unselective):
     """Skips a part of the samples whose last loss was under the mean, and weighs up the others of them."""
 
@@ -68,7 +68,9 @@ class InfoBatch(Unselective):
 
 
 @SAMPLERS.register(
-    "selective_backprop", source="Jiang et al., 2019 (Selective-Backprop)", needs=("student_logits", "targets")
+    "selective_backprop",
+    source="Jiang et al., 2019 (Selective-Backprop)",
+    needs=[SamplerNeed.STUDENT_LOGITS, SamplerNeed.TARGETS],
 )
 class SelectiveBackprop(Unselective):
     """Trains on a sample with a chance that grows with the rank of its cross-entropy among the recent ones."""

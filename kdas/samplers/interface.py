@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
@@ -20,6 +21,17 @@ ScoreMode = Annotated[
     Literal["eval", "train"],
     Field(description="The student's mode while it is scored; train is the official release's, and moves batch norm."),
 ]
+
+
+class SamplerNeed(StrEnum):
+    """What a sampler may need to know of a batch; only that is computed and charged."""
+
+    # For a selection, as keywords of these names:
+    STUDENT_LOGITS = "student_logits"  # [B, C], raw
+    TEACHER_LOGITS = "teacher_logits"  # [B, C], raw
+    TARGETS = "targets"  # [B]
+    # To observe what training found:
+    LOSSES = "losses"  # [B]
 
 
 @dataclass(frozen=True)
@@ -68,8 +80,7 @@ class EpochPlan:
 class Sampler(Protocol):
     """Decides what is trained on. All its draws come from the trial's seed; its state goes into checkpoints.
 
-    What a sampler needs is said where it registers, and only that is computed and charged: `student_logits`,
-    `teacher_logits` and `targets` for a selection, `losses` to observe what training found.
+    What of `SamplerNeed` it needs is said where it registers.
     """
 
     def plan(self, epoch: int) -> EpochPlan:
@@ -99,4 +110,4 @@ class Sampler(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-SAMPLERS: Registry[Sampler] = Registry("sampler", needs=("student_logits", "teacher_logits", "targets", "losses"))
+SAMPLERS: Registry[Sampler] = Registry("sampler", needs=SamplerNeed)

@@ -12,7 +12,7 @@ from torch import Tensor
 from kdas import schedules
 from kdas.losses.divergence import kl_divergence
 from kdas.penalty import Penalty, PenaltyFactor, PenaltyLambda, PenaltyWarmup, Threshold
-from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, ScoreMode
+from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, SamplerNeed, ScoreMode
 from kdas.samplers.remembered import Periods, RememberedSubset, WarmupEpochs
 from kdas.samplers.subsets import Unselective
 
@@ -78,7 +78,9 @@ class HighestScored(Unselective):
         self.rhythm.load_state_dict(state)
 
 
-@SAMPLERS.register("kdas", source="Chae & Heo, ICCV 2025", needs=("student_logits", "teacher_logits"))
+@SAMPLERS.register(
+    "kdas", source="Chae & Heo, ICCV 2025", needs=[SamplerNeed.STUDENT_LOGITS, SamplerNeed.TEACHER_LOGITS]
+)
 class Kdas(HighestScored):
     """In sampling epochs trains on the highest-scored part of each batch, in the others on what those chose."""
 
