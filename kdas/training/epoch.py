@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Tensor
 
 from kdas.clock import Clock, Work
-from kdas.samplers import EpochPlan, Sampler, SamplerNeed
+from kdas.samplers import EpochPlan, ObservingSampler, Sampler, SamplerNeed, SelectingSampler
 from kdas.training.batch import Batch, taken
 
 
@@ -83,7 +83,7 @@ class EpochWalk:
         self._clock.charge(Work.STEP, len(batch))
         if SamplerNeed.LOSSES in self._needs:
             self._clock.charge(Work.OBSERVE, len(batch))
-            self._sampler.observe(batch.indices, losses)
+            cast(ObservingSampler, self._sampler).observe(batch.indices, losses)
         return batch, loss
 
     def _fetched(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
@@ -104,7 +104,8 @@ class EpochWalk:
             needed[SamplerNeed.STUDENT_LOGITS] = self._work.student_logits(batch, epoch, plan.score_mode)
         if SamplerNeed.TARGETS in self._needs:
             needed[SamplerNeed.TARGETS] = self._work.targets(batch)
-        return batch.rows(self._sampler.select(epoch, batch.indices, **needed))
+        positions = cast(SelectingSampler, self._sampler).select(epoch, batch.indices, **needed)
+        return batch.rows(positions)
 
     def _asked(self, batch: Batch) -> Batch:
         """The batch with the teacher's answer, which is charged wherever it comes from."""
