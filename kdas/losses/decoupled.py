@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kdas.losses.divergence import Standardize, Temperature, kl_divergence, standardized
-from kdas.losses.interface import LOSSES, Loss
+from kdas.losses.interface import LOSSES, Loss, LossNeed
 
 
 def dkd(
@@ -48,7 +48,7 @@ def _decoupled(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 @LOSSES.register(
     "dkd",
     source="Zhao et al., CVPR 2022; standardize: Sun et al., CVPR 2024",
-    needs=("epoch",),
+    needs=[LossNeed.EPOCH],
     usual={"ce_weight": 1.0, "kd_weight": 1.0},
 )
 def build_dkd(

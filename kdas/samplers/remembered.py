@@ -37,13 +37,14 @@ class RememberedSubset:
         end_rate: float,
         sampling_period: tuple[int, ...],
         warmup_epochs: int,
+        score_mode: str = "eval",
     ) -> None:
         self.context = context
         self.start_rate, self.end_rate = start_rate, end_rate
-        self.sampling_period, self.warmup_epochs = sampling_period, warmup_epochs
+        self.sampling_period, self.warmup_epochs, self.score_mode = sampling_period, warmup_epochs, score_mode
         self._chosen: list[Tensor] = []
 
-    def plan(self, epoch: int, score_mode: str = "eval") -> EpochPlan:
+    def plan(self, epoch: int) -> EpochPlan:
         """The whole set in warm-up; in a sampling epoch the set in larger batches to choose from; else the choice."""
         context = self.context
         rate = schedules.sampling_rate(epoch, context.epochs, self.start_rate, self.end_rate, self.warmup_epochs)
@@ -52,7 +53,7 @@ class RememberedSubset:
         if schedules.is_sampling_epoch(epoch, context.epochs, self.sampling_period, self.warmup_epochs):
             self._chosen = []
             batch_size = math.ceil(context.batch_size / rate)
-            return EpochPlan(self._shuffled_set(epoch), batch_size, rate, selects=True, score_mode=score_mode)
+            return EpochPlan(self._shuffled_set(epoch), batch_size, rate, selects=True, score_mode=self.score_mode)
         remembered = torch.cat(self._chosen).cpu().unique()  # type: ignore[no-untyped-call]
         shuffle = torch.randperm(len(remembered), generator=seeding.generator(context.seed, "cached order", epoch))
         return EpochPlan(remembered[shuffle], context.batch_size, rate)

@@ -6,12 +6,13 @@ A trial and the estimate of its cost walk alike. They differ in who does the wor
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, cast
 
 from torch import Tensor
 
 from kdas.clock import Clock, Work
-from kdas.samplers import EpochPlan, Sampler
+from kdas.samplers import EpochPlan, ObservingSampler, Sampler, SamplerNeed, SelectingSampler
 from kdas.training.batch import Batch, taken
 
 
@@ -53,7 +54,7 @@ class EpochWalk:
     """Has a sampler's plans carried out and charges for it. Args: needs: of the sampler; batch_size: of a step."""
 
     def __init__(
-        self, sampler: Sampler, needs: Collection[str], batch_size: int, clock: Clock, work: EpochWork
+        self, sampler: Sampler, needs: Collection[StrEnum], batch_size: int, clock: Clock, work: EpochWork
     ) -> None:
         self._sampler, self._needs, self._batch_size = sampler, needs, batch_size
         self._clock, self._work = clock, work
@@ -80,9 +81,9 @@ class EpochWalk:
         loss_weights = None if plan.loss_weights is None else plan.loss_weights[batch.indices]
         loss, losses = self._work.step(batch, epoch, weights, loss_weights)
         self._clock.charge(Work.STEP, len(batch))
-        if "losses" in self._needs:
+        if SamplerNeed.LOSSES in self._needs:
             self._clock.charge(Work.OBSERVE, len(batch))
-            self._sampler.observe(batch.indices, losses)
+            cast(ObservingSampler, self._sampler).observe(batch.indices, losses)
         return batch, loss
 
     def _fetched(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
@@ -97,13 +98,14 @@ class EpochWalk:
         needed: dict[str, Tensor] = {}
         if self._asks_to_select(plan):
             batch = self._asked(batch)
-            needed["teacher_logits"] = self._work.teacher_logits(batch)
-        if "student_logits" in self._needs:
+            needed[SamplerNeed.TEACHER_LOGITS] = self._work.teacher_logits(batch)
+        if SamplerNeed.STUDENT_LOGITS in self._needs:
             self._clock.charge(Work.SCORE, len(batch))
-            needed["student_logits"] = self._work.student_logits(batch, epoch, plan.score_mode)
-        if "targets" in self._needs:
-            needed["targets"] = self._work.targets(batch)
-        return batch.rows(self._sampler.select(epoch, batch.indices, **needed))
+            needed[SamplerNeed.STUDENT_LOGITS] = self._work.student_logits(batch, epoch, plan.score_mode)
+        if SamplerNeed.TARGETS in self._needs:
+            needed[SamplerNeed.TARGETS] = self._work.targets(batch)
+        positions = cast(SelectingSampler, self._sampler).select(epoch, batch.indices, **needed)
+        return batch.rows(positions)
 
     def _asked(self, batch: Batch) -> Batch:
         """The batch with the teacher's answer, which is charged wherever it comes from."""
@@ -112,4 +114,4 @@ class EpochWalk:
 
     def _asks_to_select(self, plan: EpochPlan) -> bool:
         """Whether the teacher answers for all that is fetched, and not only for what is trained on."""
-        return plan.selects and "teacher_logits" in self._needs
+        return plan.selects and SamplerNeed.TEACHER_LOGITS in self._needs

@@ -10,7 +10,7 @@ from torch import Tensor
 from kdas import seeding
 from kdas.clock import Calibration, Clock
 from kdas.recipe.config import TrialConfig
-from kdas.samplers import SAMPLERS, SamplerContext
+from kdas.samplers import SAMPLERS, SamplerContext, SamplerNeed
 from kdas.training.batch import Batch
 from kdas.training.epoch import EpochWalk
 
@@ -29,7 +29,7 @@ def estimated_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Cal
     context = SamplerContext(played, config.batch_size, config.epochs, config.seed)
     sampler, needs = SAMPLERS.build(config.sampler, context), SAMPLERS[config.sampler["name"]].needs
     clock = Clock(calibration)
-    walk = EpochWalk(sampler, needs, config.batch_size, clock, _Rehearsal(config.seed, draws_losses="losses" in needs))
+    walk = EpochWalk(sampler, needs, config.batch_size, clock, _Rehearsal(config.seed, SamplerNeed.LOSSES in needs))
     for epoch in range(1, config.epochs + 1):
         plan = sampler.plan(epoch)
         # All is chosen before any of it is trained on: a forecast that was made so stays the same to the last bit.

@@ -19,7 +19,7 @@ from kdas.compute.optimizer import set_learning_rate
 from kdas.data import Draw, Split
 from kdas.errors import UserError
 from kdas.files import checkpoint
-from kdas.losses.terms import CLASS_MEANS
+from kdas.losses import LossNeed
 from kdas.records import CurveRow, Status
 from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
 from kdas.training.batch import Batch
@@ -77,7 +77,7 @@ class Training:
         self.loss_sum = torch.zeros((), device=trial.inputs.device)
         self.train_loss = math.inf
         self._saved_at_wall_s = self._saving_took_s = 0.0
-        if CLASS_MEANS in self.distiller.distillation.needs:
+        if LossNeed.CLASS_MEANS in self.distiller.distillation.needs:
             # The teacher's class means take one pass of it over the set.
             for kind in (Work.TEACHER, Work.ASKED):
                 self.clock.charge_all(kind, num_samples, config.batch_size)

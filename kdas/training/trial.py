@@ -16,8 +16,8 @@ from kdas.compute import device as devices
 from kdas.data import DATASETS, Dataset, ImageSplits, load_splits
 from kdas.errors import UserError
 from kdas.files.cache import content_id
-from kdas.losses import LOSSES
-from kdas.losses.terms import CLASS_MEANS, as_terms, needs_of
+from kdas.losses import LOSSES, LossNeed
+from kdas.losses.terms import as_terms, needs_of
 from kdas.parts.plugins import code_id
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import MEASURE_VERSION
@@ -93,7 +93,7 @@ class Trial:
             return self.config.budget_ref_s
         num_samples, batch_size = len(self.inputs.splits.train), self.config.batch_size
         budget = calibration.plain_run_s(num_samples, batch_size, self.config.epochs)
-        if CLASS_MEANS in needs_of(self.config.loss):
+        if LossNeed.CLASS_MEANS in needs_of(self.config.loss):
             budget += calibration.pass_s(Work.TEACHER, num_samples, batch_size)
         return budget
 

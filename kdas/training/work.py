@@ -21,7 +21,6 @@ class TrialWork:
     def __init__(self, distiller: Distiller, bank: TeacherBank | None, clock: Clock) -> None:
         self._distiller, self._bank, self._clock = distiller, bank, clock
         self._answers: EpochAnswers | None = None
-        self.step, self.student_logits = distiller.step, distiller.scoring_logits
 
     def fetched(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
         draw = Draw(self._distiller.config.seed, epoch)
@@ -45,5 +44,13 @@ class TrialWork:
         assert batch.answer is not None
         return batch.answer.logits
 
+    def student_logits(self, batch: Batch, epoch: int, mode: str) -> Tensor:
+        return self._distiller.scoring_logits(batch, epoch, mode)
+
     def targets(self, batch: Batch) -> Tensor:
         return batch.targets
+
+    def step(
+        self, batch: Batch, epoch: int, weights: Tensor | None, loss_weights: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        return self._distiller.step(batch, epoch, weights, loss_weights)

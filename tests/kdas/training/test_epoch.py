@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from kdas.clock import Calibration, Clock, Work
-from kdas.samplers import EpochPlan
+from kdas.samplers import EpochPlan, SamplerNeed
 from kdas.samplers.subsets import Unselective
 from kdas.training.batch import Batch
 from kdas.training.epoch import EpochWalk
@@ -73,7 +72,7 @@ class Halving(Unselective):
 
 
 def walked(
-    plan: EpochPlan, needs: Any = (), batch_size: int = 2, work: ByHand | None = None
+    plan: EpochPlan, needs: Sequence[SamplerNeed] = (), batch_size: int = 2, work: ByHand | None = None
 ) -> tuple[ByHand, Halving, Clock, list[bool]]:
     prices = dict.fromkeys(Work, ((1, 1.0), (2, 2.0)))
     sampler, clock, work = Halving(), Clock(Calibration("by hand", {}, prices)), work or ByHand()
@@ -94,7 +93,9 @@ def test_plan_that_chooses_nothing_is_trained_on_as_it_is_fetched() -> None:
 
 
 def test_teacher_that_takes_no_part_in_the_choice_is_asked_about_the_chosen_alone() -> None:
-    work, sampler, clock, _ = walked(EpochPlan(torch.arange(4), 4, rate=0.5, selects=True), needs=("student_logits",))
+    work, sampler, clock, _ = walked(
+        EpochPlan(torch.arange(4), 4, rate=0.5, selects=True), needs=[SamplerNeed.STUDENT_LOGITS]
+    )
     assert work.done == ["fetch 4", "score 4 in eval", "ask 2", "step [0, 1]"]
     assert sampler.given == ["student_logits"]
     assert clock.ledger() == [["augment", 4, 1], ["score", 4, 1], ["teacher", 2, 1], ["step", 2, 1]]
@@ -102,10 +103,10 @@ def test_teacher_that_takes_no_part_in_the_choice_is_asked_about_the_chosen_alon
 
 def test_teacher_that_takes_part_in_the_choice_is_asked_once_about_all_that_is_fetched() -> None:
     plan = EpochPlan(torch.arange(4), 4, rate=0.5, selects=True, score_mode="train")
-    work, sampler, clock, _ = walked(plan, needs=("targets", "student_logits", "teacher_logits"))
+    work, sampler, clock, _ = walked(plan, needs=list(SamplerNeed))
     assert work.done == ["fetch 4", "ask 4", "score 4 in train", "step [0, 1]"]
     assert sorted(sampler.given) == ["student_logits", "targets", "teacher_logits"]
-    assert clock.ledger() == [["augment", 4, 1], ["teacher", 4, 1], ["score", 4, 1], ["step", 2, 1]]
+    assert clock.ledger() == [["augment", 4, 1], ["teacher", 4, 1], ["score", 4, 1], ["step", 2, 1], ["observe", 2, 1]]
 
 
 def test_chosen_samples_wait_until_a_batch_is_full() -> None:
@@ -117,7 +118,7 @@ def test_chosen_samples_wait_until_a_batch_is_full() -> None:
 
 def test_sampler_observes_the_losses_of_what_was_trained_on_if_it_needs_them() -> None:
     plan = EpochPlan(torch.tensor([3, 1, 0, 2]), 2, rate=1.0)
-    _, sampler, clock, _ = walked(plan, needs=("losses",))
+    _, sampler, clock, _ = walked(plan, needs=[SamplerNeed.LOSSES])
     assert sampler.losses == [3.0, 1.0, 0.0, 2.0]
     assert ["observe", 2, 2] in clock.ledger()
     assert walked(plan)[1].losses == []
