@@ -13,7 +13,7 @@ from kdas import seeding
 from kdas.cache import cache_root, content_id, file_id, replaced_whole, writable_folder, write_text
 from kdas.records import UserError
 
-quickly = settings(deadline=None, max_examples=100)
+quickly = settings(max_examples=100)
 
 
 @quickly
