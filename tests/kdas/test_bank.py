@@ -214,9 +214,12 @@ def test_bank_of_float16_chooses_and_learns_nearly_what_a_live_teacher_does(
 
     monkeypatch.setattr(Distiller, "step", watched)
     chosen, rows = {}, {}
+    # Scored once: after a second choice the two drift apart, and how far is a matter of near ties. Over 16 seeds the
+    # first choice was the same and losses differed by 2%; the answers to other images change half of all batches.
+    once = {"name": "kdas", "sampling_period": [EPOCHS]}
     for bank in ("float16", "live"):
         trained.clear()
-        _, rows[bank] = run(sampler=KDAS, bank=bank)
+        _, rows[bank] = run(sampler=once, bank=bank)
         chosen[bank] = [set(indices.tolist()) for indices in trained]
     assert len(chosen["float16"]) == len(chosen["live"])
     # Scores that differ by less than the rounding of a logit may change places.
