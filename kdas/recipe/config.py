@@ -150,7 +150,7 @@ def check_warmup(where: str, warmup_epochs: int, epochs: int) -> None:
 
 
 class TrialConfig(Recipe):
-    """One trial. Two trials with equal values here, equal data and equal teacher weights have the same curve."""
+    """One trial. On CPUs of one kind equal values here, data and answers of the teacher give the same curve."""
 
     sampler: SamplerPart = Field(
         default_factory=lambda: SAMPLERS.checked("full"),
