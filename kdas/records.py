@@ -26,7 +26,7 @@ class Status(StrEnum):
 
 # A trial with one of these has run to its end: nothing is left to train.
 COMPLETE_STATUSES = frozenset({Status.REACHED, Status.BUDGET, Status.DIVERGED})
-# A search has stopped it: it may go on where its sweep is extended.
+# The search has stopped it; it may resume if the sweep is extended.
 STOPPED_STATUSES = frozenset({Status.STOPPED_EARLY, Status.CAPPED})
 # What a trial ends with when nothing went wrong.
 FINAL_STATUSES = COMPLETE_STATUSES | STOPPED_STATUSES

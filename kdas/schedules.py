@@ -24,7 +24,7 @@ def sampling_rate(epoch: int, epochs: int, start_rate: float, end_rate: float, w
 
 
 def is_sampling_epoch(epoch: int, epochs: int, sampling_period: int | Sequence[int], warmup_epochs: int = 0) -> bool:
-    """Whether this epoch scores the set anew; the others train on what was remembered.
+    """Whether this epoch scores the set again; the others train on the remembered samples.
 
     Args: sampling_period: every how many epochs, or one such period per equal segment of the epochs after
         warm-up (integer division; the tail belongs to the last segment).

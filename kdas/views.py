@@ -60,7 +60,7 @@ class ResizedCrop:
     """The field's augmentation for photographs: a random part of the image, resized, and a horizontal flip.
 
     Its views are drawn where the file is read (kdas.data.pixels): the whole photograph is needed for them. With `fixed`
-    an image has no more than so many, drawn once for all: an approximation (Shen & Savvides, 2021, FKD) that must be
+    an image has only that many views, drawn once: an approximation (Shen & Savvides, 2021, FKD) that must be
     asked for.
     """
 

@@ -32,7 +32,7 @@ SECONDS_PER_DAY = 86_400
 
 @app.command()
 def build(trial_file: TrialFile) -> None:
-    """Ask the teacher about every view of every training image. Ctrl-C loses nothing: the same command goes on."""
+    """Fill the bank with every view of every training image."""
     bank = _opened(trial_file)
     announce(bank, console)
     build_with_progress(bank, console)
@@ -68,7 +68,7 @@ def info() -> None:
 def verify(
     trial_file: Annotated[Path | None, typer.Argument(help="Trial whose teacher checks some of the answers.")] = None,
 ) -> None:
-    """Read every record of every bank and check it. Exit code 1 if one is damaged; such records are asked again."""
+    """Check every record of every bank; exit code 1 if damaged."""
     is_whole = True
     for path, header in _banks():
         if header is None:

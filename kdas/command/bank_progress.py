@@ -23,7 +23,7 @@ def announce(bank: TeacherBank, console: Console) -> None:
 
 
 def build_with_progress(bank: TeacherBank, console: Console) -> None:
-    """Fill a bank while nothing else runs, so that the teacher may have the whole machine."""
+    """Fill a bank while nothing else runs, so that the teacher may use the whole machine."""
     repeatable(num_cpus())
     bank.build(BankProgress(console, bank.num_images * bank.store.shape.num_views))
 

@@ -1,4 +1,4 @@
-"""Long work is shown as it goes on."""
+"""Progress of long work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def readable_s(seconds: float) -> str:
 class LongWork:
     """A bar with the time left on a terminal, lines elsewhere.
 
-    Args: what: names the work; ended: what is said once it is done, before the last state.
+    Args: what: names the work; ended: printed at the end, before the last state.
     """
 
     def __init__(self, console: Console, what: str, ended: str) -> None:
@@ -62,7 +62,7 @@ class TeacherProgress:
 
 
 class BankProgress:
-    """The building of a teacher bank, told in whole percents. Args: num_views: all that will be answered."""
+    """Progress of filling a teacher bank, in percent. Args: num_views: all that will be answered."""
 
     def __init__(self, console: Console, num_views: int) -> None:
         self._work = LongWork(console, "teacher bank", "teacher bank built")

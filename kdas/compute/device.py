@@ -44,7 +44,7 @@ def compiler() -> str | None:
 
 
 def repeatable(threads: int) -> None:
-    """Settings of the whole process under which the same trial gives the same curve on like CPUs; memory stays warm."""
+    """Process-wide settings: on like CPUs the same trial gives the same curve, and memory stays warm."""
     torch.set_num_threads(threads)
     _keep_freed_memory()
     torch.backends.cudnn.benchmark = False

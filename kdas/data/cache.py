@@ -17,7 +17,7 @@ _NAMES = [field.name for field in fields(Decoded)]
 
 
 def decoded_once(dataset: Dataset) -> Decoded:
-    """The decoded set, from the cache where it is there and whole.
+    """The decoded set, from the cache if an intact copy is there.
 
     Raises: UserError: if too many of its images cannot be read.
     """
@@ -42,7 +42,7 @@ def read(folder: Path) -> Decoded | None:
 
 
 def keep(folder: Path, decoded: Decoded) -> None:
-    """Write the arrays, each whole or not at all."""
+    """Write the arrays, each atomically."""
     for name in _NAMES:
         with replaced_whole(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, getattr(decoded, name), allow_pickle=False)

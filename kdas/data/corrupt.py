@@ -17,7 +17,7 @@ from kdas.errors import UserError
 MAX_UNREADABLE_SHARE = 0.01
 NUM_NAMED = 5
 
-# Pillow has many ways of saying that a file is no image.
+# Pillow raises many kinds of errors for files that are not images.
 READING_ERRORS = (
     OSError,
     SyntaxError,
@@ -92,7 +92,7 @@ class Unreadable:
 
 
 def check_decoded(origin: str, decoded: Decoded) -> None:
-    """Judge a set that was decoded whole. Raises: UserError: if too many of its images could not be read."""
+    """Check a fully decoded set. Raises: UserError: if too many of its images could not be read."""
     unreadable = Unreadable(origin, decoded.train_labels, decoded.test_labels)
     for number, name in zip(decoded.unreadable.tolist(), decoded.unreadable_names.tolist(), strict=True):
         unreadable.add(number, name)

@@ -96,7 +96,7 @@ def images_in(folder: Path, classes: Iterable[str]) -> Iterator[tuple[Path, int]
 
     for label, name in enumerate(classes):
         try:
-            # One class at a time: what torchvision lists takes ten times what is kept of it.
+            # One class at a time: torchvision's list takes ten times the memory of what is kept.
             found = make_dataset(str(folder), {name: label}, IMG_EXTENSIONS)
         except FileNotFoundError as error:
             endings = ", ".join(IMG_EXTENSIONS)

@@ -13,7 +13,7 @@ from kdas.data.interface import DATASETS, Augment, Dataset, Keep
 from kdas.data.pixels import decode_files
 from kdas.errors import UserError
 
-# Measured values would depend on where the set is kept: one that streams is never seen whole.
+# Measured values would depend on where the set is kept: a streamed set is never all in memory.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 FolderPath = Annotated[str, Field(description="Folder that contains train and test, or train and val.")]

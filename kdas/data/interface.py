@@ -42,8 +42,8 @@ class Dataset:
     """A dataset that was found on this machine, not yet decoded.
 
     `fingerprint` is a hash of its content; `identity`, not a path, is what trials and teachers are identified by.
-    A set of image files has `files` and the `size` that they are brought to, and can be read without being decoded
-    whole; `keep` says where its images are kept, which changes no result.
+    A set of image files has `files` and the `size` that they are brought to, and can be read without decoding all
+    of it; `keep` says where its images are kept, which changes no result.
     """
 
     name: str

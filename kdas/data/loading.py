@@ -122,7 +122,7 @@ def _channel_statistics(
     levels = np.arange(256) / 255
     means, deviations = [], []
     for channel in range(images.shape[1]):
-        # A histogram of the 256 levels is exact and needs no float copy of the set; of a part at a time, since counting
+        # A histogram of the 256 levels is exact and needs no float copy of the set; one part at a time, since counting
         # takes eight bytes for each pixel.
         counts = np.zeros(256, np.int64)
         for first in range(0, len(images), _IMAGES_AT_ONCE):

@@ -13,7 +13,7 @@ _UNKNOWN_BYTES = 4 * 2**30
 
 
 def fits(num_bytes: int, device: str) -> bool:
-    """Whether so many decoded bytes are at most half of what is free now, here and on the device."""
+    """Whether decoded images take at most half of the free memory, here and on the device."""
     free = _free_bytes()
     if device == "cuda":
         free = min(free, torch.cuda.mem_get_info()[0])

@@ -53,7 +53,7 @@ def parquet_folder(
 ) -> Dataset:
     """A dataset over the parquet files of a folder.
 
-    Raises: UserError: if files or columns are missing or damaged; each message names the file and the mend.
+    Raises: UserError: if files or columns are missing or damaged; each message names the file and the remedy.
     """
     train_files, test_files = _files(folder, "train"), _files(folder, "test")
     schema = _schema(train_files[0])

@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class FileReader(data.Dataset[Answer]):
-    """What a worker does: reads whole batches."""
+    """A worker process: reads batches."""
 
     files: ImageFiles
     views: Views
@@ -82,7 +82,7 @@ class _Requests:
 
 
 class Readers:
-    """Worker processes over the files of a set, started when first asked. One pass at a time."""
+    """Worker processes that read the files of a set, started at first use. One pass at a time."""
 
     def __init__(self, reader: FileReader, num_workers: int, device: str) -> None:
         self._requests = _Requests()

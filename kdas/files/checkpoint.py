@@ -1,4 +1,4 @@
-"""Files of tensors: written whole, read without executing anything, refused in one line when damaged."""
+"""Files of tensors: written atomically, read without executing anything, refused in one line when damaged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HARMLESS: list[Any] = [
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values; readers see the old file until the new one is whole."""
+    """Write tensors and plain values; readers see the old file until the new one is complete."""
     with replaced_whole(path) as temporary:
         torch.save(dict(content), temporary)
 
@@ -49,8 +49,8 @@ def save_and_keep_previous(path: Path, content: Mapping[str, Any]) -> None:
 def load_newest_whole(path: Path) -> Any:
     """What `save_and_keep_previous` wrote last, or before that where the newest is damaged or missing.
 
-    Returns: None if there is no checkpoint.
-    Raises: UserError: if there are some but none is whole.
+    Returns: None if there is none.
+    Raises: UserError: if all of them are damaged.
     """
     if not path.exists():
         return load(previous(path)) if previous(path).exists() else None
@@ -105,7 +105,7 @@ def _loaded(file: Path | BinaryIO, where: str) -> Any:
     except FileNotFoundError as error:
         raise UserError(f"{where}: no such checkpoint. Give the path of a .pth file.") from error
     except MemoryError:
-        raise  # the file may be whole
+        raise  # the file may be intact
     except Exception as error:
         raise UserError(
             f"{where}: is damaged, or not a checkpoint of tensors and plain values. Copy it again."

@@ -24,7 +24,7 @@ class Journal:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole records, in order; none if there is no file."""
+        """All complete records, in order; none if there is no file."""
         records = []
         for line in self._content().splitlines():
             # Cut short by a kill. It can be any line, since what is appended later starts a new one.
@@ -51,7 +51,7 @@ class Journal:
                 os.fsync(file.fileno())
 
     def replace(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Hold these records and no others; readers see the old file until the new one is whole."""
+        """Hold these records and no others; readers see the old file until the new one is complete."""
         write_text(self.path, _lines(records))
 
     def _content(self) -> bytes:

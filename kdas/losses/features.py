@@ -10,7 +10,7 @@ from kdas.losses.interface import LOSSES, LossContext, LossNeed
 
 
 def norm_direction(student_features: Tensor, teacher_features: Tensor, class_directions: Tensor) -> Tensor:
-    """How far the student's features fall short along the direction of their class.
+    """The shortfall of the student's features along the direction of their class.
 
     1 - s.c / max(|s|, |t|): zero where the student points along its class's direction and is at least as long as the
     teacher's features.

@@ -43,7 +43,7 @@ def check(name: str) -> str:
 def build(name: str, num_classes: int) -> Model:
     """What the named callable returns for `num_classes`, as a model.
 
-    Raises: ValueError: if there is no such module or attribute, its code fails, or the result is no classifier.
+    Raises: ValueError: if the module or attribute does not exist, its code fails, or the result is not a classifier.
     """
     factory = _factory(name)
     try:

@@ -1,4 +1,4 @@
-"""Reads YAML and checks it against a schema; a mistake becomes one line that names file, key, value and mend."""
+"""Reads YAML and checks it against a schema; a mistake becomes one line that names file, key, value and remedy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                continue  # `<<` takes over another mapping's keys, which may then be given anew
+                continue  # `<<` takes over another mapping's keys, which may then be given again
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "keys must be plain words", key_node.start_mark)
@@ -96,7 +96,7 @@ def validated(model: type[Model], content: Mapping[str, Any], *, source: str, pr
     """`content` as an instance of `model`.
 
     Args: source: file named in the message; prefix: dotted key under which `content` stands in that file.
-    Raises: UserError: one line with file, key, value and mend for the first mistake, and how many more there are.
+    Raises: UserError: one line with file, key, value and remedy for the first mistake, and the number of others.
     """
     try:
         return model.model_validate(content)
@@ -105,7 +105,7 @@ def validated(model: type[Model], content: Mapping[str, Any], *, source: str, pr
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """The first mistake in `error` as `key: value: problem. mend`, and a count of the others."""
+    """The first mistake in `error` as `key: expected what, got value. remedy`, and the number of others."""
     details = error.errors()
     first = _explain_one(details[0], model, prefix)
     more = len(details) - 1
@@ -121,7 +121,7 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown key. {nearest(keys[-1], _fields_at(model, keys[:-1]))}"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
-    if detail["type"] == "value_error":  # our own validators name the value and the mend themselves
+    if detail["type"] == "value_error":  # our own validators name the value and the remedy themselves
         ending = "" if message.endswith("?") else "."
         return f"{where}: {message}{ending}" if where else f"{message}{ending}"
     if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):

@@ -142,7 +142,7 @@ class Recipe(Strict):
 
 
 def check_warmup(where: str, warmup_epochs: int, epochs: int) -> None:
-    """Raises: ValueError: if a warm-up, named by `where`, would fill the whole schedule."""
+    """Raises: ValueError: if a warm-up, named by `where`, leaves no other epoch."""
     if warmup_epochs >= epochs:
         raise ValueError(
             f"{where}.warmup_epochs: {warmup_epochs} of {epochs} epochs leave no epoch after the warm-up. Lower it"

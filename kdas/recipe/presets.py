@@ -98,7 +98,7 @@ def _filled_loss(given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def _filled_choices(key: str, values: Any, content: Mapping[str, Any], samplers: Any, losses: Any) -> Any:
-    """Choices of whole parts in a search; one that the file names beside the search too takes over its parameters."""
+    """Choices of parts in a search. A choice that the file also names outside the search takes over its parameters."""
     choices = values.get("choices") if isinstance(values, Mapping) else values
     own = content.get(key)
     if key not in ("sampler", "loss") or not isinstance(choices, list):

@@ -80,7 +80,7 @@ class EpochPlan:
 class Sampler(Protocol):
     """Decides what is trained on. All its draws come from the trial's seed; its state goes into checkpoints.
 
-    What of `SamplerNeed` it needs is said where it registers. One whose plans select is a `SelectingSampler` as well,
+    It says which `SamplerNeed`s it has where it registers. One whose plans select is a `SelectingSampler` as well,
     one that needs losses an `ObservingSampler`.
     """
 

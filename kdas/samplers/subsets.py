@@ -1,4 +1,4 @@
-"""Samplers that never look at a sample: the whole set, a fixed subset, and repeated random subsets."""
+"""Samplers that never look at samples: the whole set, a fixed subset, and repeated random subsets."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _weights_id(model: Model) -> str:
 
 def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: Progress) -> Model:
     """Cross-entropy on the labels, with the views and schedules of a trial."""
-    # A teacher is trained while nothing else runs, so it may have the whole machine.
+    # A teacher is trained while nothing else runs, so it may use the whole machine.
     repeatable(num_cpus())
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)

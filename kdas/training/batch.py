@@ -23,7 +23,7 @@ class Answer:
 class Batch:
     """images float32 [B, 3, H, W], normalised; targets [B]; indices [B]; the teacher's answer, if asked.
 
-    All of it lies on the device.
+    All of it is on the device.
     """
 
     images: Tensor
@@ -58,7 +58,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 def taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batch]:
-    """Takes as many whole batches as there are out of the chosen samples, and with `all_of_them` the rest as well."""
+    """Takes all full batches out of the chosen samples, and with `all_of_them` the rest as well."""
     if not waiting or (not all_of_them and sum(map(len, waiting)) < batch_size):
         return []
     chosen = joined(waiting)

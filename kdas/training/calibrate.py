@@ -99,7 +99,7 @@ def read_calibration(path: Path) -> Calibration | None:
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Keep a calibration, whole or not at all."""
+    """Keep a calibration; a kill leaves the old file or the new one."""
     write_text(path, json.dumps(calibration.as_dict(), indent=1))
 
 

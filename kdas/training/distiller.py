@@ -91,7 +91,7 @@ class Distiller:
         self.student.train(mode == "train")
         images = batch.images
         if self.config.compile and mode == "eval":
-            # The batch grows every epoch, and each size is translated anew. In eval mode no sample sees the others.
+            # The batch grows every epoch, and each size would be compiled. In eval mode no sample affects the others.
             images = _filled_up(images, self._quantum)
         with self._draws("score", epoch), self.precision.autocast():
             logits, _ = self._student_answers(images)
@@ -110,7 +110,7 @@ class Distiller:
         self.optimizer.zero_grad(set_to_none=True)
         total, losses = torch.zeros((), device=self.device), []
         for positions in torch.chunk(torch.arange(len(batch), device=self.device), self.config.accumulate):
-            # Most trials take a batch whole and need no copy of it.
+            # Most trials take a batch in one part and need no copy of it.
             part = batch if len(positions) == len(batch) else batch.rows(positions)
             unweighted, weighted = self._losses(part, epoch, None if weights is None else weights[positions])
             if loss_weights is not None:

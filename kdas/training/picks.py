@@ -45,7 +45,7 @@ class Picks:
 
     def state_dict(self) -> dict[str, Any]:
         self._count()
-        # Tensors, since thousands of numbers one by one are slow to read; the last row is the window under way.
+        # Tensors, since thousands of numbers one by one are slow to read; the last row is the current window.
         by_class = [*(window.by_class for window in self.windows), self._by_class.tolist()]
         by_confidence = [*(window.by_confidence for window in self.windows), self._by_confidence.tolist()]
         return {

@@ -1,4 +1,4 @@
-"""Which bank a trial has, and opening it: a file that is not what it should be is refused and begun again."""
+"""Which bank a trial uses, and opening it: a damaged or foreign file is rebuilt."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def open_bank(
 ) -> TeacherBank | None:
     """The bank of a trial, made if it is not there; None where the teacher runs live.
 
-    A file that is damaged or belongs to another teacher is refused and begun again.
+    A file that is damaged or belongs to another teacher is rebuilt.
 
     Args: check: also ask the teacher about a few of the answers.
     Raises: UserError: if the disk has no room for it, or if it cannot be exact and was asked for by name.

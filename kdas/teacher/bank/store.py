@@ -85,7 +85,7 @@ class BankStore:
         return num_valid, num_damaged
 
     def write(self, images: Numbers, views: Numbers, logits: Logits) -> None:
-        """Keep answers, each whole or not at all.
+        """Keep answers; a kill leaves each one complete or missing.
 
         Raises: OSError: if the disk is full or read-only; ValueError: if a logit is beyond the precision's range.
         """
@@ -155,7 +155,7 @@ def create(path: Path, shape: Shape, identity: Mapping[str, Any]) -> None:
 
 
 def read_header(path: Path) -> tuple[Shape, dict[str, Any]] | None:
-    """The shape and identity that a file claims; None if it is no bank, or its size is wrong."""
+    """The shape and identity that a file claims; None if the file is not a bank, or its size is wrong."""
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(HEADER_BYTES))
