@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from analysis.curves import load
@@ -29,12 +30,11 @@ from kdas.records import COMPLETE_STATUSES, CurveRow, Measure, Status
 from kdas.seeding import derived_seed
 from sweeps.engine.agenda import Agenda, Terms
 from sweeps.engine.objective import objective_of
-from sweeps.engine.plan import identity
 from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.engine.spending import Spending
-from sweeps.engine.stopping.rules import rule_for
 from sweeps.file.layers import spec_path
 from sweeps.file.spec import load_spec
+from sweeps.prepare.resolved import plan_of, rule_of
 from sweeps.prepare.unchanged import spec_text
 from sweeps.record.directory import Recorded, SweepDirectory
 from sweeps.record.job import Job
@@ -143,20 +143,21 @@ def _row(job: Job, number: int, cost_s: float, accuracy: float) -> CurveRow:
 def _agenda(spec_file: Path, directory: SweepDirectory, clock: SimulatedClock) -> Agenda:
     spec = load_spec(spec_file)
     measure = Measure(
-        directory.name, TARGET, "given in the sweep file", TAU_REF_S, spec.plain_baseline, "validation",
+        directory.name, TARGET, "given in the sweep file", TAU_REF_S, spec.methods.plain, "validation",
         prices().calibration_id, "digits", tuple(spec.seeds), 0,
     )  # fmt: skip
     directory.path.mkdir(parents=True, exist_ok=True)
     directory.spec_file.write_text(spec_text(spec), encoding="utf-8")
     write_measure(directory, measure)
-    terms = Terms(measure, lambda plain: measure, lambda fixed: rule_for(spec, fixed), objective_of(spec, TAU_REF_S))
-    search = ConfigurationSearch(directory.study_file, spec)
+    plan, objective = plan_of(spec), objective_of(spec.objective, TAU_REF_S)
+    terms = Terms(measure, lambda plain: measure, partial(rule_of, spec), objective)
+    search = ConfigurationSearch(directory.study_file, plan.space, spec.algorithm, objective.directions)
     spending = Spending(spec.budget, 1 / SLOTS, directory.spent_file, clock)
 
     def is_here(job: Job) -> bool:
         return directory.trial(job.trial_id).status in COMPLETE_STATUSES
 
-    return Agenda(spec, identity, directory, search, terms, spending, is_here)
+    return Agenda(plan, directory, search, terms, spending, is_here)
 
 
 def replayed(spec_file: Path, directory: SweepDirectory) -> Figures:

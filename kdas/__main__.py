@@ -38,16 +38,16 @@ _HEADER = "epoch   step  ref. s  wall s    loss  val acc  test acc"
 
 @app.command()
 def train(
-    trial_file: Annotated[Path, typer.Argument(help="The trial's YAML file.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="Go on from this file, and keep it up to date.")] = None,
-    curve: Annotated[Path | None, typer.Option(help="Also write the curve here, one JSON object a line.")] = None,
+    trial_file: Annotated[Path, typer.Argument(help="YAML file of the trial.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint to resume from and to keep up to date.")] = None,
+    curve: Annotated[Path | None, typer.Option(help="Also write the curve to this file, as JSON lines.")] = None,
 ) -> None:
     """Run one trial alone and print its curve."""
     config = load_trial_config(trial_file)
     for path in filter(None, (checkpoint, curve)):
         writable_folder(path.parent)
         if path.is_dir():
-            raise UserError(f"{path}: is a folder. Give the name of a file.")
+            raise UserError(f"{path}: is a folder. Give a file.")
     began = time.perf_counter()
     try:
         inputs = load_inputs(config, TeacherProgress(console))
@@ -66,7 +66,7 @@ def train(
         Journal(curve).replace(known)
     console.print(f"trial {trial.trial_id}: {trial.pair} on {inputs.dataset.name}, {inputs.device}", highlight=False)
     if not config.validation:
-        console.print("validation: 0: the test split decides, and stands under val acc too", highlight=False)
+        console.print('no validation split: "val acc" shows test accuracy')
     console.print(_HEADER, style="bold")
     try:
         for row in training.rows():
@@ -74,8 +74,8 @@ def train(
             if curve is not None:
                 Journal(curve).append([row.as_dict()], sync=False)
     except KeyboardInterrupt:
-        kept = f"the same command goes on from {checkpoint}" if checkpoint else "with --checkpoint it could go on"
-        console.print(f"stopped in epoch {training.epoch}; {kept}", highlight=False)
+        kept = f"the same command resumes from {checkpoint}" if checkpoint else "with --checkpoint it could resume"
+        console.print(f"Interrupted in epoch {training.epoch}; {kept}.", highlight=False)
         raise
     console.print(f"ended: {training.status}")
 
@@ -83,11 +83,11 @@ def train(
 @app.command("list")
 def list_parts(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(_KINDS)}.")],
-    plugin: Annotated[list[str] | None, typer.Option(help="A module or .py file with parts of your own.")] = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="A module or .py file with your own parts.")] = None,
 ) -> None:
     """Print the parts a file may name, with their parameters, what they need to know, and sources."""
     if kind not in _KINDS:
-        raise UserError(f"list: {kind!r} is not one of {', '.join(_KINDS)}.")
+        raise UserError(f"list: expected one of {', '.join(_KINDS)}, got {kind!r}.")
     try:
         load_plugins(plugin or [])
     except ValueError as error:

@@ -150,7 +150,7 @@ def lower_keys(content: Mapping[Any, Any]) -> dict[str, Any]:
     for key, value in content.items():
         lower = str(key).lower()
         if lower in lowered:
-            text = "stands there in capitals and in small letters. Keep one."
+            text = "is given twice, in upper and lower case. Keep one."
             raise PydanticCustomError("nested", "{text}", {"key": lower, "text": text})
         lowered[lower] = value
     return lowered
@@ -171,7 +171,7 @@ def _check(kind: str, name: str, parameter: inspect.Parameter) -> None:
     """Raises: ValueError: if a file could not give the parameter."""
     where = f"the {kind} {name!r} has a parameter {parameter.name!r}"
     if parameter.name != parameter.name.lower() or parameter.name in _RESERVED:
-        raise ValueError(f"{where}, which a file could not give. Call it otherwise, in small letters")
+        raise ValueError(f"{where}, which a file cannot set. Use another name in lower case")
     if parameter.annotation is inspect.Parameter.empty:
         raise ValueError(f"{where} without a type. Annotate it, for example with float")
 

@@ -23,10 +23,10 @@ class InfoBatch:
         context: SamplerContext,
         *,
         prune_rate: Annotated[
-            float, Field(ge=0, lt=1, description="The chance, in [0, 1), that an easy sample is skipped.")
+            float, Field(ge=0, lt=1, description="Probability that an easy sample is skipped, in [0, 1).")
         ] = 0.5,
         whole_set_from: Annotated[
-            float, Field(ge=0, le=1, description="The fraction of the epochs after which nothing is skipped.")
+            float, Field(ge=0, le=1, description="Fraction of the epochs after which nothing is skipped.")
         ] = 0.875,
     ) -> None:
         self.context = context
@@ -83,9 +83,9 @@ class SelectiveBackprop:
         context: SamplerContext,
         *,
         selectivity: Annotated[
-            float, Field(ge=0, description="The power of the rank; the chance is rank ** selectivity, in [0, 1].")
+            float, Field(ge=0, description="Exponent s: a sample is kept with probability rank ** s.")
         ] = 3.0,
-        history: Annotated[int, Field(ge=1, description="How many recent losses a loss is ranked among.")] = 1024,
+        history: Annotated[int, Field(ge=1, description="Number of recent losses that a loss is ranked among.")] = 1024,
         score_mode: ScoreMode = "eval",
     ) -> None:
         self.context = context

@@ -15,11 +15,11 @@ from kdas.errors import UserError
 from kdas.parts.registry import Registry
 
 Rate = Annotated[
-    float, Field(gt=0, le=1, description="A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.")
+    float, Field(gt=0, le=1, description="Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.")
 ]
 ScoreMode = Annotated[
     Literal["eval", "train"],
-    Field(description="The student's mode while it is scored; train is the official release's, and moves batch norm."),
+    Field(description="Mode of the student while scoring; the official release uses train, which updates batch norm."),
 ]
 
 
@@ -63,8 +63,8 @@ class EpochPlan:
         """Raises: UserError: if the plan, perhaps of a user's own sampler, is empty or names unknown samples."""
         if not len(self.order) or self.order.min() < 0 or self.order.max() >= num_samples:
             raise UserError(
-                f"sampler {name}: its plan of epoch {epoch} is empty or holds samples that are not in 0 to"
-                f" {num_samples - 1}. Mend its plan()."
+                f"sampler {name}: its plan for epoch {epoch} is empty or contains samples outside 0 to"
+                f" {num_samples - 1}. Fix its plan()."
             )
 
     def on(self, device: str) -> EpochPlan:

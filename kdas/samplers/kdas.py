@@ -17,9 +17,16 @@ from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, S
 from kdas.samplers.remembered import Periods, RememberedSubset, WarmupEpochs
 
 # Over a half, nothing might be left to train on.
-Exclusion = Annotated[float, Field(ge=0, le=0.5, description="A fraction of each scoring batch; the paper uses 0.05.")]
+Exclusion = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=0.5,
+        description="Fraction of each scoring batch dropped as outliers, in [0, 0.5]; the paper uses 0.05.",
+    ),
+]
 ExclusionHold = Annotated[
-    float, Field(ge=0, lt=1, description="The fraction of the epochs, in [0, 1), with full exclusion.")
+    float, Field(ge=0, lt=1, description="Fraction of the epochs with full exclusion, in [0, 1).")
 ]
 
 

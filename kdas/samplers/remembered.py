@@ -13,7 +13,9 @@ from kdas import schedules, seeding
 from kdas.samplers.interface import EpochPlan, SamplerContext
 from kdas.samplers.subsets import permutation
 
-Period = Annotated[int, Field(ge=1, description="A period is a whole number of epochs; the paper uses 1, 3, 5, 10.")]
+Period = Annotated[
+    int, Field(ge=1, description="Epochs from one scoring of the set to the next; the paper uses 1, 3, 5, 10.")
+]
 # One period and a list of one are the same setting, so they are written the same.
 Periods = Annotated[
     tuple[Period, ...],
@@ -22,7 +24,7 @@ Periods = Annotated[
     ),
     Field(min_length=1),
 ]
-WarmupEpochs = Annotated[int, Field(ge=0, description="Epochs on the full set before sampling.")]
+WarmupEpochs = Annotated[int, Field(ge=0, description="Epochs on the full set before sampling starts.")]
 
 
 class RememberedSubset:

@@ -53,7 +53,7 @@ class StaticRandom(Unselective):
         context: SamplerContext,
         *,
         fraction: Annotated[
-            float, Field(gt=0, le=1, description="The fraction of the training set that is kept for all epochs.")
+            float, Field(gt=0, le=1, description="Fraction of the training set that is kept for all epochs.")
         ] = 0.5,
     ) -> None:
         super().__init__(context)

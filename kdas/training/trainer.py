@@ -228,7 +228,7 @@ class Training:
             return
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
-            raise CheckpointError(f"{path}: is not a checkpoint of this trial at these prices. Move it away.")
+            raise CheckpointError(f"{path}: belongs to another trial or to other prices. Move it away.")
         if "picks" not in state:
             # What was trained on up to there is told by nothing else.
             raise CheckpointError(f"{path}: was written by an earlier version of this program. Move it away.")

@@ -147,7 +147,7 @@ def _found(part: str) -> Dataset:
     # Reading a large set once to fingerprint it is enough for a process.
     dataset: Dataset = DATASETS.build(json.loads(part))
     if dataset.num_classes < 2:
-        raise UserError(f"{dataset.origin}: holds {dataset.num_classes} class. There is nothing to tell apart.")
+        raise UserError(f"{dataset.origin}: expected at least 2 classes, got {dataset.num_classes}.")
     return dataset
 
 
@@ -171,7 +171,9 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
     device = devices.resolve(config.device)
     dataset = find_dataset(config)
     if config.compile and device == "cpu" and devices.compiler() is None:
-        raise UserError("compile: true needs a C++ compiler on a CPU, and there is none. Install g++, or say false.")
+        raise UserError(
+            "compile: true needs a C++ compiler on a CPU, and none was found. Install g++, or set compile: false."
+        )
     splits = load_splits(dataset, config.validation, device, config.data_workers)
     models.check_image_size(config.student, splits.num_classes, splits.image_size, is_trained=True)
     models.check_image_size(

@@ -1,18 +1,20 @@
-"""From a sweep file to trials: which configuration, under which method, with which seed."""
+"""The trials of a sweep: which configuration, under which method, with which seed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from kdas.files.cache import content_id
 from kdas.recipe.config import TrialConfig
 from kdas.records import searched_method
-from sweeps.file.checks import trial_content
-from sweeps.file.spec import SweepSpec
+from sweeps.file.blocks import ConfirmConfig
+from sweeps.file.methods import Methods
 from sweeps.record.job import Job
 from sweeps.record.paths import CONFIRM, SEARCH
+from sweeps.space.space import Space
 
 # The hash of all that decides a configuration's curves.
 Identify = Callable[[TrialConfig], str]
@@ -23,72 +25,89 @@ def identity(config: TrialConfig) -> str:
     return content_id(config.model_dump(mode="json", exclude={"seed"}))
 
 
-def recipe_of(spec: SweepSpec) -> TrialConfig:
-    """What all trials have in common, as the trial that trains on everything."""
-    return TrialConfig(**{**trial_content(spec), "sampler": "full"}, budget_ref_s=spec.budget.ref_s_per_trial)
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a sweep: its baselines, what a search proposes, and the confirmation of the best.
 
-
-def num_planned_trials(spec: SweepSpec) -> int:
-    """Trials of the whole sweep, confirmation included; a proposal that equals a baseline does not add to them."""
-    searched = (len(spec.baselines) + spec.num_configurations) * len(spec.seeds)
-    if spec.confirm is None:
-        return searched
-    finalists = min(spec.confirm.top, spec.num_configurations)
-    return searched + (len(spec.baselines) + finalists) * len(spec.confirm.seeds)
-
-
-def jobs_of(
-    spec: SweepSpec,
-    identify: Identify,
-    method: str,
-    content: Mapping[str, Any],
-    searched: tuple[tuple[str, Any], ...] = (),
-    searched_of_sampler: tuple[str, ...] = (),
-) -> list[Job]:
-    """A configuration on every seed of the sweep. Args: content: a trial's, without its seed."""
-    # Checked and named once: seeds differ in nothing that decides either.
-    config = TrialConfig(**content, seed=spec.seeds[0], budget_ref_s=spec.budget.ref_s_per_trial)
-    shared_id = identify(config)
-    return [
-        Job(method, SEARCH, config.model_copy(update={"seed": seed}), shared_id, searched, searched_of_sampler)
-        for seed in spec.seeds
-    ]
-
-
-def baseline_jobs(spec: SweepSpec, identify: Identify) -> list[Job]:
-    """Every baseline on every seed, plain distillation first: the target waits for it."""
-    methods = sorted(spec.baselines, key=lambda method: method != spec.plain_baseline)
-    recipe = trial_content(spec)
-    return [
-        job
-        for method in methods
-        for job in jobs_of(spec, identify, method, {**recipe, "sampler": spec.baselines[method]})
-    ]
-
-
-def searched_jobs(
-    spec: SweepSpec, identify: Identify, parameters: Mapping[str, Any], baselines: Sequence[Job] | None = None
-) -> list[Job]:
-    """A searched configuration on every seed; one that equals a baseline carries the baseline's name.
-
-    Args: baselines: what `baseline_jobs` returns, for those who ask for many configurations.
+    `num_configurations`: how many are searched; `confirm`: None where nothing is confirmed.
     """
-    space = spec.space
-    content = space.applied(trial_content(spec), parameters)
-    of_the_recipe = tuple((name, value) for name, value in parameters.items() if space[name].path[0] != "sampler")
-    of_the_sampler = tuple(str(space[name].path[-1]) for name in parameters if space[name].path[0] == "sampler")
-    method = searched_method(content["sampler"]["name"])
-    jobs = jobs_of(spec, identify, method, content, of_the_recipe, of_the_sampler)
-    known = baseline_jobs(spec, identify) if baselines is None else baselines
-    equal = next((job.method for job in known if job.config_id == jobs[0].config_id), None)
-    return jobs if equal is None else [job for job in known if job.method == equal]
 
+    methods: Methods
+    space: Space
+    seeds: Sequence[int]
+    num_configurations: int
+    confirm: ConfirmConfig | None
+    identify: Identify = identity
 
-def confirm_jobs(finalists: Sequence[Job], baselines: Sequence[Job], seeds: Sequence[int]) -> list[Job]:
-    """Finalists and baselines, each once, on fresh seeds: seed by seed, so that pairs are complete early."""
-    configurations = {job.config_id: job for job in [*baselines, *finalists]}
-    return [
-        replace(job, phase=CONFIRM, config=job.config.model_copy(update={"seed": seed}))
-        for seed in seeds
-        for job in configurations.values()
-    ]
+    @cached_property
+    def baselines(self) -> list[Job]:
+        """Every baseline on every seed, plain distillation first: the target waits for it."""
+        methods = sorted(self.methods.baselines, key=lambda method: method != self.methods.plain)
+        return [
+            job
+            for method in methods
+            for job in self._on_every_seed(
+                method, {**self.methods.content, "sampler": self.methods.baselines[method]}, (), ()
+            )
+        ]
+
+    @property
+    def plain(self) -> list[Job]:
+        """Plain distillation on every seed."""
+        return [job for job in self.baselines if job.method == self.methods.plain]
+
+    def searched(self, point: Mapping[str, Any]) -> list[Job]:
+        """A searched configuration on every seed; one that equals a baseline carries the baseline's name."""
+        content = self.space.applied(self.methods.content, point)
+        paths = {name: self.space[name].path for name in point}
+        of_recipe = tuple((name, value) for name, value in point.items() if paths[name][0] != "sampler")
+        of_sampler = tuple(str(paths[name][-1]) for name in point if paths[name][0] == "sampler")
+        jobs = self._on_every_seed(searched_method(content["sampler"]["name"]), content, of_recipe, of_sampler)
+        equal = next((job.method for job in self.baselines if job.config_id == jobs[0].config_id), None)
+        return jobs if equal is None else [job for job in self.baselines if job.method == equal]
+
+    def confirmation(self, finalists: Sequence[Job]) -> list[Job]:
+        """Finalists and baselines, each once, on fresh seeds: seed by seed, so that pairs are complete early.
+
+        Args: finalists: one job of each.
+        """
+        if self.confirm is None:
+            return []
+        configurations = {job.config_id: job for job in [*self.baselines, *finalists]}
+        return [
+            replace(job, phase=CONFIRM, config=job.config.model_copy(update={"seed": seed}))
+            for seed in self.confirm.seeds
+            for job in configurations.values()
+        ]
+
+    @property
+    def num_finalists(self) -> int:
+        """Searched configurations that are confirmed, if as many are searched as planned."""
+        return 0 if self.confirm is None else min(self.confirm.top, self.num_configurations)
+
+    @property
+    def num_fresh_seeds(self) -> int:
+        return 0 if self.confirm is None else len(self.confirm.seeds)
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of the whole sweep, confirmation included; a proposal that equals a baseline does not add to them."""
+        num_baselines = len(self.methods.baselines)
+        searched = (num_baselines + self.num_configurations) * len(self.seeds)
+        return searched + (num_baselines + self.num_finalists) * self.num_fresh_seeds
+
+    def _on_every_seed(
+        self,
+        method: str,
+        content: Mapping[str, Any],
+        searched: tuple[tuple[str, Any], ...],
+        searched_of_sampler: tuple[str, ...],
+    ) -> list[Job]:
+        """A configuration on every seed of the sweep. Args: content: a trial's, without its seed."""
+        # Checked and named once: seeds differ in nothing that decides either.
+        config = TrialConfig(**{**content, "seed": self.seeds[0]})
+        config_id = self.identify(config)
+        return [
+            Job(method, SEARCH, config.model_copy(update={"seed": seed}), config_id, searched, searched_of_sampler)
+            for seed in self.seeds
+        ]

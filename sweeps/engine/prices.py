@@ -1,4 +1,4 @@
-"""Which trials of a sweep share prices: all but those whose loss, batches, precision or update cost another time."""
+"""Which trials of a sweep share prices: all whose loss, batch size, precision and update take the same time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from kdas.files.cache import content_id
 from kdas.recipe.config import TrialConfig
 from kdas.training.calibrate import calibration_for, priced_by, read_calibration, write_calibration
 from kdas.training.trial import Inputs, Trial
-from sweeps.file.checks import trial_content
-from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
-from sweeps.space.space import Parameter
+from sweeps.space.space import Parameter, Space
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,18 @@ class Prices:
 
 
 def prices_for(
-    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, announce: Callable[[], None] = lambda: None
+    content: Mapping[str, Any],
+    space: Space,
+    inputs: Inputs,
+    directory: SweepDirectory,
+    announce: Callable[[], None] = lambda: None,
 ) -> Prices:
-    """The prices frozen with the sweep; what is missing is what this machine keeps, or is measured now.
+    """The prices kept with the sweep; missing ones are taken from this machine's cache, or measured now.
 
-    Args: announce: called before anything is measured.
+    Args: content: what all trials have in common; announce: called before anything is measured.
     """
     found: dict[str, Calibration] = {}
-    for config in priced_variants(spec):
+    for config in priced_variants(content, space):
         key = price_key(config)
         frozen = read_calibration(_file(directory, key, is_base=not found))
         found[key] = frozen or calibration_for(config, Trial(config, inputs).distiller(), announce)
@@ -60,7 +62,7 @@ def _file(directory: SweepDirectory, key: str, *, is_base: bool) -> Path:
 
 
 _DECIDING = ("loss", "batch_size", "accumulate", "precision")
-# It counts whether they are set, not to what.
+# Only whether they are set matters, not the value.
 _DECIDING_IF_SET = ("ema_decay", "optimizer.clip_norm")
 
 
@@ -69,12 +71,11 @@ def price_key(config: TrialConfig) -> str:
     return content_id(priced_by(config))
 
 
-def priced_variants(spec: SweepSpec) -> list[TrialConfig]:
-    """One trial for each set of prices that a sweep needs, the baselines' own first. There is an end of them.
+def priced_variants(content: Mapping[str, Any], space: Space) -> list[TrialConfig]:
+    """One trial for each set of prices that a sweep needs, that of the baselines first.
 
     Each is a recipe to measure: its sampler and seed do not matter.
     """
-    space, content = spec.space, trial_content(spec)
     deciding = {parameter.name: values for parameter in space.parameters if (values := _values(parameter))}
     contents = [content, *(space.applied(content, point) for point in space.combinations(deciding) if point)]
     variants: dict[str, TrialConfig] = {}
@@ -85,7 +86,7 @@ def priced_variants(spec: SweepSpec) -> list[TrialConfig]:
 
 
 def _values(parameter: Parameter) -> list[Any]:
-    """Values of a parameter that may decide prices; of those that cost the same, one."""
+    """Values of a parameter that may change prices; of values with the same price, one."""
     if parameter.name in _DECIDING or (parameter.path[0] == "loss" and parameter.values.choices is not None):
         return list(parameter.values.choices or [])
     if parameter.name in _DECIDING_IF_SET:

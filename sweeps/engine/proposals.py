@@ -1,7 +1,7 @@
-"""Optuna proposes configurations and hears of each, when all its seeds are in.
+"""Optuna proposes configurations and gets the result of each once all its seeds have ended.
 
-What was asked and told is kept as lines of JSON; a study in memory is made of them at every start. So a sweep directory
-holds no pickle: some of Optuna's samplers would write their state into its own storages as one.
+Proposals and results are kept as lines of JSON, and every start rebuilds a study in memory from them. So a sweep
+directory holds no pickle, which some of Optuna's samplers would write into its own storages.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from optuna.trial import TrialState, create_trial
 
 from kdas.files.journal import Journal
 from kdas.seeding import derived_seed
-from sweeps.engine.objective import directions_of
+from sweeps.engine.objective import Direction
 from sweeps.file.blocks import AlgorithmConfig
-from sweeps.file.spec import SweepSpec
-from sweeps.space.space import Point
+from sweeps.space.space import Point, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-# These keep a state of their own between proposals: it is made again by asking again.
+# These keep a state between proposals. It is rebuilt by asking again.
 _STATEFUL = ("cmaes", "nsga2")
-# These try every combination, each once.
+# These try every combination once.
 _EXHAUSTIVE = ("grid", "brute_force")
-# A generation as large as Optuna's default would be the whole of most sweeps.
+# Most sweeps are smaller than one generation of Optuna's default size.
 _POPULATION = 12
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A proposal: its number, its settings, whether the study has heard of it, and whether that it failed.
+    """A proposal: its number, its settings, whether the study has its result, and whether that was a failure.
 
-    `params` are the settings in Optuna's words, not rounded: what it learns from must not change with a restart.
+    `params` are the settings as Optuna names them, not rounded: what it learns from must not change with a restart.
     """
 
     number: int
@@ -47,16 +46,26 @@ class Asked:
     has_failed: bool = False
 
 
-class ConfigurationSearch:
-    """Ask and tell, durable: a restart goes on where it stood."""
+@dataclass(frozen=True)
+class Drawn:
+    """What the study proposes: the number of its trial there, and the settings as Optuna names them."""
 
-    def __init__(self, journal: Path, spec: SweepSpec) -> None:
-        self._journal, self._space, self._algorithm = Journal(journal), spec.space, spec.algorithm
-        self._study = optuna.create_study(directions=list(directions_of(spec.objective.name)))
+    trial: int
+    params: dict[str, Any]
+
+
+class ConfigurationSearch:
+    """Optuna's ask-and-tell interface, kept on disk: a restart resumes where the search stopped."""
+
+    def __init__(
+        self, journal: Path, space: Space, algorithm: AlgorithmConfig, directions: Sequence[Direction]
+    ) -> None:
+        self._journal, self._space, self._algorithm = Journal(journal), space, algorithm
+        self._study = optuna.create_study(directions=list(directions))
         self._proposals: list[Asked] = []
-        # The study's own numbers: one that failed first and was told later is another trial there.
+        # Trial numbers in the study. A proposal that failed first and succeeded later is a second trial there.
         self._trials: list[int] = []
-        self._order = _exhaustive_order(spec)
+        self._order = _exhaustive_order(space, algorithm)
         for event in self._journal.read():
             self._take_in(event)
 
@@ -69,13 +78,12 @@ class ConfigurationSearch:
         number = len(self._proposals)
         if self._order is not None and number >= len(self._order):
             return None
-        params = self._propose(number)
-        self._journal.append([{"asked": number, "params": params}])
-        self._proposals.append(self._asked(number, params))
-        return self._proposals[-1]
+        drawn = self._propose(number)
+        self._journal.append([{"asked": number, "params": drawn.params}])
+        return self._keep(drawn)
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
-        """What became of a proposal, a value a direction; None if a seed crashed and there is no mean."""
+        """Report the result of a proposal, one value for each direction; None if a seed crashed."""
         before = self._proposals[number]
         if before.is_told and (values is None or not before.has_failed):
             return
@@ -83,27 +91,37 @@ class ConfigurationSearch:
         self._hear(number, values)
 
     def _take_in(self, event: dict[str, Any]) -> None:
+        """Bring the study to where it stood after an event of an earlier start; events come in their order."""
         if "told" in event:
             self._hear(event["told"], event["values"])
-            return
-        number, params = event["asked"], event["params"]
-        if self._algorithm.name not in _STATEFUL or self._propose(number) != params:
-            self._trials[number:] = [self._add(params, TrialState.RUNNING)]
-        self._proposals.append(self._asked(number, params))
+        else:
+            self._keep(self._drawn_before(event["asked"], event["params"]))
+
+    def _drawn_before(self, number: int, params: dict[str, Any]) -> Drawn:
+        """A proposal of an earlier start, put into the study."""
+        if self._algorithm.name in _STATEFUL:
+            again = self._propose(number)
+            if again.params == params:
+                return again
+        return Drawn(self._add(params, TrialState.RUNNING), params)
+
+    def _keep(self, drawn: Drawn) -> Asked:
+        self._proposals.append(self._asked(len(self._proposals), drawn.params))
+        self._trials.append(drawn.trial)
+        return self._proposals[-1]
 
     def _asked(self, number: int, params: dict[str, Any]) -> Asked:
         point = self._space.from_optuna(params)
         assert point is not None
         return Asked(number, point, params)
 
-    def _propose(self, number: int) -> dict[str, Any]:
-        """Have the study ask for a proposal. Returns: it, in Optuna's words."""
+    def _propose(self, number: int) -> Drawn:
+        """Have the study ask for a proposal."""
         if self._order is not None:
             params = self._space.to_optuna(self._order[number])
-            self._trials.append(self._add(params, TrialState.RUNNING))
-            return params
-        # A sampler of its own for every question makes the answer a function of seed, number and what was told,
-        # not of how often the sweep was stopped in between.
+            return Drawn(self._add(params, TrialState.RUNNING), params)
+        # A new sampler for each proposal makes it a function of seed, number and reported results,
+        # and not of how often the sweep was restarted.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.sampler = _sampler(
@@ -113,13 +131,12 @@ class ConfigurationSearch:
             self._study.enqueue_trial(self._space.to_optuna(self._space.first[number]))
         trial = self._study.ask()
         self._space.drawn(trial)
-        self._trials.append(trial.number)
-        return dict(trial.params)
+        return Drawn(trial.number, dict(trial.params))
 
     def _hear(self, number: int, values: Sequence[float] | None) -> None:
         before = self._proposals[number]
         self._proposals[number] = replace(before, is_told=True, has_failed=values is None)
-        if before.has_failed and values is not None:  # crashed once and retried since: a study takes no second answer
+        if before.has_failed and values is not None:  # crashed once and retried since: a study accepts no second result
             self._trials[number] = self._add(before.params, TrialState.COMPLETE, values)
         elif values is None:
             self._study.tell(self._trials[number], state=TrialState.FAIL)
@@ -140,14 +157,13 @@ class ConfigurationSearch:
         return number
 
 
-def _exhaustive_order(spec: SweepSpec) -> list[Point] | None:
-    """All combinations, those that are to be tried first at the head; in the file's order, or drawn."""
-    if spec.algorithm.name not in _EXHAUSTIVE:
+def _exhaustive_order(space: Space, algorithm: AlgorithmConfig) -> list[Point] | None:
+    """All combinations, first those that are tried first, then the others in the file's order or shuffled."""
+    if algorithm.name not in _EXHAUSTIVE:
         return None
-    space = spec.space
     points = space.combinations({each.name: each.values.values(each.kind) or [] for each in space.parameters})
-    if spec.algorithm.name == "brute_force":
-        random = np.random.default_rng(derived_seed(spec.algorithm.seed, "order") % 2**31)
+    if algorithm.name == "brute_force":
+        random = np.random.default_rng(derived_seed(algorithm.seed, "order") % 2**31)
         points = [points[place] for place in random.permutation(len(points))]
     return [*space.first, *(point for point in points if point not in space.first)]
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 from kdas.records import COMPLETE_STATUSES, Status
-from sweeps.file.spec import SweepSpec
+from sweeps.file.blocks import TargetConfig
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import best_accuracy
 
 
-def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) -> tuple[float, str] | None:
+def decide_target(
+    target: TargetConfig, directory: SweepDirectory, plain: Sequence[Job], split: str
+) -> tuple[float, str] | None:
     """The target and how it came about. Call it once plain distillation has ended on every seed.
+
+    Args: plain: its jobs; split: the one that decides, validation or test.
 
     Returns: None if a fraction is asked for and a plain trial has crashed, or all of them have diverged.
     """
-    if spec.target.accuracy is not None:
-        return spec.target.accuracy, "given in the sweep file"
+    if target.accuracy is not None:
+        return target.accuracy, "given in the sweep file"
     folders = [directory.trial(job.trial_id) for job in plain]
     statuses = {folder.status for folder in folders}
     # The target is never moved again, so a part of a curve is not enough.
@@ -28,8 +33,7 @@ def decide_target(spec: SweepSpec, directory: SweepDirectory, plain: list[Job]) 
     best = [accuracy for accuracy in best if not math.isnan(accuracy)]
     if not best:
         return None
-    fraction = spec.target.fraction_of_baseline
-    split = "validation" if spec.validation else "test"
+    fraction = target.fraction_of_baseline
     seeds = f"{len(best)} seed{'s' if len(best) > 1 else ''}"
-    rule = f"{fraction:g} of the median best {split} accuracy of {spec.plain_baseline} over {seeds}"
+    rule = f"{fraction:g} of the median best {split} accuracy of {plain[0].method} over {seeds}"
     return fraction * statistics.median(best), rule

@@ -1,10 +1,9 @@
-"""Ray: started on this machine alone, or joined where `RAY_ADDRESS` names a cluster that somebody has started."""
+"""A Ray cluster that somebody has started: joined, counted, and each of its machines looked at."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import platform
 import socket
 from collections.abc import Sequence
@@ -14,23 +13,10 @@ from typing import Any
 
 from sweeps.command.options import cluster_address
 
-# Ray reads these when it is imported or started. Nothing is sent anywhere, and its own tables stay silent:
-# the sweep directory holds the results.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-# Ray would write down the state of all trials again and again, to restore from it: see `sweeps.launch.Unpickled`.
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")
-if cluster_address():
-    # A driver that joins shows the cluster's token.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-else:
-    # Despite its name this is what makes Ray's servers listen on the loopback address alone, on any system.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# Before Ray: it says how Ray is to be loaded.
+from sweeps.execution import ray_setup  # noqa: F401  # isort: skip
 
 import ray
-from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import kdas
@@ -43,22 +29,14 @@ from sweeps.file.blocks import ResourcesConfig
 ANSWER_WITHIN_S = 120
 
 
-def start(slots: Slots) -> None:
-    """Start Ray on this machine."""
-    ray.init(
-        num_cpus=slots.trials_at_once * slots.cpus_per_trial,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-    )
-
-
 def join() -> None:
     """Connect to the cluster, if not done yet. Raises: UserError: if none answers there, or it does not let us in."""
     if ray.is_initialized():
         return
     if cluster_address().startswith("ray://"):
         raise UserError(
-            f"CLUSTER={cluster_address()}: is an address for Ray's client. Give that of the head: host:6379."
+            f"CLUSTER={cluster_address()}: expected the address of the head, host:6379, got an address for Ray's"
+            " client."
         )
     host, _, port = cluster_address().rpartition(":")
     if cluster_address() != "auto":
@@ -68,34 +46,17 @@ def join() -> None:
             reason = getattr(error, "strerror", None) or error
             raise UserError(
                 f"CLUSTER={cluster_address()}: nothing answers there ({reason}). Give the head as"
-                " host:port; it is started with: ray start --head."
+                " host:port. Start one with: ray start --head."
             ) from error
     try:
         ray.init(address=cluster_address(), logging_level=logging.ERROR)
     except Exception as error:  # Ray raises many kinds, by what it has tried
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
-            f"CLUSTER={cluster_address()}: cannot be joined: {reason}. Does this machine have the head's token"
-            " (.ray/auth_token in the home folder, or RAY_AUTH_TOKEN), and the same Ray and Python?"
+            f"CLUSTER={cluster_address()}: cannot join the cluster: {reason}. Check that this machine has the head's"
+            " token"
+            " (.ray/auth_token in the home folder, or RAY_AUTH_TOKEN) and the same versions of Ray and Python."
         ) from error
-
-
-def keep_chatter(file: Path) -> None:
-    """What Ray and its workers print goes to a file: a sweep's own lines say what there is to know and to do."""
-    said = logging.getLogger("kdas.ray")
-    said.propagate = False
-    handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    of_ray = logging.getLogger("ray")
-    of_ray.handlers, said.handlers = [handler], [handler]
-
-    def keep(printed: dict[str, Any]) -> None:
-        for line in printed["lines"] if printed.get("pid") != "autoscaler" else []:  # it would tell its state for ever
-            said.warning("[%s] %s", printed.get("pid"), line)
-
-    # Ray has no public place for it. Its own handler would print all of this between our lines.
-    global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
-    global_worker_stdstream_dispatcher.add_handler("ray_print_logs", keep)
 
 
 def _machines() -> list[dict[str, Any]]:
@@ -111,8 +72,8 @@ def slots_of_cluster(device: str, threads: int, resources: ResourcesConfig) -> S
     held = [(int(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0))) for node in _machines()]
     if device == "auto" and devices.resolve(device) == "cpu" and any(gpus for _, gpus in held):
         raise UserError(
-            "device: auto: the cluster has GPUs and this machine has none to train the teacher and measure prices on."
-            " Start the sweep on a machine that has, or say device: cpu."
+            "device: auto: the cluster has GPUs, but this machine has none to train the teacher and measure prices on."
+            " Start the sweep on a machine with a GPU, or set device: cpu."
         )
     return slots_of_machines(held, devices.resolve(device), threads, resources, where=f"cluster at {cluster_address()}")
 
@@ -144,24 +105,28 @@ def check_machines(folder: Path, paths: Sequence[str], device: str) -> None:
             problem = ray.get(answer, timeout=ANSWER_WITHIN_S)
         except Exception as error:  # noqa: BLE001 (whatever keeps it from answering is told)
             cause = str(error).strip().splitlines()[-1]
-            problem = f"cannot run this program: {cause}. Install it there as it is installed here"
+            problem = f"cannot run this program: {cause}. Install it there as on this machine"
         if problem:
             raise UserError(f"CLUSTER={cluster_address()}: the machine {host} {problem}.")
 
 
 def problem_of_machine(folder: str, paths: list[str], device: str, code: str) -> str:
-    """Runs on each machine. Returns: what keeps it from training, with the mend; empty if nothing does."""
+    """Runs on each machine. Returns: what keeps it from training, with the remedy; empty if nothing does."""
     if not Path(folder).is_dir():
-        return f"does not see {folder}. Set RUNS_DIR to a path that all machines share"
+        return f"cannot see {folder}. Set RUNS_DIR to a path that all machines share"
     for path in paths:
         if not Path(path).exists():
-            return f"does not see {path}. Put a copy there, or use a path that all machines share"
+            return f"cannot see {path}. Put a copy there, or use a path that all machines share"
     if device == "cuda":
         import torch
 
         if not torch.cuda.is_available():
-            return "has no CUDA device. Leave it out of the cluster, or say device: cpu"
-    return "" if _code() == code else f"has other code or another torch ({_code()}, here {code}). Make them the same"
+            return "has no CUDA device. Remove it from the cluster, or set device: cpu"
+    return (
+        ""
+        if _code() == code
+        else f"runs other code or another torch ({_code()}, here {code}). Install the same versions"
+    )
 
 
 def _code() -> str:

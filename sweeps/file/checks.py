@@ -1,18 +1,16 @@
-"""Checks between the blocks of a sweep file: what would go wrong in a trial, or be asked of what cannot do it."""
+"""Checks between the blocks of a sweep file: what would fail in a trial, and what an algorithm or rule cannot do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from kdas.parts.reading import explain
-from kdas.recipe.config import Recipe, TrialConfig
+from kdas.recipe.config import TrialConfig
 from sweeps.space.space import Space
-
-if TYPE_CHECKING:
-    from sweeps.file.spec import SweepSpec
+from sweeps.stopping import STOPPING_RULES
 
 # Keys that a trial file checks together, so each may be right and a combination wrong.
 _TOGETHER = (
@@ -23,14 +21,11 @@ _TOGETHER = (
 )
 
 
-def trial_content(spec: SweepSpec) -> dict[str, Any]:
-    """What all trials of a sweep have in common, with the sampler whose parameters are searched."""
-    return {**{name: getattr(spec, name) for name in Recipe.model_fields}, "sampler": spec.sampler}
+def check_combinations(content: Mapping[str, Any], space: Space) -> None:
+    """See that the ends of the searched ranges go together in a trial with this content.
 
-
-def check_combinations(spec: SweepSpec, space: Space) -> None:
-    """Raises: ValueError: if the ends of searched ranges do not go together."""
-    content = trial_content(spec)
+    Raises: ValueError: names the first combination that a trial file would refuse.
+    """
     for names in _TOGETHER:
         ends = {
             parameter.name: parameter.values.extremes(parameter.kind)
@@ -55,22 +50,24 @@ def check_algorithm(algorithm: str, objective: str, space: Space) -> None:
     for parameter in space.parameters:
         where = f"search.{parameter.name}"
         if algorithm in ("grid", "brute_force") and parameter.values.values(parameter.kind) is None:
-            raise ValueError(f"{refused} tries every value, and {where} has no end of them. Give it a step or choices")
+            raise ValueError(f"{refused} tries every value, but {where} has infinitely many. Give it a step or choices")
         if algorithm in ("grid", "cmaes") and parameter.needs:
             instead = "brute_force" if algorithm == "grid" else "tpe"
-            raise ValueError(f"{refused} cannot leave a parameter out, and {where} is conditional. Take {instead}")
+            raise ValueError(f"{refused} cannot handle conditions, and {where} has one. Use {instead}")
         if algorithm == "cmaes" and parameter.values.choices is not None:
-            raise ValueError(f"{refused} moves through numbers, and {where} has choices. Give it a range, or take tpe")
+            raise ValueError(f"{refused} handles numbers only, and {where} has choices. Give it a range, or use tpe")
     if algorithm == "cmaes" and len(space.parameters) < 2:
-        raise ValueError(f"{refused} needs two parameters or more. Search another one, or take tpe")
+        raise ValueError(f"{refused} needs at least two parameters. Search another one, or use tpe")
     if algorithm == "cmaes" and objective == "pareto":
-        raise ValueError(f"{refused} knows one objective, and pareto has two. Take nsga2, tpe or gp")
+        raise ValueError(f"{refused} handles one objective, and pareto has two. Use nsga2, tpe or gp")
 
 
 def check_scheduler(scheduler: str, objective: str) -> None:
     """Raises: ValueError: if the scheduler would stop trials that the objective needs."""
-    if scheduler == "capping" and objective != "tta":
+    only_for = STOPPING_RULES[scheduler].build.only_for  # type: ignore[attr-defined]
+    if only_for not in (None, objective):
+        others = [part.name for part in STOPPING_RULES if part.build.only_for is None]  # type: ignore[attr-defined]
         raise ValueError(
-            f"scheduler: capping stops settings that cannot be the soonest any more, and these may still be the best by"
-            f" {objective}: it is exact for tta alone. Say none, asha or median"
+            f"scheduler: {scheduler} is only exact for the objective {only_for}, got {objective}. Use"
+            f" {', '.join(sorted(others)[:-1])} or {sorted(others)[-1]}"
         )

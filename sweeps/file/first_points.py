@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kdas.losses.terms import checked_terms
 from kdas.recipe.config import OptimizerConfig, Recipe
@@ -14,19 +14,19 @@ from kdas.samplers import SAMPLERS
 from sweeps.space.places import RECIPE_PARAMETERS
 from sweeps.space.space import Point, Space, names_of
 
-if TYPE_CHECKING:
-    from sweeps.file.spec import SweepSpec
-
 PAPERS_SAMPLER = "kdas"
 
 
-def first_points(space: Space, spec: SweepSpec) -> Space:
+def first_points(
+    space: Space, preset: str, sampler: Mapping[str, Any], loss: Any, points: Sequence[Mapping[str, Any]]
+) -> Space:
     """The space with the points that are tried first, each once, the paper's before all others.
 
+    Args: preset: whose defaults hold; sampler, loss: checked parts of the file; points: its `known_points`.
     Raises: ValueError: for a point of the file that the space does not hold.
     """
-    known = [space.point(point, f"known_points.{number}") for number, point in enumerate(spec.known_points)]
-    paper = _papers_point(space, spec)
+    known = [space.point(point, f"known_points.{number}") for number, point in enumerate(points)]
+    paper = _papers_point(space, preset, sampler, loss)
     if paper is not None:
         # As the file writes it, if it does.
         known.insert(0, next((point for point in known if point == paper), paper))
@@ -34,15 +34,15 @@ def first_points(space: Space, spec: SweepSpec) -> Space:
     return replace(space, first=tuple(unique))
 
 
-def _papers_point(space: Space, spec: SweepSpec) -> Point | None:
+def _papers_point(space: Space, preset: str, sampler: Mapping[str, Any], loss: Any) -> Point | None:
     """The defaults of the file's preset at all that is searched; None where the space does not hold them."""
-    if spec.sampler["name"] != PAPERS_SAMPLER and "sampler" not in spec.search:
+    if sampler["name"] != PAPERS_SAMPLER and all(parameter.name != "sampler" for parameter in space.parameters):
         return None
     point: Point = {}
     for parameter in space.parameters:
         if not parameter.exists_at(point):
             continue
-        usual = _defaults(spec, point.get("loss", spec.loss))
+        usual = _defaults(preset, point.get("loss", loss))
         meant = parameter.matching(reduce(_below, parameter.path, usual))
         if not meant:
             return None
@@ -50,10 +50,10 @@ def _papers_point(space: Space, spec: SweepSpec) -> Point | None:
     return point
 
 
-def _defaults(spec: SweepSpec, loss: Any) -> dict[str, Any]:
+def _defaults(preset: str, loss: Any) -> dict[str, Any]:
     """A trial's content with nothing said but the names of its sampler and of its losses."""
     terms: Any = [{"name": name, "weight": 1.0} for name in names_of(loss)] if isinstance(loss, list) else loss["name"]
-    content = filled_in({"preset": spec.preset, "sampler": PAPERS_SAMPLER, "loss": terms})
+    content = filled_in({"preset": preset, "sampler": PAPERS_SAMPLER, "loss": terms})
     recipe = {name: Recipe.model_fields[name].default for name in RECIPE_PARAMETERS}
     return {
         **recipe,

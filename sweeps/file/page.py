@@ -15,29 +15,29 @@ from kdas.losses import LOSSES
 from kdas.parts.registry import Registry
 from kdas.recipe.config import OptimizerConfig, Recipe, TeacherConfig
 from kdas.samplers import SAMPLERS
-from sweeps.file import blocks as settings
+from sweeps.file import blocks
 from sweeps.file.layers import FILES
 from sweeps.file.schema import Schema, schema_of
 from sweeps.file.spec import SweepSpec
 from sweeps.space.places import RECIPE_PARAMETERS
 from sweeps.space.ranges import RangeConfig
+from sweeps.stopping import STOPPING_RULES
 
 _TEMPLATE = Path(__file__).parent / "templates" / "sweep-file.md"
 _BLOCKS: dict[str, type[BaseModel]] = {
     "teacher": TeacherConfig,
     "optimizer": OptimizerConfig,
     "search": RangeConfig,
-    "target": settings.TargetConfig,
-    "algorithm": settings.AlgorithmConfig,
-    "confirm": settings.ConfirmConfig,
-    "budget": settings.BudgetConfig,
-    "stop_when": settings.StopWhen,
-    "faults": settings.FaultsConfig,
-    "resources": settings.ResourcesConfig,
+    "target": blocks.TargetConfig,
+    "algorithm": blocks.AlgorithmConfig,
+    "confirm": blocks.ConfirmConfig,
+    "budget": blocks.BudgetConfig,
+    "stop_when": blocks.StopWhen,
+    "faults": blocks.FaultsConfig,
+    "resources": blocks.ResourcesConfig,
 }
 _CHOICES: dict[str, tuple[type[BaseModel], ...]] = {
-    "objective": (settings.TimeToAccuracy, settings.Accuracy, settings.AccuracyAtCost, settings.Pareto),
-    "scheduler": (settings.Capping, settings.NoScheduler, settings.Asha, settings.Median),
+    "objective": (blocks.TimeToAccuracy, blocks.Accuracy, blocks.AccuracyAtCost, blocks.Pareto),
 }
 _PARTS: dict[str, Registry[Any]] = {"samplers": SAMPLERS, "losses": LOSSES, "datasets": DATASETS}
 # What these keys take stands in a section of its own; their schema would tell it at length.
@@ -72,7 +72,10 @@ def sweep_file_page() -> str:
         recipe=_rows(recipe, types),
         sweep=_rows(sweep, types),
         blocks={name: _table(model) for name, model in _BLOCKS.items()},
-        choices={name: "\n".join(_named_row(model) for model in models) for name, models in _CHOICES.items()},
+        choices={
+            **{name: "\n".join(_named_row(model) for model in models) for name, models in _CHOICES.items()},
+            "scheduler": "\n".join(_rule_rows()),
+        },
         parts={name: "\n".join(_part_rows(registry)) for name, registry in _PARTS.items()},
         searchable=", ".join(f"`{name}`" for name in RECIPE_PARAMETERS),
         example=(FILES / "digits_kd.yaml").read_text(encoding="utf-8"),
@@ -95,13 +98,18 @@ def _rows(fields: dict[str, FieldInfo], types: Schema) -> str:
 
 def _named_row(model: type[BaseModel]) -> str:
     """One of several blocks that share a key, with the keys it has beside its name."""
-    types = schema_of(model)["properties"]
-    keys = [
+    keys = _described_keys(model)
+    return f"| `{model.model_fields['name'].default}` | {(model.__doc__ or '').strip()} | {keys} |"
+
+
+def _described_keys(model: type[BaseModel]) -> str:
+    """The keys of a block beside its name, with what they mean."""
+    types = schema_of(model).get("properties", {})
+    return "<br>".join(
         f"`{name}` ({_takes(types[name])}; {_default(field)}): {field.description}"
         for name, field in model.model_fields.items()
         if name != "name"
-    ]
-    return f"| `{model.model_fields['name'].default}` | {(model.__doc__ or '').strip()} | {'<br>'.join(keys)} |"
+    )
 
 
 def _part_rows(registry: Registry[Any]) -> list[str]:
@@ -116,6 +124,12 @@ def _part_rows(registry: Registry[Any]) -> list[str]:
         ]
         rows.append(f"| `{part.name}` | {part.summary} | {'<br>'.join(keys)} |")
     return rows
+
+
+def _rule_rows() -> list[str]:
+    """The stopping rules that come with the project."""
+    own = [part for part in STOPPING_RULES if part.module.startswith("sweeps.")]
+    return [f"| `{part.name}` | {part.summary} | {_described_keys(part.schema)} |" for part in own]
 
 
 def _takes(schema: Schema) -> str:

@@ -8,13 +8,13 @@ import subprocess
 from pathlib import Path
 
 from kdas.compute.device import hardware_name
+from kdas.recipe.config import TrialConfig
 from kdas.training.trial import Inputs
-from sweeps.file.spec import SweepSpec
 
 _PACKAGES = ("kdas-sweeps", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
 
-def describe(spec: SweepSpec, inputs: Inputs) -> dict[str, str]:
+def describe(recipe: TrialConfig, inputs: Inputs) -> dict[str, str]:
     """Flat facts for the report and for MLflow's tags."""
     return {
         "git_commit": git_commit(),
@@ -23,10 +23,10 @@ def describe(spec: SweepSpec, inputs: Inputs) -> dict[str, str]:
         "platform": platform.platform(),
         "hardware": hardware_name(inputs.device),
         "device": inputs.device,
-        "threads": str(spec.threads),
+        "threads": str(recipe.threads),
         "data_source": inputs.dataset.origin,
         "data_hash": inputs.dataset.fingerprint,
-        "teacher": spec.teacher.model,
+        "teacher": recipe.teacher.model,
         "teacher_weights": inputs.teacher.weights_id,
     }
 

@@ -1,4 +1,4 @@
-"""The estimate in words: what `make preview` prints, and what must be agreed to before much is spent."""
+"""The estimate in words: what `make preview` prints, and what the user must accept before much is spent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from kdas.compute import device as devices
 from kdas.errors import UserError
 from kdas.teacher import obtain as teachers
 from kdas.training.trial import Trial, find_dataset, untrained_inputs
-from sweeps.engine.plan import recipe_of
-from sweeps.engine.prices import prices_for
+from sweeps.engine.plan import Plan
 from sweeps.engine.slots import Slots, slots_for
+from sweeps.file.blocks import BudgetConfig
 from sweeps.file.spec import SweepSpec
-from sweeps.prepare.forecast import SECONDS_PER_HOUR, Forecast, Range, first_jobs, forecast
+from sweeps.prepare.forecast import SECONDS_PER_HOUR, Estimate, Forecast, first_jobs, forecast
+from sweeps.prepare.inputs import prices_of
+from sweeps.prepare.resolved import cost_shares_of, plan_of
 from sweeps.record.directory import SweepDirectory
 
 SHOWN_TRIALS = 12
@@ -38,11 +40,12 @@ class Preview:
 
 
 def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: Slots, console: Console) -> Preview:
-    """Foresee a sweep. Prices are measured if this machine keeps none; nothing else is spent.
+    """Estimate a sweep. Prices are measured if this machine has none; nothing else is spent.
 
-    Raises: UserError: for a mistake that only data or machine show.
+    Raises: UserError: for a mistake that only shows with the data or on this machine.
     """
-    recipe = recipe_of(spec)
+    plan = plan_of(spec)
+    recipe = plan.methods.recipe
     try:
         dataset = find_dataset(recipe)
         teachers.check_checkpoint(spec.teacher, dataset)
@@ -50,14 +53,10 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     has_teacher = spec.teacher.checkpoint or teachers.teacher_path(spec.teacher, dataset, spec.validation).exists()
-    prices = prices_for(
-        spec,
-        inputs,
-        directory,
-        lambda: console.print("measuring what a step costs on this machine; nothing else should run on it now"),
-    )
+    prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
-    return Preview(forecast(spec, inputs, prices, budget_ref_s, slots), budget_ref_s, not has_teacher)
+    expected = forecast(plan, inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler))
+    return Preview(expected, budget_ref_s, not has_teacher)
 
 
 def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
@@ -68,10 +67,10 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
         raise UserError(f"{source}: {error}") from error
     ahead = look_ahead(spec, source, directory, slots, console)
     if ahead.new_teacher:
-        console.print(f"the teacher, {spec.teacher.model}, is trained first: {spec.teacher.epochs} epochs")
-    print_first_trials(spec, console)
+        console.print(f"The teacher, {spec.teacher.model}, is trained first, for {spec.teacher.epochs} epochs.")
+    print_first_trials(plan_of(spec), console)
     console.print(
-        f"each trial may spend {ahead.budget_ref_s:.1f} reference seconds, {slots.trials_at_once} at once",
+        f"Each trial may spend {ahead.budget_ref_s:.1f} reference seconds; {slots.trials_at_once} run at once.",
         highlight=False,
     )
     print_forecast(ahead.forecast, console)
@@ -89,40 +88,42 @@ def print_forecast(expected: Forecast, console: Console) -> None:
         highlight=False,
     )
     console.print(
-        f"up to {readable_size(expected.disk_bytes)} of disk beside data, teacher and bank;"
+        f"up to {readable_size(expected.disk_bytes)} of disk besides data, teacher and bank;"
         f" about {readable_size(expected.memory_bytes)} of memory",
         highlight=False,
     )
 
 
-def print_first_trials(spec: SweepSpec, console: Console) -> None:
+def print_first_trials(plan: Plan, console: Console) -> None:
     """What is trained first, in its order; what the search proposes later depends on results."""
-    jobs = first_jobs(spec)
+    jobs = first_jobs(plan)
     table = Table("first trials", "settings", "seed", box=None, padding=(0, 2, 0, 0))
     for job in jobs[:SHOWN_TRIALS]:
         table.add_row(job.method, job.configuration, str(job.config.seed))
     console.print(table)
 
 
-def agree(expected: Forecast, spec: SweepSpec, source: Path, console: Console, *, is_agreed: bool) -> None:
-    """Show the estimate; where it is more than the budget, ask on a terminal and refuse elsewhere.
+def agree(expected: Forecast, budget: BudgetConfig, source: Path, console: Console, *, is_agreed: bool) -> None:
+    """Show the estimate. If it exceeds the budget, ask on a terminal and refuse elsewhere.
 
-    Raises: UserError: if it is not agreed to.
+    Raises: UserError: if the user does not accept it.
     """
     print_forecast(expected, console)
     for name, hours, estimate in (
-        ("wall_hours", spec.budget.wall_hours, expected.wall_s),
-        ("device_hours", spec.budget.device_hours, expected.device_s),
+        ("wall_hours", budget.wall_hours, expected.wall_s),
+        ("device_hours", budget.device_hours, expected.device_s),
     ):
         if hours is None or estimate.middle <= hours * SECONDS_PER_HOUR or is_agreed:
             continue
-        question = f"{source}: budget.{name}: {hours:g} h, and about {_in_words(estimate)} are expected"
+        question = f"{source}: budget.{name}: {hours:g} h, but the estimate is about {_in_words(estimate)}"
         if not sys.stdin.isatty():
-            raise UserError(f"{question}. Search less, raise it, or say YES=1 to have the search end when it is spent.")
-        console.print(f"{question}: the search would end when it is spent.", highlight=False, soft_wrap=True)
+            raise UserError(
+                f"{question}. Search less, raise the budget, or set YES=1 to end the search when it is used up."
+            )
+        console.print(f"{question}. The search would end when the budget is used up.", highlight=False, soft_wrap=True)
         if console.input("Run it? [y/N] ").strip().lower() not in ("y", "yes"):
             raise UserError(f"{source}: not run.")
 
 
-def _in_words(seconds: Range) -> str:
+def _in_words(seconds: Estimate) -> str:
     return f"{readable_s(seconds.middle)} ({readable_s(seconds.low)} to {readable_s(seconds.high)})"

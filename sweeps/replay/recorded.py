@@ -1,4 +1,4 @@
-"""Curves of a sweep that has run, to be played back: as a table, or through a surrogate fitted to it."""
+"""Recorded curves to play back: as they are, or through a model fitted to them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from optuna.trial import TrialState
@@ -14,9 +13,12 @@ from optuna.trial import TrialState
 from kdas.errors import UserError
 from kdas.recipe.config import TrialConfig
 from kdas.records import COMPLETE_STATUSES, Measure, Status
-from sweeps.engine.plan import baseline_jobs, identity, searched_jobs
-from sweeps.engine.proposals import Asked, ConfigurationSearch
+from sweeps.engine.objective import Direction, objective_of
+from sweeps.engine.plan import Plan, identity
+from sweeps.engine.proposals import Asked, ConfigurationSearch, Drawn
+from sweeps.file.blocks import AlgorithmConfig
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import Recorded, SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import read_measure
@@ -37,6 +39,7 @@ class Recording:
     """A finished sweep. `points` are the searched settings, `curves` are by configuration and seed."""
 
     spec: SweepSpec
+    plan: Plan
     measure: Measure
     points: list[Point]
     curves: Mapping[str, Mapping[int, Curve]]
@@ -47,44 +50,58 @@ class Recording:
 
     def job_of(self, point: Point) -> Job:
         """The first of a configuration's jobs."""
-        return searched_jobs(self.spec, identity, point, baseline_jobs(self.spec, identity))[0]
+        return self.plan.searched(point)[0]
 
 
 class TableSearch(ConfigurationSearch):
     """Each proposal is replaced by the nearest recorded configuration that was not proposed before."""
 
-    def __init__(self, journal: Path, spec: SweepSpec, points: Sequence[Point]) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        space: Space,
+        algorithm: AlgorithmConfig,
+        directions: Sequence[Direction],
+        points: Sequence[Point],
+    ) -> None:
         self._left = list(points)
-        super().__init__(journal, spec)
+        super().__init__(journal, space, algorithm, directions)
 
     def ask(self) -> Asked | None:
         return super().ask() if self._left else None
 
-    def _propose(self, number: int) -> dict[str, Any]:
-        wanted = self._asked(number, super()._propose(number)).point
-        self._study.tell(self._trials.pop(), state=TrialState.FAIL)
+    def _propose(self, number: int) -> Drawn:
+        drawn = super()._propose(number)
+        wanted = self._asked(number, drawn.params).point
+        self._study.tell(drawn.trial, state=TrialState.FAIL)
         nearest = min(self._left, key=lambda point: distance(self._space, wanted, point))
         self._left.remove(nearest)
         params = self._space.to_optuna(nearest)
-        self._trials.append(self._add(params, TrialState.RUNNING))
-        return params
+        return Drawn(self._add(params, TrialState.RUNNING), params)
 
 
 class SurrogateSearch(ConfigurationSearch):
     """Tells the surrogate which settings stand behind the jobs that it will be asked about."""
 
-    def __init__(self, journal: Path, spec: SweepSpec, surrogate: Surrogate) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        space: Space,
+        algorithm: AlgorithmConfig,
+        directions: Sequence[Direction],
+        surrogate: Surrogate,
+    ) -> None:
         self._surrogate = surrogate
-        super().__init__(journal, spec)
+        super().__init__(journal, space, algorithm, directions)
 
-    def _propose(self, number: int) -> dict[str, Any]:
-        params = super()._propose(number)
-        self._surrogate.know(self._asked(number, params).point)
-        return params
+    def _propose(self, number: int) -> Drawn:
+        drawn = super()._propose(number)
+        self._surrogate.know(self._asked(number, drawn.params).point)
+        return drawn
 
 
 def distance(space: Space, one: Point, other: Point) -> float:
-    """How far two points of a space are apart; each parameter counts between 0 and 1."""
+    """The squared distance of two points of a space; each parameter contributes 0 to 1."""
     return sum(_apart(parameter, one, other) ** 2 for parameter in space.parameters)
 
 
@@ -106,7 +123,7 @@ def _unit(values: RangeConfig, value: float) -> float:
 class Surrogate:
     """Curves between the recorded ones: trees fitted to accuracies at each evaluation, and to what a trial costs.
 
-    It stands in for trials that nobody has run, so what is found with it holds for it and not for training.
+    It replaces trials that nobody has run, so a result found with it is about the model and not about training.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -125,11 +142,11 @@ class Surrogate:
         self._points: dict[str, Point] = {}
 
     def know(self, point: Point) -> None:
-        """A configuration that is about to be asked about."""
+        """A configuration whose jobs will be asked for."""
         self._points[self._recording.job_of(point).config_id] = point
 
     def curve(self, job: Job) -> Curve:
-        """What the job's trial would do; what is recorded stays as it is."""
+        """The curve of a job's trial: the recorded one, else the predicted one."""
         known = self._recording.curves.get(job.config_id, {}).get(job.config.seed)
         if known is not None:
             return known
@@ -173,27 +190,28 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
     """Raises: UserError: if the sweep has not ended, or has stopped trials, whose curves nobody knows."""
     measure = read_measure(directory)
     if measure is None:
-        raise UserError(f"{directory.path}: this sweep has not trained its baselines yet. Finish it first.")
+        raise UserError(f"{directory.path}: the baselines have not finished. Finish the sweep first.")
     curves: dict[str, dict[int, Curve]] = {}
     for folder in directory.trials():
         if folder.status in COMPLETE_STATUSES:
             config = TrialConfig(**folder.description["config"])
             curves.setdefault(identity(config), {})[config.seed] = Curve(folder.rows(), folder.status)
-    baselines = baseline_jobs(spec, identity)
-    search = ConfigurationSearch(directory.study_file, spec)
+    plan = plan_of(spec)
+    directions = objective_of(spec.objective, measure.tau_ref_s).directions
+    search = ConfigurationSearch(directory.study_file, plan.space, spec.algorithm, directions)
     points: dict[str, Point] = {}
     for asked in search.asked():
-        job = searched_jobs(spec, identity, asked.point, baselines)[0]
+        job = plan.searched(asked.point)[0]
         if set(spec.seeds) <= set(curves.get(job.config_id, {})):
             points[job.config_id] = asked.point
-    for job in baselines:
+    for job in plan.baselines:
         if job.config.seed not in curves.get(job.config_id, {}):
             raise UserError(
-                f"{directory.path}: {job.method} has not run to its end on seed {job.config.seed}. Finish the sweep."
+                f"{directory.path}: {job.method} has not finished on seed {job.config.seed}. Finish the sweep first."
             )
     if len(points) < 2:
         raise UserError(
-            f"{directory.path}: {len(points)} searched configurations have run to their end on all seeds, and a replay"
-            ' needs 2 or more. Run it with SET="scheduler=none": the curve of a stopped trial is not known.'
+            f"{directory.path}: {len(points)} searched configurations have finished on all seeds, but a replay"
+            ' needs at least 2. Run it with SET="scheduler=none", since the curve of a stopped trial is incomplete.'
         )
-    return Recording(spec, measure, list(points.values()), curves)
+    return Recording(spec, plan, measure, list(points.values()), curves)

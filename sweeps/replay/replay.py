@@ -1,4 +1,4 @@
-"""The real engine on a simulated clock: trials take the time that their recorded curves say, and no more than that."""
+"""The real engine on a simulated clock: each trial takes the time that its recorded curve says."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Replay:
     """Runs an agenda as `launch.run_trials` does, with recorded curves in place of workers.
 
     Args: curve_of: what a job's trial would do; slots: how many run at once; ended: called with each job, and with what
-        the searched trials have cost. `spent_ref_s` and `searched_ref_s` are what all and the searched ones have cost.
+        the searched trials have cost. `searched_ref_s` is that cost so far.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Replay:
         self._clock, self._on_end = clock, ended
         self._events: list[tuple[float, int, _Running]] = []
         self._order = itertools.count()
-        self.spent_ref_s = self.searched_ref_s = 0.0
+        self.searched_ref_s = 0.0
 
     def run(self) -> None:
         """Play the agenda to its end."""
@@ -73,7 +73,6 @@ class Replay:
         self._wait(trial, trial.cost_ref_s)
 
     def _wait(self, trial: _Running, seconds: float) -> None:
-        self.spent_ref_s += seconds
         if is_searched(trial.job.method):
             self.searched_ref_s += seconds
         heapq.heappush(self._events, (self._clock.now_s + seconds, next(self._order), trial))

@@ -1,4 +1,4 @@
-"""Searches, schedulers and numbers of slots compared on recorded curves, in seconds: the real engine, replayed."""
+"""Compare searches, schedulers and numbers of slots by replaying recorded curves through the real engine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +21,23 @@ from kdas.errors import UserError
 from kdas.parts.reading import validated
 from kdas.records import is_searched
 from sweeps.engine.agenda import Agenda, Terms
-from sweeps.engine.objective import objective_of
-from sweeps.engine.plan import identity
+from sweeps.engine.objective import Direction, objective_of
 from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.engine.spending import Spending
-from sweeps.engine.stopping.rules import rule_for
+from sweeps.file.blocks import AlgorithmConfig
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of, rule_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import time_to_target
 from sweeps.replay.recorded import Curve, Recording, Surrogate, SurrogateSearch, TableSearch
 from sweeps.replay.replay import Replay, SimulatedClock
+from sweeps.space.space import Space
 
 WITHIN = 0.05
 FEW_CONFIGURATIONS = 20
 _RESAMPLES = 9_999
-# A file system in memory, where there is one: what is flushed to disk there waits for none.
+# A file system in memory, if there is one, so that flushing takes no time.
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 (the folder in it is made by tempfile)
 _ROOMY_BYTES = 1e9
 
@@ -50,7 +52,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Replayed:
     """One replay: what the searched trials had cost when a configuration near the best was complete, and in the end.
 
     `found_ref_s` is inf where none was found; `wall_s` is the simulated clock's, one second a reference second.
@@ -64,13 +66,13 @@ class Outcome:
 def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
     """Every combination of lists that are separated by commas.
 
-    Raises: UserError: for a number of slots that is none.
+    Raises: UserError: for an invalid number of slots.
     """
     parts = [[each.strip() for each in text.split(",") if each.strip()] for text in (algorithms, schedulers, slots)]
     for each in parts[2]:
         if not each.isdigit() or not int(each):
             raise UserError(
-                f"SLOTS={slots}: {each!r} is no number of slots. Give whole numbers from 1 on, as in SLOTS=2,8."
+                f"SLOTS={slots}: expected whole numbers of at least 1, got {each!r}. For example: SLOTS=2,8."
             )
     return [Setting(algorithm, scheduler, int(number)) for algorithm, scheduler, number in itertools.product(*parts)]
 
@@ -90,14 +92,14 @@ class Simulation:
         self.near_best_s = min(times.values()) * (1 + WITHIN)
 
     def spec(self, setting: Setting, seed: int) -> SweepSpec:
-        """The recorded sweep with another search. Raises: UserError: if there is no such search or scheduler."""
+        """The recorded sweep with another search. Raises: UserError: if the search or the scheduler is unknown."""
         spec = self._recording.spec
         number = len(self._recording.points) if self._surrogate is None else spec.num_configurations
         changed = {
             "algorithm": {"name": setting.algorithm, "seed": seed, "startup": spec.algorithm.startup},
             "scheduler": setting.scheduler,
             "confirm": False,
-            "baselines": {spec.plain_baseline: spec.baselines[spec.plain_baseline]},
+            "baselines": {spec.methods.plain: spec.baselines[spec.methods.plain]},
             "budget": {"configurations": number, "ref_s_per_trial": spec.budget.ref_s_per_trial},
         }
         return validated(
@@ -106,19 +108,18 @@ class Simulation:
             source=f"SEARCH={setting.algorithm} SCHEDULER={setting.scheduler}",
         )
 
-    def outcome(self, setting: Setting, seed: int) -> Outcome:
+    def outcome(self, setting: Setting, seed: int) -> Replayed:
         """One replay, its proposals drawn from this seed."""
         with tempfile.TemporaryDirectory(prefix="kdas-replay-", dir=_folder()) as folder:
             return self._played(self.spec(setting, seed), SweepDirectory(Path(folder)), setting.slots)
 
-    def _played(self, spec: SweepSpec, directory: SweepDirectory, slots: int) -> Outcome:
+    def _played(self, spec: SweepSpec, directory: SweepDirectory, slots: int) -> Replayed:
         measure, clock = self._recording.measure, SimulatedClock()
-        terms = Terms(
-            measure, lambda plain: measure, lambda fixed: rule_for(spec, fixed), objective_of(spec, measure.tau_ref_s)
-        )
-        search = self._search(spec, directory)
+        plan, objective = plan_of(spec), objective_of(spec.objective, measure.tau_ref_s)
+        terms = Terms(measure, lambda plain: measure, partial(rule_of, spec), objective)
+        search = self._search(directory.study_file, plan.space, spec.algorithm, objective.directions)
         spending = Spending(spec.budget, 1.0, None, clock)
-        agenda = Agenda(spec, identity, directory, search, terms, spending, adopt=lambda job: False)
+        agenda = Agenda(plan, directory, search, terms, spending, adopt=lambda job: False)
         waiting: dict[str, set[int]] = {}
         found = math.inf
 
@@ -136,12 +137,14 @@ class Simulation:
 
         replay = Replay(agenda, directory, self._curve_of, slots, clock, ended)
         replay.run()
-        return Outcome(found, replay.searched_ref_s, clock.now_s)
+        return Replayed(found, replay.searched_ref_s, clock.now_s)
 
-    def _search(self, spec: SweepSpec, directory: SweepDirectory) -> ConfigurationSearch:
+    def _search(
+        self, journal: Path, space: Space, algorithm: AlgorithmConfig, directions: Sequence[Direction]
+    ) -> ConfigurationSearch:
         if self._surrogate is None:
-            return TableSearch(directory.study_file, spec, self._recording.points)
-        return SurrogateSearch(directory.study_file, spec, self._surrogate)
+            return TableSearch(journal, space, algorithm, directions, self._recording.points)
+        return SurrogateSearch(journal, space, algorithm, directions, self._surrogate)
 
     def _mean_s(self, curves: Sequence[Curve]) -> float:
         measure = self._recording.measure
@@ -156,18 +159,18 @@ def simulate(
     for setting in settings:
         simulation.spec(setting, 0)
     source = (
-        "between recorded curves by a fitted surrogate: no result about training" if surrogate else "recorded curves"
+        "a model fitted to the recorded curves, so this says nothing about training" if surrogate else "recorded curves"
     )
     console.print(
         f"{len(recording.points)} recorded configurations on {len(recording.spec.seeds)} seeds; {source}."
-        f" Near the best: a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
-        " recorded one (flattered by its own seeds).",
+        f" 'Near the best' means a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
+        " recorded one (measured on its own lucky seeds).",
         highlight=False,
     )
     if len(recording.points) < FEW_CONFIGURATIONS:
         console.print(
-            f"note: of {len(recording.points)} configurations nearly any order finds the best soon. Record"
-            f" {FEW_CONFIGURATIONS} or more before you believe a difference.",
+            f"note: with {len(recording.points)} configurations nearly any order finds the best soon. Record at least"
+            f" {FEW_CONFIGURATIONS} before you trust a difference.",
             highlight=False,
         )
     columns = (
@@ -190,7 +193,7 @@ def simulate(
             f"{statistics.fmean(each.wall_s for each in outcomes):.1f}",
         )
     console.print(table)
-    console.print(f"means over {replays} replays; trials of plain distillation are not counted", highlight=False)
+    console.print(f"Means over {replays} replays; trials of plain distillation are not counted.", highlight=False)
 
 
 def _folder() -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ from PIL import Image
 from kdas import models, seeding
 from kdas.clock import Calibration, Work
 from kdas.data import DATASETS, ResidentSplit, load_splits
+from kdas.losses import LOSSES
+from kdas.models import MODELS
 from kdas.recipe.config import TrialConfig
+from kdas.samplers import SAMPLERS
 from kdas.teacher.obtain import Teacher
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Inputs, Trial
@@ -30,6 +33,15 @@ WriteImages = Callable[..., Path]
 WriteFolders = Callable[..., Path]
 
 NUM_TRAIN = 100
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registries_as_before() -> Iterator[None]:
+    """Parts that a test module registers are gone after it, so that no test depends on which ran before."""
+    with pytest.MonkeyPatch.context() as patch:
+        for registry in (DATASETS, LOSSES, MODELS, SAMPLERS):
+            patch.setattr(registry, "_parts", dict(registry._parts))
+        yield
 
 
 @pytest.fixture

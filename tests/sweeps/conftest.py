@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,18 +11,34 @@ from pathlib import Path
 import pytest
 
 from kdas.clock import Calibration, Work
+from kdas.data import DATASETS
+from kdas.losses import LOSSES
+from kdas.models import MODELS
 from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
+from kdas.samplers import SAMPLERS
 from kdas.training.trial import Inputs, config_id, load_inputs
+from sweeps.engine.objective import objective_of
 from sweeps.engine.plan import Identify
+from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.file.spec import SweepSpec, load_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.stopping import STOPPING_RULES
 
 TINY = Path(__file__).parent / "tiny.yaml"
 # Round prices, so that costs can be told by hand.
 PRICES = dict.fromkeys(Work, ((32, 0.5), (64, 1.0), (128, 2.0)))
 CALIBRATION = Calibration("by-hand", {"hardware": "none"}, PRICES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registries_as_before() -> Iterator[None]:
+    """Parts that a test module registers are gone after it, so that no test depends on which ran before."""
+    with pytest.MonkeyPatch.context() as patch:
+        for registry in (DATASETS, LOSSES, MODELS, SAMPLERS, STOPPING_RULES):
+            patch.setattr(registry, "_parts", dict(registry._parts))
+        yield
 
 
 @pytest.fixture
@@ -40,6 +56,12 @@ def inputs(cache_of_the_tests: Path) -> Inputs:
 def identify_by(inputs: Inputs) -> Identify:
     """How a sweep with these inputs names its configurations."""
     return partial(config_id, inputs=inputs)
+
+
+def search_of(journal: Path, spec: SweepSpec) -> ConfigurationSearch:
+    """The search that a sweep file asks for. Nothing is scored by it, so the objective's budget does not matter."""
+    directions = objective_of(spec.objective, 1.0).directions
+    return ConfigurationSearch(journal, spec.space, spec.algorithm, directions)
 
 
 @pytest.fixture

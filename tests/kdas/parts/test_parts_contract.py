@@ -283,7 +283,8 @@ def test_loss_is_one_finite_value_a_sample_with_finite_gradients(name: str, dtyp
 
 @every_loss
 def test_loss_of_a_sample_does_not_depend_on_the_others(name: str) -> None:
-    case = LossCase(name)
+    # In float64: rounding, which differs between two rows and twelve, is then a millionth of what is let pass.
+    case = LossCase(name, dtype=torch.float64)
     torch.testing.assert_close(case(slice(3, 5)), case()[3:5])
 
 

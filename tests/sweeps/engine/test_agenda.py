@@ -9,18 +9,17 @@ from functools import partial
 import pytest
 
 from kdas.records import Measure, Status
-from kdas.training.trial import Inputs, config_id
+from kdas.training.trial import Inputs
 from sweeps.engine.agenda import Agenda, Terms
 from sweeps.engine.objective import objective_of
-from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.engine.spending import Spending
-from sweeps.engine.stopping.rules import rule_for
 from sweeps.engine.target import decide_target
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of, rule_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import read_measure, write_measure
-from tests.sweeps.conftest import CALIBRATION, train_on_paper
+from tests.sweeps.conftest import CALIBRATION, identify_by, search_of, train_on_paper
 
 TAU_REF_S = 10.0
 
@@ -29,22 +28,22 @@ def agenda_of(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, now: Callable[[], float] = lambda: 0.0
 ) -> Agenda:
     def fix_measure(plain: list[Job]) -> Measure | None:
-        decided = decide_target(spec, directory, plain)
+        decided = decide_target(spec.target, directory, plain, "validation")
         if decided is None:
             return None
         target, rule = decided
         measure = Measure(
-            "tiny", target, rule, TAU_REF_S, "plain_kd", "validation", "by-hand", "digits", spec.seeds, 10
+            "tiny", target, rule, TAU_REF_S, "plain_kd", "validation", "by-hand", "digits", tuple(spec.seeds), 10
         )
         write_measure(directory, measure)
         return measure
 
-    objective = objective_of(spec, TAU_REF_S)
-    terms = Terms(read_measure(directory), fix_measure, lambda measure: rule_for(spec, measure), objective)
-    search = ConfigurationSearch(directory.study_file, spec)
+    objective = objective_of(spec.objective, TAU_REF_S)
+    terms = Terms(read_measure(directory), fix_measure, partial(rule_of, spec), objective)
+    search = search_of(directory.study_file, spec)
     spending = Spending(spec.budget, 0.5, directory.spent_file, now)
     adopt = lambda job: directory.adopt(job, CALIBRATION)  # noqa: E731
-    return Agenda(spec, partial(config_id, inputs=inputs), directory, search, terms, spending, adopt)
+    return Agenda(plan_of(spec, identify_by(inputs)), directory, search, terms, spending, adopt)
 
 
 def work_off(
@@ -106,7 +105,8 @@ def test_a_sweep_stopped_anywhere_ends_with_the_same_number_of_trials(
     assert again.is_finished
     assert finished.isdisjoint(job.trial_id for job in resumed)
     assert len({folder.path.name for folder in directory.trials()}) == 10
-    assert agenda_of(spec, inputs, directory).is_finished
+    done = agenda_of(spec, inputs, directory)
+    assert not done.fill() and done.is_finished
 
 
 def test_more_seeds_and_configurations_extend_a_finished_sweep(
@@ -136,10 +136,9 @@ def test_a_crashed_trial_is_run_again_at_the_next_start(
 def test_a_space_with_nothing_new_to_offer_ends_the_search(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
 ) -> None:
-    search = {"sampling_period": spec.search["sampling_period"]}
-    small = spec.model_copy(
-        update={"search": search, "known_points": [], "budget": spec.budget.model_copy(update={"configurations": 99})}
-    )
+    search = {"sampling_period": [[1, 3, 5, 10], 1, 3]}
+    changed = {"search": search, "known_points": [], "budget": {"configurations": 99}}
+    small = SweepSpec.model_validate({**spec.model_dump(mode="json"), **changed})
     agenda = agenda_of(small, inputs, directory)
     started = work_off(agenda, directory)
     assert agenda.is_finished
@@ -155,7 +154,7 @@ def test_a_configuration_with_a_crashed_seed_does_not_teach_the_search(
         crashes = job.method == "kdas_search" and job.config.seed == 1
         train_on_paper(directory, job, [0.1 if crashes else 0.9], Status.CRASHED if crashes else Status.BUDGET)
         agenda.ended(job)
-    asked = ConfigurationSearch(directory.study_file, spec).asked()
+    asked = search_of(directory.study_file, spec).asked()
     assert [(each.is_told, each.has_failed) for each in asked] == [(True, False), (True, True), (True, True)]
 
 
@@ -174,7 +173,9 @@ def test_plain_curves_that_tell_nothing_fix_no_target_until_a_later_start(
         agenda.ended(job)
     assert agenda.is_finished
     assert read_measure(directory) is None
-    assert agenda_of(spec, inputs, directory).is_finished is (first is Status.DIVERGED)
+    again = agenda_of(spec, inputs, directory)
+    assert again.fill() is (first is not Status.DIVERGED)
+    assert again.is_finished is (first is Status.DIVERGED)
     if first is Status.CRASHED:
         again = agenda_of(spec, inputs, directory)
         job = again.next_job()

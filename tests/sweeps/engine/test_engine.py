@@ -8,24 +8,24 @@ import statistics
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 
 from kdas.records import Measure, Status, is_searched
 from sweeps.engine.agenda import Agenda, Terms
 from sweeps.engine.objective import objective_of
-from sweeps.engine.plan import identity
 from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.engine.spending import Spending
-from sweeps.engine.stopping.rules import rule_for
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of, rule_of
 from sweeps.record.directory import Recorded, SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import read_measure
 from sweeps.record.paths import CONFIRM
 from sweeps.replay.recorded import Curve
 from sweeps.replay.replay import Replay, SimulatedClock
-from tests.sweeps.conftest import curve_row
+from tests.sweeps.conftest import curve_row, search_of
 
 TAU_S = 10.0
 TARGET = 0.9
@@ -56,24 +56,22 @@ class Engine:
     slots: int = 2
     clock: SimulatedClock = field(default_factory=SimulatedClock)
     started: list[Job] = field(default_factory=list)
-    spent_s: float = 0.0
     truth: Callable[[Job], Curve] = curve_of
 
     def start(self, stop_after: int = 10**9) -> Agenda:
         """Run to the end, or until so many trials were begun: what is under way then is lost, as by a kill."""
         measure = Measure(
-            "x", TARGET, "given", TAU_S, "plain_kd", "validation", "by-hand", "digits", self.spec.seeds, 9
+            "x", TARGET, "given", TAU_S, "plain_kd", "validation", "by-hand", "digits", tuple(self.spec.seeds), 9
         )
-        objective = objective_of(self.spec, TAU_S)
-        terms = Terms(measure, lambda plain: measure, lambda fixed: rule_for(self.spec, fixed), objective)
-        search = ConfigurationSearch(self.directory.study_file, self.spec)
+        objective = objective_of(self.spec.objective, TAU_S)
+        terms = Terms(measure, lambda plain: measure, partial(rule_of, self.spec), objective)
+        search = search_of(self.directory.study_file, self.spec)
         spending = Spending(self.spec.budget, 0.5, self.directory.spent_file, self.clock)
         adopt = self._is_complete
-        agenda = Agenda(self.spec, identity, self.directory, search, terms, spending, adopt)
+        agenda = Agenda(plan_of(self.spec), self.directory, search, terms, spending, adopt)
         replay = Replay(agenda, self.directory, self._watched(stop_after), self.slots, self.clock)
         with suppress(KilledError):
             replay.run()
-        self.spent_s += replay.spent_ref_s
         return agenda
 
     def _is_complete(self, job: Job) -> bool:
@@ -87,6 +85,11 @@ class Engine:
             return self.truth(job)
 
         return watched
+
+    def spent_s(self) -> float:
+        """What the trials have cost."""
+        curves = [folder.rows() for folder in self.directory.trials()]
+        return sum(rows[-1].row.cost_ref_s for rows in curves if rows)
 
     def statuses(self) -> dict[str, Status]:
         return {folder.path.name: folder.status for folder in self.directory.trials()}
@@ -138,7 +141,7 @@ def test_capping_spends_less_and_finds_the_same_winner(engine: Callable[..., Eng
         elif not is_searched(job.method):
             assert statuses[job.trial_id] is Status.BUDGET, "baselines run to their end"
     num_whole = sum(status is Status.BUDGET for status in statuses.values())
-    assert capped.spent_s < TAU_S * len(statuses)
+    assert capped.spent_s() < TAU_S * len(statuses)
     assert num_whole < len(statuses)
 
 
@@ -189,7 +192,7 @@ def test_the_best_are_confirmed_with_all_baselines_on_fresh_seeds(engine: Callab
     assert {job.method for job in confirmed if not is_searched(job.method)} == {"plain_kd", "rs2", "kdas_paper"}
     assert all(sweep.directory.trial(job.trial_id).status is Status.BUDGET for job in confirmed)
     measure = read_measure(sweep.directory)
-    assert measure is not None and measure.confirm_seeds == [1001, 1002, 1003, 1004]
+    assert measure is not None and measure.confirm_seeds == (1001, 1002, 1003, 1004)
     assert set(measure.confirm_configs) == {job.config_id for job in confirmed}
 
 
@@ -271,7 +274,7 @@ def test_a_search_goes_on_where_it_stood(engine: Callable[..., Engine], algorith
 
 
 def _search(sweep: Engine) -> ConfigurationSearch:
-    return ConfigurationSearch(sweep.directory.study_file, sweep.spec)
+    return search_of(sweep.directory.study_file, sweep.spec)
 
 
 @pytest.mark.parametrize("algorithm", ["grid", "brute_force"])

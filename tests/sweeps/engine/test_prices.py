@@ -9,11 +9,10 @@ import pytest
 
 from kdas.recipe.config import TrialConfig
 from kdas.training.trial import Inputs
-from sweeps.engine.plan import baseline_jobs, searched_jobs
 from sweeps.engine.prices import price_key, priced_variants
-from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.file.spec import SweepSpec, load_spec
-from tests.sweeps.conftest import TINY, identify_by
+from sweeps.prepare.resolved import plan_of
+from tests.sweeps.conftest import TINY, identify_by, search_of
 
 RATE = {"low": 0.3, "high": 0.9}
 MANY = {
@@ -24,6 +23,10 @@ MANY = {
     "batch_size": {"choices": [32, 64], "when": {"sampler": "kdas"}},
     "optimizer.clip_norm": {"low": 1, "high": 2},
 }
+
+
+def variants_of(spec: SweepSpec) -> list[TrialConfig]:
+    return priced_variants(spec.methods.content, spec.space)
 
 
 def searching(**search: Any) -> SweepSpec:
@@ -37,7 +40,7 @@ def what_differs(config: TrialConfig) -> tuple[Any, ...]:
 
 
 def test_sweep_that_searches_its_sampler_alone_needs_one_set_of_prices(spec: SweepSpec) -> None:
-    (variant,) = priced_variants(spec)
+    (variant,) = variants_of(spec)
     assert variant.loss == spec.loss and variant.sampler == {"name": "full"}
 
 
@@ -58,13 +61,13 @@ def test_sweep_that_searches_its_sampler_alone_needs_one_set_of_prices(spec: Swe
 def test_what_costs_the_same_is_priced_once_and_the_baselines_recipe_first(
     search: dict[str, Any], variants: int
 ) -> None:
-    found = priced_variants(searching(**search))
+    found = variants_of(searching(**search))
     assert len(found) == len({price_key(config) for config in found}) == variants
     assert what_differs(found[0]) == ("kd", False, 64, None, None)
 
 
 def test_conditions_leave_out_prices_that_no_trial_needs() -> None:
-    found = {what_differs(config) for config in priced_variants(searching(**MANY))}
+    found = {what_differs(config) for config in variants_of(searching(**MANY))}
     clipped = {
         (loss, standardize, batch_size, None, 1.0)
         for loss, standardize in (("kd", False), ("kd", True), ("dkd", False))
@@ -75,12 +78,12 @@ def test_conditions_leave_out_prices_that_no_trial_needs() -> None:
 
 def test_every_trial_of_a_sweep_finds_its_prices(inputs: Inputs, tmp_path: Path) -> None:
     spec = searching(**MANY)
-    priced = {price_key(config) for config in priced_variants(spec)}
-    study = ConfigurationSearch(tmp_path / "study", spec)
-    jobs = baseline_jobs(spec, identify_by(inputs))
+    priced = {price_key(config) for config in variants_of(spec)}
+    study = search_of(tmp_path / "study", spec)
+    jobs = plan_of(spec, identify_by(inputs)).baselines
     for number in range(30):
         asked = study.ask()
         assert asked is not None
-        jobs += searched_jobs(spec, identify_by(inputs), asked.point)
+        jobs += plan_of(spec, identify_by(inputs)).searched(asked.point)
         study.tell(asked.number, [float(number)])
     assert {price_key(job.config) for job in jobs} <= priced

@@ -31,7 +31,7 @@ def test_trial_whose_checkpoints_are_all_damaged_begins_again(directory: SweepDi
     before.write_bytes(b"torn too")
     actor = object.__new__(TrialActor)  # what Ray would set up is not needed for this
     actor._folder = folder
-    with pytest.warns(UserWarning, match=r"is damaged.* This trial begins again\."):
+    with pytest.warns(UserWarning, match=r"is damaged.* Training this trial from its beginning\."):
         training = actor._training_of(Trial(config, inputs), Surroundings(CALIBRATION, folder.checkpoint))
     assert training.epoch == training.step == 0
     assert not folder.checkpoint.exists() and not before.exists()
@@ -54,7 +54,10 @@ def test_worker_in_another_folder_finds_modules_that_lie_beside_the_sweep_file(
     job = Job("plain_kd", "search", TrialConfig(**recipe), "some-config")
     config = ray_config(job, directory, CALIBRATION, 10.0, Slots(2, 1, 0.0))
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    code = "import json, sys; from sweeps.actor import job_of; print(job_of(json.load(open(sys.argv[1]))).trial_id)"
+    code = (
+        "import json, sys; from sweeps.execution.actor import job_of;"
+        " print(job_of(json.load(open(sys.argv[1]))).trial_id)"
+    )
     command = [sys.executable, "-c", code, str(tmp_path / "config.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == job.trial_id, done.stderr

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from kdas.records import Status
 from kdas.training.trial import Inputs
-from sweeps.engine.plan import recipe_of
 from sweeps.engine.prices import Prices, price_key
 from sweeps.engine.slots import Slots
 from sweeps.execution.launch import LOST, AgendaScheduler, AgendaSearcher, ProgressCallback
@@ -39,7 +38,7 @@ def searcher_of(
     directory: SweepDirectory,
     has_room_for: Callable[[Slots], bool] = lambda slots: True,
 ) -> AgendaSearcher:
-    prices = Prices({price_key(recipe_of(spec)): CALIBRATION})
+    prices = Prices({price_key(spec.methods.recipe): CALIBRATION})
     progress = Progress("tiny", 10, TAU_REF_S, 2, Console(force_terminal=False))
     agenda = agenda_of(spec, inputs, directory)
     return AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), has_room_for, 2, progress)
@@ -100,7 +99,7 @@ def test_what_is_planned_follows_what_the_agenda_still_expects(
 ) -> None:
     progress = Progress("tiny", 10, TAU_REF_S, 2, Console(quiet=True))
     agenda = agenda_of(spec, inputs, directory)
-    prices = Prices({price_key(recipe_of(spec)): CALIBRATION})
+    prices = Prices({price_key(spec.methods.recipe): CALIBRATION})
     searcher = AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), lambda slots: True, 2, progress)
     callback = ProgressCallback(progress, directory, searcher.jobs)
     for trial_id in ("a", "b"):

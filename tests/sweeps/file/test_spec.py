@@ -11,12 +11,12 @@ import yaml
 from kdas.errors import UserError
 from kdas.parts.reading import read_yaml
 from kdas.training.trial import Inputs
-from sweeps.engine.plan import baseline_jobs, num_planned_trials, searched_jobs
 from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.file.layers import FILES, shipped, spec_path
 from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.prepare.resolved import plan_of
 from sweeps.prepare.unchanged import spec_text
-from tests.sweeps.conftest import TINY, identify_by
+from tests.sweeps.conftest import TINY, identify_by, search_of
 
 
 def changed(tmp_path: Path, **changes: Any) -> Path:
@@ -33,23 +33,35 @@ def changed(tmp_path: Path, **changes: Any) -> Path:
         ({"evaluation": 3}, "evaluation: unknown key. Did you mean evaluations?"),
         ({"search": {"START_RATE": {"low": 0.3, "high": 1.4}}}, "search.start_rate: 1.4 is not in (0, 1]"),
         ({"search": {"THRESHOLD": [0.5]}}, "search.threshold: 0.5 is not in (0, 0.5)"),
-        ({"search": {"THRESHOLD": {"low": 0.3, "high": 0.1}}}, "search.threshold: low 0.3 is not under high 0.1"),
-        ({"search": {"PENALTY_LAMBDA": {"low": 0, "high": 9, "log": True}}}, "must start over 0, not at 0"),
+        (
+            {"search": {"THRESHOLD": {"low": 0.3, "high": 0.1}}},
+            "search.threshold: expected low below high, got 0.3 and 0.1",
+        ),
+        (
+            {"search": {"PENALTY_LAMBDA": {"low": 0, "high": 9, "log": True}}},
+            "a logarithmic range needs low over 0, got 0",
+        ),
         ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: no parameter of kdas. Did you mean start_rate?"),
-        ({"search": {"SAMPLING_PERIOD": {"low": 1, "high": 4}}}, "search.sampling_period: takes no range"),
+        (
+            {"search": {"SAMPLING_PERIOD": {"low": 1, "high": 4}}},
+            "search.sampling_period: expected a list of choices, got a range",
+        ),
         ({"search": {"SAMPLING_PERIOD": [0]}}, "search.sampling_period"),
-        ({"search": {"START_RATE": {"low": 0.3}}}, "search.start_rate: needs low and high, or choices"),
+        ({"search": {"START_RATE": {"low": 0.3}}}, "search.start_rate: expected low and high, or choices"),
         ({"search": {}}, "search: the space is empty"),
         ({"search": None}, "search: missing"),
-        ({"known_points": [{"START_RATE": 0.6}]}, "known_points.0: sampling_period must stand in both"),
-        ({"known_points": [{"START_RATE": 0.2, "SAMPLING_PERIOD": 1}]}, "known_points.0.start_rate: 0.2 is not in"),
-        ({"target": 1.2}, "target.accuracy: 1.2 is not in (0, 1]. Accuracies are fractions: 0.95, not 95."),
+        ({"known_points": [{"START_RATE": 0.6}]}, "known_points.0: sampling_period must be in both"),
+        (
+            {"known_points": [{"START_RATE": 0.2, "SAMPLING_PERIOD": 1}]},
+            "known_points.0.start_rate: expected 0.3 to 0.9",
+        ),
+        ({"target": 1.2}, "target.accuracy: 1.2 is not in (0, 1]. Target accuracy, a fraction: 0.95, not 95."),
         ({"target": {"fraction_of_baseline": 0}}, "target.fraction_of_baseline: 0 is not in (0, 1]"),
-        ({"seeds": [1, 1]}, "seeds: one stands there twice"),
+        ({"seeds": [1, 1]}, "seeds: contains a duplicate"),
         ({"seeds": 0}, "seeds"),
         ({"baselines": {"rs2": "random"}}, "baselines: none uses the sampler full"),
         ({"baselines": {"plain_kd": "full", "rs2": "randon"}}, "baselines.rs2.name: no sampler is called 'randon'."),
-        ({"baselines": {"plain_kd": "full", "kdas_search": "kdas"}}, "such a name is kept for the search"),
+        ({"baselines": {"plain_kd": "full", "kdas_search": "kdas"}}, "are reserved"),
         ({"baselines": {"plain_kd": "full", "k": {"name": "kdas", "end_rate": 0}}}, "k.end_rate: 0 is not in (0, 1]"),
         ({"student": "vg8"}, "student: no model is called 'vg8'. Did you mean vgg8?"),
         ({"student": None}, "student: missing"),
@@ -132,11 +144,11 @@ def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path
     spec = load_spec(path)
     ranges = {each.name: each.values.distribution(each.kind).low for each in spec.space.parameters}  # type: ignore[attr-defined]
     assert ranges == {"fraction": 0.2, "kd_weight": 1}
-    job = searched_jobs(spec, identify_by(inputs), {"fraction": 0.3, "kd_weight": 4.0})[0]
+    job = plan_of(spec, identify_by(inputs)).searched({"fraction": 0.3, "kd_weight": 4.0})[0]
     assert job.config.sampler == {"name": "static_random", "fraction": 0.3} and job.config.kd_weight == 4
     assert job.configuration == "fraction 0.3 · kd_weight 4"
     papers = {"start_rate": 0.6, "sampling_period": [1, 3]}
-    searched = searched_jobs(load_spec(TINY), identify_by(inputs), papers)[0]
+    searched = plan_of(load_spec(TINY), identify_by(inputs)).searched(papers)[0]
     assert searched.configuration == "start_rate 0.6 · sampling_period 1, 3", "also what equals a default"
 
 
@@ -153,8 +165,8 @@ def test_search_knows_only_parameters_of_its_sampler(tmp_path: Path) -> None:
 def test_proposal_that_equals_a_baseline_carries_its_name_only_if_all_is_equal(tmp_path: Path, inputs: Inputs) -> None:
     search = {"start_rate": [0.6], "kd_weight": [9.0, 4.0]}
     spec = load_spec(changed(tmp_path, search=search, known_points=None))
-    same = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "kd_weight": 9.0})
-    other = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "kd_weight": 4.0})
+    same = plan_of(spec, identify_by(inputs)).searched({"start_rate": 0.6, "kd_weight": 9.0})
+    other = plan_of(spec, identify_by(inputs)).searched({"start_rate": 0.6, "kd_weight": 4.0})
     assert {job.method for job in same} == {"kdas_paper"} and {job.method for job in other} == {"kdas_search"}
 
 
@@ -215,7 +227,7 @@ def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Pat
     spec = load_spec(changed(tmp_path, search=search, known_points=points))
 
     def study() -> ConfigurationSearch:
-        return ConfigurationSearch(tmp_path / "study", spec)
+        return search_of(tmp_path / "study", spec)
 
     asked = [study().ask(), study().ask()]
     assert [each.point for each in asked if each] == [{"penalty_lambda": 1000, "start_rate": 0.6}, points[0]]
@@ -233,20 +245,20 @@ def test_trials_of_a_shipped_sweep_keep_the_names_under_which_they_were_trained(
 ) -> None:
     monkeypatch.setattr("kdas.training.trial.MEASURE_VERSION", 2)
     spec = load_spec(FILES / "digits_kd.yaml")
-    assert {job.method: job.config_id for job in baseline_jobs(spec, identify_by(by_hand))} == {
+    assert {job.method: job.config_id for job in plan_of(spec, identify_by(by_hand)).baselines} == {
         "plain_kd": "5ba4c21f83b6df04",
         "rs2": "6cc5f05113ad6a66",
         "kdas_paper": "373f1ba36311c40f",
     }
     point = {"start_rate": 0.7091, "end_rate": 0.4483, "penalty_lambda": 0.04767, "threshold": 0.05316}
-    (searched, *_) = searched_jobs(spec, identify_by(by_hand), {**point, "sampling_period": 4})
+    (searched, *_) = plan_of(spec, identify_by(by_hand)).searched({**point, "sampling_period": 4})
     assert (searched.method, searched.config_id) == ("kdas_search", "d5c200384c8928c0")
 
 
 def test_trials_decide_how_many_configurations_are_searched_where_they_are_given(tmp_path: Path) -> None:
     # Three baselines on two seeds take six of them.
     spec = load_spec(changed(tmp_path, budget={"configurations": 9, "trials": 11}))
-    assert spec.num_configurations == 2 and num_planned_trials(spec) == 10
+    assert spec.num_configurations == 2 and plan_of(spec).num_trials == 10
     assert load_spec(changed(tmp_path, budget={"configurations": 9})).num_configurations == 9
 
 
@@ -262,7 +274,7 @@ def test_trials_decide_how_many_configurations_are_searched_where_they_are_given
     ids=str,
 )
 def test_capping_is_the_scheduler_only_where_it_is_exact(tmp_path: Path, given: dict[str, Any], scheduler: str) -> None:
-    assert load_spec(changed(tmp_path, **{"scheduler": None, **given})).scheduler.name == scheduler
+    assert load_spec(changed(tmp_path, **{"scheduler": None, **given})).scheduler["name"] == scheduler
 
 
 def test_fresh_seeds_are_counted_from_1001_and_confirmation_can_be_left_out(tmp_path: Path) -> None:

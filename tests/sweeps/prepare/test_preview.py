@@ -12,13 +12,13 @@ from rich.console import Console
 from kdas.errors import UserError
 from kdas.training.estimate import estimated_cost_ref_s
 from kdas.training.trial import Inputs, Trial
-from sweeps.engine.plan import baseline_jobs, identity, num_planned_trials, recipe_of
 from sweeps.engine.prices import Prices, price_key
 from sweeps.engine.slots import Slots
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare import preview
-from sweeps.prepare.forecast import Forecast, Range, first_jobs, forecast
+from sweeps.prepare.forecast import Estimate, Forecast, first_jobs, forecast
 from sweeps.prepare.preview import agree, preview_sweep
+from sweeps.prepare.resolved import cost_shares_of, plan_of
 from sweeps.record.directory import SweepDirectory
 from tests.sweeps.conftest import CALIBRATION, TINY
 
@@ -26,8 +26,9 @@ TWO_SLOTS = Slots(2, 1, 0.0)
 
 
 def expected(spec: SweepSpec, inputs: Inputs, slots: Slots = TWO_SLOTS) -> Forecast:
-    prices = Prices({price_key(recipe_of(spec)): CALIBRATION})
-    return forecast(spec, inputs, prices, Trial(recipe_of(spec), inputs).budget_ref_s(CALIBRATION), slots)
+    prices = Prices({price_key(spec.methods.recipe): CALIBRATION})
+    budget_ref_s = Trial(spec.methods.recipe, inputs).budget_ref_s(CALIBRATION)
+    return forecast(plan_of(spec), inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler))
 
 
 def changed(spec: SweepSpec, **keys: Any) -> SweepSpec:
@@ -38,7 +39,7 @@ def test_counts_are_those_of_the_plan(spec: SweepSpec, inputs: Inputs) -> None:
     confirmed = changed(spec, confirm={"top": 1, "seeds": 4}, budget={"configurations": 7})
     ahead = expected(confirmed, inputs)
     assert (ahead.num_baseline_trials, ahead.num_searched_trials, ahead.num_confirming_trials) == (6, 14, 16)
-    assert ahead.num_trials == num_planned_trials(confirmed)
+    assert ahead.num_trials == plan_of(confirmed).num_trials
 
 
 def test_a_whole_sweep_costs_what_its_trials_cost(spec: SweepSpec, inputs: Inputs) -> None:
@@ -46,7 +47,7 @@ def test_a_whole_sweep_costs_what_its_trials_cost(spec: SweepSpec, inputs: Input
     points = [{"START_RATE": 0.6, "SAMPLING_PERIOD": [1, 3, 5, 10]}, {"START_RATE": 0.8, "SAMPLING_PERIOD": 1}]
     known = changed(spec, known_points=points, baselines={"plain_kd": "full"})
     num_samples = len(inputs.splits.train)
-    costs = [estimated_cost_ref_s(job.config, num_samples, CALIBRATION) for job in baseline_jobs(known, identity)]
+    costs = [estimated_cost_ref_s(job.config, num_samples, CALIBRATION) for job in plan_of(known).baselines]
     ahead = expected(known, inputs, Slots(1, 1, 0.0))
     assert ahead.wall_s.low > sum(costs), "the search and the evaluations come on top"
     assert ahead.wall_s == ahead.device_s, "one trial at a time holds the whole machine"
@@ -67,14 +68,14 @@ def test_a_device_hour_is_an_hour_of_a_whole_device(spec: SweepSpec, inputs: Inp
 
 
 def test_what_is_trained_first_is_baselines_and_known_points(spec: SweepSpec) -> None:
-    methods = [(job.method, job.config.seed) for job in first_jobs(spec)]
+    methods = [(job.method, job.config.seed) for job in first_jobs(plan_of(spec))]
     assert methods[:2] == [("plain_kd", 1), ("plain_kd", 2)]
     assert set(methods[2:6]) == {(method, seed) for method in ("rs2", "kdas_paper") for seed in (1, 2)}
 
 
 HOUR_S = 3600.0
 AHEAD = Forecast(
-    2, 4, 0, Range(2 * HOUR_S, 4 * HOUR_S, 6 * HOUR_S), Range(1 * HOUR_S, 2 * HOUR_S, 3 * HOUR_S), 10**6, 10**9
+    2, 4, 0, Estimate(2 * HOUR_S, 4 * HOUR_S, 6 * HOUR_S), Estimate(1 * HOUR_S, 2 * HOUR_S, 3 * HOUR_S), 10**6, 10**9
 )
 
 
@@ -94,12 +95,12 @@ def test_without_a_terminal_more_than_the_budget_is_refused_unless_agreed_to(
     monkeypatch.setattr("sys.stdin", io.StringIO())
     bounded = changed(spec, budget={"configurations": 2, **budget})
     console = Console(quiet=True)
-    agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=True)
+    agree(AHEAD, bounded.budget, Path("mine.yaml"), console, is_agreed=True)
     if not is_over:
-        agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=False)
+        agree(AHEAD, bounded.budget, Path("mine.yaml"), console, is_agreed=False)
         return
-    with pytest.raises(UserError, match=rf"mine\.yaml: budget\.{is_over}: .* are expected.* YES=1"):
-        agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=False)
+    with pytest.raises(UserError, match=rf"mine\.yaml: budget\.{is_over}: .* but the estimate is about .* YES=1"):
+        agree(AHEAD, bounded.budget, Path("mine.yaml"), console, is_agreed=False)
 
 
 @pytest.mark.parametrize(("answer", "runs"), [("y", True), ("n", False), ("", False)])
@@ -109,10 +110,10 @@ def test_on_a_terminal_it_is_asked(spec: SweepSpec, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(console, "input", lambda prompt: answer)
     bounded = changed(spec, budget={"configurations": 2, "wall_hours": 1})
     if runs:
-        agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=False)
+        agree(AHEAD, bounded.budget, Path("mine.yaml"), console, is_agreed=False)
         return
     with pytest.raises(UserError, match="not run"):
-        agree(AHEAD, bounded, Path("mine.yaml"), console, is_agreed=False)
+        agree(AHEAD, bounded.budget, Path("mine.yaml"), console, is_agreed=False)
 
 
 def test_preview_trains_nothing_and_writes_no_sweep(

@@ -13,10 +13,10 @@ import pytest
 from kdas.recipe.config import TrialConfig
 from kdas.records import PICKS_COLUMNS, PicksWindow, Status
 from kdas.training.trial import Inputs
-from sweeps.engine.plan import baseline_jobs
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor, ray_config
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.picks import PicksFile
@@ -28,7 +28,7 @@ WINDOWS = [PicksWindow(epoch, [epoch, 2], [0] * 9 + [epoch + 2]) for epoch in (1
 
 @pytest.fixture
 def jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
-    return baseline_jobs(spec, identify_by(inputs))
+    return plan_of(spec, identify_by(inputs)).baselines
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from kdas.records import Measure, Status
-from sweeps.engine.plan import baseline_jobs, identity, searched_jobs
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
@@ -23,8 +23,8 @@ MEASURE = Measure("tiny", 0.9, "given", 10.0, "plain_kd", "validation", "by-hand
 @pytest.fixture
 def jobs(spec: SweepSpec) -> list[Job]:
     """Plain distillation, then a searched configuration, on two seeds each."""
-    searched = searched_jobs(spec, identity, {"start_rate": 0.7, "sampling_period": 3})
-    return [*baseline_jobs(spec, identity)[:2], *searched]
+    searched = plan_of(spec).searched({"start_rate": 0.7, "sampling_period": 3})
+    return [*plan_of(spec).baselines[:2], *searched]
 
 
 def shown(directory: SweepDirectory) -> str:
@@ -77,11 +77,11 @@ def test_who_runs_the_sweep_is_named_while_it_runs(directory: SweepDirectory) ->
 def test_confirmation_does_not_mix_with_the_search(directory: SweepDirectory, jobs: list[Job]) -> None:
     write_measure(directory, MEASURE)
     train_on_paper(directory, jobs[0], [0.5, 0.95])
-    assert "on the search's own seeds" in shown(directory)
+    assert "on the seeds of the search" in shown(directory)
     again = jobs[0].config.model_copy(update={"seed": 1001})
     train_on_paper(directory, replace(jobs[0], phase="confirm", config=again), [0.5, 0.5, 0.95])
     ((_, *soonest),) = read_status(directory).soonest
-    assert soonest == [3.0, 1, 1] and "soonest so far, on fresh seeds" in shown(directory)
+    assert soonest == [3.0, 1, 1] and "fastest so far, on fresh seeds" in shown(directory)
 
 
 def test_a_hit_at_the_very_budget_is_a_hit(directory: SweepDirectory, jobs: list[Job]) -> None:

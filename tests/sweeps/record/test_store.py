@@ -12,8 +12,8 @@ from kdas.errors import UserError
 from kdas.recipe.config import TrialConfig
 from kdas.records import CURVE_COLUMNS, Measure, Status
 from kdas.training.trial import Inputs, config_id
-from sweeps.engine.plan import baseline_jobs, searched_jobs
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
@@ -23,7 +23,7 @@ from tests.sweeps.conftest import CALIBRATION, curve_row, identify_by, train_on_
 
 @pytest.fixture
 def job(spec: SweepSpec, inputs: Inputs) -> Job:
-    return baseline_jobs(spec, identify_by(inputs))[0]
+    return plan_of(spec, identify_by(inputs)).baselines[0]
 
 
 def test_rows_come_back_as_they_were_written(directory: SweepDirectory, job: Job) -> None:
@@ -94,32 +94,32 @@ def test_a_second_start_of_the_same_sweep_is_refused_and_names_the_holder(direct
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    with pytest.raises(UserError, match=r"file/sweep: cannot be written to: .* Give a folder of yours"):
+    with pytest.raises(UserError, match=r"file/sweep: cannot be written to: .* Give a folder that you may write to"):
         SweepDirectory(in_the_way / "sweep").locked().__enter__()
 
 
 def test_the_same_setting_has_the_same_id_wherever_its_data_lie(spec: SweepSpec, inputs: Inputs) -> None:
-    first, second = baseline_jobs(spec, identify_by(inputs))[:2]
+    first, second = plan_of(spec, identify_by(inputs)).baselines[:2]
     assert first.config_id == second.config_id
     assert (first.trial_id, second.trial_id) == (f"{first.config_id}-s1", f"{first.config_id}-s2")
-    ids = {job.config_id for job in baseline_jobs(spec, identify_by(inputs))}
+    ids = {job.config_id for job in plan_of(spec, identify_by(inputs)).baselines}
     assert len(ids) == 3
     longer = spec.model_copy(update={"epochs": 4})
-    assert baseline_jobs(longer, identify_by(inputs))[0].config_id not in ids
+    assert plan_of(longer, identify_by(inputs)).baselines[0].config_id not in ids
 
 
 def test_a_searched_setting_that_equals_a_baseline_is_that_baseline(spec: SweepSpec, inputs: Inputs) -> None:
-    jobs = searched_jobs(spec, identify_by(inputs), {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]})
+    jobs = plan_of(spec, identify_by(inputs)).searched({"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]})
     assert {job.method for job in jobs} == {"kdas_paper"}
-    assert {job.method for job in searched_jobs(spec, identify_by(inputs), {"start_rate": 0.61})} == {"kdas_search"}
+    assert {job.method for job in plan_of(spec, identify_by(inputs)).searched({"start_rate": 0.61})} == {"kdas_search"}
 
 
 def test_tables_hold_every_trial_with_the_status_that_censoring_goes_by(
     directory: SweepDirectory, spec: SweepSpec, inputs: Inputs
 ) -> None:
     jobs = [
-        *baseline_jobs(spec, identify_by(inputs)),
-        *searched_jobs(spec, identify_by(inputs), {"start_rate": 0.5, "sampling_period": [3]}),
+        *plan_of(spec, identify_by(inputs)).baselines,
+        *plan_of(spec, identify_by(inputs)).searched({"start_rate": 0.5, "sampling_period": [3]}),
     ]
     train_on_paper(directory, jobs[0], [0.5, 0.8, 0.9])
     train_on_paper(directory, jobs[1], [0.5, 0.6])
@@ -144,7 +144,7 @@ def test_tables_hold_every_trial_with_the_status_that_censoring_goes_by(
 
 
 def test_trials_that_are_left_out_are_not_looked_at(directory: SweepDirectory, spec: SweepSpec, inputs: Inputs) -> None:
-    jobs = baseline_jobs(spec, identify_by(inputs))
+    jobs = plan_of(spec, identify_by(inputs)).baselines
     for job in jobs[:3]:
         directory.trial(job.trial_id).begin(job)
     directory.trial("never-begun").path.mkdir(parents=True)
@@ -168,9 +168,10 @@ def test_a_configuration_is_named_once_for_all_its_seeds(spec: SweepSpec, inputs
         return config_id(config, inputs)
 
     many = spec.model_copy(update={"seeds": [1, 2, 7, 8]})
-    baselines = baseline_jobs(many, identify)
+    plan = plan_of(many, identify)
+    assert {job.config.seed for job in plan.baselines} == {1, 2, 7, 8}
     assert len(named) == len(spec.baselines)
-    jobs = searched_jobs(many, identify, {"start_rate": 0.5, "sampling_period": [3]}, baselines)
+    jobs = plan.searched({"start_rate": 0.5, "sampling_period": [3]})
     assert len(named) == len(spec.baselines) + 1
     assert [job.config.seed for job in jobs] == [1, 2, 7, 8]
     assert {job.config_id for job in jobs} == {config_id(jobs[3].config, inputs)}

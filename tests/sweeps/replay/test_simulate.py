@@ -10,14 +10,13 @@ from rich.console import Console
 
 from kdas.errors import UserError
 from kdas.records import Measure, Status
-from sweeps.engine.plan import baseline_jobs, identity, searched_jobs
-from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import write_measure
 from sweeps.replay.recorded import Recording, load_recording
 from sweeps.replay.simulate import Setting, Simulation, settings_of, simulate
-from tests.sweeps.conftest import train_on_paper
+from tests.sweeps.conftest import search_of, train_on_paper
 
 TAU_REF_S = 10.0
 MEASURE = Measure("tiny", 0.9, "given", TAU_REF_S, "plain_kd", "validation", "by-hand", "digits", [1, 2], 10)
@@ -40,14 +39,14 @@ def whole(spec: SweepSpec) -> SweepSpec:
 def record(spec: SweepSpec, directory: SweepDirectory, last: Status = Status.BUDGET) -> None:
     """A finished sweep on paper: rates near 0.5 reach the target soonest. `last`: how its last trial ended."""
     write_measure(directory, MEASURE)
-    for job in baseline_jobs(spec, identity):
+    for job in plan_of(spec).baselines:
         train_on_paper(directory, job, [0.1 * number for number in range(1, 11)])
-    search = ConfigurationSearch(directory.study_file, spec)
+    search = search_of(directory.study_file, spec)
     for number in range(spec.num_configurations):
         asked = search.ask()
         assert asked is not None
         soon_s = min(10, 1 + round(20 * abs(asked.point["start_rate"] - 0.5)))
-        for job in searched_jobs(spec, identity, asked.point):
+        for job in plan_of(spec).searched(asked.point):
             is_last = number == spec.num_configurations - 1
             accuracies = [0.95 if step >= soon_s else 0.3 for step in range(1, 11)]
             train_on_paper(directory, job, accuracies, last if is_last else Status.BUDGET)
@@ -106,8 +105,8 @@ def test_what_it_prints_says_what_it_is(recording: Recording) -> None:
     console = Console(file=io.StringIO(), width=160)
     simulate(recording, True, settings_of("random", "none", "2"), 2, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "surrogate: no result about training" in shown
-    assert "means over 2 replays" in shown
+    assert "says nothing about training" in shown
+    assert "Means over 2 replays" in shown
 
 
 def test_curves_of_stopped_trials_are_no_record(whole: SweepSpec, directory: SweepDirectory) -> None:
@@ -116,22 +115,22 @@ def test_curves_of_stopped_trials_are_no_record(whole: SweepSpec, directory: Swe
 
 
 def test_a_sweep_that_has_nothing_to_replay_is_refused(whole: SweepSpec, directory: SweepDirectory) -> None:
-    with pytest.raises(UserError, match="has not trained its baselines yet"):
+    with pytest.raises(UserError, match="the baselines have not finished"):
         load_recording(whole, directory)
     write_measure(directory, MEASURE)
-    with pytest.raises(UserError, match="plain_kd has not run to its end on seed 1"):
+    with pytest.raises(UserError, match="plain_kd has not finished on seed 1"):
         load_recording(whole, directory)
-    for job in baseline_jobs(whole, identity):
+    for job in plan_of(whole).baselines:
         train_on_paper(directory, job, [0.5] * 10)
-    with pytest.raises(UserError, match="0 searched configurations have run to their end"):
+    with pytest.raises(UserError, match="0 searched configurations have finished"):
         load_recording(whole, directory)
 
 
 @pytest.mark.parametrize(
     ("algorithms", "schedulers", "slots", "message"),
     [
-        ("tpe", "capping", "two", "SLOTS=two: 'two' is no number"),
-        ("tpe", "capping", "0", "SLOTS=0: '0' is no number"),
+        ("tpe", "capping", "two", "SLOTS=two: expected whole numbers"),
+        ("tpe", "capping", "0", "SLOTS=0: expected whole numbers"),
         ("tbe", "capping", "2", "tbe"),
         ("tpe", "caping", "2", "caping"),
     ],

@@ -11,10 +11,9 @@ import yaml
 
 from kdas.parts.reading import read_yaml
 from kdas.training.trial import Inputs
-from sweeps.engine.plan import searched_jobs
-from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.file.spec import SweepSpec, load_spec
-from tests.sweeps.conftest import TINY, identify_by
+from sweeps.prepare.resolved import plan_of
+from tests.sweeps.conftest import TINY, identify_by, search_of
 
 Load = Callable[..., SweepSpec]
 RATE = {"low": 0.3, "high": 0.9}
@@ -39,7 +38,7 @@ def load(tmp_path: Path) -> Load:
 
 
 def proposals(spec: SweepSpec, folder: Path, count: int = 30) -> list[dict[str, Any]]:
-    study = ConfigurationSearch(folder / "study", spec)
+    study = search_of(folder / "study", spec)
     points = []
     for number in range(count):
         asked = study.ask()
@@ -62,7 +61,7 @@ def test_trial_has_the_sampler_that_was_proposed_and_is_called_by_it(
 ) -> None:
     spec = load(BY_SAMPLER, sampler={"name": "kdas", "threshold": 0.1})
     for point in proposals(spec, tmp_path, 12):
-        job = searched_jobs(spec, identify_by(inputs), point)[0]
+        job = plan_of(spec, identify_by(inputs)).searched(point)[0]
         name = point["sampler"]["name"]
         assert job.config.sampler["name"] == name and job.config.kd_weight == point["kd_weight"]
         assert job.method == f"{name}_search"
@@ -103,25 +102,25 @@ def test_proposals_of_a_conditional_space_are_the_same_after_a_restart(
     at_once = proposals(spec, tmp_path / "once", 12)
     often = []
     for number in range(12):
-        study = ConfigurationSearch(tmp_path / "often" / "study", spec)
+        study = search_of(tmp_path / "often" / "study", spec)
         asked = study.ask()
         assert asked is not None
         study.tell(asked.number, [float(number)])
         often.append(asked.point)
     assert often == at_once
-    assert [each.point for each in ConfigurationSearch(tmp_path / "often" / "study", spec).asked()] == at_once
+    assert [each.point for each in search_of(tmp_path / "often" / "study", spec).asked()] == at_once
 
 
 def test_proposal_cut_short_by_a_kill_is_left_out(load: Load, tmp_path: Path) -> None:
     spec = load(BY_SAMPLER)
     file = tmp_path / "study"
-    whole = ConfigurationSearch(file, spec).ask()
+    whole = search_of(file, spec).ask()
     with file.open("a") as journal:
         journal.write('{"asked": 1, "params": {"sampler": "{')
-    study = ConfigurationSearch(file, spec)
+    study = search_of(file, spec)
     assert study.asked() == [whole]
     again = study.ask()
-    assert ConfigurationSearch(file, spec).asked() == [whole, again]
+    assert search_of(file, spec).asked() == [whole, again]
 
 
 def test_steps_are_met_to_the_last_digit(load: Load, tmp_path: Path) -> None:
@@ -168,8 +167,8 @@ def test_keys_of_loss_optimizer_and_recipe_reach_the_trial(load: Load, inputs: I
     }
     spec = load(search, optimizer={"weight_decay": 0.001})
     point = {"loss.temperature": 2, "optimizer.learning_rate": 0.02, "optimizer.clip_norm": 1.0}
-    job = searched_jobs(
-        spec, identify_by(inputs), {**point, "batch_size": 32, "ema_decay": 0.9, "precision": "bfloat16"}
+    job = plan_of(spec, identify_by(inputs)).searched(
+        {**point, "batch_size": 32, "ema_decay": 0.9, "precision": "bfloat16"}
     )[0]
     config = job.config
     assert config.loss == {**spec.loss, "temperature": 2.0}  # type: ignore[dict-item]
@@ -183,7 +182,7 @@ def test_keys_of_loss_optimizer_and_recipe_reach_the_trial(load: Load, inputs: I
 def test_key_of_one_of_several_losses_is_searched_by_its_number(load: Load, inputs: Inputs) -> None:
     losses = [{"name": "kd", "weight": 9}, {"name": "dkd", "weight": 1}]
     spec = load({"loss.0.weight": {"low": 1, "high": 10}, "loss.1.beta": [2, 8]}, loss=losses)
-    loss = searched_jobs(spec, identify_by(inputs), {"loss.0.weight": 3.5, "loss.1.beta": 2})[0].config.loss
+    loss = plan_of(spec, identify_by(inputs)).searched({"loss.0.weight": 3.5, "loss.1.beta": 2})[0].config.loss
     assert (loss[0]["weight"], loss[1]["beta"], loss[1]["weight"]) == (3.5, 2, 1)  # type: ignore[index]
 
 
@@ -194,14 +193,16 @@ def test_searched_loss_comes_with_its_authors_weights_and_the_files_own_keeps_it
     spec = load(search, loss={"name": "kd", "temperature": 2}, kd_weight=7)
     kd, dkd = spec.search["loss"].choices or []
     assert kd["temperature"] == 2 and dkd["temperature"] == 4
-    own = searched_jobs(spec, identify_by(inputs), {"loss": kd})[0]
-    other = searched_jobs(spec, identify_by(inputs), {"loss": dkd, "loss.beta": 6})[0]
+    own = plan_of(spec, identify_by(inputs)).searched({"loss": kd})[0]
+    other = plan_of(spec, identify_by(inputs)).searched({"loss": dkd, "loss.beta": 6})[0]
     assert (own.config.ce_weight, own.config.kd_weight) == (0.1, 7)
     assert (other.config.ce_weight, other.config.kd_weight, other.config.loss["beta"]) == (1, 1, 6)  # type: ignore[call-overload]
     assert "loss dkd" in other.configuration
     weighed = load({**search, "kd_weight": [3]}, kd_weight=7)
     assert (
-        searched_jobs(weighed, identify_by(inputs), {"loss": dkd, "loss.beta": 6, "kd_weight": 3})[0].config.kd_weight
+        plan_of(weighed, identify_by(inputs))
+        .searched({"loss": dkd, "loss.beta": 6, "kd_weight": 3})[0]
+        .config.kd_weight
         == 3
     )
 

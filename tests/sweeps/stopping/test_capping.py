@@ -10,55 +10,59 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.stopping.capping_bounds import Capping
-from sweeps.engine.stopping.rules import CapAtBest
+from sweeps.stopping import StoppingContext
+from sweeps.stopping.capping import Capping, ConfigurationBounds
 
 TARGET = 0.9
 BUDGET_S = 10.0
 
 
+def capping(keep: int) -> Capping:
+    return Capping(StoppingContext(TARGET, BUDGET_S, interval_ref_s=1.0, keep=keep))
+
+
 def test_g12_worked_by_hand() -> None:
     """Two seeds, budget 10: with an incumbent at 3 and one running a challenger may spend 13 on both together."""
-    capping = Capping(10.0)
-    capping.add("incumbent", ["i1", "i2"])
-    capping.add("challenger", ["c1", "c2"])
-    capping.reached("i1", 3.0)
-    capping.unreached("c1", 6.5)
-    capping.unreached("c2", 6.5)
-    assert not capping.is_beaten("challenger")
-    capping.unreached("c2", 6.6)
-    assert capping.is_beaten("challenger")
-    assert not capping.is_beaten("incumbent")
+    bounds = ConfigurationBounds(10.0)
+    bounds.add("incumbent", ["i1", "i2"])
+    bounds.add("challenger", ["c1", "c2"])
+    bounds.reached("i1", 3.0)
+    bounds.unreached("c1", 6.5)
+    bounds.unreached("c2", 6.5)
+    assert not bounds.is_beaten("challenger")
+    bounds.unreached("c2", 6.6)
+    assert bounds.is_beaten("challenger")
+    assert not bounds.is_beaten("incumbent")
 
 
 def test_a_tie_is_not_beaten() -> None:
-    capping = Capping(10.0)
+    bounds = ConfigurationBounds(10.0)
     for name in ("a", "b"):
-        capping.add(name, [name])
-        capping.reached(name, 0.1 + 0.2)
-    assert not capping.is_beaten("a")
-    assert not capping.is_beaten("b")
+        bounds.add(name, [name])
+        bounds.reached(name, 0.1 + 0.2)
+    assert not bounds.is_beaten("a")
+    assert not bounds.is_beaten("b")
 
 
 def test_what_is_told_late_loosens_nothing() -> None:
-    capping = Capping(10.0)
-    capping.add("a", ["a"])
-    capping.add("b", ["b"])
-    capping.reached("a", 2.0)
-    capping.unreached("b", 5.0)
-    capping.unreached("b", 1.0)
-    capping.unreached("a", 1.0)
-    assert capping.is_beaten("b")
-    assert not capping.is_beaten("a")
+    bounds = ConfigurationBounds(10.0)
+    bounds.add("a", ["a"])
+    bounds.add("b", ["b"])
+    bounds.reached("a", 2.0)
+    bounds.unreached("b", 5.0)
+    bounds.unreached("b", 1.0)
+    bounds.unreached("a", 1.0)
+    assert bounds.is_beaten("b")
+    assert not bounds.is_beaten("a")
 
 
 def test_trials_that_are_no_candidates_are_ignored() -> None:
-    capping = Capping(10.0)
-    capping.reached("a baseline's trial", 0.1)
-    capping.add("a", ["a"])
-    capping.unreached("a", math.inf)
-    assert not capping.is_beaten("a")
-    assert not capping.is_beaten("never heard of")
+    bounds = ConfigurationBounds(10.0)
+    bounds.reached("a baseline's trial", 0.1)
+    bounds.add("a", ["a"])
+    bounds.unreached("a", math.inf)
+    assert not bounds.is_beaten("a")
+    assert not bounds.is_beaten("never heard of")
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,11 @@ class Messenger:
         self.progress = {(c, s): 0 for c, curves in truth.curves.items() for s in range(len(curves))}
         self.recorded: list[tuple[str, str, float, float]] = []
         self.stopped: set[str] = set()
-        self.spent_s = 0.0
         self.rule = self.restarted()
 
-    def restarted(self) -> CapAtBest:
+    def restarted(self) -> Capping:
         """The rule of a new process, which hears what lies on disk: each trial's rows in their order."""
-        rule = CapAtBest(TARGET, BUDGET_S, self.keep)
+        rule = capping(self.keep)
         for config_id, curves in self.truth.curves.items():
             rule.add(config_id, [f"{config_id}-s{seed}" for seed in range(len(curves))])
         for _, trial_id, cost, accuracy in sorted(self.recorded, key=lambda message: message[2]):
@@ -138,13 +141,13 @@ class Messenger:
                 self.hear(message)
 
     def hear(self, message: tuple[str, str, float, float]) -> None:
-        before = self.rule._capping._uppers[:1]
+        before = self.rule._bounds._uppers[:1]
         _, trial_id, cost, _ = message
         # A late message may claim a later first crossing than an earlier one: rows of a trial come in order.
         earlier = [m for m in self.recorded if m[1] == trial_id and m[2] <= cost]
         for _, _, each_cost, each_accuracy in sorted(earlier, key=lambda m: m[2]):
             self.rule.evaluated(trial_id, each_cost, each_accuracy)
-        assert self.rule._capping._uppers[:1] <= before, "the bound on the best only falls"
+        assert self.rule._bounds._uppers[:1] <= before, "the bound on the best only falls"
         self.stopped |= {c for c in self.truth.curves if self.rule.stops(c, f"{c}-s0")}
 
 
@@ -164,7 +167,7 @@ def test_it_saves_much_and_never_loses_the_winner() -> None:
     spent = whole = 0.0
     for _ in range(200):
         times = {f"c{n}": [draw.lognormvariate(1.5 + 0.1 * n, 0.3) for _ in range(3)] for n in range(20)}
-        rule = CapAtBest(TARGET, BUDGET_S, 1)
+        rule = capping(1)
         order = list(times)
         draw.shuffle(order)
         for config_id in order:
@@ -187,8 +190,8 @@ def test_it_saves_much_and_never_loses_the_winner() -> None:
 
 @pytest.mark.parametrize("keep", [1, 2])
 def test_as_many_as_are_to_be_confirmed_are_left_unharmed(keep: int) -> None:
-    capping = Capping(10.0, keep)
+    bounds = ConfigurationBounds(10.0, keep)
     for number in range(4):
-        capping.add(f"c{number}", [f"t{number}"])
-        capping.reached(f"t{number}", 1.0 + number)
-    assert [capping.is_beaten(f"c{number}") for number in range(4)] == [number >= keep for number in range(4)]
+        bounds.add(f"c{number}", [f"t{number}"])
+        bounds.reached(f"t{number}", 1.0 + number)
+    assert [bounds.is_beaten(f"c{number}") for number in range(4)] == [number >= keep for number in range(4)]

@@ -1,0 +1,52 @@
+"""Early stopping of a sweep: which jobs a rule may stop, and what the rule hears."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdas.records import COMPLETE_STATUSES, Status, is_searched
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from sweeps.record.paths import CONFIRM
+from sweeps.stopping import StoppingRule
+
+
+def may_stop(job: Job) -> bool:
+    """Baselines and confirmation runs always finish: their numbers are the result."""
+    return is_searched(job.method) and job.phase != CONFIRM
+
+
+class EarlyStopping:
+    """Tells a stopping rule about the trials that it may stop, and about no others."""
+
+    def __init__(self, rule: StoppingRule, directory: SweepDirectory) -> None:
+        self._rule, self._directory = rule, directory
+
+    @property
+    def status(self) -> Status:
+        """What a stopped trial is recorded as."""
+        return self._rule.status
+
+    def take_in(self, jobs: Sequence[Job]) -> None:
+        """A configuration will be trained. What earlier starts, or other sweeps, know about it counts too."""
+        # A configuration that equals a baseline is confirmed anyway and takes no place from others.
+        if not is_searched(jobs[0].method):
+            return
+        self._rule.add(jobs[0].config_id, [job.trial_id for job in jobs])
+        for job in jobs:
+            folder = self._directory.trial(job.trial_id)
+            for recorded in folder.rows():
+                self._rule.evaluated(job.trial_id, recorded.row.cost_ref_s, recorded.row.val_accuracy, again=True)
+            self.ended(job, folder.status)
+
+    def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> None:
+        if may_stop(job):
+            self._rule.evaluated(job.trial_id, cost_ref_s, val_accuracy)
+
+    def ended(self, job: Job, status: Status) -> None:
+        if may_stop(job) and (status in COMPLETE_STATUSES or status is Status.CRASHED):
+            self._rule.ended(job.trial_id, status)
+
+    def stops(self, job: Job) -> bool:
+        """Whether the job should end now, or not start."""
+        return may_stop(job) and self._rule.stops(job.config_id, job.trial_id)

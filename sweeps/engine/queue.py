@@ -1,0 +1,60 @@
+"""Jobs that wait to start, and jobs that are running."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from sweeps.record.job import Job
+
+
+class JobQueue:
+    """First in, first out; a job whose worker was lost comes first again."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Job] = deque()
+        self._out: set[str] = set()
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_out(self) -> int:
+        return len(self._out)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is running."""
+        return not self._waiting and not self._out
+
+    def expects(self, trial_id: str) -> bool:
+        """Whether the trial waits or is running."""
+        return trial_id in self._out or any(job.trial_id == trial_id for job in self._waiting)
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        self._waiting.extend(jobs)
+
+    def take(self) -> Job | None:
+        """The next job, which counts as running from now on."""
+        if not self._waiting:
+            return None
+        job = self._waiting.popleft()
+        self._out.add(job.trial_id)
+        return job
+
+    def come_back(self, job: Job) -> None:
+        """A running job has ended."""
+        self._out.discard(job.trial_id)
+
+    def put_back(self, job: Job) -> None:
+        """A running job lost its worker: it becomes the next one."""
+        self._out.discard(job.trial_id)
+        self._waiting.appendleft(job)
+
+    def withdraw(self, is_unwanted: Callable[[Job], bool]) -> list[Job]:
+        """Take waiting jobs out of the queue. Returns: those that were taken out."""
+        withdrawn = [job for job in self._waiting if is_unwanted(job)]
+        if withdrawn:
+            self._waiting = deque(job for job in self._waiting if not is_unwanted(job))
+        return withdrawn

@@ -1,0 +1,33 @@
+"""From a sweep file to what the engine works on. Only here a whole sweep file is taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdas.records import Measure
+from sweeps.engine.plan import Identify, Plan, identity
+from sweeps.file.spec import SweepSpec
+from sweeps.stopping import STOPPING_RULES, StoppingContext, StoppingRule
+
+
+def plan_of(spec: SweepSpec, identify: Identify = identity) -> Plan:
+    """The trials of a sweep."""
+    return Plan(spec.methods, spec.space, tuple(spec.seeds), spec.num_configurations, spec.confirm, identify)
+
+
+def rule_of(spec: SweepSpec, measure: Measure) -> StoppingRule:
+    """The stopping rule that the file names, under what its sweep is measured by."""
+    context = StoppingContext(
+        target=measure.target,
+        budget_ref_s=measure.tau_ref_s,
+        interval_ref_s=measure.tau_ref_s / spec.evaluations,
+        keep=spec.confirm.top if spec.confirm else 1,
+    )
+    return STOPPING_RULES.build(spec.scheduler, context)
+
+
+def cost_shares_of(scheduler: Mapping[str, Any]) -> tuple[float, float, float]:
+    """The share of the search's cost that is still spent under a stopping rule: at least, probably, at most."""
+    shares: tuple[float, float, float] = STOPPING_RULES[scheduler["name"]].build.cost_shares  # type: ignore[attr-defined]
+    return shares
