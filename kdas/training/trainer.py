@@ -65,7 +65,8 @@ class Training:
         context = SamplerContext(num_samples, config.batch_size, config.epochs, config.seed)
         self.sampler: Sampler = SAMPLERS.build(config.sampler, context)
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
-        work = TrialWork(self.distiller, trial.inputs.bank(config), self.clock)
+        self.bank = trial.inputs.bank(config)
+        work = TrialWork(self.distiller, self.bank, self.clock)
         needs = SAMPLERS[config.sampler["name"]].needs
         self.walk = EpochWalk(self.sampler, needs, config.batch_size, self.clock, work)
         self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)

@@ -116,25 +116,19 @@ class TeacherBank:
             yield positions, self.store.rounded(logits)
 
     def _forward(self, indices: Numbers, view_ids: Numbers, batch_size: int) -> Iterator[tuple[Numbers, Logits]]:
+        """Has the teacher answer, always for `batch_size` images at once.
+
+        Yields: positions [b] of those whose images could be read, and their logits [b, C].
+        """
         if not len(indices):
             return
-        # The last batch is filled up with copies, so that all are of one size.
-        positions = np.minimum(np.arange(-(-len(indices) // batch_size) * batch_size), len(indices) - 1)
-        is_own = np.arange(len(positions)) < len(indices)
-        batches = torch.from_numpy(indices[positions]).split(batch_size)  # type: ignore[no-untyped-call]
-        views = torch.from_numpy(view_ids[positions]).split(batch_size)  # type: ignore[no-untyped-call]
+        batches, views = (torch.from_numpy(each).split(batch_size) for each in (indices, view_ids))  # type: ignore[no-untyped-call]
         fetched = self._splits.view_batches(batches, views, aside=True)
-        for number, (read, images) in enumerate(fetched):
-            answered = np.arange(number * batch_size, (number + 1) * batch_size)
-            if len(read) < batch_size:  # some could not be read
-                answered = answered[np.isin(indices[positions[answered]], read.cpu().numpy())]
-                if not len(answered):
-                    continue
-                # By index, which keeps the memory layout: another one changes the last bits of the answers.
-                images = images[torch.arange(batch_size, device=images.device).clamp(max=len(images) - 1)]
-            logits = self._logits(images)[: len(answered)]
-            own = is_own[answered]
-            yield positions[answered[own]], logits[own]
+        for first, (read, images) in zip(range(0, len(indices), batch_size), fetched, strict=True):
+            is_read = np.isin(indices[first : first + batch_size], read.cpu().numpy())
+            positions = first + np.flatnonzero(is_read)
+            if len(positions):
+                yield positions, self._logits(_filled_up(images, batch_size))[: len(positions)]
 
     @torch.no_grad()
     def _logits(self, images: Tensor) -> Logits:
@@ -155,6 +149,14 @@ class TeacherBank:
                     f"{self.store.path}: cannot be written ({error.strerror}). Answers are not kept.", stacklevel=2
                 )
             self._keeps = False
+
+
+def _filled_up(images: Tensor, batch_size: int) -> Tensor:
+    """Images [batch_size, ...]: the given ones, and copies of the last."""
+    if len(images) == batch_size:
+        return images
+    # By index, which keeps the memory layout: another one changes the last bits of the answers.
+    return images[torch.arange(batch_size, device=images.device).clamp(max=len(images) - 1)]
 
 
 @dataclass
