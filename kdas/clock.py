@@ -25,10 +25,6 @@ class Work(StrEnum):
     ASKED = "asked"  # a teacher forward that really ran: what was paid, where TEACHER is what the method needs
 
 
-# A teacher forward has one price, whoever pays it.
-PRICED = tuple(work for work in Work if work is not Work.ASKED)
-
-
 def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
     """Sizes of the batches of an epoch; one sample left over, too few for batch norm, joins the batch before it."""
     whole, rest = divmod(num_samples, batch_size)

@@ -36,7 +36,7 @@ class Request(NamedTuple):
     drawn: Drawn | None
 
 
-class Answer(NamedTuple):
+class ReadBatch(NamedTuple):
     """Indices of the samples that could be read [b], their images uint8 [b, 3, H, W], the files that could not."""
 
     indices: Tensor
@@ -45,17 +45,17 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FileReader(data.Dataset[Answer]):
+class FileReader(data.Dataset[ReadBatch]):
     """A worker process: reads batches."""
 
     files: ImageFiles
     views: Views
 
-    def __getitem__(self, index: int) -> Answer:
+    def __getitem__(self, index: int) -> ReadBatch:
         number = np.array([index])
         return self.__getitems__(Request(number, number, None))
 
-    def __getitems__(self, request: Request) -> Answer:
+    def __getitems__(self, request: Request) -> ReadBatch:
         indices, images, unreadable = [], [], []
         drawn = [None] * len(request.numbers) if request.drawn is None else request.drawn.tolist()
         for number, index, each in zip(request.numbers.tolist(), request.indices.tolist(), drawn, strict=True):
@@ -68,7 +68,7 @@ class FileReader(data.Dataset[Answer]):
         size = self.views.size
         stacked = np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)
         laid_out = torch.from_numpy(stacked).permute(0, 3, 1, 2)
-        return Answer(torch.tensor(indices, dtype=torch.int64), laid_out, unreadable)
+        return ReadBatch(torch.tensor(indices, dtype=torch.int64), laid_out, unreadable)
 
 
 class _Requests:
@@ -102,13 +102,13 @@ class Readers:
             generator=torch.Generator(),
         )
 
-    def read(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        """The answers in the order of the requests. An earlier pass that was left unfinished ends here."""
+    def read(self, requests: Iterable[Request]) -> Iterator[ReadBatch]:
+        """What was read, in the order of the requests. An earlier pass that was left unfinished ends here."""
         self._requests.coming = requests
         self._passes += 1
         this_pass = self._passes
-        for answer in self._loader:
-            yield answer
+        for batch in self._loader:
+            yield batch
             assert self._passes == this_pass, "another pass has taken the workers over"
 
 
@@ -150,9 +150,9 @@ class StreamedSplit:
         """See `Split`. Raises: UserError: once too many images could not be read."""
         readers = self.streams.evaluation if aside else self.streams.training
         device, is_cuda = self.labels.device, self.labels.is_cuda
-        for answer in readers.read(self._requests(batches, drawn)):
-            self.streams.report(answer.unreadable)
-            yield answer.indices.to(device, non_blocking=is_cuda), answer.images.to(device, non_blocking=is_cuda)
+        for batch in readers.read(self._requests(batches, drawn)):
+            self.streams.report(batch.unreadable)
+            yield batch.indices.to(device, non_blocking=is_cuda), batch.images.to(device, non_blocking=is_cuda)
 
     def _requests(self, batches: Iterable[Tensor], drawn: Iterable[Drawn] | None) -> Iterator[Request]:
         for batch, each in zip(batches, repeat(None) if drawn is None else drawn, strict=False):
@@ -166,8 +166,8 @@ def streams_of(files: ImageFiles, views: Views, origin: str, num_workers: int, d
     return Streams(training, evaluation, files, Unreadable(origin, files.train_labels, files.test_labels))
 
 
-def _as_read(answer: Any) -> Any:
-    return answer
+def _as_read(batch: Any) -> Any:
+    return batch
 
 
 def _end_with_the_program(worker_id: int) -> None:

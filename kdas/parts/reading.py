@@ -28,7 +28,7 @@ _BOUNDS = {
     "less_than": "a value below {lt}",
     "less_than_equal": "at most {le}",
 }
-Model = TypeVar("Model", bound=BaseModel)
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -92,29 +92,29 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}. Fix the YAML there."
 
 
-def validated(model: type[Model], content: Mapping[str, Any], *, source: str, prefix: str = "") -> Model:
+def validated(model: type[Schema], content: Mapping[str, Any], *, source: str) -> Schema:
     """`content` as an instance of `model`.
 
-    Args: source: file named in the message; prefix: dotted key under which `content` stands in that file.
+    Args: source: file named in the message.
     Raises: UserError: one line with file, key, value and remedy for the first mistake, and the number of others.
     """
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{source}: {explain(error, model, prefix)}") from error
+        raise UserError(f"{source}: {explain(error, model)}") from error
 
 
-def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first mistake in `error` as `key: expected what, got value. remedy`, and the number of others."""
     details = error.errors()
-    first = _explain_one(details[0], model, prefix)
+    first = _explain_one(details[0], model)
     more = len(details) - 1
     return first if not more else f"{first} (and {more} more mistake{'s' if more > 1 else ''})"
 
 
-def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
+def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
     keys = [str(key) for key in detail["loc"]]
-    where = ".".join([*([prefix] if prefix else []), *keys])
+    where = ".".join(keys)
     if detail["type"] == "nested":  # a part's own schema has already said where and what
         inner_key, inner_text = detail["ctx"]["key"], detail["ctx"]["text"]
         return f"{'.'.join(filter(None, (where, inner_key)))}: {inner_text}"

@@ -25,7 +25,7 @@ from kdas.recipe.config import TeacherConfig
 from kdas.records import MEASURE_VERSION
 
 # Epochs done (0 before the first), epochs in all, validation accuracy so far.
-Progress = Callable[[int, int, float], None]
+OnEpoch = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def obtain(
     validation: float,
     splits: ImageSplits,
     device: str,
-    progress: Progress = lambda epoch, epochs, accuracy: None,
+    progress: OnEpoch = lambda epoch, epochs, accuracy: None,
 ) -> Teacher:
     """The teacher in eval mode on the device, trained first if nobody has.
 
@@ -123,7 +123,7 @@ def _weights_id(model: Model) -> str:
     return digest.hexdigest()
 
 
-def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: Progress) -> Model:
+def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: OnEpoch) -> Model:
     """Cross-entropy on the labels, with the views and schedules of a trial."""
     # A teacher is trained while nothing else runs, so it may use the whole machine.
     repeatable(num_cpus())
@@ -135,7 +135,7 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
     return model
 
 
-def _train(model: Model, config: TeacherConfig, splits: ImageSplits, progress: Progress) -> None:
+def _train(model: Model, config: TeacherConfig, splits: ImageSplits, progress: OnEpoch) -> None:
     settings, train = config.optimizer, splits.train
     optimizer = sgd(model.parameters(), settings)
     progress(0, config.epochs, 0.0)

@@ -12,7 +12,7 @@ from kdas.data import batches_of
 
 
 @dataclass(frozen=True)
-class Answer:
+class TeacherAnswer:
     """What the teacher says about a batch: logits [B, C]; features [B, D], if a loss needs them."""
 
     logits: Tensor
@@ -29,7 +29,7 @@ class Batch:
     images: Tensor
     targets: Tensor
     indices: Tensor
-    answer: Answer | None = None
+    answer: TeacherAnswer | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -39,7 +39,7 @@ class Batch:
         answer = self.answer
         if answer is not None:
             features = None if answer.features is None else answer.features[positions]
-            answer = Answer(answer.logits[positions], features)
+            answer = TeacherAnswer(answer.logits[positions], features)
         return Batch(self.images[positions], self.targets[positions], self.indices[positions], answer)
 
 
@@ -51,7 +51,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     answer = None
     if answers:
         features = [each.features for each in answers if each.features is not None]
-        answer = Answer(torch.cat([each.logits for each in answers]), torch.cat(features) if features else None)
+        answer = TeacherAnswer(torch.cat([each.logits for each in answers]), torch.cat(features) if features else None)
     images = torch.cat([batch.images for batch in batches])
     targets = torch.cat([batch.targets for batch in batches])
     return Batch(images, targets, torch.cat([batch.indices for batch in batches]), answer)

@@ -21,7 +21,7 @@ from kdas.losses import Distillation, LossContext
 from kdas.losses.terms import FEATURES, needs_of
 from kdas.models import Model
 from kdas.recipe.config import TrialConfig
-from kdas.training.batch import Answer, Batch
+from kdas.training.batch import Batch, TeacherAnswer
 
 
 class Distiller:
@@ -68,17 +68,17 @@ class Distiller:
         """The model whose accuracy counts: the student, or the moving average of its weights."""
         return self.student if self.average is None else self.average.module
 
-    def batch(self, indices: Tensor, images: Tensor, answer: Answer | None = None) -> Batch:
-        """Args: indices [B]; images float32 [B, 3, H, W]; both on the device; the teacher's answer, if it is known."""
+    def batch(self, indices: Tensor, images: Tensor) -> Batch:
+        """Args: indices [B]; images float32 [B, 3, H, W]; both on the device."""
         targets = self.splits.train.labels[indices]
-        return Batch(images.contiguous(memory_format=self.memory_format), targets, indices, answer)
+        return Batch(images.contiguous(memory_format=self.memory_format), targets, indices)
 
     @torch.no_grad()
     def asked(self, batch: Batch) -> Batch:
         """The batch with the teacher's answer."""
         with self.precision.autocast():
             logits, features = self._teacher_answers(batch.images)
-        answer = Answer(logits.float(), None if features is None else features.float())
+        answer = TeacherAnswer(logits.float(), None if features is None else features.float())
         return Batch(batch.images, batch.targets, batch.indices, answer)
 
     @torch.no_grad()

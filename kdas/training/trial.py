@@ -24,7 +24,7 @@ from kdas.records import MEASURE_VERSION
 from kdas.samplers import SAMPLERS
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
-from kdas.teacher.obtain import Progress, Teacher
+from kdas.teacher.obtain import OnEpoch, Teacher
 from kdas.training.distiller import Distiller
 
 
@@ -151,7 +151,7 @@ def _found(part: str) -> Dataset:
     return dataset
 
 
-def load_inputs(config: TrialConfig, progress: Progress = lambda epoch, epochs, accuracy: None) -> Inputs:
+def load_inputs(config: TrialConfig, progress: OnEpoch = lambda epoch, epochs, accuracy: None) -> Inputs:
     """Data on the device and the teacher, trained if nobody has.
 
     Raises: UserError: if data or checkpoint are missing or damaged, or a model cannot take such images.
