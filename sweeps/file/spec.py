@@ -41,10 +41,10 @@ from sweeps.file.blocks import (
 )
 from sweeps.file.cells import cell_contents
 from sweeps.file.checks import check_algorithm, check_combinations, check_scheduler
+from sweeps.file.choices import checked_choices, first_searched
 from sweeps.file.first_points import first_points
 from sweeps.file.layers import content_of, layers_of, source_of
 from sweeps.file.methods import Methods
-from sweeps.space.choices import checked_choices, first_searched
 from sweeps.space.conditions import space_from
 from sweeps.space.ranges import Range
 from sweeps.space.space import Space

@@ -8,8 +8,8 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
-from kdas.records import Measure
-from sweeps.record.directory import Recorded, TrialFolder
+from kdas.records import Measure, Status
+from sweeps.record.directory import Recorded
 from sweeps.record.measure import time_to_target
 from sweeps.record.tables import trial_status
 
@@ -45,14 +45,14 @@ def final_metrics(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
     return [_metric("tta_ref_s", tta_ref_s, rows[-1])] if math.isfinite(tta_ref_s) else []
 
 
-def final_tags(folder: TrialFolder, rows: Sequence[Recorded], measure: Measure) -> list[RunTag]:
+def final_tags(status: Status, error: str, rows: Sequence[Recorded], measure: Measure) -> list[RunTag]:
     """How a trial ended."""
-    tags = [RunTag("kdas.status", trial_status(folder.status, rows, measure).value)]
+    tags = [RunTag("kdas.status", trial_status(status, rows, measure).value)]
     if rows:
         tags.append(RunTag("kdas.calibration_id", rows[-1].row.calibration_id))
-    if folder.error:
+    if error:
         # A store cuts off tags that are too long; a traceback says most at its end.
-        tags.append(RunTag("kdas.error", folder.error[-_LONGEST_TAG:]))
+        tags.append(RunTag("kdas.error", error[-_LONGEST_TAG:]))
     return tags
 
 

@@ -68,7 +68,7 @@ class TrackingState:
 
     def _append(self, changes: dict[str, Any]) -> None:
         if not self._is_kept:
-            self._journal.replace([{"trials": {}, **self.facts}])
+            self._journal.replace([{**self.facts, "trials": {}}])
             self._is_kept = True
         self._take_in(changes)
         self._journal.append([changes], sync=False)

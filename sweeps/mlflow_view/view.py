@@ -107,7 +107,7 @@ class MlflowView:
         sent = self._state.trials.get(folder.path.name) or self._begun(folder, parent)
         if sent.closed != is_complete or sent.bytes != num_bytes:
             rows = folder.rows()
-            self._send_new(folder, rows, sent, measure if is_complete else None)
+            self._send_new(folder, rows, sent, status, measure if is_complete else None)
             if is_complete:
                 self._client.set_terminated(sent.run, "FINISHED" if status in FINAL_STATUSES else "FAILED")
             # A trial that starts over has fewer rows for a while; they equal those that were sent.
@@ -123,15 +123,18 @@ class MlflowView:
         return sent
 
     def _send_new(
-        self, folder: TrialFolder, rows: Sequence[Recorded], sent: Sent, final_measure: Measure | None
+        self, folder: TrialFolder, rows: Sequence[Recorded], sent: Sent, status: Status, final_measure: Measure | None
     ) -> None:
-        """Send what the server lacks of a trial. Args: final_measure: None while the trial is not complete."""
+        """Send what the server lacks of a trial.
+
+        Args: status: as it was before the rows were read; final_measure: None while the trial is not complete.
+        """
         metrics = evaluation_metrics(rows[sent.rows :])
         params = parameters(folder.description["config"]) if sent.bytes is None else []
         tags: list[RunTag] = []
         if final_measure is not None:
             metrics += final_metrics(rows, final_measure)
-            tags = final_tags(folder, rows, final_measure)
+            tags = final_tags(status, folder.error, rows, final_measure)
         self._send(sent.run, metrics, params, tags)
 
     def _new_run(self, folder: TrialFolder, parent: str) -> str:

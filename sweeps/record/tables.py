@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow import json as arrow_json
 
 from kdas.files.cache import replaced_whole
-from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, Measure, Status, reached
+from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, TRIAL_COLUMNS, Measure, Status, reached
 from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
 from sweeps.record.measure import best_accuracy, read_measure, time_to_target
 
@@ -30,7 +30,7 @@ def write_tables(directory: SweepDirectory) -> int:
             rows = folder.rows()
             labels = {"sweep": each.name, "method": folder.description["method"], "phase": folder.description["phase"]}
             curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
-            trials.append({**labels, **_trial_row(folder, rows, measure)})
+            trials.append(_trial_row(labels, folder, rows, measure))
             settings.append(_settings(folder.description["config"]))
             picks.append(folder.picks.whole_lines())
     _write(directory, "curves.parquet", pa.Table.from_pylist(curves, schema=curve_schema()))
@@ -114,10 +114,14 @@ def trial_status(status: Status, rows: Sequence[Recorded], measure: Measure | No
     return status
 
 
-def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | None) -> dict[str, Any]:
+def _trial_row(
+    labels: Mapping[str, Any], folder: TrialFolder, rows: list[Recorded], measure: Measure | None
+) -> dict[str, Any]:
+    """All of `TRIAL_COLUMNS`, among columns of recipe and sampler. Args: labels: sweep, method and phase."""
     config = folder.description["config"]
     last = rows[-1].row if rows else None
-    return {
+    row = {
+        **labels,
         "trial_id": folder.path.name,
         "config_id": folder.description["config_id"],
         "seed": config["seed"],
@@ -141,6 +145,9 @@ def _trial_row(folder: TrialFolder, rows: list[Recorded], measure: Measure | Non
         "error": folder.error,
         **{f"sampler.{name}": _plain(value) for name, value in config["sampler"].items()},
     }
+    missing = set(TRIAL_COLUMNS) - set(row)
+    assert not missing, f"trials.parquet lacks {missing}"
+    return row
 
 
 def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

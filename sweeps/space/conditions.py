@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdas.errors import nearest
@@ -26,7 +26,7 @@ def space_from(search: Mapping[str, RangeConfig], sampler: Mapping[str, Any], lo
     samplers = _choices_of("sampler", search, sampler)
     places = places_of(samplers, _choices_of("loss", search, loss))
     parameters: dict[str, Parameter] = {}
-    for name in _parents_first(search, {*PARTS, *places}):
+    for name in _parents_first(search, places):
         values, conditions = search[name], _conditions_of(name, search[name], parameters)
         if name in PARTS:  # its choices were checked when the file was read
             parameter = Parameter(name, (name,), values, None, conditions)
@@ -59,8 +59,8 @@ def _conditions_of(name: str, values: RangeConfig, parameters: Mapping[str, Para
     }
 
 
-def _parents_first(search: Mapping[str, RangeConfig], known: Iterable[str]) -> list[str]:
-    """The names in the file's order, but parts before their parameters, and each after its conditions.
+def _parents_first(search: Mapping[str, RangeConfig], places: Mapping[str, Sequence[Place]]) -> list[str]:
+    """The names in the file's order, but parts first, and each after those that decide whether it exists.
 
     Raises: ValueError: for a condition on a parameter that is not searched, or a circle of conditions.
     """
@@ -72,9 +72,12 @@ def _parents_first(search: Mapping[str, RangeConfig], known: Iterable[str]) -> l
             raise ValueError(f"search.{name}.when: depends on itself: {circle}. Remove one of these conditions")
         for parent in search[name].when:
             if parent not in search:
-                remedy = "Search it too, or remove the condition" if parent in known else nearest(parent, search)
+                can_be = parent in PARTS or parent in places
+                remedy = "Search it too, or remove the condition" if can_be else nearest(parent, search)
                 raise ValueError(f"search.{name}.when.{parent}: is not searched. {remedy}".rstrip("."))
             visit(parent, (*waiting, name))
+        for part in dict.fromkeys(place.part for place in places.get(name, ()) if place.owner is not None):
+            visit(part, (*waiting, name))
         if name not in ordered:
             ordered.append(name)
 
@@ -88,8 +91,7 @@ def _wanted(parent: Parameter, given: Any, where: str) -> list[Any]:
     if parent.values.values(parent.kind) is None:
         raise ValueError(
             f"{where}: {parent.name} is a continuous range, which almost never hits a value. Give"
-            f" search.{parent.name} a step"
-            " or choices"
+            f" search.{parent.name} a step or choices"
         )
     whole = parent.matching(given)
     alternatives = given if isinstance(given, list) and not whole else [given]
@@ -110,10 +112,9 @@ def _possible_places(name: str, places: Sequence[Place], conditions: Conditions)
     """The places of a parameter that its own conditions leave."""
 
     def is_possible(place: Place) -> bool:
-        part = str(place.path[0])
-        return place.owner is None or part not in conditions or place.owner in conditions[part]
+        return place.owner is None or place.part not in conditions or place.owner in conditions[place.part]
 
-    possible, part = list(filter(is_possible, places)), str(places[0].path[0])
+    possible, part = list(filter(is_possible, places)), places[0].part
     if not possible:
         raise ValueError(f"search.{name}.when.{part}: no {name} exists there. Name a {part} that has it")
     if len({place.kind for place in possible}) > 1:
@@ -126,7 +127,7 @@ def _with_owners(conditions: Conditions, places: Sequence[Place], parameters: Ma
     owners: Conditions = {}
     for place in places:
         if place.owner is not None:
-            owners.setdefault(str(place.path[0]), []).append(place.owner)
+            owners.setdefault(place.part, []).append(place.owner)
     result = dict(conditions)
     for part, having in owners.items():
         if part in conditions or len(having) < len(parameters[part].values.choices or []):

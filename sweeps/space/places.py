@@ -45,6 +45,11 @@ class Place:
     owner: Any = None
 
     @property
+    def part(self) -> str:
+        """The key of a trial file that the parameter is under."""
+        return str(self.path[0])
+
+    @property
     def kind(self) -> type | None:
         """The type, int or float, if a range makes sense; else None."""
         field = str(self.path[-1])

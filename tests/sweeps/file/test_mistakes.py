@@ -200,6 +200,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "search.start_rate.when: depends on itself: start_rate -> start_rate. Remove one of these conditions.",
     ),
     (
+        search(sampler={"choices": SAMPLERS, "when": {"end_rate": 0.4}}, end_rate=[0.4, 0.5], sampling_period=[1, 4]),
+        "search.sampler.when: depends on itself: sampler -> end_rate -> sampler. Remove one of these conditions.",
+    ),
+    (
         search(
             sampler=SAMPLERS,
             kd_weight=when(sampler="random"),

@@ -13,7 +13,7 @@ from sweeps.mlflow_view.follower import Follower, pause_s
 from sweeps.mlflow_view.state import Sent, TrackingState
 from sweeps.mlflow_view.view import MlflowView
 from sweeps.prepare.resolved import plan_of
-from sweeps.record.directory import SweepDirectory, TrialFolder
+from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
 from tests.sweeps.conftest import curve_row, identify_by, train_on_paper
@@ -85,6 +85,23 @@ def test_a_missed_target_has_no_time_and_a_status_that_says_so(
     assert "tta_ref_s" not in runs[jobs[0].trial_id].data.metrics
     assert runs[jobs[0].trial_id].data.tags["kdas.status"] == "budget"
     assert runs[jobs[1].trial_id].info.status == "FAILED"
+
+
+def test_trial_that_starts_over_while_it_is_sent_is_sent_as_it_had_ended(
+    database: str, directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_on_paper(directory, jobs[0], [0.5], Status.CRASHED)
+    rows = TrialFolder.rows
+
+    def rows_and_a_new_start(folder: TrialFolder) -> list[Recorded]:
+        found = rows(folder)
+        folder.begin(jobs[0])
+        return found
+
+    monkeypatch.setattr(TrialFolder, "rows", rows_and_a_new_start)
+    MlflowView(directory).update()
+    run = children(database, directory)[jobs[0].trial_id]
+    assert (run.data.tags["kdas.status"], run.info.status) == ("crashed", "FAILED")
 
 
 def test_no_run_of_a_stopped_sweep_looks_as_if_it_were_under_way(

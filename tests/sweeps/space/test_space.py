@@ -86,6 +86,17 @@ def test_condition_of_a_condition_is_followed(load: Load, tmp_path: Path) -> Non
     assert [parameter.name for parameter in spec.space.parameters] == ["sampling_period", "penalty_lambda", "threshold"]
 
 
+def test_part_that_waits_for_a_parameter_of_another_part_comes_after_that_part(load: Load) -> None:
+    search = {
+        "sampler": {"choices": ["kdas", "random"], "when": {"loss.beta": 2}},
+        "loss": ["kd", "dkd"],
+        "loss.beta": [2, 6],
+    }
+    space = load(search).space
+    assert [parameter.name for parameter in space.parameters] == ["loss", "loss.beta", "sampler"]
+    assert [choice["name"] for choice in space["loss.beta"].needs["loss"]] == ["dkd"]
+
+
 def test_list_that_is_a_choice_is_one_value_of_a_condition(load: Load, tmp_path: Path) -> None:
     search = {"sampling_period": [1, 4, [1, 4]], "threshold": {"choices": [0.1], "when": {"sampling_period": [1, 4]}}}
     for point in proposals(load(search), tmp_path, 15):
