@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.findings.findings import Findings, findings
+from analysis.findings.gather import Findings, findings
 from analysis.findings.overview import overview
 from analysis.page import tables
 from analysis.page.report import write, write_overview

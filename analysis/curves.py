@@ -6,7 +6,6 @@ refused by name instead of turning into a wrong number.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.record.measure import load_measure
-from kdas.errors import UserError
+from kdas.errors import UserError, alike
 from kdas.records import CURVE_COLUMNS, SWEEP_COLUMNS, TRIAL_COLUMNS, TRIAL_KINDS, CurveRow, Measure, Status
 
 __all__ = ["PHASES", "TRIAL_COLUMNS", "Measure", "load", "load_measure", "load_trials"]
@@ -68,7 +67,7 @@ def load_trials(sweep_directory: Path | str) -> pd.DataFrame:
 def _existing(sweep_directory: Path, name: str) -> Path:
     if not sweep_directory.is_dir():
         siblings = [entry.name for entry in sweep_directory.parent.glob("*/")]
-        near = difflib.get_close_matches(sweep_directory.name, siblings, n=1)
+        near = alike(sweep_directory.name, siblings)
         hint = f"Did you mean {sweep_directory.parent / near[0]}?" if near else "Give the one that the sweep wrote."
         raise UserError(f"{sweep_directory}: there is no such sweep directory. {hint}")
     path = sweep_directory / name
@@ -130,5 +129,6 @@ def _texts(values: pd.Series, path: Path) -> pd.Series:
 def _refuse_unknown(frame: pd.DataFrame, column: str, known: tuple[str, ...], path: Path) -> None:
     for value in frame[column].unique():
         if value not in known:
-            near = difflib.get_close_matches(str(value), known, n=1) or known[:1]
-            raise UserError(f"{path}: {column} {value!r} is none of {', '.join(known)}. Did you mean {str(near[0])!r}?")
+            raise UserError(
+                f"{path}: {column}: expected one of {', '.join(known)}, got {value!r}. Run the sweep again."
+            )

@@ -20,12 +20,17 @@ def run_command_line(app: Callable[[], object]) -> None:
         sys.exit(2)
 
 
+def alike(name: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """The known names that are most like `name`, whatever their cases, the nearest first."""
+    # Official names mix cases (MobileNetV2), and a wrong case is the likeliest mistake.
+    by_lower_case = {known_name.lower(): known_name for known_name in known}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=most, cutoff=0.6)
+    return [by_lower_case[each] for each in close]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest known one, or all of them."""
     names = sorted(known)
-    # Official names mix cases (MobileNetV2), and a wrong case is the likeliest mistake.
-    by_lower_case = {known_name.lower(): known_name for known_name in names}
-    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {by_lower_case[close[0]]}?"
+    if near := alike(name, names):
+        return f"Did you mean {near[0]}?"
     return f"Known: {', '.join(names)}." if names else "Remove it."

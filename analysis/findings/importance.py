@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
 from analysis import wording
-from analysis.findings.parameters import Parameter, choices_of, searched_configurations, varied_parameters
+from analysis.findings.parameters import VariedParameter, choices_of, searched_configurations, varied_parameters
 from kdas.errors import UserError
 from kdas.records import Measure, Status
 
@@ -131,7 +131,9 @@ def _shares(study: _Drawn, tried: list[dict[str, Any]], chosen: Sequence[int], n
     return shares / shares.sum() if shares.sum() > 0 else shares
 
 
-def _as_trials(configurations: pd.DataFrame, value_s: pd.Series, parameters: list[Parameter]) -> list[dict[str, Any]]:
+def _as_trials(
+    configurations: pd.DataFrame, value_s: pd.Series, parameters: list[VariedParameter]
+) -> list[dict[str, Any]]:
     """Optuna's view of each configuration: its settings, their distributions, and its value."""
     distributions = {each.name: _distribution(configurations, each) for each in parameters}
     settings = configurations[[each.column for each in parameters]].to_dict("records")
@@ -153,7 +155,7 @@ def _as_trials(configurations: pd.DataFrame, value_s: pd.Series, parameters: lis
     return tried
 
 
-def _distribution(configurations: pd.DataFrame, parameter: Parameter) -> BaseDistribution:
+def _distribution(configurations: pd.DataFrame, parameter: VariedParameter) -> BaseDistribution:
     if parameter.is_number:
         values = configurations[parameter.column].astype("float64")
         return FloatDistribution(float(values.min()), float(values.max()), log=parameter.is_log)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import wording
-from analysis.findings.findings import Findings
+from analysis.findings.gather import Findings
 from analysis.findings.profiles import profile_table
 from analysis.findings.summary import deciding_phase, soonest, summarize_times
 from kdas.errors import UserError

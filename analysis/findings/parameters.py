@@ -14,7 +14,7 @@ _SAMPLER = "sampler."
 
 
 @dataclass(frozen=True)
-class Parameter:
+class VariedParameter:
     """One varied parameter: its column, how it is shown, and whether it is a number, and on a log axis."""
 
     column: str
@@ -29,7 +29,7 @@ def searched_configurations(trials: pd.DataFrame) -> pd.DataFrame:
     return searched.drop_duplicates("config_id").set_index("config_id")
 
 
-def varied_parameters(configurations: pd.DataFrame, log_parameters: Collection[str] = ()) -> list[Parameter]:
+def varied_parameters(configurations: pd.DataFrame, log_parameters: Collection[str] = ()) -> list[VariedParameter]:
     """The parameters in which configurations differ, in the order of their columns.
 
     Args: configurations: rows of the trial table, as `searched_configurations` gives them; log_parameters: names of
@@ -43,7 +43,7 @@ def varied_parameters(configurations: pd.DataFrame, log_parameters: Collection[s
             continue
         is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
         is_log = is_number and column.lower().rpartition(".")[2] in on_log and float(values.min()) > 0
-        found.append(Parameter(column, _name(column, configurations), is_number, is_log))
+        found.append(VariedParameter(column, _name(column, configurations), is_number, is_log))
     return found
 
 
@@ -57,7 +57,7 @@ def _choices(configurations: pd.DataFrame, column: str) -> pd.Series:
     return values.astype("object").where(values.notna(), "none").astype(str) if has_both else values
 
 
-def positions(configurations: pd.DataFrame, parameter: Parameter) -> pd.Series:
+def positions(configurations: pd.DataFrame, parameter: VariedParameter) -> pd.Series:
     """Where each configuration stands on a parameter's axis, in [0, 1]; NaN where it has no such setting."""
     values = _choices(configurations, parameter.column)
     if parameter.is_number:
@@ -69,7 +69,7 @@ def positions(configurations: pd.DataFrame, parameter: Parameter) -> pd.Series:
     return values.map(lambda value: np.nan if pd.isna(value) else place[str(value)])
 
 
-def choices_of(configurations: pd.DataFrame, parameter: Parameter) -> list[str]:
+def choices_of(configurations: pd.DataFrame, parameter: VariedParameter) -> list[str]:
     """The values of a parameter that is no number, in their order on its axis."""
     return sorted(_choices(configurations, parameter.column).dropna().astype(str).unique())
 

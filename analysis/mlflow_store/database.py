@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from sqlalchemy import Connection, Engine, Select, column, select, table
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from kdas.errors import UserError
+from kdas.errors import UserError, alike, nearest
 
 # Only the columns that are read.
 _EXPERIMENTS = table("experiments", column("experiment_id"), column("name"))
@@ -126,7 +125,7 @@ def _file_of(url: URL, uri: str) -> Path:
 
 def _sqlite(path: Path) -> Engine:
     if not path.is_file():
-        near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.glob("*.db")], n=1)
+        near = alike(path.name, [entry.name for entry in path.parent.glob("*.db")])
         hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the file that MLflow writes, or its URL."
         raise UserError(f"{path}: there is no such file. {hint}")
     # Not the path alone: opened by that, a file that is missing would be made.
@@ -145,9 +144,7 @@ def chosen_runs(connection: Connection, experiment: str | None) -> Select[tuple[
     for name, experiment_id in connection.execute(select(_EXPERIMENTS.c.name, _EXPERIMENTS.c.experiment_id)):
         ids.setdefault(name, []).append(experiment_id)
     if experiment not in ids:
-        near = difflib.get_close_matches(experiment, ids, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(map(repr, sorted(ids)))}."
-        raise UserError(f"--experiment: the store has no experiment {experiment!r}. {hint}")
+        raise UserError(f"--experiment: the store has no experiment {experiment!r}. {nearest(experiment, ids)}")
     return active.where(_RUNS.c.experiment_id.in_(ids[experiment]))
 
 
@@ -168,8 +165,7 @@ def narrowed(
             raise UserError(f"--sweep: the store has {len(known)} sweeps: {', '.join(known)}. Name one.")
         value = known[0] if known else None
     elif value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known) or 'none'}."
+        hint = nearest(value, known) if known else "It has none."
         raise UserError(f"--sweep: the store has no sweep {value!r} ({source}). {hint}")
     if value is None:
         return chosen, None

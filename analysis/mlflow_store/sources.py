@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass, fields
 
 from analysis.curves import PHASES
 from analysis.mlflow_store.database import Run
-from kdas.errors import UserError
+from kdas.errors import UserError, alike, nearest
 from kdas.records import CurveRow, Status
 
 # In place of a metric: seconds between the start of the run and the moment at which the evaluation was logged.
@@ -46,9 +45,7 @@ def sources_with(names: Mapping[str, str]) -> dict[str, str]:
 
 def _checked(column: str, source: str) -> str:
     if column not in SOURCES:
-        near = difflib.get_close_matches(column, SOURCES, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Columns are {', '.join(SOURCES)}."
-        raise UserError(f"--name {column}={source}: there is no column {column}. {hint}")
+        raise UserError(f"--name {column}={source}: unknown column {column}. {nearest(column, SOURCES)}")
     if source == ELAPSED and column in MEASURED:
         return source
     kind, _, key = source.partition(".")
@@ -88,10 +85,10 @@ class StoreRuns:
             return None
         known = list(self.last if column in MEASURED else self.texts)
         keys = {name.partition(".")[2]: name for name in known}
-        alike = [keys[key] for key in difflib.get_close_matches(source.partition(".")[2], keys, n=3)]
-        alike += [name for name in known if column.split("_")[0] in name.lower()]
+        similar = [keys[key] for key in alike(source.partition(".")[2], keys, most=3)]
+        similar += [name for name in known if column.split("_")[0] in name.lower()]
         # First where our own tracker has it.
-        near = list(dict.fromkeys([name for name in (SOURCES[column],) if name in known] + alike))[:3]
+        near = list(dict.fromkeys([name for name in (SOURCES[column],) if name in known] + similar))[:3]
         hint = f"The store has {', '.join(near)}." if near else "Nothing in the store has a name like it."
         raise UserError(
             f"{column}: no run of the sweep has {source}. {hint}"
@@ -198,7 +195,7 @@ def identities(store: StoreRuns, runs: list[Run], sweep: str) -> dict[str, list[
     }
     for column, known in (("phase", PHASES), ("status", tuple(Status))):
         for value in sorted(set(who[column]) - set(known)):
-            near = difflib.get_close_matches(value, known, n=1)
+            near = alike(value, known)
             hint = f"Did you mean {near[0]}?" if near else f"Map {column} to something else, or not at all."
             raise UserError(f"{column}: {value!r} ({store.sources[column]}) is none of {', '.join(known)}. {hint}")
     return who

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from analysis.mlflow_store import database
 from analysis.mlflow_store.evaluations import Evaluations, read_evaluations
 from analysis.mlflow_store.sources import MEASURED, StoreRuns, by_run, identities, sources_with
 from analysis.time_to_accuracy import times_to_accuracies
-from kdas.errors import UserError
+from kdas.errors import UserError, nearest
 from kdas.records import CURVE_COLUMNS, TRIAL_COLUMNS, Measure, Status
 
 EXPERIMENT = "kdas-sweeps"
@@ -169,9 +168,7 @@ def _baseline(store: StoreRuns, evaluations: Evaluations, methods: list[str], as
             raise UserError(f"--baseline: name the method to compare with, one of {', '.join(known)}.")
         return min(plain)[1]
     if asked not in known:
-        near = difflib.get_close_matches(asked, known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}."
-        raise UserError(f"--baseline: the store has no method {asked!r}. {hint}")
+        raise UserError(f"--baseline: the store has no method {asked!r}. {nearest(asked, known)}")
     return asked
 
 

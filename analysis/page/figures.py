@@ -8,7 +8,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure as Drawn
 
 from analysis import wording
-from analysis.findings.findings import Findings
+from analysis.findings.gather import Findings
 from analysis.findings.importance import DRAWS_AT_RANDOM
 from analysis.findings.summary import deciding_phase
 from analysis.page import plots, tables

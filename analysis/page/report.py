@@ -13,7 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis import wording
-from analysis.findings.findings import Findings
+from analysis.findings.gather import Findings
 from analysis.findings.overview import Overview, baseline_of
 from analysis.findings.summary import deciding_phase
 from analysis.page import plots, tables

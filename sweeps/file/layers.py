@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from kdas.errors import UserError, nearest
+from kdas.errors import UserError, alike, nearest
 from kdas.parts.plugins import with_plugins_found
 from kdas.parts.reading import parse_yaml, read_yaml
 from sweeps.space.ranges import RangeConfig
@@ -93,7 +92,7 @@ def _is_file_name(name: str) -> bool:
 def _nearest_file(name: str, path: Path) -> str:
     if not _is_file_name(name):
         return nearest(name, shipped())
-    close = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*.y*ml")], n=1)
+    close = alike(path.name, [each.name for each in path.parent.glob("*.y*ml")])
     return nearest(path.name, close or shipped())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.findings.findings import Findings
+from analysis.findings.gather import Findings
 from kdas.records import CURVE_COLUMNS, CurveRow, Status, first_reached
 
 TARGET = 0.9

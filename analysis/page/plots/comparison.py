@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import wording
-from analysis.findings.profiles import LARGEST_RATIO, profile, ratios_to_best
 from analysis.page.plots.style import INK, RULE, Look, empty, label, logarithmic, looks, plain, styled, tagged
+from analysis.statistics.profiles import LARGEST_RATIO, profile, ratios_to_best
 from analysis.wording import Row
 from kdas.records import Measure
 

@@ -8,7 +8,13 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.findings.parameters import Parameter, choices_of, positions, searched_configurations, varied_parameters
+from analysis.findings.parameters import (
+    VariedParameter,
+    choices_of,
+    positions,
+    searched_configurations,
+    varied_parameters,
+)
 from analysis.findings.summary import soonest
 from analysis.page.plots.style import (
     BASELINE_COLOUR,
@@ -180,7 +186,7 @@ def parallel_coordinates(trials: pd.DataFrame, summary: pd.DataFrame, measure: M
     return figure
 
 
-def _scale(axes: Axes, place: int, parameter: Parameter, configurations: pd.DataFrame) -> None:
+def _scale(axes: Axes, place: int, parameter: VariedParameter, configurations: pd.DataFrame) -> None:
     """An upright axis with what stands at its ends; a choice shows all its values."""
     if parameter.is_number:
         values = configurations[parameter.column].astype("float64")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis import wording
-from analysis.findings.findings import findings
+from analysis.findings.gather import findings
 from analysis.findings.summary import deciding_phase, soonest
 from kdas.records import Status
 from tests.analysis.conftest import row_of, texts

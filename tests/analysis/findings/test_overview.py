@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
-from analysis.findings.findings import Findings, findings
+from analysis.findings.gather import Findings, findings
 from analysis.findings.overview import overview
 from analysis.page.report import render_overview
 from kdas.errors import UserError

@@ -14,7 +14,7 @@ import pytest
 
 from analysis import wording
 from analysis.curves import load, load_measure, load_trials
-from analysis.findings.findings import findings
+from analysis.findings.gather import findings
 from analysis.findings.summary import SUMMARY_COLUMNS, summarize
 from analysis.findings.timing import timing_check
 from kdas.records import Status

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.findings.findings import findings
+from analysis.findings.gather import findings
 from analysis.page import plots
 from analysis.page.figures import figures
 from analysis.page.plots.curves import seed_band

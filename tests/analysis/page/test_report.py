@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from analysis import wording
 from analysis.__main__ import app
-from analysis.findings.findings import Findings, findings
+from analysis.findings.gather import Findings, findings
 from analysis.page import tables
 from analysis.page.report import render, render_markdown, write
 from kdas.records import Status

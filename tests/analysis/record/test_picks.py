@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.findings.findings import findings
+from analysis.findings.gather import findings
 from analysis.page import plots
 from analysis.record.picks import confidence_bins, load_picks, relative_shares, shares
 from kdas.errors import UserError

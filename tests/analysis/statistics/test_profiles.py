@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.findings.profiles import profile, profile_table, ratios_to_best, score
+from analysis.findings.profiles import profile_table
 from analysis.statistics.anytime import anytime_curve, expected_best, expected_best_curve
 from analysis.statistics.censoring import olympic_mean
 from analysis.statistics.pareto import is_on_front, pareto_front
+from analysis.statistics.profiles import profile, ratios_to_best, score
 
 CELLS = [[10, 20, 30, math.inf], [20, 10, 45, 40], [15, 50, math.inf, 20]]
 
