@@ -309,11 +309,11 @@ def test_store_is_left_as_it_was(uri: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"experiment": "kdas-sweep"}, r"no experiment 'kdas-sweep'\. Did you mean 'kdas-sweeps'"),
-        ({"sweep": "our"}, r"no sweep 'our'.*Did you mean 'ours'"),
+        ({"experiment": "kdas-sweep"}, r"no experiment 'kdas-sweep'\. Did you mean kdas-sweeps\?"),
+        ({"sweep": "our"}, r"no sweep 'our'.*Did you mean ours\?"),
         ({"target": 90}, r"--target: 90 is not in \(0, 1\]"),
-        ({"baseline": "plain"}, r"no method 'plain'\. Did you mean 'plain_kd'"),
-        ({"names": {"val_acc": "metrics.x"}}, r"no column val_acc\. Did you mean val_accuracy"),
+        ({"baseline": "plain"}, r"no method 'plain'\. Did you mean plain_kd\?"),
+        ({"names": {"val_acc": "metrics.x"}}, r"unknown column val_acc\. Did you mean val_accuracy\?"),
         ({"names": {"method": "metrics.x"}}, r"method=metrics\.x: a source is one of params"),
         ({"names": {"val_accuracy": "acc"}}, r"val_accuracy=acc: a source is one of metrics\.<key>"),
         ({"names": {"val_accuracy": "metrics.nope"}}, r"lies: --name val_accuracy=metrics\.val_accuracy"),
