@@ -40,8 +40,8 @@ Arrow = tuple[str, str]
 class Rooms:
     """The rooms of one package, each by its short name.
 
-    `imports`: the rooms of the package that each room imports; `libraries`: those of `LIBRARIES` that each room imports;
-    `outside`: what the package as a whole imports from the other packages, as `package.room`.
+    `imports`: of each room, the rooms of its package that it imports; `libraries`: those of `LIBRARIES` that it imports;
+    `outside`: what the package as a whole imports from other packages, as `package.room`.
     """
 
     package: str
