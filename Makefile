@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview status simulate report compare watch ui notebooks test torture check format bench lock
+.PHONY: help setup sweep preview status simulate report compare watch ui notebooks test test-slow test-all torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -63,8 +63,13 @@ ui: $(READY) ## open the runs in MLflow's page on 127.0.0.1 (PORT=5000)
 notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1
 	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --allow-root analysis/notebooks
 
-test: $(READY) ## all tests
-	@$(BIN)/python -m pytest
+test: $(READY) ## the tests, but for the slow ones (under 5 minutes on 2 cores)
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadfile
+
+test-slow: $(READY) ## the slow tests: kills, clusters, whole sweeps (up to 10 minutes)
+	@$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow ## all tests
 
 check: $(READY) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

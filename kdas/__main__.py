@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,8 @@ from kdas.command.bank_progress import announce
 from kdas.command.progress import TeacherProgress
 from kdas.data import DATASETS
 from kdas.errors import UserError, run_command_line
-from kdas.files.cache import writable_folder, write_text
+from kdas.files.cache import writable_folder
+from kdas.files.journal import Journal
 from kdas.losses import LOSSES
 from kdas.models import BESIDE_THE_ZOO, MODELS
 from kdas.parts.plugins import load_plugins
@@ -38,16 +38,16 @@ _HEADER = "epoch   step  ref. s  wall s    loss  val acc  test acc"
 
 @app.command()
 def train(
-    trial_file: Annotated[Path, typer.Argument(help="The trial's YAML file.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="Go on from this file, and keep it up to date.")] = None,
-    curve: Annotated[Path | None, typer.Option(help="Also write the curve here, one JSON object a line.")] = None,
+    trial_file: Annotated[Path, typer.Argument(help="YAML file of the trial.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint to resume from and to keep up to date.")] = None,
+    curve: Annotated[Path | None, typer.Option(help="Also write the curve to this file, as JSON lines.")] = None,
 ) -> None:
     """Run one trial alone and print its curve."""
     config = load_trial_config(trial_file)
     for path in filter(None, (checkpoint, curve)):
         writable_folder(path.parent)
         if path.is_dir():
-            raise UserError(f"{path}: is a folder. Give the name of a file.")
+            raise UserError(f"{path}: is a folder. Give a file.")
     began = time.perf_counter()
     try:
         inputs = load_inputs(config, TeacherProgress(console))
@@ -61,39 +61,33 @@ def train(
     calibration = calibration_for(config, trial.distiller())
     training = Training(trial, Surroundings(calibration, checkpoint, data_s=data_s, checkpoint_every_s=0.0))
     if curve is not None:
-        _keep_rows_up_to(curve, training.step)
+        # Those that the checkpoint knows of: a trial that is resumed writes the curve of an uninterrupted one.
+        known = [row for row in Journal(curve).read() if row["step"] <= training.step] if training.step else []
+        Journal(curve).replace(known)
     console.print(f"trial {trial.trial_id}: {trial.pair} on {inputs.dataset.name}, {inputs.device}", highlight=False)
     if not config.validation:
-        console.print("validation: 0: the test split decides, and stands under val acc too", highlight=False)
+        console.print('no validation split: "val acc" shows test accuracy')
     console.print(_HEADER, style="bold")
     try:
         for row in training.rows():
             console.print(_line(row), highlight=False)
             if curve is not None:
-                with curve.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row.as_dict()) + "\n")
+                Journal(curve).append([row.as_dict()], sync=False)
     except KeyboardInterrupt:
-        kept = f"the same command goes on from {checkpoint}" if checkpoint else "with --checkpoint it could go on"
-        console.print(f"stopped in epoch {training.epoch}; {kept}", highlight=False)
+        kept = f"the same command resumes from {checkpoint}" if checkpoint else "with --checkpoint it could resume"
+        console.print(f"Interrupted in epoch {training.epoch}; {kept}.", highlight=False)
         raise
     console.print(f"ended: {training.status}")
-
-
-def _keep_rows_up_to(curve: Path, step: int) -> None:
-    """Keep the rows that the checkpoint knows of, so that a trial that goes on writes the curve of a whole one."""
-    lines = curve.read_text(encoding="utf-8").splitlines(keepends=True) if step and curve.exists() else []
-    whole = [line for line in lines if line.endswith("\n")]
-    write_text(curve, "".join(line for line in whole if json.loads(line)["step"] <= step))
 
 
 @app.command("list")
 def list_parts(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(_KINDS)}.")],
-    plugin: Annotated[list[str] | None, typer.Option(help="A module or .py file with parts of your own.")] = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="A module or .py file with your own parts.")] = None,
 ) -> None:
     """Print the parts a file may name, with their parameters, what they need to know, and sources."""
     if kind not in _KINDS:
-        raise UserError(f"list: {kind!r} is not one of {', '.join(_KINDS)}.")
+        raise UserError(f"list: expected one of {', '.join(_KINDS)}, got {kind!r}.")
     try:
         load_plugins(plugin or [])
     except ValueError as error:

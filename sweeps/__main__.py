@@ -1,4 +1,4 @@
-"""`python -m sweeps`: run a sweep, rebuild its tables, bring MLflow up to date."""
+"""`python -m sweeps`: run a sweep, rebuild its tables, update MLflow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(
     yes: Yes = False,
     cluster: Cluster = None,
 ) -> None:
-    """Train everything that is missing; go on where an earlier start stood."""
+    """Run a sweep, or resume it."""
     if cluster:
         os.environ["RAY_ADDRESS"] = cluster
     from sweeps.file.layers import spec_path
@@ -42,12 +42,12 @@ def run(
     directory = SweepDirectory(sweep_path(path.name))
     try:
         is_finished = (run_cells if spec.cells else run_sweep)(spec, path, directory, console, is_agreed=yes)
-    except KeyboardInterrupt:  # before Ray listens for it: while data are read, a teacher is trained, Ray starts
+    except KeyboardInterrupt:  # before Ray handles it: while data are read, the teacher trains or Ray starts
         is_finished = False
     if not is_finished:
         with_settings = f' SET="{" ".join(settings)}"' if settings else ""
         console.print(
-            f"stopped; nothing that is finished is lost. Go on with: make sweep NAME={name}{with_settings}",
+            f"Interrupted. Finished trials are kept. Resume with: make sweep NAME={name}{with_settings}",
             soft_wrap=True,
             markup=False,
             highlight=False,
@@ -56,14 +56,15 @@ def run(
     crashed = num_crashed(directory)
     if crashed:
         console.print(
-            f"{crashed} trials crashed (see status.json of the trials in {directory.path}); a new start retries them"
+            f"{crashed} trials crashed. See status.json in their folders under {directory.path}. Running the sweep"
+            " again retries them."
         )
         sys.exit(CRASHED_TRIALS)
 
 
 @app.command()
 def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
-    """What a sweep would cost, and what it would train first. Trains nothing and writes no sweep."""
+    """Estimate what a sweep costs. Trains nothing."""
     from sweeps.file.layers import spec_path
     from sweeps.file.spec import load_spec
     from sweeps.prepare.preview import preview_sweep
@@ -81,14 +82,14 @@ def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
 
 @app.command()
 def status(name: Name) -> None:
-    """How far a sweep is, read from its directory."""
+    """Show the progress of a sweep."""
     from sweeps.record.directory import SweepDirectory
     from sweeps.record.status import print_status
 
     beginning = SweepDirectory(sweep_path(name))
     holder = beginning.holder()
     if holder and not beginning.spec_file.exists():
-        console.print(f"{holder}; it prepares: data, teacher, prices", highlight=False)
+        console.print(f"{holder} and is still preparing data, teacher and prices", highlight=False)
         return
     directory = _existing(name)
     for each in directory.cells() or [directory]:
@@ -98,13 +99,15 @@ def status(name: Name) -> None:
 @app.command()
 def simulate(
     name: Name,
-    search: Annotated[str, typer.Option(help="Algorithms, separated by commas.")] = "tpe,random",
-    scheduler: Annotated[str, typer.Option(help="Schedulers, separated by commas.")] = "capping,none",
-    slots: Annotated[str, typer.Option(help="How many trials run at once; several, separated by commas.")] = "2",
-    replays: Annotated[int, typer.Option(min=1, help="Replays of each, under other seeds of the search.")] = 20,
-    surrogate: Annotated[bool, typer.Option("--surrogate", help="Also between the recorded configurations.")] = False,
+    search: Annotated[str, typer.Option(help="Search algorithms to compare, separated by commas.")] = "tpe,random",
+    scheduler: Annotated[str, typer.Option(help="Schedulers to compare, separated by commas.")] = "capping,none",
+    slots: Annotated[str, typer.Option(help="Numbers of trials at once, separated by commas.")] = "2",
+    replays: Annotated[int, typer.Option(min=1, help="Replays of each combination.")] = 20,
+    surrogate: Annotated[
+        bool, typer.Option("--surrogate", help="Interpolate between configurations with a fitted model.")
+    ] = False,
 ) -> None:
-    """Compare searches, schedulers and slots on the curves of a finished sweep; nothing is trained."""
+    """Compare searches and schedulers on recorded curves."""
     from sweeps.file.spec import recorded_spec
     from sweeps.replay.recorded import load_recording
     from sweeps.replay.simulate import settings_of
@@ -112,14 +115,14 @@ def simulate(
 
     directory = _existing(name)
     if directory.cells():
-        raise UserError(f"{name}: is made of cells. Name one of them: {', '.join(names_of_cells(name))}.")
+        raise UserError(f"{name}: this sweep consists of cells. Name one of them: {', '.join(names_of_cells(name))}.")
     recording = load_recording(recorded_spec(directory.spec_file), directory)
     compare(recording, surrogate, settings_of(search, scheduler, slots), replays, console)
 
 
 @app.command()
 def tables(name: Name) -> None:
-    """Rebuild curves.parquet, trials.parquet and picks.parquet from what is on disk."""
+    """Rebuild the tables of a sweep from its trials."""
     from sweeps.record.tables import write_tables
 
     directory = _existing(name)
@@ -129,33 +132,34 @@ def tables(name: Name) -> None:
 
 @app.command()
 def attach(name: Name) -> None:
-    """Bring MLflow up to date with the sweep directory and hand it the report."""
-    from sweeps.mlflow_view.tracking_state import TrackingState
+    """Upload what MLflow lacks, and the report."""
+    from sweeps.mlflow_view.state import TrackingState
 
     directory = _existing(name)
     if directory.holder():
-        console.print("MLflow follows the running sweep by itself", highlight=False)
+        console.print("The sweep is running and keeps MLflow up to date by itself.", highlight=False)
         return
     state = TrackingState(directory)
     if not state.is_attached:
-        from sweeps.mlflow_view.tracking import MlflowView, failure_text
+        from sweeps.mlflow_view.follower import failure_text
+        from sweeps.mlflow_view.view import MlflowView
 
         try:
             MlflowView(directory).attach()
-        except Exception as error:  # noqa: BLE001 (whatever the server does, the sweep is whole)
-            print(f"MLflow at {state.uri} does not take it: {failure_text(error)}", file=sys.stderr)
+        except Exception as error:  # noqa: BLE001 (whatever the server does, the sweep is complete)
+            print(f"MLflow at {state.uri} failed: {failure_text(error)}", file=sys.stderr)
             sys.exit(1)
     console.print(f"runs in MLflow: {state.uri} (make ui opens them)", soft_wrap=True, highlight=False)
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
-    """Open MLflow's page on this machine alone."""
-    from sweeps.mlflow_view.tracking_state import tracking_uri
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
+    """Serve MLflow's page on 127.0.0.1."""
+    from sweeps.mlflow_view.state import tracking_uri
 
     uri = tracking_uri()
     if uri.startswith(("http://", "https://")):
-        console.print(f"the runs are on a server of their own: open {uri}", highlight=False, soft_wrap=True)
+        console.print(f"Runs are on a tracking server. Open {uri}", highlight=False, soft_wrap=True)
         return
     check_port(port)
     console.print(f"MLflow's page: http://127.0.0.1:{port} (Ctrl-C closes it)", highlight=False)
@@ -165,8 +169,10 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
 
 @app.command()
 def schema(
-    markdown: Annotated[bool, typer.Option("--markdown", help="The page docs/sweep-file.md instead.")] = False,
-    plugin: Annotated[list[str] | None, typer.Option(help="A module of your own whose parts are known too.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/sweep-file.md instead.")] = False,
+    plugin: Annotated[
+        list[str] | None, typer.Option(help="A module of your own parts to include; may be repeated.")
+    ] = None,
 ) -> None:
     """Print the JSON schema of a sweep file, for editors."""
     from kdas.parts.plugins import load_plugins
@@ -193,10 +199,10 @@ def _existing(name: str) -> SweepDirectory:
         holder = directory.holder()
         if holder:
             raise UserError(
-                f"{directory.path}: {holder}; it prepares data, teacher and prices. Try again when it trains."
+                f"{directory.path}: {holder} and is still preparing data, teacher and prices. Try again once it trains."
             )
         raise UserError(
-            f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}; for a file of your own,"
+            f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}. For a file of your own,"
             " NAME is its path."
         )
     return directory

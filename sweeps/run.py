@@ -61,7 +61,7 @@ def run_sweep(
         agenda, recipe = sweep.agenda, sweep.plan.methods.recipe
         has_work = agenda.fill()
         if sweep.num_adopted:
-            console.print(f"{sweep.num_adopted} trials taken over from other sweeps", highlight=False)
+            console.print(f"{sweep.num_adopted} trials reused from other sweeps", highlight=False)
         if has_work or not directory.environment_file.exists():
             write_text(directory.environment_file, json.dumps(environment.describe(recipe, sweep.inputs), indent=1))
         if has_work:
@@ -105,9 +105,9 @@ def _begun(
 
 
 def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
-    """Say how the sweep has ended, and fix how many trials it consists of.
+    """Print how the sweep ended, and fix the number of its trials.
 
-    Raises: UserError: if its baseline tells nothing.
+    Raises: UserError: if the baseline diverged on every seed.
     """
     plain, directory = sweep.plan.methods.plain, sweep.directory
     measure = read_measure(directory)
@@ -115,22 +115,22 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
         # Early stopping, budgets and a space that has no more to offer make it fewer than were planned.
         write_measure(directory, replace(measure, num_planned_trials=sum(1 for _ in directory.trials())))
     elif num_crashed(directory):
-        console.print(f"{plain} has crashed, so the target waits for a new start", highlight=False)
+        console.print(f"{plain} crashed, so no target is set yet. Run the sweep again to retry.", highlight=False)
     else:
         raise UserError(
-            f"{source}: {plain} has diverged on every seed, so there is no target. Lower"
-            " optimizer.learning_rate, or give target as a number, in a file of another name."
+            f"{source}: {plain} diverged on every seed, so no target can be set. In a file of another name,"
+            " lower optimizer.learning_rate or give target as a number."
         )
     if sweep.agenda.lacks_configurations and sweep.spending.reason:
-        console.print(f"the search has ended early: {sweep.spending.reason}", highlight=False)
+        console.print(f"The search ended early: {sweep.spending.reason}", highlight=False)
 
 
 def run_cells(
     spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console, *, is_agreed: bool = False
 ) -> bool:
-    """Run the sweep of each cell, one after another, and write the tables of all of them.
+    """Run the sweep of each cell, one after another, and write their common tables.
 
-    Returns, raises: as `run_sweep` does, which is asked for each cell.
+    Returns, raises: as `run_sweep`, which runs each cell.
     """
     with directory.locked():
         check_spec(spec, directory)
@@ -153,7 +153,7 @@ def run_cells(
 
 
 def _slots(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> Slots:
-    """Those of this machine, or of the cluster at `RAY_ADDRESS`, which is joined."""
+    """The slots of this machine, or of the cluster at `RAY_ADDRESS`, which is joined."""
     if cluster_address():
         from sweeps.execution import cluster
 
@@ -252,15 +252,14 @@ class _Sweep:
 
 
 def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
-    """Ray and MLflow come in here and not before: a sweep that is finished needs neither."""
+    """Train what is missing. Ray and MLflow are imported here, since a finished sweep needs neither."""
     where = f" on {slots.num_machines} machines" if slots.num_machines > 1 else ""
     console.print(
-        f"{slots.trials_at_once} trials at once{where}, {slots.cpus_per_trial} CPU threads each;"
-        " starting Ray and its workers",
+        f"{slots.trials_at_once} trials at once{where}, {slots.cpus_per_trial} CPU threads each; starting Ray",
         highlight=False,
     )
     from sweeps.execution.launch import run_trials
-    from sweeps.mlflow_view.tracking import Follower
+    from sweeps.mlflow_view.follower import Follower
 
     follower = Follower(sweep.directory)
     follower.start()
@@ -270,4 +269,4 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
     finally:
         follower.stop(sweep.agenda.is_finished)
     if follower.failure:
-        console.print(f"MLflow could not be kept up to date ({follower.failure}); nothing of the sweep is lost")
+        console.print(f"Some runs were not uploaded to MLflow ({follower.failure}). Results are complete.")

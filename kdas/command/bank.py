@@ -26,7 +26,7 @@ from kdas.training.trial import load_inputs
 app = typer.Typer(no_args_is_help=True, help="The teacher's answers that trials share.")
 console = Console(width=None if sys.stdout.isatty() else 160)
 
-TrialFile = Annotated[Path, typer.Argument(help="The YAML file of a trial that would use the bank.")]
+TrialFile = Annotated[Path, typer.Argument(help="YAML file of a trial that would use the bank.")]
 SECONDS_PER_DAY = 86_400
 
 
@@ -45,7 +45,7 @@ def info() -> None:
     table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for path, header in _banks():
         if header is None:
-            table.add_row(path.name, "damaged: it is begun again when a trial asks for it")
+            table.add_row(path.name, "damaged; it is rebuilt when a trial needs it")
             continue
         shape, identity = header
         filled = BankStore(path, shape).share_filled(np.arange(shape.num_images))
@@ -66,19 +66,17 @@ def info() -> None:
 
 @app.command()
 def verify(
-    trial_file: Annotated[
-        Path | None, typer.Argument(help="Also ask this trial's teacher about some of its answers.")
-    ] = None,
+    trial_file: Annotated[Path | None, typer.Argument(help="Trial whose teacher checks some of the answers.")] = None,
 ) -> None:
     """Read every record of every bank and check it. Exit code 1 if one is damaged; such records are asked again."""
     is_whole = True
     for path, header in _banks():
         if header is None:
-            console.print(f"{path.name}: damaged or of another version; it is begun again when asked for")
+            console.print(f"{path.name}: damaged or of another version; it is rebuilt when a trial needs it")
             is_whole = False
             continue
         num_valid, num_damaged = BankStore(path, header[0]).counted()
-        console.print(f"{path.name}: {num_valid:,} answers whole, {num_damaged:,} damaged", highlight=False)
+        console.print(f"{path.name}: {num_valid:,} answers intact, {num_damaged:,} damaged", highlight=False)
         is_whole &= not num_damaged
     if trial_file is not None:
         bank = _opened(trial_file)
@@ -91,7 +89,7 @@ def verify(
 
 @app.command()
 def prune(
-    days: Annotated[int, typer.Option(min=0, help="Remove the banks that no trial has used for so many days.")] = 30,
+    days: Annotated[int, typer.Option(min=0, help="Remove banks unused for this many days.")] = 30,
 ) -> None:
     """Remove banks that have not been used for some time; they are filled again when a trial asks for them."""
     num_bytes = 0
@@ -119,5 +117,5 @@ def _opened(trial_file: Path) -> TeacherBank:
     except UserError as error:
         raise UserError(f"{trial_file}: {error}") from error
     if bank is None:
-        raise UserError(f"{trial_file}: bank: {config.bank} has the teacher run live here: there is no bank.")
+        raise UserError(f"{trial_file}: bank: {config.bank} runs the teacher live here, so there is no bank.")
     return bank

@@ -29,7 +29,7 @@ def resolve(requested: str) -> str:
     if requested == "auto":
         return next(name for name, is_there in present.items() if is_there)
     if not present[requested]:
-        raise UserError(f"device: {requested!r} is not there on this machine. Use auto or cpu.")
+        raise UserError(f"device: this machine has no {requested!r}. Use auto or cpu.")
     return requested
 
 
@@ -44,7 +44,7 @@ def compiler() -> str | None:
 
 
 def repeatable(threads: int) -> None:
-    """Settings of the whole process under which the same trial gives the same curve, and memory stays warm."""
+    """Settings of the whole process under which the same trial gives the same curve on like CPUs; memory stays warm."""
     torch.set_num_threads(threads)
     _keep_freed_memory()
     torch.backends.cudnn.benchmark = False

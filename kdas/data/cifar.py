@@ -14,7 +14,7 @@ from kdas.errors import UserError
 from kdas.files.cache import cache_root, content_id, file_id, writable_folder
 
 DataPath = Annotated[
-    str | None, Field(description="The folder of a local copy: torchvision's layout, or train*.parquet, test*.parquet.")
+    str | None, Field(description="Folder of a local copy: torchvision's layout, or train*.parquet and test*.parquet.")
 ]
 # The normalisation that the field's shared CIFAR-100 checkpoints were trained with.
 _CIFAR100_MEAN, _CIFAR100_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
@@ -42,7 +42,7 @@ def _published(class_name: str) -> Any:
 def _cifar(name: str, class_name: str, path: str | None, *, num_classes: int, **statistics: Any) -> Dataset:
     folder = resolved_path(path, cache_root() / "downloads")
     if path and not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Put {name} there or give DATA=<folder>.")
+        raise UserError(f"{folder}: no such folder. Put {name} there, or give DATA=<folder>.")
     if any(folder.glob("**/train*.parquet")):
         return parquet_folder(name, folder, padding=4, flip=True, **statistics)
     published = _published(class_name)
@@ -71,7 +71,7 @@ def _present_or_downloaded(name: str, published: Any, folder: Path) -> None:
     except (OSError, RuntimeError) as error:  # urllib's errors are OSErrors; a wrong digest is a RuntimeError
         reason = str(getattr(error, "reason", error)).split("\n", 1)[0].rstrip(".")
         raise UserError(
-            f"{folder}: {name} is not there and cannot be downloaded ({reason}). Put {published.filename}, unpacked,"
+            f"{folder}: {name} is missing and cannot be downloaded ({reason}). Put {published.filename}, unpacked,"
             f" into that folder, or give DATA=<folder with {published.base_folder} or with train*.parquet>."
         ) from error
 

@@ -64,27 +64,27 @@ class Unreadable:
     def check(self) -> None:
         """Raises: UserError: if too many images, or all of a class, cannot be read."""
         total = len(self._labels)
-        reasons = [f"all {self._emptied[0]} among them"] if self._emptied else []
+        reasons = [f"including all {self._emptied[0]}"] if self._emptied else []
         if self.count > MAX_UNREADABLE_SHARE * total:
             reasons.insert(0, f"more than {MAX_UNREADABLE_SHARE:.0%}")
         if reasons:
             raise UserError(
                 f"{self._origin}: {self.count} of {total} images ({self.count / total:.1%}) cannot be read,"
-                f" {' and '.join(reasons)}: {self._named()}. Mend them or copy the set again."
+                f" {' and '.join(reasons)}: {self._named()}. Fix them, or copy the dataset again."
             )
 
     def warn(self) -> None:
         """One warning for all that have been found."""
         if self.count:
             warnings.warn(
-                f"{self._origin}: {self.count} of {len(self._labels)} images cannot be read and are left out:"
+                f"{self._origin}: {self.count} of {len(self._labels)} images cannot be read and are skipped:"
                 f" {self._named()}.",
                 stacklevel=2,
             )
 
     def warn_of(self, name: str) -> None:
         """A warning for one image, as it is met."""
-        warnings.warn(f"{self._origin}: {name} cannot be read and is left out.", stacklevel=2)
+        warnings.warn(f"{self._origin}: {name} cannot be read and is skipped.", stacklevel=2)
 
     def _named(self) -> str:
         more = self.count - len(self._names)

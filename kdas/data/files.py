@@ -78,13 +78,13 @@ def classes_in(folder: Path) -> list[str]:
     Raises: UserError: if there are none.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Put the class folders there or give another path.")
+        raise UserError(f"{folder}: no such folder. Put the class folders there, or give another path.")
     from torchvision.datasets.folder import find_classes
 
     try:
         return list(find_classes(folder)[0])
     except FileNotFoundError as error:
-        raise UserError(f"{folder}: holds no class folders. Put one there for each class.") from error
+        raise UserError(f"{folder}: contains no class folders. Make one for each class.") from error
 
 
 def images_in(folder: Path, classes: Iterable[str]) -> Iterator[tuple[Path, int]]:
@@ -100,7 +100,9 @@ def images_in(folder: Path, classes: Iterable[str]) -> Iterator[tuple[Path, int]
             found = make_dataset(str(folder), {name: label}, IMG_EXTENSIONS)
         except FileNotFoundError as error:
             endings = ", ".join(IMG_EXTENSIONS)
-            raise UserError(f"{folder / name}: holds no image ({endings}). Fill or remove it.") from error
+            raise UserError(
+                f"{folder / name}: contains no image ({endings}). Add images, or remove the folder."
+            ) from error
         yield from ((Path(path), label) for path, label in found)
 
 
@@ -110,8 +112,8 @@ def check_same_classes(folder: Path, train: Iterable[str], test: Iterable[str]) 
     for name in sorted(train ^ test):
         here, there = ("train", "test") if name in train else ("test", "train")
         raise UserError(
-            f"{folder}: class {name!r} is in the {here} part and not in the {there} part"
-            f" ({len(train ^ test)} such classes). Both must hold the same classes."
+            f"{folder}: class {name!r} is in the {here} part but not in the {there} part"
+            f" ({len(train ^ test)} such classes). Both parts need the same classes."
         )
 
 
@@ -119,4 +121,4 @@ def _num_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}. Put the image there or mend its list.") from error
+        raise UserError(f"{path}: cannot be read: {error.strerror}. Add the image, or fix the list.") from error

@@ -16,53 +16,64 @@ from kdas.errors import UserError
 # Measured values would depend on where the set is kept: one that streams is never seen whole.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-FolderPath = Annotated[str, Field(description="The folder that holds train and test, or train and val.")]
+FolderPath = Annotated[str, Field(description="Folder that contains train and test, or train and val.")]
 KeepWhere = Annotated[
-    Keep, Field(description="Where images are kept: auto takes memory where they fit; results are the same.")
+    Keep, Field(description="Where images are kept; auto uses memory if they fit. Results are the same.")
 ]
 FixedViews = Annotated[
     int | None,
     Field(
         ge=1,
-        description="Views of each image, drawn once for all, so that a teacher bank can hold them; no end by default.",
+        description="Number of views of each image, drawn once, so that a teacher bank can hold them; unlimited by"
+        " default.",
     ),
 ]
 Channels = tuple[float, float, float]
-Share = Annotated[float, Field(ge=0, le=1, description="A mean is a share of full brightness, in [0, 1].")]
-Positive = Annotated[float, Field(gt=0, description="A deviation is over 0.")]
+Share = Annotated[float, Field(ge=0, le=1, description="Mean as a fraction of full brightness, in [0, 1].")]
+Positive = Annotated[float, Field(gt=0, description="Standard deviation, over 0.")]
 
 
 @DATASETS.register("image_folder", source="the layout of torchvision's ImageFolder")
 def image_folder(
     *,
     path: FolderPath,
-    size: Annotated[int, Field(ge=8, le=2048, description="Pixels that images are brought to, each way.")] = 64,
+    size: Annotated[int, Field(ge=8, le=2048, description="Side of the square images, in pixels.")] = 64,
     augment: Annotated[Augment, Field(description="crop_flip for small images, resized_crop for photographs.")] = (
         "crop_flip"
     ),
-    padding: Annotated[int | None, Field(ge=0, description="Pixels of shift; default an eighth of the size.")] = None,
-    flip: Annotated[bool, Field(description="Whether a mirrored image is the same class.")] = True,
-    mean: Annotated[
-        tuple[Share, Share, Share] | None, Field(description="Three means in [0, 1]; default ImageNet's.")
+    padding: Annotated[
+        int | None, Field(ge=0, description="Padding of the crop, in pixels; by default an eighth of the size.")
     ] = None,
-    std: Annotated[tuple[Positive, Positive, Positive] | None, Field(description="Three deviations over 0.")] = None,
+    flip: Annotated[bool, Field(description="Whether images may be mirrored.")] = True,
+    mean: Annotated[
+        tuple[Share, Share, Share] | None, Field(description="Mean of each channel, in [0, 1]; by default ImageNet's.")
+    ] = None,
+    std: Annotated[
+        tuple[Positive, Positive, Positive] | None, Field(description="Standard deviation of each channel, over 0.")
+    ] = None,
     fixed_views: FixedViews = None,
     keep: KeepWhere = "auto",
 ) -> Dataset:
     """Your own images: train/CLASS/* and test/CLASS/* (or, without test, val/CLASS/*)."""
     folder = _existing(path)
     if (mean is None) != (std is None):
-        raise UserError("dataset: mean and std belong together. Give both or neither.")
+        raise UserError("dataset: expected both mean and std, or neither.")
     if padding is not None and padding >= size:
         raise UserError(
-            f"dataset.padding: {padding} is not under the size, {size}: crops could miss the image. Lower it."
+            f"dataset.padding: {padding} must be below the size, {size}, or crops could miss the image. Lower it."
         )
     if augment == "resized_crop" and padding is not None:
-        raise UserError(f"dataset.padding: {padding} is for crop_flip; resized_crop pads nothing. Remove it.")
+        raise UserError(
+            f"dataset.padding: {padding} only applies to crop_flip, since resized_crop does not pad. Remove it."
+        )
     if augment == "resized_crop" and keep == "memory":
-        raise UserError("dataset.keep: memory is for crop_flip; resized_crop needs the files. Take auto or disk.")
+        raise UserError(
+            "dataset.keep: memory only works with crop_flip, since resized_crop reads the files. Use auto or disk."
+        )
     if augment == "crop_flip" and fixed_views is not None:
-        raise UserError("dataset.fixed_views: is for resized_crop; the views of crop_flip have an end. Remove it.")
+        raise UserError(
+            "dataset.fixed_views: only applies to resized_crop, since crop_flip has few views anyway. Remove it."
+        )
     return _dataset(
         "image_folder",
         _listed_by_class(folder, "test" if (folder / "test").is_dir() else "val"),
@@ -122,7 +133,7 @@ def _dataset(
 def _existing(path: str) -> Path:
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Unpack the set there or give another path.")
+        raise UserError(f"{folder}: no such folder. Unpack the dataset there, or give another path.")
     return folder
 
 
@@ -142,7 +153,7 @@ def _annotated(folder: Path, classes: list[str]) -> Iterator[tuple[Path, int]]:
         raise UserError(f"{table}: cannot be read. Unpack tiny-imagenet-200.zip again.") from error
     rows = [line.split("\t") for line in lines if line]
     if any(len(row) < 2 for row in rows):
-        raise UserError(f"{table}: a line lacks its class. Unpack tiny-imagenet-200.zip again.")
+        raise UserError(f"{table}: a line has no class. Unpack tiny-imagenet-200.zip again.")
     check_same_classes(folder, classes, (row[1] for row in rows))
     numbers = {name: label for label, name in enumerate(classes)}
     return ((table.parent / "images" / row[0], numbers[row[1]]) for row in sorted(rows))

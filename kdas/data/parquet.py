@@ -28,11 +28,13 @@ _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class")
 @DATASETS.register("parquet", source="the layout of image classification sets on dataset hubs")
 def parquet(
     *,
-    path: Annotated[str, Field(description="The folder that holds train*.parquet and test*.parquet.")],
-    image_column: Annotated[str | None, Field(description="The column of encoded images.")] = None,
-    label_column: Annotated[str | None, Field(description="The column of class numbers.")] = None,
-    padding: Annotated[int | None, Field(ge=0, description="Pixels of shift; default an eighth of the size.")] = None,
-    flip: Annotated[bool, Field(description="Whether a mirrored image is the same class.")] = True,
+    path: Annotated[str, Field(description="Folder that contains train*.parquet and test*.parquet.")],
+    image_column: Annotated[str | None, Field(description="Column of encoded images.")] = None,
+    label_column: Annotated[str | None, Field(description="Column of class numbers.")] = None,
+    padding: Annotated[
+        int | None, Field(ge=0, description="Padding of the crop, in pixels; by default an eighth of the size.")
+    ] = None,
+    flip: Annotated[bool, Field(description="Whether images may be mirrored.")] = True,
 ) -> Dataset:
     """Parquet files with one encoded image and one class number a row."""
     return parquet_folder("parquet", Path(path).expanduser(), image_column, label_column, padding=padding, flip=flip)
@@ -77,7 +79,7 @@ def parquet_folder(
 def _files(folder: Path, split: str) -> list[Path]:
     files = sorted(path for path in folder.glob(f"**/{split}*.parquet") if path.is_file())
     if not files:
-        raise UserError(f"{folder}: holds no {split}*.parquet. Put the files there or give another path.")
+        raise UserError(f"{folder}: contains no {split}*.parquet. Put the files there, or give another path.")
     return files
 
 
@@ -86,7 +88,7 @@ def _open(file: Path) -> pq.ParquetFile:
         return pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).split("\n", 1)[0].rstrip(".")
-        raise UserError(f"{file}: is damaged or not parquet: {reason}. Copy it again.") from error
+        raise UserError(f"{file}: is damaged or not a parquet file: {reason}. Copy it again.") from error
 
 
 def _schema(file: Path) -> pa.Schema:
@@ -98,14 +100,14 @@ def _image_column(schema: pa.Schema, file: Path) -> str:
     for field in schema:
         if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
             return str(field.name)
-    raise UserError(f"{file}: no column holds images (a struct with `bytes`). Columns: {', '.join(schema.names)}.")
+    raise UserError(f"{file}: no column contains images (a struct with `bytes`). Columns: {', '.join(schema.names)}.")
 
 
 def _label_column(schema: pa.Schema, file: Path) -> str:
     for name in _LABEL_NAMES:
         if name in schema.names and pa.types.is_integer(schema.field(name).type):
             return name
-    raise UserError(f"{file}: no column holds labels. Name it as label_column: {', '.join(schema.names)}.")
+    raise UserError(f"{file}: no column contains labels. Set label_column to one of: {', '.join(schema.names)}.")
 
 
 def _check_columns(file: Path, image_column: str, label_column: str) -> None:
@@ -115,7 +117,9 @@ def _check_columns(file: Path, image_column: str, label_column: str) -> None:
             raise UserError(f"{file}: has no column {column!r}. Columns: {', '.join(schema.names)}.")
     kind = schema.field(label_column).type
     if not pa.types.is_integer(kind):
-        raise UserError(f"{file}: column {label_column!r} holds {kind}, not class numbers. Name another label_column.")
+        raise UserError(
+            f"{file}: column {label_column!r} expected class numbers, got {kind}. Set another label_column."
+        )
 
 
 def _num_classes(schema: pa.Schema, files: list[Path], label_column: str) -> int:
@@ -133,7 +137,7 @@ def _labels(file: Path, column: str) -> Labels:
     if values.null_count:
         raise UserError(f"{file}: column {column!r} has {values.null_count} empty rows. Label or remove them.")
     if not len(values):
-        raise UserError(f"{file}: holds no rows. Copy the file again, or leave it away.")
+        raise UserError(f"{file}: contains no rows. Copy the file again, or remove it.")
     labels: Labels = values.to_numpy().astype(np.int64)
     return labels
 
@@ -160,7 +164,7 @@ def _image_size(file: Path, column: str) -> int:
                 image = _decode_image(cell, row, file)
                 if image is not None:
                     return int(image.shape[-1])
-    raise UserError(f"{file}: holds no readable image. Copy the file again, or leave it away.")
+    raise UserError(f"{file}: contains no readable image. Copy the file again, or remove it.")
 
 
 def _decode_all(
@@ -187,7 +191,7 @@ def _decode(
         of_file = _labels(file, label_column)
         if of_file.min() < 0 or of_file.max() >= num_classes:
             odd = of_file.min() if of_file.min() < 0 else of_file.max()
-            raise UserError(f"{file}: label {odd} is not a class in 0 to {num_classes - 1}. Mend that row.")
+            raise UserError(f"{file}: label {odd} is not a class from 0 to {num_classes - 1}. Fix that row.")
         labels.append(of_file)
         encoded = _column(file, image_column).to_pylist()
         # Pillow releases the interpreter lock while it decodes.
@@ -199,7 +203,7 @@ def _decode(
         if len(shapes) > 1:
             raise UserError(f"{file}: images differ in size. Resize them to one square size.")
     if not shapes:
-        raise UserError(f"{files[0]}: holds no readable image. Copy the file again, or leave it away.")
+        raise UserError(f"{files[0]}: contains no readable image. Copy the file again, or remove it.")
     black = np.zeros(shapes.pop(), np.uint8)
     return np.stack([black if image is None else image for image in images]), np.concatenate(labels), gaps
 

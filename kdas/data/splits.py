@@ -33,7 +33,7 @@ def stratified_parts(labels: Labels, fraction: float, seed: int) -> tuple[NDArra
         if not 0 < size < len(members):
             raise UserError(
                 f"validation: {fraction} of the {len(members)} samples of class {label} is {size}, so one part would"
-                " lack that class. Choose another fraction, or give more data."
+                " have none of that class. Choose another fraction, or add data."
             )
         shuffled = torch.randperm(len(members), generator=seeding.generator(seed, "split", int(label))).numpy()
         parts.append(members[shuffled[:size]])

@@ -42,7 +42,7 @@ def read_member(path: Path, model: str) -> tuple[str, io.BytesIO]:
 
 
 def _none_of(model: str, known: set[str]) -> str:
-    wanted = f"holds no {model}_vanilla/ckpt_epoch_<number>.pth"
+    wanted = f"contains no {model}_vanilla/ckpt_epoch_<number>.pth"
     if not known:
-        return f"{wanted}, nor that of another model. Give an archive of that layout, or a .pth file."
-    return f"{wanted}. Name a model that is in it: {', '.join(sorted(known))}."
+        return f"{wanted}, nor that of another model. Give an archive with this layout, or a .pth file."
+    return f"{wanted}. It contains: {', '.join(sorted(known))}."

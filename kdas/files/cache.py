@@ -67,5 +67,7 @@ def writable_folder(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written to: {error.strerror}. Give a folder of yours.") from error
+        raise UserError(
+            f"{folder}: cannot be written to: {error.strerror}. Give a folder that you may write to."
+        ) from error
     return folder

@@ -60,7 +60,7 @@ def load_newest_whole(path: Path) -> Any:
         if not previous(path).exists():
             raise
         content = load(previous(path))
-        warnings.warn(f"{path}: is damaged. The one before it is whole and is gone on from.", stacklevel=2)
+        warnings.warn(f"{path}: is damaged; resuming from the previous checkpoint.", stacklevel=2)
         return content
 
 
@@ -81,10 +81,10 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
     where, content = _named_checkpoint(path, name)
     weights = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"{where}: holds no weights (a mapping of names to tensors, bare or under `model`).")
+        raise UserError(f"{where}: contains no weights (a mapping of names to tensors, bare or under `model`).")
     difference = _first_difference(model.state_dict(), weights)
     if difference:
-        raise UserError(f"{where}: is not a {name}: {difference}. Name the model the file was made from.")
+        raise UserError(f"{where}: does not fit {name}: {difference}. Name the model that this file was made from.")
     model.load_state_dict(dict(weights))
 
 
@@ -129,4 +129,4 @@ def _first_difference(expected: Mapping[str, Tensor], given: Mapping[str, Tensor
             return f"{key} is missing"
         if given[key].shape != tensor.shape:
             return f"{key} has shape {list(given[key].shape)}, not {list(tensor.shape)}"
-    return next((f"{key} is not part of that model" for key in given if key not in expected), "")
+    return next((f"{key} is not part of this model" for key in given if key not in expected), "")

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kdas.losses.divergence import Standardize, Temperature, kl_divergence, standardized
-from kdas.losses.interface import LOSSES, Loss
+from kdas.losses.interface import LOSSES, Loss, LossNeed
 
 
 def dkd(
@@ -48,16 +48,18 @@ def _decoupled(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 @LOSSES.register(
     "dkd",
     source="Zhao et al., CVPR 2022; standardize: Sun et al., CVPR 2024",
-    needs=("epoch",),
+    needs=[LossNeed.EPOCH],
     usual={"ce_weight": 1.0, "kd_weight": 1.0},
 )
 def build_dkd(
     *,
-    alpha: Annotated[float, Field(ge=0, description="Weight of target against rest; the paper uses 1.")] = 1.0,
-    beta: Annotated[float, Field(ge=0, description="Weight of the rest; the paper uses 8, 6 or 2 by pair.")] = 8.0,
+    alpha: Annotated[float, Field(ge=0, description="Weight of the target-class term; the paper uses 1.")] = 1.0,
+    beta: Annotated[
+        float, Field(ge=0, description="Weight of the non-target term; the paper uses 8, 6 or 2, by pair.")
+    ] = 8.0,
     temperature: Temperature = 4.0,
     standardize: Standardize = False,
-    warmup_epochs: Annotated[int, Field(ge=0, description="Epochs over which the term sets in.")] = 20,
+    warmup_epochs: Annotated[int, Field(ge=0, description="Epochs over which the term ramps up.")] = 20,
 ) -> Loss:
     """Decoupled distillation: what the teacher says about the target, and about the other classes, weighted apart."""
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from kdas.losses.interface import LOSSES, Loss
 
 Direction = Literal["forward", "reverse"]
-Temperature = Annotated[float, Field(gt=0, description="The paper distils at temperature 4.")]
-Standardize = Annotated[bool, Field(description="z-score both logits per sample first.")]
+Temperature = Annotated[float, Field(gt=0, description="Distillation temperature, over 0; the paper uses 4.")]
+Standardize = Annotated[bool, Field(description="Whether to z-score both logits of each sample first.")]
 # Added to the standard deviation of the logits, as in the official code of Sun et al.
 STANDARDIZE_EPS = 1e-7
 
@@ -58,7 +58,7 @@ def build_kd(
     *,
     temperature: Temperature = 4.0,
     direction: Annotated[
-        Direction, Field(description="forward is KL(teacher || student), reverse the official release's.")
+        Direction, Field(description="Direction: forward is KL(teacher || student); the official release uses reverse.")
     ] = "forward",
     standardize: Standardize = False,
 ) -> Loss:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdas.losses.interface import LOSSES, LossContext
+from kdas.losses.interface import LOSSES, LossContext, LossNeed
 
 
 def norm_direction(student_features: Tensor, teacher_features: Tensor, class_directions: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def norm_direction(student_features: Tensor, teacher_features: Tensor, class_dir
 @LOSSES.register(
     "nd",
     source="Wang et al., 2023 (arXiv 2305.17007)",
-    needs=("student_features", "teacher_features", "class_means"),
+    needs=[LossNeed.STUDENT_FEATURES, LossNeed.TEACHER_FEATURES, LossNeed.CLASS_MEANS],
     usual={"ce_weight": 1.0, "kd_weight": 1.0},
 )
 class NormDirection(nn.Module):

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from torch import Tensor
 
 from kdas.parts.registry import Registry
+
+
+class LossNeed(StrEnum):
+    """What a loss may need beyond logits and targets."""
+
+    EPOCH = "epoch"  # counted from 1
+    STUDENT_FEATURES = "student_features"  # [B, D], what the last linear layer is applied to
+    TEACHER_FEATURES = "teacher_features"  # [B, E]
+    CLASS_MEANS = "class_means"  # in its context, once: a pass of the teacher over the training set, which is charged
 
 
 class Loss(Protocol):
@@ -20,9 +30,8 @@ class Loss(Protocol):
     def __call__(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor) -> Tensor:
         """Args: student_logits [B, C]; teacher_logits [B, C]; targets [B]. Returns: loss [B], unreduced.
 
-        A loss that is registered with `needs` gets these as keywords too: `epoch`, counted from 1;
-        `student_features` [B, D] and `teacher_features` [B, E], what the last linear layers are applied to. With
-        `class_means` it may ask its `LossContext` for them, and pays for the teacher's pass over the set.
+        A loss that is registered with needs gets them as keywords too, by the names in `LossNeed`. With `CLASS_MEANS`
+        it may ask its `LossContext` for them, and pays for the teacher's pass over the set.
         """
         ...
 
@@ -40,6 +49,4 @@ class LossContext:
     class_means: Callable[[], Tensor]
 
 
-LOSSES: Registry[Loss] = Registry(
-    "loss", needs=("epoch", "student_features", "teacher_features", "class_means"), usual=("ce_weight", "kd_weight")
-)
+LOSSES: Registry[Loss] = Registry("loss", needs=LossNeed, usual=("ce_weight", "kd_weight"))

@@ -32,7 +32,9 @@ def pld(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, tempera
 @LOSSES.register("pld", source="Bassam et al., 2025 (arXiv 2506.12542)", usual={"ce_weight": 0.0, "kd_weight": 1.0})
 def build_pld(
     *,
-    temperature: Annotated[float, Field(gt=0, description="Of the teacher's belief; the paper uses 1.")] = 1.0,
+    temperature: Annotated[
+        float, Field(gt=0, description="Temperature of the teacher's distribution; the paper uses 1.")
+    ] = 1.0,
 ) -> Loss:
     """Plackett-Luce distillation: the teacher's ranking of the classes behind the label; needs no cross-entropy."""
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from kdas.errors import UserError
-from kdas.losses.interface import LOSSES, Loss, LossContext
+from kdas.losses.interface import LOSSES, Loss, LossContext, LossNeed
 
-FEATURES = frozenset({"student_features", "teacher_features"})
-# Given with the context, once: a pass of the teacher over the training set, which is charged.
-CLASS_MEANS = "class_means"
+FEATURES = frozenset({LossNeed.STUDENT_FEATURES, LossNeed.TEACHER_FEATURES})
 
 
 def checked_terms(given: Any) -> Any:
@@ -34,7 +33,7 @@ def _checked_term(number: int, given: Any) -> dict[str, Any]:
         name, parameters = LOSSES.named(given)
         weight = parameters.pop("weight", None)
         if type(weight) not in (int, float) or not 0 <= weight < math.inf:
-            text = f"{weight!r} is no weight. Give each loss of a list a weight of 0 or more."
+            text = f"expected a weight of at least 0, got {weight!r}."
             raise PydanticCustomError("nested", "{text}", {"key": "weight", "text": text})
         return {**LOSSES.checked({"name": name, **parameters}), "weight": float(weight)}
     except PydanticCustomError as error:
@@ -51,9 +50,9 @@ def as_terms(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[tupl
     return [(term["weight"], {key: value for key, value in term.items() if key != "weight"}) for term in loss]
 
 
-def needs_of(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> frozenset[str]:
+def needs_of(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> frozenset[LossNeed]:
     """What the losses need beyond logits and targets."""
-    return frozenset(need for _, part in as_terms(loss) for need in LOSSES[part["name"]].needs)
+    return frozenset(LossNeed(need) for _, part in as_terms(loss) for need in LOSSES[part["name"]].needs)
 
 
 class Distillation(nn.Module):
@@ -64,12 +63,12 @@ class Distillation(nn.Module):
     ) -> None:
         super().__init__()
         self.needs = needs_of(loss)
-        self._terms: list[tuple[str, float, Loss, list[str]]] = []
+        self._terms: list[tuple[str, float, Loss, list[StrEnum]]] = []
         for weight, part in as_terms(loss):
             built = LOSSES.build(part, context)
             if isinstance(built, nn.Module):
                 self.add_module(f"term{len(self._terms)}", built)
-            at_call = [need for need in LOSSES[part["name"]].needs if need != CLASS_MEANS]
+            at_call = [need for need in LOSSES[part["name"]].needs if need is not LossNeed.CLASS_MEANS]
             self._terms.append((part["name"], weight, built, at_call))
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, **needed: Any) -> Tensor:

@@ -30,7 +30,7 @@ def check_image_size(model: Model | str, num_classes: int, image_size: int, is_t
     if problem:
         raise UserError(
             f"model {name} cannot take images of {image_size}x{image_size} pixels: {problem}. "
-            "Name another model, or a dataset with images of another size."
+            "Choose another model, or a dataset with other image sizes."
         )
 
 

@@ -51,13 +51,13 @@ def build(name: str, num_classes: int) -> Model:
         network = factory(num_classes=num_classes) if takes_keyword else factory(num_classes)
     except Exception as error:
         raise ValueError(
-            f"{name}: given num_classes, it fails: {failure(error)}. Let it take that and no more"
+            f"{name}: calling it with num_classes failed: {failure(error)}. It must take num_classes alone"
         ) from error
     if isinstance(network, Model):
         return network
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
-        raise ValueError(f"{name} returns {kind}, not a torch.nn.Module. Name a class or function that makes one")
+        raise ValueError(f"{name} returns {kind}, not a torch.nn.Module. Name a class or function that returns one")
     if hasattr(network, "forward_with_features"):
         return _WithOwnFeatures(network)
     try:

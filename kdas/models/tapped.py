@@ -68,5 +68,5 @@ def tapped(network: nn.Module, num_classes: int) -> Tapped:
     ]
     heads = with_logits or linear or pointwise
     if not heads:
-        raise ValueError("has no Linear layer whose input could be its features. Give it forward_with_features")
+        raise ValueError("has no Linear layer whose input could serve as features. Define forward_with_features")
     return Tapped(network, heads[-1])

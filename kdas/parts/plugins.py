@@ -77,11 +77,11 @@ def _load_file(path: Path) -> str:
         except FileNotFoundError as error:
             del sys.modules[module_name]
             raise ValueError(
-                f"there is no such file. Give its path as seen from the file that names it, or from {Path.cwd()}"
+                f"no such file. Give its path relative to the file that names it, or to {Path.cwd()}"
             ) from error
         except Exception as error:
             del sys.modules[module_name]
-            raise ValueError(f"its import fails: {failure(error)}. Mend that file") from error
+            raise ValueError(f"its import failed: {failure(error)}. Fix that file") from error
         code_id(module_name)
     return str(path)
 
@@ -103,10 +103,10 @@ def import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise ValueError(f"its import fails: {failure(error)}. Install or mend that") from error
-        raise ValueError(f"there is no module {error.name}. Write package.module as seen from {Path.cwd()}") from error
+            raise ValueError(f"its import failed: {failure(error)}. Install or fix that") from error
+        raise ValueError(f"no module {error.name}. Write package.module as seen from {Path.cwd()}") from error
     except Exception as error:
-        raise ValueError(f"its import fails: {failure(error)}. Mend that file") from error
+        raise ValueError(f"its import failed: {failure(error)}. Fix that file") from error
 
 
 @functools.cache

@@ -14,7 +14,20 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kdas.errors import UserError, nearest
 
-_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+# What a value should have been, by pydantic's names of mistakes; other messages of pydantic say it themselves.
+_EXPECTED = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "text",
+    "list_type": "a list",
+}
+_BOUNDS = {
+    "greater_than": "a value over {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "a value below {lt}",
+    "less_than_equal": "at most {le}",
+}
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -28,10 +41,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 continue  # `<<` takes over another mapping's keys, which may then be given anew
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "keys must be plain words", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands here a second time", key_node.start_mark
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -63,20 +76,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {_yaml_problem(error)}") from error
     except ValueError as error:  # what looks like a date but is none
-        raise UserError(f"{path}: {error}. Put that value in quotes.") from error
+        raise UserError(f"{path}: {error}. Put the value in quotes.") from error
     if content is None:
-        raise UserError(f"{path}: is empty. Write keys and values into it.")
+        raise UserError(f"{path}: is empty. Add keys and values.")
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds {type(content).__name__}, not a mapping of keys to values.")
+        raise UserError(f"{path}: expected a mapping of keys to values, got {type(content).__name__}.")
     return content
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "it is not YAML"
+    problem = getattr(error, "problem", None) or "not valid YAML"
     if mark is None:
-        return f"{problem}. Mend the YAML."
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}. Mend the YAML there."
+        return f"{problem}. Fix the YAML."
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}. Fix the YAML there."
 
 
 def validated(model: type[Model], content: Mapping[str, Any], *, source: str, prefix: str = "") -> Model:
@@ -113,20 +126,23 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
         return f"{where}: {message}{ending}" if where else f"{message}{ending}"
     if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
         known = _fields_at(model, keys)
-        return f"{where}: {_short(detail['input'])} is no block of settings. Give keys and values{_among(known)}."
+        return f"{where}: expected a mapping, got {_short(detail['input'])}.{_known_keys(known)}"
     hint = _description_at(model, keys)
     if detail["type"] == "too_short" and not detail["input"]:
         return f"{where}: is empty. {hint}".rstrip()
     if detail["type"] == "missing":
-        return f"{where}: missing. {hint or 'Give a value.'}"
+        return f"{where}: missing. {hint}".rstrip()
     interval = _interval_at(model, keys)
-    if interval and detail["type"] in _OUT_OF_RANGE:
-        return f"{where}: {_short(detail['input'])} is not in {interval}. {hint}".rstrip()
-    return f"{where}: {_short(detail['input'])} {message}. {hint}".rstrip()
+    if interval and detail["type"] in _BOUNDS:
+        message = f"a value in {interval}"
+    else:
+        bound = _BOUNDS.get(detail["type"], "").format(**detail.get("ctx", {}))
+        message = _EXPECTED.get(detail["type"]) or bound or message.removeprefix("should be ")
+    return f"{where}: expected {message}, got {_short(detail['input'])}. {hint}".rstrip()
 
 
-def _among(known: list[str]) -> str:
-    return f": {', '.join(known)}" if known else ""
+def _known_keys(known: list[str]) -> str:
+    return f" Known keys: {', '.join(known)}." if known else ""
 
 
 def refuse_booleans_for_numbers(cls: type[BaseModel], content: Any) -> Any:
@@ -134,7 +150,7 @@ def refuse_booleans_for_numbers(cls: type[BaseModel], content: Any) -> Any:
     for name, field in cls.model_fields.items() if isinstance(content, Mapping) else ():
         kinds = get_args(field.annotation) or (field.annotation,)
         if isinstance(content.get(name), bool) and bool not in kinds and (int in kinds or float in kinds):
-            text = f"{content[name]} is no number. {field.description or 'Give a number.'}"
+            text = f"expected a number, got {content[name]}. {field.description or ''}".rstrip()
             raise PydanticCustomError("nested", "{text}", {"key": name, "text": text})
     return content
 

@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
@@ -39,7 +40,7 @@ class Part(Generic[T]):
     build: Callable[..., T]
     schema: type[BaseModel]
     source: str
-    needs: tuple[str, ...] = ()
+    needs: tuple[StrEnum, ...] = ()
     usual: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -59,15 +60,19 @@ class Part(Generic[T]):
 class Registry(Generic[T]):
     """The parts of one kind. Args: needs, usual: what parts of this kind may name when they register."""
 
-    def __init__(self, kind: str, needs: Iterable[str] = (), usual: Iterable[str] = ()) -> None:
+    def __init__(self, kind: str, needs: type[StrEnum] | None = None, usual: Iterable[str] = ()) -> None:
         self.kind = kind
-        self._needs, self._usual = tuple(needs), tuple(usual)
+        self._needs = {need.value: need for need in needs or ()}
+        self._usual = tuple(usual)
         self._parts: dict[str, Part[T]] = {}
 
     def register(
         self, name: str, *, source: str, needs: Iterable[str] = (), usual: Mapping[str, float] | None = None
     ) -> Callable[[Factory], Factory]:
-        """Decorator: registers a factory under `name`; `source` is where the part was described or taken from."""
+        """Decorator: registers a factory under `name`; `source` is where the part was described or taken from.
+
+        Args: needs: members of the registry's enum, or their values as plain strings.
+        """
 
         def add(factory: Factory) -> Factory:
             if name in self._parts:
@@ -77,7 +82,8 @@ class Registry(Generic[T]):
                     if key not in known:
                         raise ValueError(f"the {self.kind} {name!r}: {what}: {key!r} is unknown. {nearest(key, known)}")
             schema = _schema(self.kind, name, factory)
-            self._parts[name] = Part(name, factory, schema, source, tuple(needs), dict(usual or {}))
+            known_needs = tuple(self._needs[need] for need in needs)
+            self._parts[name] = Part(name, factory, schema, source, known_needs, dict(usual or {}))
             return factory
 
         return add
@@ -144,7 +150,7 @@ def lower_keys(content: Mapping[Any, Any]) -> dict[str, Any]:
     for key, value in content.items():
         lower = str(key).lower()
         if lower in lowered:
-            text = "stands there in capitals and in small letters. Keep one."
+            text = "is given twice, in upper and lower case. Keep one."
             raise PydanticCustomError("nested", "{text}", {"key": lower, "text": text})
         lowered[lower] = value
     return lowered
@@ -165,7 +171,7 @@ def _check(kind: str, name: str, parameter: inspect.Parameter) -> None:
     """Raises: ValueError: if a file could not give the parameter."""
     where = f"the {kind} {name!r} has a parameter {parameter.name!r}"
     if parameter.name != parameter.name.lower() or parameter.name in _RESERVED:
-        raise ValueError(f"{where}, which a file could not give. Call it otherwise, in small letters")
+        raise ValueError(f"{where}, which a file cannot set. Use another name in lower case")
     if parameter.annotation is inspect.Parameter.empty:
         raise ValueError(f"{where} without a type. Annotate it, for example with float")
 

@@ -38,71 +38,82 @@ class Strict(BaseModel):
 class OptimizerConfig(Strict):
     """SGD and its schedule; the defaults are those of the official release."""
 
-    learning_rate: float = Field(0.05, gt=0, description="The learning rate is over 0; the paper uses 0.05.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="The momentum is in [0, 1).")
-    weight_decay: float = Field(5e-4, ge=0, description="The weight decay is 0 or more.")
-    schedule: Literal["cosine", "step"] = Field("cosine", description="How the learning rate falls.")
-    final_learning_rate: float = Field(1e-5, ge=0, description="Where the cosine ends.")
-    warmup_epochs: int = Field(0, ge=0, description="Epochs over which the learning rate rises, before the schedule.")
-    clip_norm: float | None = Field(None, gt=0, description="The largest norm of a step's gradient; none by default.")
+    learning_rate: float = Field(0.05, gt=0, description="Learning rate of SGD, over 0; the paper uses 0.05.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD, in [0, 1).")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay, 0 or more.")
+    schedule: Literal["cosine", "step"] = Field("cosine", description="Schedule of the learning rate.")
+    final_learning_rate: float = Field(1e-5, ge=0, description="Learning rate at the end of the cosine.")
+    warmup_epochs: int = Field(0, ge=0, description="Epochs of linear warm-up before the schedule.")
+    clip_norm: float | None = Field(None, gt=0, description="Largest gradient norm of a step; no clipping by default.")
 
 
 class TeacherConfig(Strict):
     """The teacher: a checkpoint, or a recipe by which it is trained once and kept."""
 
-    model: ModelName = Field(description="Name a model, for example resnet20.")
+    model: ModelName = Field(description="Name of a model, for example resnet20.")
     checkpoint: str | None = Field(
-        None, description="A .pth file with the weights, or a tar that holds it; nothing is trained then."
+        None, description="A .pth file with the weights, or a tar that contains one. The teacher is then not trained."
     )
-    epochs: int = Field(40, ge=1, description="Epochs of the teacher's own training.")
-    batch_size: int = Field(64, ge=2, description="Samples a step, at least 2.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="SGD and its schedule.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Taken from the label and spread over all classes.")
-    seed: int = Field(0, ge=0, description="The seed of the teacher's own training.")
+    epochs: int = Field(40, ge=1, description="Epochs of the teacher's training.")
+    batch_size: int = Field(64, ge=2, description="Samples per step, at least 2.")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer: SGD and its schedule.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing, in [0, 1).")
+    seed: int = Field(0, ge=0, description="Seed of the teacher's training.")
 
 
 class Recipe(Strict):
     """All of a trial but the sampler and the seed: what the trials of a sweep have in common."""
 
     plugins: Annotated[list[str], BeforeValidator(_as_list), AfterValidator(load_plugins)] = Field(
-        default_factory=list, description="Modules, or .py files, that register parts of your own."
+        default_factory=list, description="Modules or .py files that register your own parts."
     )
-    preset: PresetName = Field("default", description="Which defaults hold: official is the release, paper its README.")
-    dataset: DatasetPart = Field(description="Name a dataset, for example digits.")
+    preset: PresetName = Field(
+        "default", description="Set of defaults: official follows the release's code, paper its README."
+    )
+    dataset: DatasetPart = Field(description="Name of a dataset, for example digits, with its parameters.")
     validation: float = Field(
-        0.1, ge=0, le=0.5, description="The fraction of the training set that decides; 0 lets the test set decide."
+        0.1, ge=0, le=0.5, description="Fraction of the training set used for validation; with 0 the test set decides."
     )
-    teacher: TeacherConfig = Field(description="Give a model and a recipe or a checkpoint.")
-    student: ModelName = Field(description="Name a model, for example resnet8.")
+    teacher: TeacherConfig = Field(description="Teacher: a model with a recipe or a checkpoint.")
+    student: ModelName = Field(description="Name of a model, for example resnet8.")
     loss: LossPart = Field(
-        default_factory=lambda: LOSSES.checked("kd"), description="Name a loss, or list several with their weights."
+        default_factory=lambda: LOSSES.checked("kd"),
+        description="Name of a distillation loss, or a list of losses with weights.",
     )
     ce_weight: float = Field(0.1, ge=0, description="Weight of the cross-entropy on the label; the paper uses 0.1.")
     kd_weight: float = Field(9.0, ge=0, description="Weight of the distillation term; the paper uses 9.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="SGD and its schedule.")
-    batch_size: int = Field(64, ge=2, description="Samples a step, at least 2; the paper uses 64.")
-    accumulate: int = Field(1, ge=1, description="Parts that a batch is split into when memory is short.")
-    epochs: int = Field(240, ge=1, description="The length of all schedules; the paper uses 240.")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer: SGD and its schedule.")
+    batch_size: int = Field(64, ge=2, description="Samples per step, at least 2; the paper uses 64.")
+    accumulate: int = Field(1, ge=1, description="Number of parts that a batch is split into to save memory.")
+    epochs: int = Field(240, ge=1, description="Number of epochs, the length of all schedules; the paper uses 240.")
     evaluations: int = Field(
-        60, ge=1, description="Evaluations at equal cost, over the cost of plain distillation for all epochs."
+        60, ge=1, description="Number of evaluations, evenly spaced over the cost of plain distillation."
     )
     ema_decay: float | None = Field(
-        None, gt=0, lt=1, description="Evaluate a moving average of the student's weights; none by default."
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of a moving average of the student's weights, which is then evaluated; off by default.",
     )
-    multi_crop: bool = Field(False, description="Evaluate on the mean over ten crops of each image.")
+    multi_crop: bool = Field(False, description="Whether to evaluate the mean over ten crops of each image.")
     precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="What students and teachers compute in; losses and weights stay in float32."
+        "float32", description="Precision of the models; losses and weights stay in float32."
     )
     bank: Literal["auto", "live", "float16", "float32"] = Field(
         "auto",
-        description="What the teacher's answers are kept in, once for all trials: auto is float16 where that is exact,"
-        " live has the teacher run in every trial.",
+        description="Precision of the teacher bank: auto uses float16 where that is exact; live runs the teacher in"
+        " every"
+        " trial instead.",
     )
-    channels_last: bool = Field(True, description="The memory layout of images; false is slower on most machines.")
-    compile: bool = Field(False, description="Whether torch.compile translates the models first.")
-    threads: int = Field(1, ge=1, description="CPU threads; part of the record, since they change the last bits.")
-    data_workers: int = Field(2, ge=1, description="Processes that read images where a set does not fit into memory.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes CUDA, then MPS, then CPU.")
+    channels_last: bool = Field(
+        True, description="Whether images are stored channels last; false is slower on most machines."
+    )
+    compile: bool = Field(False, description="Whether to compile the models with torch.compile.")
+    threads: int = Field(1, ge=1, description="CPU threads; recorded, since they change rounding.")
+    data_workers: int = Field(2, ge=1, description="Processes that read images if a dataset does not fit into memory.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Device; auto tries CUDA, then MPS, then the CPU."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -117,11 +128,11 @@ class Recipe(Strict):
     def _consistent_recipe(self) -> Self:
         if self.batch_size // self.accumulate < 2:
             raise ValueError(
-                f"accumulate: {self.accumulate} parts of a batch of {self.batch_size} hold less than two samples, and"
+                f"accumulate: {self.accumulate} parts of a batch of {self.batch_size} have fewer than two samples, but"
                 " batch norm needs two. Lower it"
             )
         if not self.ce_weight and not self.kd_weight * sum(weight for weight, _ in as_terms(self.loss)):
-            raise ValueError("ce_weight: 0, and the distillation term weighs 0 too. Nothing would be learnt; raise one")
+            raise ValueError("ce_weight: the cross-entropy and the distillation term both have weight 0. Raise one")
         for where, warmup, epochs in (
             ("optimizer", self.optimizer.warmup_epochs, self.epochs),
             ("teacher.optimizer", self.teacher.optimizer.warmup_epochs, self.teacher.epochs),
@@ -133,18 +144,23 @@ class Recipe(Strict):
 def check_warmup(where: str, warmup_epochs: int, epochs: int) -> None:
     """Raises: ValueError: if a warm-up, named by `where`, would fill the whole schedule."""
     if warmup_epochs >= epochs:
-        raise ValueError(f"{where}.warmup_epochs: {warmup_epochs} of {epochs} epochs leave none to train in. Lower it")
+        raise ValueError(
+            f"{where}.warmup_epochs: {warmup_epochs} of {epochs} epochs leave no epoch after the warm-up. Lower it"
+        )
 
 
 class TrialConfig(Recipe):
-    """One trial. Two trials with equal values here, equal data and equal teacher weights have the same curve."""
+    """One trial. On CPUs of one kind equal values here, data and answers of the teacher give the same curve."""
 
     sampler: SamplerPart = Field(
-        default_factory=lambda: SAMPLERS.checked("full"), description="Name a sampler, for example kdas."
+        default_factory=lambda: SAMPLERS.checked("full"),
+        description="Name of a sampler, for example kdas, with its parameters.",
     )
-    seed: int = Field(1, ge=0, description="The seed of every random draw.")
+    seed: int = Field(1, ge=0, description="Seed of every random draw.")
     budget_ref_s: float | None = Field(
-        None, gt=0, description="Reference seconds that it may spend, over 0; by default what plain distillation costs."
+        None,
+        gt=0,
+        description="Reference seconds that the trial may spend, over 0; by default the cost of plain distillation.",
     )
 
     @model_validator(mode="after")

@@ -67,10 +67,10 @@ def _taken_block(content: dict[str, Any]) -> dict[str, Any] | None:
     if not named:
         return None
     if len(named) > 1:
-        raise PydanticCustomError("nested", "{text}", {"key": named[1], "text": "stands there twice. Keep one block."})
+        raise PydanticCustomError("nested", "{text}", {"key": named[1], "text": "is given twice. Keep one block."})
     block = content.pop(named[0])
     if not isinstance(block, Mapping):
-        text = "is no block of settings. Write KDAS: {START_RATE: 0.6, ...}."
+        text = "expected a mapping. Write KDAS: {START_RATE: 0.6, ...}."
         raise PydanticCustomError("nested", "{text}", {"key": named[0], "text": text})
     lowered = lower_keys(block)
     try:

@@ -1,7 +1,15 @@
 """Samplers: which samples an epoch trains on, and with what weight."""
 
 from kdas.parts.registry import import_siblings
-from kdas.samplers.interface import SAMPLERS, EpochPlan, Sampler, SamplerContext
+from kdas.samplers.interface import (
+    SAMPLERS,
+    EpochPlan,
+    ObservingSampler,
+    Sampler,
+    SamplerContext,
+    SamplerNeed,
+    SelectingSampler,
+)
 from kdas.samplers.kdas import knowledge_scores, select
 from kdas.samplers.subsets import Full, RandomSubset
 
@@ -11,9 +19,12 @@ __all__ = [
     "SAMPLERS",
     "EpochPlan",
     "Full",
+    "ObservingSampler",
     "RandomSubset",
     "Sampler",
     "SamplerContext",
+    "SamplerNeed",
+    "SelectingSampler",
     "knowledge_scores",
     "select",
 ]

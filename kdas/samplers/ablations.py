@@ -10,14 +10,15 @@ from torch.nn import functional
 
 from kdas import seeding
 from kdas.penalty import Penalty, PenaltyFactor, PenaltyLambda, PenaltyWarmup, Threshold
-from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, ScoreMode
+from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, SamplerNeed, ScoreMode
 from kdas.samplers.kdas import Exclusion, ExclusionHold, HighestScored
 from kdas.samplers.remembered import Periods, RememberedSubset, WarmupEpochs
-from kdas.samplers.subsets import Unselective
 
 
-@SAMPLERS.register("top_loss", source="ablation of Chae & Heo, ICCV 2025", needs=("student_logits", "targets"))
-class TopLoss(HighestScored):
+@SAMPLERS.register(
+    "top_loss", source="ablation of Chae & Heo, ICCV 2025", needs=[SamplerNeed.STUDENT_LOGITS, SamplerNeed.TARGETS]
+)
+class TopLoss:
     """Quantity without teacher or quality: the highest cross-entropies in KDAS's rhythm, and no penalty."""
 
     def __init__(
@@ -32,15 +33,30 @@ class TopLoss(HighestScored):
         warmup_epochs: WarmupEpochs = 0,
         score_mode: ScoreMode = "eval",
     ) -> None:
-        rhythm = RememberedSubset(context, start_rate, end_rate, sampling_period, warmup_epochs)
-        super().__init__(context, rhythm, exclusion_rate, exclusion_hold, score_mode)
+        self.rhythm = RememberedSubset(context, start_rate, end_rate, sampling_period, warmup_epochs, score_mode)
+        self.choice = HighestScored(context, exclusion_rate, exclusion_hold)
 
-    def select(self, epoch: int, indices: Tensor, *, student_logits: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
-        return self.highest(epoch, indices, functional.cross_entropy(student_logits, targets, reduction="none"))
+    def plan(self, epoch: int) -> EpochPlan:
+        return self.rhythm.plan(epoch)
+
+    def select(self, epoch: int, indices: Tensor, *, student_logits: Tensor, targets: Tensor) -> Tensor:
+        losses = functional.cross_entropy(student_logits, targets, reduction="none")
+        positions = self.choice.positions(epoch, losses)
+        self.rhythm.remember(indices[positions])
+        return positions
+
+    def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.rhythm.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rhythm.load_state_dict(state)
 
 
 @SAMPLERS.register("kdas_random_choice", source="ablation of Chae & Heo, ICCV 2025")
-class KdasRandomChoice(Unselective):
+class KdasRandomChoice:
     """Quality without quantity: a random choice in KDAS's rhythm, distilled under KDAS's penalty; scores nothing."""
 
     def __init__(
@@ -56,7 +72,7 @@ class KdasRandomChoice(Unselective):
         threshold: Threshold = 0.2,
         warmup_epochs: WarmupEpochs = 0,
     ) -> None:
-        super().__init__(context)
+        self.context = context
         self.rhythm = RememberedSubset(context, start_rate, end_rate, sampling_period, warmup_epochs)
         self.penalty = Penalty(penalty_factor, penalty_lambda, penalty_warmup, threshold)
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdas import seeding
-from kdas.samplers.interface import SAMPLERS, EpochPlan, SamplerContext, ScoreMode
-from kdas.samplers.subsets import Unselective, permutation
+from kdas.samplers.interface import SAMPLERS, EpochPlan, SamplerContext, SamplerNeed, ScoreMode
+from kdas.samplers.subsets import permutation
 
 
-@SAMPLERS.register("infobatch", source="Qin et al., ICLR 2024 (InfoBatch, lossless)", needs=("losses",))
-class InfoBatch(Unselective):
+@SAMPLERS.register("infobatch", source="Qin et al., ICLR 2024 (InfoBatch, lossless)", needs=[SamplerNeed.LOSSES])
+class InfoBatch:
     """Skips a part of the samples whose last loss was under the mean, and weighs up the others of them."""
 
     def __init__(
@@ -23,13 +23,13 @@ class InfoBatch(Unselective):
         context: SamplerContext,
         *,
         prune_rate: Annotated[
-            float, Field(ge=0, lt=1, description="The chance, in [0, 1), that an easy sample is skipped.")
+            float, Field(ge=0, lt=1, description="Probability that an easy sample is skipped, in [0, 1).")
         ] = 0.5,
         whole_set_from: Annotated[
-            float, Field(ge=0, le=1, description="The fraction of the epochs after which nothing is skipped.")
+            float, Field(ge=0, le=1, description="Fraction of the epochs after which nothing is skipped.")
         ] = 0.875,
     ) -> None:
-        super().__init__(context)
+        self.context = context
         self.prune_rate, self.whole_set_from = prune_rate, whole_set_from
         # A sample that was never trained on counts as hard.
         self._last_losses = torch.full((context.num_samples,), torch.inf)
@@ -48,6 +48,9 @@ class InfoBatch(Unselective):
         weights = torch.where(easy, 1 / (1 - self.prune_rate), 1.0)
         rate = float(is_kept.float().mean())
         return EpochPlan(order[is_kept[order]], context.batch_size, rate, loss_weights=weights)
+
+    def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
+        return None
 
     def observe(self, indices: Tensor, losses: Tensor) -> None:
         # Kept on the device until the epoch ends: reading them every step would make the device wait.
@@ -68,9 +71,11 @@ class InfoBatch(Unselective):
 
 
 @SAMPLERS.register(
-    "selective_backprop", source="Jiang et al., 2019 (Selective-Backprop)", needs=("student_logits", "targets")
+    "selective_backprop",
+    source="Jiang et al., 2019 (Selective-Backprop)",
+    needs=[SamplerNeed.STUDENT_LOGITS, SamplerNeed.TARGETS],
 )
-class SelectiveBackprop(Unselective):
+class SelectiveBackprop:
     """Trains on a sample with a chance that grows with the rank of its cross-entropy among the recent ones."""
 
     def __init__(
@@ -78,12 +83,12 @@ class SelectiveBackprop(Unselective):
         context: SamplerContext,
         *,
         selectivity: Annotated[
-            float, Field(ge=0, description="The power of the rank; the chance is rank ** selectivity, in [0, 1].")
+            float, Field(ge=0, description="Exponent s: a sample is kept with probability rank ** s.")
         ] = 3.0,
-        history: Annotated[int, Field(ge=1, description="How many recent losses a loss is ranked among.")] = 1024,
+        history: Annotated[int, Field(ge=1, description="Number of recent losses that a loss is ranked among.")] = 1024,
         score_mode: ScoreMode = "eval",
     ) -> None:
-        super().__init__(context)
+        self.context = context
         self.selectivity, self.history, self.score_mode = selectivity, history, score_mode
         self._recent, self._draws = torch.empty(0), torch.empty(0)
 
@@ -96,12 +101,15 @@ class SelectiveBackprop(Unselective):
         order = permutation(total, seed, "order", epoch)
         return EpochPlan(order, self.context.batch_size, rate, selects=True, score_mode=self.score_mode)
 
-    def select(self, epoch: int, indices: Tensor, *, student_logits: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
+    def select(self, epoch: int, indices: Tensor, *, student_logits: Tensor, targets: Tensor) -> Tensor:
         losses = functional.cross_entropy(student_logits, targets, reduction="none")
         self._recent = torch.cat([self._recent.to(losses), losses])[-self.history :]
         rank = torch.searchsorted(self._recent.sort().values, losses, right=True) / len(self._recent)
         self._draws = self._draws.to(rank)
         return (self._draws[indices] < rank**self.selectivity).nonzero().squeeze(1)
+
+    def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         return {"recent": self._recent}

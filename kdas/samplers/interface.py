@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
@@ -14,12 +15,23 @@ from kdas.errors import UserError
 from kdas.parts.registry import Registry
 
 Rate = Annotated[
-    float, Field(gt=0, le=1, description="A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.")
+    float, Field(gt=0, le=1, description="Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.")
 ]
 ScoreMode = Annotated[
     Literal["eval", "train"],
-    Field(description="The student's mode while it is scored; train is the official release's, and moves batch norm."),
+    Field(description="Mode of the student while scoring; the official release uses train, which updates batch norm."),
 ]
+
+
+class SamplerNeed(StrEnum):
+    """What a sampler may need to know of a batch; only that is computed and charged."""
+
+    # For a selection, as keywords of these names:
+    STUDENT_LOGITS = "student_logits"  # [B, C], raw
+    TEACHER_LOGITS = "teacher_logits"  # [B, C], raw
+    TARGETS = "targets"  # [B]
+    # To observe what training found:
+    LOSSES = "losses"  # [B]
 
 
 @dataclass(frozen=True)
@@ -51,8 +63,8 @@ class EpochPlan:
         """Raises: UserError: if the plan, perhaps of a user's own sampler, is empty or names unknown samples."""
         if not len(self.order) or self.order.min() < 0 or self.order.max() >= num_samples:
             raise UserError(
-                f"sampler {name}: its plan of epoch {epoch} is empty or holds samples that are not in 0 to"
-                f" {num_samples - 1}. Mend its plan()."
+                f"sampler {name}: its plan for epoch {epoch} is empty or contains samples outside 0 to"
+                f" {num_samples - 1}. Fix its plan()."
             )
 
     def on(self, device: str) -> EpochPlan:
@@ -68,13 +80,25 @@ class EpochPlan:
 class Sampler(Protocol):
     """Decides what is trained on. All its draws come from the trial's seed; its state goes into checkpoints.
 
-    What a sampler needs is said where it registers, and only that is computed and charged: `student_logits`,
-    `teacher_logits` and `targets` for a selection, `losses` to observe what training found.
+    What of `SamplerNeed` it needs is said where it registers. One whose plans select is a `SelectingSampler` as well,
+    one that needs losses an `ObservingSampler`.
     """
 
     def plan(self, epoch: int) -> EpochPlan:
         """The samples of an epoch, counted from 1. At least two are trained on: batch norm cannot take one."""
         ...
+
+    def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
+        """Weights [B] of the distillation term for a trained batch; None means 1."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class SelectingSampler(Protocol):
+    """What a sampler has too if it chooses within fetched batches."""
 
     select: Callable[..., Tensor]
     """select(epoch, indices, **needed): positions int64 [keep] to train on in a fetched batch, where a plan selects.
@@ -83,20 +107,16 @@ class Sampler(Protocol):
     trained on `batch_size` at a time, those of an epoch's end as they are.
     """
 
-    def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
-        """Weights [B] of the distillation term for a trained batch; None means 1."""
-        ...
+
+class ObservingSampler(Protocol):
+    """What a sampler has too if it needs losses."""
 
     def observe(self, indices: Tensor, losses: Tensor) -> None:
-        """The unweighted losses [B] of a batch just trained on; called only for samplers that need `losses`.
+        """The unweighted losses [B] of a batch just trained on.
 
         Args: indices, losses [B], on the device: to read them at every step makes it wait.
         """
         ...
 
-    def state_dict(self) -> dict[str, Any]: ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-SAMPLERS: Registry[Sampler] = Registry("sampler", needs=("student_logits", "teacher_logits", "targets", "losses"))
+SAMPLERS: Registry[Sampler] = Registry("sampler", needs=SamplerNeed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -12,14 +13,20 @@ from torch import Tensor
 from kdas import schedules
 from kdas.losses.divergence import kl_divergence
 from kdas.penalty import Penalty, PenaltyFactor, PenaltyLambda, PenaltyWarmup, Threshold
-from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, ScoreMode
+from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, SamplerNeed, ScoreMode
 from kdas.samplers.remembered import Periods, RememberedSubset, WarmupEpochs
-from kdas.samplers.subsets import Unselective
 
 # Over a half, nothing might be left to train on.
-Exclusion = Annotated[float, Field(ge=0, le=0.5, description="A fraction of each scoring batch; the paper uses 0.05.")]
+Exclusion = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=0.5,
+        description="Fraction of each scoring batch dropped as outliers, in [0, 0.5]; the paper uses 0.05.",
+    ),
+]
 ExclusionHold = Annotated[
-    float, Field(ge=0, lt=1, description="The fraction of the epochs, in [0, 1), with full exclusion.")
+    float, Field(ge=0, lt=1, description="Fraction of the epochs with full exclusion, in [0, 1).")
 ]
 
 
@@ -43,43 +50,26 @@ def select(scores: Tensor, keep: int, exclusion_rate: float) -> Tensor:
     return scores.argsort(descending=True, stable=True)[excluded : excluded + keep]
 
 
-class HighestScored(Unselective):
-    """Trains on the highest scores of each batch in KDAS's rhythm; what a score is, is left to the sampler."""
+@dataclass(frozen=True)
+class HighestScored:
+    """The highest scores of each batch, without the outliers that the epoch's schedule drops from the top."""
 
-    def __init__(
-        self,
-        context: SamplerContext,
-        rhythm: RememberedSubset,
-        exclusion_rate: float,
-        exclusion_hold: float,
-        score_mode: str,
-    ) -> None:
-        super().__init__(context)
-        self.rhythm, self.score_mode = rhythm, score_mode
-        self.exclusion_rate, self.exclusion_hold = exclusion_rate, exclusion_hold
+    context: SamplerContext
+    exclusion_rate: float
+    exclusion_hold: float
 
-    def plan(self, epoch: int) -> EpochPlan:
-        return self.rhythm.plan(epoch, self.score_mode)
-
-    def highest(self, epoch: int, indices: Tensor, scores: Tensor) -> Tensor:
-        """Positions of the samples to train on, which are remembered. Args: indices, scores [B]."""
-        if len(indices) < self.context.batch_size:  # the tail of the set is kept whole
-            positions = torch.arange(len(indices), device=scores.device)
-        else:
-            excluded = schedules.exclusion_rate(epoch, self.context.epochs, self.exclusion_rate, self.exclusion_hold)
-            positions = select(scores, self.context.batch_size, excluded)
-        self.rhythm.remember(indices[positions])
-        return positions
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.rhythm.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rhythm.load_state_dict(state)
+    def positions(self, epoch: int, scores: Tensor) -> Tensor:
+        """Positions int64 [keep] of the samples to train on. Args: epoch, counted from 1; scores [B]."""
+        if len(scores) < self.context.batch_size:  # the tail of the set is kept whole
+            return torch.arange(len(scores), device=scores.device)
+        excluded = schedules.exclusion_rate(epoch, self.context.epochs, self.exclusion_rate, self.exclusion_hold)
+        return select(scores, self.context.batch_size, excluded)
 
 
-@SAMPLERS.register("kdas", source="Chae & Heo, ICCV 2025", needs=("student_logits", "teacher_logits"))
-class Kdas(HighestScored):
+@SAMPLERS.register(
+    "kdas", source="Chae & Heo, ICCV 2025", needs=[SamplerNeed.STUDENT_LOGITS, SamplerNeed.TEACHER_LOGITS]
+)
+class Kdas:
     """In sampling epochs trains on the highest-scored part of each batch, in the others on what those chose."""
 
     def __init__(
@@ -98,12 +88,23 @@ class Kdas(HighestScored):
         warmup_epochs: WarmupEpochs = 0,
         score_mode: ScoreMode = "eval",
     ) -> None:
-        rhythm = RememberedSubset(context, start_rate, end_rate, sampling_period, warmup_epochs)
-        super().__init__(context, rhythm, exclusion_rate, exclusion_hold, score_mode)
+        self.rhythm = RememberedSubset(context, start_rate, end_rate, sampling_period, warmup_epochs, score_mode)
+        self.choice = HighestScored(context, exclusion_rate, exclusion_hold)
         self.penalty = Penalty(penalty_factor, penalty_lambda, penalty_warmup, threshold)
 
-    def select(self, epoch: int, indices: Tensor, *, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:  # type: ignore[override]
-        return self.highest(epoch, indices, knowledge_scores(student_logits, teacher_logits))
+    def plan(self, epoch: int) -> EpochPlan:
+        return self.rhythm.plan(epoch)
+
+    def select(self, epoch: int, indices: Tensor, *, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        positions = self.choice.positions(epoch, knowledge_scores(student_logits, teacher_logits))
+        self.rhythm.remember(indices[positions])
+        return positions
 
     def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
         return self.penalty.weights(epoch, teacher_logits, targets)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.rhythm.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rhythm.load_state_dict(state)

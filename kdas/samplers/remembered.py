@@ -13,7 +13,9 @@ from kdas import schedules, seeding
 from kdas.samplers.interface import EpochPlan, SamplerContext
 from kdas.samplers.subsets import permutation
 
-Period = Annotated[int, Field(ge=1, description="A period is a whole number of epochs; the paper uses 1, 3, 5, 10.")]
+Period = Annotated[
+    int, Field(ge=1, description="Epochs from one scoring of the set to the next; the paper uses 1, 3, 5, 10.")
+]
 # One period and a list of one are the same setting, so they are written the same.
 Periods = Annotated[
     tuple[Period, ...],
@@ -22,7 +24,7 @@ Periods = Annotated[
     ),
     Field(min_length=1),
 ]
-WarmupEpochs = Annotated[int, Field(ge=0, description="Epochs on the full set before sampling.")]
+WarmupEpochs = Annotated[int, Field(ge=0, description="Epochs on the full set before sampling starts.")]
 
 
 class RememberedSubset:
@@ -35,13 +37,14 @@ class RememberedSubset:
         end_rate: float,
         sampling_period: tuple[int, ...],
         warmup_epochs: int,
+        score_mode: str = "eval",
     ) -> None:
         self.context = context
         self.start_rate, self.end_rate = start_rate, end_rate
-        self.sampling_period, self.warmup_epochs = sampling_period, warmup_epochs
+        self.sampling_period, self.warmup_epochs, self.score_mode = sampling_period, warmup_epochs, score_mode
         self._chosen: list[Tensor] = []
 
-    def plan(self, epoch: int, score_mode: str = "eval") -> EpochPlan:
+    def plan(self, epoch: int) -> EpochPlan:
         """The whole set in warm-up; in a sampling epoch the set in larger batches to choose from; else the choice."""
         context = self.context
         rate = schedules.sampling_rate(epoch, context.epochs, self.start_rate, self.end_rate, self.warmup_epochs)
@@ -50,7 +53,7 @@ class RememberedSubset:
         if schedules.is_sampling_epoch(epoch, context.epochs, self.sampling_period, self.warmup_epochs):
             self._chosen = []
             batch_size = math.ceil(context.batch_size / rate)
-            return EpochPlan(self._shuffled_set(epoch), batch_size, rate, selects=True, score_mode=score_mode)
+            return EpochPlan(self._shuffled_set(epoch), batch_size, rate, selects=True, score_mode=self.score_mode)
         remembered = torch.cat(self._chosen).cpu().unique()  # type: ignore[no-untyped-call]
         shuffle = torch.randperm(len(remembered), generator=seeding.generator(context.seed, "cached order", epoch))
         return EpochPlan(remembered[shuffle], context.batch_size, rate)

@@ -13,19 +13,13 @@ from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext
 
 
 class Unselective:
-    """Trains on every sample of its plan with weight 1 and keeps no state between epochs."""
+    """All but the plan of a sampler that trains on every sample of it, with weight 1, and remembers nothing."""
 
     def __init__(self, context: SamplerContext) -> None:
         self.context = context
 
-    def select(self, epoch: int, indices: Tensor, **needed: Tensor) -> Tensor:
-        raise AssertionError("this sampler's plan never asks for a selection")
-
     def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
         return None
-
-    def observe(self, indices: Tensor, losses: Tensor) -> None:
-        raise AssertionError("this sampler does not need losses")
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -59,7 +53,7 @@ class StaticRandom(Unselective):
         context: SamplerContext,
         *,
         fraction: Annotated[
-            float, Field(gt=0, le=1, description="The fraction of the training set that is kept for all epochs.")
+            float, Field(gt=0, le=1, description="Fraction of the training set that is kept for all epochs.")
         ] = 0.5,
     ) -> None:
         super().__init__(context)

@@ -86,7 +86,7 @@ def obtain(
     except UserError as error:
         if config.checkpoint:
             raise
-        raise UserError(f"{path}: the teacher kept there is damaged. Remove that file; it is trained again.") from error
+        raise UserError(f"{path}: the cached teacher is damaged. Remove this file to train it again.") from error
     weights_id = _weights_id(model)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
     return Teacher(model, weights_id, path, was_trained)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kdas.clock import Calibration, Clock, Work
 from kdas.compute.device import repeatable, synchronize
@@ -20,12 +19,14 @@ from kdas.compute.optimizer import set_learning_rate
 from kdas.data import Draw, Split
 from kdas.errors import UserError
 from kdas.files import checkpoint
-from kdas.losses.terms import CLASS_MEANS
+from kdas.losses import LossNeed
 from kdas.records import CurveRow, Status
 from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
-from kdas.training.batch import Answer, Batch, taken
+from kdas.training.batch import Batch
+from kdas.training.epoch import EpochWalk
 from kdas.training.picks import Picks
 from kdas.training.trial import Trial
+from kdas.training.work import TrialWork
 
 # The part of a trial's training time that writing its checkpoints may take: short epochs do not each get one.
 CHECKPOINT_SHARE = 0.05
@@ -63,9 +64,10 @@ class Training:
         num_samples = len(trial.inputs.splits.train)
         context = SamplerContext(num_samples, config.batch_size, config.epochs, config.seed)
         self.sampler: Sampler = SAMPLERS.build(config.sampler, context)
-        self.needs = SAMPLERS[config.sampler["name"]].needs
-        self.bank = trial.inputs.bank(config)
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
+        work = TrialWork(self.distiller, trial.inputs.bank(config), self.clock)
+        needs = SAMPLERS[config.sampler["name"]].needs
+        self.walk = EpochWalk(self.sampler, needs, config.batch_size, self.clock, work)
         self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)
         self.flops = trial.inputs.flops(config.student, self.distiller.flops)
         self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
@@ -75,10 +77,10 @@ class Training:
         self.loss_sum = torch.zeros((), device=trial.inputs.device)
         self.train_loss = math.inf
         self._saved_at_wall_s = self._saving_took_s = 0.0
-        if CLASS_MEANS in self.distiller.distillation.needs:
+        if LossNeed.CLASS_MEANS in self.distiller.distillation.needs:
             # The teacher's class means take one pass of it over the set.
-            for work in (Work.TEACHER, Work.ASKED):
-                self.clock.charge_all(work, num_samples, config.batch_size)
+            for kind in (Work.TEACHER, Work.ASKED):
+                self.clock.charge_all(kind, num_samples, config.batch_size)
         if trial.inputs.splits.reading:
             # Processes that read images start with the first batch: that is not training.
             next(trial.inputs.splits.training_batches([torch.arange(2)], Draw(seed=0, epoch=1)))
@@ -108,7 +110,7 @@ class Training:
         plan = self.sampler.plan(epoch)
         plan.check(config.sampler["name"], epoch, len(self.trial.inputs.splits.train))
         plan = plan.on(self.trial.inputs.device)
-        for batch, is_last in self._batches(epoch, plan):
+        for batch, is_last in self.walk.batches(epoch, plan):
             self._train_batch(epoch, plan, batch)
             self._end_if_done(is_last and epoch == config.epochs)
             if self.status is not Status.RUNNING or self._evaluation_is_due():
@@ -127,64 +129,9 @@ class Training:
         if schedule_is_used_up or self.clock.cost_ref_s >= self.budget_ref_s:
             self.status = Status.BUDGET
 
-    def _batches(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
-        """What is trained on, in order, each with the teacher's answer, and whether it is the epoch's last."""
-        asked_to_select = plan.selects and "teacher_logits" in self.needs
-        waiting: list[Batch] = []
-        for fetched, is_last in self._fetched(epoch, plan):
-            # Where images could not be read too few may be left for batch norm.
-            ready = [fetched] if len(fetched) > 1 else []
-            if plan.selects:
-                waiting.extend(self._selected(epoch, plan, batch) for batch in ready)
-                ready = taken(waiting, self.trial.config.batch_size, all_of_them=is_last)
-            for number, batch in enumerate(ready, start=1):
-                yield (batch if asked_to_select else self._asked(batch)), is_last and number == len(ready)
-
-    def _fetched(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
-        """The batches of a plan, with what the bank says about them, and whether they are the last."""
-        batches, draw = plan.batches(), Draw(self.trial.config.seed, epoch)
-        answers = None
-        if self.bank is not None:
-            answers = self.bank.epoch(batches, draw, partial(self.clock.charge, Work.ASKED))
-        views = self.trial.inputs.splits.training_batches(batches, draw)
-        for position, (indices, images) in enumerate(views):
-            self.clock.charge(Work.AUGMENT, len(indices))
-            answer = None if answers is None else Answer(answers.of(position, indices))
-            yield self.distiller.batch(indices, images, answer), position == len(batches) - 1
-
-    def _asked(self, batch: Batch) -> Batch:
-        """The batch with the teacher's answer, which is charged wherever it comes from."""
-        self.clock.charge(Work.TEACHER, len(batch))
-        if batch.answer is not None:
-            return batch
-        self.clock.charge(Work.ASKED, len(batch))
-        return self.distiller.asked(batch)
-
-    def _selected(self, epoch: int, plan: EpochPlan, batch: Batch) -> Batch:
-        """The samples that the sampler chooses of a fetched batch, given just what it needs to know."""
-        needed: dict[str, Tensor] = {}
-        if "teacher_logits" in self.needs:
-            batch = self._asked(batch)
-            assert batch.answer is not None
-            needed["teacher_logits"] = batch.answer.logits
-        if "student_logits" in self.needs:
-            self.clock.charge(Work.SCORE, len(batch))
-            needed["student_logits"] = self.distiller.scoring_logits(batch, epoch, plan.score_mode)
-        if "targets" in self.needs:
-            needed["targets"] = batch.targets
-        return batch.rows(self.sampler.select(epoch, batch.indices, **needed))
-
     def _train_batch(self, epoch: int, plan: EpochPlan, batch: Batch) -> None:
+        batch, loss = self.walk.train(epoch, plan, batch)
         assert batch.answer is not None
-        weights = self.sampler.distillation_weights(epoch, batch.answer.logits, batch.targets)
-        if weights is not None:
-            self.clock.charge(Work.WEIGH, len(batch))
-        loss_weights = None if plan.loss_weights is None else plan.loss_weights[batch.indices]
-        loss, losses = self.distiller.step(batch, epoch, weights, loss_weights)
-        self.clock.charge(Work.STEP, len(batch))
-        if "losses" in self.needs:
-            self.clock.charge(Work.OBSERVE, len(batch))
-            self.sampler.observe(batch.indices, losses)
         self.picks.observe(batch.targets, batch.answer.logits)
         self.step += 1
         # Summed on the device: reading it every step would make the device wait.
@@ -280,7 +227,7 @@ class Training:
             return
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
-            raise CheckpointError(f"{path}: is not a checkpoint of this trial at these prices. Move it away.")
+            raise CheckpointError(f"{path}: belongs to another trial or to other prices. Move it away.")
         if "picks" not in state:
             # What was trained on up to there is told by nothing else.
             raise CheckpointError(f"{path}: was written by an earlier version of this program. Move it away.")

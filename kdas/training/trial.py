@@ -16,8 +16,8 @@ from kdas.compute import device as devices
 from kdas.data import DATASETS, Dataset, ImageSplits, load_splits
 from kdas.errors import UserError
 from kdas.files.cache import content_id
-from kdas.losses import LOSSES
-from kdas.losses.terms import CLASS_MEANS, as_terms, needs_of
+from kdas.losses import LOSSES, LossNeed
+from kdas.losses.terms import as_terms, needs_of
 from kdas.parts.plugins import code_id
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import MEASURE_VERSION
@@ -93,7 +93,7 @@ class Trial:
             return self.config.budget_ref_s
         num_samples, batch_size = len(self.inputs.splits.train), self.config.batch_size
         budget = calibration.plain_run_s(num_samples, batch_size, self.config.epochs)
-        if CLASS_MEANS in needs_of(self.config.loss):
+        if LossNeed.CLASS_MEANS in needs_of(self.config.loss):
             budget += calibration.pass_s(Work.TEACHER, num_samples, batch_size)
         return budget
 
@@ -147,7 +147,7 @@ def _found(part: str) -> Dataset:
     # Reading a large set once to fingerprint it is enough for a process.
     dataset: Dataset = DATASETS.build(json.loads(part))
     if dataset.num_classes < 2:
-        raise UserError(f"{dataset.origin}: holds {dataset.num_classes} class. There is nothing to tell apart.")
+        raise UserError(f"{dataset.origin}: expected at least 2 classes, got {dataset.num_classes}.")
     return dataset
 
 
@@ -171,7 +171,9 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
     device = devices.resolve(config.device)
     dataset = find_dataset(config)
     if config.compile and device == "cpu" and devices.compiler() is None:
-        raise UserError("compile: true needs a C++ compiler on a CPU, and there is none. Install g++, or say false.")
+        raise UserError(
+            "compile: true needs a C++ compiler on a CPU, and none was found. Install g++, or set compile: false."
+        )
     splits = load_splits(dataset, config.validation, device, config.data_workers)
     models.check_image_size(config.student, splits.num_classes, splits.image_size, is_trained=True)
     models.check_image_size(

@@ -28,7 +28,7 @@ def sweep(
     yes: Yes = False,
     cluster: Cluster = None,
 ) -> None:
-    """Run a sweep, or go on with it; report it; hand it to MLflow."""
+    """Run or resume a sweep, then report it."""
     given = [word for setting in settings or () for word in ("--set", setting)]
     given += ["--data", data] if data else []
     given += ["--yes"] if yes else []
@@ -42,33 +42,33 @@ def sweep(
 
 @app.command()
 def report(name: Name) -> None:
-    """Build the report again from what is on disk."""
+    """Rebuild the report from what is on disk."""
     _must(_python("sweeps", "tables", name))
     _report_and_attach(name)
 
 
 @app.command()
-def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, with spaces between them.")]) -> None:
+def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separated by spaces.")]) -> None:
     """Put sweeps side by side on one page."""
     every = [each for name in names.split() for each in names_of_cells(name)]
     if len(every) < 2:
-        raise UserError(f'NAMES="{names}": give two or more sweeps: make compare NAMES="a b".')
+        raise UserError(f'NAMES="{names}": expected two or more sweeps. Write: make compare NAMES="a b".')
     page = runs_root() / "compare" / f"{'+'.join(sweep_path(name).name for name in names.split())}.html"
     _must(_python("analysis", "compare", *(str(sweep_path(each)) for each in every), "--out", str(page)))
 
 
 @app.command()
-def watch(name: Name, port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5001) -> None:
-    """Serve NAME's report, and build it again while the sweep runs."""
+def watch(name: Name, port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5001) -> None:
+    """Serve NAME's report and keep it up to date."""
     from sweeps.command import watch as watching
 
     if not watching.has_begun(sweep_path(name)):
-        _must(_python("sweeps", "tables", name))  # it says what is wrong with the name
+        _must(_python("sweeps", "tables", name))  # its error explains what is wrong with the name
     watching.watch(name, port, lambda: _build(name))
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
     """Open the runs in MLflow's page."""
     _must(_python("sweeps", "ui", "--port", str(port)))
 
@@ -77,20 +77,23 @@ def _report_and_attach(name: str) -> None:
     measured = []
     for each in names_of_cells(name):
         if not (sweep_path(each) / MEASURE).exists():
-            print(f"{each}: its target is not fixed yet, so there is nothing to report", file=sys.stderr)
+            print(
+                f"{each}: nothing to report yet. The target is fixed once the baseline has finished.", file=sys.stderr
+            )
             continue
         measured.append(str(sweep_path(each)))
         _must(_python("analysis", "report", measured[-1]))
         if _python("sweeps", "attach", each) != 0:
             print(
-                f"MLflow does not have it all; the sweep itself is whole. Try: make report NAME={each}", file=sys.stderr
+                f"Some runs were not uploaded to MLflow. Results are complete. Retry with: make report NAME={each}",
+                file=sys.stderr,
             )
     if len(measured) > 1:
         _must(_python("analysis", "compare", *measured, "--out", str(sweep_path(name) / "report.html")))
 
 
 def _build(name: str) -> None:
-    """The reports of a sweep as far as it has come, without a word."""
+    """The reports of a sweep so far, printing nothing."""
     _must(_python("sweeps", "tables", name))
     measured = [str(sweep_path(each)) for each in names_of_cells(name) if (sweep_path(each) / MEASURE).exists()]
     for path in measured:

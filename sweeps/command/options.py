@@ -9,17 +9,15 @@ import typer
 
 from kdas.errors import UserError
 
-Name = Annotated[str, typer.Argument(help="A shipped sweep's name, or the path of a sweep file.")]
-Data = Annotated[str | None, typer.Option(help="A local copy of the dataset.")]
+Name = Annotated[str, typer.Argument(help="Name of a shipped sweep, or path of a sweep file.")]
+Data = Annotated[str | None, typer.Option(help="Folder with a local copy of the dataset.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="KEY=VALUE on top of the file, for example budget.trials=40; may be given again."),
+    typer.Option("--set", help="KEY=VALUE that overrides the file; may be repeated."),
 ]
 
-Yes = Annotated[bool, typer.Option("--yes", help="Run it even if the estimate is over the budget.")]
-Cluster = Annotated[
-    str | None, typer.Option(help="The head of a Ray cluster, host:6379, instead of this machine; or RAY_ADDRESS.")
-]
+Yes = Annotated[bool, typer.Option("--yes", help="Start even if the estimate exceeds the budget.")]
+Cluster = Annotated[str | None, typer.Option(help="Head of a Ray cluster, host:6379; default: RAY_ADDRESS.")]
 
 # Exit codes beside 0, 2 (a user's mistake, told in one line) and 1 (a mistake of ours, with its traceback).
 CRASHED_TRIALS = 3
@@ -34,4 +32,4 @@ def cluster_address() -> str:
 def check_port(port: int) -> None:
     """Raises: UserError: if no server can have it. 0 stands for any that is free."""
     if not 0 <= port <= 65535:
-        raise UserError(f"PORT={port}: ports go up to 65535. Give another: PORT=5001.")
+        raise UserError(f"PORT={port}: expected a port from 0 to 65535. Try PORT=5001.")

@@ -1,4 +1,4 @@
-"""A sweep's report on this machine's browser, built anew while the sweep runs."""
+"""A web server on this machine for a sweep's report, which is rebuilt while the sweep runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 # What is served of the sweep's folder, and nothing else.
 _PAGES = {"report.html": "text/html", "report.md": "text/markdown", "summary.csv": "text/csv"}
 _SERVED = re.compile(rf"(cells/\w[\w.-]*/)?({'|'.join(map(re.escape, _PAGES))})")
-_WAITING = b"<!doctype html><title>waiting</title><p>No report yet: the target is fixed once the baseline has ended."
+_WAITING = b"<!doctype html><title>waiting</title><p>No report yet. The target is fixed once the baseline has finished."
 # The page asks for the report's age and loads itself again when it has changed; where one stood is kept by the browser.
 _ASKS = b"""<script>
 (() => {
@@ -71,10 +71,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
-        """Requests are no news."""
+        """Requests are not logged."""
 
     def log_error(self, *args: object) -> None:
-        """Nor is a page that is not there."""
+        """Neither are missing pages."""
 
 
 def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
@@ -83,7 +83,7 @@ def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((HOST, port), partial(_Handler, folder.resolve()))
     except OSError as error:
-        raise UserError(f"PORT={port}: cannot be opened ({error.strerror}). Give another: PORT={port + 1}.") from error
+        raise UserError(f"PORT={port}: cannot be opened ({error.strerror}). Try PORT={port + 1}.") from error
 
 
 def watch(name: str, port: int, build: Callable[[], None]) -> None:
@@ -97,7 +97,7 @@ def watch(name: str, port: int, build: Callable[[], None]) -> None:
     print(f"{name}: http://{HOST}:{server.server_port} (Ctrl-C closes it)", flush=True)
     try:
         follow(folder, build)
-        print(f"{name}: has ended, the report stays as it is", flush=True)
+        print(f"{name}: finished. The report no longer changes.", flush=True)
         threading.Event().wait()
     except KeyboardInterrupt:
         print()
@@ -112,7 +112,7 @@ def follow(folder: Path, build: Callable[[], None], pause_s: float = 5.0) -> Non
     while runs:
         runs = bool(holder(folder))
         began = time.monotonic()
-        if SweepDirectory(folder).spec_file.exists():  # before, it prepares
+        if SweepDirectory(folder).spec_file.exists():  # until then the sweep is preparing
             build()
         if runs:
             time.sleep(max(pause_s, 3 * (time.monotonic() - began)))

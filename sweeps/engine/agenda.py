@@ -1,4 +1,4 @@
-"""Which trial is next: baselines, then what the search proposes, then the confirmation; and what has come back."""
+"""Decides which trial is next: baselines, then what the search proposes, then the confirmation."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
 from sweeps.stopping import StoppingRule
 
-# Proposals in a row that were all tried before: then the space has nothing new to offer.
+# After this many repeated proposals in a row the space has nothing new to offer.
 EXHAUSTED_AFTER = 50
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a sweep fixes once and for all, and how.
+    """What a sweep fixes once, and how.
 
     `fixed`: the measure of an earlier start. `fix`: called with the jobs of plain distillation once they have ended;
     None if they do not say enough to fix it.
@@ -38,7 +38,7 @@ class Terms:
 
 
 class Agenda:
-    """The sweep's state of work. A driver asks it for jobs and tells it what they do; it never starts anything.
+    """The state of a sweep's work. A driver asks it for jobs and reports what they do; it starts nothing itself.
 
     A sweep has three phases, one after another: baselines, until plain distillation has ended and the measure is fixed;
     the search; the confirmation, which begins when the search is over and nothing waits or is out. All of it is rebuilt
@@ -96,7 +96,7 @@ class Agenda:
         return self._queue.take()
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> Status | None:
-        """A job was evaluated. Returns: its status, if it should end now; RUNNING: it may run on at a later start."""
+        """A job was evaluated. Returns: its status if it should end now; RUNNING if a later start resumes it."""
         self._spending.tick(self.num_out)
         if self._stopping is None or not may_stop(job):
             return None
@@ -106,7 +106,7 @@ class Agenda:
         return Status.RUNNING if self._spending.sets_aside else None
 
     def ended(self, job: Job) -> None:
-        """A job has ended, whichever way; its folder says how."""
+        """A job has ended. Its folder says how."""
         self._spending.tick(self.num_out)
         self._queue.come_back(job)
         self._plain_waiting.discard(job.trial_id)
@@ -116,11 +116,11 @@ class Agenda:
             self._crashed.add(job.trial_id)
         if self._stopping is not None:
             self._stopping.ended(job, status)
-        if status is not Status.RUNNING:  # else it was set aside, and its proposal waits for a later start
+        if status is not Status.RUNNING:  # else it was paused, and its proposal waits for a later start
             self._candidates.ended(job.trial_id, self._measure)
 
     def lost(self, job: Job) -> None:
-        """A job's worker is gone through no fault of the trial: it runs on before anything else begins."""
+        """A job's worker was lost. That is not the trial's fault: it resumes before others start."""
         self._spending.tick(self.num_out)
         self._queue.put_back(job)
 
@@ -137,7 +137,7 @@ class Agenda:
 
     @property
     def num_to_come(self) -> int:
-        """Trials that have not begun and, for all that is known now, will."""
+        """Trials that have not started and, as far as is known now, will."""
         plan, num_searched = self._plan, self._candidates.num_searched
         unproposed = 0 if self._is_search_over else max(0, plan.num_configurations - num_searched)
         confirming = 0
@@ -175,7 +175,7 @@ class Agenda:
             self._take_in(asked)
 
     def _confirm(self, measure: Measure) -> None:
-        """Enqueue the confirmation, and let those who read the sweep know what it consists of."""
+        """Enqueue the confirmation and record what it consists of."""
         self._is_confirming = True
         if self._plan.confirm is None:
             return
@@ -199,7 +199,7 @@ class Agenda:
         self._candidates.take_in(asked, jobs, expected | {job.trial_id for job in to_run}, self._measure)
 
     def _is_settled(self, job: Job) -> bool:
-        """Whether nothing is left to do. What was capped may run on: more seeds may have loosened the bounds."""
+        """Whether nothing is left to do. Capped trials may resume: more seeds can loosen the bounds."""
         if job.trial_id in self._crashed:
             return True
         return self._adopt(job) or self._directory.trial(job.trial_id).status is Status.STOPPED_EARLY

@@ -1,4 +1,4 @@
-"""Searched configurations: those on their way, and what the finished ones came to."""
+"""Searched configurations: those in progress, and the results of the finished ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweeps.record.job import Job
 
 @dataclass
 class Proposal:
-    """A configuration on its way: its number in the study, and the trials that have not ended."""
+    """A configuration in progress: its number in the study, and its trials that have not ended."""
 
     number: int
     jobs: Sequence[Job]
@@ -24,7 +24,7 @@ class Proposal:
 
 
 class Candidates:
-    """Takes proposals in, tells the search what becomes of them, and ranks those that are complete."""
+    """Collects proposals, reports their results to the search, and ranks the complete ones."""
 
     def __init__(
         self, directory: SweepDirectory, search: ConfigurationSearch, objective: Objective, spending: Spending
@@ -35,7 +35,7 @@ class Candidates:
         self._jobs: dict[str, Job] = {}
         self._values: dict[str, list[float]] = {}
         self._searched: set[str] = set()
-        # Proposals in a row that brought nothing new.
+        # Proposals in a row that repeated an earlier configuration.
         self.num_repeats = 0
 
     @property
@@ -51,12 +51,12 @@ class Candidates:
             self._searched.add(config_id)
         self.num_repeats = 0 if is_new else self.num_repeats + 1
         self._jobs[config_id] = jobs[0]
-        # What was told at an earlier start may have got seeds since, and a search hears of a success after a failure.
+        # A proposal of an earlier start may have new seeds, or a crashed one may have succeeded since.
         self._proposals.append(Proposal(asked.number, jobs, waiting))
         self.tell_complete(measure)
 
     def ended(self, trial_id: str, measure: Measure | None) -> None:
-        """A trial has ended, and will not run on at this start or a later one."""
+        """A trial has ended and will not resume."""
         for proposal in self._proposals:
             proposal.waiting.discard(trial_id)
         self.tell_complete(measure)

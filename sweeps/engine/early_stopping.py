@@ -12,12 +12,12 @@ from sweeps.stopping import StoppingRule
 
 
 def may_stop(job: Job) -> bool:
-    """Baselines and the confirmation run to their end: their numbers are the result."""
+    """Baselines and confirmation runs always finish: their numbers are the result."""
     return is_searched(job.method) and job.phase != CONFIRM
 
 
 class EarlyStopping:
-    """Tells a rule of the trials that it may stop, and of no others."""
+    """Tells a stopping rule about the trials that it may stop, and about no others."""
 
     def __init__(self, rule: StoppingRule, directory: SweepDirectory) -> None:
         self._rule, self._directory = rule, directory
@@ -29,7 +29,7 @@ class EarlyStopping:
 
     def take_in(self, jobs: Sequence[Job]) -> None:
         """A configuration will be trained. What earlier starts, or other sweeps, know about it counts too."""
-        # What is a baseline is confirmed in any case, and takes no place from others.
+        # A configuration that equals a baseline is confirmed anyway and takes no place from others.
         if not is_searched(jobs[0].method):
             return
         self._rule.add(jobs[0].config_id, [job.trial_id for job in jobs])
@@ -48,5 +48,5 @@ class EarlyStopping:
             self._rule.ended(job.trial_id, status)
 
     def stops(self, job: Job) -> bool:
-        """Whether the job should end now, or not begin."""
+        """Whether the job should end now, or not start."""
         return may_stop(job) and self._rule.stops(job.config_id, job.trial_id)

@@ -1,4 +1,4 @@
-"""What a search is for: one number, or two, for a configuration, from the curves of its seeds."""
+"""What a search optimizes: one or two numbers of a configuration, from the curves of its seeds."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Objective:
     def values(self, curves: Sequence[Rows], statuses: Sequence[Status], measure: Measure) -> list[float]:
         """One value a direction. Args: curves, statuses: of every seed; curves as far as they go.
 
-        A trial that was stopped counts with what is surely not too good: it has not reached the target, and what it
-        would have cost, had it gone on, is the budget. So does one that diverged.
+        A stopped trial counts with a value that is surely not too good: it has not reached the target, and what it
+        would have cost is taken to be the budget. So does one that diverged.
         """
         if self.name == "tta":
             return [statistics.fmean(min(time_to_target(rows, measure.target), measure.tau_ref_s) for rows in curves)]
@@ -70,7 +70,7 @@ def objective_of(given: ObjectiveConfig, budget_ref_s: float) -> Objective:
 
 
 def best_first(values: dict[str, list[float]], directions: Sequence[Direction]) -> list[str]:
-    """Configurations by their values, the best first; of two values those that none beats in both come first."""
+    """Configurations by their values, best first. With two values, those that no other beats in both come first."""
     losses = {
         config_id: [-value if way == "maximize" else value for value, way in zip(each, directions, strict=True)]
         for config_id, each in values.items()

@@ -1,4 +1,4 @@
-"""What the trials of a proposal came to, as the search and the confirmation want to know it."""
+"""The result of a proposal's trials, for the search and the confirmation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outcome:
 
 
 def outcome_of(trials: Sequence[TrialFolder], objective: Objective, measure: Measure) -> Outcome | None:
-    """None if a trial crashed before its value was certain: then there is no mean over the seeds."""
+    """The result of a configuration; None if a trial crashed before its value was certain, so there is no mean."""
     statuses = [trial.status for trial in trials]
     curves = [trial.rows() for trial in trials]
     times = [time_to_target(rows, measure.target) for rows in curves]

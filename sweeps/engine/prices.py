@@ -1,4 +1,4 @@
-"""Which trials of a sweep share prices: all but those whose loss, batches, precision or update cost another time."""
+"""Which trials of a sweep share prices: all whose loss, batch size, precision and update take the same time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def prices_for(
     directory: SweepDirectory,
     announce: Callable[[], None] = lambda: None,
 ) -> Prices:
-    """The prices frozen with the sweep; what is missing is what this machine keeps, or is measured now.
+    """The prices kept with the sweep; missing ones are taken from this machine's cache, or measured now.
 
     Args: content: what all trials have in common; announce: called before anything is measured.
     """
@@ -62,7 +62,7 @@ def _file(directory: SweepDirectory, key: str, *, is_base: bool) -> Path:
 
 
 _DECIDING = ("loss", "batch_size", "accumulate", "precision")
-# It counts whether they are set, not to what.
+# Only whether they are set matters, not the value.
 _DECIDING_IF_SET = ("ema_decay", "optimizer.clip_norm")
 
 
@@ -72,7 +72,7 @@ def price_key(config: TrialConfig) -> str:
 
 
 def priced_variants(content: Mapping[str, Any], space: Space) -> list[TrialConfig]:
-    """One trial for each set of prices that a sweep needs, the baselines' own first. There is an end of them.
+    """One trial for each set of prices that a sweep needs, that of the baselines first.
 
     Each is a recipe to measure: its sampler and seed do not matter.
     """
@@ -86,7 +86,7 @@ def priced_variants(content: Mapping[str, Any], space: Space) -> list[TrialConfi
 
 
 def _values(parameter: Parameter) -> list[Any]:
-    """Values of a parameter that may decide prices; of those that cost the same, one."""
+    """Values of a parameter that may change prices; of values with the same price, one."""
     if parameter.name in _DECIDING or (parameter.path[0] == "loss" and parameter.values.choices is not None):
         return list(parameter.values.choices or [])
     if parameter.name in _DECIDING_IF_SET:

@@ -1,16 +1,13 @@
-"""Optuna proposes configurations and hears of each, when all its seeds are in.
+"""Optuna proposes configurations and gets the result of each once all its seeds have ended.
 
-What was asked and told is kept as lines of JSON; a study in memory is made of them at every start. So a sweep directory
-holds no pickle: some of Optuna's samplers would write their state into its own storages as one.
+Proposals and results are kept as lines of JSON, and every start rebuilds a study in memory from them. So a sweep
+directory holds no pickle, which some of Optuna's samplers would write into its own storages.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState, create_trial
 
+from kdas.files.journal import Journal
 from kdas.seeding import derived_seed
 from sweeps.engine.objective import Direction
 from sweeps.file.blocks import AlgorithmConfig
@@ -26,19 +24,19 @@ from sweeps.space.space import Point, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-# These keep a state of their own between proposals: it is made again by asking again.
+# These keep a state between proposals. It is rebuilt by asking again.
 _STATEFUL = ("cmaes", "nsga2")
-# These try every combination, each once.
+# These try every combination once.
 _EXHAUSTIVE = ("grid", "brute_force")
-# A generation as large as Optuna's default would be the whole of most sweeps.
+# Most sweeps are smaller than one generation of Optuna's default size.
 _POPULATION = 12
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A proposal: its number, its settings, whether the study has heard of it, and whether that it failed.
+    """A proposal: its number, its settings, whether the study has its result, and whether that was a failure.
 
-    `params` are the settings in Optuna's words, not rounded: what it learns from must not change with a restart.
+    `params` are the settings as Optuna names them, not rounded: what it learns from must not change with a restart.
     """
 
     number: int
@@ -50,26 +48,25 @@ class Asked:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the study proposes: the number of its trial there, and the settings in Optuna's words."""
+    """What the study proposes: the number of its trial there, and the settings as Optuna names them."""
 
     trial: int
     params: dict[str, Any]
 
 
 class ConfigurationSearch:
-    """Ask and tell, durable: a restart goes on where it stood."""
+    """Optuna's ask-and-tell interface, kept on disk: a restart resumes where the search stopped."""
 
     def __init__(
         self, journal: Path, space: Space, algorithm: AlgorithmConfig, directions: Sequence[Direction]
     ) -> None:
-        self._journal, self._space, self._algorithm = journal, space, algorithm
+        self._journal, self._space, self._algorithm = Journal(journal), space, algorithm
         self._study = optuna.create_study(directions=list(directions))
         self._proposals: list[Asked] = []
-        # The study's own numbers: one that failed first and was told later is another trial there.
+        # Trial numbers in the study. A proposal that failed first and succeeded later is a second trial there.
         self._trials: list[int] = []
         self._order = _exhaustive_order(space, algorithm)
-        self._lead = ""
-        for event in self._events():
+        for event in self._journal.read():
             self._take_in(event)
 
     def asked(self) -> list[Asked]:
@@ -82,15 +79,15 @@ class ConfigurationSearch:
         if self._order is not None and number >= len(self._order):
             return None
         drawn = self._propose(number)
-        self._write({"asked": number, "params": drawn.params})
+        self._journal.append([{"asked": number, "params": drawn.params}])
         return self._keep(drawn)
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
-        """What became of a proposal, a value a direction; None if a seed crashed and there is no mean."""
+        """Report the result of a proposal, one value for each direction; None if a seed crashed."""
         before = self._proposals[number]
         if before.is_told and (values is None or not before.has_failed):
             return
-        self._write({"told": number, "values": None if values is None else list(values)})
+        self._journal.append([{"told": number, "values": None if values is None else list(values)}])
         self._hear(number, values)
 
     def _take_in(self, event: dict[str, Any]) -> None:
@@ -123,8 +120,8 @@ class ConfigurationSearch:
         if self._order is not None:
             params = self._space.to_optuna(self._order[number])
             return Drawn(self._add(params, TrialState.RUNNING), params)
-        # A sampler of its own for every question makes the answer a function of seed, number and what was told,
-        # not of how often the sweep was stopped in between.
+        # A new sampler for each proposal makes it a function of seed, number and reported results,
+        # and not of how often the sweep was restarted.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.sampler = _sampler(
@@ -139,7 +136,7 @@ class ConfigurationSearch:
     def _hear(self, number: int, values: Sequence[float] | None) -> None:
         before = self._proposals[number]
         self._proposals[number] = replace(before, is_told=True, has_failed=values is None)
-        if before.has_failed and values is not None:  # crashed once and retried since: a study takes no second answer
+        if before.has_failed and values is not None:  # crashed once and retried since: a study accepts no second result
             self._trials[number] = self._add(before.params, TrialState.COMPLETE, values)
         elif values is None:
             self._study.tell(self._trials[number], state=TrialState.FAIL)
@@ -159,29 +156,9 @@ class ConfigurationSearch:
         )
         return number
 
-    def _events(self) -> list[dict[str, Any]]:
-        try:
-            text = self._journal.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return []
-        # What is added must not run into a line that a kill cut short.
-        self._lead = "" if text.endswith("\n") or not text else "\n"
-        events = []
-        for line in text.splitlines():
-            with suppress(ValueError):
-                events.append(json.loads(line))
-        return events
-
-    def _write(self, event: dict[str, Any]) -> None:
-        with self._journal.open("a", encoding="utf-8") as file:
-            file.write(f"{self._lead}{json.dumps(event)}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._lead = ""
-
 
 def _exhaustive_order(space: Space, algorithm: AlgorithmConfig) -> list[Point] | None:
-    """All combinations, those that are to be tried first at the head; in the file's order, or drawn."""
+    """All combinations, first those that are tried first, then the others in the file's order or shuffled."""
     if algorithm.name not in _EXHAUSTIVE:
         return None
     points = space.combinations({each.name: each.values.values(each.kind) or [] for each in space.parameters})

@@ -1,4 +1,4 @@
-"""Jobs that wait to begin, and those that are out."""
+"""Jobs that wait to start, and jobs that are running."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class JobQueue:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is out."""
+        """Whether nothing waits and nothing is running."""
         return not self._waiting and not self._out
 
     def expects(self, trial_id: str) -> bool:
-        """Whether the trial waits or is out."""
+        """Whether the trial waits or is running."""
         return trial_id in self._out or any(job.trial_id == trial_id for job in self._waiting)
 
     def add(self, jobs: Iterable[Job]) -> None:
         self._waiting.extend(jobs)
 
     def take(self) -> Job | None:
-        """The next job, which is out from now on."""
+        """The next job, which counts as running from now on."""
         if not self._waiting:
             return None
         job = self._waiting.popleft()
@@ -44,11 +44,11 @@ class JobQueue:
         return job
 
     def come_back(self, job: Job) -> None:
-        """A job that was out has ended, whichever way."""
+        """A running job has ended."""
         self._out.discard(job.trial_id)
 
     def put_back(self, job: Job) -> None:
-        """A job that was out could not run: it is the next one."""
+        """A running job lost its worker: it becomes the next one."""
         self._out.discard(job.trial_id)
         self._waiting.appendleft(job)
 

@@ -23,7 +23,7 @@ class Slots:
 
     @property
     def _on_a_machine(self) -> int:
-        """Trials at once on a machine, at most."""
+        """The most trials that run on one machine."""
         return -(-self.trials_at_once // self.num_machines)
 
     @property
@@ -60,14 +60,16 @@ def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:
 def slots_of_machines(
     held: Sequence[tuple[int, float]], device: str, threads: int, resources: ResourcesConfig, *, where: str
 ) -> Slots:
-    """The slots of machines with so many cores and GPUs each. Raises: UserError: if none has room for a trial."""
+    """The slots of several machines. Args: held: cores and GPUs of each. Raises: UserError: if none has room."""
     _check_threads(threads, max((cores for cores, _ in held), default=0), where)
     gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else float(device == "cuda")
     most = max((available for _, available in held), default=0)
     if gpus > most:
-        raise UserError(f"resources.gpus_per_trial: {gpus:g} is more than the {most:g} GPUs of {where}. Lower it.")
+        raise UserError(f"resources.gpus_per_trial: {where} has {most:g} GPUs, got {gpus:g}. Lower it.")
     if device == "cuda" and not gpus:
-        raise UserError("resources.gpus_per_trial: 0 hides the GPU from its trial. Give a fraction, or device: cpu.")
+        raise UserError(
+            "resources.gpus_per_trial: 0 hides the GPU from the trial. Give a fraction, or set device: cpu."
+        )
     numbers = [min(cores // threads, int(available / gpus)) if gpus else cores // threads for cores, available in held]
     fit = [number for number in numbers if number]
     return Slots(resources.trials_at_once or max(1, sum(fit)), threads, gpus, max(1, len(fit)))
@@ -75,4 +77,4 @@ def slots_of_machines(
 
 def _check_threads(threads: int, cores: int, where: str) -> None:
     if threads > cores:
-        raise UserError(f"threads: {threads} is more than the {cores} cores of {where}. Lower it.")
+        raise UserError(f"threads: {where} has {cores} cores, got {threads}. Lower it.")

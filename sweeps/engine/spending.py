@@ -10,16 +10,16 @@ from typing import Any
 from kdas.files.cache import write_text
 from sweeps.file.blocks import BudgetConfig
 
-# So much of what was spent may be forgotten when the process is killed.
+# A kill may lose this much of the totals.
 KEPT_EVERY_S = 10.0
 SECONDS_PER_HOUR = 3600.0
 
 
 class Spending:
-    """Wall time, device time and trials of the search; baselines and confirmation are trained whatever it says.
+    """Wall time and device time of the search. They end the search, and never baselines or confirmation runs.
 
-    Args: share: of a device, what one trial holds; file: where totals are kept, None if they need not be; now: seconds
-        from any start.
+    Args: share: the fraction of a device that one trial holds; file: where totals are kept, None
+        for nowhere; now: seconds from any start.
     """
 
     def __init__(self, budget: BudgetConfig, share: float, file: Path | None, now: Callable[[], float]) -> None:
@@ -30,7 +30,7 @@ class Spending:
         self._last = self._kept_at = now()
 
     def tick(self, num_running: int) -> None:
-        """Time has passed, in which so many trials were running. Call it before that number changes."""
+        """Count the time since the last call, during which `num_running` trials ran."""
         now = self._now()
         self.wall_s += now - self._last
         self.device_s += (now - self._last) * num_running * self._share
@@ -39,7 +39,7 @@ class Spending:
             self.keep()
 
     def found(self, tta_ref_s: float, reached_by_all: bool) -> None:
-        """A configuration takes so many reference seconds to the target, by the mean over its seeds."""
+        """A configuration is complete. Args: tta_ref_s: its mean time to the target; reached_by_all: on every seed."""
         wanted = self._budget.stop_when
         if wanted is None:
             return
@@ -59,19 +59,19 @@ class Spending:
 
     @property
     def reason(self) -> str:
-        """Why the search ends, empty while it does not."""
-        return self._hours_spent or ("what it was to find is found" if self._has_found else "")
+        """Why the search ends; empty while it runs."""
+        return self._hours_spent or ("`stop_when` is met" if self._has_found else "")
 
     @property
     def _hours_spent(self) -> str:
         budget = self._budget
         if budget.wall_hours is not None and self.wall_s >= budget.wall_hours * SECONDS_PER_HOUR:
-            return f"{budget.wall_hours:g} wall hours are spent"
+            return f"{budget.wall_hours:g} wall hours are used up"
         if budget.device_hours is not None and self.device_s >= budget.device_hours * SECONDS_PER_HOUR:
-            return f"{budget.device_hours:g} device hours are spent"
+            return f"{budget.device_hours:g} device hours are used up"
         return ""
 
     @property
     def sets_aside(self) -> bool:
-        """Whether trials that are under way stop too, to go on under a larger budget of hours."""
+        """Whether running trials stop too, to be resumed under a larger budget of hours."""
         return bool(self._hours_spent) and self._budget.when_spent == "checkpoint"

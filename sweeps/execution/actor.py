@@ -30,7 +30,7 @@ def ray_config(
     job: Job, directory: SweepDirectory, calibration: Calibration, budget_ref_s: float, slots: Slots
 ) -> dict[str, Any]:
     """What a worker needs to run a job, in plain values."""
-    # The sweep's own copy: another machine would find none in its cache, or one that it has trained itself.
+    # The sweep's own copy: another machine may have none in its cache, or one that it trained itself.
     kept = directory.teacher_file
     teacher = job.config.teacher.checkpoint or (str(kept) if kept.exists() else None)
     return {
@@ -57,7 +57,7 @@ def job_of(config: dict[str, Any]) -> Job:
 
 @functools.lru_cache(maxsize=1)
 def _warm_inputs(recipe: str) -> tuple[Inputs, float]:
-    """Data and teacher, loaded by the first trial of a worker and kept for the others; and the seconds it took."""
+    """Data and teacher, loaded by a worker's first trial and kept for the others, and the seconds that took."""
     began = time.perf_counter()
     inputs = load_inputs(TrialConfig(**json.loads(recipe)))
     return inputs, time.perf_counter() - began
@@ -66,7 +66,7 @@ def _warm_inputs(recipe: str) -> tuple[Inputs, float]:
 class TrialActor(tune.Trainable):
     """One step is one evaluation. The trial's folder is the record; Ray hears only what it needs to schedule.
 
-    Nothing is begun before the first step: Ray also sets up workers for trials that a warm worker then takes over,
+    Nothing happens before the first step: Ray also sets up workers for trials that a warm worker then takes over,
     and such a worker must not touch the trial's folder.
     """
 
@@ -123,8 +123,8 @@ class TrialActor(tune.Trainable):
         try:
             return Training(trial, surroundings)
         except CheckpointError as error:
-            # The checkpoints are the sweep's own: where none is whole, the trial is trained from its beginning.
-            warnings.warn(f"{error} This trial begins again.", stacklevel=2)
+            # The checkpoints belong to the sweep: if none is intact, the trial is trained from its beginning.
+            warnings.warn(f"{error} Training this trial from its beginning.", stacklevel=2)
             self._folder.discard_checkpoint()
             return Training(trial, surroundings)
 
@@ -134,7 +134,7 @@ class TrialActor(tune.Trainable):
         try:
             yield
         except (MemoryError, torch.OutOfMemoryError):
-            # No fault of the trial: it is tried again beside fewer others, as if its worker had been lost.
+            # Not the trial's fault: it is retried beside fewer others, as if its worker had been lost.
             raise
         except Exception:
             self._folder.end(Status.CRASHED, traceback.format_exc())

@@ -35,7 +35,8 @@ def join() -> None:
         return
     if cluster_address().startswith("ray://"):
         raise UserError(
-            f"CLUSTER={cluster_address()}: is an address for Ray's client. Give that of the head: host:6379."
+            f"CLUSTER={cluster_address()}: expected the address of the head, host:6379, got an address for Ray's"
+            " client."
         )
     host, _, port = cluster_address().rpartition(":")
     if cluster_address() != "auto":
@@ -45,15 +46,16 @@ def join() -> None:
             reason = getattr(error, "strerror", None) or error
             raise UserError(
                 f"CLUSTER={cluster_address()}: nothing answers there ({reason}). Give the head as"
-                " host:port; it is started with: ray start --head."
+                " host:port. Start one with: ray start --head."
             ) from error
     try:
         ray.init(address=cluster_address(), logging_level=logging.ERROR)
     except Exception as error:  # Ray raises many kinds, by what it has tried
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
-            f"CLUSTER={cluster_address()}: cannot be joined: {reason}. Does this machine have the head's token"
-            " (.ray/auth_token in the home folder, or RAY_AUTH_TOKEN), and the same Ray and Python?"
+            f"CLUSTER={cluster_address()}: cannot join the cluster: {reason}. Check that this machine has the head's"
+            " token"
+            " (.ray/auth_token in the home folder, or RAY_AUTH_TOKEN) and the same versions of Ray and Python."
         ) from error
 
 
@@ -70,8 +72,8 @@ def slots_of_cluster(device: str, threads: int, resources: ResourcesConfig) -> S
     held = [(int(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0))) for node in _machines()]
     if device == "auto" and devices.resolve(device) == "cpu" and any(gpus for _, gpus in held):
         raise UserError(
-            "device: auto: the cluster has GPUs and this machine has none to train the teacher and measure prices on."
-            " Start the sweep on a machine that has, or say device: cpu."
+            "device: auto: the cluster has GPUs, but this machine has none to train the teacher and measure prices on."
+            " Start the sweep on a machine with a GPU, or set device: cpu."
         )
     return slots_of_machines(held, devices.resolve(device), threads, resources, where=f"cluster at {cluster_address()}")
 
@@ -103,24 +105,28 @@ def check_machines(folder: Path, paths: Sequence[str], device: str) -> None:
             problem = ray.get(answer, timeout=ANSWER_WITHIN_S)
         except Exception as error:  # noqa: BLE001 (whatever keeps it from answering is told)
             cause = str(error).strip().splitlines()[-1]
-            problem = f"cannot run this program: {cause}. Install it there as it is installed here"
+            problem = f"cannot run this program: {cause}. Install it there as on this machine"
         if problem:
             raise UserError(f"CLUSTER={cluster_address()}: the machine {host} {problem}.")
 
 
 def problem_of_machine(folder: str, paths: list[str], device: str, code: str) -> str:
-    """Runs on each machine. Returns: what keeps it from training, with the mend; empty if nothing does."""
+    """Runs on each machine. Returns: what keeps it from training, with the remedy; empty if nothing does."""
     if not Path(folder).is_dir():
-        return f"does not see {folder}. Set RUNS_DIR to a path that all machines share"
+        return f"cannot see {folder}. Set RUNS_DIR to a path that all machines share"
     for path in paths:
         if not Path(path).exists():
-            return f"does not see {path}. Put a copy there, or use a path that all machines share"
+            return f"cannot see {path}. Put a copy there, or use a path that all machines share"
     if device == "cuda":
         import torch
 
         if not torch.cuda.is_available():
-            return "has no CUDA device. Leave it out of the cluster, or say device: cpu"
-    return "" if _code() == code else f"has other code or another torch ({_code()}, here {code}). Make them the same"
+            return "has no CUDA device. Remove it from the cluster, or set device: cpu"
+    return (
+        ""
+        if _code() == code
+        else f"runs other code or another torch ({_code()}, here {code}). Install the same versions"
+    )
 
 
 def _code() -> str:

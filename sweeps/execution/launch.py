@@ -1,4 +1,4 @@
-"""Ray Tune over everything of a sweep that is still missing."""
+"""Ray Tune runs everything of a sweep that is missing."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 
 LOST = "the worker process was lost (out of memory, killed, or with its machine)"
-# Trials that write into a full disk crash: none is begun before some room is there again.
+# Trials crash on a full disk, so none starts while less than this is free.
 LEAST_FREE_BYTES = 500_000_000
 
 
 class Unpickled:
-    """For what Ray pickles to restore from later: we never do, so nothing is written.
+    """For objects that Ray pickles to restore from later. We never restore from them, so nothing is written.
 
-    The sweep directory is the truth, and a restart is a new Tuner over what is still missing.
+    The sweep directory is the record; a restart is a new Tuner over what is missing.
     """
 
     def __getstate__(self) -> dict[str, Any]:
@@ -47,10 +47,10 @@ class Unpickled:
 
 
 class AgendaSearcher(Unpickled, Searcher):
-    """Lets Ray Tune draw its trials from the agenda. `jobs` are those that are out, by Ray's names of the trials.
+    """Lets Ray Tune draw its trials from the agenda. `jobs` are the running ones, by Ray's trial ids.
 
     Args: budget_ref_s: what a trial may spend; has_room_for: whether a machine could hold a trial of such slots;
-        retries: how often one whose worker is lost goes on.
+        retries: how often a trial is resumed after its worker was lost.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class AgendaSearcher(Unpickled, Searcher):
         self._says_full = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        # One trial too many would be asked for before the results that should decide it are in.
+        # Asking for one trial too many would use up a proposal before the results it should be based on are in.
         if self._agenda.num_out >= self._slots.trials_at_once or self._disk_is_full():
             return None
         job = self._agenda.next_job()
@@ -84,7 +84,7 @@ class AgendaSearcher(Unpickled, Searcher):
         self._count()
         folder = self._directory.trial(job.trial_id)
         folder.begin(job)
-        # Most workers that are lost were out of memory: they come back with twice the room, beside fewer others.
+        # Most lost workers ran out of memory: the trial resumes with twice the room, beside fewer others.
         wide = self._slots.widened()
         slots = wide if self._losses[job.trial_id] and self._has_room_for(wide) else self._slots
         return ray_config(job, self._directory, self._prices.of(job.config), self._budget_ref_s, slots)
@@ -97,13 +97,13 @@ class AgendaSearcher(Unpickled, Searcher):
         if not self._says_full:
             self._says_full = True
             self._progress.say(
-                f"{self._directory.path}: {free / 1e6:.0f} MB are free on its disk. No trial is begun before"
-                f" {LEAST_FREE_BYTES / 1e6:.0f} MB are: free some; the sweep goes on by itself."
+                f"{self._directory.path}: {free / 1e6:.0f} MB are free. New trials wait until"
+                f" {LEAST_FREE_BYTES / 1e6:.0f} MB are free. The sweep resumes by itself."
             )
         return True
 
     def stops(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """A trial was evaluated. Returns: whether it should not go on."""
+        """A trial was evaluated. Returns: whether it should stop."""
         status = self._agenda.evaluated(self.jobs[trial_id], result["cost_ref_s"], result["val_accuracy"])
         if status is not None:
             self._stopped[trial_id] = status
@@ -114,7 +114,7 @@ class AgendaSearcher(Unpickled, Searcher):
         self._count()
 
     def _count(self) -> None:
-        # Ray says some time after it has asked for a trial that it starts.
+        # Ray reports the start of a trial some time after asking for it.
         waiting = sum(job.trial_id not in self._progress.running for job in self.jobs.values())
         self._progress.num_to_come = self._agenda.num_to_come + waiting
 
@@ -131,17 +131,17 @@ class AgendaSearcher(Unpickled, Searcher):
         elif status in STOPPED_STATUSES:
             folder.end(status)
         elif status is None and result:
-            # Ray asks no scheduler about a trial's last evaluation.
+            # Ray does not show a trial's last evaluation to its scheduler.
             self._agenda.evaluated(job, result["cost_ref_s"], result["val_accuracy"])
         self._agenda.ended(job)
 
 
 class AgendaScheduler(Unpickled, FIFOScheduler):
-    """Stops what the agenda stops, and gives a warm worker to a trial that has none.
+    """Stops what the agenda stops, and gives a warm worker to a trial without one.
 
     Ray's own scheduler gives it to whoever waits longest and ends the worker that was being started for that trial.
-    Where a trial takes less time than a worker's start, one slot would go on alone. It also looks through all trials
-    that ever were, at every event.
+    If trials take less time than starting a worker, one slot would then do all the work. It also looks through all
+    trials so far at every event.
     """
 
     def __init__(self, searcher: AgendaSearcher) -> None:
@@ -168,7 +168,7 @@ class ProgressCallback(Unpickled, tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = self._jobs[trial.trial_id]
-        self._progress.started(job, goes_on=self._directory.trial(job.trial_id).checkpoint.exists())
+        self._progress.started(job, resumes=self._directory.trial(job.trial_id).checkpoint.exists())
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         self._progress.evaluated(self._jobs[trial.trial_id], result["cost_ref_s"], result["val_accuracy"])
@@ -180,7 +180,7 @@ class ProgressCallback(Unpickled, tune.Callback):
         self._ended(trial)
 
     def _ended(self, trial: Any) -> None:
-        # Ray tells the searcher first, so nobody asks for this job again.
+        # Ray tells the searcher first, so nothing asks for this job again.
         job = self._jobs.pop(trial.trial_id)
         self._progress.ended(job, self._directory.trial(job.trial_id))
         ray_setup.forget_trial(trial)
@@ -196,10 +196,10 @@ def run_trials(
     progress: Progress,
 ) -> None:
     """Run the agenda to its end, or until Ctrl-C."""
-    # Ray keeps a state of its own that we never read back: a place of its own, gone when we are done.
+    # Ray writes a state that we never read back; it goes to a scratch folder that is removed at the end.
     scratch = directory.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    if not ray.is_initialized():  # it is where a cluster was joined
+    if not ray.is_initialized():  # it is if a cluster was joined
         ray_setup.start(slots.trials_at_once * slots.cpus_per_trial)
     ray_setup.keep_chatter(directory.chatter_file)
     ray_setup.allow_pending(slots.trials_at_once)

@@ -1,4 +1,4 @@
-"""Live progress: a panel on a terminal, one line an event elsewhere."""
+"""Live progress: a panel on a terminal, elsewhere one line for each event."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def short_settings(job: Job) -> str:
 
 @dataclass
 class Running:
-    """A trial under way: reference seconds spent, and the latest accuracy."""
+    """A running trial: reference seconds spent, and the latest accuracy."""
 
     job: Job
     began: float
@@ -44,7 +44,7 @@ class Running:
 class Progress:
     """What is done, running and failed; who is best; how long it will take.
 
-    `num_to_come`: trials that have not begun; early stopping and budgets let some of them never begin.
+    `num_to_come`: trials that have not started. Early stopping and budgets may drop some of them.
     """
 
     sweep: str
@@ -70,7 +70,7 @@ class Progress:
         if self.console.is_terminal:
             self._live.start()
         else:
-            self.say(f"{self.sweep}: {self.num_done} of {self.num_planned} trials were done before")
+            self.say(f"{self.sweep}: {self.num_done} of {self.num_planned} trials are done already")
         return self
 
     def __exit__(
@@ -79,12 +79,12 @@ class Progress:
         if self.console.is_terminal:
             self._live.stop()
 
-    def started(self, job: Job, *, goes_on: bool = False) -> None:
-        """Args: goes_on: whether there is a checkpoint to go on from."""
+    def started(self, job: Job, *, resumes: bool = False) -> None:
+        """Args: resumes: whether it starts from a checkpoint."""
         self.running[job.trial_id] = Running(job, time.monotonic())
         self.num_to_come -= 1
         if not self.console.is_terminal:
-            self.say(f"{'going on with' if goes_on else 'started'} {short_settings(job)}")
+            self.say(f"{'resumed' if resumes else 'started'} {short_settings(job)}")
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> None:
         self.running[job.trial_id] = replace(
@@ -107,10 +107,10 @@ class Progress:
 
     def _outcome(self, job: Job, folder: TrialFolder) -> str:
         if folder.status is Status.RUNNING:
-            return "set aside, or its worker was lost: it goes on later"
+            return "paused, or its worker was lost; it will resume"
         if folder.status is Status.CRASHED:
             self.num_failed += 1
-            # The first crash is told whole; those that follow usually have the same cause.
+            # The first crash is printed in full; later ones usually have the same cause.
             text = folder.error.strip()
             self.say(f"crashed: {short_settings(job)}: {text if self.num_failed == 1 else text.splitlines()[-1]}")
             return "crashed"
@@ -122,7 +122,7 @@ class Progress:
         if folder.status is Status.CAPPED and self.target is not None:
             cost_ref_s = time_to_target(rows, self.target)
             if math.isfinite(cost_ref_s):
-                return f"target after {cost_ref_s:.2f} ref s; its setting can no longer win"
+                return f"target after {cost_ref_s:.2f} ref s; this setting can no longer win"
             return f"can no longer win, stopped at {rows[-1].row.cost_ref_s:.2f} ref s" if rows else "can no longer win"
         if folder.status is Status.STOPPED_EARLY:
             return f"stopped early at {rows[-1].row.cost_ref_s:.2f} ref s, {text}"
@@ -134,7 +134,7 @@ class Progress:
         return f"target after {cost_ref_s:.2f} ref s" if cost_ref_s <= self.budget_ref_s else f"target missed, {text}"
 
     def _eta(self) -> float | None:
-        """Seconds left, from how long trials take; those under way count by what they have spent."""
+        """Seconds left, from how long trials take; running ones count by what they have spent."""
         if not self._durations_s:
             return None
         under_way = sum(1 - min(trial.cost_ref_s / self.budget_ref_s, 1) for trial in self.running.values())
@@ -161,5 +161,5 @@ class Progress:
             running.add_row("  ", short_settings(trial.job), bar, f"accuracy {trial.val_accuracy:.3f}")
         best = Text("")
         if self.best is not None:
-            best = Text(f"  soonest trial so far: {self.best[1]}, {self.best[0]:.2f} ref s", style="green")
+            best = Text(f"  fastest trial so far: {self.best[1]}, {self.best[0]:.2f} ref s", style="green")
         return Group(total, running, best)

@@ -1,4 +1,4 @@
-"""The blocks of a sweep file: what counts, who proposes, who stops trials early, what may be spent."""
+"""The blocks of a sweep file: target, objective, search algorithm, confirmation, budget, faults, resources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdas.parts.reading import nested_error
 from kdas.recipe.config import Strict
 from sweeps.stopping import STOPPING_RULES
 
-Seed = Annotated[int, Field(ge=0, description="A seed is a whole number of 0 or more.")]
+Seed = Annotated[int, Field(ge=0, description="Seed, a whole number of at least 0.")]
 # Fresh seeds begin here, so that those of a search that grows do not meet them.
 FIRST_FRESH_SEED = 1001
 
@@ -29,7 +29,7 @@ def _by_name(kind: str, *classes: type[Strict]) -> BeforeValidator:
         if isinstance(content, classes):
             return content
         if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
-            text = f"{given!r} names no {kind}. Name one: {', '.join(known)}."
+            text = f"expected the name of an {kind}, got {given!r}. Known: {', '.join(known)}."
             raise PydanticCustomError("nested", "{text}", {"key": "", "text": text})
         name = content["name"]
         if name not in known:
@@ -51,11 +51,14 @@ Seeds = Annotated[list[Seed], BeforeValidator(_seed_list, json_schema_input_type
 
 
 class TargetConfig(Strict):
-    """The accuracy that decides: a number, or a fraction of what plain distillation reaches."""
+    """The target accuracy: a number, or a fraction of what plain distillation reaches."""
 
-    accuracy: float | None = Field(None, gt=0, le=1, description="Accuracies are fractions: 0.95, not 95.")
+    accuracy: float | None = Field(None, gt=0, le=1, description="Target accuracy, a fraction: 0.95, not 95.")
     fraction_of_baseline: float = Field(
-        0.99, gt=0, le=1, description="A fraction of the median best validation accuracy of plain distillation."
+        0.99,
+        gt=0,
+        le=1,
+        description="Target as a fraction of the median best validation accuracy of plain distillation.",
     )
 
 
@@ -67,35 +70,35 @@ Target = Annotated[TargetConfig, BeforeValidator(_target, json_schema_input_type
 
 
 class TimeToAccuracy(Strict):
-    """The least cost at which the target is reached, a miss counting as the whole budget."""
+    """Minimize the cost at which the target is reached; a miss counts as the whole budget."""
 
     name: Literal["tta"] = "tta"
 
 
 class Accuracy(Strict):
-    """The best accuracy within the budget."""
+    """Maximize the best accuracy within the budget."""
 
     name: Literal["accuracy"] = "accuracy"
 
 
 class AccuracyAtCost(Strict):
-    """The best accuracy within a given cost."""
+    """Maximize the best accuracy within a given cost."""
 
     name: Literal["accuracy_at_cost"] = "accuracy_at_cost"
-    cost_ref_s: float | None = Field(None, gt=0, description="The cost in reference seconds, over 0.")
+    cost_ref_s: float | None = Field(None, gt=0, description="Cost in reference seconds, over 0.")
     share_of_budget: float | None = Field(
-        None, gt=0, le=1, description="The cost as a fraction of what plain distillation costs."
+        None, gt=0, le=1, description="Cost as a fraction of the cost of plain distillation."
     )
 
     @model_validator(mode="after")
     def _one_cost(self) -> AccuracyAtCost:
         if (self.cost_ref_s is None) == (self.share_of_budget is None):
-            raise ValueError("cost_ref_s: say at which cost: give it, or share_of_budget, and not both")
+            raise ValueError("cost_ref_s: expected either this or share_of_budget. Give exactly one of them")
         return self
 
 
 class Pareto(Strict):
-    """Accuracy against cost: the settings that no other beats in both."""
+    """Maximize accuracy and minimize cost: find the settings that no other beats in both."""
 
     name: Literal["pareto"] = "pareto"
 
@@ -113,10 +116,12 @@ class AlgorithmConfig(Strict):
     """Which of Optuna's samplers proposes, and its seed."""
 
     name: AlgorithmName = Field(
-        "tpe", description="Who proposes: tpe learns from results, random does not; grid and brute_force try all."
+        "tpe",
+        description="Sampler that proposes configurations. tpe learns from results, random does not; grid and"
+        " brute_force try all.",
     )
-    seed: int = Field(0, ge=0, description="The seed of the proposals.")
-    startup: int = Field(5, ge=0, description="Random proposals before tpe, gp and cmaes learn from results.")
+    seed: int = Field(0, ge=0, description="Seed of the proposals.")
+    startup: int = Field(5, ge=0, description="Random proposals before tpe, gp and cmaes start to learn.")
 
 
 def _named(given: Any) -> Any:
@@ -135,13 +140,13 @@ def _fresh_seeds(given: Any) -> Any:
 
 
 class ConfirmConfig(Strict):
-    """Finalists and baselines run again on fresh seeds: the winner of a search is flattered by its own."""
+    """Finalists and baselines run again on fresh seeds: a search favours settings that were lucky on its own."""
 
-    top: int = Field(3, ge=1, description="So many of the best settings are finalists, at least 1.")
+    top: int = Field(3, ge=1, description="Number of finalists: the best searched settings, at least 1.")
     seeds: Annotated[list[Seed], BeforeValidator(_fresh_seeds, json_schema_input_type=int | list[Seed])] = Field(
         default_factory=lambda: _fresh_seeds(10),
         min_length=1,
-        description=f"How many fresh seeds, from {FIRST_FRESH_SEED} on, or a list of them.",
+        description=f"Number of fresh seeds, counted from {FIRST_FRESH_SEED}, or a list of seeds.",
     )
 
 
@@ -158,17 +163,17 @@ Confirm = Annotated[
 
 
 class StopWhen(Strict):
-    """When a search has found enough, so that nothing further is proposed."""
+    """When a search has found enough and proposes nothing more."""
 
-    first_reached: bool = Field(False, description="Whether settings that reach the target on every seed are enough.")
+    first_reached: bool = Field(False, description="Stop once a setting reaches the target on every seed.")
     tta_ref_s_below: float | None = Field(
-        None, gt=0, description="Enough are settings with a mean time to the target, in reference seconds, under this."
+        None, gt=0, description="Stop once a setting has a mean time to the target below this, in reference seconds."
     )
 
     @model_validator(mode="after")
     def _says_something(self) -> StopWhen:
         if not self.first_reached and self.tta_ref_s_below is None:
-            raise ValueError("says nothing. Give first_reached: true, or tta_ref_s_below")
+            raise ValueError("is empty. Give first_reached: true, or tta_ref_s_below")
         return self
 
 
@@ -177,40 +182,48 @@ def _stop_when(given: Any) -> Any:
 
 
 class BudgetConfig(Strict):
-    """How much is searched and spent."""
+    """How much is searched, and what may be spent."""
 
-    configurations: int = Field(8, ge=1, description="Searched configurations, at least 1; baselines do not count.")
+    configurations: int = Field(
+        8, ge=1, description="Number of configurations to search, at least 1; baselines do not count."
+    )
     trials: int | None = Field(
         None,
         ge=1,
-        description="Trials up to confirmation, baselines included; given, it says how many configurations instead.",
+        description="Number of trials before the confirmation, baselines included; replaces `configurations`.",
     )
-    wall_hours: float | None = Field(None, gt=0, description="Hours that the sweep runs, over all starts; over 0.")
+    wall_hours: float | None = Field(None, gt=0, description="Wall hours over all starts, over 0.")
     device_hours: float | None = Field(
-        None, gt=0, description="Hours of whole GPUs, or of whole machines without any, over all starts; over 0."
+        None, gt=0, description="Hours of whole GPUs (without GPUs: of whole machines) over all starts, over 0."
     )
     ref_s_per_trial: float | None = Field(
-        None, gt=0, description="Reference seconds a trial may spend; by default what plain distillation costs."
+        None, gt=0, description="Reference seconds that a trial may spend; by default the cost of plain distillation."
     )
     stop_when: Annotated[
         StopWhen | None, BeforeValidator(_stop_when, json_schema_input_type=StopWhen | Literal["first_reached"] | None)
-    ] = Field(None, description="When nothing further is proposed: first_reached, or tta_ref_s_below.")
+    ] = Field(None, description="When the search has found enough: first_reached, or tta_ref_s_below.")
     when_spent: Literal["finish", "checkpoint"] = Field(
-        "finish", description="Whether trials under way are finished once hours are spent, or kept to go on later."
+        "finish",
+        description="What happens to running trials once the hours are used up: finish them, or keep them to resume"
+        " later.",
     )
 
 
 class FaultsConfig(Strict):
-    """What becomes of trials whose worker is lost: killed, out of memory, or gone with its machine.
+    """What happens to trials whose worker is lost: killed, out of memory, or gone with its machine.
 
-    A trial that raises an error is not tried again before the next start.
+    A trial that raises an error is not retried before the next start.
     """
 
-    retries: int = Field(2, ge=0, description="How often such a trial goes on, from its checkpoint, in one start.")
+    retries: int = Field(2, ge=0, description="How often such a trial is resumed from its checkpoint in one start.")
 
 
 class ResourcesConfig(Strict):
     """What one trial gets, and how many run at once."""
 
-    trials_at_once: int | None = Field(None, ge=1, description="At least 1; by default what the machine holds.")
-    gpus_per_trial: float | None = Field(None, ge=0, description="0 or more; by default 1 where the device is CUDA.")
+    trials_at_once: int | None = Field(
+        None, ge=1, description="Number of trials at once, at least 1; by default as many as fit."
+    )
+    gpus_per_trial: float | None = Field(
+        None, ge=0, description="GPUs per trial, 0 or more, may be a fraction; by default 1 on CUDA."
+    )

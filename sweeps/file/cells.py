@@ -28,7 +28,7 @@ def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tup
     cells = {}
     for name, change in changes.items():
         if not _NAME.fullmatch(name):
-            raise _mistake(f"cells.{name}", "is no name of a folder. Take letters, digits, dots and dashes.")
+            raise _mistake(f"cells.{name}", "is not a valid folder name. Use letters, digits, dots and dashes.")
         for key in change:
             allowed = [each for each in (*known, "pair", "KDAS") if each not in ("cells", "extends")]
             is_empty = key == "cells" and not change[key]  # as a sweep that was written down has it
@@ -41,12 +41,16 @@ def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tup
 def _changes(given: Any) -> dict[str, dict[str, Any]]:
     """What each cell changes: as it is written, or every combination of a grid."""
     if not isinstance(given, Mapping) or not given:
-        raise _mistake("cells", f"{given!r} is no block. Give names with the keys they change, or a grid of lists.")
+        raise _mistake(
+            "cells", f"expected a mapping, got {given!r}. Give names with the keys they change, or a grid of lists."
+        )
     if all(isinstance(values, list) for values in given.values()):
         return _grid(given)
     for name, change in given.items():
         if not isinstance(change, Mapping):
-            raise _mistake(f"cells.{name}", f"{change!r} is no block of keys. Give what it changes, or only lists.")
+            raise _mistake(
+                f"cells.{name}", f"expected a mapping, got {change!r}. Give the keys it changes, or only lists."
+            )
     return {str(name): _written_out(change, f"cells.{name}") for name, change in given.items()}
 
 
@@ -59,7 +63,9 @@ def _grid(given: Mapping[Any, list[Any]]) -> dict[str, dict[str, Any]]:
         named = dict(zip(map(str, given), combination, strict=True))
         name = "_".join(_short(key, value) for key, value in named.items())
         if name in cells:
-            raise _mistake("cells", f"two would be called {name}. Give them names: cells: {{my_name: {{...}}, ...}}.")
+            raise _mistake(
+                "cells", f"two cells would be called {name}. Name them yourself: cells: {{my_name: {{...}}, ...}}."
+            )
         cells[name] = _written_out(named, "cells")
     return cells
 
@@ -79,10 +85,10 @@ def _written_out(change: Mapping[str, Any], where: str) -> dict[str, Any]:
         return {str(key): value for key, value in change.items()}
     models = [model.strip() for model in str(pair).split(_ARROW)]
     if len(models) != 2 or not all(models):
-        raise _mistake(f"{where}.pair", f"{pair!r} is no pair. Write teacher -> student, for example vgg13 -> vgg8.")
+        raise _mistake(f"{where}.pair", f"expected teacher -> student, got {pair!r}. For example: vgg13 -> vgg8.")
     for key in ("teacher", "student"):
         if key in change and not (key == "teacher" and isinstance(change[key], Mapping) and "model" not in change[key]):
-            raise _mistake(f"{where}.{key}", "is said by pair too. Keep one of them.")
+            raise _mistake(f"{where}.{key}", "is set by pair too. Keep one of them.")
     teacher = {**change.get("teacher", {}), "model": models[0]}
     rest = {str(key): value for key, value in change.items() if key not in ("pair", "teacher")}
     return {**rest, "teacher": teacher, "student": models[1]}

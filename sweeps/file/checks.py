@@ -1,4 +1,4 @@
-"""Checks between the blocks of a sweep file: what would go wrong in a trial, or be asked of what cannot do it."""
+"""Checks between the blocks of a sweep file: what would fail in a trial, and what an algorithm or rule cannot do."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def check_algorithm(algorithm: str, objective: str, space: Space) -> None:
     for parameter in space.parameters:
         where = f"search.{parameter.name}"
         if algorithm in ("grid", "brute_force") and parameter.values.values(parameter.kind) is None:
-            raise ValueError(f"{refused} tries every value, and {where} has no end of them. Give it a step or choices")
+            raise ValueError(f"{refused} tries every value, but {where} has infinitely many. Give it a step or choices")
         if algorithm in ("grid", "cmaes") and parameter.needs:
             instead = "brute_force" if algorithm == "grid" else "tpe"
-            raise ValueError(f"{refused} cannot leave a parameter out, and {where} is conditional. Take {instead}")
+            raise ValueError(f"{refused} cannot handle conditions, and {where} has one. Use {instead}")
         if algorithm == "cmaes" and parameter.values.choices is not None:
-            raise ValueError(f"{refused} moves through numbers, and {where} has choices. Give it a range, or take tpe")
+            raise ValueError(f"{refused} handles numbers only, and {where} has choices. Give it a range, or use tpe")
     if algorithm == "cmaes" and len(space.parameters) < 2:
-        raise ValueError(f"{refused} needs two parameters or more. Search another one, or take tpe")
+        raise ValueError(f"{refused} needs at least two parameters. Search another one, or use tpe")
     if algorithm == "cmaes" and objective == "pareto":
-        raise ValueError(f"{refused} knows one objective, and pareto has two. Take nsga2, tpe or gp")
+        raise ValueError(f"{refused} handles one objective, and pareto has two. Use nsga2, tpe or gp")
 
 
 def check_scheduler(scheduler: str, objective: str) -> None:
@@ -68,6 +68,6 @@ def check_scheduler(scheduler: str, objective: str) -> None:
     if only_for not in (None, objective):
         others = [part.name for part in STOPPING_RULES if part.build.only_for is None]  # type: ignore[attr-defined]
         raise ValueError(
-            f"scheduler: {scheduler} is exact for the objective {only_for} alone, and here it is {objective}. Use"
+            f"scheduler: {scheduler} is only exact for the objective {only_for}, got {objective}. Use"
             f" {', '.join(sorted(others)[:-1])} or {sorted(others)[-1]}"
         )

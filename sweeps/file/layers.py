@@ -18,15 +18,15 @@ from kdas.parts.reading import parse_yaml, read_yaml
 from sweeps.space.ranges import RangeConfig
 
 FILES = Path(__file__).parents[1] / "files"
-# The parts whose parameters a setting may name though the file is silent about them.
-_UNSAID = {"sampler": "kdas", "loss": "kd"}
-# Values hold blanks, so a new setting begins only where a key and its sign of equality do.
+# A setting may change the parameters of these parts even if the file does not name the part.
+_DEFAULT_PARTS = {"sampler": "kdas", "loss": "kd"}
+# Values may contain spaces, so a new setting starts only at a key with an equals sign.
 _SETTING = re.compile(r"\s+(?=[A-Za-z_][\w.]*=)")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Some keys of a sweep, and the place that is named when one of them is wrong."""
+    """Some keys of a sweep, and the source that an error names."""
 
     source: str
     content: dict[str, Any]
@@ -53,10 +53,10 @@ def shipped() -> list[str]:
 
 
 def layers_of(path: Path, settings: Iterable[str] = ()) -> list[Layer]:
-    """What a sweep is made of: the file that is extended furthest, up to the file itself, then each setting.
+    """The layers of a sweep: the files that it extends, from the furthest on, the file itself, then each setting.
 
     Args: settings: `key=value`, or several of them with blanks between.
-    Raises: UserError: for a file that cannot be read or extends itself, or a setting that is none.
+    Raises: UserError: for a file that cannot be read or extends itself, or an invalid setting.
     """
     return [*_files(path, ()), *(_setting(each) for text in settings for each in _SETTING.split(text.strip()) if each)]
 
@@ -68,7 +68,7 @@ def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
     if base is None:
         return [own]
     if not isinstance(base, str) or not base.strip():
-        raise UserError(f"{own.source}: extends: {base!r} names no sweep. Give one file, or a shipped sweep's name.")
+        raise UserError(f"{own.source}: extends: expected a sweep file or the name of a shipped sweep, got {base!r}.")
     extended = _path(base, path.parent)
     if not extended.is_file():
         raise UserError(f"{own.source}: extends: {base}: no such sweep file. {_nearest_file(base, extended)}")
@@ -76,7 +76,9 @@ def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
     known = [each.resolve() for each in chain]
     if extended.resolve() in known:
         circle = [*chain[known.index(extended.resolve()) :], extended]
-        raise UserError(f"{own.source}: extends: {' -> '.join(each.name for each in circle)} is a circle. Break it.")
+        raise UserError(
+            f"{own.source}: extends: {' -> '.join(each.name for each in circle)} is circular. Remove one of these keys."
+        )
     return [*_files(extended, tuple(chain)), own]
 
 
@@ -96,7 +98,7 @@ def _nearest_file(name: str, path: Path) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as the user sees it from the folder he stands in."""
+    """A path relative to the working directory."""
     try:
         return os.path.relpath(path)
     except ValueError:  # another drive
@@ -106,18 +108,20 @@ def shown(path: Path) -> str:
 def _setting(text: str) -> Layer:
     key, sign, value = text.partition("=")
     if not sign or not all(key.split(".")):
-        raise UserError(f'SET {text}: is no key=value. Write for example SET="seeds=5 budget.trials=40".')
+        raise UserError(f'SET {text}: expected key=value. For example: SET="seeds=5 budget.trials=40".')
     try:
         content: Any = parse_yaml(value)
     except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"SET {text}: its value is no YAML. Write a number, a word, [a, b] or {{a: b}}.") from error
+        raise UserError(
+            f"SET {text}: the value is not valid YAML. Write a number, a word, [a, b] or {{a: b}}."
+        ) from error
     for step in reversed(_steps(key)):
         content = {step: content}
     return Layer(f"SET {text}", content, is_setting=True)
 
 
 def _steps(key: str) -> list[str]:
-    """The keys on the way: those of `search` hold dots themselves, up to a key of a range."""
+    """The keys of a path. Keys of `search` contain dots themselves, up to a key of a range."""
     steps = key.split(".")
     if steps[0] != "search" or len(steps) == 1:
         return steps
@@ -126,7 +130,7 @@ def _steps(key: str) -> list[str]:
 
 
 def merged(base: Any, over: Any) -> Any:
-    """`over` on top of `base`: mappings are merged key by key, all else is replaced, and `null` takes a key away.
+    """`over` on top of `base`: mappings are merged key by key, everything else is replaced, and `null` removes a key.
 
     A block that names another part replaces it whole, since parameters of one part mean nothing to another.
     """
@@ -150,22 +154,29 @@ def merged(base: Any, over: Any) -> Any:
 
 
 def content_of(layers: Sequence[Layer]) -> dict[str, Any]:
-    """All layers as one file's content."""
+    """All layers merged into the content of one file."""
     content: dict[str, Any] = {}
     for layer in layers:
-        unsaid = {key: part for key, part in _UNSAID.items() if layer.is_setting and key not in content}
-        content = merged({**content, **{key: unsaid[key] for key in unsaid if key in layer.content}}, layer.content)
+        if layer.is_setting:
+            content = _with_default_parts(content, layer.content)
+        content = merged(content, layer.content)
     return content
 
 
+def _with_default_parts(content: dict[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with the default part written out wherever a setting changes its parameters and the file names none."""
+    unnamed = {key: name for key, name in _DEFAULT_PARTS.items() if key in setting and key not in content}
+    return {**content, **unnamed}
+
+
 def source_of(layers: Sequence[Layer], key: str) -> str:
-    """Where a key stands, as `a.b.c`: in the uppermost layer that has most of the way to it."""
+    """The source of a key such as `a.b.c`: the topmost layer that contains most of its path."""
     steps = key.lower().split(".")
     return max(reversed(layers), key=lambda layer: _depth(layer.content, steps)).source
 
 
 def _depth(content: Any, steps: Sequence[str]) -> int:
-    """How many of the steps lead somewhere."""
+    """How many steps of a path exist."""
     if isinstance(content, list):
         content = dict(enumerate(content))
     if not isinstance(content, Mapping):

@@ -14,7 +14,7 @@ from kdas.models import MODELS
 from kdas.parts.registry import Part, Registry
 from kdas.samplers import SAMPLERS
 from sweeps.file.spec import SweepSpec
-from sweeps.space.places import PARTS, homes_of
+from sweeps.space.places import PARTS, places_of
 from sweeps.stopping import STOPPING_RULES
 
 Schema = dict[str, Any]
@@ -36,7 +36,7 @@ def schema_of(model: type[BaseModel]) -> Schema:
 def sweep_file_schema() -> Schema:
     """The JSON schema (draft 2020-12) of a sweep file, with all parts that are registered now.
 
-    What only a whole file shows, as whether a condition can hold, is left to the program.
+    Checks that need the whole file, such as whether a condition can hold, are left to the program.
     """
     generated = schema_of(SweepSpec)
     definitions: Schema = generated["$defs"]
@@ -113,9 +113,9 @@ def _part(registry: Registry[Any], *, weighed: bool = False) -> Schema:
 
 def _search(values: Schema) -> Schema:
     """Every parameter that can be searched, whichever sampler and loss the file has."""
-    homes = homes_of([{"name": name} for name in SAMPLERS.names()], [{"name": name} for name in LOSSES.names()])
+    known = places_of([{"name": name} for name in SAMPLERS.names()], [{"name": name} for name in LOSSES.names()])
     properties: Schema = {}
-    for name, places in homes.items():
+    for name, places in known.items():
         field: FieldInfo = places[0].schema.model_fields[str(places[0].path[-1])]
         described = {"description": field.description} if field.description else {}
         properties.update({key: {**values, **described} for key in (name, name.upper())})

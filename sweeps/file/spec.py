@@ -61,40 +61,43 @@ class SweepSpec(Recipe):
     extends: str | None = Field(
         None,
         exclude=True,
-        description="Another sweep file, or the name of a shipped sweep: its keys hold where this one is silent.",
+        description="A sweep file, or the name of a shipped sweep, whose keys this file overrides.",
     )
     sampler: SamplerPart = Field(
         default_factory=lambda: SAMPLERS.checked("kdas"),
-        description="The sampler whose parameters are searched, with those that are fixed.",
+        description="Sampler whose parameters are searched, with its fixed parameters.",
     )
     baselines: dict[str, SamplerPart] = Field(
-        description="Name the methods to compare with; one must use the sampler full."
+        description="Methods to compare with, by name; one must use the sampler full."
     )
     search: Annotated[dict[str, Range], BeforeValidator(_lower_keys)] = Field(
-        description="Give parameters of the sampler or of the recipe with low and high, or with choices."
+        description="Parameters to search, each with low and high, or with choices."
     )
     known_points: list[Annotated[dict[str, Any], BeforeValidator(_lower_keys)]] = Field(
-        default_factory=list, description="Configurations to try first; KDAS as its authors ship it always is."
+        default_factory=list, description="Configurations to try first, after KDAS with its authors' settings."
     )
     seeds: Seeds = Field(
-        default_factory=lambda: [1, 2, 3], min_length=1, description="How many seeds, or a list of them."
+        default_factory=lambda: [1, 2, 3], min_length=1, description="Number of seeds, or a list of seeds."
     )
-    target: Target = Field(default_factory=TargetConfig, description="The accuracy whose time counts.")
-    objective: ObjectiveConfig = Field(default_factory=TimeToAccuracy, description="What the search makes best.")
+    target: Target = Field(default_factory=TargetConfig, description="Accuracy whose time is measured.")
+    objective: ObjectiveConfig = Field(default_factory=TimeToAccuracy, description="What the search optimizes.")
     algorithm: Algorithm = Field(default_factory=AlgorithmConfig, description="Who proposes configurations.")
     scheduler: SchedulerPart = Field(
         default_factory=lambda: STOPPING_RULES.checked("capping"),
-        description="Who stops trials early; capping where the objective is tta, else none.",
+        description="Stopping rule for trials of the search; capping where the objective is tta, else none.",
     )
     confirm: Confirm = Field(
-        default_factory=ConfirmConfig, description="Finalists run again on fresh seeds; false leaves that out."
+        default_factory=ConfirmConfig,
+        description="Confirmation runs of the finalists on fresh seeds; false skips them.",
     )
-    budget: BudgetConfig = Field(default_factory=BudgetConfig, description="How much is searched and spent.")
+    budget: BudgetConfig = Field(
+        default_factory=BudgetConfig, description="How much is searched, and what may be spent."
+    )
     faults: FaultsConfig = Field(
-        default_factory=FaultsConfig, description="What becomes of trials whose worker is lost."
+        default_factory=FaultsConfig, description="What happens to trials whose worker is lost."
     )
     resources: ResourcesConfig = Field(
-        default_factory=ResourcesConfig, description="What one trial gets, and how many run at once."
+        default_factory=ResourcesConfig, description="Resources of a trial, and how many trials run at once."
     )
     cells: dict[str, SweepSpec] = Field(
         default_factory=dict, description="Sweeps side by side: names with the keys they change, or a grid of lists."
@@ -117,7 +120,7 @@ class SweepSpec(Recipe):
     @model_validator(mode="wrap")
     @classmethod
     def _with_cells(cls, content: Any, handler: ModelWrapValidatorHandler[SweepSpec]) -> SweepSpec:
-        """A sweep with cells is its first cell, beside the others: no key need be said above them that all change."""
+        """A sweep with cells is its first cell, next to the others: keys that all cells set may be missing above."""
         if not isinstance(content, Mapping) or not content.get("cells"):
             return handler(content)
         cells = {}
@@ -139,17 +142,20 @@ class SweepSpec(Recipe):
     @model_validator(mode="after")
     def _consistent(self) -> SweepSpec:
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds: one stands there twice. Give each seed once")
+            raise ValueError("seeds: contains a duplicate. Give each seed once")
         for method in filter(is_searched, self.baselines):
-            raise ValueError(f"baselines.{method}: such a name is kept for the search. Choose another")
+            raise ValueError(f"baselines.{method}: names that end in `_search` are reserved. Choose another")
         if not any(part["name"] == "full" for part in self.baselines.values()):
-            raise ValueError("baselines: none uses the sampler full. Add plain_kd: full; ratios are taken to it")
+            raise ValueError("baselines: none uses the sampler full. Add plain_kd: full, which all ratios refer to")
         self._check_baselines_differ()
         for where, part in {"sampler": self.sampler, **self.baselines}.items():
             check_warmup(where, part.get("warmup_epochs", 0), self.epochs)
         samplers = self.search["sampler"].choices if "sampler" in self.search else None
         if samplers and self.sampler["name"] not in [choice["name"] for choice in samplers]:
-            raise ValueError(f"sampler: {self.sampler['name']} is not in search.sampler. Take it away, or add it there")
+            raise ValueError(
+                f"sampler: {self.sampler['name']} is not among the choices of search.sampler. Remove it, or add it"
+                " there"
+            )
         space = space_from(self.search, self.sampler, self.loss)
         self._space = first_points(space, self.preset, self.sampler, self.loss, self.known_points)
         check_combinations(self.methods.content, self._space)
@@ -159,8 +165,9 @@ class SweepSpec(Recipe):
         share = getattr(self.objective, "share_of_budget", None)
         if share is not None and share < 1 / self.evaluations:
             raise ValueError(
-                f"objective.share_of_budget: {share:g} ends before the first of {self.evaluations} evaluations. Give"
-                f" {1 / self.evaluations:.3g} or more, or raise evaluations"
+                f"objective.share_of_budget: {share:g} ends before the first of {self.evaluations} evaluations. Use"
+                " at least"
+                f" {1 / self.evaluations:.3g}, or raise evaluations"
             )
         return self
 
@@ -174,14 +181,15 @@ class SweepSpec(Recipe):
     def _check_seeds_and_budget(self) -> None:
         fresh = self.confirm.seeds if self.confirm else []
         if len(set(fresh)) < len(fresh):
-            raise ValueError("confirm.seeds: one stands there twice. Give each seed once")
+            raise ValueError("confirm.seeds: contains a duplicate. Give each seed once")
         for seed in set(fresh) & set(self.seeds):
-            raise ValueError(f"confirm.seeds: {seed} is one of seeds, so it is not fresh. Give others")
+            raise ValueError(f"confirm.seeds: {seed} is also in seeds, so it is not fresh. Use other seeds")
         taken = len(self.baselines) * len(self.seeds)
         if self.budget.trials is not None and self.budget.trials < taken + len(self.seeds):
             raise ValueError(
-                f"budget.trials: {self.budget.trials} leave none for the search: {len(self.baselines)} baselines on"
-                f" {len(self.seeds)} seeds take {taken}. Give {taken + len(self.seeds)} or more"
+                f"budget.trials: {self.budget.trials} leaves no trials for the search: {len(self.baselines)}"
+                " baselines on"
+                f" {len(self.seeds)} seeds take {taken}. Use at least {taken + len(self.seeds)}"
             )
 
     @property
@@ -206,7 +214,7 @@ class SweepSpec(Recipe):
 
 
 def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> PydanticCustomError:
-    """The first mistake of a cell, named where it stands: in the cell, or above all of them."""
+    """The first mistake of a cell, with the place of the key: in the cell, or above all cells."""
     key, _, text = explain(error, SweepSpec).partition(": ")
     is_changed = key.partition(".")[0].lower() in {each.lower() for each in change}
     at = f"cells.{name}.{key}" if is_changed else key
@@ -217,7 +225,7 @@ def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ())
     """The sweep a file describes, with the files that it extends.
 
     Args: data: folder that replaces `dataset.path`; settings: `key=value` of the command line, on top of the file.
-    Raises: UserError: one line for the first mistake; it names the file, or the setting, in which the key stands.
+    Raises: UserError: one line for the first mistake; it names the file, or the setting, that contains the key.
     """
     layers = layers_of(path, settings)
     content = content_of(layers)
@@ -240,19 +248,19 @@ def _with_data(content: Mapping[str, Any], data: str) -> Any:
     if isinstance(cells, Mapping) and any(
         "dataset" in (key, *(of if isinstance(of, Mapping) else ())) for key, of in cells.items()
     ):
-        raise UserError(f"DATA={data}: the cells have datasets of their own. Give each its path; leave DATA away.")
+        raise UserError(f"DATA={data}: the cells have their own datasets. Set the path of each, and omit DATA.")
     dataset = content.get("dataset")
     try:
         name, parameters = DATASETS.named(dataset)
     except PydanticCustomError:
         return dataset  # the schema says what is wrong
     if name in DATASETS.names() and "path" not in DATASETS[name].schema.model_fields:
-        raise UserError(f"DATA={data}: the dataset {name} takes no local copy. Leave DATA away.")
+        raise UserError(f"DATA={data}: the dataset {name} needs no local copy. Omit DATA.")
     return {"name": name, **parameters, "path": data}
 
 
 def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
-    """Workers may stand in another folder than the user does."""
+    """Workers may run in another folder than the user."""
 
     def absolute(path: str) -> str:
         return str(Path(path).expanduser().absolute())

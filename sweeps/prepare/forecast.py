@@ -24,7 +24,7 @@ from sweeps.record.job import Job
 
 # Proposals whose cost stands for those of the search.
 DRAWN = 12
-# Trials that run beside each other take longer than alone. Between nothing, and half as long again.
+# Trials that share a machine take longer than alone: by nothing at best, by half at worst.
 SLOWER, SLOWER_ALONE = (1.0, 1.2, 1.5), (1.0, 1.0, 1.2)
 SECONDS_PER_HOUR = 3600.0
 # What a worker holds beside its share of the data: interpreter, libraries, models, activations of a batch.
@@ -34,7 +34,7 @@ BYTES_PER_ROW, BYTES_PER_COUNT = 1_000, 7
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number of seconds with the ends between which it will probably lie."""
+    """A number of seconds with the bounds between which it probably lies."""
 
     low: float
     middle: float

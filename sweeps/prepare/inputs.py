@@ -20,12 +20,12 @@ from sweeps.engine.prices import Prices, prices_for
 from sweeps.prepare.unchanged import check_inputs, keep_inputs
 from sweeps.record.directory import SweepDirectory
 
-# The share of all views that a sweep must need before it is quicker to answer for every one of them ahead.
+# If a sweep needs at least this fraction of all views, filling the bank in advance is faster.
 AHEAD_FROM = 0.9
 
 
 def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
-    """Data and teacher. The sweep keeps its teacher's weights, so that an emptied cache costs no other teacher."""
+    """Data and teacher. The sweep keeps its teacher's weights, so that it survives an emptied cache."""
     has_begun = directory.spec_file.exists()
     kept = teachers.teacher_path(recipe.teacher, find_dataset(recipe), recipe.validation)
     if has_begun and directory.teacher_file.exists() and not kept.exists() and not recipe.teacher.checkpoint:
@@ -38,7 +38,7 @@ def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console)
 
 
 def keep_inputs_of(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
-    """Write down what later starts are compared with, and the weights of a teacher that was trained here."""
+    """Record what later starts are compared with, and the weights of a teacher that was trained here."""
     keep_inputs(directory, inputs, recipe)
     if not recipe.teacher.checkpoint:
         with replaced_whole(directory.teacher_file) as temporary:
@@ -49,7 +49,7 @@ def prices_of(plan: Plan, inputs: Inputs, directory: SweepDirectory, console: Co
     """The prices of a sweep, measured now where neither it nor this machine has kept them."""
 
     def announce_measuring() -> None:
-        console.print("measuring what a step costs on this machine; nothing else should run on it now")
+        console.print("Measuring what a step costs on this machine. Run nothing else on it meanwhile.")
 
     return prices_for(plan.methods.content, plan.space, inputs, directory, announce_measuring)
 
@@ -65,8 +65,8 @@ def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherB
 def prepare_bank(recipe: TrialConfig, num_seeds: int, inputs: Inputs, source: Path, console: Console) -> None:
     """Open the teacher bank; where the sweep needs most of it, fill it before the first trial.
 
-    One batch after another while nothing else runs is the quickest way. Where less is needed, trials fill in what they
-    meet. Raises: UserError: if the disk has no room for the bank.
+    That is fastest in one go, while nothing else runs. If the sweep needs less,
+    trials fill the bank as they train. Raises: UserError: if the disk has no room for the bank.
     """
     bank = open_bank_for(recipe, inputs, source)
     if bank is None:

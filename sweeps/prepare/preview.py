@@ -1,4 +1,4 @@
-"""The estimate in words: what `make preview` prints, and what must be agreed to before much is spent."""
+"""The estimate in words: what `make preview` prints, and what the user must accept before much is spent."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Preview:
 
 
 def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: Slots, console: Console) -> Preview:
-    """Foresee a sweep. Prices are measured if this machine keeps none; nothing else is spent.
+    """Estimate a sweep. Prices are measured if this machine has none; nothing else is spent.
 
-    Raises: UserError: for a mistake that only data or machine show.
+    Raises: UserError: for a mistake that only shows with the data or on this machine.
     """
     plan = plan_of(spec)
     recipe = plan.methods.recipe
@@ -67,10 +67,10 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
         raise UserError(f"{source}: {error}") from error
     ahead = look_ahead(spec, source, directory, slots, console)
     if ahead.new_teacher:
-        console.print(f"the teacher, {spec.teacher.model}, is trained first: {spec.teacher.epochs} epochs")
+        console.print(f"The teacher, {spec.teacher.model}, is trained first, for {spec.teacher.epochs} epochs.")
     print_first_trials(plan_of(spec), console)
     console.print(
-        f"each trial may spend {ahead.budget_ref_s:.1f} reference seconds, {slots.trials_at_once} at once",
+        f"Each trial may spend {ahead.budget_ref_s:.1f} reference seconds; {slots.trials_at_once} run at once.",
         highlight=False,
     )
     print_forecast(ahead.forecast, console)
@@ -88,7 +88,7 @@ def print_forecast(expected: Forecast, console: Console) -> None:
         highlight=False,
     )
     console.print(
-        f"up to {readable_size(expected.disk_bytes)} of disk beside data, teacher and bank;"
+        f"up to {readable_size(expected.disk_bytes)} of disk besides data, teacher and bank;"
         f" about {readable_size(expected.memory_bytes)} of memory",
         highlight=False,
     )
@@ -104,9 +104,9 @@ def print_first_trials(plan: Plan, console: Console) -> None:
 
 
 def agree(expected: Forecast, budget: BudgetConfig, source: Path, console: Console, *, is_agreed: bool) -> None:
-    """Show the estimate; where it is more than the budget, ask on a terminal and refuse elsewhere.
+    """Show the estimate. If it exceeds the budget, ask on a terminal and refuse elsewhere.
 
-    Raises: UserError: if it is not agreed to.
+    Raises: UserError: if the user does not accept it.
     """
     print_forecast(expected, console)
     for name, hours, estimate in (
@@ -115,10 +115,12 @@ def agree(expected: Forecast, budget: BudgetConfig, source: Path, console: Conso
     ):
         if hours is None or estimate.middle <= hours * SECONDS_PER_HOUR or is_agreed:
             continue
-        question = f"{source}: budget.{name}: {hours:g} h, and about {_in_words(estimate)} are expected"
+        question = f"{source}: budget.{name}: {hours:g} h, but the estimate is about {_in_words(estimate)}"
         if not sys.stdin.isatty():
-            raise UserError(f"{question}. Search less, raise it, or say YES=1 to have the search end when it is spent.")
-        console.print(f"{question}: the search would end when it is spent.", highlight=False, soft_wrap=True)
+            raise UserError(
+                f"{question}. Search less, raise the budget, or set YES=1 to end the search when it is used up."
+            )
+        console.print(f"{question}. The search would end when the budget is used up.", highlight=False, soft_wrap=True)
         if console.input("Run it? [y/N] ").strip().lower() not in ("y", "yes"):
             raise UserError(f"{source}: not run.")
 

@@ -1,4 +1,4 @@
-"""From a sweep file to what the engine works on: here a whole file is taken apart, and nowhere further on."""
+"""From a sweep file to what the engine works on. Only here a whole sweep file is taken apart."""
 
 from __future__ import annotations
 

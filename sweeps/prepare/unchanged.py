@@ -1,4 +1,4 @@
-"""A sweep that has begun goes on only with the file, the data and the code that it began with."""
+"""A sweep resumes only with the file, the data and the code that it began with."""
 
 from __future__ import annotations
 
@@ -38,69 +38,70 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
         return
     before = _with_later_keys(recorded, now, directory)
     for content in (before, now):
-        for key in ("path", "keep"):  # the same data may lie elsewhere; its content is compared below
+        for key in ("path", "keep"):  # the same data may be elsewhere; the content is compared below
             content["dataset"].pop(key, None)
         content["teacher"]["checkpoint"] = bool(content["teacher"]["checkpoint"])
     for key, value in now.items():
         if key not in _MAY_CHANGE and before.get(key) != value:
             raise UserError(
                 f"{directory.spec_file}: {key} was {before.get(key)} when this sweep began and is {value} now."
-                " Give the changed file another name, or move that folder away."
+                " Save the changed file under another name, or move that folder away."
             )
     if before["budget"]["ref_s_per_trial"] != now["budget"]["ref_s_per_trial"]:
         raise UserError(
             f"{directory.spec_file}: budget.ref_s_per_trial was {before['budget']['ref_s_per_trial']} when this sweep"
-            f" began and is {now['budget']['ref_s_per_trial']} now. It restricts every time: give the changed file"
+            f" began and is {now['budget']['ref_s_per_trial']} now. All times depend on it. Save the changed file under"
             " another name."
         )
     used = [seed for seed in (before["confirm"] or {}).get("seeds", []) if seed in now["seeds"]]
     if used:
         raise UserError(
-            f"{directory.spec_file}: seeds {used} were for the confirmation and are to be searched on now. Take others."
+            f"{directory.spec_file}: seeds {used} were used for the confirmation, so the search cannot use them. Use"
+            " other seeds."
         )
     missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
     if missing:
         raise UserError(
-            f"{directory.spec_file}: seeds {missing} were run and are gone now. Keep them; more may be added."
+            f"{directory.spec_file}: seeds {missing} have been run and are missing now. Keep them; you may add more."
         )
 
 
 def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDirectory) -> None:
-    """More cells extend a sweep. What a cell itself was is compared where it lies."""
+    """More cells extend a sweep. Each cell itself is compared in its own folder."""
     if not (recorded and spec.cells):
         now, then = ("cells", "none") if spec.cells else ("no cells", "some")
         raise UserError(
             f"{directory.spec_file}: cells: this sweep has {now} now and had {then} when it began."
-            " Give the changed file another name, or move that folder away."
+            " Save the changed file under another name, or move that folder away."
         )
     missing = ", ".join(sorted(set(recorded) - set(spec.cells)))
     if missing:
         raise UserError(
-            f"{directory.spec_file}: cells: {missing} began and is gone now. Keep what began; more may be added."
+            f"{directory.spec_file}: cells: {missing} has been started and is missing now. Keep it; you may add more."
         )
 
 
 def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: SweepDirectory) -> dict[str, Any]:
-    """What was recorded, with the defaults of keys that sweep files had not yet when the sweep began."""
-    # Plug-ins may lie elsewhere now, and what they define is compared by its content.
+    """The recorded file, with the defaults of keys that did not exist when the sweep began."""
+    # Plug-ins may be elsewhere now; their content is compared.
     recorded = {**before, "plugins": now["plugins"]}
     try:
         completed: dict[str, Any] = yaml.safe_load(spec_text(SweepSpec.model_validate(recorded)))
     except ValidationError as error:
         raise UserError(
-            f"{directory.spec_file}: {explain(error, SweepSpec)} It was written by another version of this program;"
-            " move that folder away."
+            f"{directory.spec_file}: {explain(error, SweepSpec)} Another version of this program wrote it."
+            " Move that folder away."
         ) from error
     return completed
 
 
 def keep_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
-    """Write down what later starts are compared with."""
+    """Record what later starts are compared with."""
     write_text(directory.inputs_file, json.dumps(_facts(inputs, recipe), indent=1))
 
 
 def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
-    """Refuse other data, another teacher or edited code under the name of a sweep that has begun."""
+    """Refuse other data, another teacher or edited code for a sweep that has started."""
     if not directory.inputs_file.exists():
         keep_inputs(directory, inputs, recipe)
         return
@@ -108,8 +109,8 @@ def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig)
     for key, value in _facts(inputs, recipe).items():
         if before.get(key, "") != value:
             raise UserError(
-                f"{directory.path}: its {key} was {before.get(key)} when it began and is {value} now."
-                " Bring it back, or move that folder away."
+                f"{directory.path}: the {key} was {before.get(key)} when this sweep began and is {value} now."
+                " Restore it, or move that folder away."
             )
 
 

@@ -1,4 +1,4 @@
-"""The sweep directory: the truth from which Ray, MLflow and the search are rebuilt."""
+"""The sweep directory: the record from which Ray, MLflow and the search are rebuilt."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from kdas.clock import Calibration, priced
 from kdas.errors import UserError
 from kdas.files.cache import writable_folder, write_text
+from kdas.files.journal import Journal
 from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, CurveRow, Status
 from sweeps.record.paths import CELLS, MEASURE, runs_root
 from sweeps.record.picks import PicksFile
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # tables and tracking read directories where torch need not b
 
 @dataclass(frozen=True)
 class Recorded:
-    """A curve row as it lies on disk, with the work ledger behind its cost and the time it was written."""
+    """A curve row as recorded, with the work ledger behind its cost and the time of writing."""
 
     row: CurveRow
     ledger: list[list[Any]]
@@ -43,10 +44,11 @@ class TrialFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint, self.picks = path / "checkpoint.pt", PicksFile(path / "picks.jsonl")
-        self._curve, self._status, self._trial = path / "curve.jsonl", path / "status.json", path / "trial.json"
+        self._curve = Journal(path / "curve.jsonl")
+        self._status, self._trial = path / "status.json", path / "trial.json"
 
     def begin(self, job: Job) -> None:
-        """Make the folder of a trial that is about to run; how an earlier attempt ended is forgotten."""
+        """Make the folder of a trial that is about to run, and forget how an earlier attempt ended."""
         self.path.mkdir(parents=True, exist_ok=True)
         self._status.unlink(missing_ok=True)
         content = {
@@ -65,36 +67,26 @@ class TrialFolder:
 
     def append(self, row: CurveRow, ledger: list[list[Any]]) -> None:
         """Add a row and see it onto the disk."""
-        line = json.dumps({"row": row.as_dict(), "ledger": ledger, "recorded_at": time.time()})
-        with self._curve.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._curve.append([_record(Recorded(row, ledger, time.time()))])
 
     def rows(self) -> list[Recorded]:
-        """All whole rows; a line that a kill cut short is left out."""
-        try:
-            lines = self._curve.read_text(encoding="utf-8").splitlines(keepends=True)
-        except FileNotFoundError:
-            return []
-        contents = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [Recorded(CurveRow(**c["row"]), c["ledger"], c["recorded_at"]) for c in contents]
+        """All complete rows; a line that a kill cut short is skipped."""
+        return [Recorded(CurveRow(**c["row"]), c["ledger"], c["recorded_at"]) for c in self._curve.read()]
 
     @property
     def curve_bytes(self) -> int:
         """Size of the curve file: a cheap sign of new rows."""
-        return self._curve.stat().st_size if self._curve.exists() else 0
+        return self._curve.num_bytes
 
     def keep_rows_up_to(self, step: int) -> None:
-        """Drop what was recorded after the checkpoint from which a trial goes on; step 0 drops all."""
+        """Drop rows that are later than the checkpoint from which a trial resumes; step 0 drops all."""
         if not self.curve_bytes:
             return
         kept = [recorded for recorded in self.rows() if recorded.row.step <= step]
         self.replace_rows(kept)
 
     def replace_rows(self, rows: list[Recorded]) -> None:
-        lines = [{"row": r.row.as_dict(), "ledger": r.ledger, "recorded_at": r.recorded_at} for r in rows]
-        write_text(self._curve, "".join(json.dumps(line) + "\n" for line in lines))
+        self._curve.replace(map(_record, rows))
 
     def end(self, status: Status, error: str = "") -> None:
         write_text(self._status, json.dumps({"status": status.value, "error": error}))
@@ -131,7 +123,7 @@ class SweepDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # A cell lies in a folder of its sweep's.
+        # A cell is a folder inside its sweep's folder.
         self._is_cell = path.parent.name == CELLS and path.parent != runs_root()
         self.name = f"{path.parent.parent.name}/{path.name}" if self._is_cell else path.name
         self.spec_file = path / "sweep.yaml"
@@ -150,7 +142,7 @@ class SweepDirectory:
         return SweepDirectory(self.path / CELLS / name)
 
     def cells(self) -> list[SweepDirectory]:
-        """Those that have begun, by name."""
+        """The cells that have started, by name."""
         folder = self.path / CELLS
         return [self.cell(path.name) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
 
@@ -158,7 +150,7 @@ class SweepDirectory:
         return TrialFolder(_trial_path(self.path, trial_id))
 
     def trials(self, leaving_out: AbstractSet[str] = frozenset()) -> Iterator[TrialFolder]:
-        """Every trial that was begun, in the order of its id. Args: leaving_out: ids of those not to look at."""
+        """Every trial that has started, in the order of the ids. Args: leaving_out: ids to skip."""
         folder = self.path / "trials"
         parts = sorted(folder.iterdir()) if folder.is_dir() else []
         for part in parts:
@@ -186,7 +178,7 @@ class SweepDirectory:
             lock.release()
 
     def holder(self) -> str:
-        """Who runs the sweep, in words; empty if nobody does."""
+        """Which process runs the sweep, in words; empty if none does."""
         if not self.path.is_dir():
             return ""
         lock = FileLock(self.path / ".lock")
@@ -201,9 +193,9 @@ class SweepDirectory:
             return ""
 
     def adopt(self, job: Job, calibration: Calibration) -> bool:
-        """Take over a trial that was trained to its end, here or in another sweep; costs are put at these prices.
+        """Reuse a trial that has finished, here or in another sweep. Its costs are converted to these prices.
 
-        Returns: whether it was found, so that nothing is left to train.
+        Returns: whether one was found, so that nothing is left to train.
         """
         own = self.trial(job.trial_id)
         if own.status in COMPLETE_STATUSES:
@@ -230,8 +222,12 @@ class SweepDirectory:
                     yield TrialFolder(folder)
 
 
+def _record(recorded: Recorded) -> dict[str, Any]:
+    return {"row": recorded.row.as_dict(), "ledger": recorded.ledger, "recorded_at": recorded.recorded_at}
+
+
 def _trial_path(sweep: Path, trial_id: str) -> Path:
-    """In 256 folders by the first letters of its id: one that holds them all would be slow to list."""
+    """In 256 folders by the first letters of the id: a single folder would be slow to list."""
     return sweep / "trials" / trial_id[:2] / trial_id
 
 

@@ -1,4 +1,4 @@
-"""Where a sweep lies, and what its folder and its phases are called."""
+"""Where a sweep is on disk, and the names of its folders and phases."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def runs_root() -> Path:
 
 
 def sweep_path(name: str) -> Path:
-    """Where a sweep lies: under what the user called it, or the stem of the file; `sweep/cell` is one of its cells.
+    """The folder of a sweep, by its name or the path of its file; `sweep/cell` names one of its cells.
 
-    Raises: UserError: if there is no name.
+    Raises: UserError: if the name is empty.
     """
     if not name.strip():
         raise UserError("NAME is not given. Name a sweep: NAME=digits_kd, or the path of its file.")
@@ -30,7 +30,7 @@ def sweep_path(name: str) -> Path:
 
 
 def names_of_cells(name: str) -> list[str]:
-    """The sweeps that one consists of, `sweep/cell` each, those that have begun; itself where it has no cells."""
+    """The cells of a sweep that have started, as `sweep/cell`; the sweep itself if it has none."""
     path = sweep_path(name)
     folder = path / CELLS
     cells = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []

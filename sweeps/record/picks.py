@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdas.files.cache import write_text
+from kdas.files.journal import Journal
 from kdas.records import PicksWindow
 
 
@@ -15,35 +13,22 @@ class PicksFile:
     """One line for each window of a trial that has ended. Trials of earlier versions have no such file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._journal = Journal(path)
 
     def append(self, windows: Sequence[PicksWindow]) -> None:
         """Add windows and see them onto the disk."""
-        if not windows:
-            return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(_lines(windows))
-            file.flush()
-            os.fsync(file.fileno())
+        self._journal.append(window.as_dict() for window in windows)
 
     def keep(self, windows: Sequence[PicksWindow]) -> None:
         """Hold the windows that a checkpoint knows of, and none that came after it."""
-        if windows or self._path.exists():
-            write_text(self._path, _lines(windows))
+        if windows or self._journal.path.exists():
+            self._journal.replace(window.as_dict() for window in windows)
 
     def take_over(self, other: PicksFile) -> None:
         """Hold what the file of the same trial in another sweep holds, if it has one."""
-        if lines := other.whole_lines():
-            write_text(self._path, lines.decode())
+        if records := other._journal.read():
+            self._journal.replace(records)
 
     def whole_lines(self) -> bytes:
         """The file but for a line that a kill cut short; nothing where there is no file."""
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
-            return b""
-        return content[: content.rfind(b"\n") + 1]
-
-
-def _lines(windows: Sequence[PicksWindow]) -> str:
-    return "".join(f"{json.dumps(window.as_dict())}\n" for window in windows)
+        return self._journal.whole_lines()

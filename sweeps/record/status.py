@@ -1,4 +1,4 @@
-"""What a sweep is doing, read from its directory alone: from another terminal, or from another machine."""
+"""The progress of a sweep, read from its directory alone, so it works from another terminal or machine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
 from sweeps.record.measure import read_measure, time_to_target
 from sweeps.record.paths import CONFIRM, SEARCH
 
-# A trial is shown as under way while its last row is not older than so many of its own intervals between rows.
+# A running trial counts as stale if its last row is older than this many of its own intervals between rows.
 STALE_INTERVALS = 10
 SHOWN_CONFIGURATIONS = 5
 
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A trial that has not ended: what it is, how far it is, and how long ago it said so, in seconds."""
+    """A trial that has not ended: its name, its last row, and the age of that row in seconds."""
 
     trial_id: str
     name: str
@@ -81,27 +81,27 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     status = read_status(directory)
     total = sum(status.counts.values())
     planned = f" of {status.measure.num_planned_trials} planned" if status.measure else ""
-    unfinished = "under way" if status.holder else "interrupted"
-    words = {**{each: each.value for each in Status}, Status.RUNNING: unfinished, Status.BUDGET: "whole"}
+    unfinished = "running" if status.holder else "interrupted"
+    words = {**{each: each.value for each in Status}, Status.RUNNING: unfinished, Status.BUDGET: "complete"}
     parts = ", ".join(f"{count} {words[name]}" for name, count in sorted(status.counts.items()))
     console.print(f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}", highlight=False)
-    console.print(f"  {status.holder or 'no process is running it'}", highlight=False)
+    console.print(f"  {status.holder or 'not running'}", highlight=False)
     if status.measure is None:
-        console.print("  the target is fixed once plain distillation has ended on every seed")
+        console.print("  the target is fixed once plain distillation has finished on every seed")
     else:
         console.print(f"  target {status.measure.target:.4f} ({status.measure.target_rule})", highlight=False)
     if status.under_way:
         console.print(_running_table(status.under_way, status.measure))
     if status.soonest and status.measure is not None:
-        seeds = "on fresh seeds" if status.phase == CONFIRM else "on the search's own seeds"
-        table = Table(f"soonest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
+        seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
+        table = Table(f"fastest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
         for name, mean, count, num_reached in status.soonest:
             table.add_row(name, f"{mean:.2f}" if num_reached == count else f"> {mean:.2f}", f"{num_reached}/{count}")
         console.print(table)
 
 
 def _running_table(under_way: Sequence[UnderWay], measure: Measure | None) -> Table:
-    table = Table("under way", "of budget", "accuracy", "last heard", box=None, padding=(0, 2, 0, 2))
+    table = Table("running", "of budget", "accuracy", "last row", box=None, padding=(0, 2, 0, 2))
     for trial in under_way:
         last = trial.last.row if trial.last else None
         share = f"{last.cost_ref_s / measure.tau_ref_s:.0%}" if last and measure else ""

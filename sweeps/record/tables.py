@@ -51,7 +51,7 @@ def _trials_table(trials: Sequence[dict[str, Any]], settings: Sequence[dict[str,
 
 
 def _of_one_kind(values: list[Any]) -> list[Any]:
-    """Values as a column can hold them: where numbers and words are mixed, all are words."""
+    """Values that fit into one column: if numbers and texts are mixed, all become texts."""
     are_numbers = all(
         value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
     )
@@ -78,7 +78,7 @@ def curve_schema() -> pa.Schema:
 
 _COUNTED = pa.list_(pa.int64())
 _OF_A_WINDOW = pa.schema([("epoch", pa.int64()), ("by_class", _COUNTED), ("by_confidence", _COUNTED)])
-# More than any line of a file takes, even with the counts of half a million classes.
+# Longer than any line, even with the counts of half a million classes.
 _BLOCK_BYTES = 2**22
 
 
@@ -94,7 +94,7 @@ def picks_table(trials: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> pa.
     schema, content = picks_schema(), b"".join(lines)
     if not content:
         return schema.empty_table()
-    # From text to columns without a Python object for each count: of ten thousand trials there are millions.
+    # From text to columns without a Python object for each count: ten thousand trials have millions.
     windows = arrow_json.read_json(
         io.BytesIO(content),
         read_options=arrow_json.ReadOptions(block_size=_BLOCK_BYTES),
@@ -108,7 +108,7 @@ def picks_table(trials: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> pa.
 
 
 def trial_status(status: Status, rows: Sequence[Recorded], measure: Measure | None) -> Status:
-    """The status that censoring goes by: a trial that ran to its end has reached the target, or used its budget."""
+    """The status that decides censoring: a trial that ran to its end has reached the target, or used up its budget."""
     if status is Status.BUDGET and measure is not None and reached(best_accuracy(rows), measure.target):
         return Status.REACHED
     return status
@@ -164,5 +164,5 @@ def _in_words(part: dict[str, Any] | list[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value that a column can hold: lists become text."""
+    """A value that fits into a column: lists become text."""
     return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list) else value

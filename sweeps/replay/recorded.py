@@ -1,4 +1,4 @@
-"""Curves of a sweep that has run, to be played back: as a table, or through a surrogate fitted to it."""
+"""Recorded curves to play back: as they are, or through a model fitted to them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class SurrogateSearch(ConfigurationSearch):
 
 
 def distance(space: Space, one: Point, other: Point) -> float:
-    """How far two points of a space are apart; each parameter counts between 0 and 1."""
+    """The squared distance of two points of a space; each parameter contributes 0 to 1."""
     return sum(_apart(parameter, one, other) ** 2 for parameter in space.parameters)
 
 
@@ -123,7 +123,7 @@ def _unit(values: RangeConfig, value: float) -> float:
 class Surrogate:
     """Curves between the recorded ones: trees fitted to accuracies at each evaluation, and to what a trial costs.
 
-    It stands in for trials that nobody has run, so what is found with it holds for it and not for training.
+    It replaces trials that nobody has run, so a result found with it is about the model and not about training.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -142,11 +142,11 @@ class Surrogate:
         self._points: dict[str, Point] = {}
 
     def know(self, point: Point) -> None:
-        """A configuration that is about to be asked about."""
+        """A configuration whose jobs will be asked for."""
         self._points[self._recording.job_of(point).config_id] = point
 
     def curve(self, job: Job) -> Curve:
-        """What the job's trial would do; what is recorded stays as it is."""
+        """The curve of a job's trial: the recorded one, else the predicted one."""
         known = self._recording.curves.get(job.config_id, {}).get(job.config.seed)
         if known is not None:
             return known
@@ -190,7 +190,7 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
     """Raises: UserError: if the sweep has not ended, or has stopped trials, whose curves nobody knows."""
     measure = read_measure(directory)
     if measure is None:
-        raise UserError(f"{directory.path}: this sweep has not trained its baselines yet. Finish it first.")
+        raise UserError(f"{directory.path}: the baselines have not finished. Finish the sweep first.")
     curves: dict[str, dict[int, Curve]] = {}
     for folder in directory.trials():
         if folder.status in COMPLETE_STATUSES:
@@ -207,11 +207,11 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
     for job in plan.baselines:
         if job.config.seed not in curves.get(job.config_id, {}):
             raise UserError(
-                f"{directory.path}: {job.method} has not run to its end on seed {job.config.seed}. Finish the sweep."
+                f"{directory.path}: {job.method} has not finished on seed {job.config.seed}. Finish the sweep first."
             )
     if len(points) < 2:
         raise UserError(
-            f"{directory.path}: {len(points)} searched configurations have run to their end on all seeds, and a replay"
-            ' needs 2 or more. Run it with SET="scheduler=none": the curve of a stopped trial is not known.'
+            f"{directory.path}: {len(points)} searched configurations have finished on all seeds, but a replay"
+            ' needs at least 2. Run it with SET="scheduler=none", since the curve of a stopped trial is incomplete.'
         )
     return Recording(spec, plan, measure, list(points.values()), curves)

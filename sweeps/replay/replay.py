@@ -1,4 +1,4 @@
-"""The real engine on a simulated clock: trials take the time that their recorded curves say, and no more than that."""
+"""The real engine on a simulated clock: each trial takes the time that its recorded curve says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches, schedulers and numbers of slots compared on recorded curves, in seconds: the real engine, replayed."""
+"""Compare searches, schedulers and numbers of slots by replaying recorded curves through the real engine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from sweeps.space.space import Space
 WITHIN = 0.05
 FEW_CONFIGURATIONS = 20
 _RESAMPLES = 9_999
-# A file system in memory, where there is one: what is flushed to disk there waits for none.
+# A file system in memory, if there is one, so that flushing takes no time.
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 (the folder in it is made by tempfile)
 _ROOMY_BYTES = 1e9
 
@@ -66,13 +66,13 @@ class Replayed:
 def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
     """Every combination of lists that are separated by commas.
 
-    Raises: UserError: for a number of slots that is none.
+    Raises: UserError: for an invalid number of slots.
     """
     parts = [[each.strip() for each in text.split(",") if each.strip()] for text in (algorithms, schedulers, slots)]
     for each in parts[2]:
         if not each.isdigit() or not int(each):
             raise UserError(
-                f"SLOTS={slots}: {each!r} is no number of slots. Give whole numbers from 1 on, as in SLOTS=2,8."
+                f"SLOTS={slots}: expected whole numbers of at least 1, got {each!r}. For example: SLOTS=2,8."
             )
     return [Setting(algorithm, scheduler, int(number)) for algorithm, scheduler, number in itertools.product(*parts)]
 
@@ -92,7 +92,7 @@ class Simulation:
         self.near_best_s = min(times.values()) * (1 + WITHIN)
 
     def spec(self, setting: Setting, seed: int) -> SweepSpec:
-        """The recorded sweep with another search. Raises: UserError: if there is no such search or scheduler."""
+        """The recorded sweep with another search. Raises: UserError: if the search or the scheduler is unknown."""
         spec = self._recording.spec
         number = len(self._recording.points) if self._surrogate is None else spec.num_configurations
         changed = {
@@ -159,18 +159,18 @@ def simulate(
     for setting in settings:
         simulation.spec(setting, 0)
     source = (
-        "between recorded curves by a fitted surrogate: no result about training" if surrogate else "recorded curves"
+        "a model fitted to the recorded curves, so this says nothing about training" if surrogate else "recorded curves"
     )
     console.print(
         f"{len(recording.points)} recorded configurations on {len(recording.spec.seeds)} seeds; {source}."
-        f" Near the best: a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
-        " recorded one (flattered by its own seeds).",
+        f" 'Near the best' means a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
+        " recorded one (measured on its own lucky seeds).",
         highlight=False,
     )
     if len(recording.points) < FEW_CONFIGURATIONS:
         console.print(
-            f"note: of {len(recording.points)} configurations nearly any order finds the best soon. Record"
-            f" {FEW_CONFIGURATIONS} or more before you believe a difference.",
+            f"note: with {len(recording.points)} configurations nearly any order finds the best soon. Record at least"
+            f" {FEW_CONFIGURATIONS} before you trust a difference.",
             highlight=False,
         )
     columns = (
@@ -193,7 +193,7 @@ def simulate(
             f"{statistics.fmean(each.wall_s for each in outcomes):.1f}",
         )
     console.print(table)
-    console.print(f"means over {replays} replays; trials of plain distillation are not counted", highlight=False)
+    console.print(f"Means over {replays} replays; trials of plain distillation are not counted.", highlight=False)
 
 
 def _folder() -> Path | None:

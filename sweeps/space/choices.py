@@ -13,7 +13,7 @@ from sweeps.space.places import PARTS
 
 
 def first_searched(search: Any) -> Any:
-    """The first of the searched samplers, whose name a file need not say twice; None where none is searched."""
+    """The first of the searched samplers, which a file need not repeat under `sampler`; None if none is searched."""
     by_name = {str(key).lower(): values for key, values in search.items()} if isinstance(search, Mapping) else {}
     choices = _choices(by_name.get("sampler"))
     return choices[0] if choices else None

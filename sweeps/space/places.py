@@ -1,4 +1,4 @@
-"""Where a searched parameter lives in a trial file: the sampler's own, the loss's, the optimizer's, the recipe's."""
+"""Where a searched parameter is in a trial file: in the sampler, the loss, the optimizer, or the recipe."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kdas.parts.reading import explain
 from kdas.recipe.config import OptimizerConfig, Recipe
 from kdas.samplers import SAMPLERS
 
-# Keys whose value is a part by name: searched, it decides which of its parameters there are.
+# Keys whose value is a part: if they are searched, the choice decides which parameters exist.
 PARTS = ("sampler", "loss")
-# What may be searched besides parameters of parts and optimizer. Each differs between trials of one comparison; all
-# other keys say what is compared on: data, models, the budget, the machine.
+# What may be searched besides parameters of parts and optimizer. All other keys define the comparison itself: data,
+# models, budget, machine.
 RECIPE_PARAMETERS = ("ce_weight", "kd_weight", "batch_size", "accumulate", "ema_decay", "precision")
-# Every value has prices of its own, which are measured before the first trial.
+# Every value has its own prices, which are measured before the first trial.
 _PRICED_BY_VALUE = ("batch_size", "accumulate")
 
 Path = tuple[str | int, ...]
@@ -30,11 +30,11 @@ Path = tuple[str | int, ...]
 class _Term(BaseModel):
     """What a loss of a list has beside its parameters."""
 
-    weight: float = Field(ge=0, description="The weight of one of several losses is 0 or more.")
+    weight: float = Field(ge=0, description="Weight of this loss among several.")
 
 
 @dataclass(frozen=True)
-class Home:
+class Place:
     """One place of a parameter: the way to it, its schema there, and the choice of a part that has it.
 
     `owner` is None where the part is the same in all trials.
@@ -46,7 +46,7 @@ class Home:
 
     @property
     def kind(self) -> type | None:
-        """The type, int or float, of what a range makes sense for, else None."""
+        """The type, int or float, if a range makes sense; else None."""
         field = str(self.path[-1])
         if field in _PRICED_BY_VALUE:
             return None
@@ -55,12 +55,12 @@ class Home:
         return int if kinds == {int} else float if float in kinds and kinds <= {int, float} else None
 
     def check(self, where: str, value: Any) -> None:
-        """Raises: ValueError: if the trial file would refuse the value; `where` names it."""
+        """Raises: ValueError: if a trial file would refuse the value; `where` names it."""
         name = str(self.path[-1])
         field = self.schema.model_fields[name]
         kinds = get_args(field.annotation) or (field.annotation,)
         if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
-            raise ValueError(f"{where}: {value} is no number. {field.description or 'Give a number'}".rstrip("."))
+            raise ValueError(f"{where}: expected a number, got {value}. {field.description or ''}".rstrip(". "))
         single = _only(self.schema, name)
         # A range is read as floats; a whole-number parameter is proposed as a whole number.
         is_whole = isinstance(value, float) and value.is_integer() and int in kinds
@@ -73,29 +73,29 @@ class Home:
 
 @functools.cache
 def _only(schema: type[BaseModel], name: str) -> type[BaseModel]:
-    """A schema with one field of another; it takes longer to make than to use."""
+    """A schema with one field of another, cached, since it takes longer to make than to use."""
     field = schema.model_fields[name]
     model: type[BaseModel] = create_model("Searched", **{name: (field.annotation, field)})  # type: ignore[call-overload]
     return model
 
 
-def homes_of(samplers: Sequence[Any], losses: Sequence[Any]) -> dict[str, list[Home]]:
+def places_of(samplers: Sequence[Any], losses: Sequence[Any]) -> dict[str, list[Place]]:
     """Every parameter that can be searched, by its name, with all its places.
 
     Args: samplers, losses: the parts between which the trials choose; one where that is not searched.
     """
-    homes: dict[str, list[Home]] = {}
+    places: dict[str, list[Place]] = {}
     for sampler in samplers:
         for name in SAMPLERS[sampler["name"]].schema.model_fields:
-            home = Home(("sampler", name), SAMPLERS[sampler["name"]].schema, sampler if len(samplers) > 1 else None)
-            homes.setdefault(name, []).append(home)
+            place = Place(("sampler", name), SAMPLERS[sampler["name"]].schema, sampler if len(samplers) > 1 else None)
+            places.setdefault(name, []).append(place)
     for loss in losses:
         for path, schema in _loss_fields(loss):
-            home = Home(path, schema, loss if len(losses) > 1 else None)
-            homes.setdefault(".".join(map(str, path)), []).append(home)
-    homes.update({f"optimizer.{name}": [Home(("optimizer", name), OptimizerConfig)] for name in _optimizer()})
-    homes.update({name: [Home((name,), Recipe)] for name in RECIPE_PARAMETERS})
-    return homes
+            place = Place(path, schema, loss if len(losses) > 1 else None)
+            places.setdefault(".".join(map(str, path)), []).append(place)
+    places.update({f"optimizer.{name}": [Place(("optimizer", name), OptimizerConfig)] for name in _optimizer()})
+    places.update({name: [Place((name,), Recipe)] for name in RECIPE_PARAMETERS})
+    return places
 
 
 def _optimizer() -> list[str]:
@@ -113,16 +113,16 @@ def _loss_fields(loss: Any) -> Iterator[tuple[Path, type[BaseModel]]]:
         yield from ((("loss", number, name), schema) for name in schema.model_fields)
 
 
-def unknown(name: str, homes: Mapping[str, Any], samplers: Sequence[Any]) -> ValueError:
-    """What is wrong with a name that nothing to search has."""
+def unknown(name: str, places: Mapping[str, Any], samplers: Sequence[Any]) -> ValueError:
+    """The error for a name that cannot be searched."""
     where, (block, _, key) = f"search.{name}", name.partition(".")
     if block in ("optimizer", "loss"):
-        known = [each.removeprefix(f"{block}.") for each in homes if each.startswith(f"{block}.")]
+        known = [each.removeprefix(f"{block}.") for each in places if each.startswith(f"{block}.")]
         return ValueError(f"{where}: the {block} has no such key. {nearest(key, known)}".rstrip("."))
     if block in Recipe.model_fields:
         return ValueError(
-            f"{where}: is the same in all trials of a sweep, or their times could not be compared. Compare several"
+            f"{where}: cannot be searched, since all trials of a sweep must share it. Compare several values"
             f" with cells: {{{block}: [...]}}"
         )
     among = " or ".join(sorted({sampler["name"] for sampler in samplers}))
-    return ValueError(f"{where}: no parameter of {among}. {nearest(name, homes)}".rstrip("."))
+    return ValueError(f"{where}: no parameter of {among}. {nearest(name, places)}".rstrip("."))

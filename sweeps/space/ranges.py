@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from kdas.parts.registry import lower_keys
 from kdas.recipe.config import Strict
 
-# What a multiple of a step may be off by: 0.3 + 3 * 0.1 is not 0.6 to the last bit.
+# Tolerance for multiples of a step: 0.3 + 3 * 0.1 is not exactly 0.6.
 _ROUNDING = 1e-9
 
 
@@ -23,39 +23,39 @@ def _lower_keys(given: Any) -> Any:
 class RangeConfig(Strict):
     """Values of one parameter: from `low` to `high`, or one of `choices`."""
 
-    low: float | None = Field(None, description="The least value. Give low and high, or choices.")
-    high: float | None = Field(None, description="The greatest value. Give low and high, or choices.")
-    log: bool = Field(False, description="Whether small and large values are equally likely by order of magnitude.")
+    low: float | None = Field(None, description="Smallest value.")
+    high: float | None = Field(None, description="Largest value.")
+    log: bool = Field(False, description="Whether to draw values evenly on a logarithmic scale.")
     step: float | None = Field(
-        None, gt=0, description="The distance from one value to the next; the last one is high. None: any value."
+        None, gt=0, description="Distance between neighbouring values; the last value is high. By default any value."
     )
-    choices: list[Any] | None = Field(None, min_length=1, description="A list of values.")
+    choices: list[Any] | None = Field(None, min_length=1, description="List of values.")
     when: Annotated[dict[str, Any], BeforeValidator(_lower_keys)] = Field(
         default_factory=dict,
-        description="Other searched parameters, each with the value, or the list of values, at which this one exists.",
+        description="Conditions: other searched parameters, with the value or list of values at which this one exists.",
     )
 
     @model_validator(mode="after")
     def _one_form(self) -> RangeConfig:
         if self.choices is not None:
             if (self.low, self.high, self.log, self.step) != (None, None, False, None):
-                raise ValueError("has choices and a range. Give low and high, or choices")
+                raise ValueError("has both choices and a range. Keep one of them")
             _check_choices(self.choices)
             return self
         if self.low is None or self.high is None:
-            raise ValueError("needs low and high, or choices")
+            raise ValueError("expected low and high, or choices")
         if not self.low < self.high:
-            raise ValueError(f"low {self.low:g} is not under high {self.high:g}. Swap or widen them")
+            raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
         if self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic range must start over 0, not at {self.low:g}. Raise low")
+            raise ValueError(f"a logarithmic range needs low over 0, got {self.low:g}")
         if self.step is not None:
             if self.log:
-                raise ValueError("has step and log, and steps are equal distances. Keep one of them")
+                raise ValueError("has both step and log. Keep one of them")
             _check_step(self.low, self.high, self.step)
         return self
 
     def values(self, kind: type | None) -> list[Any] | None:
-        """All values, in their order; None where there is no end of them. Args: kind: int, float, or None."""
+        """All values in order; None if there are infinitely many. Args: kind: int, float, or None."""
         if self.choices is not None:
             return list(self.choices)
         assert self.low is not None and self.high is not None
@@ -81,7 +81,7 @@ class RangeConfig(Strict):
         return self.step is None or _is_whole((value - self.low) / self.step)
 
     def distribution(self, kind: type | None) -> BaseDistribution:
-        """The values in Optuna's words. Choices are named by their JSON, since Optuna keeps only plain values."""
+        """The values as Optuna's distribution. Choices become JSON texts, since Optuna keeps only plain values."""
         if self.choices is not None:
             return CategoricalDistribution([json.dumps(choice) for choice in self.choices])
         assert self.low is not None and self.high is not None
@@ -94,7 +94,7 @@ class RangeConfig(Strict):
         return value if self.choices is None else json.dumps(self.choices[self.choices.index(value)])
 
     def from_optuna(self, value: Any) -> Any:
-        """A value as it is trained with: reals have four significant digits, enough to tell settings apart."""
+        """A value as it is trained with: real numbers are rounded to four significant digits."""
         if self.choices is not None:
             return json.loads(value)
         if not isinstance(value, float):
@@ -116,7 +116,7 @@ class RangeConfig(Strict):
 
 
 def _named(choice: Any) -> Any:
-    """A part by its name alone."""
+    """The name of a part."""
     return choice.get("name", choice) if isinstance(choice, dict) else choice
 
 
@@ -125,7 +125,7 @@ def _check_choices(choices: list[Any]) -> None:
     for choice in choices:
         written = json.dumps(choice, sort_keys=True, default=str)
         if written in seen:
-            raise ValueError(f"choices: {_named(choice)!r} stands there twice. Give each once")
+            raise ValueError(f"choices: contains {_named(choice)!r} twice. Give each value once")
         seen.add(written)
 
 
@@ -134,9 +134,9 @@ def _check_step(low: float, high: float, step: float) -> None:
     if _is_whole(steps):
         return
     if steps < 1:
-        raise ValueError(f"step {step:g} is longer than the range, {low:g} to {high:g}. Lower it")
+        raise ValueError(f"step {step:g} exceeds the range from {low:g} to {high:g}. Lower it")
     last = low + math.floor(steps) * step
-    raise ValueError(f"high {high:g} is no whole number of steps of {step:g} from {low:g}. Say high: {last:g}")
+    raise ValueError(f"high {high:g} is not a whole number of steps of {step:g} above {low:g}. Use high: {last:g}")
 
 
 def _is_whole(number: float) -> bool:

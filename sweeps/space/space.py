@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from kdas.losses.terms import as_terms
 from kdas.recipe.presets import usual_weights
-from sweeps.space.places import PARTS, Home, Path
+from sweeps.space.places import PARTS, Path, Place
 from sweeps.space.ranges import RangeConfig
 
 Point = dict[str, Any]
@@ -31,14 +31,14 @@ class Parameter:
     values: RangeConfig
     kind: type | None
     needs: Mapping[str, list[Any]]
-    homes: tuple[Home, ...] = ()
+    places: tuple[Place, ...] = ()
 
     def exists_at(self, point: Mapping[str, Any]) -> bool:
         """Args: point: values of the parameters that come before this one."""
         return all(name in point and point[name] in values for name, values in self.needs.items())
 
     def matching(self, given: Any) -> list[Any]:
-        """The values that a file means by `given`: the value itself, or for a part its name or some of its keys."""
+        """The values that `given` refers to: the value itself, or for a part its name or some of its keys."""
         if self.name not in PARTS:
             return [given] if self.values.holds(given) else []
         return [choice for choice in self.values.choices or [] if _is_meant(choice, given)]
@@ -82,10 +82,10 @@ class Space:
                 point[name] = _the_one(parameter, given[name], f"{where}.{name}")
         odd = sorted({parameter.name for parameter in self.asked_at(point)} ^ set(given))
         if odd and self.is_conditional:
-            what = "does not exist beside its other values" if odd[0] in given else "is missing beside its other values"
+            what = "does not exist with these other values" if odd[0] in given else "is missing with these other values"
             raise ValueError(f"{where}: {odd[0]} {what}. {'Remove' if odd[0] in given else 'Add'} it")
         if odd:
-            raise ValueError(f"{where}: {', '.join(odd)} must stand in both the point and search. Add or remove it")
+            raise ValueError(f"{where}: {', '.join(odd)} must be in both the point and search. Add or remove it")
         return point
 
     def drawn(self, trial: optuna.Trial) -> Point:
@@ -98,11 +98,11 @@ class Space:
         return point
 
     def to_optuna(self, point: Mapping[str, Any]) -> Point:
-        """A point in Optuna's words."""
+        """A point as Optuna names its values."""
         return {name: self[name].values.to_optuna(value) for name, value in point.items()}
 
     def from_optuna(self, proposed: Mapping[str, Any]) -> Point | None:
-        """A point that a study has proposed; None if a kill came before all of it was written down."""
+        """A point that a study has proposed; None if a kill cut its record short."""
         point = {
             parameter.name: self._readable(parameter, proposed[parameter.name])
             for parameter in self.parameters
@@ -111,14 +111,14 @@ class Space:
         return point if all(parameter.name in point for parameter in self.asked_at(point)) else None
 
     def _readable(self, parameter: Parameter, proposed: Any) -> Any:
-        """A proposed value; those of the points that are tried first come back as they were given."""
+        """A proposed value; values of the points that are tried first stay exactly as given."""
         given = [point[parameter.name] for point in self.first if parameter.name in point]
         if parameter.values.choices is None and proposed in given:
             return given[given.index(proposed)]
         return parameter.values.from_optuna(proposed)
 
     def combinations(self, values: Mapping[str, Sequence[Any]]) -> list[Point]:
-        """Every point of some parameters, and of those that their conditions ask about.
+        """Every combination of some parameters and of those that their conditions refer to.
 
         Args: values: those of the parameters that are combined.
         """
@@ -136,9 +136,9 @@ class Space:
         return points
 
     def applied(self, content: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-        """A trial's content with the values of a point put in.
+        """The content of a trial with the values of a point.
 
-        A loss comes with its authors' weights, unless it is the file's own or they are searched too.
+        A loss brings its authors' weights, unless it is the loss of the file or the weights are searched too.
         """
         result = dict(content)
         for parameter in self.parameters:
@@ -160,15 +160,13 @@ def names_of(loss: Any) -> list[str]:
 def _the_one(parameter: Parameter, given: Any, where: str) -> Any:
     meant = parameter.matching(given)
     if not meant:
-        raise ValueError(
-            f"{where}: {given} is not in search.{parameter.name}, {parameter.values}. Change it, or the range"
-        )
+        raise ValueError(f"{where}: expected {parameter.values}, as in search.{parameter.name}, got {given}")
     if len(meant) > 1:
-        raise ValueError(f"{where}: {given} may be any of {meant}. Give what tells them apart")
+        raise ValueError(f"{where}: {given} fits several of {meant}. Add parameters that tell them apart")
     if parameter.name in PARTS:
         return meant[0]
-    for home in parameter.homes:
-        home.check(where, given)
+    for place in parameter.places:
+        place.check(where, given)
     return given
 
 
@@ -184,7 +182,7 @@ def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -
             return trial.suggest_float(
                 name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
             )
-    raise AssertionError(f"{name}: {distribution} is no distribution of a range")
+    raise AssertionError(f"{name}: {distribution} is not a distribution of a range")
 
 
 def _put(content: Any, path: Path, value: Any) -> Any:

@@ -51,7 +51,7 @@ class Asha:
     def evaluated(self, trial_id: str, cost_ref_s: float, val_accuracy: float, *, again: bool = False) -> None:
         best = self._best[trial_id] = better(self._best.get(trial_id, 0.0), val_accuracy)
         passed = self._passed.get(trial_id, 0)
-        # A trial that goes on from a checkpoint comes to a rung a second time: it counts once.
+        # A trial that resumes from a checkpoint reaches a rung twice and counts once.
         while passed < len(self._rungs) and cost_ref_s >= self._rungs[passed]:
             insort(self._accuracies[passed], best)
             if not again and not self._is_among_best(self._accuracies[passed], best):

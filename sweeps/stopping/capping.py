@@ -1,7 +1,7 @@
-"""Exact capping: which configurations can no longer be among the soonest, whatever their trials still do.
+"""Exact capping: which configurations can no longer be among the fastest, whatever their trials do next.
 
-The rule and its proof are in docs/measuring.md. It rests on bounds that only ever tighten, so results may arrive late,
-twice or in any order: that can delay a stop and never causes a wrong one.
+The rule and its proof are in docs/measuring.md. Its bounds only ever tighten, so results may arrive late, twice or
+in any order: that can delay a stop and never causes a wrong one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sweeps.stopping.interface import STOPPING_RULES, StoppingContext
 
 @dataclass
 class _TrialBounds:
-    """A trial's time to the target, restricted to the budget, lies between these reference seconds."""
+    """Bounds on a trial's time to the target, restricted to the budget, in reference seconds."""
 
     lower: float
     upper: float
@@ -26,8 +26,8 @@ class _TrialBounds:
 class ConfigurationBounds:
     """The bounds of all configurations, each on the same number of seeds.
 
-    Args: budget_s: reference seconds that restrict every time to the target; keep: how many of the soonest
-        configurations must be left unharmed.
+    Args: budget_s: reference seconds that restrict every time to the target; keep: how many of the fastest
+        configurations must never be stopped.
     """
 
     def __init__(self, budget_s: float, keep: int = 1) -> None:
@@ -38,7 +38,7 @@ class ConfigurationBounds:
         self._uppers: list[float] = []
 
     def add(self, config_id: str, trial_ids: Sequence[str]) -> None:
-        """Take in a configuration that will be trained; a second time changes nothing."""
+        """Add a configuration that will be trained. Adding it again changes nothing."""
         if config_id in self._bounds:
             return
         self._bounds[config_id] = {trial_id: _TrialBounds(0.0, self._budget_s) for trial_id in trial_ids}
@@ -46,15 +46,15 @@ class ConfigurationBounds:
         insort(self._uppers, self._upper(config_id))
 
     def unreached(self, trial_id: str, cost_s: float) -> None:
-        """A trial stood below the target after so many seconds; `inf`: it never reaches it."""
+        """A trial was below the target at this cost. Args: cost_s: `inf` if it never reaches the target."""
         if trial_id in self._configuration:
             bounds = self._of(trial_id)
             if bounds.upper == self._budget_s:
-                # What is told late must not loosen what is known.
+                # Late news must not loosen the bounds.
                 bounds.lower = max(bounds.lower, min(cost_s, self._budget_s))
 
     def reached(self, trial_id: str, time_s: float) -> None:
-        """A trial reached the target after so many seconds."""
+        """A trial reached the target at this cost."""
         if trial_id not in self._configuration:
             return
         config_id, bounds = self._configuration[trial_id], self._of(trial_id)
@@ -63,7 +63,7 @@ class ConfigurationBounds:
         insort(self._uppers, self._upper(config_id))
 
     def remove(self, trial_id: str) -> None:
-        """Let the configuration of a trial neither stop others nor be stopped any more."""
+        """Forget the configuration of a trial: it neither stops others nor is stopped."""
         config_id = self._configuration.get(trial_id)
         if config_id is None:
             return
@@ -72,7 +72,7 @@ class ConfigurationBounds:
             del self._configuration[each]
 
     def is_beaten(self, config_id: str) -> bool:
-        """Whether `keep` other configurations are surely sooner, by the mean over seeds."""
+        """Whether `keep` other configurations are certainly faster, by the mean over seeds."""
         if config_id not in self._bounds or len(self._uppers) < self._keep:
             return False
         # Sums, correctly rounded, instead of means: the comparison is exact.
@@ -87,7 +87,7 @@ class ConfigurationBounds:
 
 @STOPPING_RULES.register("capping", source="Hutter et al., JAIR 2009, ParamILS; here on whole configurations")
 class Capping:
-    """Stops the trials of settings that can no longer be the soonest. It never loses the winner."""
+    """Stops the trials of settings that can no longer be the fastest. It never loses the winner."""
 
     status = Status.CAPPED
     only_for = "tta"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kdas.clock import Calibration, Clock, Work, priced
 
-quickly = settings(deadline=None, max_examples=100)
+quickly = settings(max_examples=100)
 
 
 class SetTime:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kdas.schedules import exclusion_rate, is_sampling_epoch, learning_rate, sampling_rate
 
-quickly = settings(deadline=None, max_examples=100)
+quickly = settings(max_examples=100)
 rates = st.floats(0.01, 1)
 lengths = st.integers(1, 300)
 periods = st.one_of(st.integers(1, 20), st.lists(st.integers(1, 20), min_size=1, max_size=6))

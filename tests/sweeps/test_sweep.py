@@ -170,13 +170,14 @@ def test_a_copy_of_a_finished_sweep_is_whole_without_any_training(swept: Swept, 
     copy.write_text(TINY.read_text())
     done = swept.run("sweep", str(copy))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "10 trials taken over from other sweeps" in done.stdout
+    assert "10 trials reused from other sweeps" in done.stdout
     assert "starting Ray" not in done.stdout
     assert done.stderr == ""
     of_the_first = {path.name for path in swept.directory.path.iterdir()} - {".ray", "ray.log"}
     assert {path.name for path in (swept.directory.path.parent / "copied").iterdir()} == of_the_first
 
 
+@pytest.mark.slow
 def test_cells_are_sweeps_of_their_own_under_one_name(swept: Swept, tmp_path: Path) -> None:
     """Both cells want trials that the first sweep has trained, so none is trained here."""
     path = tmp_path / "paired.yaml"
@@ -202,6 +203,7 @@ def test_cells_are_sweeps_of_their_own_under_one_name(swept: Swept, tmp_path: Pa
     assert "cells: one began and is gone now" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_larger_copy_of_a_sweep_trains_only_what_is_new(swept: Swept, tmp_path: Path) -> None:
     """Another sweep over the same trials: finished ones are taken over, new seeds and configurations are run."""
     extended = tmp_path / "extended.yaml"

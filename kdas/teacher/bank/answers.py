@@ -25,8 +25,9 @@ _IMAGES_AT_ONCE = 64
 def fill_batch_size(image_size: int, device: str) -> int:
     """Images that the teacher is asked about at once: 64 of up to 64 pixels on a CPU, else 256; fewer of larger ones.
 
-    Always so many: then an answer does not depend on which others were asked for with it, nor on when. What is short of
-    a batch is filled up, so batches are no larger than a device needs to be busy.
+    Always so many: then, with the same number of threads, an answer does not depend on which others were asked for
+    with it, nor on when. In batches of other sizes, as a live teacher gets, it may differ in its last bits. What is
+    short of a batch is filled up, so batches are no larger than a device needs to be busy.
     """
     most = 64 if device == "cpu" else 256
     return min(most, max(16, most * 64**2 // image_size**2))
@@ -146,12 +147,12 @@ class TeacherBank:
         try:
             self.store.write(self._numbers[indices], view_ids, logits)
         except ValueError as error:
-            mend = "Say bank: live" if self.store.shape.precision == "float32" else "Say bank: float32"
+            mend = "Set bank: live" if self.store.shape.precision == "float32" else "Set bank: float32"
             raise UserError(f"bank: {error}. {mend}.") from error
         except OSError as error:
             if self._keeps:
                 warnings.warn(
-                    f"{self.store.path}: cannot be written ({error.strerror}): answers are not kept.", stacklevel=2
+                    f"{self.store.path}: cannot be written ({error.strerror}). Answers are not kept.", stacklevel=2
                 )
             self._keeps = False
 

@@ -48,9 +48,9 @@ def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str
         return None
     reason = ""
     if splits.views.num_views is None:
-        reason = f"{dataset.name} is augmented without end; give its dataset fixed_views, or say"
+        reason = f"{dataset.name} has unlimited views; set fixed_views of the dataset, or bank:"
     elif not FEATURES.isdisjoint(needs_of(recipe.loss)):
-        reason = "this loss needs the teacher's features, and a bank holds logits; say"
+        reason = "this loss needs the teacher's features, but a bank contains only logits; set bank:"
     if recipe.bank != "auto":
         if reason:
             raise UserError(f"bank: {recipe.bank} cannot be exact: {reason} live.")
@@ -65,7 +65,7 @@ def open_bank(
 ) -> TeacherBank | None:
     """The bank of a trial, made if it is not there; None where the teacher runs live.
 
-    A file that is damaged or answers something else is refused and begun again.
+    A file that is damaged or belongs to another teacher is refused and begun again.
 
     Args: check: also ask the teacher about a few of the answers.
     Raises: UserError: if the disk has no room for it, or if it cannot be exact and was asked for by name.
@@ -81,7 +81,7 @@ def open_bank(
     def opened() -> TeacherBank:
         with FileLock(f"{path}.lock"):
             if path.exists() and read_header(path) != (shape, identity):
-                _refuse(path, "is damaged or answers something else")
+                _refuse(path, "is damaged or belongs to another teacher")
             if not path.exists():
                 _check_room(path, shape)
                 create(path, shape, identity)
@@ -94,7 +94,7 @@ def open_bank(
     bank = opened()
     if check and not bank.agrees():
         with FileLock(f"{path}.lock"):
-            _refuse(path, "holds answers that its teacher does not give")
+            _refuse(path, "contains answers that differ from its teacher's")
         bank = opened()
     return bank
 
@@ -124,7 +124,7 @@ def _identity(recipe: Recipe, dataset: Dataset, splits: ImageSplits, teacher: Te
 
 
 def _refuse(path: Path, why: str) -> None:
-    warnings.warn(f"{path}: {why}. It is begun again.", stacklevel=3)
+    warnings.warn(f"{path}: {why}. Rebuilding it.", stacklevel=3)
     path.unlink(missing_ok=True)
 
 
@@ -132,6 +132,6 @@ def _check_room(path: Path, shape: Shape) -> None:
     free = shutil.disk_usage(path.parent).free
     if shape.num_bytes > free:
         raise UserError(
-            f"bank: takes up to {shape.num_bytes / 1e9:.1f} GB in {path.parent}, where {free / 1e9:.1f} GB are free."
-            " Free some, name another folder with KDAS_CACHE, or say bank: live."
+            f"bank: needs up to {shape.num_bytes / 1e9:.1f} GB in {path.parent}, which has {free / 1e9:.1f} GB free."
+            " Free some space, choose another folder with KDAS_CACHE, or set bank: live."
         )

@@ -23,7 +23,7 @@ from analysis.mlflow_store import Stored, database, load_store, write_store
 from kdas.errors import UserError
 from kdas.recipe.config import TrialConfig
 from kdas.records import CURVE_COLUMNS, TRIAL_COLUMNS, CurveRow, Measure, Status
-from sweeps.mlflow_view.tracking import MlflowView
+from sweeps.mlflow_view.view import MlflowView
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure

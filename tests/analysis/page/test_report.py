@@ -243,7 +243,7 @@ def test_the_notebooks_run_and_are_stored_without_outputs(path: Path, monkeypatc
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
     assert not any(re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE) for cell in code)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(path.parent))
+    NotebookClient(notebook, timeout=280, kernel_name="python3").execute(cwd=str(path.parent))
     printed = "".join(out.get("text", "") + str(out.get("data", "")) for cell in code for out in cell.outputs)
     assert PRINTED[path.stem](findings(STORED)) in printed
 

@@ -41,7 +41,7 @@ def tables(accuracies: list[list[float]], unit: float = 1.0) -> tuple[pd.DataFra
     return pd.DataFrame(rows)[list(CURVE_COLUMNS)], pd.DataFrame(trials)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(curves_of_trials, st.integers(0, 2**32 - 1), st.data())
 def test_row_order_copies_and_restarts_change_nothing(
     tmp_path_factory: pytest.TempPathFactory, accuracies: list[list[float]], seed: int, data: st.DataObject

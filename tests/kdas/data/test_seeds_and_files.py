@@ -13,7 +13,7 @@ from kdas import seeding
 from kdas.errors import UserError
 from kdas.files.cache import cache_root, content_id, file_id, replaced_whole, writable_folder, write_text
 
-quickly = settings(deadline=None, max_examples=100)
+quickly = settings(max_examples=100)
 
 
 @quickly

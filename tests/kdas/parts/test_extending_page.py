@@ -1,4 +1,4 @@
-"""The files of docs/extending.md, as they stand there: each trains a trial and keeps the contract of its kind."""
+"""The files of docs/extending.md, exactly as printed: each trains a trial and keeps the contract of its kind."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ from tests.kdas.parts import test_parts_contract as contract
 from tests.places import ROOT
 
 PAGE = ROOT / "docs" / "extending.md"
-# A block of Python says its file's name in its first line; the block of YAML after it are its lines of the trial file.
+# The first line of a Python block is its file's name; the YAML block after it holds its lines of a trial or sweep file.
 EXAMPLE = re.compile(r"```python\n# (?P<file>\w+\.py)\n(?P<code>.*?)```\n+```yaml\n(?P<lines>.*?)```", re.DOTALL)
 EXAMPLES = {found["file"]: found for found in EXAMPLE.finditer(PAGE.read_text(encoding="utf-8"))}
+# A stopping rule belongs to a sweep; tests/sweeps/stopping/ runs it.
+OF_A_SWEEP = "my_rule.py"
+OF_A_TRIAL = [name for name in EXAMPLES if name != OF_A_SWEEP]
 SMALL = {
     "dataset": "digits",
     "teacher": {"model": "resnet8", "epochs": 1, "batch_size": 32},
@@ -90,12 +93,12 @@ def train(small_inputs: Inputs, calibration: Calibration) -> Callable[[TrialConf
     return rows_of
 
 
-def test_every_python_block_of_the_page_is_a_file_with_its_lines_of_a_trial_file() -> None:
-    assert list(EXAMPLES) == ["my_loss.py", "my_sampler.py", "my_net.py", "my_dataset.py"]
+def test_every_python_block_of_the_page_is_a_file_with_its_lines_of_yaml() -> None:
+    assert list(EXAMPLES) == ["my_loss.py", "my_sampler.py", "my_net.py", "my_dataset.py", OF_A_SWEEP]
     assert PAGE.read_text(encoding="utf-8").count("```python") == len(EXAMPLES)
 
 
-@pytest.mark.parametrize("file", EXAMPLES)
+@pytest.mark.parametrize("file", OF_A_TRIAL)
 def test_trial_with_a_part_of_the_page_trains_and_repeats(
     file: str, load: Callable[..., TrialConfig], train: Callable[[TrialConfig], list[CurveRow]]
 ) -> None:

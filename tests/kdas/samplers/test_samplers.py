@@ -16,7 +16,7 @@ from kdas.samplers import SAMPLERS, Full, RandomSubset, Sampler, SamplerContext,
 from kdas.samplers.kdas import Kdas
 from kdas.schedules import is_sampling_epoch, sampling_rate
 
-quickly = settings(deadline=None, max_examples=60)
+quickly = settings(max_examples=60)
 sizes = st.integers(1, 200)
 
 

@@ -23,6 +23,7 @@ from kdas.training.batch import Batch
 from kdas.training.distiller import Distiller
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Inputs, Trial
+from tests.kdas.own_parts import OneByOne
 
 ConfigOf = Callable[..., Any]
 Run = Callable[..., tuple[Training, list[CurveRow]]]
@@ -48,6 +49,13 @@ def learnt(rows: Sequence[CurveRow]) -> list[tuple[float, ...]]:
 def inputs(small_inputs: Inputs, empty_cache: Path) -> Inputs:
     """The small inputs, with no bank yet."""
     return replace(small_inputs)
+
+
+@pytest.fixture
+def one_by_one(inputs: Inputs) -> Inputs:
+    """The small inputs with a teacher whose answers have the same bits in a batch of the bank's and in a trial's."""
+    model: Any = OneByOne(inputs.teacher.model)
+    return replace(inputs, teacher=replace(inputs.teacher, model=model, weights_id="one by one"))
 
 
 @pytest.fixture
@@ -144,13 +152,50 @@ def test_rows_do_not_depend_on_what_the_bank_held(run: Run, sampler: object) -> 
 
 
 @SAMPLERS
-def test_bank_of_float32_gives_the_curve_of_a_live_teacher_bit_for_bit(run: Run, sampler: object) -> None:
-    _, banked = run(sampler=sampler, bank="float32")
-    training, live = run(sampler=sampler, bank="live")
+def test_bank_of_float32_gives_the_curve_of_a_live_teacher_bit_for_bit_where_batches_round_alike(
+    run: Run, one_by_one: Inputs, sampler: object
+) -> None:
+    _, banked = run(one_by_one, sampler=sampler, bank="float32")
+    training, live = run(one_by_one, sampler=sampler, bank="live")
     assert training.bank is None and len(live) >= 4
     assert learnt(banked) == learnt(live)
     assert [row.teacher_forwards for row in banked] == [row.teacher_forwards for row in live]
     assert live[-1].cost_as_run_s == pytest.approx(live[-1].cost_ref_s)
+
+
+class Loud(torch.nn.Module):
+    """A teacher with its logits multiplied."""
+
+    def __init__(self, model: Any, factor: float) -> None:
+        super().__init__()
+        self.model, self.factor = model, factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images)
+        return logits * self.factor
+
+
+def with_louder_teacher(inputs: Inputs, factor: float) -> Inputs:
+    loud: Any = Loud(inputs.teacher.model, factor)
+    return replace(inputs, teacher=replace(inputs.teacher, model=loud, weights_id=f"{factor} times"))
+
+
+def test_bank_of_float32_gives_the_curve_of_a_live_teacher_up_to_rounding(
+    run: Run, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The bank asks in batches of 64, the trial in batches of 16 and 4: on some processors their answers differ in the
+    # last bits, by which a loss moves a few millionths. The answer to another image moves it by percents, since this
+    # teacher tells images apart.
+    rounding, given = 1e-4, with_louder_teacher(inputs, 10)
+    _, live = run(given, bank="live")
+    _, banked = run(given, bank="float32")
+    read = BankStore.read
+    monkeypatch.setattr(BankStore, "read", lambda *asked: (np.roll(read(*asked)[0], 1, axis=0), read(*asked)[1]))
+    _, exchanged = run(given, bank="float32")
+    for right, near, wrong in zip(live, banked, exchanged, strict=True):
+        assert (near.step, near.cost_ref_s) == (right.step, right.cost_ref_s)
+        assert near.train_loss == pytest.approx(right.train_loss, rel=rounding)
+        assert wrong.train_loss != pytest.approx(right.train_loss, rel=100 * rounding)
 
 
 def test_reference_cost_is_the_same_cold_warm_and_live(run: Run) -> None:
@@ -170,9 +215,12 @@ def test_bank_of_float16_chooses_and_learns_nearly_what_a_live_teacher_does(
 
     monkeypatch.setattr(Distiller, "step", watched)
     chosen, rows = {}, {}
+    # Scored once: after a second choice the two drift apart, and how far is a matter of near ties. Over 16 seeds the
+    # first choice was the same and losses differed by 2%; the answers to other images change half of all batches.
+    once = {"name": "kdas", "sampling_period": [EPOCHS]}
     for bank in ("float16", "live"):
         trained.clear()
-        _, rows[bank] = run(sampler=KDAS, bank=bank)
+        _, rows[bank] = run(sampler=once, bank=bank)
         chosen[bank] = [set(indices.tolist()) for indices in trained]
     assert len(chosen["float16"]) == len(chosen["live"])
     # Scores that differ by less than the rounding of a logit may change places.
@@ -221,13 +269,15 @@ def test_trial_stopped_in_the_middle_goes_on_with_the_same_curve_and_asks_nothin
 
 
 @SAMPLERS
-def test_images_that_cannot_be_read_change_no_answer_of_the_others(run: Run, inputs: Inputs, sampler: object) -> None:
-    train = inputs.splits.train
+def test_images_that_cannot_be_read_change_no_answer_of_the_others(
+    run: Run, one_by_one: Inputs, sampler: object
+) -> None:
+    train = one_by_one.splits.train
     assert isinstance(train, ResidentSplit)
     readable = torch.arange(NUM_TRAIN) % 7 != 3
     # What nobody may see: were it asked about, or did others get its answers, the curve would be another.
     broken = replace(train, readable=readable)
-    given = replace(inputs, splits=replace(inputs.splits, train=broken))
+    given = replace(one_by_one, splits=replace(one_by_one.splits, train=broken))
     _, cold = run(given, sampler=sampler, bank="float32")
     training, warm = run(given, sampler=sampler, bank="float32")
     assert training.bank is not None and training.clock.samples(Work.ASKED) == 0
@@ -274,17 +324,7 @@ def test_bank_that_is_removed_in_the_middle_is_told_once_and_changes_no_curve(
 
 
 def test_logits_beyond_half_floats_are_refused_in_one_line_and_kept_in_float32(run: Run, inputs: Inputs) -> None:
-    class Loud(torch.nn.Module):
-        def __init__(self, model: Any) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, images: Tensor) -> Tensor:
-            logits: Tensor = self.model(images)
-            return logits * 1e6
-
-    loud: Any = Loud(inputs.teacher.model)
-    given = replace(inputs, teacher=replace(inputs.teacher, model=loud, weights_id="loud"))
+    given = with_louder_teacher(inputs, 1e6)
     with pytest.raises(
         UserError,
         match=r"^bank: the teacher gives a logit of \S+, which float16 cannot hold\. Say bank: float32[^\n]*$",

@@ -25,6 +25,9 @@ ConfigOf = Callable[..., Any]
 BankOf = Callable[..., TeacherBank]
 Numbers = NDArray[np.int64]
 NUM_TRAIN, NUM_VIEWS, FILL = 100, 9, 64
+# Kernels for float32 are chosen by the shape of a batch and by the number of threads, and on some processors they round
+# differently. These logits, of about 1, then differ by less than 1e-6; the answers to two images by more than 0.01.
+ROUNDING = 1e-5
 
 
 @pytest.fixture
@@ -76,20 +79,29 @@ def test_answers_are_those_of_the_teacher_first_asked_and_then_read(bank_of: Ban
     # 300 and 600 in whole batches.
     assert (asked, nothing, rest) == ([FILL] * 5, [], [FILL] * 10)
     assert np.array_equal(first, again) and np.array_equal(first, whole[:300])
-    assert np.abs(whole - expected).max() < 1e-5 < np.abs(whole - expected[::-1]).max()
+    assert np.abs(whole - expected).max() < ROUNDING < 1e-3 * np.abs(whole - expected[::-1]).max()
 
 
-def test_answer_does_not_depend_on_what_is_asked_with_it_nor_on_the_threads(bank_of: BankOf) -> None:
+@pytest.mark.parametrize("sizes", [[900], [1] * 5, [3, 63, 64, 65, 256, 129], [40, 400]], ids=str)
+def test_answer_does_not_depend_on_what_is_asked_with_it(bank_of: BankOf, sizes: list[int]) -> None:
     pairs = all_pairs()
-    random = np.random.default_rng(0)
     expected, _ = ask(bank_of(), *pairs)
-    for sizes, threads in (([900], 2), ([1] * 5, 1), ([3, 63, 64, 65, 256, 129], 1), ([40, 400], 2)):
-        torch.set_num_threads(threads)
-        bank, order = bank_of(), random.permutation(NUM_TRAIN * NUM_VIEWS)
-        ends = np.cumsum(sizes)
-        for chosen in np.split(order[: ends[-1]], ends[:-1]):
-            answers, _ = ask(bank, *(part[chosen] for part in pairs))
-            assert np.array_equal(answers, expected[chosen]), (sizes, threads)
+    bank, order = bank_of(), np.random.default_rng(sum(sizes)).permutation(NUM_TRAIN * NUM_VIEWS)
+    ends = np.cumsum(sizes)
+    for chosen in np.split(order[: ends[-1]], ends[:-1]):
+        answers, _ = ask(bank, *(part[chosen] for part in pairs))
+        assert np.array_equal(answers, expected[chosen])
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_answer_depends_on_the_threads_by_rounding_alone(bank_of: BankOf, threads: int) -> None:
+    pairs = all_pairs()
+    expected, _ = ask(bank_of(), *pairs)
+    bank = bank_of()
+    torch.set_num_threads(threads)
+    answers, _ = ask(bank, *pairs)
+    torch.set_num_threads(1)
+    assert np.abs(answers - expected).max() < ROUNDING
 
 
 def test_answer_does_not_depend_on_neighbours_that_cannot_be_read(bank_of: BankOf, small_inputs: Inputs) -> None:
@@ -207,7 +219,7 @@ def test_validation_parts_of_all_sizes_share_the_bank_of_a_checkpoint(
         # The same view of the same image whatever its index among those that are trained on.
         views = inputs.splits.train.numbers.numpy() % NUM_VIEWS
         answers, asked[validation] = ask(bank, indices, views)
-        assert np.abs(answers - said_by_teacher(inputs, indices, views)).max() < 1e-5
+        assert np.abs(answers - said_by_teacher(inputs, indices, views)).max() < ROUNDING
     sizes = {validation: len(inputs.splits.train) for validation, (inputs, _) in opened.items()}
     assert sizes[0.2] < sizes[0.1] < sizes[0]
     # What the one has asked the other needs no more.

@@ -17,6 +17,7 @@ from kdas.data.streamed import StreamedSplit
 from kdas.records import CurveRow
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial, find_dataset, load_inputs
+from tests.kdas.own_parts import OneByOne
 
 WriteFolders = Callable[..., Path]
 Run = Callable[..., tuple[Training, list[dict[str, Any]]]]
@@ -40,14 +41,20 @@ def run(
     tmp_path: Path,
     empty_cache: Path,
 ) -> Run:
-    """Trains on 120 images in folders, of which one cannot be read."""
+    """Trains on 120 images in folders, of which one cannot be read.
+
+    The teacher is shown its images one by one, so that bank and trial may ask it in batches of different sizes.
+    """
     folder = write_folders(tmp_path / "set", {"train": 40, "test": 15})
     (folder / "train" / "bee" / "3.png").write_bytes(b"no image")
 
     def trained(bank: str, **parameters: Any) -> tuple[Training, list[dict[str, Any]]]:
         dataset = {"name": "image_folder", "path": str(folder), "size": 8, **parameters}
         config = config_of(dataset=dataset, data_workers=1, bank=bank, epochs=2, evaluations=4)
-        training = Training(Trial(config, load_inputs(config)), Surroundings(calibration))
+        inputs = load_inputs(config)
+        model: Any = OneByOne(inputs.teacher.model)
+        inputs = replace(inputs, teacher=replace(inputs.teacher, model=model))
+        training = Training(Trial(config, inputs), Surroundings(calibration))
         return training, [learnt(row) for row in training.rows()]
 
     return trained

@@ -15,7 +15,7 @@ from kdas.losses.divergence import standardized
 from kdas.penalty import label_divergence, penalty_weights
 from kdas.schedules import penalty_lambda
 
-quickly = settings(deadline=None, max_examples=60)
+quickly = settings(max_examples=60)
 temperatures = st.floats(0.5, 8)
 thresholds = st.floats(0.01, 0.49)
 

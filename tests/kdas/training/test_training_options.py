@@ -95,19 +95,27 @@ def test_clipped_gradient_is_no_longer_than_asked(trial_of: TrialOf, precision: 
 
 
 def test_batch_in_parts_steps_as_the_whole_batch_does(trial_of: TrialOf) -> None:
-    def stepped(accumulate: int) -> tuple[list[Tensor], float, Tensor]:
-        trial = trial_of(student="tests.kdas.own_parts:Plain", accumulate=accumulate)
-        distiller = trial.distiller()
-        batch = first_batch(distiller)
-        weights, loss_weights = torch.linspace(0.2, 1, 16), torch.linspace(2, 1, 16)
-        loss, losses = distiller.step(batch, 1, weights, loss_weights)
-        return weights_of(distiller.student), float(loss), losses
+    weights, loss_weights = torch.linspace(0.2, 1, 16), torch.linspace(2, 1, 16)
 
-    (whole, whole_loss, whole_losses), (parts, loss, losses) = stepped(1), stepped(3)
-    assert loss == pytest.approx(whole_loss, rel=1e-6)
-    torch.testing.assert_close(losses, whole_losses)
-    for one, other in zip(whole, parts, strict=True):
-        torch.testing.assert_close(one, other)
+    def stepped(accumulate: int, *given: Tensor | None) -> list[Tensor]:
+        """The loss, the losses of the samples, and by how much each weight moved, in learning rates."""
+        distiller = trial_of(student="tests.kdas.own_parts:Plain", accumulate=accumulate).distiller()
+        before, batch = weights_of(distiller.student), first_batch(distiller)
+        loss, losses = distiller.step(batch, 1, *given)
+        after = weights_of(distiller.student)
+        return [loss, losses, *((new - old) / 0.02 for old, new in zip(before, after, strict=True))]
+
+    def apart(one: list[Tensor], other: list[Tensor]) -> list[float]:
+        return [float((a - b).abs().max()) for a, b in zip(one, other, strict=True)]
+
+    # On some processors batches of 16 and of 6, 6 and 4 round differently: logits of about 1 differ by less than 1e-6,
+    # losses by up to 2.5e-5, since a divergence at temperature 4 is a difference of near numbers, times 9 * 4**2.
+    rounding = 5e-4
+    whole, parts = stepped(1, weights, loss_weights), stepped(3, weights, loss_weights)
+    assert max(apart(parts, whole)) < rounding
+    # Weights that are left out, or given to other samples, do much more.
+    for wrong in ((None, loss_weights), (weights, None), (weights.flip(0), loss_weights)):
+        assert apart(stepped(3, *wrong), whole)[0] > 100 * rounding
 
 
 def test_moving_average_is_evaluated_in_place_of_the_student(trial_of: TrialOf) -> None:
@@ -201,6 +209,7 @@ def test_selected_samples_are_trained_on_a_batch_at_a_time(
 
 
 @pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler: models cannot be translated for a CPU")
+@pytest.mark.slow
 def test_translated_models_learn_what_the_others_learn(finished: Finished) -> None:
     plain, translated = finished(epochs=1), finished(epochs=1, compile=True)
     assert [row.step for row in translated[1]] == [row.step for row in plain[1]]

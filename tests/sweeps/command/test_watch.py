@@ -64,13 +64,13 @@ def test_nothing_else_of_the_folder_is_served(address: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("port", [-1, 65536])
 def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: int) -> None:
-    with pytest.raises(UserError, match=f"PORT={port}: ports go up to 65535"):
+    with pytest.raises(UserError, match=f"PORT={port}: expected a port from 0 to 65535"):
         watch.server_of(tmp_path, port)
 
 
 def test_it_listens_on_this_machine_alone_and_says_that_a_port_is_taken(address: str, tmp_path: Path) -> None:
     port = int(address.rpartition(":")[2])
-    with pytest.raises(UserError, match=f"PORT={port}: cannot be opened .* Give another: PORT={port + 1}."):
+    with pytest.raises(UserError, match=f"PORT={port}: cannot be opened .* Try PORT={port + 1}."):
         watch.server_of(tmp_path, port)
 
 

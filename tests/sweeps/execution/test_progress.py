@@ -86,16 +86,16 @@ def test_a_terminal_shows_done_running_failed_best_and_time_left(directory: Swee
     assert "left" in shown
     assert "rs2 0.6->0.4 seed 2" in shown
     assert "accuracy 0.750" in shown
-    assert "soonest trial so far: plain_kd seed 1, 2.00 ref s" in shown
+    assert "fastest trial so far: plain_kd seed 1, 2.00 ref s" in shown
 
 
 def test_a_trial_that_goes_on_is_told_from_one_that_begins(jobs: list[Job]) -> None:
     console = Console(file=io.StringIO(), width=120)
     progress = progress_on(console)
     progress.started(jobs[0])
-    progress.started(jobs[1], goes_on=True)
+    progress.started(jobs[1], resumes=True)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert [line.split(" plain_kd")[0] for line in lines[1:]] == ["started", "going on with"]
+    assert [line.split(" plain_kd")[0] for line in lines[1:]] == ["started", "resumed"]
 
 
 def test_slots_of_a_cluster_are_those_of_its_machines_together() -> None:
@@ -106,7 +106,7 @@ def test_slots_of_a_cluster_are_those_of_its_machines_together() -> None:
     assert slots.widened().cpus_per_trial == 4
     with_gpus = slots_of_machines([(8, 2.0), (2, 1.0)], "cuda", 1, ResourcesConfig(gpus_per_trial=0.5), where="cluster")
     assert (with_gpus.trials_at_once, with_gpus.num_machines, with_gpus.num_cotenants) == (6, 2, 1)
-    with pytest.raises(UserError, match="threads: 9 is more than the 8 cores of cluster"):
+    with pytest.raises(UserError, match=r"threads: cluster .*has 8 cores, got 9"):
         slots_of_machines([(8, 0), (3, 0)], "cpu", 9, ResourcesConfig(), where="cluster")
 
 
@@ -115,7 +115,7 @@ def test_slots_follow_threads_and_what_the_file_asks_for(monkeypatch: pytest.Mon
     assert slots_for("cpu", 2, ResourcesConfig()).trials_at_once == 4
     one = slots_for("cpu", 2, ResourcesConfig(trials_at_once=1))
     assert (one.trials_at_once, one.num_cotenants) == (1, 0)
-    with pytest.raises(Exception, match="threads: 9 is more than the 8 cores"):
+    with pytest.raises(Exception, match="threads: this machine has 8 cores, got 9"):
         slots_for("cpu", 9, ResourcesConfig())
-    with pytest.raises(Exception, match=r"resources.gpus_per_trial: 1 is more than the 0 GPUs of this machine"):
+    with pytest.raises(Exception, match=r"resources.gpus_per_trial: this machine has 0 GPUs, got 1"):
         slots_for("cpu", 1, ResourcesConfig(gpus_per_trial=1))

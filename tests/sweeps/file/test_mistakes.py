@@ -37,73 +37,73 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Keys and blocks
     ({"epoch": 3}, "epoch: unknown key. Did you mean epochs?"),
     ({"budgets": {"trials": 4}}, "budgets: unknown key. Did you mean budget?"),
-    ({"search": 5}, "search: 5 is no block of settings. Give keys and values."),
-    ({"baselines": {}}, "baselines: none uses the sampler full. Add plain_kd: full; ratios are taken to it."),
-    ({"seeds": "three"}, "seeds: 'three' should be a valid list. How many seeds, or a list of them."),
+    ({"search": 5}, "search: expected a mapping, got 5."),
+    ({"baselines": {}}, "baselines: none uses the sampler full. Add plain_kd: full, which all ratios refer to."),
+    ({"seeds": "three"}, "seeds: expected a list, got 'three'. Number of seeds, or a list of seeds."),
     # Ranges
     (search(), "search: the space is empty. Name at least one parameter of kdas, or kd_weight."),
-    (search(start_rate={"low": 0.3}), "search.start_rate: needs low and high, or choices."),
+    (search(start_rate={"low": 0.3}), "search.start_rate: expected low and high, or choices."),
     (
         search(start_rate={**RATE, "choices": [0.5]}),
-        "search.start_rate: has choices and a range. Give low and high, or choices.",
+        "search.start_rate: has both choices and a range. Keep one of them.",
     ),
     (
         search(start_rate={"low": 0.9, "high": 0.3}),
-        "search.start_rate: low 0.9 is not under high 0.3. Swap or widen them.",
+        "search.start_rate: expected low below high, got 0.9 and 0.3.",
     ),
     (
         search(start_rate={**RATE, "high": 1.5}),
-        "search.start_rate: 1.5 is not in (0, 1]. A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.",
+        "search.start_rate: expected a value in (0, 1], got 1.5. Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.",
     ),
     (
         search(start_rate={**RATE, "step": 0.25}),
-        "search.start_rate: high 0.9 is no whole number of steps of 0.25 from 0.3. Say high: 0.8.",
+        "search.start_rate: high 0.9 is not a whole number of steps of 0.25 above 0.3. Use high: 0.8.",
     ),
     (
         search(start_rate={**RATE, "step": 2}),
-        "search.start_rate: step 2 is longer than the range, 0.3 to 0.9. Lower it.",
+        "search.start_rate: step 2 exceeds the range from 0.3 to 0.9. Lower it.",
     ),
     (
         search(start_rate={**RATE, "step": 0}),
-        "search.start_rate.step: 0 is not in (0, inf). The distance from one value to the next; the last one is high. None: any value.",
+        "search.start_rate.step: expected a value in (0, inf), got 0. Distance between neighbouring values; the last value is high. By default any value.",
     ),
     (
         search(start_rate={**RATE, "step": 0.1, "log": True}),
-        "search.start_rate: has step and log, and steps are equal distances. Keep one of them.",
+        "search.start_rate: has both step and log. Keep one of them.",
     ),
     (
         search(penalty_warmup={"low": 0, "high": 3, "step": 1.5}),
-        "search.penalty_warmup.step: 1.5 is no whole number, and penalty_warmup takes only those. Change it.",
+        "search.penalty_warmup.step: expected a whole number, got 1.5.",
     ),
-    (search(start_rate=[0.5, 0.5]), "search.start_rate: choices: 0.5 stands there twice. Give each once."),
-    (search(start_rate=[]), "search.start_rate.choices: is empty. A list of values."),
+    (search(start_rate=[0.5, 0.5]), "search.start_rate: choices: contains 0.5 twice. Give each value once."),
+    (search(start_rate=[]), "search.start_rate.choices: is empty. List of values."),
     (
         search(start_rate=[True]),
-        "search.start_rate: True is no number. A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.",
+        "search.start_rate: expected a number, got True. Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.",
     ),
     (search(start_rate={"lo": 0.3, "high": 0.9}), "search.start_rate.lo: unknown key. Did you mean low?"),
-    (search(score_mode={"low": 0, "high": 1}), "search.score_mode: takes no range. Give a list of choices."),
+    (search(score_mode={"low": 0, "high": 1}), "search.score_mode: expected a list of choices, got a range."),
     # Parameters of other blocks
     (search(start_rat=RATE), "search.start_rat: no parameter of kdas. Did you mean start_rate?"),
     (
         search(epochs=[2, 3]),
-        "search.epochs: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {epochs: [...]}.",
+        "search.epochs: cannot be searched, since all trials of a sweep must share it. Compare several values with cells: {epochs: [...]}.",
     ),
     (
         search(dataset=["digits"]),
-        "search.dataset: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {dataset: [...]}.",
+        "search.dataset: cannot be searched, since all trials of a sweep must share it. Compare several values with cells: {dataset: [...]}.",
     ),
     (
         search(teacher__epochs=[1, 2]),
-        "search.teacher.epochs: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {teacher: [...]}.",
+        "search.teacher.epochs: cannot be searched, since all trials of a sweep must share it. Compare several values with cells: {teacher: [...]}.",
     ),
     (
         search(student=["resnet8", "resnet14"]),
-        "search.student: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {student: [...]}.",
+        "search.student: cannot be searched, since all trials of a sweep must share it. Compare several values with cells: {student: [...]}.",
     ),
     (
         search(device=["cpu"]),
-        "search.device: is the same in all trials of a sweep, or their times could not be compared. Compare several with cells: {device: [...]}.",
+        "search.device: cannot be searched, since all trials of a sweep must share it. Compare several values with cells: {device: [...]}.",
     ),
     (
         search(optimizer=[{}]),
@@ -115,42 +115,42 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(optimizer__learning_rate={"low": 0, "high": 1}),
-        "search.optimizer.learning_rate: 0.0 is not in (0, inf). The learning rate is over 0; the paper uses 0.05.",
+        "search.optimizer.learning_rate: expected a value in (0, inf), got 0.0. Learning rate of SGD, over 0; the paper uses 0.05.",
     ),
     (search(loss__beta=[2]), "search.loss.beta: the loss has no such key. Known: direction, standardize, temperature."),
     (
         search(loss__temperature={"low": -1, "high": 4}),
-        "search.loss.temperature: -1.0 is not in (0, inf). The paper distils at temperature 4.",
+        "search.loss.temperature: expected a value in (0, inf), got -1.0. Distillation temperature, over 0; the paper uses 4.",
     ),
     (search(loss=["kd", "dkdd"]), "search.loss.1.name: no loss is called 'dkdd'. Did you mean dkd?"),
-    (search(loss={"low": 1, "high": 2}), "search.loss: takes no range. Give a list of choices."),
-    (search(batch_size={"low": 32, "high": 64}), "search.batch_size: takes no range. Give a list of choices."),
+    (search(loss={"low": 1, "high": 2}), "search.loss: expected a list of choices, got a range."),
+    (search(batch_size={"low": 32, "high": 64}), "search.batch_size: expected a list of choices, got a range."),
     (
         search(batch_size=[4], accumulate=[1, 3]),
-        "search: with batch_size 4 and accumulate 3: accumulate: 3 parts of a batch of 4 hold less than two samples, and batch norm needs two. Lower it.",
+        "search: with batch_size 4 and accumulate 3: accumulate: 3 parts of a batch of 4 have fewer than two samples, but batch norm needs two. Lower it.",
     ),
     (
         search(ce_weight=[0, 1], kd_weight={"low": 0, "high": 9}),
-        "search: with ce_weight 0 and kd_weight 0.0: ce_weight: 0, and the distillation term weighs 0 too. Nothing would be learnt; raise one.",
+        "search: with ce_weight 0 and kd_weight 0.0: ce_weight: the cross-entropy and the distillation term both have weight 0. Raise one.",
     ),
     (
         search(warmup_epochs={"low": 0, "high": 3}),
-        "search: with warmup_epochs 3: sampler.warmup_epochs: 3 of 3 epochs leave none to train in. Lower it.",
+        "search: with warmup_epochs 3: sampler.warmup_epochs: 3 of 3 epochs leave no epoch after the warm-up. Lower it.",
     ),
     (
         search(optimizer__warmup_epochs=[0, 3]),
-        "search: with optimizer.warmup_epochs 3: optimizer.warmup_epochs: 3 of 3 epochs leave none to train in. Lower it.",
+        "search: with optimizer.warmup_epochs 3: optimizer.warmup_epochs: 3 of 3 epochs leave no epoch after the warm-up. Lower it.",
     ),
     # The searched sampler and conditions
     (search(sampler=["kdas", "randm"]), "search.sampler.1.name: no sampler is called 'randm'. Did you mean random?"),
     (
         search(sampler=["kdas", {"name": "random", "START_RATE": 2}]),
-        "search.sampler.1.start_rate: 2 is not in (0, 1]. A rate is a fraction of each batch; the paper goes from 0.6 to 0.4.",
+        "search.sampler.1.start_rate: expected a value in (0, 1], got 2. Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.",
     ),
-    (search(sampler=["kdas", {"KDAS": {}}]), "search.sampler: choices: 'kdas' stands there twice. Give each once."),
+    (search(sampler=["kdas", {"KDAS": {}}]), "search.sampler: choices: contains 'kdas' twice. Give each value once."),
     (
         {**search(sampler=SAMPLERS), "sampler": "infobatch"},
-        "sampler: infobatch is not in search.sampler. Take it away, or add it there.",
+        "sampler: infobatch is not among the choices of search.sampler. Remove it, or add it there.",
     ),
     (
         search(sampler=["random", "full"], sampling_period=[1]),
@@ -158,15 +158,15 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(sampler=SAMPLERS, sampling_period=when(sampler="random")),
-        "search.sampling_period.when.sampler: has no sampling_period there. Name a sampler that has it.",
+        "search.sampling_period.when.sampler: no sampling_period exists there. Name a sampler that has it.",
     ),
     (
         search(sampler=SAMPLERS, sampling_period=when(sampler="full")),
-        "search.sampling_period.when.sampler: full is never proposed: search.sampler is one of ['kdas', 'random']. Change one.",
+        "search.sampling_period.when.sampler: full is never proposed, since search.sampler is one of ['kdas', 'random']. Change one of them.",
     ),
     (
         search(sampling_period=when(sampler="kdas")),
-        "search.sampling_period.when.sampler: is not searched. Search it too, or take the condition away.",
+        "search.sampling_period.when.sampler: is not searched. Search it too, or remove the condition.",
     ),
     (
         search(start_rate={**RATE, "when": {"end_rat": 0.4}}, end_rate=[0.4, 0.5]),
@@ -174,11 +174,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(start_rate={**RATE, "when": {"end_rate": 0.45}}, end_rate=[0.4, 0.5]),
-        "search.start_rate.when.end_rate: 0.45 is never proposed: search.end_rate is one of [0.4, 0.5]. Change one.",
+        "search.start_rate.when.end_rate: 0.45 is never proposed, since search.end_rate is one of [0.4, 0.5]. Change one of them.",
     ),
     (
         search(start_rate={**RATE, "when": {"end_rate": 0.5}}, end_rate=RATE),
-        "search.start_rate.when.end_rate: end_rate is a range, which hardly ever meets a value. Give search.end_rate a step, or choices.",
+        "search.start_rate.when.end_rate: end_rate is a continuous range, which almost never hits a value. Give search.end_rate a step or choices.",
     ),
     (
         search(start_rate={**RATE, "when": {"end_rate": []}}, end_rate=[0.4, 0.5]),
@@ -186,18 +186,18 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(start_rate={**RATE, "when": 0.5}),
-        "search.start_rate.when: 0.5 is no block of settings. Give keys and values.",
+        "search.start_rate.when: expected a mapping, got 0.5.",
     ),
     (
         search(
             start_rate={"choices": [0.6, 0.7], "when": {"end_rate": 0.4}},
             end_rate={"choices": [0.4, 0.5], "when": {"start_rate": 0.6}},
         ),
-        "search.start_rate.when: waits for itself: start_rate -> end_rate -> start_rate. Take one of these conditions away.",
+        "search.start_rate.when: depends on itself: start_rate -> end_rate -> start_rate. Remove one of these conditions.",
     ),
     (
         search(start_rate={"choices": [0.6, 0.7], "when": {"start_rate": 0.6}}),
-        "search.start_rate.when: waits for itself: start_rate -> start_rate. Take one of these conditions away.",
+        "search.start_rate.when: depends on itself: start_rate -> start_rate. Remove one of these conditions.",
     ),
     (
         search(
@@ -210,23 +210,23 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Known points
     (
         {**search(start_rate=RATE), "known_points": [{"start_rate": 0.2}]},
-        "known_points.0.start_rate: 0.2 is not in search.start_rate, 0.3 to 0.9. Change it, or the range.",
+        "known_points.0.start_rate: expected 0.3 to 0.9, as in search.start_rate, got 0.2.",
     ),
     (
         {**search(start_rate={**RATE, "step": 0.1}), "known_points": [{"start_rate": 0.65}]},
-        "known_points.0.start_rate: 0.65 is not in search.start_rate, 0.3 to 0.9 in steps of 0.1. Change it, or the range.",
+        "known_points.0.start_rate: expected 0.3 to 0.9 in steps of 0.1, as in search.start_rate, got 0.65.",
     ),
     (
         {**search(start_rate=RATE), "known_points": [{"end_rate": 0.4}]},
-        "known_points.0: end_rate, start_rate must stand in both the point and search. Add or remove it.",
+        "known_points.0: end_rate, start_rate must be in both the point and search. Add or remove it.",
     ),
     (
         {**search(sampler=SAMPLERS, threshold=[0.1]), "known_points": [{"sampler": "random", "threshold": 0.1}]},
-        "known_points.0: threshold does not exist beside its other values. Remove it.",
+        "known_points.0: threshold does not exist with these other values. Remove it.",
     ),
     (
         {**search(sampler=SAMPLERS, threshold=[0.1]), "known_points": [{"sampler": "kdas"}]},
-        "known_points.0: threshold is missing beside its other values. Add it.",
+        "known_points.0: threshold is missing with these other values. Add it.",
     ),
     # Objective, algorithm, scheduler
     (
@@ -235,19 +235,19 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"objective": {"cost_ref_s": 3}},
-        "objective: {'cost_ref_s': 3} names no objective. Name one: tta, accuracy, accuracy_at_cost, pareto.",
+        "objective: expected the name of an objective, got {'cost_ref_s': 3}. Known: tta, accuracy, accuracy_at_cost, pareto.",
     ),
     (
         {"objective": "accuracy_at_cost"},
-        "objective.cost_ref_s: say at which cost: give it, or share_of_budget, and not both.",
+        "objective.cost_ref_s: expected either this or share_of_budget. Give exactly one of them.",
     ),
     (
         {"objective": {"name": "accuracy_at_cost", "share_of_budget": 2}},
-        "objective.share_of_budget: 2 is not in (0, 1]. The cost as a fraction of what plain distillation costs.",
+        "objective.share_of_budget: expected a value in (0, 1], got 2. Cost as a fraction of the cost of plain distillation.",
     ),
     (
         {"objective": {"name": "accuracy_at_cost", "share_of_budget": 0.001}},
-        "objective.share_of_budget: 0.001 ends before the first of 6 evaluations. Give 0.167 or more, or raise"
+        "objective.share_of_budget: 0.001 ends before the first of 6 evaluations. Use at least 0.167, or raise"
         " evaluations.",
     ),
     (
@@ -257,37 +257,40 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"objective": {"name": "tta", "cost_ref_s": 1}}, "objective.cost_ref_s: unknown key. Known: name."),
     (
         {"objective": "pareto", "scheduler": "capping"},
-        "scheduler: capping is exact for the objective tta alone, and here it is pareto. Use asha, median or none.",
+        "scheduler: capping is only exact for the objective tta, got pareto. Use asha, median or none.",
     ),
     (
         {"algorithm": "bayes"},
-        "algorithm.name: 'bayes' should be 'tpe', 'random', 'grid', 'brute_force', 'gp', 'cmaes' or 'nsga2'. Who proposes: tpe learns from results, random does not; grid and brute_force try all.",
+        "algorithm.name: expected 'tpe', 'random', 'grid', 'brute_force', 'gp', 'cmaes' or 'nsga2', got 'bayes'. Sampler that proposes configurations. tpe learns from results, random does not; grid and brute_force try all.",
     ),
-    ({"algorithm": {"name": "tpe", "seed": -1}}, "algorithm.seed: -1 is not in [0, inf). The seed of the proposals."),
+    (
+        {"algorithm": {"name": "tpe", "seed": -1}},
+        "algorithm.seed: expected a value in [0, inf), got -1. Seed of the proposals.",
+    ),
     (
         {**search(start_rate=RATE), "algorithm": "grid"},
-        "algorithm: grid tries every value, and search.start_rate has no end of them. Give it a step or choices.",
+        "algorithm: grid tries every value, but search.start_rate has infinitely many. Give it a step or choices.",
     ),
     (
         {**search(sampler=SAMPLERS, threshold=[0.1]), "algorithm": "grid"},
-        "algorithm: grid cannot leave a parameter out, and search.threshold is conditional. Take brute_force.",
+        "algorithm: grid cannot handle conditions, and search.threshold has one. Use brute_force.",
     ),
     (
         {**search(start_rate=RATE, end_rate=[0.4]), "algorithm": "cmaes"},
-        "algorithm: cmaes moves through numbers, and search.end_rate has choices. Give it a range, or take tpe.",
+        "algorithm: cmaes handles numbers only, and search.end_rate has choices. Give it a range, or use tpe.",
     ),
     (
         {**search(start_rate=RATE), "algorithm": "cmaes"},
-        "algorithm: cmaes needs two parameters or more. Search another one, or take tpe.",
+        "algorithm: cmaes needs at least two parameters. Search another one, or use tpe.",
     ),
     (
         {**search(start_rate=RATE, end_rate=RATE), "algorithm": "cmaes", "objective": "pareto"},
-        "algorithm: cmaes knows one objective, and pareto has two. Take nsga2, tpe or gp.",
+        "algorithm: cmaes handles one objective, and pareto has two. Use nsga2, tpe or gp.",
     ),
     ({"scheduler": "ashaa"}, "scheduler.name: no scheduler is called 'ashaa'. Did you mean asha?"),
     (
         {"scheduler": {"name": "asha", "reduction_factor": 1}},
-        "scheduler.reduction_factor: 1 is not in [2, inf). One of this many trials runs on, at least 2.",
+        "scheduler.reduction_factor: expected a value in [2, inf), got 1. One of this many trials runs on, at least 2.",
     ),
     (
         {"scheduler": {"name": "asha", "at_least": 3}},
@@ -295,67 +298,70 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"scheduler": {"name": "median", "grace": 1}},
-        "scheduler.grace: 1 is not in (0, 1). The fraction of the budget before which no trial is stopped.",
+        "scheduler.grace: expected a value in (0, 1), got 1. The fraction of the budget before which no trial is stopped.",
     ),
     # Confirmation, budget, the rest
     (
         {"confirm": {"top": 0}},
-        "confirm.top: 0 is not in [1, inf). So many of the best settings are finalists, at least 1.",
+        "confirm.top: expected a value in [1, inf), got 0. Number of finalists: the best searched settings, at least 1.",
     ),
-    ({"confirm": {"seeds": [2, 1001]}}, "confirm.seeds: 2 is one of seeds, so it is not fresh. Give others."),
-    ({"confirm": {"seeds": [7, 7]}}, "confirm.seeds: one stands there twice. Give each seed once."),
-    ({"confirm": {"seeds": 0}}, "confirm.seeds: is empty. How many fresh seeds, from 1001 on, or a list of them."),
-    ({"confirm": 3}, "confirm: 3 is no block of settings. Give keys and values: top, seeds."),
+    ({"confirm": {"seeds": [2, 1001]}}, "confirm.seeds: 2 is also in seeds, so it is not fresh. Use other seeds."),
+    ({"confirm": {"seeds": [7, 7]}}, "confirm.seeds: contains a duplicate. Give each seed once."),
+    (
+        {"confirm": {"seeds": 0}},
+        "confirm.seeds: is empty. Number of fresh seeds, counted from 1001, or a list of seeds.",
+    ),
+    ({"confirm": 3}, "confirm: expected a mapping, got 3. Known keys: top, seeds."),
     ({"budget": {"trial": 3}}, "budget.trial: unknown key. Did you mean trials?"),
     (
         {"budget": {"trials": 7}},
-        "budget.trials: 7 leave none for the search: 3 baselines on 2 seeds take 6. Give 8 or more.",
+        "budget.trials: 7 leaves no trials for the search: 3 baselines on 2 seeds take 6. Use at least 8.",
     ),
     (
         {"budget": {"wall_hours": 0}},
-        "budget.wall_hours: 0 is not in (0, inf). Hours that the sweep runs, over all starts; over 0.",
+        "budget.wall_hours: expected a value in (0, inf), got 0. Wall hours over all starts, over 0.",
     ),
     (
         {"budget": {"stop_when": "soon"}},
-        "budget.stop_when: 'soon' is no block of settings. Give keys and values: first_reached, tta_ref_s_below.",
+        "budget.stop_when: expected a mapping, got 'soon'. Known keys: first_reached, tta_ref_s_below.",
     ),
-    ({"budget": {"stop_when": {}}}, "budget.stop_when: says nothing. Give first_reached: true, or tta_ref_s_below."),
+    ({"budget": {"stop_when": {}}}, "budget.stop_when: is empty. Give first_reached: true, or tta_ref_s_below."),
     (
         {"budget": {"when_spent": "stop"}},
-        "budget.when_spent: 'stop' should be 'finish' or 'checkpoint'. Whether trials under way are finished once hours are spent, or kept to go on later.",
+        "budget.when_spent: expected 'finish' or 'checkpoint', got 'stop'. What happens to running trials once the hours are used up: finish them, or keep them to resume later.",
     ),
     (
         {"faults": {"retries": -1}},
-        "faults.retries: -1 is not in [0, inf). How often such a trial goes on, from its checkpoint, in one start.",
+        "faults.retries: expected a value in [0, inf), got -1. How often such a trial is resumed from its checkpoint in one start.",
     ),
     # Cells
-    ({"cells": [1]}, "cells: [1] is no block. Give names with the keys they change, or a grid of lists."),
-    ({"cells": {"a": {}, "b": [1]}}, "cells.b: [1] is no block of keys. Give what it changes, or only lists."),
-    ({"cells": {"a/b": {}}}, "cells.a/b: is no name of a folder. Take letters, digits, dots and dashes."),
+    ({"cells": [1]}, "cells: expected a mapping, got [1]. Give names with the keys they change, or a grid of lists."),
+    ({"cells": {"a": {}, "b": [1]}}, "cells.b: expected a mapping, got [1]. Give the keys it changes, or only lists."),
+    ({"cells": {"a/b": {}}}, "cells.a/b: is not a valid folder name. Use letters, digits, dots and dashes."),
     ({"cells": {"a": {"epoch": 2}}}, "cells.a.epoch: unknown key. Did you mean epochs?"),
     (
         {"cells": {"a": {"epochs": 0}}},
-        "cells.a.epochs: 0 is not in [1, inf). The length of all schedules; the paper uses 240.",
+        "cells.a.epochs: expected a value in [1, inf), got 0. Number of epochs, the length of all schedules; the paper uses 240.",
     ),
     (
         {"cells": {"a": {}}, "epochs": 0},
-        "epochs: 0 is not in [1, inf). The length of all schedules; the paper uses 240.",
+        "epochs: expected a value in [1, inf), got 0. Number of epochs, the length of all schedules; the paper uses 240.",
     ),
     ({"cells": {"a": {"student": "resnt8"}}}, "cells.a.student: no model is called 'resnt8'. Did you mean resnet8?"),
     ({"cells": {"a": {"cells": {"b": {}}}}}, "cells.a.cells: unknown key."),
     (
         {"cells": {"pair": ["vgg13 vgg8"]}},
-        "cells.pair: 'vgg13 vgg8' is no pair. Write teacher -> student, for example vgg13 -> vgg8.",
+        "cells.pair: expected teacher -> student, got 'vgg13 vgg8'. For example: vgg13 -> vgg8.",
     ),
     ({"cells": {"pair": ["vgg13 -> vg8"]}}, "cells.vgg13-vg8.student: no model is called 'vg8'. Did you mean vgg8?"),
     (
         {"cells": {"a": {"pair": "vgg13 -> vgg8", "student": "vgg8"}}},
-        "cells.a.student: is said by pair too. Keep one of them.",
+        "cells.a.student: is set by pair too. Keep one of them.",
     ),
     ({"cells": {"pair": []}}, "cells.pair: is an empty list. Give at least one value."),
     (
         {"cells": {"dataset": ["digits", {"name": "digits"}]}},
-        "cells: two would be called digits. Give them names: cells: {my_name: {...}, ...}.",
+        "cells: two cells would be called digits. Name them yourself: cells: {my_name: {...}, ...}.",
     ),
 ]
 
@@ -391,25 +397,49 @@ def test_mistake_is_one_line_with_file_key_value_and_mend(
     [
         ({"epoch": 3}, {}, "mine.yaml: epoch: unknown key. Did you mean epochs?"),
         ({}, {"epoch": 3}, "base.yaml: epoch: unknown key. Did you mean epochs?"),
-        ({"epochs": 0}, {"epochs": 5}, "mine.yaml: epochs: 0 is not in [1, inf)."),
+        (
+            {"epochs": 0},
+            {"epochs": 5},
+            "mine.yaml: epochs: expected a value in [1, inf), got 0. Number of epochs, the length of all schedules; the paper uses 240.",
+        ),
         ({"teacher": {"epochs": 1}}, {"teacher": {"model": "resnt8"}}, "base.yaml: teacher.model: no model is called"),
         ({"teacher": {"model": "resnt8"}}, {"teacher": {"epochs": 1}}, "mine.yaml: teacher.model: no model is called"),
-        (search(end_rate=[0.4]), search(START_RATE={"low": 0.3}), "base.yaml: search.start_rate: needs low and high"),
+        (
+            search(end_rate=[0.4]),
+            search(START_RATE={"low": 0.3}),
+            "base.yaml: search.start_rate: expected low and high, or choices.",
+        ),
         (
             search(start_rate={"high": 3}),
             search(START_RATE={"low": 0.3}),
-            "mine.yaml: search.start_rate: 3.0 is not in",
+            "mine.yaml: search.start_rate: expected a value in (0, 1], got 3.0. Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.",
         ),
-        (search(loss__temperature=[0]), {}, "mine.yaml: search.loss.temperature: 0 is not in (0, inf)."),
-        ({"known_points": [{"start_rate": 7}]}, {}, "mine.yaml: known_points.0.start_rate: 7 is not in"),
+        (
+            search(loss__temperature=[0]),
+            {},
+            "mine.yaml: search.loss.temperature: expected a value in (0, inf), got 0. Distillation temperature, over 0; the paper uses 4.",
+        ),
+        (
+            {"known_points": [{"start_rate": 7}]},
+            {},
+            "mine.yaml: known_points.0.start_rate: expected 0.3 to 0.9, as in search.start_rate, got 7.",
+        ),
         ({"extends": "bose.yaml"}, {}, "mine.yaml: extends: bose.yaml: no such sweep file. Did you mean base.yaml?"),
         ({"extends": "digit_kd"}, {}, "mine.yaml: extends: digit_kd: no such sweep file. Did you mean digits_kd?"),
-        ({"extends": ["base.yaml"]}, {}, "mine.yaml: extends: ['base.yaml'] names no sweep. Give one file, or"),
-        ({"extends": "mine.yaml"}, {}, "mine.yaml: extends: mine.yaml -> mine.yaml is a circle. Break it."),
+        (
+            {"extends": ["base.yaml"]},
+            {},
+            "mine.yaml: extends: expected a sweep file or the name of a shipped sweep, got ['base.yaml'].",
+        ),
+        (
+            {"extends": "mine.yaml"},
+            {},
+            "mine.yaml: extends: mine.yaml -> mine.yaml is circular. Remove one of these keys.",
+        ),
         (
             {},
             {"extends": "mine.yaml"},
-            "base.yaml: extends: mine.yaml -> base.yaml -> mine.yaml is a circle. Break it.",
+            "base.yaml: extends: mine.yaml -> base.yaml -> mine.yaml is circular. Remove one of these keys.",
         ),
     ],
     ids=str,
@@ -429,17 +459,23 @@ def test_line_names_the_file_in_which_the_wrong_key_stands(
         (["seeds=2 budget.trails=40"], "SET budget.trails=40: budget.trails: unknown key. Did you mean trials?"),
         (
             ["search.start_rate.low=0.95"],
-            "SET search.start_rate.low=0.95: search.start_rate: low 0.95 is not under high 0.9.",
+            "SET search.start_rate.low=0.95: search.start_rate: expected low below high, got 0.95 and 0.9.",
         ),
         (
             ["search.loss.temperature=[0]"],
-            "SET search.loss.temperature=[0]: search.loss.temperature: 0 is not in (0, inf).",
+            "SET search.loss.temperature=[0]: search.loss.temperature: expected a value in (0, inf), got 0. Distillation temperature, over 0; the paper uses 4.",
         ),
-        (["epochs=2", "epochs=many"], "SET epochs=many: epochs: 'many' should be a valid integer"),
-        (["seeds"], 'SET seeds: is no key=value. Write for example SET="seeds=5 budget.trials=40".'),
-        (["a..b=1"], "SET a..b=1: is no key=value."),
-        (["seeds=[1"], "SET seeds=[1: its value is no YAML. Write a number, a word, [a, b] or {a: b}."),
-        (["seeds=!!python/name:os.system"], "SET seeds=!!python/name:os.system: its value is no YAML."),
+        (
+            ["epochs=2", "epochs=many"],
+            "SET epochs=many: epochs: expected a whole number, got 'many'. Number of epochs, the length of all schedules; the paper uses 240.",
+        ),
+        (["seeds"], 'SET seeds: expected key=value. For example: SET="seeds=5 budget.trials=40".'),
+        (["a..b=1"], 'SET a..b=1: expected key=value. For example: SET="seeds=5 budget.trials=40".'),
+        (["seeds=[1"], "SET seeds=[1: the value is not valid YAML. Write a number, a word, [a, b] or {a: b}."),
+        (
+            ["seeds=!!python/name:os.system"],
+            "SET seeds=!!python/name:os.system: the value is not valid YAML. Write a number, a word, [a, b] or {a: b}.",
+        ),
     ],
     ids=str,
 )
@@ -449,7 +485,7 @@ def test_line_names_the_setting_of_the_command_line_that_is_wrong(settings: list
 
 def test_data_for_cells_that_have_datasets_of_their_own_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, {**BASE, "cells": {"dataset": ["cifar10", "cifar100"]}})
-    with pytest.raises(UserError, match=r"DATA=/data: the cells have datasets of their own\. Give each its path"):
+    with pytest.raises(UserError, match=r"DATA=/data: the cells have their own datasets\. Set the path of each"):
         load_spec(path, "/data")
 
 

@@ -99,7 +99,7 @@ def test_without_a_terminal_more_than_the_budget_is_refused_unless_agreed_to(
     if not is_over:
         agree(AHEAD, bounded.budget, Path("mine.yaml"), console, is_agreed=False)
         return
-    with pytest.raises(UserError, match=rf"mine\.yaml: budget\.{is_over}: .* are expected.* YES=1"):
+    with pytest.raises(UserError, match=rf"mine\.yaml: budget\.{is_over}: .* but the estimate is about .* YES=1"):
         agree(AHEAD, bounded.budget, Path("mine.yaml"), console, is_agreed=False)
 
 

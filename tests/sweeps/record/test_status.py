@@ -77,11 +77,11 @@ def test_who_runs_the_sweep_is_named_while_it_runs(directory: SweepDirectory) ->
 def test_confirmation_does_not_mix_with_the_search(directory: SweepDirectory, jobs: list[Job]) -> None:
     write_measure(directory, MEASURE)
     train_on_paper(directory, jobs[0], [0.5, 0.95])
-    assert "on the search's own seeds" in shown(directory)
+    assert "on the seeds of the search" in shown(directory)
     again = jobs[0].config.model_copy(update={"seed": 1001})
     train_on_paper(directory, replace(jobs[0], phase="confirm", config=again), [0.5, 0.5, 0.95])
     ((_, *soonest),) = read_status(directory).soonest
-    assert soonest == [3.0, 1, 1] and "soonest so far, on fresh seeds" in shown(directory)
+    assert soonest == [3.0, 1, 1] and "fastest so far, on fresh seeds" in shown(directory)
 
 
 def test_a_hit_at_the_very_budget_is_a_hit(directory: SweepDirectory, jobs: list[Job]) -> None:

@@ -94,7 +94,7 @@ def test_a_second_start_of_the_same_sweep_is_refused_and_names_the_holder(direct
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    with pytest.raises(UserError, match=r"file/sweep: cannot be written to: .* Give a folder of yours"):
+    with pytest.raises(UserError, match=r"file/sweep: cannot be written to: .* Give a folder that you may write to"):
         SweepDirectory(in_the_way / "sweep").locked().__enter__()
 
 

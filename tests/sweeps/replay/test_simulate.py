@@ -105,8 +105,8 @@ def test_what_it_prints_says_what_it_is(recording: Recording) -> None:
     console = Console(file=io.StringIO(), width=160)
     simulate(recording, True, settings_of("random", "none", "2"), 2, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "surrogate: no result about training" in shown
-    assert "means over 2 replays" in shown
+    assert "says nothing about training" in shown
+    assert "Means over 2 replays" in shown
 
 
 def test_curves_of_stopped_trials_are_no_record(whole: SweepSpec, directory: SweepDirectory) -> None:
@@ -115,22 +115,22 @@ def test_curves_of_stopped_trials_are_no_record(whole: SweepSpec, directory: Swe
 
 
 def test_a_sweep_that_has_nothing_to_replay_is_refused(whole: SweepSpec, directory: SweepDirectory) -> None:
-    with pytest.raises(UserError, match="has not trained its baselines yet"):
+    with pytest.raises(UserError, match="the baselines have not finished"):
         load_recording(whole, directory)
     write_measure(directory, MEASURE)
-    with pytest.raises(UserError, match="plain_kd has not run to its end on seed 1"):
+    with pytest.raises(UserError, match="plain_kd has not finished on seed 1"):
         load_recording(whole, directory)
     for job in plan_of(whole).baselines:
         train_on_paper(directory, job, [0.5] * 10)
-    with pytest.raises(UserError, match="0 searched configurations have run to their end"):
+    with pytest.raises(UserError, match="0 searched configurations have finished"):
         load_recording(whole, directory)
 
 
 @pytest.mark.parametrize(
     ("algorithms", "schedulers", "slots", "message"),
     [
-        ("tpe", "capping", "two", "SLOTS=two: 'two' is no number"),
-        ("tpe", "capping", "0", "SLOTS=0: '0' is no number"),
+        ("tpe", "capping", "two", "SLOTS=two: expected whole numbers"),
+        ("tpe", "capping", "0", "SLOTS=0: expected whole numbers"),
         ("tbe", "capping", "2", "tbe"),
         ("tpe", "caping", "2", "caping"),
     ],

@@ -9,8 +9,9 @@ from mlflow.tracking import MlflowClient
 from kdas.records import Measure, Status
 from kdas.training.trial import Inputs
 from sweeps.file.spec import SweepSpec
-from sweeps.mlflow_view.tracking import Follower, MlflowView, pause_s
-from sweeps.mlflow_view.tracking_state import TrackingState
+from sweeps.mlflow_view.follower import Follower, pause_s
+from sweeps.mlflow_view.state import Sent, TrackingState
+from sweeps.mlflow_view.view import MlflowView
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory, TrialFolder
 from sweeps.record.job import Job
@@ -39,7 +40,7 @@ def jobs(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> list[Job
 
 def children(database: str, directory: SweepDirectory) -> dict[str, Run]:
     client = MlflowClient(database)
-    parent = MlflowView(directory)._sent["parent"]
+    parent = TrackingState(directory).facts["parent"]
     experiment = client.get_experiment_by_name("kdas-sweeps")
     found = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
     return {run.data.tags["kdas.trial_id"]: run for run in found}
@@ -98,7 +99,7 @@ def test_no_run_of_a_stopped_sweep_looks_as_if_it_were_under_way(
     assert follower.failure == ""
     assert runs[jobs[0].trial_id].info.status == "KILLED"
     assert runs[jobs[1].trial_id].info.status == "FINISHED"
-    parent = MlflowClient(database).get_run(MlflowView(directory)._sent["parent"])
+    parent = MlflowClient(database).get_run(TrackingState(directory).facts["parent"])
     assert parent.info.status == "KILLED"
 
 
@@ -162,17 +163,17 @@ def test_all_of_a_trial_reaches_the_server_in_two_calls_after_its_run_was_made(
 def test_what_was_sent_is_known_after_a_kill_in_the_middle_of_a_line(directory: SweepDirectory) -> None:
     state = TrackingState(directory)
     state.record(parent="p", experiment="e")
-    state.record(trials={"a": {"run": "1", "rows": 2}})
+    state.keep("a", Sent("1", rows=2))
     written = directory.tracking_file.read_bytes()
-    state.record(trials={"a": {"run": "1", "rows": 3}})
+    state.keep("a", Sent("1", rows=3))
     assert directory.tracking_file.read_bytes().startswith(written)
     cut_short = directory.tracking_file.read_bytes()[:-5]
     directory.tracking_file.write_bytes(cut_short)
     after = TrackingState(directory)
-    assert after.content["parent"] == "p"
-    assert after.content["trials"] == {"a": {"run": "1", "rows": 2}}
-    after.record(trials={"b": {"run": "2", "rows": 1}})
-    assert set(TrackingState(directory).content["trials"]) == {"a", "b"}
+    assert after.facts["parent"] == "p"
+    assert after.trials == {"a": Sent("1", rows=2)}
+    after.keep("b", Sent("2", rows=1))
+    assert set(TrackingState(directory).trials) == {"a", "b"}
 
 
 def test_follower_rests_longer_than_it_works() -> None:

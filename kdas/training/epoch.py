@@ -1,0 +1,117 @@
+"""One walk through an epoch: what is fetched, chosen and trained on, and what of it is charged.
+
+A trial and the estimate of its cost walk alike. They differ in who does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from enum import StrEnum
+from typing import Protocol, cast
+
+from torch import Tensor
+
+from kdas.clock import Clock, Work
+from kdas.samplers import EpochPlan, ObservingSampler, Sampler, SamplerNeed, SelectingSampler
+from kdas.training.batch import Batch, taken
+
+
+class EpochWork(Protocol):
+    """What is done with the batches of an epoch, by a trial or in a rehearsal. It charges for nothing that is here."""
+
+    def fetched(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
+        """A batch for each of the given indices [B], on the CPU; without samples whose images cannot be read."""
+        ...
+
+    def looked_up(self, position: int, batch: Batch) -> Batch:
+        """The batch fetched at this position with the teacher's answer, if that is known without asking."""
+        ...
+
+    def asked(self, batch: Batch) -> Batch:
+        """The batch with the teacher's answer."""
+        ...
+
+    def teacher_logits(self, batch: Batch) -> Tensor:
+        """Logits [B, C] of a batch that was asked about."""
+        ...
+
+    def student_logits(self, batch: Batch, epoch: int, mode: str) -> Tensor:
+        """Logits [B, C] to score by. Args: mode: `eval` or `train`."""
+        ...
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Labels [B]."""
+        ...
+
+    def step(
+        self, batch: Batch, epoch: int, weights: Tensor | None, loss_weights: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """One update. Returns: as `Distiller.step`: the loss that was minimised, and the unweighted losses [B]."""
+        ...
+
+
+class EpochWalk:
+    """Has a sampler's plans carried out and charges for it. Args: needs: of the sampler; batch_size: of a step."""
+
+    def __init__(
+        self, sampler: Sampler, needs: Collection[StrEnum], batch_size: int, clock: Clock, work: EpochWork
+    ) -> None:
+        self._sampler, self._needs, self._batch_size = sampler, needs, batch_size
+        self._clock, self._work = clock, work
+
+    def batches(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
+        """What to train on, in order, and whether it is the epoch's last; fetched and chosen as it is asked for."""
+        chosen: list[Batch] = []
+        for fetched, is_last in self._fetched(epoch, plan):
+            ready = [fetched] if len(fetched) > 1 else []  # unreadable images can leave too few for batch norm
+            if plan.selects:
+                chosen.extend(self._selected(epoch, plan, batch) for batch in ready)
+                ready = taken(chosen, self._batch_size, all_of_them=is_last)
+            for number, batch in enumerate(ready, start=1):
+                yield batch, is_last and number == len(ready)
+
+    def train(self, epoch: int, plan: EpochPlan, batch: Batch) -> tuple[Batch, Tensor]:
+        """Take a step on a batch of `batches`. Returns: the batch with the teacher's answer, and the minimised loss."""
+        if not self._asks_to_select(plan):
+            batch = self._asked(batch)
+        targets, teacher_logits = self._work.targets(batch), self._work.teacher_logits(batch)
+        weights = self._sampler.distillation_weights(epoch, teacher_logits, targets)
+        if weights is not None:
+            self._clock.charge(Work.WEIGH, len(batch))
+        loss_weights = None if plan.loss_weights is None else plan.loss_weights[batch.indices]
+        loss, losses = self._work.step(batch, epoch, weights, loss_weights)
+        self._clock.charge(Work.STEP, len(batch))
+        if SamplerNeed.LOSSES in self._needs:
+            self._clock.charge(Work.OBSERVE, len(batch))
+            cast(ObservingSampler, self._sampler).observe(batch.indices, losses)
+        return batch, loss
+
+    def _fetched(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
+        """The batches of a plan, with what is known about them, and whether they are the last."""
+        batches = plan.batches()
+        for position, batch in enumerate(self._work.fetched(epoch, batches)):
+            self._clock.charge(Work.AUGMENT, len(batch))
+            yield self._work.looked_up(position, batch), position == len(batches) - 1
+
+    def _selected(self, epoch: int, plan: EpochPlan, batch: Batch) -> Batch:
+        """The samples that the sampler chooses of a fetched batch, given just what it needs to know."""
+        needed: dict[str, Tensor] = {}
+        if self._asks_to_select(plan):
+            batch = self._asked(batch)
+            needed[SamplerNeed.TEACHER_LOGITS] = self._work.teacher_logits(batch)
+        if SamplerNeed.STUDENT_LOGITS in self._needs:
+            self._clock.charge(Work.SCORE, len(batch))
+            needed[SamplerNeed.STUDENT_LOGITS] = self._work.student_logits(batch, epoch, plan.score_mode)
+        if SamplerNeed.TARGETS in self._needs:
+            needed[SamplerNeed.TARGETS] = self._work.targets(batch)
+        positions = cast(SelectingSampler, self._sampler).select(epoch, batch.indices, **needed)
+        return batch.rows(positions)
+
+    def _asked(self, batch: Batch) -> Batch:
+        """The batch with the teacher's answer, which is charged wherever it comes from."""
+        self._clock.charge(Work.TEACHER, len(batch))
+        return self._work.asked(batch)
+
+    def _asks_to_select(self, plan: EpochPlan) -> bool:
+        """Whether the teacher answers for all that is fetched, and not only for what is trained on."""
+        return plan.selects and SamplerNeed.TEACHER_LOGITS in self._needs

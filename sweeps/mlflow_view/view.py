@@ -1,0 +1,162 @@
+"""MLflow as a view of the sweep directory: one parent run for a sweep, one child run for a trial.
+
+A follower reads what the trials have written and sends it in batches. Trials never wait for it. After an outage a
+later pass sends what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
+
+# MLflow reads this when it is imported: no telemetry.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A server that does not answer is retried at the next pass; minutes of retries would only delay the end.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from kdas.records import FINAL_STATUSES, Measure, Status
+from sweeps.mlflow_view.content import evaluation_metrics, final_metrics, final_tags, parameters
+from sweeps.mlflow_view.state import ARTIFACTS, Sent, TrackingState
+from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
+from sweeps.record.measure import read_measure
+from sweeps.record.paths import runs_root
+
+# The store's own limits for one call.
+METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 1000, 100, 100
+EXPERIMENT = "kdas-sweeps"
+# The first use of a new SQLite store would print every migration of its schema.
+for _name in ("alembic", "mlflow.store.db.utils"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+class MlflowView:
+    """Uploads to MLflow what the directory contains. What was sent is recorded in the sweep's `tracking.journal`."""
+
+    def __init__(self, directory: SweepDirectory) -> None:
+        self._directory = directory
+        self._state = TrackingState(directory)
+        self._client = MlflowClient(tracking_uri=self._state.uri)
+        self._settled: set[str] = set()
+
+    def update(self) -> None:
+        """Send everything on disk that was not sent yet. Raises what MLflow raises.
+
+        A trial that has ended and was sent completely is skipped from then on: only another start can change it.
+        """
+        parent, measure = self._parent_run(), read_measure(self._directory)
+        for folder in self._directory.trials(leaving_out=self._settled):
+            self._update_trial(folder, parent, measure)
+
+    def attach(self) -> str:
+        """The last pass: upload finished tables and report to the parent run. Returns: the id of the parent run."""
+        self.update()
+        parent = self._parent_run()
+        for name in ARTIFACTS:
+            if (self._directory.path / name).exists():
+                self._client.log_artifact(parent, str(self._directory.path / name))
+        measure = read_measure(self._directory)
+        if measure is not None:
+            self._client.log_metric(parent, "target", measure.target)
+            self._client.log_metric(parent, "tau_ref_s", measure.tau_ref_s)
+        self._client.set_terminated(parent)
+        self._state.record(attached=self._state.artifacts_id())
+        return parent
+
+    def leave(self) -> None:
+        """The sweep was interrupted: no run may look as if it were still running."""
+        for sent in self._state.trials.values():
+            if not sent.closed:
+                self._client.set_terminated(sent.run, status="KILLED")
+        self._client.set_terminated(self._parent_run(), status="KILLED")
+
+    def _experiment_id(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (runs_root() / "mlflow-artifacts").as_uri()
+        return str(self._client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+
+    def _parent_run(self) -> str:
+        if "parent" not in self._state.facts:
+            experiment = self._experiment_id()
+            tags = {"mlflow.runName": self._directory.name, "kdas.sweep": self._directory.name, **self._tags()}
+            run = self._client.create_run(experiment, tags=tags, run_name=self._directory.name)
+            self._state.record(experiment=experiment, parent=run.info.run_id)
+        return str(self._state.facts["parent"])
+
+    def _tags(self) -> dict[str, str]:
+        try:
+            facts = json.loads(self._directory.environment_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {f"kdas.{name}": str(value) for name, value in facts.items()}
+
+    def _update_trial(self, folder: TrialFolder, parent: str, measure: Measure | None) -> None:
+        # Read in this order: what a trial writes meanwhile is sent at the next pass.
+        status, num_bytes = folder.status, folder.curve_bytes
+        is_complete = status is not Status.RUNNING and measure is not None
+        sent = self._state.trials.get(folder.path.name) or self._begun(folder, parent)
+        if sent.closed != is_complete or sent.bytes != num_bytes:
+            rows = folder.rows()
+            self._send_new(folder, rows, sent, measure if is_complete else None)
+            if is_complete:
+                self._client.set_terminated(sent.run, "FINISHED" if status in FINAL_STATUSES else "FAILED")
+            # A trial that starts over has fewer rows for a while; they equal those that were sent.
+            num_rows = max(sent.rows, len(rows))
+            self._state.keep(folder.path.name, replace(sent, rows=num_rows, bytes=num_bytes, closed=is_complete))
+        if is_complete:
+            self._settled.add(folder.path.name)
+
+    def _begun(self, folder: TrialFolder, parent: str) -> Sent:
+        """A trial that MLflow knows nothing of gets a run, which is recorded before anything is sent to it."""
+        sent = Sent(self._new_run(folder, parent))
+        self._state.keep(folder.path.name, sent)
+        return sent
+
+    def _send_new(
+        self, folder: TrialFolder, rows: Sequence[Recorded], sent: Sent, final_measure: Measure | None
+    ) -> None:
+        """Send what the server lacks of a trial. Args: final_measure: None while the trial is not complete."""
+        metrics = evaluation_metrics(rows[sent.rows :])
+        params = parameters(folder.description["config"]) if sent.bytes is None else []
+        tags: list[RunTag] = []
+        if final_measure is not None:
+            metrics += final_metrics(rows, final_measure)
+            tags = final_tags(folder, rows, final_measure)
+        self._send(sent.run, metrics, params, tags)
+
+    def _new_run(self, folder: TrialFolder, parent: str) -> str:
+        description = folder.description
+        name = f"{description['method']} {description['config_id'][:6]} seed {description['config']['seed']}"
+        tags = {
+            "mlflow.parentRunId": parent,
+            "kdas.sweep": self._directory.name,
+            "kdas.trial_id": folder.path.name,
+            "kdas.config_id": description["config_id"],
+            "kdas.method": description["method"],
+            "kdas.phase": description["phase"],
+            "kdas.configuration": description["configuration"],
+            **self._tags(),
+        }
+        run = self._client.create_run(self._state.facts["experiment"], tags=tags, run_name=name)
+        return str(run.info.run_id)
+
+    def _send(self, run: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        """In as few calls as the store allows: a call costs about the same whatever it contains."""
+        parts = (_parts(metrics, METRICS_PER_CALL), _parts(params, PARAMS_PER_CALL), _parts(tags, TAGS_PER_CALL))
+        for some_metrics, some_params, some_tags in zip_longest(*parts, fillvalue=()):
+            self._client.log_batch(run, metrics=some_metrics, params=some_params, tags=some_tags)
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]

@@ -1,0 +1,139 @@
+"""The walk through an epoch: what it charges, in which order, and what a sampler is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from kdas.clock import Calibration, Clock, Work
+from kdas.samplers import EpochPlan, SamplerNeed
+from kdas.samplers.subsets import Unselective
+from kdas.training.batch import Batch
+from kdas.training.epoch import EpochWalk
+
+
+class ByHand:
+    """Work that writes down what it is asked to do. Samples in `unreadable` are not fetched."""
+
+    def __init__(self, unreadable: Sequence[int] = ()) -> None:
+        self.done: list[str] = []
+        self.unreadable = torch.tensor(unreadable, dtype=torch.int64)
+
+    def fetched(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
+        for indices in batches:
+            kept = indices[~torch.isin(indices, self.unreadable)]
+            self.done.append(f"fetch {len(kept)}")
+            yield Batch(torch.empty(len(kept), 0), kept, kept)
+
+    def looked_up(self, position: int, batch: Batch) -> Batch:
+        return batch
+
+    def asked(self, batch: Batch) -> Batch:
+        self.done.append(f"ask {len(batch)}")
+        return batch
+
+    def teacher_logits(self, batch: Batch) -> Tensor:
+        return torch.zeros(len(batch), 2)
+
+    def student_logits(self, batch: Batch, epoch: int, mode: str) -> Tensor:
+        self.done.append(f"score {len(batch)} in {mode}")
+        return torch.zeros(len(batch), 2)
+
+    def targets(self, batch: Batch) -> Tensor:
+        return batch.targets
+
+    def step(
+        self, batch: Batch, epoch: int, weights: Tensor | None, loss_weights: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        weighted = "" if loss_weights is None else f" weighted {loss_weights.tolist()}"
+        self.done.append(f"step {batch.indices.tolist()}{weighted}")
+        return torch.tensor(1.5), batch.indices.float()
+
+
+class Halving(Unselective):
+    """Chooses the first half of each fetched batch, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+        self.losses: list[float] = []
+
+    def plan(self, epoch: int) -> EpochPlan:
+        raise NotImplementedError
+
+    def select(self, epoch: int, indices: Tensor, **needed: Tensor) -> Tensor:
+        self.given = [str(name) for name in needed]
+        return torch.arange(len(indices) // 2)
+
+    def observe(self, indices: Tensor, losses: Tensor) -> None:
+        self.losses += losses.tolist()
+
+
+def walked(
+    plan: EpochPlan, needs: Sequence[SamplerNeed] = (), batch_size: int = 2, work: ByHand | None = None
+) -> tuple[ByHand, Halving, Clock, list[bool]]:
+    prices = dict.fromkeys(Work, ((1, 1.0), (2, 2.0)))
+    sampler, clock, work = Halving(), Clock(Calibration("by hand", {}, prices)), work or ByHand()
+    walk = EpochWalk(sampler, needs, batch_size, clock, work)
+    are_last = []
+    for batch, is_last in walk.batches(1, plan):
+        trained, loss = walk.train(1, plan, batch)
+        assert len(trained) == len(batch) and float(loss) == 1.5
+        are_last.append(is_last)
+    return work, sampler, clock, are_last
+
+
+def test_plan_that_chooses_nothing_is_trained_on_as_it_is_fetched() -> None:
+    work, _, clock, are_last = walked(EpochPlan(torch.arange(4), 2, rate=1.0))
+    assert work.done == ["fetch 2", "ask 2", "step [0, 1]", "fetch 2", "ask 2", "step [2, 3]"]
+    assert are_last == [False, True]
+    assert clock.ledger() == [["augment", 2, 2], ["teacher", 2, 2], ["step", 2, 2]]
+
+
+def test_teacher_that_takes_no_part_in_the_choice_is_asked_about_the_chosen_alone() -> None:
+    work, sampler, clock, _ = walked(
+        EpochPlan(torch.arange(4), 4, rate=0.5, selects=True), needs=[SamplerNeed.STUDENT_LOGITS]
+    )
+    assert work.done == ["fetch 4", "score 4 in eval", "ask 2", "step [0, 1]"]
+    assert sampler.given == ["student_logits"]
+    assert clock.ledger() == [["augment", 4, 1], ["score", 4, 1], ["teacher", 2, 1], ["step", 2, 1]]
+
+
+def test_teacher_that_takes_part_in_the_choice_is_asked_once_about_all_that_is_fetched() -> None:
+    plan = EpochPlan(torch.arange(4), 4, rate=0.5, selects=True, score_mode="train")
+    work, sampler, clock, _ = walked(plan, needs=list(SamplerNeed))
+    assert work.done == ["fetch 4", "ask 4", "score 4 in train", "step [0, 1]"]
+    assert sorted(sampler.given) == ["student_logits", "targets", "teacher_logits"]
+    assert clock.ledger() == [["augment", 4, 1], ["teacher", 4, 1], ["score", 4, 1], ["step", 2, 1], ["observe", 2, 1]]
+
+
+def test_chosen_samples_wait_until_a_batch_is_full() -> None:
+    work, _, _, are_last = walked(EpochPlan(torch.arange(12), 4, rate=0.5, selects=True), batch_size=3)
+    steps = [each for each in work.done if each.startswith(("fetch", "step"))]
+    assert steps == ["fetch 4", "fetch 4", "step [0, 1, 4]", "fetch 4", "step [5, 8, 9]"]
+    assert are_last == [False, True]
+
+
+def test_sampler_observes_the_losses_of_what_was_trained_on_if_it_needs_them() -> None:
+    plan = EpochPlan(torch.tensor([3, 1, 0, 2]), 2, rate=1.0)
+    _, sampler, clock, _ = walked(plan, needs=[SamplerNeed.LOSSES])
+    assert sampler.losses == [3.0, 1.0, 0.0, 2.0]
+    assert ["observe", 2, 2] in clock.ledger()
+    assert walked(plan)[1].losses == []
+
+
+def test_weights_of_the_whole_loss_are_those_of_the_samples_of_the_batch() -> None:
+    plan = EpochPlan(torch.tensor([3, 1]), 2, rate=1.0, loss_weights=torch.tensor([0.0, 0.5, 1.0, 2.0]))
+    assert walked(plan)[0].done[-1] == "step [3, 1] weighted [2.0, 0.5]"
+
+
+@pytest.mark.parametrize("selects", [False, True])
+def test_single_readable_sample_of_a_batch_is_left_out(selects: bool) -> None:
+    plan = EpochPlan(torch.arange(8), 4, rate=1.0, selects=selects)
+    work, _, clock, are_last = walked(plan, work=ByHand(unreadable=[4, 5, 6]))
+    assert [each for each in work.done if each.startswith("step")] == [
+        "step [0, 1]" if selects else "step [0, 1, 2, 3]"
+    ]
+    assert ["augment", 1, 1] in clock.ledger() and are_last == [False]
