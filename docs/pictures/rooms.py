@@ -40,7 +40,7 @@ Arrow = tuple[str, str]
 class Rooms:
     """The rooms of one package, each by its short name.
 
-    `imports`: of each room, the rooms of its package that it imports; `libraries`: those of `LIBRARIES` that it imports;
+    `imports`: of each room, the rooms of its package that it imports; `libraries`: those of `LIBRARIES` it imports;
     `outside`: what the package as a whole imports from other packages, as `package.room`.
     """
 
