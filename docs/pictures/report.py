@@ -3,8 +3,8 @@
     make sweep NAME=digits_kd
     .venv/bin/python docs/pictures/report.py runs/digits_kd/report.html
 
-Needs Chromium. Shows the answer, the table up to a few rows of the search, and the figure of ratios; what else the page
-holds is left out, and nothing is added.
+Needs Chromium. Shows the answer, the first rows of the table and the figure of ratios. The rest of the page is left
+out; nothing is added.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 PICTURE = Path(__file__).with_suffix(".png")
-WIDTH, HEIGHT, MARGIN = 860, 2400, 16
-NUM_ROWS = 6
+WIDTH, HEIGHT, MARGIN = 1040, 2400, 16
+NUM_ROWS = 5
 LAST_COLUMN = "ratio"
 COLOURS = 128
 # Runs when the page has loaded. The first table is that of the configurations, the first figure that of the ratios.
@@ -31,6 +31,7 @@ addEventListener("load", () => {{
   const last = headers.findIndex((header) => header.startsWith("{LAST_COLUMN}"));
   for (const row of table.rows) while (row.cells.length > last + 1) row.deleteCell(-1);
   while (table.tBodies[0].rows.length > {NUM_ROWS}) table.tBodies[0].deleteRow(-1);
+  for (const each of document.querySelectorAll(".note, figcaption")) each.remove();
   for (let each = document.querySelector("figure").nextElementSibling; each;) {{
     const next = each.nextElementSibling;
     each.remove();
