@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from kdas.clock import Calibration, Work
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
 from kdas.models import MODELS
+from kdas.parts.reading import read_yaml
 from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
 from kdas.samplers import SAMPLERS
@@ -44,6 +47,19 @@ def _registries_as_before() -> Iterator[None]:
 @pytest.fixture
 def spec() -> SweepSpec:
     return load_spec(TINY)
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., SweepSpec]:
+    """Loads the tiny sweep with another `search`, without known points, and with further keys replaced."""
+
+    def write_and_load(search: dict[str, Any], **content: Any) -> SweepSpec:
+        path = tmp_path / "mine.yaml"
+        whole = {**read_yaml(TINY), "known_points": [], "search": search, **content}
+        path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+        return load_spec(path)
+
+    return write_and_load
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +126,14 @@ def train_on_paper(
     for number, accuracy in enumerate(accuracies, start=1):
         folder.append(curve_row(job, number, accuracy), [["step", 64, number]])
     folder.end(status, "ValueError: as told" if status is Status.CRASHED else "")
+
+
+def written(folder: Path, name: str, **content: Any) -> Path:
+    """A sweep file of that content."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Files that extend others, settings of the command line, and cells side by side."""
+"""Files by their names, files that extend others, and settings of the command line."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from kdas.errors import UserError
 from kdas.parts.reading import read_yaml
-from sweeps.file.layers import FILES, merged
-from sweeps.file.spec import SweepSpec, load_spec
-from sweeps.prepare.unchanged import spec_text
-from tests.sweeps.conftest import TINY
-
-
-def written(folder: Path, name: str, **content: Any) -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return path
+from sweeps.file.layers import FILES, merged, spec_path
+from sweeps.file.spec import load_spec
+from tests.sweeps.conftest import TINY, written
 
 
 def test_file_that_extends_nothing_more_is_the_same_sweep(tmp_path: Path) -> None:
@@ -99,58 +91,22 @@ def test_setting_adds_a_searched_key_of_another_block() -> None:
     assert (values.low, values.high, values.step) == (1, 8, 1)
 
 
-def test_sweep_without_cells_has_none() -> None:
-    assert load_spec(TINY).cells == {}
+def test_an_unknown_sweep_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"digit_kd.yaml: no such sweep file. Did you mean digits_kd\?"):
+        spec_path("digit_kd")
 
 
-def test_each_cell_is_a_sweep_of_its_own(tmp_path: Path) -> None:
-    cells = {
-        "small": {"student": "resnet14", "target": 0.9},
-        "long": {"pair": "resnet14 -> resnet20", "epochs": 5, "teacher": {"seed": 3}, "loss": "dkd"},
-    }
-    spec = load_spec(written(tmp_path, "mine.yaml", extends=str(TINY), cells=cells))
-    alone = load_spec(TINY)
-    small, long = spec.cells.values()
-    assert list(spec.cells) == ["small", "long"]
-    assert small == alone.model_copy(update={"student": "resnet14", "target": small.target})
-    assert small.target.accuracy == 0.9
-    assert (long.teacher.model, long.teacher.epochs, long.teacher.seed, long.student) == ("resnet14", 2, 3, "resnet20")
-    # The authors' weights are those of the cell's own loss.
-    assert (long.epochs, long.ce_weight, long.kd_weight) == (5, 1, 1)
-    assert not long.cells and not small.cells
+def test_no_name_lists_the_sweeps_there_are() -> None:
+    with pytest.raises(UserError, match=r"NAME is not given.*digits_kd"):
+        spec_path("")
 
 
-def test_grid_has_a_cell_for_each_combination_under_a_name_for_a_folder(tmp_path: Path) -> None:
-    content = {key: value for key, value in read_yaml(TINY).items() if key not in ("dataset", "teacher", "student")}
-    grid = {
-        "dataset": ["digits", {"name": "cifar10", "path": "/data/c"}],
-        "pair": ["vgg13 -> vgg8", "resnet20->torchvision/resnet18"],
-        "epochs": [2, 3],
-    }
-    cells = load_spec(written(tmp_path, "mine.yaml", **content, cells=grid)).cells
-    assert list(cells)[:3] == [
-        "digits_vgg13-vgg8_epochs-2",
-        "digits_vgg13-vgg8_epochs-3",
-        "digits_resnet20-torchvision-resnet18_epochs-2",
-    ]
-    assert len(cells) == 8
-    last = cells["cifar10_resnet20-torchvision-resnet18_epochs-3"]
-    assert (last.dataset["path"], last.teacher.model, last.student, last.epochs) == (
-        "/data/c",
-        "resnet20",
-        "torchvision/resnet18",
-        3,
+def test_numbers_in_the_scientific_way_are_numbers(tmp_path: Path) -> None:
+    text = "search: {optimizer.learning_rate: [1e-3, 5E-2], penalty_lambda: {low: 1e-2, high: 1e3}}"
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"extends: digits_kd\nknown_points: [{{optimizer.learning_rate: 1e-3}}]\n{text}\n", encoding="utf-8"
     )
-
-
-def test_settings_reach_all_cells_and_what_was_recorded_is_the_same_sweep(tmp_path: Path) -> None:
-    path = written(tmp_path, "mine.yaml", extends=str(TINY), cells={"a": {"epochs": 2}, "b": {"student": "resnet14"}})
-    spec = load_spec(path, settings=["seeds=4", "cells.a.seeds=[9]"])
-    assert [cell.seeds for cell in spec.cells.values()] == [[9], [1, 2, 3, 4]]
-    for cell in (spec, *spec.cells.values()):
-        assert SweepSpec.model_validate(yaml.safe_load(spec_text(cell))) == cell
-
-
-def test_data_reach_every_cell_that_has_no_dataset_of_its_own(tmp_path: Path) -> None:
-    path = written(tmp_path, "mine.yaml", extends=str(TINY), dataset="cifar10", cells={"a": {}, "b": {"epochs": 2}})
-    assert [cell.dataset["path"] for cell in load_spec(path, "/data").cells.values()] == ["/data", "/data"]
+    spec = load_spec(path, settings=["known_points=[]", "search.start_rate=", "optimizer.weight_decay=1e-3"])
+    assert spec.search["optimizer.learning_rate"].choices == [0.001, 0.05]
+    assert spec.optimizer.weight_decay == 0.001

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import yaml
 from kdas.errors import UserError
 from kdas.parts.reading import read_yaml
 from kdas.training.trial import Inputs
-from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.file.layers import FILES, shipped, spec_path
 from sweeps.file.spec import SweepSpec, load_spec
 from sweeps.prepare.resolved import plan_of
 from sweeps.prepare.unchanged import spec_text
-from tests.sweeps.conftest import TINY, identify_by, search_of
+from tests.sweeps.conftest import TINY, identify_by
 
 
 def changed(tmp_path: Path, **changes: Any) -> Path:
@@ -81,16 +79,6 @@ def test_a_mistake_is_one_line_that_names_file_key_and_value(
     assert "\n" not in line
 
 
-def test_an_unknown_sweep_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"digit_kd.yaml: no such sweep file. Did you mean digits_kd\?"):
-        spec_path("digit_kd")
-
-
-def test_no_name_lists_the_sweeps_there_are() -> None:
-    with pytest.raises(UserError, match=r"NAME is not given.*digits_kd"):
-        spec_path("")
-
-
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_sweeps_are_valid(name: str) -> None:
     spec = load_spec(spec_path(name))
@@ -119,15 +107,6 @@ def test_data_replaces_the_path_of_the_dataset() -> None:
 def test_every_default_is_written_out_so_that_equal_settings_are_equal(spec: SweepSpec, tmp_path: Path) -> None:
     baselines = {"plain_kd": {"name": "full"}, "rs2": "random", "kdas_paper": {"name": "kdas", "START_RATE": 0.6}}
     assert load_spec(changed(tmp_path, baselines=baselines)).baselines == spec.baselines
-
-
-def test_proposals_survive_the_way_through_optuna(spec: SweepSpec) -> None:
-    point = {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]}
-    stored = spec.space.to_optuna(point)
-    for parameter in spec.space.parameters:
-        distribution = parameter.values.distribution(parameter.kind)
-        assert distribution._contains(distribution.to_internal_repr(stored[parameter.name]))
-    assert spec.space.from_optuna(stored) == point
 
 
 def test_preset_and_official_block_reach_baselines_and_search(tmp_path: Path) -> None:
@@ -213,46 +192,6 @@ def test_data_replaces_the_path_however_the_dataset_is_written(tmp_path: Path, d
 def test_data_beside_a_dataset_that_is_none_is_refused_in_one_line(tmp_path: Path, dataset: Any) -> None:
     with pytest.raises(UserError, match=r"dataset\.name: missing\. Name a dataset"):
         load_spec(changed(tmp_path, dataset=dataset), data="/some/where")
-
-
-def test_proposals_keep_four_digits_and_stay_in_their_range(tmp_path: Path) -> None:
-    spec = load_spec(changed(tmp_path, search={"threshold": {"low": 0.1, "high": 0.49999}}, known_points=None))
-    assert spec.space.from_optuna({"threshold": 0.2345678}) == {"threshold": 0.2346}
-    assert spec.space.from_optuna({"threshold": 0.49998}) == {"threshold": 0.49999}
-
-
-def test_known_points_come_back_as_they_were_given_after_a_restart(tmp_path: Path) -> None:
-    search = {"penalty_lambda": {"low": 1, "high": 1e6, "log": True}, "start_rate": {"low": 0.1, "high": 0.9}}
-    points = [{"penalty_lambda": 12345, "start_rate": 0.1234567}]
-    spec = load_spec(changed(tmp_path, search=search, known_points=points))
-
-    def study() -> ConfigurationSearch:
-        return search_of(tmp_path / "study", spec)
-
-    asked = [study().ask(), study().ask()]
-    assert [each.point for each in asked if each] == [{"penalty_lambda": 1000, "start_rate": 0.6}, points[0]]
-    assert study().asked() == asked
-
-
-@pytest.fixture
-def by_hand(inputs: Inputs) -> Inputs:
-    """The digits with a teacher of a known name: what trained weights are called differs between machines."""
-    return replace(inputs, teacher=replace(inputs.teacher, weights_id="by-hand"), device="cpu")
-
-
-def test_trials_of_a_shipped_sweep_keep_the_names_under_which_they_were_trained(
-    by_hand: Inputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kdas.training.trial.MEASURE_VERSION", 2)
-    spec = load_spec(FILES / "digits_kd.yaml")
-    assert {job.method: job.config_id for job in plan_of(spec, identify_by(by_hand)).baselines} == {
-        "plain_kd": "5ba4c21f83b6df04",
-        "rs2": "6cc5f05113ad6a66",
-        "kdas_paper": "373f1ba36311c40f",
-    }
-    point = {"start_rate": 0.7091, "end_rate": 0.4483, "penalty_lambda": 0.04767, "threshold": 0.05316}
-    (searched, *_) = plan_of(spec, identify_by(by_hand)).searched({**point, "sampling_period": 4})
-    assert (searched.method, searched.config_id) == ("kdas_search", "d5c200384c8928c0")
 
 
 def test_trials_decide_how_many_configurations_are_searched_where_they_are_given(tmp_path: Path) -> None:

@@ -1,17 +1,14 @@
-"""What trials were trained on: the file in a trial's folder, and the table of a sweep."""
+"""What trials were trained on: the file in a trial's folder."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from kdas.recipe.config import TrialConfig
-from kdas.records import PICKS_COLUMNS, PicksWindow, Status
+from kdas.records import PicksWindow, Status
 from kdas.training.trial import Inputs
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor, ray_config
@@ -20,10 +17,8 @@ from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.picks import PicksFile
-from sweeps.record.tables import picks_schema, write_tables
 from tests.sweeps.conftest import CALIBRATION, identify_by, train_on_paper
-
-WINDOWS = [PicksWindow(epoch, [epoch, 2], [0] * 9 + [epoch + 2]) for epoch in (1, 2, 3)]
+from tests.sweeps.record.conftest import WINDOWS
 
 
 @pytest.fixture
@@ -38,11 +33,6 @@ def picks(tmp_path: Path) -> PicksFile:
 
 def windows_in(picks: PicksFile) -> list[PicksWindow]:
     return [PicksWindow(**json.loads(line)) for line in picks.whole_lines().splitlines()]
-
-
-def table_of(directory: SweepDirectory) -> pa.Table:
-    write_tables(directory)
-    return pq.read_table(directory.path / "picks.parquet")
 
 
 def test_windows_come_back_as_they_were_written(picks: PicksFile) -> None:
@@ -85,31 +75,6 @@ def test_a_trial_that_is_taken_over_brings_its_windows_along(directory: SweepDir
     assert windows_in(directory.trial(jobs[0].trial_id).picks) == WINDOWS
     # The other one was trained by an earlier version.
     assert "picks.jsonl" not in {path.name for path in directory.trial(jobs[1].trial_id).path.iterdir()}
-
-
-def test_table_holds_a_row_for_each_window_of_each_trial(directory: SweepDirectory, jobs: list[Job]) -> None:
-    for job in jobs[:3]:
-        train_on_paper(directory, job, [0.1])
-    directory.trial(jobs[0].trial_id).picks.append(WINDOWS)
-    directory.trial(jobs[2].trial_id).picks.append(WINDOWS[:2])
-    with (directory.trial(jobs[2].trial_id).path / "picks.jsonl").open("a") as file:
-        file.write('{"epoch": 3, "by_cl')
-    table = table_of(directory)
-    assert table.schema.equals(picks_schema()) and tuple(table.column_names) == PICKS_COLUMNS
-
-    def expected(job: Job, window: PicksWindow) -> dict[str, Any]:
-        of_the_trial = {"trial_id": job.trial_id, "config_id": job.config_id, "seed": job.config.seed}
-        return {"sweep": "tiny", "method": job.method, "phase": job.phase, **of_the_trial, **window.as_dict()}
-
-    rows = [expected(jobs[0], window) for window in WINDOWS] + [expected(jobs[2], window) for window in WINDOWS[:2]]
-    assert sorted(table.to_pylist(), key=str) == sorted(rows, key=str)
-
-
-def test_table_without_any_window_has_the_same_columns(directory: SweepDirectory, jobs: list[Job]) -> None:
-    assert table_of(directory).schema.equals(picks_schema())
-    train_on_paper(directory, jobs[0], [0.1])
-    table = table_of(directory)
-    assert table.schema.equals(picks_schema()) and table.num_rows == 0
 
 
 def test_a_worker_that_is_killed_leaves_the_windows_of_an_undisturbed_one(

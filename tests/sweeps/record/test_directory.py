@@ -4,20 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from kdas.clock import Calibration, Work
 from kdas.errors import UserError
-from kdas.recipe.config import TrialConfig
-from kdas.records import CURVE_COLUMNS, Measure, Status
-from kdas.training.trial import Inputs, config_id
+from kdas.records import Status
+from kdas.training.trial import Inputs
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
-from sweeps.record.measure import write_measure
-from sweeps.record.tables import write_tables
 from tests.sweeps.conftest import CALIBRATION, curve_row, identify_by, train_on_paper
 
 
@@ -98,51 +94,6 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         SweepDirectory(in_the_way / "sweep").locked().__enter__()
 
 
-def test_the_same_setting_has_the_same_id_wherever_its_data_lie(spec: SweepSpec, inputs: Inputs) -> None:
-    first, second = plan_of(spec, identify_by(inputs)).baselines[:2]
-    assert first.config_id == second.config_id
-    assert (first.trial_id, second.trial_id) == (f"{first.config_id}-s1", f"{first.config_id}-s2")
-    ids = {job.config_id for job in plan_of(spec, identify_by(inputs)).baselines}
-    assert len(ids) == 3
-    longer = spec.model_copy(update={"epochs": 4})
-    assert plan_of(longer, identify_by(inputs)).baselines[0].config_id not in ids
-
-
-def test_a_searched_setting_that_equals_a_baseline_is_that_baseline(spec: SweepSpec, inputs: Inputs) -> None:
-    jobs = plan_of(spec, identify_by(inputs)).searched({"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]})
-    assert {job.method for job in jobs} == {"kdas_paper"}
-    assert {job.method for job in plan_of(spec, identify_by(inputs)).searched({"start_rate": 0.61})} == {"kdas_search"}
-
-
-def test_tables_hold_every_trial_with_the_status_that_censoring_goes_by(
-    directory: SweepDirectory, spec: SweepSpec, inputs: Inputs
-) -> None:
-    jobs = [
-        *plan_of(spec, identify_by(inputs)).baselines,
-        *plan_of(spec, identify_by(inputs)).searched({"start_rate": 0.5, "sampling_period": [3]}),
-    ]
-    train_on_paper(directory, jobs[0], [0.5, 0.8, 0.9])
-    train_on_paper(directory, jobs[1], [0.5, 0.6])
-    train_on_paper(directory, jobs[2], [0.5], Status.CRASHED)
-    train_on_paper(directory, jobs[6], [0.8, float("nan")], Status.DIVERGED)
-    measure = Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "by-hand", "digits", [1, 2], 10)
-    write_measure(directory, measure)
-    assert write_tables(directory) == 4
-    trials = {row["trial_id"]: row for row in pq.read_table(directory.path / "trials.parquet").to_pylist()}
-    assert trials[jobs[0].trial_id]["status"] == "reached"
-    assert trials[jobs[0].trial_id]["tta_ref_s"] == 2.0
-    assert trials[jobs[1].trial_id]["status"] == "budget"
-    assert trials[jobs[1].trial_id]["tta_ref_s"] == float("inf")
-    assert trials[jobs[2].trial_id]["error"] == "ValueError: as told"
-    diverged = trials[jobs[6].trial_id]
-    assert (diverged["status"], diverged["tta_ref_s"]) == ("diverged", 1.0)
-    assert diverged["configuration"] == "start_rate 0.5 · sampling_period 3"
-    assert (diverged["sampler.start_rate"], diverged["sampler.sampling_period"]) == (0.5, "[3]")
-    curves = pq.read_table(directory.path / "curves.parquet")
-    assert tuple(curves.column_names) == CURVE_COLUMNS
-    assert curves.num_rows == 8
-
-
 def test_trials_that_are_left_out_are_not_looked_at(directory: SweepDirectory, spec: SweepSpec, inputs: Inputs) -> None:
     jobs = plan_of(spec, identify_by(inputs)).baselines
     for job in jobs[:3]:
@@ -158,20 +109,3 @@ def test_a_trial_without_rows_is_not_written_to_when_it_begins(directory: SweepD
     folder.begin(job)
     folder.keep_rows_up_to(0)
     assert [path.name for path in folder.path.iterdir()] == ["trial.json"]
-
-
-def test_a_configuration_is_named_once_for_all_its_seeds(spec: SweepSpec, inputs: Inputs) -> None:
-    named: list[int] = []
-
-    def identify(config: TrialConfig) -> str:
-        named.append(config.seed)
-        return config_id(config, inputs)
-
-    many = spec.model_copy(update={"seeds": [1, 2, 7, 8]})
-    plan = plan_of(many, identify)
-    assert {job.config.seed for job in plan.baselines} == {1, 2, 7, 8}
-    assert len(named) == len(spec.baselines)
-    jobs = plan.searched({"start_rate": 0.5, "sampling_period": [3]})
-    assert len(named) == len(spec.baselines) + 1
-    assert [job.config.seed for job in jobs] == [1, 2, 7, 8]
-    assert {job.config_id for job in jobs} == {config_id(jobs[3].config, inputs)}

@@ -1,0 +1,26 @@
+"""What the commands share."""
+
+from __future__ import annotations
+
+import pytest
+
+from kdas.errors import UserError
+from sweeps.command.options import check_port, cluster_address
+
+
+@pytest.mark.parametrize("port", [0, 1, 65535])
+def test_a_port_is_any_that_a_server_can_have(port: int) -> None:
+    check_port(port)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_other_numbers_are_refused(port: int) -> None:
+    with pytest.raises(UserError, match=f"PORT={port}: "):
+        check_port(port)
+
+
+def test_a_sweep_runs_on_this_machine_unless_ray_is_told_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster_address() == ""
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert cluster_address() == "head:6379"

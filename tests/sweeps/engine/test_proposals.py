@@ -1,0 +1,55 @@
+"""Proposals of a search that is stopped and started again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.proposals import ConfigurationSearch
+from tests.sweeps.conftest import search_of
+from tests.sweeps.searches import BY_SAMPLER, Load, proposals
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_proposals_of_a_conditional_space_are_the_same_after_a_restart(
+    load: Load, tmp_path: Path, algorithm: str
+) -> None:
+    spec = load(BY_SAMPLER, algorithm=algorithm)
+    (tmp_path / "once").mkdir()
+    (tmp_path / "often").mkdir()
+    at_once = proposals(spec, tmp_path / "once", 12)
+    often = []
+    for number in range(12):
+        study = search_of(tmp_path / "often" / "study", spec)
+        asked = study.ask()
+        assert asked is not None
+        study.tell(asked.number, [float(number)])
+        often.append(asked.point)
+    assert often == at_once
+    assert [each.point for each in search_of(tmp_path / "often" / "study", spec).asked()] == at_once
+
+
+def test_proposal_cut_short_by_a_kill_is_left_out(load: Load, tmp_path: Path) -> None:
+    spec = load(BY_SAMPLER)
+    file = tmp_path / "study"
+    whole = search_of(file, spec).ask()
+    with file.open("a") as journal:
+        journal.write('{"asked": 1, "params": {"sampler": "{')
+    study = search_of(file, spec)
+    assert study.asked() == [whole]
+    again = study.ask()
+    assert search_of(file, spec).asked() == [whole, again]
+
+
+def test_known_points_come_back_as_they_were_given_after_a_restart(load: Load, tmp_path: Path) -> None:
+    search = {"penalty_lambda": {"low": 1, "high": 1e6, "log": True}, "start_rate": {"low": 0.1, "high": 0.9}}
+    points = [{"penalty_lambda": 12345, "start_rate": 0.1234567}]
+    spec = load(search, known_points=points)
+
+    def study() -> ConfigurationSearch:
+        return search_of(tmp_path / "study", spec)
+
+    asked = [study().ask(), study().ask()]
+    assert [each.point for each in asked if each] == [{"penalty_lambda": 1000, "start_rate": 0.6}, points[0]]
+    assert study().asked() == asked

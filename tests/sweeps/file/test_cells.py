@@ -1,0 +1,86 @@
+"""Several pairs, datasets or settings side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic_core import PydanticCustomError
+
+from kdas.parts.reading import read_yaml
+from sweeps.file.cells import cell_contents
+from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.prepare.unchanged import spec_text
+from tests.sweeps.conftest import TINY, written
+
+
+def test_sweep_without_cells_has_none() -> None:
+    assert load_spec(TINY).cells == {}
+
+
+def test_each_cell_is_a_sweep_of_its_own(tmp_path: Path) -> None:
+    cells = {
+        "small": {"student": "resnet14", "target": 0.9},
+        "long": {"pair": "resnet14 -> resnet20", "epochs": 5, "teacher": {"seed": 3}, "loss": "dkd"},
+    }
+    spec = load_spec(written(tmp_path, "mine.yaml", extends=str(TINY), cells=cells))
+    alone = load_spec(TINY)
+    small, long = spec.cells.values()
+    assert list(spec.cells) == ["small", "long"]
+    assert small == alone.model_copy(update={"student": "resnet14", "target": small.target})
+    assert small.target.accuracy == 0.9
+    assert (long.teacher.model, long.teacher.epochs, long.teacher.seed, long.student) == ("resnet14", 2, 3, "resnet20")
+    # The authors' weights are those of the cell's own loss.
+    assert (long.epochs, long.ce_weight, long.kd_weight) == (5, 1, 1)
+    assert not long.cells and not small.cells
+
+
+def test_grid_has_a_cell_for_each_combination_under_a_name_for_a_folder(tmp_path: Path) -> None:
+    content = {key: value for key, value in read_yaml(TINY).items() if key not in ("dataset", "teacher", "student")}
+    grid = {
+        "dataset": ["digits", {"name": "cifar10", "path": "/data/c"}],
+        "pair": ["vgg13 -> vgg8", "resnet20->torchvision/resnet18"],
+        "epochs": [2, 3],
+    }
+    cells = load_spec(written(tmp_path, "mine.yaml", **content, cells=grid)).cells
+    assert list(cells)[:3] == [
+        "digits_vgg13-vgg8_epochs-2",
+        "digits_vgg13-vgg8_epochs-3",
+        "digits_resnet20-torchvision-resnet18_epochs-2",
+    ]
+    assert len(cells) == 8
+    last = cells["cifar10_resnet20-torchvision-resnet18_epochs-3"]
+    assert (last.dataset["path"], last.teacher.model, last.student, last.epochs) == (
+        "/data/c",
+        "resnet20",
+        "torchvision/resnet18",
+        3,
+    )
+
+
+def test_settings_reach_all_cells_and_what_was_recorded_is_the_same_sweep(tmp_path: Path) -> None:
+    path = written(tmp_path, "mine.yaml", extends=str(TINY), cells={"a": {"epochs": 2}, "b": {"student": "resnet14"}})
+    spec = load_spec(path, settings=["seeds=4", "cells.a.seeds=[9]"])
+    assert [cell.seeds for cell in spec.cells.values()] == [[9], [1, 2, 3, 4]]
+    for cell in (spec, *spec.cells.values()):
+        assert SweepSpec.model_validate(yaml.safe_load(spec_text(cell))) == cell
+
+
+def test_data_reach_every_cell_that_has_no_dataset_of_its_own(tmp_path: Path) -> None:
+    path = written(tmp_path, "mine.yaml", extends=str(TINY), dataset="cifar10", cells={"a": {}, "b": {"epochs": 2}})
+    assert [cell.dataset["path"] for cell in load_spec(path, "/data").cells.values()] == ["/data", "/data"]
+
+
+def test_a_cell_says_what_it_changes_and_is_whole() -> None:
+    content = {"epochs": 3, "teacher": {"epochs": 2}, "cells": {"a": {"pair": "vgg13 -> vgg8"}, "b": {"epochs": 4}}}
+    cells = cell_contents(content, ["epochs", "teacher", "student", "cells"])
+    pair = {"teacher": {"model": "vgg13"}, "student": "vgg8"}
+    assert cells["a"] == (pair, {"epochs": 3, "teacher": {"epochs": 2, "model": "vgg13"}, "student": "vgg8"})
+    assert cells["b"] == ({"epochs": 4}, {"epochs": 4, "teacher": {"epochs": 2}})
+
+
+def test_two_cells_of_a_grid_under_one_name_are_refused() -> None:
+    with pytest.raises(PydanticCustomError, match="digits") as caught:
+        cell_contents({"cells": {"dataset": ["digits", {"name": "digits"}]}}, ["dataset"])
+    assert caught.value.context is not None and caught.value.context["key"] == "cells"

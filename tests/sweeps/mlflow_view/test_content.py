@@ -1,0 +1,43 @@
+"""What MLflow shows of a trial."""
+
+from __future__ import annotations
+
+from kdas.records import Measure, Status
+from sweeps.mlflow_view.content import evaluation_metrics, final_metrics, final_tags, parameters
+from sweeps.record.directory import Recorded
+from sweeps.record.job import Job
+from tests.sweeps.conftest import curve_row
+
+MEASURE = Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "by-hand", "digits", (1, 2), 10)
+
+
+def test_metrics_stand_at_their_step_and_time(jobs: list[Job]) -> None:
+    metrics = {each.key: each for each in evaluation_metrics([Recorded(curve_row(jobs[0], 3, 0.5), [], 12.5)])}
+    accuracy = metrics["val_accuracy"]
+    assert (accuracy.value, accuracy.step, accuracy.timestamp) == (0.5, 3, 12500)
+
+
+def test_time_to_the_target_is_that_of_the_first_hit_and_a_miss_has_none(jobs: list[Job]) -> None:
+    rows = [Recorded(curve_row(jobs[0], number, each), [], 1.0) for number, each in enumerate([0.5, 0.9], start=1)]
+    assert [(each.key, each.value) for each in final_metrics(rows, MEASURE)] == [("tta_ref_s", 2.0)]
+    assert final_metrics(rows[:1], MEASURE) == [] and final_metrics([], MEASURE) == []
+
+
+def test_of_a_long_error_the_end_is_kept(jobs: list[Job]) -> None:
+    rows = [Recorded(curve_row(jobs[0], 1, 0.9), [], 1.0)]
+    tags = {tag.key: tag.value for tag in final_tags(Status.CRASHED, "a" * 6000 + "the end", rows, MEASURE)}
+    assert tags["kdas.status"] == "crashed" and tags["kdas.calibration_id"] == "by-hand"
+    assert tags["kdas.error"].endswith("the end") and len(tags["kdas.error"]) == 5000
+    assert {tag.key: tag.value for tag in final_tags(Status.BUDGET, "", rows, MEASURE)} == {
+        "kdas.status": "reached",
+        "kdas.calibration_id": "by-hand",
+    }
+
+
+def test_settings_have_dotted_names_and_those_that_are_not_set_are_left_out() -> None:
+    found = parameters({"seed": 1, "optimizer": {"momentum": 0.9, "clip_norm": None}, "loss": [{"name": "kd"}]})
+    assert {each.key: each.value for each in found} == {
+        "seed": "1",
+        "optimizer.momentum": "0.9",
+        "loss": "[{'name': 'kd'}]",
+    }

@@ -1,0 +1,51 @@
+"""MLflow is kept up to date in a thread."""
+
+from __future__ import annotations
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from sweeps.mlflow_view.follower import Follower, failure_text, pause_s
+from sweeps.mlflow_view.state import TrackingState
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from tests.sweeps.conftest import train_on_paper
+from tests.sweeps.mlflow_view.conftest import children
+
+
+def test_no_run_of_a_stopped_sweep_looks_as_if_it_were_under_way(
+    database: str, directory: SweepDirectory, jobs: list[Job]
+) -> None:
+    directory.trial(jobs[0].trial_id).begin(jobs[0])
+    train_on_paper(directory, jobs[1], [0.9])
+    follower = Follower(directory)
+    follower.start()
+    follower.stop(sweep_is_finished=False)
+    runs = children(database, directory)
+    assert follower.failure == ""
+    assert runs[jobs[0].trial_id].info.status == "KILLED"
+    assert runs[jobs[1].trial_id].info.status == "FINISHED"
+    parent = MlflowClient(database).get_run(TrackingState(directory).facts["parent"])
+    assert parent.info.status == "KILLED"
+
+
+def test_a_server_that_is_not_there_is_noted_and_stops_nothing(
+    directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    train_on_paper(directory, jobs[0], [0.9])
+    follower = Follower(directory)
+    follower.start()
+    follower.stop(sweep_is_finished=True)
+    assert "127.0.0.1" in follower.failure
+
+
+def test_follower_rests_longer_than_it_works() -> None:
+    assert pause_s(0.1) == 2.0
+    assert pause_s(10.0) == 30.0
+
+
+def test_failure_of_a_server_is_told_in_one_line() -> None:
+    assert failure_text(ConnectionError("refused\nat some length")) == "ConnectionError: refused"

@@ -1,0 +1,49 @@
+"""Where a sweep is, and what its cells are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kdas.errors import UserError
+from sweeps.record.paths import names_of_cells, runs_root, sweep_path
+
+
+@pytest.fixture(autouse=True)
+def _runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("digits_kd", "digits_kd"),
+        ("some/where/mine.yaml", "mine"),
+        ("mine.v2.yml", "mine.v2"),
+        ("both/small", "both/cells/small"),
+    ],
+)
+def test_a_sweep_has_the_folder_of_its_name(name: str, path: str, tmp_path: Path) -> None:
+    assert sweep_path(name) == tmp_path / path
+
+
+def test_a_name_is_asked_for() -> None:
+    with pytest.raises(UserError, match="NAME is not given"):
+        sweep_path(" ")
+
+
+def test_sweeps_are_in_runs_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for nothing in ("", None):
+        monkeypatch.setenv("RUNS_DIR", nothing) if nothing is not None else monkeypatch.delenv("RUNS_DIR")
+        assert runs_root() == tmp_path / "runs"
+
+
+def test_a_sweep_consists_of_its_cells_or_of_itself(tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    for cell in ("small", "large"):
+        (tmp_path / "both" / "cells" / cell).mkdir(parents=True)
+    (tmp_path / "both" / "cells" / "notes.txt").write_text("no cell")
+    assert names_of_cells("both") == ["both/large", "both/small"]
+    assert names_of_cells("alone") == ["alone"] and names_of_cells("never_begun") == ["never_begun"]
