@@ -130,7 +130,7 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> s
         return f"{where}: expected a mapping, got {_short(detail['input'])}.{_known_keys(known)}"
     hint = _description_at(model, keys)
     if detail["type"] == "too_short" and not detail["input"]:
-        return f"{where}: is empty. Add an entry. {hint}".rstrip()
+        return f"{where}: expected at least one entry, got none. {hint}".rstrip()
     if detail["type"] == "missing":
         return f"{where}: missing. Add this key. {hint}".rstrip()
     interval = _interval_at(model, keys)

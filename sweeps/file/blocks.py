@@ -213,7 +213,9 @@ class FaultsConfig(Strict):
     A trial that raises an error is not retried before the next start.
     """
 
-    retries: int = Field(2, ge=0, description="How often such a trial is resumed from its checkpoint in one start.")
+    retries: int = Field(
+        2, ge=0, description="How often a trial that lost its worker is resumed from its checkpoint in one start."
+    )
 
 
 class ResourcesConfig(Strict):
