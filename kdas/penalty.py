@@ -12,12 +12,12 @@ from torch import Tensor
 
 from kdas import schedules
 
-PenaltyFactor = Annotated[float, Field(ge=0, le=1, description="Least weight of a sample, in [0, 1].")]
+PenaltyFactor = Annotated[float, Field(ge=0, le=1, description="Least weight of a sample.")]
 PenaltyLambda = Annotated[float, Field(ge=0, description="Weight lost per nat; 0 turns the penalty off.")]
 PenaltyWarmup = Annotated[int, Field(ge=0, description="Epochs over which the penalty ramps up.")]
 Threshold = Annotated[
     float,
-    Field(gt=0, lt=0.5, description="Quantile beyond which samples are penalized, in (0, 0.5); the paper uses 0.2."),
+    Field(gt=0, lt=0.5, description="Quantile beyond which samples are penalized; the paper uses 0.2."),
 ]
 
 # The official release takes this much from the label and spreads it over the other classes.

@@ -117,5 +117,8 @@ def _opened(trial_file: Path) -> TeacherBank:
     except UserError as error:
         raise UserError(f"{trial_file}: {error}") from error
     if bank is None:
-        raise UserError(f"{trial_file}: bank: {config.bank} runs the teacher live here, so there is no bank.")
+        raise UserError(
+            f"{trial_file}: bank: {config.bank} runs the teacher live here, so there is no bank. Set bank: float16 or"
+            " float32."
+        )
     return bank

@@ -109,11 +109,12 @@ def images_in(folder: Path, classes: Iterable[str]) -> Iterator[tuple[Path, int]
 def check_same_classes(folder: Path, train: Iterable[str], test: Iterable[str]) -> None:
     """Raises: UserError: if a class is in one part alone."""
     train, test = set(train), set(test)
-    for name in sorted(train ^ test):
+    odd = sorted(train ^ test)
+    for name in odd:
         here, there = ("train", "test") if name in train else ("test", "train")
         raise UserError(
             f"{folder}: class {name!r} is in the {here} part but not in the {there} part"
-            f" ({len(train ^ test)} such classes). Both parts need the same classes."
+            f" ({len(odd)} such class{'es' if len(odd) > 1 else ''}). Both parts need the same classes."
         )
 
 

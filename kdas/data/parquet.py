@@ -100,7 +100,9 @@ def _image_column(schema: pa.Schema, file: Path) -> str:
     for field in schema:
         if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
             return str(field.name)
-    raise UserError(f"{file}: no column contains images (a struct with `bytes`). Columns: {', '.join(schema.names)}.")
+    raise UserError(
+        f"{file}: expected a column of images (a struct with `bytes`), got {', '.join(schema.names)}. Add one."
+    )
 
 
 def _label_column(schema: pa.Schema, file: Path) -> str:
@@ -114,11 +116,11 @@ def _check_columns(file: Path, image_column: str, label_column: str) -> None:
     schema = _schema(file)
     for column in (image_column, label_column):
         if column not in schema.names:
-            raise UserError(f"{file}: has no column {column!r}. Columns: {', '.join(schema.names)}.")
+            raise UserError(f"{file}: has no column {column!r}. Use one of: {', '.join(schema.names)}.")
     kind = schema.field(label_column).type
     if not pa.types.is_integer(kind):
         raise UserError(
-            f"{file}: column {label_column!r} expected class numbers, got {kind}. Set another label_column."
+            f"{file}: column {label_column!r}: expected class numbers, got {kind}. Set another label_column."
         )
 
 
@@ -191,7 +193,7 @@ def _decode(
         of_file = _labels(file, label_column)
         if of_file.min() < 0 or of_file.max() >= num_classes:
             odd = of_file.min() if of_file.min() < 0 else of_file.max()
-            raise UserError(f"{file}: label {odd} is not a class from 0 to {num_classes - 1}. Fix that row.")
+            raise UserError(f"{file}: expected labels from 0 to {num_classes - 1}, got {odd}. Fix that row.")
         labels.append(of_file)
         encoded = _column(file, image_column).to_pylist()
         # Pillow releases the interpreter lock while it decodes.

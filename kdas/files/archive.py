@@ -45,4 +45,4 @@ def _none_of(model: str, known: set[str]) -> str:
     wanted = f"contains no {model}_vanilla/ckpt_epoch_<number>.pth"
     if not known:
         return f"{wanted}, nor that of another model. Give an archive with this layout, or a .pth file."
-    return f"{wanted}. It contains: {', '.join(sorted(known))}."
+    return f"{wanted}. Choose a model that it contains: {', '.join(sorted(known))}."

@@ -81,7 +81,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
     where, content = _named_checkpoint(path, name)
     weights = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"{where}: contains no weights (a mapping of names to tensors, bare or under `model`).")
+        raise UserError(f"{where}: contains no weights. Save a mapping of names to tensors, bare or under `model`.")
     difference = _first_difference(model.state_dict(), weights)
     if difference:
         raise UserError(f"{where}: does not fit {name}: {difference}. Name the model that this file was made from.")

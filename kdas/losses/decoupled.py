@@ -55,13 +55,14 @@ def build_dkd(
     *,
     alpha: Annotated[float, Field(ge=0, description="Weight of the target-class term; the paper uses 1.")] = 1.0,
     beta: Annotated[
-        float, Field(ge=0, description="Weight of the non-target term; the paper uses 8, 6 or 2, by pair.")
+        float,
+        Field(ge=0, description="Weight of the non-target term; the paper uses 8, 6 or 2, depending on the pair."),
     ] = 8.0,
     temperature: Temperature = 4.0,
     standardize: Standardize = False,
     warmup_epochs: Annotated[int, Field(ge=0, description="Epochs over which the term ramps up.")] = 20,
 ) -> Loss:
-    """Decoupled distillation: what the teacher says about the target, and about the other classes, weighted apart."""
+    """Decoupled distillation: weights what the teacher says about the target and about other classes separately."""
 
     def loss(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, *, epoch: int) -> Tensor:
         ramp = min(epoch / warmup_epochs, 1.0) if warmup_epochs else 1.0

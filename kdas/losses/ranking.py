@@ -36,7 +36,7 @@ def build_pld(
         float, Field(gt=0, description="Temperature of the teacher's distribution; the paper uses 1.")
     ] = 1.0,
 ) -> Loss:
-    """Plackett-Luce distillation: the teacher's ranking of the classes behind the label; needs no cross-entropy."""
+    """Plackett-Luce distillation: the label first, then the teacher's ranking of classes; needs no cross-entropy."""
 
     def loss(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor) -> Tensor:
         return pld(student_logits, teacher_logits, targets, temperature)

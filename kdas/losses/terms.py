@@ -33,7 +33,7 @@ def _checked_term(number: int, given: Any) -> dict[str, Any]:
         name, parameters = LOSSES.named(given)
         weight = parameters.pop("weight", None)
         if type(weight) not in (int, float) or not 0 <= weight < math.inf:
-            text = f"expected a weight of at least 0, got {weight!r}."
+            text = f"expected a weight of at least 0, got {weight!r}. Give each loss of a list a weight."
             raise PydanticCustomError("nested", "{text}", {"key": "weight", "text": text})
         return {**LOSSES.checked({"name": name, **parameters}), "weight": float(weight)}
     except PydanticCustomError as error:

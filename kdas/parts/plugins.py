@@ -103,8 +103,10 @@ def import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise ValueError(f"its import failed: {failure(error)}. Install or fix that") from error
-        raise ValueError(f"no module {error.name}. Write package.module as seen from {Path.cwd()}") from error
+            raise ValueError(f"its import failed: {failure(error)}. Install or fix it") from error
+        raise ValueError(
+            f"no module {error.name}. Use a package.module that can be imported from {Path.cwd()}"
+        ) from error
     except Exception as error:
         raise ValueError(f"its import failed: {failure(error)}. Fix that file") from error
 

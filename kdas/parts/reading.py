@@ -17,7 +17,8 @@ from kdas.errors import UserError, nearest
 # What a value should have been, by pydantic's names of mistakes; other messages of pydantic say it themselves.
 _EXPECTED = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
-    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    "finite_number": "a finite number",
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     "string_type": "text",
     "list_type": "a list",
@@ -129,9 +130,9 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{where}: expected a mapping, got {_short(detail['input'])}.{_known_keys(known)}"
     hint = _description_at(model, keys)
     if detail["type"] == "too_short" and not detail["input"]:
-        return f"{where}: is empty. {hint}".rstrip()
+        return f"{where}: expected at least one entry, got none. {hint}".rstrip()
     if detail["type"] == "missing":
-        return f"{where}: missing. {hint}".rstrip()
+        return f"{where}: missing. Add this key. {hint}".rstrip()
     interval = _interval_at(model, keys)
     if interval and detail["type"] in _BOUNDS:
         message = f"a value in {interval}"

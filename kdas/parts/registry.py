@@ -171,7 +171,7 @@ def _check(kind: str, name: str, parameter: inspect.Parameter) -> None:
     """Raises: ValueError: if a file could not give the parameter."""
     where = f"the {kind} {name!r} has a parameter {parameter.name!r}"
     if parameter.name != parameter.name.lower() or parameter.name in _RESERVED:
-        raise ValueError(f"{where}, which a file cannot set. Use another name in lower case")
+        raise ValueError(f"{where}, which a file cannot set. Choose another name, in lower case")
     if parameter.annotation is inspect.Parameter.empty:
         raise ValueError(f"{where} without a type. Annotate it, for example with float")
 

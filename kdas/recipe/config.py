@@ -38,9 +38,9 @@ class Strict(BaseModel):
 class OptimizerConfig(Strict):
     """SGD and its schedule; the defaults are those of the official release."""
 
-    learning_rate: float = Field(0.05, gt=0, description="Learning rate of SGD, over 0; the paper uses 0.05.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD, in [0, 1).")
-    weight_decay: float = Field(5e-4, ge=0, description="Weight decay, 0 or more.")
+    learning_rate: float = Field(0.05, gt=0, description="Learning rate of SGD; the paper uses 0.05.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay of SGD.")
     schedule: Literal["cosine", "step"] = Field("cosine", description="Schedule of the learning rate.")
     final_learning_rate: float = Field(1e-5, ge=0, description="Learning rate at the end of the cosine.")
     warmup_epochs: int = Field(0, ge=0, description="Epochs of linear warm-up before the schedule.")
@@ -55,9 +55,9 @@ class TeacherConfig(Strict):
         None, description="A .pth file with the weights, or a tar that contains one. The teacher is then not trained."
     )
     epochs: int = Field(40, ge=1, description="Epochs of the teacher's training.")
-    batch_size: int = Field(64, ge=2, description="Samples per step, at least 2.")
+    batch_size: int = Field(64, ge=2, description="Samples per step.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer: SGD and its schedule.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing, in [0, 1).")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the teacher's training.")
     seed: int = Field(0, ge=0, description="Seed of the teacher's training.")
 
 
@@ -83,7 +83,7 @@ class Recipe(Strict):
     ce_weight: float = Field(0.1, ge=0, description="Weight of the cross-entropy on the label; the paper uses 0.1.")
     kd_weight: float = Field(9.0, ge=0, description="Weight of the distillation term; the paper uses 9.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer: SGD and its schedule.")
-    batch_size: int = Field(64, ge=2, description="Samples per step, at least 2; the paper uses 64.")
+    batch_size: int = Field(64, ge=2, description="Samples per step; the paper uses 64.")
     accumulate: int = Field(1, ge=1, description="Number of parts that a batch is split into to save memory.")
     epochs: int = Field(240, ge=1, description="Number of epochs, the length of all schedules; the paper uses 240.")
     evaluations: int = Field(
@@ -128,8 +128,8 @@ class Recipe(Strict):
     def _consistent_recipe(self) -> Self:
         if self.batch_size // self.accumulate < 2:
             raise ValueError(
-                f"accumulate: {self.accumulate} parts of a batch of {self.batch_size} have fewer than two samples, but"
-                " batch norm needs two. Lower it"
+                f"accumulate: {self.accumulate} parts of a batch of {self.batch_size} have fewer than two samples each,"
+                " but batch norm needs two. Lower it"
             )
         if not self.ce_weight and not self.kd_weight * sum(weight for weight, _ in as_terms(self.loss)):
             raise ValueError("ce_weight: the cross-entropy and the distillation term both have weight 0. Raise one")
@@ -160,7 +160,7 @@ class TrialConfig(Recipe):
     budget_ref_s: float | None = Field(
         None,
         gt=0,
-        description="Reference seconds that the trial may spend, over 0; by default the cost of plain distillation.",
+        description="Reference seconds that the trial may spend; by default the cost of plain distillation.",
     )
 
     @model_validator(mode="after")

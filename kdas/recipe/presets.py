@@ -70,7 +70,7 @@ def _taken_block(content: dict[str, Any]) -> dict[str, Any] | None:
         raise PydanticCustomError("nested", "{text}", {"key": named[1], "text": "is given twice. Keep one block."})
     block = content.pop(named[0])
     if not isinstance(block, Mapping):
-        text = "expected a mapping. Write KDAS: {START_RATE: 0.6, ...}."
+        text = f"expected a mapping, got {block!r}. Write KDAS: {{START_RATE: 0.6, ...}}."
         raise PydanticCustomError("nested", "{text}", {"key": named[0], "text": text})
     lowered = lower_keys(block)
     try:

@@ -16,14 +16,14 @@ from kdas.samplers.subsets import permutation
 
 @SAMPLERS.register("infobatch", source="Qin et al., ICLR 2024 (InfoBatch, lossless)", needs=[SamplerNeed.LOSSES])
 class InfoBatch:
-    """Skips a part of the samples whose last loss was under the mean, and weighs up the others of them."""
+    """Skips some of the samples whose last loss was below the mean, and gives the rest of them more weight."""
 
     def __init__(
         self,
         context: SamplerContext,
         *,
         prune_rate: Annotated[
-            float, Field(ge=0, lt=1, description="Probability that an easy sample is skipped, in [0, 1).")
+            float, Field(ge=0, lt=1, description="Probability that an easy sample is skipped.")
         ] = 0.5,
         whole_set_from: Annotated[
             float, Field(ge=0, le=1, description="Fraction of the epochs after which nothing is skipped.")
@@ -76,7 +76,7 @@ class InfoBatch:
     needs=[SamplerNeed.STUDENT_LOGITS, SamplerNeed.TARGETS],
 )
 class SelectiveBackprop:
-    """Trains on a sample with a chance that grows with the rank of its cross-entropy among the recent ones."""
+    """Trains on a sample with a probability that grows with the rank of its cross-entropy among recent ones."""
 
     def __init__(
         self,

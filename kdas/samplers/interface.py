@@ -14,9 +14,7 @@ from kdas.data import batches_of
 from kdas.errors import UserError
 from kdas.parts.registry import Registry
 
-Rate = Annotated[
-    float, Field(gt=0, le=1, description="Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.")
-]
+Rate = Annotated[float, Field(gt=0, le=1, description="Fraction of each batch; the paper goes from 0.6 to 0.4.")]
 ScoreMode = Annotated[
     Literal["eval", "train"],
     Field(description="Mode of the student while scoring; the official release uses train, which updates batch norm."),

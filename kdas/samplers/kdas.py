@@ -22,12 +22,10 @@ Exclusion = Annotated[
     Field(
         ge=0,
         le=0.5,
-        description="Fraction of each scoring batch dropped as outliers, in [0, 0.5]; the paper uses 0.05.",
+        description="Fraction of each scoring batch dropped as outliers; the paper uses 0.05.",
     ),
 ]
-ExclusionHold = Annotated[
-    float, Field(ge=0, lt=1, description="Fraction of the epochs with full exclusion, in [0, 1).")
-]
+ExclusionHold = Annotated[float, Field(ge=0, lt=1, description="Fraction of the epochs with full exclusion.")]
 
 
 def knowledge_scores(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -70,7 +68,7 @@ class HighestScored:
     "kdas", source="Chae & Heo, ICCV 2025", needs=[SamplerNeed.STUDENT_LOGITS, SamplerNeed.TEACHER_LOGITS]
 )
 class Kdas:
-    """In sampling epochs trains on the highest-scored part of each batch, in the others on what those chose."""
+    """In sampling epochs, trains on the highest-scored part of each batch; in other epochs, on those samples again."""
 
     def __init__(
         self,

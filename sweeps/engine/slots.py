@@ -65,7 +65,9 @@ def slots_of_machines(
     gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else float(device == "cuda")
     most = max((available for _, available in held), default=0)
     if gpus > most:
-        raise UserError(f"resources.gpus_per_trial: {where} has {most:g} GPUs, got {gpus:g}. Lower it.")
+        raise UserError(
+            f"resources.gpus_per_trial: expected at most {most:g}, the GPUs of {where}, got {gpus:g}. Lower it."
+        )
     if device == "cuda" and not gpus:
         raise UserError(
             "resources.gpus_per_trial: 0 hides the GPU from the trial. Give a fraction, or set device: cpu."
@@ -77,4 +79,4 @@ def slots_of_machines(
 
 def _check_threads(threads: int, cores: int, where: str) -> None:
     if threads > cores:
-        raise UserError(f"threads: {where} has {cores} cores, got {threads}. Lower it.")
+        raise UserError(f"threads: expected at most {cores}, the cores of {where}, got {threads}. Lower it.")

@@ -75,7 +75,9 @@ def slots_of_cluster(device: str, threads: int, resources: ResourcesConfig) -> S
             "device: auto: the cluster has GPUs, but this machine has none to train the teacher and measure prices on."
             " Start the sweep on a machine with a GPU, or set device: cpu."
         )
-    return slots_of_machines(held, devices.resolve(device), threads, resources, where=f"cluster at {cluster_address()}")
+    return slots_of_machines(
+        held, devices.resolve(device), threads, resources, where=f"a machine in the cluster at {cluster_address()}"
+    )
 
 
 def has_room_for(slots: Slots) -> bool:

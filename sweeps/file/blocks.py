@@ -85,7 +85,7 @@ class AccuracyAtCost(Strict):
     """Maximize the best accuracy within a given cost."""
 
     name: Literal["accuracy_at_cost"] = "accuracy_at_cost"
-    cost_ref_s: float | None = Field(None, gt=0, description="Cost in reference seconds, over 0.")
+    cost_ref_s: float | None = Field(None, gt=0, description="Cost in reference seconds.")
     share_of_budget: float | None = Field(
         None, gt=0, le=1, description="Cost as a fraction of the cost of plain distillation."
     )
@@ -142,7 +142,7 @@ def _fresh_seeds(given: Any) -> Any:
 class ConfirmConfig(Strict):
     """Finalists and baselines run again on fresh seeds: a search favours settings that were lucky on its own."""
 
-    top: int = Field(3, ge=1, description="Number of finalists: the best searched settings, at least 1.")
+    top: int = Field(3, ge=1, description="Number of finalists: the best searched settings.")
     seeds: Annotated[list[Seed], BeforeValidator(_fresh_seeds, json_schema_input_type=int | list[Seed])] = Field(
         default_factory=lambda: _fresh_seeds(10),
         min_length=1,
@@ -184,17 +184,15 @@ def _stop_when(given: Any) -> Any:
 class BudgetConfig(Strict):
     """How much is searched, and what may be spent."""
 
-    configurations: int = Field(
-        8, ge=1, description="Number of configurations to search, at least 1; baselines do not count."
-    )
+    configurations: int = Field(8, ge=1, description="Number of configurations to search; baselines do not count.")
     trials: int | None = Field(
         None,
         ge=1,
         description="Number of trials before the confirmation, baselines included; replaces `configurations`.",
     )
-    wall_hours: float | None = Field(None, gt=0, description="Wall hours over all starts, over 0.")
+    wall_hours: float | None = Field(None, gt=0, description="Wall hours over all starts.")
     device_hours: float | None = Field(
-        None, gt=0, description="Hours of whole GPUs (without GPUs: of whole machines) over all starts, over 0."
+        None, gt=0, description="Hours of whole GPUs (without GPUs: of whole machines) over all starts."
     )
     ref_s_per_trial: float | None = Field(
         None, gt=0, description="Reference seconds that a trial may spend; by default the cost of plain distillation."
@@ -215,15 +213,15 @@ class FaultsConfig(Strict):
     A trial that raises an error is not retried before the next start.
     """
 
-    retries: int = Field(2, ge=0, description="How often such a trial is resumed from its checkpoint in one start.")
+    retries: int = Field(
+        2, ge=0, description="How often a trial that lost its worker is resumed from its checkpoint in one start."
+    )
 
 
 class ResourcesConfig(Strict):
     """What one trial gets, and how many run at once."""
 
-    trials_at_once: int | None = Field(
-        None, ge=1, description="Number of trials at once, at least 1; by default as many as fit."
-    )
+    trials_at_once: int | None = Field(None, ge=1, description="Number of trials at once; by default as many as fit.")
     gpus_per_trial: float | None = Field(
-        None, ge=0, description="GPUs per trial, 0 or more, may be a fraction; by default 1 on CUDA."
+        None, ge=0, description="GPUs per trial, may be a fraction; by default 1 on CUDA."
     )

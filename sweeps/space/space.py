@@ -85,7 +85,7 @@ class Space:
             what = "does not exist with these other values" if odd[0] in given else "is missing with these other values"
             raise ValueError(f"{where}: {odd[0]} {what}. {'Remove' if odd[0] in given else 'Add'} it")
         if odd:
-            raise ValueError(f"{where}: {', '.join(odd)} must be in both the point and search. Add or remove it")
+            raise ValueError(f"{where}: {', '.join(odd)} must be in both the point and search. Add or remove them")
         return point
 
     def drawn(self, trial: optuna.Trial) -> Point:

@@ -29,9 +29,11 @@ class Asha:
         self,
         context: StoppingContext,
         *,
-        reduction_factor: Annotated[int, Field(ge=2, description="One of this many trials runs on, at least 2.")] = 3,
+        reduction_factor: Annotated[
+            int, Field(ge=2, description="One in this many trials continues at each cost.")
+        ] = 3,
         grace: Annotated[
-            float, Field(gt=0, lt=1, description="The fraction of the budget before which no trial is stopped.")
+            float, Field(gt=0, lt=1, description="Fraction of the budget before which no trial is stopped.")
         ] = 0.1,
     ) -> None:
         budget_ref_s = context.budget_ref_s

@@ -26,7 +26,7 @@ class MedianStopping:
         context: StoppingContext,
         *,
         grace: Annotated[
-            float, Field(gt=0, lt=1, description="The fraction of the budget before which no trial is stopped.")
+            float, Field(gt=0, lt=1, description="Fraction of the budget before which no trial is stopped.")
         ] = 0.2,
         at_least: Annotated[
             int, Field(ge=1, description="Trials that must have reached the same cost before one is stopped.")

@@ -48,9 +48,9 @@ def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str
         return None
     reason = ""
     if splits.views.num_views is None:
-        reason = f"{dataset.name} has unlimited views; set fixed_views of the dataset, or bank:"
+        reason = f"{dataset.name} has unlimited views. Set dataset.fixed_views, or bank:"
     elif not FEATURES.isdisjoint(needs_of(recipe.loss)):
-        reason = "this loss needs the teacher's features, but a bank contains only logits; set bank:"
+        reason = "this loss needs the teacher's features, but a bank contains only logits. Set bank:"
     if recipe.bank != "auto":
         if reason:
             raise UserError(f"bank: {recipe.bank} cannot be exact: {reason} live.")

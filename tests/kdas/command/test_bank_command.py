@@ -55,7 +55,7 @@ def test_a_bank_is_announced_built_listed_verified_and_pruned(
 
     assert bank.name in command("info")[1]
     code, said = command("verify", trial_file)
-    assert code == 0 and "11,655 answers whole, 0 damaged" in said and "as its teacher answers" in said
+    assert code == 0 and "11,655 answers intact, 0 damaged" in said and "as its teacher answers" in said
 
     assert command("prune") == (0, "0.0 MB freed\n") and bank.exists()
     old = time.time() - 31 * 86_400
@@ -80,14 +80,17 @@ def test_damage_is_found_and_is_no_success(command: Command, trial_file: Path, e
     code, said = command("verify")
     assert code == 1
     held_out = load_inputs(load_trial_config(trial_file)).splits.validation.numbers
-    assert ("1 damaged" in said) and (f"{11_655 - (700 not in held_out):,} answers whole" in said)
+    assert ("1 damaged" in said) and (f"{11_655 - (700 not in held_out):,} answers intact" in said)
     bank.write_bytes(b"nothing")
     code, said = command("verify")
-    assert code == 1 and "begun again" in said
+    assert code == 1 and "it is rebuilt when a trial needs it" in said
     assert "damaged" in command("info")[1]
 
 
 def test_a_trial_without_a_bank_is_told_in_one_line(command: Command, trial_file: Path) -> None:
     trial_file.write_text(trial_file.read_text(encoding="utf-8") + "bank: live\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"trial\.yaml: bank: live has the teacher run live here: there is no bank\.$"):
+    message = (
+        r"trial\.yaml: bank: live runs the teacher live here, so there is no bank\. Set bank: float16 or float32\.$"
+    )
+    with pytest.raises(UserError, match=message):
         command("build", trial_file)

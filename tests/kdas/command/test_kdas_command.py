@@ -78,7 +78,7 @@ def test_unknown_kind_is_refused_with_the_known_ones(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "list", "spices") == 2
-    assert capsys.readouterr().err == "list: 'spices' is not one of samplers, losses, models, datasets.\n"
+    assert capsys.readouterr().err == "list: expected one of samplers, losses, models, datasets, got 'spices'.\n"
 
 
 def test_train_prints_and_writes_the_curve(
@@ -145,4 +145,4 @@ def test_folder_in_place_of_a_file_is_refused_before_any_training(
 ) -> None:
     (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
     assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), option, str(tmp_path)) == 2
-    assert capsys.readouterr().err == f"{tmp_path}: is a folder. Give the name of a file.\n"
+    assert capsys.readouterr().err == f"{tmp_path}: is a folder. Give a file.\n"

@@ -74,7 +74,7 @@ def test_without_fixed_views_the_teacher_runs_live(folder: Path, config_of: Conf
     assert inputs.bank(config) is None
     asked = config_of(dataset=photographs(folder), data_workers=1, bank="float16")
     with pytest.raises(
-        UserError, match=r"^bank: float16 cannot be exact: .* give its dataset fixed_views, or say live"
+        UserError, match=r"^bank: float16 cannot be exact: .*\. Set dataset\.fixed_views, or bank: live"
     ):
         load_inputs(asked)
 
@@ -84,5 +84,5 @@ def test_fixed_views_make_another_trial_and_are_for_resized_crops_alone(folder: 
         return find_dataset(config_of(dataset=photographs(folder, **more))).identity
 
     assert identity(fixed_views=3) != identity() != identity(fixed_views=4)
-    with pytest.raises(UserError, match="fixed_views: is for resized_crop"):
+    with pytest.raises(UserError, match=r"dataset\.fixed_views: only applies to resized_crop"):
         find_dataset(config_of(dataset=photographs(folder, augment="crop_flip", fixed_views=3)))

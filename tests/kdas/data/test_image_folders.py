@@ -114,9 +114,9 @@ def image_gone(tiny: Path) -> None:
     ("damage", "message"),
     [
         (annotations_gone, r"val_annotations\.txt: cannot be read\. Unpack"),
-        (line_cut, r"val_annotations\.txt: a line lacks its class\. Unpack"),
-        (class_unknown, r"class 'ant' is in the train part and not in the test part \(4 such classes\)"),
-        (image_gone, r"1\.png: cannot be read: No such file or directory\. Put"),
+        (line_cut, r"val_annotations\.txt: a line has no class\. Unpack"),
+        (class_unknown, r"class 'ant' is in the train part but not in the test part \(4 such classes\)"),
+        (image_gone, r"1\.png: cannot be read: No such file or directory\. Add"),
     ],
 )
 def test_damaged_tiny_imagenet_is_refused_in_one_line(tiny: Path, damage: Callable[[Path], None], message: str) -> None:
@@ -127,7 +127,7 @@ def test_damaged_tiny_imagenet_is_refused_in_one_line(tiny: Path, damage: Callab
 
 @pytest.mark.parametrize("name", ["image_folder", "tiny_imagenet", "imagenet"])
 def test_folder_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match=r"none: no such folder\. Unpack the set there or give another path\."):
+    with pytest.raises(UserError, match=r"none: no such folder\. Unpack the dataset there, or give another path\."):
         built(tmp_path / "none", name)
     with pytest.raises(UserError, match=r"train: no such folder\. Put the class folders there"):
         built(tmp_path, name)
@@ -135,23 +135,23 @@ def test_folder_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_part_without_classes_or_class_without_images_is_refused(folder: Path) -> None:
     (folder / "train" / "dog").mkdir()
-    with pytest.raises(UserError, match=r"class 'dog' is in the train part and not in the test part \(1 such"):
+    with pytest.raises(UserError, match=r"class 'dog' is in the train part but not in the test part \(1 such class\)"):
         built(folder)
     (folder / "test" / "dog").mkdir()
-    with pytest.raises(UserError, match=r"dog: holds no image \(\.jpg, .*\)\. Fill or remove it\."):
+    with pytest.raises(UserError, match=r"dog: contains no image \(\.jpg, .*\)\. Add images, or remove the folder\."):
         built(folder)
     shutil.rmtree(folder / "test")
     (folder / "test").mkdir()
-    with pytest.raises(UserError, match=r"test: holds no class folders\. Put one there for each class\."):
+    with pytest.raises(UserError, match=r"test: contains no class folders\. Make one for each class\."):
         built(folder)
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"mean": [0.5, 0.5, 0.5]}, "mean and std belong together"),
-        ({"augment": "resized_crop", "padding": 4}, r"padding: 4 is for crop_flip.*Remove it"),
-        ({"augment": "resized_crop", "keep": "memory"}, r"keep: memory is for crop_flip.*Take auto or disk"),
+        ({"mean": [0.5, 0.5, 0.5]}, "expected both mean and std, or neither"),
+        ({"augment": "resized_crop", "padding": 4}, r"padding: 4 only applies to crop_flip.*Remove it"),
+        ({"augment": "resized_crop", "keep": "memory"}, r"keep: memory only works with crop_flip.*Use auto or disk"),
     ],
     ids=["mean alone", "padding", "keep"],
 )

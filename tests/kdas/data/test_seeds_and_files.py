@@ -98,7 +98,7 @@ def test_failure_while_writing_a_first_file_leaves_none(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(
-        UserError, match=r"^[^\n]*file/folder: cannot be written to: [^\n]*\. Give a folder of yours\.$"
+        UserError, match=r"^[^\n]*file/folder: cannot be written to: [^\n]*\. Give a folder that you may write to\.$"
     ):
         writable_folder(tmp_path / "file" / "folder")
 

@@ -105,7 +105,7 @@ def test_curve_of_drawn_crops_is_the_same_by_one_worker_or_three(rows_of: Callab
     assert rows_of(StreamedSplit, 3, augment="resized_crop") == by_one
 
 
-@pytest.mark.filterwarnings("ignore:.*cannot be read and is left out")
+@pytest.mark.filterwarnings("ignore:.*cannot be read and is skipped")
 def test_pass_that_was_left_unfinished_disturbs_neither_the_next_nor_an_evaluation(folder: Path) -> None:
     splits = splits_of(folder, augment="resized_crop")
     batches = list(torch.arange(len(splits.train)).split(10))
@@ -173,7 +173,7 @@ def test_program_that_ends_or_is_killed_in_the_middle_of_an_epoch_leaves_no_work
 def test_unreadable_files_are_named_as_they_are_met_and_counted_once(folder: Path) -> None:
     splits = splits_of(folder)
     twice = [splits.train, splits.validation] * 2
-    with pytest.warns(UserWarning, match=r"^image files in .*: .*bee/3\.png cannot be read and is left out\.$") as met:
+    with pytest.warns(UserWarning, match=r"^image files in .*: .*bee/3\.png cannot be read and is skipped\.$") as met:
         read = [indices for part in twice for indices, _ in part.read(torch.arange(len(part)).split(30))]
     assert len(met) == 1 and sum(map(len, read)) == 2 * 119
     assert isinstance(splits.train, StreamedSplit) and splits.train.streams.unreadable.count == 1
@@ -185,8 +185,8 @@ def test_more_than_a_percent_of_unreadable_files_ends_the_run(tmp_path: Path, wr
         (folder / "train" / "cow" / f"{number}.png").write_bytes(b"no image")
     splits = splits_of(folder, 1)
     with (
-        pytest.warns(UserWarning, match="cannot be read and is left out"),
-        pytest.raises(UserError, match=r"2 of 165 images \(1\.2%\) cannot be read, more than 1%: .*cow.*cow.* Mend"),
+        pytest.warns(UserWarning, match="cannot be read and is skipped"),
+        pytest.raises(UserError, match=r"2 of 165 images \(1\.2%\) cannot be read, more than 1%: .*cow.*cow.* Fix"),
     ):
         list(splits.training_batches(torch.arange(len(splits.train)).split(50), Draw(0, 1)))
 

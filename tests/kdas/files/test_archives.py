@@ -85,14 +85,15 @@ def test_the_highest_epoch_counts_as_a_number(write_tar: WriteTar) -> None:
 
 def test_archive_without_the_model_names_those_it_has(write_tar: WriteTar) -> None:
     path = write_tar({f"t/{name}_vanilla/ckpt_epoch_240.pth": b"" for name in ("vgg13", "resnet56")})
-    message = r"^[^\n]*teachers\.tar: holds no resnet8_vanilla/ckpt_epoch_<number>\.pth\. .*: resnet56, vgg13\.$"
-    with pytest.raises(UserError, match=message):
+    missing = r"contains no resnet8_vanilla/ckpt_epoch_<number>\.pth"
+    remedy = r"Choose a model that it contains: resnet56, vgg13\."
+    with pytest.raises(UserError, match=rf"^[^\n]*teachers\.tar: {missing}\. {remedy}$"):
         loaded(path, "resnet8")
 
 
 def test_archive_of_another_layout_is_refused_in_one_line(write_tar: WriteTar) -> None:
     path = write_tar({"readme.txt": b"nothing", "resnet8/ckpt_epoch_240.pth": b""})
-    with pytest.raises(UserError, match=r"^[^\n]*teachers\.tar: holds no resnet8_vanilla[^\n]* nor that of another"):
+    with pytest.raises(UserError, match=r"^[^\n]*teachers\.tar: contains no resnet8_vanilla[^\n]* nor that of another"):
         loaded(path, "resnet8")
 
 
@@ -114,7 +115,7 @@ def test_damaged_member_is_named(write_tar: WriteTar) -> None:
 
 def test_member_of_another_architecture_is_named(write_tar: WriteTar) -> None:
     path = write_tar({"resnet8_vanilla/ckpt_epoch_240.pth": file_of({"model": weights_of("resnet14")})})
-    with pytest.raises(UserError, match=r"tar: resnet8_vanilla/ckpt_epoch_240\.pth: is not a resnet8: layer1\.1"):
+    with pytest.raises(UserError, match=r"tar: resnet8_vanilla/ckpt_epoch_240\.pth: does not fit resnet8: layer1\.1"):
         loaded(path, "resnet8")
 
 

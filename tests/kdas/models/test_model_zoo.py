@@ -63,7 +63,7 @@ def test_vgg_pools_a_fourth_time_for_images_of_64_pixels_only() -> None:
 def test_model_that_cannot_take_an_image_size_is_refused_in_one_line(name: str, image_size: int) -> None:
     size = f"{image_size}x{image_size}"
     with pytest.raises(
-        UserError, match=rf"^model {name} cannot take images of {size} pixels: .*\w\. Name another model"
+        UserError, match=rf"^model {name} cannot take images of {size} pixels: .*\w\. Choose another model"
     ):
         check_image_size(name, 10, image_size)
 

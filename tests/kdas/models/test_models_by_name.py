@@ -183,10 +183,16 @@ def test_tapped_model_can_be_copied_and_pickled() -> None:
     [
         ("Plian", r"has no class or function 'Plian'\. Did you mean Plain\?"),
         ("constant", r"has no class or function 'constant'\. Known: Convolutional, "),
-        ("nothing", r"nothing returns dict, not a torch\.nn\.Module\. Name a class or function that makes one\."),
-        ("Convolutional", r"Convolutional has no Linear layer .*\. Give it forward_with_features\."),
-        ("takes_none", r"takes_none: given num_classes, it fails: TypeError: .*\. Let it take that and no more\."),
-        ("fails", r"fails: given num_classes, it fails: RuntimeError: no luck \(.*own_.*\.py, line \d+\)\. Let it"),
+        ("nothing", r"nothing returns dict, not a torch\.nn\.Module\. Name a class or function that returns one\."),
+        ("Convolutional", r"Convolutional has no Linear layer .*\. Define forward_with_features\."),
+        (
+            "takes_none",
+            r"takes_none: calling it with num_classes failed: TypeError: .*\. It must take num_classes alone\.",
+        ),
+        (
+            "fails",
+            r"fails: calling it with num_classes failed: RuntimeError: no luck \(.*own_.*\.py, line \d+\)\. It must",
+        ),
     ],
 )
 def test_own_model_that_cannot_be_made_is_refused_in_one_line(
@@ -203,9 +209,12 @@ def test_own_model_that_cannot_be_made_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("import no_such_dependency\n", r"its import fails: ModuleNotFoundError: No module named 'no_such_dependency'"),
-        ("def net(:\n", r"its import fails: SyntaxError: "),
-        ("1 / 0\n", r"its import fails: ZeroDivisionError: division by zero \(.*, line 1\)\. Mend that file"),
+        (
+            "import no_such_dependency\n",
+            r"its import failed: ModuleNotFoundError: No module named 'no_such_dependency'",
+        ),
+        ("def net(:\n", r"its import failed: SyntaxError: "),
+        ("1 / 0\n", r"its import failed: ZeroDivisionError: division by zero \(.*, line 1\)\. Fix that file"),
     ],
     ids=["dependency", "syntax", "error"],
 )
@@ -220,7 +229,8 @@ def test_own_module_that_cannot_be_imported_is_refused_in_one_line(
 @pytest.mark.parametrize("name", ["no_such_module:Net", "kdas.no_such_module:Net"])
 def test_own_module_that_is_missing_is_refused_by_its_name(name: str) -> None:
     module = name.partition(":")[0]
-    with pytest.raises(ValueError, match=rf"^{name}: there is no module {module}\. Write package\.module as seen"):
+    message = rf"^{name}: no module {module}\. Use a package\.module that can be imported from"
+    with pytest.raises(ValueError, match=message):
         models.check_name(name)
 
 

@@ -146,7 +146,9 @@ def test_loss_of_the_page_is_zero_for_the_teacher_s_own_logits_and_the_squared_t
 
 
 def test_message_that_the_page_quotes_is_the_one_that_is_given(load: Callable[..., TrialConfig]) -> None:
-    with pytest.raises(UserError, match=r"trial\.yaml: loss\.temperature: 0 is not in") as refused:
+    with pytest.raises(
+        UserError, match=r"trial\.yaml: loss\.temperature: expected a value in \(0, inf\), got 0\."
+    ) as refused:
         load("my_loss.py", loss={"name": "correlation", "temperature": 0})
     message = str(refused.value)
     assert message[message.index("trial.yaml") :] in PAGE.read_text(encoding="utf-8")

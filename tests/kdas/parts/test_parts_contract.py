@@ -76,7 +76,8 @@ def test_out_of_range_parameter_is_refused_by_name_and_value(
     content = {**MINIMAL, kind: {"name": part, "path": ".", parameter: value}}
     if "path" not in REGISTRIES[kind][part].schema.model_fields:
         del content[kind]["path"]
-    with pytest.raises(UserError, match=rf"^x\.yaml: {kind}\.{parameter}: {value} is not in [\[(].*[\])]\. \w+"):
+    said = rf"^x\.yaml: {kind}\.{parameter}: expected a value in [\[(].*[\])], got {value}\. \w+"
+    with pytest.raises(UserError, match=said):
         validated(TrialConfig, content, source="x.yaml")
 
 

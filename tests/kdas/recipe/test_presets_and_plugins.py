@@ -72,7 +72,7 @@ def test_what_the_file_says_stands_against_its_preset(load: Load) -> None:
 
 
 def test_unknown_preset_is_refused(load: Load) -> None:
-    with pytest.raises(UserError, match=r"preset: 'oficial' should be 'default', 'official' or 'paper'"):
+    with pytest.raises(UserError, match=r"preset: expected 'default', 'official' or 'paper', got 'oficial'\."):
         load(preset="oficial")
 
 
@@ -102,17 +102,23 @@ def test_block_beside_another_sampler_changes_nothing_of_it(load: Load) -> None:
     ("content", "message"),
     [
         ({"KDAS": {"STRAT_RATE": 0.5}}, r"KDAS\.strat_rate: unknown key\. Did you mean start_rate\?"),
-        ({"KDAS": {"START_RATE": 1.5}}, r"KDAS\.start_rate: 1\.5 is not in \(0, 1\]\."),
-        ({"KDAS": 3}, r"KDAS: is no block of settings\. Write KDAS: \{START_RATE: 0\.6"),
-        ({"KDAS": BLOCK, "kdas": BLOCK}, r"kdas: stands there twice\. Keep one block\."),
+        ({"KDAS": {"START_RATE": 1.5}}, r"KDAS\.start_rate: expected a value in \(0, 1\], got 1\.5\."),
+        ({"KDAS": 3}, r"KDAS: expected a mapping, got 3\. Write KDAS: \{START_RATE: 0\.6"),
+        ({"KDAS": BLOCK, "kdas": BLOCK}, r"kdas: is given twice\. Keep one block\."),
         ({"loss": []}, r"loss: is an empty list\. Name a loss\."),
-        ({"loss": ["kd"]}, r"loss\.0\.weight: None is no weight\. Give each loss of a list a weight of 0 or more\."),
-        ({"loss": [{"name": "kd", "weight": -1}]}, r"loss\.0\.weight: -1 is no weight\."),
+        (
+            {"loss": ["kd"]},
+            r"loss\.0\.weight: expected a weight of at least 0, got None\. Give each loss of a list a weight\.",
+        ),
+        ({"loss": [{"name": "kd", "weight": -1}]}, r"loss\.0\.weight: expected a weight of at least 0, got -1\."),
         (
             {"loss": [{"name": "kd", "weight": 1}, {"name": "ndd", "weight": 1}]},
             r"loss\.1\.name: no loss is called 'ndd'\. Did you mean nd\?",
         ),
-        ({"loss": [{"name": "kd", "weight": 1, "temperature": 0}]}, r"loss\.0\.temperature: 0 is not in \(0, inf\)"),
+        (
+            {"loss": [{"name": "kd", "weight": 1, "temperature": 0}]},
+            r"loss\.0\.temperature: expected a value in \(0, inf\), got 0\.",
+        ),
         ({"loss": {"name": "kd", "weight": 1}}, r"loss\.weight: unknown key"),
         ({"loss": 3}, r"loss\.name: missing\. Name a loss\."),
     ],
@@ -164,13 +170,17 @@ def test_module_of_ones_own_is_found_from_where_one_stands(
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
-        ("missing.py", None, r"plugins: missing\.py: there is no such file\. Give its path as seen from the file"),
-        ("no_such_module", None, r"plugins: no_such_module: there is no module no_such_module\. Write package\.module"),
-        ("bad.py", "1 / 0\n", r"plugins: /.*bad\.py: its import fails: ZeroDivisionError: .*bad\.py, line 1\)\. Mend"),
+        ("missing.py", None, r"plugins: missing\.py: no such file\. Give its path relative to the file"),
+        (
+            "no_such_module",
+            None,
+            r"plugins: no_such_module: no module no_such_module\. Use a package\.module that can be imported from",
+        ),
+        ("bad.py", "1 / 0\n", r"plugins: /.*bad\.py: its import failed: ZeroDivisionError: .*bad\.py, line 1\)\. Fix"),
         (
             "twice.py",
             "from kdas.samplers import SAMPLERS\nSAMPLERS.register('full', source='x')(dict)\n",
-            r"plugins: /.*twice\.py: its import fails: ValueError: the sampler 'full' is already registered",
+            r"plugins: /.*twice\.py: its import failed: ValueError: the sampler 'full' is already registered",
         ),
     ],
 )
@@ -194,8 +204,8 @@ def test_parameter_that_no_file_could_give_is_refused_when_a_part_registers() ->
     def untyped(*, scale=1.0) -> None: ...  # type: ignore[no-untyped-def]
 
     for factory, message in (
-        (capital, "'T_max', which a file could not give"),
-        (reserved, "'weight', which a file could not give"),
+        (capital, "'T_max', which a file cannot set"),
+        (reserved, "'weight', which a file cannot set"),
         (untyped, "'scale' without a type. Annotate it"),
     ):
         with pytest.raises(ValueError, match=f"^the thing 'odd' has a parameter {message}"):
@@ -235,4 +245,4 @@ def test_list_shows_parts_of_ones_own(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "scaled_b" in done.stdout and "scale (1.0)" in done.stdout
     done = subprocess.run([*command[:-1], "missing.py"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stderr.startswith("list: --plugin missing.py: there is no such file.")
+    assert done.returncode == 2 and done.stderr.startswith("list: --plugin missing.py: no such file.")

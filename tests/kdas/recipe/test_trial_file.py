@@ -64,12 +64,12 @@ def test_what_was_read_can_be_written_and_read_again(load: Load) -> None:
 
 def test_broken_yaml_is_refused_with_line_and_column(load: Load) -> None:
     refused(
-        load, "dataset: digits\nteacher: {model: [resnet20\nstudent: resnet8\n", r"line 3, column \d+: .*Mend the YAML"
+        load, "dataset: digits\nteacher: {model: [resnet20\nstudent: resnet8\n", r"line 3, column \d+: .*Fix the YAML"
     )
 
 
 def test_key_given_twice_is_refused(load: Load) -> None:
-    refused(load, GOOD + "epochs: 3\nepochs: 4\n", r"line 5, column 1: the key 'epochs' stands here a second time")
+    refused(load, GOOD + "epochs: 3\nepochs: 4\n", r"line 5, column 1: the key 'epochs' is given twice")
     refused(load, "teacher: {model: resnet8, model: resnet20}\n", r"line 1, column 27: the key 'model' stands here")
 
 
@@ -104,13 +104,25 @@ def test_unknown_key_is_refused_with_the_nearest_known_one(load: Load) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("sampler: {name: kdas, start_rate: 1.4}", r"sampler.start_rate: 1.4 is not in (0, 1]. A rate is a fraction"),
-        ("sampler: {name: random, end_rate: 0}", "sampler.end_rate: 0 is not in (0, 1]. A rate is a fraction"),
-        ("sampler: {name: kdas, threshold: 0.5}", "sampler.threshold: 0.5 is not in (0, 0.5). A threshold"),
-        ("validation: 0.6", "validation: 0.6 is not in [0, 0.5]. The fraction of the training set"),
-        ("optimizer: {momentum: 1}", "optimizer.momentum: 1 is not in [0, 1). The momentum"),
-        ("loss: {name: kd, temperature: 0}", "loss.temperature: 0 is not in (0, inf). The paper distils at"),
-        ("batch_size: 1", "batch_size: 1 is not in [2, inf). Samples a step"),
+        (
+            "sampler: {name: kdas, start_rate: 1.4}",
+            "sampler.start_rate: expected a value in (0, 1], got 1.4. Fraction of each batch; the paper",
+        ),
+        (
+            "sampler: {name: random, end_rate: 0}",
+            "sampler.end_rate: expected a value in (0, 1], got 0. Fraction of each batch; the paper",
+        ),
+        (
+            "sampler: {name: kdas, threshold: 0.5}",
+            "sampler.threshold: expected a value in (0, 0.5), got 0.5. Quantile beyond which",
+        ),
+        ("validation: 0.6", "validation: expected a value in [0, 0.5], got 0.6. Fraction of the training set"),
+        ("optimizer: {momentum: 1}", "optimizer.momentum: expected a value in [0, 1), got 1. Momentum of SGD."),
+        (
+            "loss: {name: kd, temperature: 0}",
+            "loss.temperature: expected a value in (0, inf), got 0. Distillation temperature; the paper uses 4.",
+        ),
+        ("batch_size: 1", "batch_size: expected a value in [2, inf), got 1. Samples per step; the paper uses 64."),
     ],
 )
 def test_value_out_of_range_is_refused_with_the_interval_and_the_mend(load: Load, line: str, message: str) -> None:
@@ -136,7 +148,7 @@ def test_infinite_settings_are_refused(load: Load, line: str) -> None:
 
 
 def test_not_a_number_is_refused(load: Load) -> None:
-    refused(load, GOOD + "kd_weight: .nan\n", r"kd_weight: nan should be a finite number")
+    refused(load, GOOD + "kd_weight: .nan\n", r"kd_weight: expected a finite number, got nan\.")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +195,7 @@ def test_own_model_that_is_not_there_is_refused_by_its_module(load: Load) -> Non
     refused(
         load,
         GOOD.replace("resnet8", "no_such_package.nets:Net"),
-        r"student: no_such_package\.nets:Net: there is no module no_such_package\. Write package\.module as seen",
+        r"student: no_such_package\.nets:Net: no module no_such_package\. Use a package\.module that can be",
     )
 
 
@@ -205,23 +217,29 @@ def test_one_period_and_a_list_of_it_are_the_same_setting(load: Load) -> None:
 
 def test_missing_key_is_named_with_the_mend(load: Load) -> None:
     refused(
-        load, "dataset: digits\nteacher: {model: resnet8}\n", r"student: missing\. Name a model, for example resnet8\.$"
+        load,
+        "dataset: digits\nteacher: {model: resnet8}\n",
+        r"student: missing\. Add this key\. Name of a model, for example resnet8\.$",
     )
-    refused(load, GOOD.replace("digits", "parquet"), r"dataset\.path: missing\. The folder that holds")
+    refused(load, GOOD.replace("digits", "parquet"), r"dataset\.path: missing\. Add this key\. Folder that contains")
 
 
 def test_further_mistakes_are_counted(load: Load) -> None:
-    refused(load, GOOD + "ce_weight: -1\nkd_weight: -1\nepochs: 0\n", r"ce_weight: -1 .*\(and 2 more mistakes\)$")
+    refused(
+        load,
+        GOOD + "ce_weight: -1\nkd_weight: -1\nepochs: 0\n",
+        r"ce_weight: expected [^\n]*, got -1\. .*\(and 2 more mistakes\)$",
+    )
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n"])
 def test_empty_file_is_refused(load: Load, text: str) -> None:
-    refused(load, text, r"is empty\. Write keys and values into it\.$")
+    refused(load, text, r"is empty\. Add keys and values\.$")
 
 
 @pytest.mark.parametrize(("text", "kind"), [("- a\n", "list"), ("3\n", "int")])
 def test_file_that_is_no_mapping_is_refused(load: Load, text: str, kind: str) -> None:
-    refused(load, text, rf"holds {kind}, not a mapping of keys to values\.$")
+    refused(load, text, rf"expected a mapping of keys to values, got {kind}\.$")
 
 
 def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -303,7 +303,7 @@ def test_disk_that_fills_up_in_the_middle_is_told_once_and_changes_no_curve(
         write(store, *arguments)
 
     monkeypatch.setattr(BankStore, "write", full)
-    with pytest.warns(UserWarning, match=r"\.bank: cannot be written \(No space left.*answers are not kept") as met:
+    with pytest.warns(UserWarning, match=r"\.bank: cannot be written \(No space left.*Answers are not kept") as met:
         training, rows = run()
     assert len(met) == 1 and len(calls) == 2 * EPOCHS
     assert training.status is Status.BUDGET and of_the_trial(rows) == of_the_trial(usual)
@@ -327,7 +327,7 @@ def test_logits_beyond_half_floats_are_refused_in_one_line_and_kept_in_float32(r
     given = with_louder_teacher(inputs, 1e6)
     with pytest.raises(
         UserError,
-        match=r"^bank: the teacher gives a logit of \S+, which float16 cannot hold\. Say bank: float32[^\n]*$",
+        match=r"^bank: the teacher gives a logit of \S+, which float16 cannot hold\. Set bank: float32[^\n]*$",
     ):
         run(given)
     training, _ = run(given, bank="float32", epochs=1)

@@ -97,7 +97,7 @@ def test_damaged_bank_is_begun_again(opened: Open, filled: TeacherBank, damage: 
     shutil.copyfile(filled.store.path, copy)
     damage(copy)
     copy.replace(filled.store.path)
-    with pytest.warns(UserWarning, match=r"\.bank: is damaged or answers something else\. It is begun again\.$"):
+    with pytest.warns(UserWarning, match=r"\.bank: is damaged or belongs to another teacher\. Rebuilding it\.$"):
         again = opened()
     assert num_answers(again) == 0
     assert num_answers(opened()) == 0
@@ -135,7 +135,7 @@ def test_bank_of_something_else_is_another_file_and_refused_in_place_of_ones_own
     # Somebody has put the one in the other's place.
     shutil.copyfile(filled.store.path, other.store.path.with_suffix(".copy"))
     other.store.path.with_suffix(".copy").replace(other.store.path)
-    with pytest.warns(UserWarning, match=r"\.bank: is damaged or answers something else\. It is begun again\.$"):
+    with pytest.warns(UserWarning, match=r"\.bank: is damaged or belongs to another teacher\. Rebuilding it\.$"):
         again = opened(given, **changed)
     assert again is not None and num_answers(again) == 0 and again.store.shape == other.store.shape
     assert num_answers(filled) == 900
@@ -164,7 +164,7 @@ def test_wrong_answers_with_valid_checks_are_refused_where_they_are_looked_at(
 ) -> None:
     unseen = opened()
     assert num_answers(unseen) == 900
-    with pytest.warns(UserWarning, match=r"\.bank: holds answers that its teacher does not give\. It is begun again"):
+    with pytest.warns(UserWarning, match=r"\.bank: contains answers that differ from its teacher's\. Rebuilding it"):
         bank = opened(check=True)
     assert num_answers(bank) == num_answers(opened(check=True)) == 0
 
@@ -181,7 +181,7 @@ def photographs(write_folders: Callable[..., Path], small_inputs: Inputs, tmp_pa
 
 @pytest.mark.parametrize("bank", ["float16", "float32"])
 def test_bank_asked_for_where_the_loss_needs_features_is_refused_in_one_line(opened: Open, bank: str) -> None:
-    said = rf"^bank: {bank} cannot be exact: this loss needs the teacher's features, [^\n]*; say live\.$"
+    said = rf"^bank: {bank} cannot be exact: this loss needs the teacher's features, [^\n]*\. Set bank: live\.$"
     with pytest.raises(UserError, match=said):
         opened(bank=bank, loss="nd")
 
@@ -190,7 +190,8 @@ def test_bank_asked_for_where_the_loss_needs_features_is_refused_in_one_line(ope
 def test_bank_asked_for_over_endless_views_is_refused_in_one_line(
     opened: Open, photographs: Inputs, bank: str, empty_cache: Path
 ) -> None:
-    said = rf"^bank: {bank} cannot be exact: image_folder is augmented without end; give [^\n]*fixed_views, or say live"
+    reason = "image_folder has unlimited views"
+    said = rf"^bank: {bank} cannot be exact: {reason}\. Set dataset\.fixed_views, or bank: live"
     with pytest.raises(UserError, match=said):
         opened(photographs, bank=bank)
     assert not empty_cache.exists()
@@ -238,7 +239,7 @@ def test_disk_without_room_is_refused_with_both_numbers(
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1_000_000_000))
     large = replace(small_inputs, splits=replace(small_inputs.splits, num_images=1_000_000, num_classes=100))
     said = (
-        r"^bank: takes up to 1\.8 GB in \S*/cache/banks, where 1\.0 GB are free\. [^\n]*KDAS_CACHE[^\n]*bank: live\.$"
+        r"^bank: needs up to 1\.8 GB in \S*/cache/banks, which has 1\.0 GB free\. [^\n]*KDAS_CACHE[^\n]*bank: live\.$"
     )
     with pytest.raises(UserError, match=said):
         opened(large, bank=bank)

@@ -94,7 +94,7 @@ def test_weights_are_identified_by_content_not_by_file(obtained: Obtain, tmp_pat
 @pytest.mark.parametrize(
     ("weights", "difference"),
     [
-        (weights_of("resnet14"), r"layer1\.1\.conv1\.weight is not part of that model"),
+        (weights_of("resnet14"), r"layer1\.1\.conv1\.weight is not part of this model"),
         (weights_of("resnet8x4"), r"conv1\.weight has shape \[32, 3, 3, 3\], not \[16, 3, 3, 3\]"),
         (weights_of(num_classes=100), r"fc\.weight has shape \[100, 64\], not \[10, 64\]"),
         ({"fc.weight": torch.zeros(10, 64)}, r"conv1\.weight is missing"),
@@ -106,7 +106,7 @@ def test_checkpoint_of_another_architecture_is_refused_by_its_first_difference(
 ) -> None:
     path = tmp_path / "other.pth"
     torch.save({"model": weights}, path)
-    message = rf"^[^\n]*other\.pth: is not a resnet8: {difference}\. Name the model[^\n]*$"
+    message = rf"^[^\n]*other\.pth: does not fit resnet8: {difference}\. Name the model[^\n]*$"
     with pytest.raises(UserError, match=message):
         obtained(checkpoint=str(path))
     with pytest.raises(UserError, match=message):
@@ -141,7 +141,7 @@ def test_damaged_checkpoint_is_refused_in_one_line(obtained: Obtain, tmp_path: P
 @pytest.mark.parametrize("content", [[1, 2], {"model": 3}, {"epoch": 3}], ids=str)
 def test_file_without_weights_is_refused_in_one_line(obtained: Obtain, tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "teacher.pth")
-    with pytest.raises(UserError, match=r"^[^\n]*teacher\.pth: holds no weights[^\n]*$"):
+    with pytest.raises(UserError, match=r"^[^\n]*teacher\.pth: contains no weights[^\n]*$"):
         obtained(checkpoint=str(tmp_path / "teacher.pth"))
 
 
@@ -161,7 +161,7 @@ def test_saved_file_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_damaged_teacher_that_was_trained_here_is_told_how_to_be_replaced(obtained: Obtain) -> None:
     path = obtained().path
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=rf"^{path}: the teacher kept there is damaged\. Remove that file"):
+    with pytest.raises(UserError, match=rf"^{path}: the cached teacher is damaged\. Remove this file"):
         obtained()
     path.unlink()
     assert obtained().was_trained

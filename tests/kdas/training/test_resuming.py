@@ -87,7 +87,7 @@ def test_checkpoint_of_another_trial_is_refused(
 ) -> None:
     kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
     run_until_epoch(trial_of(), kept, 2)
-    with pytest.raises(UserError, match=r"trial\.pt: is not a checkpoint of this trial at these prices. Move it away"):
+    with pytest.raises(UserError, match=r"trial\.pt: belongs to another trial or to other prices\. Move it away"):
         Training(trial_of(**changed), kept)
 
 
@@ -95,7 +95,7 @@ def test_checkpoint_at_other_prices_is_refused(trial_of: TrialOf, calibration: C
     kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
     run_until_epoch(trial_of(), kept, 2)
     other = replace(kept, calibration=Calibration("other", {}, calibration.prices))
-    with pytest.raises(UserError, match=r"trial\.pt: is not a checkpoint of this trial"):
+    with pytest.raises(UserError, match=r"trial\.pt: belongs to another trial or to other prices"):
         Training(trial_of(), other)
 
 
@@ -122,7 +122,7 @@ def test_trial_goes_on_from_the_checkpoint_before_where_the_newest_is_not_whole(
         resumed = Training(trial, kept)
     else:
         damage(path, how)
-        with pytest.warns(UserWarning, match=r"trial\.pt: is damaged.* The one before it is whole"):
+        with pytest.warns(UserWarning, match=r"trial\.pt: is damaged; resuming from the previous checkpoint"):
             resumed = Training(trial, kept)
     assert resumed.epoch == newest - 1
     after = [row for row in whole if row.epoch > resumed.epoch]

@@ -262,5 +262,7 @@ def test_loss_that_is_not_one_value_a_sample_is_refused_by_name(
 
 def test_plan_of_samples_that_are_not_there_is_refused_by_name() -> None:
     for order in (torch.tensor([0, 100]), torch.tensor([-1, 3]), torch.tensor([], dtype=torch.int64)):
-        with pytest.raises(UserError, match=r"^sampler mine: its plan of epoch 3 is empty or holds samples .* 0 to 99"):
+        with pytest.raises(
+            UserError, match=r"^sampler mine: its plan for epoch 3 is empty or contains samples outside 0 to 99\. Fix"
+        ):
             EpochPlan(order, 16, 1.0).check("mine", 3, 100)

@@ -106,7 +106,7 @@ def test_slots_of_a_cluster_are_those_of_its_machines_together() -> None:
     assert slots.widened().cpus_per_trial == 4
     with_gpus = slots_of_machines([(8, 2.0), (2, 1.0)], "cuda", 1, ResourcesConfig(gpus_per_trial=0.5), where="cluster")
     assert (with_gpus.trials_at_once, with_gpus.num_machines, with_gpus.num_cotenants) == (6, 2, 1)
-    with pytest.raises(UserError, match=r"threads: cluster .*has 8 cores, got 9"):
+    with pytest.raises(UserError, match=r"threads: expected at most 8, the cores of cluster, got 9"):
         slots_of_machines([(8, 0), (3, 0)], "cpu", 9, ResourcesConfig(), where="cluster")
 
 
@@ -115,7 +115,9 @@ def test_slots_follow_threads_and_what_the_file_asks_for(monkeypatch: pytest.Mon
     assert slots_for("cpu", 2, ResourcesConfig()).trials_at_once == 4
     one = slots_for("cpu", 2, ResourcesConfig(trials_at_once=1))
     assert (one.trials_at_once, one.num_cotenants) == (1, 0)
-    with pytest.raises(Exception, match="threads: this machine has 8 cores, got 9"):
+    with pytest.raises(Exception, match="threads: expected at most 8, the cores of this machine, got 9"):
         slots_for("cpu", 9, ResourcesConfig())
-    with pytest.raises(Exception, match=r"resources.gpus_per_trial: this machine has 0 GPUs, got 1"):
+    with pytest.raises(
+        Exception, match=r"resources.gpus_per_trial: expected at most 0, the GPUs of this machine, got 1"
+    ):
         slots_for("cpu", 1, ResourcesConfig(gpus_per_trial=1))

@@ -53,7 +53,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(start_rate={**RATE, "high": 1.5}),
-        "search.start_rate: expected a value in (0, 1], got 1.5. Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.",
+        "search.start_rate: expected a value in (0, 1], got 1.5. Fraction of each batch; the paper goes from 0.6 to 0.4.",
     ),
     (
         search(start_rate={**RATE, "step": 0.25}),
@@ -76,10 +76,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "search.penalty_warmup.step: expected a whole number, got 1.5.",
     ),
     (search(start_rate=[0.5, 0.5]), "search.start_rate: choices: contains 0.5 twice. Give each value once."),
-    (search(start_rate=[]), "search.start_rate.choices: is empty. List of values."),
+    (search(start_rate=[]), "search.start_rate.choices: expected at least one entry, got none. List of values."),
     (
         search(start_rate=[True]),
-        "search.start_rate: expected a number, got True. Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.",
+        "search.start_rate: expected a number, got True. Fraction of each batch; the paper goes from 0.6 to 0.4.",
     ),
     (search(start_rate={"lo": 0.3, "high": 0.9}), "search.start_rate.lo: unknown key. Did you mean low?"),
     (search(score_mode={"low": 0, "high": 1}), "search.score_mode: expected a list of choices, got a range."),
@@ -115,19 +115,19 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(optimizer__learning_rate={"low": 0, "high": 1}),
-        "search.optimizer.learning_rate: expected a value in (0, inf), got 0.0. Learning rate of SGD, over 0; the paper uses 0.05.",
+        "search.optimizer.learning_rate: expected a value in (0, inf), got 0.0. Learning rate of SGD; the paper uses 0.05.",
     ),
     (search(loss__beta=[2]), "search.loss.beta: the loss has no such key. Known: direction, standardize, temperature."),
     (
         search(loss__temperature={"low": -1, "high": 4}),
-        "search.loss.temperature: expected a value in (0, inf), got -1.0. Distillation temperature, over 0; the paper uses 4.",
+        "search.loss.temperature: expected a value in (0, inf), got -1.0. Distillation temperature; the paper uses 4.",
     ),
     (search(loss=["kd", "dkdd"]), "search.loss.1.name: no loss is called 'dkdd'. Did you mean dkd?"),
     (search(loss={"low": 1, "high": 2}), "search.loss: expected a list of choices, got a range."),
     (search(batch_size={"low": 32, "high": 64}), "search.batch_size: expected a list of choices, got a range."),
     (
         search(batch_size=[4], accumulate=[1, 3]),
-        "search: with batch_size 4 and accumulate 3: accumulate: 3 parts of a batch of 4 have fewer than two samples, but batch norm needs two. Lower it.",
+        "search: with batch_size 4 and accumulate 3: accumulate: 3 parts of a batch of 4 have fewer than two samples each, but batch norm needs two. Lower it.",
     ),
     (
         search(ce_weight=[0, 1], kd_weight={"low": 0, "high": 9}),
@@ -145,7 +145,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (search(sampler=["kdas", "randm"]), "search.sampler.1.name: no sampler is called 'randm'. Did you mean random?"),
     (
         search(sampler=["kdas", {"name": "random", "START_RATE": 2}]),
-        "search.sampler.1.start_rate: expected a value in (0, 1], got 2. Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.",
+        "search.sampler.1.start_rate: expected a value in (0, 1], got 2. Fraction of each batch; the paper goes from 0.6 to 0.4.",
     ),
     (search(sampler=["kdas", {"KDAS": {}}]), "search.sampler: choices: contains 'kdas' twice. Give each value once."),
     (
@@ -222,7 +222,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {**search(start_rate=RATE), "known_points": [{"end_rate": 0.4}]},
-        "known_points.0: end_rate, start_rate must be in both the point and search. Add or remove it.",
+        "known_points.0: end_rate, start_rate must be in both the point and search. Add or remove them.",
     ),
     (
         {**search(sampler=SAMPLERS, threshold=[0.1]), "known_points": [{"sampler": "random", "threshold": 0.1}]},
@@ -294,7 +294,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"scheduler": "ashaa"}, "scheduler.name: no scheduler is called 'ashaa'. Did you mean asha?"),
     (
         {"scheduler": {"name": "asha", "reduction_factor": 1}},
-        "scheduler.reduction_factor: expected a value in [2, inf), got 1. One of this many trials runs on, at least 2.",
+        "scheduler.reduction_factor: expected a value in [2, inf), got 1. One in this many trials continues at each cost.",
     ),
     (
         {"scheduler": {"name": "asha", "at_least": 3}},
@@ -302,18 +302,18 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"scheduler": {"name": "median", "grace": 1}},
-        "scheduler.grace: expected a value in (0, 1), got 1. The fraction of the budget before which no trial is stopped.",
+        "scheduler.grace: expected a value in (0, 1), got 1. Fraction of the budget before which no trial is stopped.",
     ),
     # Confirmation, budget, the rest
     (
         {"confirm": {"top": 0}},
-        "confirm.top: expected a value in [1, inf), got 0. Number of finalists: the best searched settings, at least 1.",
+        "confirm.top: expected a value in [1, inf), got 0. Number of finalists: the best searched settings.",
     ),
     ({"confirm": {"seeds": [2, 1001]}}, "confirm.seeds: 2 is also in seeds, so it is not fresh. Use other seeds."),
     ({"confirm": {"seeds": [7, 7]}}, "confirm.seeds: contains a duplicate. Give each seed once."),
     (
         {"confirm": {"seeds": 0}},
-        "confirm.seeds: is empty. Number of fresh seeds, counted from 1001, or a list of seeds.",
+        "confirm.seeds: expected at least one entry, got none. Number of fresh seeds, counted from 1001, or a list of seeds.",
     ),
     ({"confirm": 3}, "confirm: expected a mapping, got 3. Known keys: top, seeds."),
     ({"budget": {"trial": 3}}, "budget.trial: unknown key. Did you mean trials?"),
@@ -323,7 +323,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"budget": {"wall_hours": 0}},
-        "budget.wall_hours: expected a value in (0, inf), got 0. Wall hours over all starts, over 0.",
+        "budget.wall_hours: expected a value in (0, inf), got 0. Wall hours over all starts.",
     ),
     (
         {"budget": {"stop_when": "soon"}},
@@ -336,7 +336,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"faults": {"retries": -1}},
-        "faults.retries: expected a value in [0, inf), got -1. How often such a trial is resumed from its checkpoint in one start.",
+        "faults.retries: expected a value in [0, inf), got -1. How often a trial that lost its worker is resumed from its checkpoint in one start.",
     ),
     # Cells
     ({"cells": [1]}, "cells: expected a mapping, got [1]. Give names with the keys they change, or a grid of lists."),
@@ -416,12 +416,12 @@ def test_mistake_is_one_line_with_file_key_value_and_mend(
         (
             search(start_rate={"high": 3}),
             search(START_RATE={"low": 0.3}),
-            "mine.yaml: search.start_rate: expected a value in (0, 1], got 3.0. Fraction of each batch, in (0, 1]; the paper goes from 0.6 to 0.4.",
+            "mine.yaml: search.start_rate: expected a value in (0, 1], got 3.0. Fraction of each batch; the paper goes from 0.6 to 0.4.",
         ),
         (
             search(loss__temperature=[0]),
             {},
-            "mine.yaml: search.loss.temperature: expected a value in (0, inf), got 0. Distillation temperature, over 0; the paper uses 4.",
+            "mine.yaml: search.loss.temperature: expected a value in (0, inf), got 0. Distillation temperature; the paper uses 4.",
         ),
         (
             {"known_points": [{"start_rate": 7}]},
@@ -467,7 +467,7 @@ def test_line_names_the_file_in_which_the_wrong_key_stands(
         ),
         (
             ["search.loss.temperature=[0]"],
-            "SET search.loss.temperature=[0]: search.loss.temperature: expected a value in (0, inf), got 0. Distillation temperature, over 0; the paper uses 4.",
+            "SET search.loss.temperature=[0]: search.loss.temperature: expected a value in (0, inf), got 0. Distillation temperature; the paper uses 4.",
         ),
         (
             ["epochs=2", "epochs=many"],
