@@ -36,13 +36,13 @@ app = typer.Typer(
 
 @app.callback()
 def room() -> None:
-    """Read the curves of a sweep and say what they show."""
+    """Report what the curves of a sweep show."""
 
 
 @app.command()
 def report(
-    sweep_directory: Annotated[Path, typer.Argument(metavar="RUNS_DIR/NAME", help="What the sweep wrote.")],
-    quiet: Annotated[bool, typer.Option("--quiet", help="Write the report and print nothing.")] = False,
+    sweep_directory: Annotated[Path, typer.Argument(metavar="RUNS_DIR/NAME", help="Directory of the sweep.")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Write the report without printing.")] = False,
 ) -> None:
     """Write RUNS_DIR/NAME/report.html, report.md and summary.csv, and show the table and the answer."""
     found = findings(sweep_directory)
@@ -58,10 +58,10 @@ def report(
 @app.command()
 def compare(
     sweep_directories: Annotated[
-        list[Path], typer.Argument(metavar="DIR DIR...", help="What two or more sweeps wrote.")
+        list[Path], typer.Argument(metavar="DIR DIR...", help="Directories of two or more sweeps.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page to write.")],
-    quiet: Annotated[bool, typer.Option("--quiet", help="Write the page and print nothing.")] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="HTML page to write.")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Write the page without printing.")] = False,
 ) -> None:
     """Put sweeps side by side on one page, and print what they say together."""
     every = [findings(directory) for directory in sweep_directories]
@@ -73,7 +73,7 @@ def compare(
     try:
         write_overview(found, out, links)
     except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}. Give --out another place.") from error
+        raise UserError(f"{out}: cannot be written: {error.strerror}. Choose another --out.") from error
     if quiet:
         return
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
@@ -86,17 +86,17 @@ def compare(
 
 @app.command()
 def store(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="MLflow's database: an SQLAlchemy URL, or a file.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The sweep directory to make.")],
-    experiment: Annotated[str, typer.Option(help="Its experiment; '' takes all.")] = "kdas-sweeps",
-    sweep: Annotated[str | None, typer.Option(help="The sweep, where the store holds several.")] = None,
+    uri: Annotated[str, typer.Argument(metavar="URI", help="MLflow's database: an SQLAlchemy URL or a file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Sweep directory to create.")],
+    experiment: Annotated[str, typer.Option(help="Experiment to read; '' reads all.")] = "kdas-sweeps",
+    sweep: Annotated[str | None, typer.Option(help="Sweep to read, if the store has several.")] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN=SOURCE", help="Where a column lies: val_accuracy=metrics.acc. Repeat it."),
+        typer.Option(metavar="COLUMN=SOURCE", help="Source of a column: val_accuracy=metrics.acc; repeat."),
     ] = None,
-    target: Annotated[float | None, typer.Option(help="The accuracy to reach, a fraction.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="The method that others are compared with.")] = None,
-    tau: Annotated[float | None, typer.Option(help="The budget of a trial, in the unit of its cost.")] = None,
+    target: Annotated[float | None, typer.Option(help="Target accuracy, a fraction.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Method to compare the others with.")] = None,
+    tau: Annotated[float | None, typer.Option(help="Budget of a trial, in the unit of its cost.")] = None,
 ) -> None:
     """Make a sweep directory from an MLflow store, for `report` and all else that reads one."""
     try:
@@ -126,11 +126,12 @@ def show(found: Findings, path: Path, console: Console) -> None:
     content = tables.table(tables.terminal_columns(found.summary, found.measure), shown)
     if content.rows:
         console.print(_grid(content, found.measure.sweep))
-        order = "Ordered by the mean over seeds, a miss counting as the whole budget; ratios compare sums over seeds."
+        order = "Ordered by the mean over seeds; a miss counts as the whole budget. Ratios compare sums over seeds."
         console.print(order, style="dim", soft_wrap=True)
     if len(later):
         console.print(f"{len(later)} more searched configurations are in the report.", style="dim")
-    console.print(Text(found.answer.text, style="bold"))
+    console.print(Text(found.answer.headline, style="bold"))
+    console.print(Text(f"{found.answer.details} {found.answer.missed}".strip()))
     for caution in found.cautions:
         if caution.place in ("answer", "table"):
             console.print(Text(f"note: {caution.text}", style="yellow"))

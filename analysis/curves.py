@@ -41,7 +41,7 @@ def load(sweep_directory: Path | str, *more: Path | str) -> pd.DataFrame:
     curves = _checked(_read(path), _CURVE_KINDS, path)[list(CURVE_COLUMNS)]
     _refuse_unknown(curves, "phase", PHASES, path)
     if not np.isfinite(curves["cost_ref_s"]).all():
-        raise UserError(f"{path}: column cost_ref_s has cells that are no numbers. Build the report again.")
+        raise UserError(f"{path}: column cost_ref_s: expected finite numbers. Run make report again.")
     latest = curves.drop_duplicates(["trial_id", "step"], keep="last")
     return latest.sort_values(["trial_id", "step"], kind="stable").reset_index(drop=True)
 
@@ -68,13 +68,13 @@ def _existing(sweep_directory: Path, name: str) -> Path:
     if not sweep_directory.is_dir():
         siblings = [entry.name for entry in sweep_directory.parent.glob("*/")]
         near = alike(sweep_directory.name, siblings)
-        hint = f"Did you mean {sweep_directory.parent / near[0]}?" if near else "Give the one that the sweep wrote."
-        raise UserError(f"{sweep_directory}: there is no such sweep directory. {hint}")
+        hint = f"Did you mean {sweep_directory.parent / near[0]}?" if near else "Give the sweep's own directory."
+        raise UserError(f"{sweep_directory}: no such sweep directory. {hint}")
     path = sweep_directory / name
     if not path.is_file():
         raise UserError(
-            f"{path}: the file is missing. A sweep writes it when it ends, and make report "
-            f"NAME={sweep_directory.name} at any time."
+            f"{path}: missing file. A sweep writes it when it ends. Until then run make report "
+            f"NAME={sweep_directory.name}."
         )
     return path
 
@@ -86,8 +86,8 @@ def _read(path: Path) -> pd.DataFrame:
     except (ValueError, NotImplementedError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{path}: cannot be read as Parquet, it may be cut short ({reason}). "
-            "Delete it and run the sweep again: it is rebuilt from the trials' own rows, nothing is trained twice."
+            f"{path}: cannot be read as Parquet; it may be cut short ({reason}). "
+            "Run make report to rebuild it from the trials' own rows."
         ) from error
 
 
@@ -95,8 +95,8 @@ def _checked(frame: pd.DataFrame, kinds: Mapping[str, str], path: Path) -> pd.Da
     missing = [name for name in kinds if name not in frame.columns]
     if missing:
         raise UserError(
-            f"{path}: lacks the column(s) {', '.join(missing)}. "
-            "Another version wrote it; run the sweep again with this one, which rewrites the table."
+            f"{path}: missing columns: {', '.join(missing)}. "
+            "Another version wrote this file; run make report to rebuild it."
         )
     converted = {name: _column(frame[name], kind, path) for name, kind in kinds.items()}
     return frame.assign(**converted)
@@ -108,21 +108,25 @@ def _column(values: pd.Series, kind: str, path: Path) -> pd.Series:
         return _texts(values, path)
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if not is_number and not values.isna().all():
-        raise UserError(f"{path}: column {values.name} holds {values.dtype}, not numbers. Run the sweep again.")
+        raise UserError(f"{path}: column {values.name}: expected numbers, got {values.dtype}. Run make report again.")
     measured = pd.to_numeric(values).astype("float64")
     if kind == "float":
         return measured
     if measured.isna().any():
-        raise UserError(f"{path}: column {values.name} counts, and has empty cells. Run the sweep again.")
+        raise UserError(
+            f"{path}: column {values.name}: expected whole numbers, got empty cells. Run make report again."
+        )
     return values.astype("int64")
 
 
 def _texts(values: pd.Series, path: Path) -> pd.Series:
     is_text = pd.api.types.is_string_dtype(values) or isinstance(values.dtype, pd.CategoricalDtype)
     if not is_text and not values.isna().all():
-        raise UserError(f"{path}: column {values.name} holds {values.dtype}, not text. Run the sweep again.")
+        raise UserError(f"{path}: column {values.name}: expected text, got {values.dtype}. Run make report again.")
     if values.isna().any() and values.name not in _MAY_BE_EMPTY:
-        raise UserError(f"{path}: column {values.name} has empty cells; it names rows. Run the sweep again.")
+        raise UserError(
+            f"{path}: column {values.name}: expected a name in each row, got empty cells. Run make report again."
+        )
     return values.astype("str").where(values.notna(), "").astype("str")
 
 

@@ -82,6 +82,11 @@ def ratio_number(row: Row) -> str:
     return factor(row["ratio"])
 
 
+def times(row: Row) -> str:
+    """A summary row's ratio as a factor, `1.28x`, or `0.49x to 1.03x` where trials were stopped early."""
+    return " to ".join(f"{end}x" for end in ratio_number(row).split(" to "))
+
+
 def ratio(row: Row) -> str:
     """A summary row's ratio to the baseline with its mark and interval, as `>= 1.35 [1.10, 1.62]`."""
     if row["is_baseline"]:

@@ -181,7 +181,8 @@ def replayed(spec_file: Path, directory: SweepDirectory) -> Figures:
 def started_again(spec_file: Path, directory: SweepDirectory) -> Figures:
     """Start a finished one again, then read it."""
     began = time.perf_counter()
-    assert _agenda(spec_file, directory, SimulatedClock()).is_finished
+    agenda = _agenda(spec_file, directory, SimulatedClock())
+    assert not agenda.fill() and agenda.is_finished
     start_s = time.perf_counter() - began
     began = time.perf_counter()
     write_tables(directory)

@@ -1,4 +1,4 @@
-"""The answer of a sweep in two sentences: which setting was soonest and by how much, and what missed the target."""
+"""The answer of a sweep: which setting was fastest and by how much, and what missed the target."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ from analysis.findings.summary import deciding_phase
 from analysis.wording import Row
 from kdas.records import Measure
 
-_AT_LEAST = {">=": "at least ", "<=": "at most "}
+_LIMIT = {">=": "at least ", "<=": "at most "}
+_SEEDS = {"search": "the seeds of the search", "confirm": "fresh seeds"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`soonest` and `missed` are a sentence each; `config_id` and `phase` name the winner, "" if there is none."""
+    """`headline` is one short sentence; `details` and `missed` are sentences that qualify it. `config_id` and `phase`
+    name the winner, "" if there is none."""
 
-    soonest: str
+    headline: str
+    details: str
     missed: str
     phase: str = ""
     config_id: str = ""
 
     @property
     def text(self) -> str:
-        """Both sentences."""
-        return f"{self.soonest} {self.missed}"
+        """All sentences."""
+        return " ".join(filter(None, (self.headline, self.details, self.missed)))
 
 
 def answer(summary: pd.DataFrame, measure: Measure) -> Answer:
-    """The two sentences, from the rows of the deciding phase of `analysis.summary.summarize`."""
+    """The answer from the rows of the deciding phase of `analysis.findings.summary.summarize`."""
     phase = deciding_phase(summary)
     deciding = summary[summary["phase"] == phase]
     rows: list[Row] = list(deciding.to_dict("records"))
@@ -39,52 +42,60 @@ def answer(summary: pd.DataFrame, measure: Measure) -> Answer:
     won = next((row for row in rows if row["num_reached"]), None)
     if won is None:
         confirmed = "confirmed " if phase == "confirm" else ""
-        return Answer(f"No {confirmed}trial has reached {goal}.", _best_so_far(deciding, measure))
-    # What ended on the way, or still runs, may have been sooner.
+        return Answer(f"No {confirmed}trial has reached {goal}.", "", _best_so_far(deciding, measure))
+    # Trials that ended early, or still run, may have been faster.
     rivals = [row for row in rows if row["mean_lower_s"] < won["mean_upper_s"] and row is not won and row["num_open"]]
-    soonest = "soonest as far as is known" if rivals else "soonest"
-    reached_it = f"{wording.setting(won)} reached {goal} {soonest}, {_when(won)}"
-    seeds = {"search": ", on the search's own seeds" if won["is_searched"] else "", "confirm": ", on fresh seeds"}[
-        phase
-    ]
-    searched = "" if won["is_searched"] else _best_searched(rows, measure)
-    if won["is_baseline"]:
-        against = _of_others([row for row in rows if row is not won], measure, is_open=bool(rivals))
-        told = f"{reached_it}{seeds}: {against}{searched}."
-    else:
-        told = f"{reached_it}, {_speedup(won, measure)}{seeds}{searched}."
-    return Answer(told, _missed(rows, phase), phase, str(won["config_id"]))
+    fastest = "fastest as far as is known" if rivals else "fastest"
+    others = [row for row in rows if row is not won]
+    compared = _of_others(others, is_open=bool(rivals)) if won["is_baseline"] else _speedup(won, measure)
+    details = [_cost(won, phase)]
+    if not won["is_baseline"]:
+        details.append(_pairs(won))
+    elif not rivals:
+        details.append(_nearest(others, measure))
+    details.append(_settings(won) if won["is_searched"] else _best_searched(others, measure))
+    headline = f"{won['method']} reached {goal} {fastest}: {compared}."
+    return Answer(headline, " ".join(filter(None, details)), _missed(rows, phase), phase, str(won["config_id"]))
 
 
-def _when(row: Row) -> str:
+def _cost(row: Row, phase: str) -> str:
+    """What the winner took, and on which seeds."""
     low, high = (wording.amount(row[name]) for name in ("mean_lower_s", "mean_upper_s"))
-    average = f"on average after {low if low == high else f'{low} to {high}'} reference seconds"
+    average = f"{low if low == high else f'{low} to {high}'} reference seconds on average"
+    # Baselines are chosen by no seeds, so those of a search do not flatter them.
+    seeds = f", on {_SEEDS[phase]}" if phase == "confirm" or row["is_searched"] else ""
     if row["num_reached"] == row["num_trials"]:
-        return average
+        return f"It took {average}{seeds}."
     missed = row["num_trials"] - row["num_reached"] - row["num_open"]
-    budget = " (a miss counting as the budget)" if missed else ""
-    return f"on {row['num_reached']} of its {row['num_trials']} seeds and {average}{budget}"
+    budget = " (a miss counts as the budget)" if missed else ""
+    return f"It did so on {row['num_reached']} of its {row['num_trials']} seeds and took {average}{budget}{seeds}."
 
 
-def _of_others(rows: list[Row], measure: Measure, *, is_open: bool) -> str:
-    """How the others did where a baseline was the soonest."""
+def _settings(row: Row) -> str:
+    return f"Its settings: {row['configuration']}." if row["configuration"] else ""
+
+
+def _of_others(others: list[Row], *, is_open: bool) -> str:
+    """How the others did if a baseline was the fastest, as a clause."""
     if is_open:
         return "whether another setting beats this baseline is open"
-    if not rows:
-        return "no other setting has been run"
-    nearest = next((row for row in rows if not math.isnan(row["ratio"])), None)
-    beaten = "no other setting beat this baseline"
-    if nearest is None or nearest is _first_searched(rows):
-        return beaten  # the sentence goes on with what was searched
-    return f"{beaten}; the nearest, {wording.setting(nearest)}, was {_speedup(nearest, measure)}"
+    return "no other setting beat this baseline" if others else "no other setting has been run"
 
 
-def _best_searched(rows: list[Row], measure: Measure) -> str:
-    """How the best of what was searched did, where something else was the soonest."""
-    best = _first_searched(rows)
+def _nearest(others: list[Row], measure: Measure) -> str:
+    """The setting that came nearest to a baseline that won; the searched one has a sentence of its own."""
+    nearest = next((row for row in others if not math.isnan(row["ratio"])), None)
+    if nearest is None or nearest is _first_searched(others):
+        return ""
+    return f"The nearest, {wording.setting(nearest)}, was {_speedup(nearest, measure)}. {_pairs(nearest)}"
+
+
+def _best_searched(others: list[Row], measure: Measure) -> str:
+    """How the best searched setting did if something else was the fastest."""
+    best = _first_searched(others)
     if best is None or math.isnan(best["ratio"]):
         return ""
-    return f"; the best searched setting, {wording.setting(best)}, was {_speedup(best, measure)}"
+    return f"The best searched setting, {wording.setting(best)}, was {_speedup(best, measure)}. {_pairs(best)}"
 
 
 def _first_searched(rows: list[Row]) -> Row | None:
@@ -92,26 +103,30 @@ def _first_searched(rows: list[Row]) -> Row | None:
 
 
 def _speedup(row: Row, measure: Measure) -> str:
-    """The comparison with the baseline as a clause, with its interval, or why there is none."""
+    """The comparison with the baseline as a clause, `1.28x [1.15, 1.41] as fast as plain_kd`, or why there is none."""
     if not row["num_pairs"]:
-        return f"with no seed in common with {measure.baseline} to compare it by"
+        return f"no seed in common with {measure.baseline} to compare it by"
     if math.isnan(row["ratio"]):
-        return f"while neither it nor {measure.baseline} reached it on the seeds that both have"
-    number = wording.ratio_number(row)
-    times = f"{_AT_LEAST.get(str(row['mark']), '')}{number} times as fast as {measure.baseline}"
-    if row["mark"] in ("~", "to"):
-        # Which way the ratio of the times themselves lies is not known.
-        times += " in time up to the budget"
+        return f"neither it nor {measure.baseline} reached it on the seeds that both have"
+    # Where the mark is "~" or "to", which of the two was faster past the budget is not known.
+    restricted = " in time up to the budget" if row["mark"] in ("~", "to") else ""
+    interval = wording.interval(row["ratio_low"], row["ratio_high"]) if row["num_pairs"] > 1 else ""
+    times = f"{_LIMIT.get(str(row['mark']), '')}{wording.times(row)}"
+    return f"{' '.join(filter(None, (times, interval)))} as fast as {measure.baseline}{restricted}"
+
+
+def _pairs(row: Row) -> str:
+    """What a comparison rests on, as a sentence."""
+    if not row["num_pairs"] or math.isnan(row["ratio"]):
+        return ""
     if row["num_pairs"] == 1:
-        return f"{times} (one seed in common, so no interval)"
-    low, high = row["ratio_low"], row["ratio_high"]
-    unsure = "; that includes 1, no difference" if low <= 1 <= high else ""
-    span = f"95% interval {wording.factor(low)} to {wording.factor(high)}"
-    return f"{times} ({span}, n = {row['num_pairs']} paired seeds{unsure})"
+        return "One seed in common, so there is no interval."
+    unsure = "; it includes 1, no difference" if row["ratio_low"] <= 1 <= row["ratio_high"] else ""
+    return f"The 95% interval is over {row['num_pairs']} paired seeds{unsure}."
 
 
 def _missed(rows: list[Row], phase: str) -> str:
-    """What did not reach the target, by method, and why: it is no miss if a trial still runs or ended on the way."""
+    """What did not reach the target, by method, and why. Trials that still run or ended early are not misses."""
     columns = ["num_reached", "num_trials", "num_open", "num_running"]
     counts = pd.DataFrame(rows).groupby("method", sort=False)[columns].sum().astype(int)
     num_trials, totals = int(counts["num_trials"].sum()), counts["num_trials"].to_dict()

@@ -101,7 +101,7 @@ def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Cautio
             f"The baseline {measure.baseline} has no trial in the phase that decides, so nothing can be compared.",
         )
     elif deciding["num_open"].sum() and not deciding["num_reached"].sum():
-        yield Caution("answer", f"The baseline {measure.baseline} has not been seen to its end yet: ratios are open.")
+        yield Caution("answer", f"The baseline {measure.baseline} has not finished yet, so ratios are open.")
     elif not deciding["num_reached"].sum():
         yield Caution(
             "answer",
@@ -124,14 +124,14 @@ def _of_the_winner(summary: pd.DataFrame, measure: Measure, won: Answer) -> Iter
             num_seeds = int(row["num_trials"])
             if num_seeds < FEW_SEEDS:
                 seeds = wording.plural(num_seeds, "seed")
-                yield Caution("answer", f"Only {seeds}: a small difference may be none. Run {FEW_SEEDS} or more.")
+                yield Caution("answer", f"Only {seeds}: a small difference may be chance. Run {FEW_SEEDS} or more.")
             continue
         num_pairs = int(row["num_pairs"])
         if row["ratio_at_most"] < 1:
             yield Caution(
                 "answer",
-                f"It is first by its mean over all of its seeds, yet {measure.baseline} was sooner on the "
-                f"{wording.plural(num_pairs, 'seed')} that both have: run both on the same seeds.",
+                f"It is first by its mean over all of its seeds, but {measure.baseline} was faster on the "
+                f"{wording.plural(num_pairs, 'seed')} that both have. Run both on the same seeds.",
             )
         if num_pairs > 1 and row["ratio_low"] == row["ratio_high"] < math.inf:
             yield Caution("answer", "All pairs of the winner have the same ratio, so its interval has no width.")
@@ -228,7 +228,7 @@ def _of_crashes(times: pd.DataFrame) -> Iterator[Caution]:
         yield Caution(
             "table",
             f"{wording.plural(len(crashed), 'trial')} crashed, and a crashed trial only bounds its time. The errors "
-            "stand in the table of trials. Run the sweep again: it tries them once more.",
+            "stand in the table of trials. Run the sweep again to retry them.",
         )
 
 

@@ -41,7 +41,7 @@ def overview(sweeps: Sequence[Findings]) -> Overview:
     """
     names = [found.measure.sweep for found in sweeps]
     if len(set(names)) < len(names) or len(names) < 2:
-        raise UserError(f"{', '.join(names) or 'no sweep'}: give two or more different sweeps to compare.")
+        raise UserError(f"{', '.join(names) or 'no sweep'}: expected two or more different sweeps to compare.")
     cells = pd.concat([_soonest(found) for found in sweeps], ignore_index=True)
     # A baseline is the same method whatever each sweep calls it.
     cells["method"] = cells["method"].mask(cells["is_baseline"].astype(bool), baseline_of(sweeps))

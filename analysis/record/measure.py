@@ -23,13 +23,13 @@ def load_measure(sweep_directory: Path | str) -> Measure:
     content = _json_object(path)
     missing = [name for name in Measure.__dataclass_fields__ if name not in content and name not in _OPTIONAL]
     if missing:
-        raise UserError(f"{path}: lacks {', '.join(missing)}. Run the sweep again: it writes the file anew.")
+        raise UserError(f"{path}: missing keys: {', '.join(missing)}. Run the sweep again to rebuild it.")
     for name in _TEXTS:
         _require(isinstance(content[name], str), path, name, content[name], "a text")
     split = content["split"]
     target, tau_ref_s = _number(content, "target", path), _number(content, "tau_ref_s", path)
-    _require(0 < target <= 1, path, "target", target, "in (0, 1]; an accuracy is a fraction, 0.95 for 95 %")
-    _require(tau_ref_s > 0, path, "tau_ref_s", tau_ref_s, "above 0; it is the budget in reference seconds")
+    _require(0 < target <= 1, path, "target", target, "a fraction in (0, 1]")
+    _require(tau_ref_s > 0, path, "tau_ref_s", tau_ref_s, "reference seconds over 0")
     _require(split in ("validation", "test"), path, "split", split, "validation or test")
     return Measure(
         sweep=str(content["sweep"]),
@@ -62,35 +62,35 @@ def load_environment(sweep_directory: Path | str) -> dict[str, str]:
 
 def _json_object(path: Path) -> dict[str, object]:
     if not path.is_file():
-        raise UserError(f"{path}: the file is missing. Run the sweep (again): it goes on where it stood and writes it.")
+        raise UserError(f"{path}: missing file. Run the sweep again: it resumes and writes the file.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}). Delete it and run the sweep again.") from error
+        raise UserError(f"{path}: not valid JSON ({error}). Delete it and run the sweep again.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds {type(content).__name__}, not an object. Delete it and run the sweep again.")
+        raise UserError(f"{path}: expected an object, got {type(content).__name__}. Delete it and run the sweep again.")
     return content
 
 
 def _number(content: Mapping[str, object], name: str, path: Path) -> float:
     value = content[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{path}: {name}: {value!r} is not a number. Target and budget are fixed before the search.")
+        raise UserError(f"{path}: {name}: expected a number, got {value!r}. Run the sweep again.")
     return float(value)
 
 
 def _seeds(value: object, path: Path, name: str) -> tuple[int, ...]:
     if isinstance(value, list) and all(isinstance(seed, int) for seed in value):
         return tuple(value)
-    raise UserError(f"{path}: {name}: {value!r} is not a list of whole numbers. Run the sweep again.")
+    raise UserError(f"{path}: {name}: expected a list of whole numbers, got {value!r}. Run the sweep again.")
 
 
 def _texts(value: object, path: Path, name: str) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return tuple(value)
-    raise UserError(f"{path}: {name}: {value!r} is not a list of texts. Run the sweep again.")
+    raise UserError(f"{path}: {name}: expected a list of texts, got {value!r}. Run the sweep again.")
 
 
 def _require(holds: bool, path: Path, name: str, value: object, expected: str) -> None:
     if not holds:
-        raise UserError(f"{path}: {name}: {value!r} is not {expected}. Run the sweep again.")
+        raise UserError(f"{path}: {name}: expected {expected}, got {value!r}. Run the sweep again.")

@@ -28,10 +28,10 @@ def load_picks(sweep_directory: Path | str) -> pd.DataFrame:
         picks = pd.read_parquet(path, engine="pyarrow", partitioning=None)
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as Parquet ({reason}). Build the report again.") from error
+        raise UserError(f"{path}: cannot be read as Parquet ({reason}). Run make report to rebuild it.") from error
     missing = [name for name in PICKS_COLUMNS if name not in picks.columns]
     if missing:
-        raise UserError(f"{path}: lacks the column(s) {', '.join(missing)}. Build the report again: it rewrites them.")
+        raise UserError(f"{path}: missing columns: {', '.join(missing)}. Run make report to rebuild it.")
     return picks[list(PICKS_COLUMNS)]
 
 

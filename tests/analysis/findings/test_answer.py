@@ -23,9 +23,11 @@ NewSweep = Callable[..., Path]
 def test_the_answer_names_setting_ratio_interval_and_misses(sweep_directory: Path) -> None:
     found = findings(sweep_directory)
     row = row_of(found, "c-s0")
-    assert "kdas_search (start_rate 0.3 · end_rate 0.1) reached 90% validation accuracy soonest" in found.answer.soonest
-    interval = f"95% interval {row['ratio_low']:.2f} to {row['ratio_high']:.2f}, n = 3 paired seeds"
-    assert f"{row['ratio']:.2f} times as fast as plain_kd ({interval})" in found.answer.soonest
+    times = f"{row['ratio']:.2f}x [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]"
+    goal = "kdas_search reached 90% validation accuracy fastest"
+    assert found.answer.headline == f"{goal}: {times} as fast as plain_kd."
+    assert "The 95% interval is over 3 paired seeds." in found.answer.details
+    assert "Its settings: start_rate 0.3 · end_rate 0.1." in found.answer.details
     assert found.answer.missed == (
         "3 of 21 trials missed it: kdas_search 2 of 12, rs2 1 of 3; 1 of 21 trials ended before that was known: "
         "kdas_search 1 of 12."
@@ -60,7 +62,7 @@ def test_confirmed_numbers_replace_those_of_the_search(new_sweep: NewSweep, plan
     found = findings(new_sweep(plan() + confirm))
     assert deciding_phase(found.summary) == "confirm"
     assert (found.answer.config_id, found.answer.phase) == ("c-s1", "confirm")
-    assert "on fresh seeds" in found.answer.soonest and "flatters" not in texts(found, "answer")
+    assert "on fresh seeds." in found.answer.details and "flatters" not in texts(found, "answer")
     assert row_of(found, "c-s1", "confirm")["num_pairs"] == 10
     assert row_of(found, "c-s1", "search")["num_pairs"] == 3
 
@@ -73,7 +75,7 @@ def test_a_confirmation_that_nobody_passed_is_the_result(new_sweep: NewSweep, pl
     ]
     found = findings(new_sweep(plan() + confirm))
     assert deciding_phase(found.summary) == "confirm"
-    assert found.answer.soonest.startswith("No confirmed trial has reached")
+    assert found.answer.headline.startswith("No confirmed trial has reached")
     running = [replace(confirm[0], status=Status.RUNNING, last_s=60.0), *confirm[1:]]
     assert deciding_phase(findings(new_sweep(plan() + running)).summary) == "search"
 
@@ -113,13 +115,16 @@ def test_a_winner_that_mostly_missed_is_said_to(new_sweep: NewSweep, plan: Any) 
     trials = [each for each in plan(range(4)) if each.config_id in ("c-plain", "c-s0")]
     trials = [replace(each, ceiling=0.96 if each.config_id == "c-s0" and not each.seed else 0.8) for each in trials]
     found = findings(new_sweep(trials))
-    assert "soonest, on 1 of its 4 seeds and on average after" in found.answer.soonest
-    assert "reference seconds (a miss counting as the budget), " in found.answer.soonest
+    assert found.answer.details.startswith("It did so on 1 of its 4 seeds and took ")
+    assert (
+        "reference seconds on average (a miss counts as the budget), on the seeds of the search."
+        in found.answer.details
+    )
     assert "In 1 row more than half of the seeds missed the target" in texts(found, "answer")
     both = [replace(each, ceiling=0.96) if (each.config_id, each.seed) == ("c-plain", 1) else each for each in trials]
     found = findings(new_sweep(both))
     assert found.answer.config_id == "c-s0" and row_of(found, "c-s0")["mark"] == "~"
-    assert "times as fast as plain_kd in time up to the budget (95%" in found.answer.soonest
+    assert found.answer.headline.endswith("as fast as plain_kd in time up to the budget.")
 
 
 def test_what_may_have_been_sooner_is_not_passed_over(new_sweep: NewSweep, plan: Any) -> None:
@@ -129,9 +134,9 @@ def test_what_may_have_been_sooner_is_not_passed_over(new_sweep: NewSweep, plan:
         for each in trials
     ]
     found = findings(new_sweep(trials))
-    assert found.answer.config_id == "c-s1" and "soonest as far as is known" in found.answer.soonest
+    assert found.answer.config_id == "c-s1" and "fastest as far as is known:" in found.answer.headline
     only_plain = [each for each in trials if each.config_id != "c-s1"]
-    assert "whether another setting beats this baseline is open" in findings(new_sweep(only_plain)).answer.soonest
+    assert "whether another setting beats this baseline is open" in findings(new_sweep(only_plain)).answer.headline
 
 
 def test_trials_that_still_run_are_not_called_ended(new_sweep: NewSweep, plan: Any) -> None:
@@ -152,7 +157,7 @@ def test_hits_on_other_seeds_than_the_baselines_have_no_ratio(new_sweep: NewSwee
     trials = [replace(each, ceiling=0.5) if each.config_id == "c-plain" or each.seed else each for each in trials]
     missing = [each for each in trials if (each.config_id, each.seed) != ("c-plain", 0)]
     found = findings(new_sweep(missing))
-    assert "neither it nor plain_kd reached it on the seeds that both have" in found.answer.soonest
+    assert "neither it nor plain_kd reached it on the seeds that both have" in found.answer.headline
     assert "Rows rest on 2 to 3 trials" in texts(found, "table")
 
 
@@ -181,27 +186,28 @@ def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: 
     trials = [trial for trial in plan() if trial.config_id in ("c-plain", "c-s2")]
     found = findings(new_sweep(trials))
     row = row_of(found, "c-s2")
-    assert found.answer.soonest.startswith("plain_kd reached 90% validation accuracy soonest")
-    best = f"the best searched setting, {wording.setting(row)}, was {row['ratio']:.2f} times as fast as plain_kd (95% "
-    assert f"no other setting beat this baseline; {best}" in found.answer.soonest
+    fastest = "plain_kd reached 90% validation accuracy fastest"
+    assert found.answer.headline == f"{fastest}: no other setting beat this baseline."
+    assert f"The best searched setting, {wording.setting(row)}, was {row['ratio']:.2f}x [" in found.answer.details
+    assert "] as fast as plain_kd. The 95% interval is over " in found.answer.details
     rs2 = [replace(each, half_s=31.0, ceiling=0.96) for each in plan() if each.config_id == "c-rs2"]
-    both = findings(new_sweep([*trials, *rs2])).answer.soonest
-    assert "; the nearest, rs2, was" in both and "; the best searched setting, kdas_search" in both
+    both = findings(new_sweep([*trials, *rs2])).answer.details
+    assert "The nearest, rs2, was" in both and "The best searched setting, kdas_search" in both
     alone = findings(new_sweep([trial for trial in trials if trial.config_id == "c-plain"]))
-    assert "no other setting has been run" in alone.answer.soonest
+    assert "no other setting has been run" in alone.answer.headline
 
 
 def test_a_baseline_that_never_reached_makes_ratios_lower_limits(new_sweep: NewSweep, plan: Any) -> None:
     trials = [replace(trial, ceiling=0.5) if trial.method == "plain_kd" else trial for trial in plan()]
     found = findings(new_sweep(trials))
-    assert row_of(found, "c-s0")["mark"] == ">=" and "at least" in found.answer.soonest
+    assert row_of(found, "c-s0")["mark"] == ">=" and "at least" in found.answer.headline
     assert "plain_kd never reached the target" in texts(found, "answer")
 
 
 def test_without_the_baseline_nothing_is_compared(new_sweep: NewSweep, plan: Any) -> None:
     found = findings(new_sweep([trial for trial in plan() if trial.method != "plain_kd"]))
     assert found.summary["ratio"].isna().all()
-    assert "with no seed in common with plain_kd" in found.answer.soonest
+    assert "no seed in common with plain_kd" in found.answer.headline
 
 
 def test_a_baseline_that_has_no_trial_where_it_is_decided_is_not_said_to_have_missed(
@@ -215,14 +221,14 @@ def test_a_baseline_that_has_no_trial_where_it_is_decided_is_not_said_to_have_mi
 
 def test_when_no_trial_reached_the_answer_names_the_nearest(new_sweep: NewSweep, plan: Any) -> None:
     found = findings(new_sweep([replace(trial, ceiling=0.5) for trial in plan()]))
-    assert found.answer.soonest == "No trial has reached 90% validation accuracy."
+    assert found.answer.headline == "No trial has reached 90% validation accuracy."
     assert "The nearest is kdas_search (start_rate 0.3 · end_rate 0.1)" in found.answer.missed
     assert found.summary["ratio"].isna().all()
 
 
 def test_one_seed_has_no_interval(new_sweep: NewSweep, plan: Any) -> None:
     found = findings(new_sweep(plan([4])))
-    assert "one seed in common, so no interval" in found.answer.soonest
+    assert "One seed in common, so there is no interval." in found.answer.details
     assert "Only one paired seed: no interval and no test" in texts(found, "answer")
 
 

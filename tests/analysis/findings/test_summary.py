@@ -146,7 +146,7 @@ def test_the_test_split_decides_only_where_it_is_said_to(new_sweep: NewSweep, pl
     found = findings(new_sweep(plan([0]), split="test"))
     own = found.curves.query("trial_id == 'c-plain-0' and test_accuracy >= 0.9")
     assert row_of(found, "c-plain")["tta_ref_s"] == own["cost_ref_s"].iloc[0]
-    assert "The test split decided" in texts(found, "answer") and "test accuracy" in found.answer.soonest
+    assert "The test split decided" in texts(found, "answer") and "test accuracy" in found.answer.headline
 
 
 def test_of_several_baseline_configurations_the_soonest_is_compared_with(

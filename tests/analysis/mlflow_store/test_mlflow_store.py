@@ -279,7 +279,7 @@ def test_the_command_makes_a_directory_that_the_report_reads(uri: str, tmp_path:
         words += ["--name", f"{column}={source}"]
     assert CliRunner().invoke(app, words).exit_code == 0
     result = CliRunner().invoke(app, ["report", str(made)], catch_exceptions=False)
-    assert result.exit_code == 0 and "fast reached 90% validation accuracy soonest" in result.stdout
+    assert result.exit_code == 0 and "fast reached 90% validation accuracy fastest" in result.stdout
     with pytest.raises(UserError, match=r"made: is not empty, and nothing is overwritten"):
         CliRunner().invoke(app, words, catch_exceptions=False)
 
