@@ -46,7 +46,7 @@ def test_a_sweep_directory_named_like_a_partition_gains_no_column(new_sweep: Cal
 def test_a_missing_file_is_named(sweep_directory: Path, name: str) -> None:
     (sweep_directory / name).unlink()
     read = {"curves.parquet": load, "trials.parquet": load_trials, "measure.json": load_measure}[name]
-    with pytest.raises(UserError, match=rf"{name}: the file is missing\. (Run the|A) sweep"):
+    with pytest.raises(UserError, match=rf"{name}: missing file\. (Run the|A) sweep"):
         read(sweep_directory)
 
 
@@ -54,23 +54,23 @@ def test_a_missing_file_is_named(sweep_directory: Path, name: str) -> None:
 def test_a_file_cut_short_is_named_with_its_mend(sweep_directory: Path, length: int) -> None:
     path = sweep_directory / "curves.parquet"
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(UserError, match=r"curves\.parquet: cannot be read as Parquet.*Delete it"):
+    with pytest.raises(UserError, match=r"curves\.parquet: cannot be read as Parquet.*Run make report"):
         load(sweep_directory)
 
 
 def test_a_missing_column_is_named(sweep_directory: Path) -> None:
     path = sweep_directory / "curves.parquet"
     pd.read_parquet(path).drop(columns=["cost_ref_s"]).to_parquet(path)
-    with pytest.raises(UserError, match=r"curves\.parquet: lacks the column\(s\) cost_ref_s"):
+    with pytest.raises(UserError, match=r"curves\.parquet: missing columns: cost_ref_s"):
         load(sweep_directory)
 
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("val_accuracy", "high", "column val_accuracy holds .*not numbers"),
-        ("step", None, "column step counts, and has empty cells"),
-        ("trial_id", 7, "column trial_id holds int64, not text"),
+        ("val_accuracy", "high", "column val_accuracy: expected numbers, got str"),
+        ("step", None, "column step: expected whole numbers, got empty cells"),
+        ("trial_id", 7, "column trial_id: expected text, got int64"),
         ("phase", "serach", "phase: expected one of search, confirm, got 'serach'. Run the sweep again."),
     ],
 )
@@ -100,11 +100,11 @@ def test_a_mistyped_sweep_gets_the_nearest_name(sweep_directory: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("target", 90, r"target: 90.* is not in \(0, 1\]; an accuracy is a fraction"),
-        ("target", None, "target: None is not a number"),
-        ("tau_ref_s", 0, "tau_ref_s: .* is not above 0"),
-        ("split", "valid", "split: 'valid' is not validation or test"),
-        ("seeds", "0,1", "seeds: '0,1' is not a list"),
+        ("target", 90, r"target: expected a fraction in \(0, 1\], got 90"),
+        ("target", None, "target: expected a number, got None"),
+        ("tau_ref_s", 0, "tau_ref_s: expected reference seconds over 0, got "),
+        ("split", "valid", "split: expected validation or test, got 'valid'"),
+        ("seeds", "0,1", "seeds: expected a list of whole numbers, got '0,1'"),
     ],
 )
 def test_a_term_out_of_its_range_is_named(sweep_directory: Path, key: str, value: object, message: str) -> None:
@@ -117,5 +117,5 @@ def test_a_term_out_of_its_range_is_named(sweep_directory: Path, key: str, value
 def test_half_a_measure_file_is_refused(sweep_directory: Path) -> None:
     path = sweep_directory / "measure.json"
     path.write_text(path.read_text()[:30])
-    with pytest.raises(UserError, match=r"measure\.json: is not JSON"):
+    with pytest.raises(UserError, match=r"measure\.json: not valid JSON"):
         load_measure(sweep_directory)

@@ -145,7 +145,7 @@ def test_trials_that_still_run_are_not_called_ended(new_sweep: NewSweep, plan: A
     ]
     found = findings(new_sweep(trials))
     assert "3 of 21 trials still run: plain_kd 3 of 3" in found.answer.missed
-    assert "The baseline plain_kd has not been seen to its end yet" in texts(found, "answer")
+    assert "The baseline plain_kd has not finished yet" in texts(found, "answer")
     # Its last evaluation is at the budget: it will not reach the target, though its end is not recorded yet.
     at_the_end = [replace(each, status=Status.RUNNING) if each.config_id == "c-rs2" else each for each in plan()]
     missed = findings(new_sweep(at_the_end)).answer.missed
@@ -169,9 +169,9 @@ def test_a_winner_that_lost_on_the_common_seeds_is_qualified(
     trials += [planned_trial("kdas_search", "c-s9", 0, 32.0), planned_trial("kdas_search", "c-s9", 7, 5.0)]
     found = findings(new_sweep(trials))
     assert found.answer.config_id == "c-s9" and row_of(found, "c-s9")["ratio"] < 1
-    said = "It is first by its mean over all of its seeds, yet plain_kd was sooner on the 1 seed that both have"
+    said = "It is first by its mean over all of its seeds, but plain_kd was faster on the 1 seed that both have"
     assert said in texts(found, "answer")
-    assert "yet plain_kd was sooner" not in texts(findings(new_sweep(plan())), "answer")
+    assert "but plain_kd was faster" not in texts(findings(new_sweep(plan())), "answer")
 
 
 def test_a_seed_that_was_run_twice_is_named(new_sweep: NewSweep, plan: Any) -> None:

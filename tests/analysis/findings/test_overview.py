@@ -126,7 +126,7 @@ def test_ratios_to_different_baselines_are_not_drawn_as_to_one(sweep: Sweep) -> 
 def test_one_sweep_alone_or_twice_is_refused(sweep: Sweep) -> None:
     one = sweep("a")
     for given in ([one], [one, one]):
-        with pytest.raises(UserError, match="give two or more different sweeps"):
+        with pytest.raises(UserError, match="expected two or more different sweeps"):
             overview(given)
 
 

@@ -208,7 +208,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path) -> None
     command = [sys.executable, "-m", "analysis", "report", str(tmp_path / "nothing")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and result.stdout == ""
-    assert result.stderr.count("\n") == 1 and "there is no such sweep directory" in result.stderr
+    assert result.stderr.count("\n") == 1 and "no such sweep directory" in result.stderr
 
 
 def test_of_many_searched_configurations_the_best_ten_are_shown(

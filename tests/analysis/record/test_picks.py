@@ -73,7 +73,7 @@ def test_bins_are_named_from_their_edges() -> None:
 def test_a_sweep_without_a_record_has_no_rows_and_one_of_another_shape_is_refused(sweep_directory: Path) -> None:
     assert load_picks(sweep_directory).empty
     PLAIN.drop(columns="by_class").to_parquet(sweep_directory / "picks.parquet")
-    with pytest.raises(UserError, match=r"picks.parquet: lacks the column\(s\) by_class"):
+    with pytest.raises(UserError, match=r"picks.parquet: missing columns: by_class"):
         load_picks(sweep_directory)
     (sweep_directory / "picks.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(UserError, match="cannot be read as Parquet"):
