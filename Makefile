@@ -1,11 +1,12 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview status simulate report compare watch ui notebooks test test-slow test-all torture check format bench lock
+.PHONY: help setup sweep preview status simulate report compare watch ui notebooks test test-slow test-all test-floor torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FLOOR := .venv-floor
 NAME ?=
 DATA ?=
 SET ?=
@@ -25,7 +26,7 @@ DATA_OPTION = $(if $(DATA),--data "$(DATA)")
 SET_OPTION = $(if $(SET),--set "$$SET")
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the dataset>   SET='<key=value ...>'   RUNS_DIR=<where results go>"
 
@@ -70,6 +71,18 @@ test-slow: $(READY) ## the slow tests: kills, clusters, whole sweeps (up to 10 m
 	@$(BIN)/python -m pytest -m slow
 
 test-all: test test-slow ## all tests
+
+test-floor: $(FLOOR)/.ready ## the trainer's tests on the lowest supported versions, PyTorch 2.11 among them
+	@PYTHONPATH="$(CURDIR)" $(FLOOR)/bin/python -m pytest tests/kdas
+
+# Neither Ray nor MLflow is in it: the trainer needs neither.
+$(FLOOR)/.ready: requirements-floor.txt
+	@echo "setting up $(FLOOR): about 5 GB of packages, once"
+	@$(PYTHON) -m venv --clear $(FLOOR)
+	@command -v uv >/dev/null 2>&1 || $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@UV=$$(command -v uv || echo $(FLOOR)/bin/uv); export VIRTUAL_ENV="$(CURDIR)/$(FLOOR)"; \
+	  "$$UV" pip install --quiet --compile-bytecode -r requirements-floor.txt
+	@touch $@
 
 check: $(READY) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

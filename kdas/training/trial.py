@@ -103,7 +103,10 @@ class Trial:
 
 
 def config_id(config: TrialConfig, inputs: Inputs) -> str:
-    """A hash of all that decides the curve but the seed. Data and teacher count by content, never by path."""
+    """A hash of all that decides the curve but the seed and the versions of packages.
+
+    Data and teacher count by content, never by path.
+    """
     # Data and teacher count by content; how they were named, or a preset's name, does not.
     named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers", "bank"}
     content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
