@@ -153,7 +153,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) ->
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "sweeps.command.front", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800, check=False)
 
     done = run("sweep", str(TINY))
     assert done.returncode == 0, done.stdout + done.stderr
