@@ -113,7 +113,7 @@ def store(
         names=named(name or []),
         target=target,
         baseline=baseline,
-        tau_ref_s=tau,
+        budget_ref_s=tau,
     )
     write_store(stored, out)
     num_trials, num_rows = len(stored.trials), len(stored.curves)

@@ -103,18 +103,22 @@ class PicksWindow:
         return dict(vars(self))
 
 
+# Fields of a measure that measure.json calls otherwise.
+MEASURE_KEYS = {"budget_ref_s": "tau_ref_s"}
+
+
 @dataclass(frozen=True)
 class Measure:
     """What a sweep is measured by, fixed before its search begins and kept for every resume (`measure.json`).
 
-    `target` is an accuracy, a fraction, on the `split` that decides; `tau_ref_s` the reference seconds that any trial
+    `target` is an accuracy, a fraction, on the `split` that decides; `budget_ref_s` the reference seconds that a trial
     may spend; `baseline` the method that every other one is compared with.
     """
 
     sweep: str
     target: float
     target_rule: str
-    tau_ref_s: float
+    budget_ref_s: float
     baseline: str
     split: Literal["validation", "test"]
     # The prices of the baselines.
@@ -132,6 +136,10 @@ class Measure:
     # What is confirmed: finalists and baselines, each on these seeds. Empty before, and in tables of other origin.
     confirm_configs: tuple[str, ...] = ()
     confirm_seeds: tuple[int, ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """The content of `measure.json`, where the budget is called tau, as in the statistics."""
+        return {MEASURE_KEYS.get(name, name): value for name, value in vars(self).items()}
 
     @property
     def deciding_column(self) -> str:

@@ -231,7 +231,7 @@ class _Sweep:
             sweep=self.directory.name,
             target=target,
             target_rule=rule,
-            tau_ref_s=self.budget_ref_s,
+            budget_ref_s=self.budget_ref_s,
             baseline=self.plan.methods.plain,
             split=self._split,
             calibration_id=self.prices.base.calibration_id,

@@ -95,7 +95,7 @@ def _values(times: pd.DataFrame, measure: Measure) -> pd.Series:
     searched = times[times["phase"] == "search"]
     is_unknown = searched["status"].isin([Status.CRASHED, Status.RUNNING]) & ~searched["reached"].astype(bool)
     known = searched[~is_unknown.groupby(searched["config_id"]).transform("any").astype(bool)]
-    time_s = known["tta_ref_s"].where(np.isfinite(known["tta_ref_s"]), MISS_FACTOR * measure.tau_ref_s)
+    time_s = known["tta_ref_s"].where(np.isfinite(known["tta_ref_s"]), MISS_FACTOR * measure.budget_ref_s)
     return time_s.groupby(known["config_id"]).mean()
 
 

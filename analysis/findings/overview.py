@@ -85,7 +85,7 @@ def _apart(calibrations: Sequence[str], sweeps: Sequence[Findings]) -> str:
         return f"Their targets differ ({', '.join(shown)}), so only ratios compare. {one}"
     if len({found.measure.split for found in sweeps}) > 1:
         return "Different splits decide their targets, so only ratios compare."
-    if len({round(found.measure.tau_ref_s, 9) for found in sweeps}) > 1:
+    if len({round(found.measure.budget_ref_s, 9) for found in sweeps}) > 1:
         return "Their budgets differ, and with them what a miss counts as."
     if "" in calibrations:
         return "What their reference seconds were priced by is not known, so only ratios compare."

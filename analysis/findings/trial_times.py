@@ -65,7 +65,7 @@ def _times(curve: _Curve, trial: Row, measure: Measure) -> dict[str, object]:
     accuracy = curve[measure.deciding_column].tolist()
     tta_ref_s = time_to_accuracy(cost, accuracy, measure.target)
     last_cost_ref_s = cost[-1] if cost else _or_zero(trial["last_cost_ref_s"])
-    restricted = bounds(Status(str(trial["status"])), tta_ref_s, last_cost_ref_s, measure.tau_ref_s)
+    restricted = bounds(Status(str(trial["status"])), tta_ref_s, last_cost_ref_s, measure.budget_ref_s)
     # What a trial that ended on the way would have held to its end, nobody knows.
     is_open = restricted.lower_s < restricted.upper_s
     ended_early = Status(str(trial["status"])) not in COMPLETE_STATUSES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ def load_store(
     names: Mapping[str, str] | None = None,
     target: float | None = None,
     baseline: str | None = None,
-    tau_ref_s: float | None = None,
+    budget_ref_s: float | None = None,
 ) -> Stored:
     """Read one sweep from an MLflow tracking database.
 
@@ -56,7 +56,7 @@ def load_store(
         `attributes.run_name`, over `SOURCES` of `analysis.mlflow_store.sources`; `cost_ref_s` can be `elapsed`, seconds
         since the run's start. If `val_accuracy` and `test_accuracy` name the same metric, the test split decides.
         target: a fraction, by default what our tracker recorded; baseline: a method, by default the first that
-        trains on everything; tau_ref_s: the budget in the unit of `cost_ref_s`, by default what our tracker
+        trains on everything; budget_ref_s: the budget in the unit of `cost_ref_s`, by default what our tracker
         recorded, else the largest cost.
     Raises: UserError: if the store cannot be read or is none, if a needed column, the sweep or the target is missing,
         and for accuracies that are no fractions.
@@ -74,7 +74,7 @@ def load_store(
         evaluations = read_evaluations(connection, store, chosen if is_a_part else None)
     name = found or experiment or "mlflow"
     who = identities(store, evaluations.runs, name)
-    measure = _measure(store, evaluations, who, target=target, baseline=baseline, tau_ref_s=tau_ref_s)
+    measure = _measure(store, evaluations, who, target=target, baseline=baseline, budget_ref_s=budget_ref_s)
     return Stored(_curve_table(evaluations, who), _trial_table(store, evaluations, who, measure), measure)
 
 
@@ -100,7 +100,7 @@ def write_store(stored: Stored, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         stored.curves.to_parquet(directory / "curves.parquet", index=False)
         stored.trials.to_parquet(directory / "trials.parquet", index=False)
-        (directory / "measure.json").write_text(json.dumps(asdict(stored.measure), indent=1), encoding="utf-8")
+        (directory / "measure.json").write_text(json.dumps(stored.measure.as_dict(), indent=1), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{directory}: cannot be written: {error.strerror}. Give --out another folder.") from error
 
@@ -112,7 +112,7 @@ def _measure(
     *,
     target: float | None,
     baseline: str | None,
-    tau_ref_s: float | None,
+    budget_ref_s: float | None,
 ) -> Measure:
     """What was asked for, else what our tracker recorded at the sweep's parent run."""
     name = who["sweep"][0] if who["sweep"] else ""
@@ -124,11 +124,13 @@ def _measure(
     if not 0 < target <= 1:
         raise UserError(f"--target: {target:g} is not in (0, 1]. An accuracy is a fraction: 0.95 for 95 %.")
     largest = float(np.max(evaluations.columns["cost_ref_s"], initial=0.0))
-    if tau_ref_s is None:
+    if budget_ref_s is None:
         # What was recorded is in our reference seconds, and no budget of any other cost.
-        tau_ref_s = largest if "cost_ref_s" in store.mapped else recorded.get("tau_ref_s", largest)
-    if not tau_ref_s > 0:
-        raise UserError(f"--tau: {tau_ref_s:g} is not above 0. It is the budget of a trial in the unit of cost_ref_s.")
+        budget_ref_s = largest if "cost_ref_s" in store.mapped else recorded.get("tau_ref_s", largest)
+    if not budget_ref_s > 0:
+        raise UserError(
+            f"--tau: {budget_ref_s:g} is not above 0. It is the budget of a trial in the unit of cost_ref_s."
+        )
     calibrations = tuple(sorted(set(who["calibration_id"]) - {""}))
     seeds = who["seed"]
     searched = [int(seed) for seed, phase in zip(seeds, who["phase"], strict=True) if phase == PHASES[0]]
@@ -136,7 +138,7 @@ def _measure(
         sweep=name,
         target=target,
         target_rule=rule,
-        tau_ref_s=tau_ref_s,
+        budget_ref_s=budget_ref_s,
         baseline=_baseline(store, evaluations, who["method"], baseline),
         split="test" if _test_decides(store) else "validation",
         calibration_id=calibrations[0] if len(calibrations) == 1 else "",

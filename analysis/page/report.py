@@ -163,7 +163,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
     measure = found.measure
     return [
         ("Target", f"{wording.goal(measure.target)} {measure.split} accuracy", measure.target_rule),
-        ("Budget", f"{wording.amount(measure.tau_ref_s)} reference s", f"calibration {measure.calibration_id}"),
+        ("Budget", f"{wording.amount(measure.budget_ref_s)} reference s", f"calibration {measure.calibration_id}"),
         ("Baseline", measure.baseline, f"the {measure.split} split decided"),
         (
             "Seeds",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdas.errors import UserError
-from kdas.records import Measure
+from kdas.records import MEASURE_KEYS, Measure
 
 _OPTIONAL = ("calibration_ids", "algorithm", "objective", "log_parameters", "confirm_configs", "confirm_seeds")
 _TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
@@ -21,21 +21,22 @@ def load_measure(sweep_directory: Path | str) -> Measure:
     """
     path = Path(sweep_directory) / "measure.json"
     content = _json_object(path)
-    missing = [name for name in Measure.__dataclass_fields__ if name not in content and name not in _OPTIONAL]
+    keys = [MEASURE_KEYS.get(name, name) for name in Measure.__dataclass_fields__ if name not in _OPTIONAL]
+    missing = [key for key in keys if key not in content]
     if missing:
         raise UserError(f"{path}: missing keys: {', '.join(missing)}. Run the sweep again to rebuild it.")
     for name in _TEXTS:
         _require(isinstance(content[name], str), path, name, content[name], "a text")
     split = content["split"]
-    target, tau_ref_s = _number(content, "target", path), _number(content, "tau_ref_s", path)
+    target, budget_ref_s = _number(content, "target", path), _number(content, "tau_ref_s", path)
     _require(0 < target <= 1, path, "target", target, "a fraction in (0, 1]")
-    _require(tau_ref_s > 0, path, "tau_ref_s", tau_ref_s, "reference seconds over 0")
+    _require(budget_ref_s > 0, path, "tau_ref_s", budget_ref_s, "reference seconds over 0")
     _require(split in ("validation", "test"), path, "split", split, "validation or test")
     return Measure(
         sweep=str(content["sweep"]),
         target=target,
         target_rule=str(content["target_rule"]),
-        tau_ref_s=tau_ref_s,
+        budget_ref_s=budget_ref_s,
         baseline=str(content["baseline"]),
         split="test" if split == "test" else "validation",
         calibration_id=str(content["calibration_id"]),

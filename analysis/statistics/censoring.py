@@ -40,7 +40,7 @@ class MeanBounds:
     num_trials: int
 
 
-def bounds(status: Status, tta_ref_s: float, last_cost_ref_s: float, tau_ref_s: float) -> Bounds:
+def bounds(status: Status, tta_ref_s: float, last_cost_ref_s: float, budget_ref_s: float) -> Bounds:
     """The bounds that one trial puts on its restricted time.
 
     A target that was reached stays reached, whatever happened to the trial afterwards. A trial that is recorded as
@@ -49,11 +49,11 @@ def bounds(status: Status, tta_ref_s: float, last_cost_ref_s: float, tau_ref_s: 
     Args: tta_ref_s: inf if not reached; last_cost_ref_s: cost of the trial's last evaluation.
     """
     if math.isfinite(tta_ref_s):
-        restricted_s = min(tta_ref_s, tau_ref_s)
+        restricted_s = min(tta_ref_s, budget_ref_s)
         # A trial ends with the first batch at its budget, and may reach the target with that one.
         return Bounds(restricted_s, restricted_s, reached=True, censored=False)
-    lower_s = tau_ref_s if status in _MISSED_FOR_SURE else min(last_cost_ref_s, tau_ref_s)
-    return Bounds(lower_s, tau_ref_s, reached=False, censored=True)
+    lower_s = budget_ref_s if status in _MISSED_FOR_SURE else min(last_cost_ref_s, budget_ref_s)
+    return Bounds(lower_s, budget_ref_s, reached=False, censored=True)
 
 
 def mean_bounds(trials: Sequence[Bounds]) -> MeanBounds:

@@ -42,12 +42,14 @@ class Objective:
         would have cost is taken to be the budget. So does one that diverged.
         """
         if self.name == "tta":
-            return [statistics.fmean(min(time_to_target(rows, measure.target), measure.tau_ref_s) for rows in curves)]
+            return [
+                statistics.fmean(min(time_to_target(rows, measure.target), measure.budget_ref_s) for rows in curves)
+            ]
         accuracy = statistics.fmean(self._accuracy(rows) for rows in curves)
         if self.name == "pareto":
             ran_whole = [status in (Status.BUDGET, Status.REACHED) for status in statuses]
             costs = [
-                rows[-1].row.cost_ref_s if is_whole else measure.tau_ref_s
+                rows[-1].row.cost_ref_s if is_whole else measure.budget_ref_s
                 for rows, is_whole in zip(curves, ran_whole, strict=True)
             ]
             return [accuracy, statistics.fmean(costs)]

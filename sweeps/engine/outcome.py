@@ -38,7 +38,7 @@ def outcome_of(trials: Sequence[TrialFolder], objective: Objective, measure: Mea
         return None
     return Outcome(
         values=objective.values(curves, statuses, measure),
-        restricted_s=statistics.fmean(min(time, measure.tau_ref_s) for time in times),
+        restricted_s=statistics.fmean(min(time, measure.budget_ref_s) for time in times),
         is_reached=all(map(math.isfinite, times)),
         is_known=all(is_known),
     )

@@ -66,7 +66,7 @@ class MlflowView:
         measure = read_measure(self._directory)
         if measure is not None:
             self._client.log_metric(parent, "target", measure.target)
-            self._client.log_metric(parent, "tau_ref_s", measure.tau_ref_s)
+            self._client.log_metric(parent, "tau_ref_s", measure.budget_ref_s)
         self._client.set_terminated(parent)
         self._state.record(attached=self._state.artifacts_id())
         return parent

@@ -20,8 +20,8 @@ def rule_of(spec: SweepSpec, measure: Measure) -> StoppingRule:
     """The stopping rule that the file names, under what its sweep is measured by."""
     context = StoppingContext(
         target=measure.target,
-        budget_ref_s=measure.tau_ref_s,
-        interval_ref_s=measure.tau_ref_s / spec.evaluations,
+        budget_ref_s=measure.budget_ref_s,
+        interval_ref_s=measure.budget_ref_s / spec.evaluations,
         keep=spec.confirm.top if spec.confirm else 1,
     )
     return STOPPING_RULES.build(spec.scheduler, context)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from kdas.files.cache import write_text
-from kdas.records import Measure, first_reached
+from kdas.records import MEASURE_KEYS, Measure, first_reached
 from sweeps.record.directory import Recorded, SweepDirectory
 
 
@@ -26,7 +25,7 @@ def time_to_target(rows: Sequence[Recorded], target: float) -> float:
 
 def write_measure(directory: SweepDirectory, measure: Measure) -> None:
     """Keep what was fixed."""
-    write_text(directory.measure_file, json.dumps(asdict(measure), indent=1))
+    write_text(directory.measure_file, json.dumps(measure.as_dict(), indent=1))
 
 
 def read_measure(directory: SweepDirectory) -> Measure | None:
@@ -35,5 +34,8 @@ def read_measure(directory: SweepDirectory) -> Measure | None:
         content = json.loads(directory.measure_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in content.items()}
+    fields = {key: name for name, key in MEASURE_KEYS.items()}
+    given: dict[str, Any] = {
+        fields.get(key, key): tuple(value) if isinstance(value, list) else value for key, value in content.items()
+    }
     return Measure(**given)

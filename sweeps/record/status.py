@@ -69,7 +69,12 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
     soonest = []
     if measure is not None:
         soonest = [
-            (name, statistics.fmean(min(each, measure.tau_ref_s) for each in of), len(of), sum(map(math.isfinite, of)))
+            (
+                name,
+                statistics.fmean(min(each, measure.budget_ref_s) for each in of),
+                len(of),
+                sum(map(math.isfinite, of)),
+            )
             for name, of in times[phase].items()
         ]
     soonest = sorted(soonest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
@@ -104,7 +109,7 @@ def _running_table(under_way: Sequence[UnderWay], measure: Measure | None) -> Ta
     table = Table("running", "of budget", "accuracy", "last row", box=None, padding=(0, 2, 0, 2))
     for trial in under_way:
         last = trial.last.row if trial.last else None
-        share = f"{last.cost_ref_s / measure.tau_ref_s:.0%}" if last and measure else ""
+        share = f"{last.cost_ref_s / measure.budget_ref_s:.0%}" if last and measure else ""
         accuracy = f"{last.val_accuracy:.4f}" if last else ""
         heard = f"{readable_s(trial.age_s)} ago" + (", stopped?" if trial.is_stale else "")
         table.add_row(trial.name, share, accuracy, heard)

@@ -153,7 +153,7 @@ class Surrogate:
         predicted = self._trees.predict([self._features(self._points[job.config_id], job.config.seed)])[0]
         template = next(iter(self._recording.curves.values()))[self._seeds[0]].rows[0]
         num_rows = max(1, round(float(predicted[0])))
-        interval_s = self._recording.measure.tau_ref_s / self._recording.spec.evaluations
+        interval_s = self._recording.measure.budget_ref_s / self._recording.spec.evaluations
         rows = [
             replace(
                 template,
@@ -197,7 +197,7 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
             config = TrialConfig(**folder.description["config"])
             curves.setdefault(identity(config), {})[config.seed] = Curve(folder.rows(), folder.status)
     plan = plan_of(spec)
-    directions = objective_of(spec.objective, measure.tau_ref_s).directions
+    directions = objective_of(spec.objective, measure.budget_ref_s).directions
     search = ConfigurationSearch(directory.study_file, plan.space, spec.algorithm, directions)
     points: dict[str, Point] = {}
     for asked in search.asked():

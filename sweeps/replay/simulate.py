@@ -115,7 +115,7 @@ class Simulation:
 
     def _played(self, spec: SweepSpec, directory: SweepDirectory, slots: int) -> Replayed:
         measure, clock = self._recording.measure, SimulatedClock()
-        plan, objective = plan_of(spec), objective_of(spec.objective, measure.tau_ref_s)
+        plan, objective = plan_of(spec), objective_of(spec.objective, measure.budget_ref_s)
         terms = Terms(measure, lambda plain: measure, partial(rule_of, spec), objective)
         search = self._search(directory.study_file, plan.space, spec.algorithm, objective.directions)
         spending = Spending(spec.budget, 1.0, None, clock)
@@ -148,7 +148,9 @@ class Simulation:
 
     def _mean_s(self, curves: Sequence[Curve]) -> float:
         measure = self._recording.measure
-        return statistics.fmean(min(time_to_target(curve.rows, measure.target), measure.tau_ref_s) for curve in curves)
+        return statistics.fmean(
+            min(time_to_target(curve.rows, measure.target), measure.budget_ref_s) for curve in curves
+        )
 
 
 def simulate(

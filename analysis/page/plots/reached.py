@@ -37,8 +37,8 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     styles = looks([row["method"] for row in shown], measure.baseline)
     ticks = [
         float(t)
-        for t in ticker.MaxNLocator(_NUM_TICKS).tick_values(0, measure.tau_ref_s)
-        if 0 <= t <= measure.tau_ref_s
+        for t in ticker.MaxNLocator(_NUM_TICKS).tick_values(0, measure.budget_ref_s)
+        if 0 <= t <= measure.budget_ref_s
     ]
     for place, row in enumerate(drawn):
         costs, observed = of_trials(own[row["method"]])
@@ -55,7 +55,7 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     axes.set_ylabel("share of seeds at the target")
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0))
     axes.set_ylim(-0.02, 1.04)
-    axes.set_xlim(-0.04 * measure.tau_ref_s, 1.03 * measure.tau_ref_s)
+    axes.set_xlim(-0.04 * measure.budget_ref_s, 1.03 * measure.budget_ref_s)
     axes.grid(color=RULE, linewidth=0.6)
     counts.set_ylim(len(drawn) - 0.5, -0.5)
     counts.set_yticks(range(len(drawn)), [plain(str(row["method"]), 30) for row in drawn])

@@ -153,7 +153,7 @@ def test_our_store_tells_what_the_sweep_directory_tells(stores: tuple[str, Sweep
         for column in columns & set(ours.columns) - NOT_SENT:
             pd.testing.assert_series_equal(told[column], ours[column])
     recorded = load_measure(directory.path)
-    assert (stored.measure.target, stored.measure.tau_ref_s) == (recorded.target, recorded.tau_ref_s)
+    assert (stored.measure.target, stored.measure.budget_ref_s) == (recorded.target, recorded.budget_ref_s)
     assert (stored.measure.baseline, stored.measure.seeds) == (recorded.baseline, recorded.seeds)
     assert stored.measure.split == recorded.split and stored.measure.data_source == recorded.data_source
 
@@ -195,7 +195,7 @@ def test_a_store_of_others_is_read_by_its_own_names(theirs: Stored) -> None:
     }  # fmt: skip
     assert trials["tta_ref_s"].tolist() == [13.0, math.inf, math.inf, 30.0, math.inf]
     assert trials["num_evaluations"].tolist() == [3, 1, 0, 3, 1]
-    assert theirs.measure.tau_ref_s == 30.0 and theirs.measure.sweep == "theirs"
+    assert theirs.measure.budget_ref_s == 30.0 and theirs.measure.sweep == "theirs"
     assert summarize(theirs.curves, theirs.trials, theirs.measure)["method"].tolist() == ["fast", "plain"]
 
 
@@ -225,8 +225,8 @@ def test_one_metric_for_both_splits_says_that_the_test_split_decides(uri: str) -
 
 
 def test_a_recorded_budget_is_none_of_another_cost(uri: str) -> None:
-    assert load_store(uri).measure.tau_ref_s == 3.5
-    assert load_store(uri, names={"cost_ref_s": "metrics.flops"}).measure.tau_ref_s == 8e9
+    assert load_store(uri).measure.budget_ref_s == 3.5
+    assert load_store(uri, names={"cost_ref_s": "metrics.flops"}).measure.budget_ref_s == 8e9
 
 
 def test_a_name_for_something_else_leaves_the_deciding_split_as_it_was(tmp_path: Path, uri: str) -> None:

@@ -84,7 +84,7 @@ def test_bounds_hold_the_truth_wherever_a_trial_is_cut(accuracies: list[list[flo
 @given(curves_of_trials, st.sampled_from([0.25, 2.0, 64.0]))
 def test_another_unit_of_cost_scales_every_time(accuracies: list[list[float]], unit: float) -> None:
     one, other = tables(accuracies), tables(accuracies, unit)
-    scaled = Measure(**{**vars(MEASURE), "tau_ref_s": MEASURE.tau_ref_s * unit})
+    scaled = Measure(**{**vars(MEASURE), "budget_ref_s": MEASURE.budget_ref_s * unit})
     times, in_unit = trial_times(*one, MEASURE), trial_times(*other, scaled)
     for column in ("tta_ref_s", "tta_linear_s", "tta_two_in_a_row_s", "tta_hold_to_end_s", "lower_s", "upper_s"):
         assert in_unit[column].tolist() == pytest.approx((times[column] * unit).tolist(), nan_ok=True)
