@@ -70,7 +70,7 @@ def test_broken_yaml_is_refused_with_line_and_column(load: Load) -> None:
 
 def test_key_given_twice_is_refused(load: Load) -> None:
     refused(load, GOOD + "epochs: 3\nepochs: 4\n", r"line 5, column 1: the key 'epochs' is given twice")
-    refused(load, "teacher: {model: resnet8, model: resnet20}\n", r"line 1, column 27: the key 'model' stands here")
+    refused(load, "teacher: {model: resnet8, model: resnet20}\n", r"line 1, column 27: the key 'model' is given twice")
 
 
 @pytest.mark.parametrize(

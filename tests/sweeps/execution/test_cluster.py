@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from kdas.checkpoint import load_newest_whole
 
+from kdas.files.checkpoint import load_newest_whole
 from kdas.records import Status
 from sweeps.record.directory import Recorded, SweepDirectory
 
