@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,20 @@ def test_the_report_opens_with_the_answer_and_holds_every_part(sweep_directory: 
     for trial_id in found.times["trial_id"]:
         assert trial_id in page.text
     assert "abc123" in page.text and "start_rate: [0.3, 0.9]" in page.text
+
+
+def test_the_code_on_the_page_computes_what_the_page_shows(
+    sweep_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = findings(sweep_directory)
+    printed = re.search(r"<pre>(from analysis.*?)</pre>", render(found), re.DOTALL)
+    assert printed is not None
+    (sweep_directory.parent / "runs").mkdir()
+    (sweep_directory.parent / "runs" / found.measure.sweep).symlink_to(sweep_directory)
+    monkeypatch.chdir(sweep_directory.parent)
+    names: dict[str, Any] = {}
+    exec(unescape(printed.group(1)), names)
+    pd.testing.assert_frame_equal(names["found"].summary, found.summary)
 
 
 def test_the_report_loads_nothing_from_elsewhere_and_runs_only_its_own_script(sweep_directory: Path) -> None:
