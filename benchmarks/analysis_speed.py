@@ -120,7 +120,7 @@ def made_up_curves(num_runs: int, num_points: int) -> pd.DataFrame:
 
 
 def write_sweep(directory: Path, curves: pd.DataFrame) -> None:
-    """The tables of a sweep directory, as `sweeps.tables` writes them."""
+    """The tables of a sweep directory, as `sweeps.record.tables` writes them."""
     directory.mkdir(parents=True)
     table = pa.Table.from_pandas(curves, schema=curve_schema(), preserve_index=False)
     pq.write_table(table, directory / "curves.parquet")

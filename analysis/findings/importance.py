@@ -45,8 +45,8 @@ def importance(
 ) -> pd.DataFrame:
     """Importance of each searched parameter for the mean time to the target, with bootstrapped ranks.
 
-    Args: times: of `analysis.trial_times.trial_times`; trials: the trial table, for the settings; generator: draws
-        the resamples of configurations.
+    Args: times: of `analysis.findings.trial_times.trial_times`; trials: the trial table, for the settings; generator:
+        draws the resamples of configurations.
     Returns: by falling importance: `parameter`, `importance` (shares that sum to 1), `rank`, and `rank_low` and
         `rank_high`, between which 95% of the resamples put it.
     Raises: UserError: if the search learned from results, varied fewer than two parameters, or tried too little.

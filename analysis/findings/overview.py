@@ -20,9 +20,9 @@ class Overview:
     """What several sweeps say together.
 
     `cells`: a row a method and sweep, its soonest configuration there: `method`, `cell`, `time` (the mean upper bound,
-    inf where half of the seeds or more did not reach the target) and the columns of `analysis.summary.summarize`.
-    `profiles`: of `analysis.profiles.profile_table`. `together`: one summary over the trials of all, empty where
-    `apart` says why their times cannot be compared.
+    inf where half of the seeds or more did not reach the target) and the columns of
+    `analysis.findings.summary.summarize`. `profiles`: of `analysis.findings.profiles.profile_table`. `together`: one
+    summary over the trials of all, empty where `apart` says why their times cannot be compared.
     """
 
     sweeps: tuple[Findings, ...]

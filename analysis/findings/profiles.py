@@ -39,8 +39,8 @@ def cells_by_target(
 ) -> pd.DataFrame:
     """Several targets of one sweep as cells: the median time of each method's soonest configuration to each of them.
 
-    Args: curves: of `analysis.curves.load`; summary: of `analysis.summary.summarize`; targets: in the unit of the
-        accuracies; column: the accuracy that decides.
+    Args: curves: of `analysis.curves.load`; summary: of `analysis.findings.summary.summarize`; targets: in the unit of
+        the accuracies; column: the accuracy that decides.
     Returns: a row a method and target: `method`, `cell`, `time`, inf where half of the seeds missed it.
     """
     rows = []

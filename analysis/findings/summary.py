@@ -52,9 +52,9 @@ def summarize(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> p
     Configurations are ordered by the mean upper bound of their restricted time. Medians are over the trials; a median
     time is inf where half of them or more missed the target, `tta_at_least_s` takes trials that ended on the way (there
     are `num_open`) at their last cost, `test_accuracy_at_hit` is over those that reached the target.
-    The comparison columns are those of `analysis.compare.Comparison`, baseline over candidate, paired by seed;
-    `ratio_as_run`, `ratio_wall` and `ratio_flops` compare what reaching the target took on other axes of cost, where
-    all trials did.
+    The comparison columns are those of `analysis.statistics.compare.Comparison`, baseline over candidate, paired by
+    seed; `ratio_as_run`, `ratio_wall` and `ratio_flops` compare what reaching the target took on other axes of cost,
+    where all trials did.
 
     Returns: a frame with the columns `SUMMARY_COLUMNS`; seconds are reference seconds, accuracies fractions.
     """

@@ -17,7 +17,7 @@ def anytime_curve(times: pd.DataFrame, num_seeds: int) -> pd.DataFrame:
     A configuration counts when its last trial has ended; its value is the mean upper bound of its restricted times, so
     what was stopped is never taken for better than it is. Trials are counted in the order in which they ended.
 
-    Args: times: rows of `analysis.trial_times.trial_times` of one search; num_seeds: after how many trials a
+    Args: times: rows of `analysis.findings.trial_times.trial_times` of one search; num_seeds: after how many trials a
         configuration counts.
     Returns: one row a configuration that ended: `spent_ref_s` until then, `value_s`, `best_s` so far, `config_id`.
     """

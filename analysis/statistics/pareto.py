@@ -33,7 +33,7 @@ def pareto_front(times: pd.DataFrame, *, generator: np.random.Generator) -> pd.D
     end, for one that was stopped or diverged on some seeds would stand here with its luckiest. Seeds are resampled
     jointly for all configurations, as they were run.
 
-    Args: times: rows of `analysis.trial_times.trial_times`, of one phase; generator: draws the resamples.
+    Args: times: rows of `analysis.findings.trial_times.trial_times`, of one phase; generator: draws the resamples.
     Returns: one row a configuration: `accuracy`, `cost_ref_s`, `is_on_front`, `inclusion` in [0, 1].
     """
     keys = ["phase", "method", "configuration", "config_id"]

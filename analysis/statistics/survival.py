@@ -2,7 +2,7 @@
 
 Kaplan-Meier curves and restricted means hold for a trial that used up its budget, lost its worker or still runs. One
 that was stopped because of its own accuracy was stopped for being slow, and these estimates would take it for as fast
-as the others; there only bounds are honest, see `analysis.censoring`.
+as the others; there only bounds are honest, see `analysis.statistics.censoring`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def log_rank(
 
 
 def of_trials(times: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:
-    """Costs [N] and whether the target was reached at them [N], from rows of `analysis.trial_times.trial_times`.
+    """Costs [N] and whether the target was reached at them [N], from rows of `analysis.findings.trial_times`.
 
     A trial that ran to its end or diverged without is seen until its budget.
 
@@ -94,7 +94,8 @@ def of_trials(times: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:
         statuses = ", ".join(sorted(set(stopped["status"])))
         raise UserError(
             f"{len(stopped)} of {len(times)} trials are {statuses}: they were stopped because of their own accuracy, "
-            "so no Kaplan-Meier curve holds for them. Use the bounds of analysis.censoring, or trials of phase confirm."
+            "so no Kaplan-Meier curve holds for them. Use the bounds of analysis.statistics.censoring, or "
+            "trials of phase confirm."
         )
     return times["lower_s"].to_numpy(dtype=float), (~times["censored"].astype(bool)).to_numpy()
 

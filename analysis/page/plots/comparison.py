@@ -23,8 +23,8 @@ _MOST_ROWS = 40
 def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
     """Ratios to the baseline with their 95% intervals, a row each; an arrow where misses leave one side open.
 
-    Args: summary: rows of `analysis.summary.summarize`, of one phase, in the order in which they are to stand; where
-        they are of several sweeps, its column `cell` says of which.
+    Args: summary: rows of `analysis.findings.summary.summarize`, of one phase, in the order in which they are to stand;
+        where they are of several sweeps, its column `cell` says of which.
     """
     compared = summary[~summary["is_baseline"].astype(bool) & summary["ratio"].notna()]
     if compared.empty:

@@ -29,7 +29,7 @@ def picked(picks: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figu
     to right. Blue-green is picked more often than it occurs, brown less, white as often. The data's own shares are
     those of the baseline, which trains on everything.
 
-    Args: picks: of `analysis.picks.load_picks`; summary: of `analysis.summary.summarize`.
+    Args: picks: of `analysis.record.picks.load_picks`; summary: of `analysis.findings.summary.summarize`.
     """
     # Of a sweep that mixes data sets only what has as many classes as the baseline's first trial compares.
     sizes = picks["by_class"].map(len).to_numpy()

@@ -23,7 +23,7 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     Each method shows its soonest configuration; one whose trials were stopped because of their own accuracy is left
     out and named, for no such curve holds for it.
 
-    Args: times: of `analysis.trial_times.trial_times`; summary: which orders the configurations.
+    Args: times: of `analysis.findings.trial_times.trial_times`; summary: which orders the configurations.
     """
     shown = soonest(summary).to_dict("records")
     if not shown:

@@ -41,7 +41,7 @@ _DARK, _BRIGHT = COLOURS[0], COLOURS[1]
 def pareto(front: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
     """Mean best accuracy against the mean cost to it; on the front, larger where resampled seeds keep it there.
 
-    Args: front: of `analysis.pareto.pareto_front`; summary: which orders the methods.
+    Args: front: of `analysis.statistics.pareto.pareto_front`; summary: which orders the methods.
     """
     if front.empty:
         return empty("No trial has run to its end yet.")
@@ -77,7 +77,8 @@ def pareto(front: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figu
 def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -> Figure:
     """The best configuration so far against all that the search has spent.
 
-    Args: curve: of `analysis.anytime.anytime_curve`; baseline_s: the baseline's mean restricted time, for comparison.
+    Args: curve: of `analysis.statistics.anytime.anytime_curve`; baseline_s: the baseline's mean restricted time, for
+        comparison.
     """
     if curve.empty:
         return empty("No configuration has ended on all its seeds yet.")
@@ -104,7 +105,7 @@ def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -
 def expected_best_of(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -> Figure:
     """What one may expect of the best of n tries like those of the search.
 
-    Args: curve: of `analysis.anytime.anytime_curve`; baseline_s as in `anytime`.
+    Args: curve: of `analysis.statistics.anytime.anytime_curve`; baseline_s as in `anytime`.
     """
     if curve.empty:
         return empty("No configuration has ended on all its seeds yet.")
@@ -126,7 +127,7 @@ def expected_best_of(curve: pd.DataFrame, measure: Measure, baseline_s: float = 
 def importance(table: pd.DataFrame) -> Figure:
     """Importance of each parameter, with the ranks between which resampled configurations put it.
 
-    Args: table: of `analysis.importance.importance`.
+    Args: table: of `analysis.findings.importance.importance`.
     """
     figure = Figure(figsize=(7.6, 1.1 + 0.36 * len(table)), layout="constrained")
     axes = figure.add_subplot()
@@ -149,7 +150,7 @@ def importance(table: pd.DataFrame) -> Figure:
 def parallel_coordinates(trials: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
     """Every searched configuration as a line through its settings to its mean restricted time, the soonest in colour.
 
-    Args: trials: the trial table, for the settings; summary: of `analysis.summary.summarize`, for the times.
+    Args: trials: the trial table, for the settings; summary: of `analysis.findings.summary.summarize`, for the times.
     """
     configurations = searched_configurations(trials)
     parameters = varied_parameters(configurations, measure.log_parameters)

@@ -141,8 +141,8 @@ class TeacherBank:
         try:
             self.store.write(self._numbers[indices], view_ids, logits)
         except ValueError as error:
-            mend = "Set bank: live" if self.store.shape.precision == "float32" else "Set bank: float32"
-            raise UserError(f"bank: {error}. {mend}.") from error
+            remedy = "Set bank: live" if self.store.shape.precision == "float32" else "Set bank: float32"
+            raise UserError(f"bank: {error}. {remedy}.") from error
         except OSError as error:
             if self._keeps:
                 warnings.warn(

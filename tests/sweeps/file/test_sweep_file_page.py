@@ -21,7 +21,7 @@ COMMANDS = re.findall(r'SET="(.*?)"\n', PAGE.read_text(encoding="utf-8"))
 def test_page_is_what_is_written_from_the_models() -> None:
     written = CliRunner().invoke(app, ["schema", "--markdown"]).output
     assert PAGE.read_text(encoding="utf-8") == written, (
-        "write it anew: .venv/bin/python -m sweeps schema --markdown > docs/sweep-file.md"
+        "write it again: .venv/bin/python -m sweeps schema --markdown > docs/sweep-file.md"
     )
 
 
