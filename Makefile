@@ -28,12 +28,12 @@ SET_OPTION = $(if $(SET),--set "$$SET")
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the dataset>   SET='<key=value ...>'   RUNS_DIR=<where results go>"
+	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the data set>   SET='<key=value ...>'   RUNS_DIR=<where results go>"
 
-setup: $(READY) ## the virtual environment in .venv with all that is needed; the other targets call it
+setup: $(READY) ## create .venv with all packages; other targets call it
 
-# The interpreter is looked at first: the lock holds no wheels for others.
-# Byte code is compiled here: where the environment forbids to write any, as containers do, every process would do so anew.
+# Check the interpreter first: the lock holds no wheels for other versions.
+# Compile byte code here: where writing it is forbidden, as in containers, every process would compile again.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), but Python 3.11 to 3.13 is needed. Name one: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -45,37 +45,37 @@ $(READY): requirements.lock pyproject.toml
 	  "$$UV" pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-sweep: $(READY) ## run NAME's sweep, or go on with it, then its report (NAME=digits_kd)
+sweep: $(READY) ## run or resume NAME's sweep and report on it (NAME=digits_kd)
 	@$(BIN)/kdas-sweeps sweep "$(NAME)" $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$(CLUSTER)")
 
-report: $(READY) ## build NAME's report again from what is on disk
+report: $(READY) ## rebuild NAME's report from what is on disk
 	@$(BIN)/kdas-sweeps report "$(NAME)"
 
-compare: $(READY) ## several sweeps on one page (NAMES="a b")
+compare: $(READY) ## put several sweeps on one page (NAMES="a b")
 	@$(BIN)/kdas-sweeps compare "$(NAMES)"
 
-watch: $(READY) ## NAME's report on 127.0.0.1, built anew while the sweep runs (PORT=5001)
+watch: $(READY) ## serve NAME's report, updated while it runs (PORT=5001)
 	@$(BIN)/kdas-sweeps watch "$(NAME)" $(PORT_OPTION)
 
-ui: $(READY) ## open the runs in MLflow's page on 127.0.0.1 (PORT=5000)
+ui: $(READY) ## open the runs in MLflow on 127.0.0.1 (PORT=5000)
 	@$(BIN)/kdas-sweeps ui $(PORT_OPTION)
 
-# Rented machines often have no other user than root; the server asks for its token and is reached from here alone.
+# Rented machines often have only the user root. The server asks for its token and listens on 127.0.0.1 only.
 notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1
 	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --allow-root analysis/notebooks
 
-test: $(READY) ## the tests, but for the slow ones (under 5 minutes on 2 cores)
+test: $(READY) ## run all but the slow tests (5 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
-test-slow: $(READY) ## the slow tests: kills, clusters, whole sweeps (up to 10 minutes)
+test-slow: $(READY) ## run the slow tests: kills, clusters (10 minutes)
 	@$(BIN)/python -m pytest -m slow
 
-test-all: test test-slow ## all tests
+test-all: test test-slow ## run all tests
 
-test-floor: $(FLOOR)/.ready ## the trainer's tests on the lowest supported versions, PyTorch 2.11 among them
+test-floor: $(FLOOR)/.ready ## run the trainer's tests on the lowest versions
 	@PYTHONPATH="$(CURDIR)" $(FLOOR)/bin/python -m pytest tests/kdas
 
-# Neither Ray nor MLflow is in it: the trainer needs neither.
+# Without Ray and MLflow, which the trainer does not need.
 $(FLOOR)/.ready: requirements-floor.txt
 	@echo "setting up $(FLOOR): about 5 GB of packages, once"
 	@$(PYTHON) -m venv --clear $(FLOOR)
@@ -84,32 +84,32 @@ $(FLOOR)/.ready: requirements-floor.txt
 	  "$$UV" pip install --quiet --compile-bytecode -r requirements-floor.txt
 	@touch $@
 
-check: $(READY) ## format, lint, types, import rules
+check: $(READY) ## check format, lint, types and import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(READY) ## put the code into its format
+format: $(READY) ## format the code, fix what lint can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-preview: $(READY) ## what NAME would train and cost, before it starts
+preview: $(READY) ## estimate NAME's trials and cost; trains nothing
 	@$(BIN)/python -m sweeps preview "$(NAME)" $(DATA_OPTION) $(SET_OPTION)
 
-status: $(READY) ## how far NAME is, from another terminal or another machine
+status: $(READY) ## show NAME's progress, from any terminal
 	@$(BIN)/python -m sweeps status "$(NAME)"
 
-simulate: $(READY) ## searches and schedulers compared on NAME's recorded curves (SEARCH= SCHEDULER= SLOTS= REPLAYS=)
+simulate: $(READY) ## compare searches on NAME's recorded curves (SEARCH=)
 	@$(BIN)/python -m sweeps simulate "$(NAME)" $(if $(SEARCH),--search "$(SEARCH)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") \
 	  $(if $(SLOTS),--slots "$(SLOTS)") $(if $(REPLAYS),--replays "$(REPLAYS)") $(if $(SURROGATE),--surrogate)
 
-torture: $(READY) ## kill a sweep of 30 trials 20 times and compare it with an undisturbed one (half an hour)
+torture: $(READY) ## kill a sweep 20 times, check its results (30 minutes)
 	@TORTURE_KILLS=20 TORTURE_CONFIGURATIONS=12 $(BIN)/python -m pytest tests/sweeps/test_torture.py
 
-bench: $(READY) ## our speed against the field's usual trainer and against the ideal (QUICK=1: minutes; NAME=one part)
+bench: $(READY) ## measure speed (an hour; QUICK=1: 8 minutes; NAME=part)
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick) $(DATA_OPTION)
 
-lock: $(READY) ## resolve pyproject.toml into requirements.lock anew
+lock: $(READY) ## rebuild requirements.lock from pyproject.toml
 	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --upgrade -o requirements.lock

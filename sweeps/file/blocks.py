@@ -70,7 +70,7 @@ Target = Annotated[TargetConfig, BeforeValidator(_target, json_schema_input_type
 
 
 class TimeToAccuracy(Strict):
-    """Minimize the cost at which the target is reached; a miss counts as the whole budget."""
+    """Minimize the cost at which the target is reached; a miss counts as the full budget."""
 
     name: Literal["tta"] = "tta"
 

@@ -43,8 +43,8 @@ class SweepStatus:
     under_way: list[UnderWay]
     # The phase of what follows: the confirmation as soon as a trial of it has ended.
     phase: str
-    # Name, mean time with a miss as the whole budget, seeds, and how many of them reached the target.
-    soonest: list[tuple[str, float, int, int]]
+    # Name, mean time with a miss as the full budget, seeds, and how many of them reached the target.
+    fastest: list[tuple[str, float, int, int]]
     measure: Measure | None
     holder: str
 
@@ -66,9 +66,9 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
                 time_to_target(folder.rows(), measure.target)
             )
     phase = CONFIRM if times[CONFIRM] else SEARCH
-    soonest = []
+    fastest = []
     if measure is not None:
-        soonest = [
+        fastest = [
             (
                 name,
                 statistics.fmean(min(each, measure.budget_ref_s) for each in of),
@@ -77,8 +77,8 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
             )
             for name, of in times[phase].items()
         ]
-    soonest = sorted(soonest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
-    return SweepStatus(counts, under_way, phase, soonest, measure, directory.holder())
+    fastest = sorted(fastest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
+    return SweepStatus(counts, under_way, phase, fastest, measure, directory.holder())
 
 
 def print_status(directory: SweepDirectory, console: Console) -> None:
@@ -97,10 +97,10 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
         console.print(f"  target {status.measure.target:.4f} ({status.measure.target_rule})", highlight=False)
     if status.under_way:
         console.print(_running_table(status.under_way, status.measure))
-    if status.soonest and status.measure is not None:
+    if status.fastest and status.measure is not None:
         seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
         table = Table(f"fastest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
-        for name, mean, count, num_reached in status.soonest:
+        for name, mean, count, num_reached in status.fastest:
             table.add_row(name, f"{mean:.2f}" if num_reached == count else f"> {mean:.2f}", f"{num_reached}/{count}")
         console.print(table)
 

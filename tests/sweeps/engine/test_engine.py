@@ -360,7 +360,7 @@ def test_what_has_crashed_is_not_tried_again_in_the_same_start(engine: Callable[
 
 
 def test_a_configuration_that_crashes_stops_no_others(engine: Callable[..., Engine]) -> None:
-    """The soonest by far crash before all their seeds have reached the target, so they cannot be chosen."""
+    """The fastest by far crash before all their seeds have reached the target, so they cannot be chosen."""
     search, confirm = {"start_rate": {"low": 0.45, "high": 0.95}}, {"top": 1, "seeds": 1}
     sweep = engine(search=search, confirm=confirm)
     sweep.truth = crashing(0.6, 1)

@@ -41,8 +41,8 @@ def test_trials_are_counted_by_how_they_ended(directory: SweepDirectory, jobs: l
     status = read_status(directory)
     assert status.counts == {Status.BUDGET: 1, Status.CRASHED: 1, Status.CAPPED: 1}
     assert status.under_way == []
-    # What did not reach the target counts as the whole budget; a crash says nothing.
-    assert [row[1:] for row in status.soonest] == [(2.0, 1, 1), (10.0, 1, 0)]
+    # What did not reach the target counts as the full budget; a crash says nothing.
+    assert [row[1:] for row in status.fastest] == [(2.0, 1, 1), (10.0, 1, 0)]
 
 
 def test_a_trial_under_way_shows_what_it_last_said(directory: SweepDirectory, jobs: list[Job]) -> None:
@@ -80,8 +80,8 @@ def test_confirmation_does_not_mix_with_the_search(directory: SweepDirectory, jo
     assert "on the seeds of the search" in shown(directory)
     again = jobs[0].config.model_copy(update={"seed": 1001})
     train_on_paper(directory, replace(jobs[0], phase="confirm", config=again), [0.5, 0.5, 0.95])
-    ((_, *soonest),) = read_status(directory).soonest
-    assert soonest == [3.0, 1, 1] and "fastest so far, on fresh seeds" in shown(directory)
+    ((_, *fastest),) = read_status(directory).fastest
+    assert fastest == [3.0, 1, 1] and "fastest so far, on fresh seeds" in shown(directory)
 
 
 def test_a_hit_at_the_very_budget_is_a_hit(directory: SweepDirectory, jobs: list[Job]) -> None:

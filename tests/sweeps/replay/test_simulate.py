@@ -37,7 +37,7 @@ def whole(spec: SweepSpec) -> SweepSpec:
 
 
 def record(spec: SweepSpec, directory: SweepDirectory, last: Status = Status.BUDGET) -> None:
-    """A finished sweep on paper: rates near 0.5 reach the target soonest. `last`: how its last trial ended."""
+    """A finished sweep on paper: rates near 0.5 reach the target fastest. `last`: how its last trial ended."""
     write_measure(directory, MEASURE)
     for job in plan_of(spec).baselines:
         train_on_paper(directory, job, [0.1 * number for number in range(1, 11)])
