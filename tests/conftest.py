@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, and property tests that depend on neither luck nor the clock."""
+"""Shared by all tests: a separate cache, and property tests that depend on neither chance nor timing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no reason to fail: neither an example nor the drawing of one has a deadline. Examples are a function
-# of the test alone, so whether the suite passes is no matter of luck; `--hypothesis-profile=search` draws new ones.
+# A busy machine must not fail a test, so neither an example nor its generation has a deadline. Examples depend on the
+# test alone, so the suite does not pass or fail by chance; `--hypothesis-profile=search` draws new ones.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("kdas", _PATIENT, derandomize=True)
 settings.register_profile("search", _PATIENT)

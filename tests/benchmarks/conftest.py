@@ -1,4 +1,4 @@
-"""What the tests of the benchmarks share: a folder of their own, and tiny sets of drawn images."""
+"""Fixtures of the benchmark tests: one thread per model, tiny sets of random images, and the benchmarks on them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from benchmarks.bench import Bench
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads of one model wait for each other, which takes long where other work runs beside the tests."""
+    """Use one thread, since the threads of a model wait long for each other on a busy machine."""
     monkeypatch.setattr(reference_loop, "DEFAULT_THREADS", 1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the reference's own process
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the reference, which runs in its own process
 
 
 @pytest.fixture(scope="session")
 def drawn_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """210 images of 8x8 pixels to train on and 42 to test on, in four classes told apart by brightness."""
+    """210 training and 42 test images of 8x8 pixels, in four classes that differ in brightness."""
     folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for part, number in (("train", 210), ("test", 42)):
@@ -42,5 +42,5 @@ def drawn_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory: pytest.TempPathFactory, drawn_images: Path) -> Bench:
-    """The benchmarks over the drawn images."""
+    """The benchmarks on these images."""
     return Bench(tmp_path_factory.mktemp("bench"), True, "float32", "cpu", 1, drawn_images)

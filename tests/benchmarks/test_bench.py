@@ -1,4 +1,4 @@
-"""Around the benchmarks: their small sets, their short schedules, the table and the line of JSON."""
+"""What the benchmarks share: their image subsets, their short schedules, the table and the line of JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_digits_stand_in_where_there_are_no_photographs(tmp_path: Path) -> None:
 
 def test_short_schedules_sample_as_often_as_the_official_one() -> None:
     official = against_reference.sampling_share(against_reference.OFFICIAL_EPOCHS, against_reference.OFFICIAL_PERIODS)
-    # 60 + 20 + 12 + 6 of four segments of 60 epochs.
+    # Sampling epochs in the four segments of 60 epochs: 60 + 20 + 12 + 6.
     assert official == 98 / 240
     for size in (against_reference.FULL, against_reference.QUICK):
         assert against_reference.sampling_share(size.epochs, size.periods) == pytest.approx(official, abs=0.01)
@@ -85,7 +85,7 @@ def test_last_line_is_json_with_every_figure_and_where_it_was_measured(
     assert "on it" in result.stderr and "on it" not in result.stdout
 
 
-def test_part_that_is_not_there_is_refused() -> None:
+def test_unknown_part_is_refused() -> None:
     result = CliRunner().invoke(program.app, ["nothing"])
     assert isinstance(result.exception, UserError)
     assert f"'nothing' is not one of {', '.join(program.PARTS)}" in str(result.exception)

@@ -1,4 +1,4 @@
-"""The figures of the benchmarks, on records written by hand; nothing is timed here."""
+"""The figures of the benchmarks, computed from records written by hand; nothing is timed here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeps.record.directory import Recorded, SweepDirectory
 
 
 def record(directory: SweepDirectory, trial_id: str, recorded_at: float, ended: float, wall_s: float) -> None:
-    """A trial with one row, recorded and ended at these times, that trained so many seconds and evaluated 0.5."""
+    """Write a trial with one row, recorded and ended at these times: `wall_s` of training, 0.5 s of evaluation."""
     folder = directory.trial(trial_id)
     folder.path.mkdir(parents=True)
     (folder.path / "trial.json").write_text(json.dumps({}))

@@ -1,4 +1,4 @@
-"""The usual trainer does the work that ours is timed against: as many samples, the same images, the same schedule."""
+"""The reference trainer does the same work as ours: as many samples, the same images, the same schedule."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_training_images_are_views_that_ours_could_have_drawn(bench: Bench) -> N
     assert float(distances.min()) < 1e-5
 
 
-# Worker processes are forked, as DataLoader has it; later Pythons warn of that beside threads.
+# DataLoader forks its workers, and Python 3.12 and later warn about forking a process with several threads.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_worker_processes_change_no_count(bench: Bench) -> None:
     short = trial(bench, KDAS, epochs=4)

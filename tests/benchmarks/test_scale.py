@@ -1,4 +1,4 @@
-"""What the benchmark of large sweeps replays is a sweep like any other."""
+"""The benchmark of large sweeps replays a sweep like any other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sweeps.record.directory import SweepDirectory
 from sweeps.record.status import read_status
 
 
-def test_a_replayed_sweep_is_whole_and_found_finished(tmp_path: Path) -> None:
+def test_a_replayed_sweep_is_complete_and_found_finished(tmp_path: Path) -> None:
     spec_file = scale.write_spec(60, tmp_path)
     directory = SweepDirectory(tmp_path / "runs" / "scale_60")
     figures = scale.replayed(spec_file, directory)

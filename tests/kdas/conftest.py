@@ -1,4 +1,4 @@
-"""What the tests of this room share: a small real trial, hand-made prices, small images."""
+"""Fixtures of the kdas tests: a small real trial, hand-made prices, small images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NUM_TRAIN = 100
 
 @pytest.fixture(autouse=True, scope="module")
 def _registries_as_before() -> Iterator[None]:
-    """Parts that a test module registers are gone after it, so that no test depends on which ran before."""
+    """Remove the parts that a test module registered, so that no test depends on the modules that ran before."""
     with pytest.MonkeyPatch.context() as patch:
         for registry in (DATASETS, LOSSES, MODELS, SAMPLERS):
             patch.setattr(registry, "_parts", dict(registry._parts))
@@ -74,7 +74,7 @@ def config_of() -> ConfigOf:
 
 @pytest.fixture(scope="session")
 def small_inputs() -> Inputs:
-    """A hundred digits to train on, sixty to validate, sixty to test, and a teacher with drawn weights."""
+    """100 digits for training, 60 for validation, 60 for testing, and a teacher with random weights."""
     dataset = DATASETS.build(DATASETS.checked("digits"))
     whole = load_splits(dataset, 0.1, "cpu")
 
@@ -99,7 +99,7 @@ def trial_of(config_of: ConfigOf, small_inputs: Inputs) -> TrialOf:
 
 @pytest.fixture(scope="session")
 def calibration() -> Calibration:
-    """Prices in the usual order of size: a step is dear, a teacher's forward is not, the rest is cheap."""
+    """Prices in realistic proportion: a step costs most, a teacher's forward pass less, everything else little."""
     seconds_per_sample = {
         Work.AUGMENT: 1e-4,
         Work.TEACHER: 1e-3,
@@ -115,7 +115,7 @@ def calibration() -> Calibration:
 
 @pytest.fixture(scope="session")
 def finished(trial_of: TrialOf, calibration: Calibration) -> Callable[..., tuple[Training, list[Any]]]:
-    """The small trial trained to its end: its training and its rows."""
+    """Trains the small trial to its end; returns its training and its rows."""
 
     def run(surroundings: Surroundings | None = None, **changed: Any) -> tuple[Training, list[Any]]:
         training = Training(trial_of(**changed), surroundings or Surroundings(calibration))
@@ -125,7 +125,7 @@ def finished(trial_of: TrialOf, calibration: Calibration) -> Callable[..., tuple
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Pixels [H, W, 3] as a PNG file, which keeps every one of them."""
+    """Pixels [H, W, 3] as a PNG file, which is lossless."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
@@ -138,7 +138,7 @@ def encode() -> Callable[[NDArray[np.uint8]], bytes]:
 
 @pytest.fixture(scope="session")
 def write_images() -> WriteImages:
-    """Writes a parquet file in the layout of dataset hubs; `encoded` gives the image cells as they are."""
+    """Writes a parquet file in the layout of dataset hubs, with random images unless `encoded` gives their bytes."""
 
     def write(
         path: Path,
@@ -169,7 +169,7 @@ def write_images() -> WriteImages:
 
 @pytest.fixture(scope="session")
 def write_folders() -> WriteFolders:
-    """Writes PNG files of drawn pixels as FOLDER/PART/CLASS/NUMBER.png, `numbers` of each class in each part."""
+    """Writes PNG files of random pixels as FOLDER/PART/CLASS/NUMBER.png; `numbers`: images per class in each part."""
 
     def write(
         folder: Path,

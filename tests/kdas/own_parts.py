@@ -1,4 +1,4 @@
-"""Models of the tests' own: one without batch norm, and one whose answers do not depend on how many are asked for."""
+"""Models for the tests: one without batch norm, and one whose logits do not depend on the batch size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Plain(nn.Module):
-    """One linear layer on all pixels: parts of a batch and the whole give the same, up to rounding."""
+    """One linear layer on all pixels: parts of a batch give the same as the whole batch, up to rounding."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -21,9 +21,9 @@ class Plain(nn.Module):
 class OneByOne(nn.Module):
     """A model that is shown its images one at a time.
 
-    Kernels for float32 are chosen by the shape of a batch and add up in an order of their own, so on some processors an
-    answer's last bits depend on how many images are asked about at once. Here each answer comes from a batch of one:
-    whatever else is asked, its bits are the same by construction.
+    The shape of a batch decides which float32 kernel runs, and each kernel sums in its own order. On some processors
+    the last bits of a logit therefore depend on the batch size. Here every image is a batch of one, so its logits have
+    the same bits whatever else is in the batch.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -31,5 +31,5 @@ class OneByOne(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        # A copy of each: where an image lies in memory may decide on the kernel too.
+        # Cloned, since the address of an image may also decide which kernel runs.
         return torch.cat([self.model(image[None].clone()) for image in images])

@@ -15,7 +15,7 @@ quickly = settings(max_examples=100)
 
 
 class SetTime:
-    """A clock hand that stands until it is moved."""
+    """A clock that stands still until it is moved."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -29,7 +29,7 @@ class SetTime:
 
 @st.composite
 def measured(draw: st.DrawFn) -> tuple[tuple[int, float], ...]:
-    """Positive prices at rising batch sizes; noise may make a larger batch the cheaper one."""
+    """Positive prices at increasing batch sizes; noise may make a larger batch cheaper than a smaller one."""
     sizes = sorted(draw(st.sets(st.integers(1, 512), min_size=1, max_size=5)))
     return tuple((size, draw(st.floats(1e-6, 10))) for size in sizes)
 
@@ -107,7 +107,7 @@ def test_the_device_has_finished_before_the_wall_is_read(calibration: Calibratio
     clock.start()
     now.passes(1)
     clock.pause()
-    assert clock.wall_s == 4  # the queued work belongs to the training, what was queued before the start does not
+    assert clock.wall_s == 4  # work queued before the start is not training, work queued after it is
     with clock.evaluating():
         now.passes(1)
     assert clock.eval_s == 4

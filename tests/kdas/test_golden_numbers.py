@@ -133,7 +133,7 @@ def test_model_has_the_keys_and_shapes_of_the_shared_checkpoints(name: str) -> N
 
 
 def fill_by_formula(model: nn.Module) -> None:
-    """Weights by a formula of key number and position, so that outputs do not depend on any generator."""
+    """Set each weight by a formula of key number and position, so that outputs do not depend on any generator."""
     weights = model.state_dict()
     for number, key in enumerate(sorted(weights)):
         tensor = weights[key]

@@ -1,4 +1,4 @@
-"""What docs/pictures/sampling.py writes down of a trial, before it is drawn."""
+"""What docs/pictures/sampling.py records of a trial before it draws."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("sampling_picture", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Its dataclass looks its own module up while it is made.
+    # The script's dataclass looks up its module in sys.modules while it is defined.
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     return module

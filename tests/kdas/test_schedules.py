@@ -1,4 +1,4 @@
-"""Properties of what changes from epoch to epoch."""
+"""Properties of the schedules, which change values from epoch to epoch."""
 
 from __future__ import annotations
 

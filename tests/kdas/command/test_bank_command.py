@@ -48,7 +48,7 @@ def test_a_bank_is_announced_built_listed_verified_and_pruned(
 ) -> None:
     code, said = command("build", trial_file)
     assert code == 0
-    # 1,438 images of which 143 validate, nine views, ten classes in float16 and a check.
+    # 1,438 images, 143 of them for validation; nine views each; ten float16 logits and a 4-byte check per view.
     assert f"at most {(4096 + 1438 * 9 * 24) / 1e6:.1f} MB in {empty_cache}" in said
     assert "about 0% of the 9 views of 1,295 images" in said and "100% of 11,655 views" in said
     (bank,) = banks(empty_cache)
@@ -71,7 +71,7 @@ def test_building_again_asks_about_nothing(command: Command, trial_file: Path, m
     assert code == 0 and not asked and "about 100% of the 9 views" in said
 
 
-def test_damage_is_found_and_is_no_success(command: Command, trial_file: Path, empty_cache: Path) -> None:
+def test_damage_is_found_and_is_not_a_success(command: Command, trial_file: Path, empty_cache: Path) -> None:
     command("build", trial_file)
     (bank,) = banks(empty_cache)
     with bank.open("r+b") as file:

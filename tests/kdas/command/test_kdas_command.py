@@ -88,7 +88,7 @@ def test_train_prints_and_writes_the_curve(
     monkeypatch.setattr(calibrate, "TIMED_RUNS", 3)
 
     def measured(*arguments: Any) -> Calibration:
-        # On a busy machine a small batch may seem dearer than a large one, which moves the evaluations.
+        # On a busy machine a small batch may measure slower than a large one, which would move the evaluations.
         return replace(calibrate.calibration_for(*arguments), prices=calibration.prices)
 
     monkeypatch.setattr(command, "calibration_for", measured)
@@ -107,13 +107,15 @@ def test_curve_that_cannot_be_written_is_refused_before_training(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
-    curve = tmp_path / "trial.yaml" / "c.jsonl"  # a file stands where its folder should be
+    curve = tmp_path / "trial.yaml" / "c.jsonl"  # its parent is a file, not a folder
     assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(curve)) == 2
     printed = capsys.readouterr()
     assert "ended:" not in printed.out and "cannot be written to" in printed.err
 
 
-def test_curve_of_a_trial_that_goes_on_is_that_of_a_whole_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_resumed_command_writes_the_curve_of_an_uninterrupted_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     trial_file, whole, resumed, kept = (tmp_path / name for name in ("trial.yaml", "a.jsonl", "b.jsonl", "trial.pt"))
     trial_file.write_text(TRIAL.replace("epochs: 1\nevaluations: 2", "epochs: 4\nevaluations: 8"), encoding="utf-8")
     assert run(monkeypatch, "train", str(trial_file), "--curve", str(whole)) == 0

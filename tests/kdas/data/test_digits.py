@@ -52,7 +52,7 @@ def test_every_part_holds_its_share_of_every_class(splits: ImageSplits, part: st
 
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 3), min_size=40, max_size=200), st.floats(0.1, 0.5), st.integers(0, 5))
-def test_stratified_parts_are_disjoint_and_whole(labels: list[int], fraction: float, seed: int) -> None:
+def test_stratified_parts_are_disjoint_and_complete(labels: list[int], fraction: float, seed: int) -> None:
     array = np.array([*labels, *[0, 1, 2, 3] * 10])
     kept, held_out = stratified_parts(array, fraction, seed)
     assert sorted([*kept, *held_out]) == list(range(len(array)))

@@ -1,4 +1,4 @@
-"""Photographs whose views have no end: a bank only where the user asks for a few views, drawn once for all."""
+"""Photographs with unlimited views: they have a bank only if the user asks for a few fixed views."""
 
 from __future__ import annotations
 

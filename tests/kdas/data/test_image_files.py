@@ -1,4 +1,4 @@
-"""Datasets read from files: what is decoded, what is refused, what identifies a set, what is kept decoded."""
+"""Datasets read from files: what is decoded, what is refused, what identifies a set, what is cached."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def torn(path: Path) -> None:
 
 
 def with_a_hole(path: Path) -> None:
-    """The frame of the file is whole, its image column is not."""
+    """Damage the image column and leave the frame of the file intact."""
     content = bytearray(path.read_bytes())
     content[10:400] = bytes(390)
     path.write_bytes(bytes(content))
@@ -143,7 +143,7 @@ def test_image_that_is_not_square_is_refused(
 
 
 def damaged_png(whole: bytes, damage: str) -> bytes | None:
-    """A PNG file [8 signature, 4 length, "IHDR", 4 width, 4 height, 5 other, 4 checksum, 4 length, "IDAT", ...]."""
+    """Layout of a PNG: 8 signature, 4 length, "IHDR", 4 width, 4 height, 5 other, 4 checksum, 4 length, "IDAT", ..."""
     match damage:
         case "text":
             return b"no image"
@@ -347,7 +347,7 @@ def test_real_cifar10_has_its_classes_and_sizes() -> None:
 
 @pytest.fixture
 def counted(folder: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, list[Decoded]]:
-    """A dataset that is worth keeping, and what it was really decoded to."""
+    """A dataset that is worth caching, and the results of every decoding that really ran."""
     monkeypatch.setattr(decoded_cache, "_WORTH_KEEPING_BYTES", 0)
     dataset = open_parquet(folder)
     decoded: list[Decoded] = []
@@ -380,7 +380,7 @@ def test_small_sets_are_not_worth_keeping(folder: Path, empty_cache: Path) -> No
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "torn", "garbage"])
-def test_damaged_copy_is_decoded_anew(counted: tuple[Dataset, list[Decoded]], damage: str) -> None:
+def test_damaged_copy_is_decoded_again(counted: tuple[Dataset, list[Decoded]], damage: str) -> None:
     dataset, decoded = counted
     decoded_once(dataset)
     file = cache_root() / "decoded" / dataset.fingerprint / "train_images.npy"

@@ -1,4 +1,4 @@
-"""Sets of image files: which files are found, what is refused, what identifies a set, what becomes of a photograph."""
+"""Sets of image files: which files are found or refused, what identifies a set, how a photograph is prepared."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, write_folders: WriteFolders) -> Path:
 
 @pytest.fixture
 def tiny(tmp_path: Path, write_folders: WriteFolders) -> Path:
-    """Tiny ImageNet's layout: three classes with four training images, one validation image each."""
+    """Tiny ImageNet's layout: three classes, each with four training images and one validation image."""
     folder = write_folders(tmp_path / "tiny", {"train": 4}, below="images", width=64, height=64)
     write_folders(folder, {"val": 3}, ["images"], width=64, height=64)
     table = "".join(f"{number}.png\t{name}\t0\t0\t62\t62\n" for number, name in enumerate(["cow", "ant", "bee"]))
@@ -181,7 +181,7 @@ def test_what_an_image_becomes_is_part_of_a_sets_identity(folder: Path, changed:
     assert built(folder, **changed).identity != built(folder).identity
 
 
-def test_where_images_are_kept_is_not_part_of_an_identity_but_loads_anew(folder: Path) -> None:
+def test_where_images_are_kept_is_not_part_of_an_identity_but_is_loaded_separately(folder: Path) -> None:
     kept = [built(folder, keep=keep) for keep in ("auto", "memory", "disk")]
     assert kept[0].identity == kept[1].identity == kept[2].identity
     assert len(set(kept)) == 3
@@ -206,7 +206,7 @@ def test_set_that_fits_half_of_the_free_memory_is_kept_there(folder: Path, monke
         assert is_streamed(built(folder, augment="resized_crop"), "cpu")
 
 
-def test_this_machine_has_memory_and_not_without_end() -> None:
+def test_memory_of_this_machine_fits_a_megabyte_and_not_an_exabyte() -> None:
     assert memory.fits(2**20, "cpu") and not memory.fits(2**60, "cpu")
 
 

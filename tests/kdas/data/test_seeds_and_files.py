@@ -1,4 +1,4 @@
-"""Where randomness comes from, and how files are kept whole."""
+"""Where randomness comes from, and how files are replaced in one step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_seeds_of_different_purposes_or_epochs_differ(
 
 
 def test_seeds_are_the_same_in_every_process_and_version() -> None:
-    # Another derivation would make new curves incomparable with the old ones.
+    # With another derivation, new curves could not be compared with old ones.
     assert seeding.derived_seed(3, "order", 1) == 6_663_355_537_991_826_857
 
 

@@ -1,4 +1,4 @@
-"""Images that stay on disk: the same results as from memory, whoever reads them, and no process left behind."""
+"""Images that stay on disk: the same results as from memory with any number of workers, and no process left behind."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ WriteFolders = Callable[..., Path]
 ConfigOf = Callable[..., Any]
 OF_THE_MACHINE = ("wall_s", "eval_s", "data_s", "cost_as_run_s")
 
-# Three workers on a machine of two cores are meant.
+# DataLoader warns about three workers on two cores; the tests want them.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, write_folders: WriteFolders) -> Path:
-    """120 training and 45 test images, 12x10, of which one to train on cannot be read."""
+    """120 training and 45 test images, 12x10; one of the training images cannot be read."""
     folder = write_folders(tmp_path_factory.mktemp("streamed"), {"train": 40, "test": 15})
     (folder / "train" / "bee" / "3.png").write_bytes(b"no image")
     return folder
@@ -46,13 +46,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_folders: WriteFolders
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> Iterator[None]:
-    """Workers end with the splits that they read for."""
+    """Drop the cached splits: workers end with the splits that they read for."""
     yield
     load_splits.cache_clear()
 
 
 def comes_true(condition: Callable[[], bool]) -> bool:
-    """Whether it does within two minutes, which is as long as a busy machine may need to end a process."""
+    """Whether the condition holds within two minutes; a busy machine may need that long to end a process."""
     until = time.monotonic() + 120
     while not condition() and time.monotonic() < until:
         time.sleep(0.1)
@@ -72,10 +72,10 @@ def of_the_trial(rows: list[CurveRow]) -> list[dict[str, Any]]:
 def rows_of(
     config_of: ConfigOf, calibration: Calibration, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., list[dict[str, Any]]]:
-    """The curve of a small trial, teacher and all, by a dataset's parameters and the number of workers."""
+    """Trains a small trial and its teacher with these dataset parameters and workers; returns the curve."""
 
     def train(split: type, data_workers: int, **parameters: Any) -> list[dict[str, Any]]:
-        # Each trains a teacher of its own, from its own reading of the images.
+        # A cache of its own, so that each run also trains its teacher on the images as it read them.
         monkeypatch.setenv("KDAS_CACHE", str(tmp_path / f"{parameters}{data_workers}"))
         dataset = {"name": "image_folder", "path": str(folder), "size": 8, **parameters}
         config = config_of(dataset=dataset, data_workers=data_workers, evaluations=4, epochs=2, multi_crop=True)
@@ -157,7 +157,7 @@ def test_program_that_ends_or_is_killed_in_the_middle_of_an_epoch_leaves_no_work
     script = tmp_path / "left.py"
     script.write_text(LEFT_IN_THE_MIDDLE, encoding="utf-8")
     where = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # Both at once: nearly all of their time goes into loading torch.
+    # Both at once, since they spend nearly all of their time on loading torch.
     programs = [
         subprocess.Popen([sys.executable, script, folder, ending], stdout=subprocess.PIPE, text=True, env=where)
         for ending in ("ends", "is killed")

@@ -1,4 +1,4 @@
-"""Teachers from an archive of peers' layout, and what peers keep beside the weights."""
+"""Teachers from an archive in the layout that other projects use, and what these keep beside the weights."""
 
 from __future__ import annotations
 

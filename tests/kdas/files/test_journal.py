@@ -1,4 +1,4 @@
-"""Append-only files of JSON lines: what a kill leaves behind is read, and nothing runs into it."""
+"""Append-only files of JSON lines: complete records survive a kill, and the next record starts a new line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_wherever_a_kill_cuts_the_file_whole_records_stay_and_the_next_starts_a_
     journal: Journal, num_kept: int
 ) -> None:
     journal.path.write_bytes(LINES[:num_kept])
-    # A record whose line lacks its end alone is whole.
+    # A record that lacks only its newline is complete.
     ends = [number for number, byte in enumerate(LINES) if byte == ord("\n")]
     num_whole = sum(end <= num_kept for end in ends)
     assert journal.read() == RECORDS[:num_whole]

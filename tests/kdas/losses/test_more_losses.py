@@ -1,4 +1,4 @@
-"""Decoupled, ranking and feature distillation, and several losses at once."""
+"""Decoupled, ranking and feature distillation, and sums of several losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for the models of the zoo beyond the contract of a part: initial draws, and images that are too small."""
+"""Models of the zoo, beyond the contract of a part: initial weights, and images that are too small."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_convolutions_are_drawn_by_their_fan_out(name: str) -> None:
     for module in drawn(name).modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
-            # The standard deviation of n normal draws is known to about 1 / sqrt(2n); five of those are a lot.
+            # The standard deviation of n normal draws has a relative error of about 1 / sqrt(2n); allow five of those.
             slack = 5 / math.sqrt(2 * module.weight.numel())
             assert module.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=slack)
             assert module.bias is None or not module.bias.any()
@@ -69,7 +69,7 @@ def test_model_that_cannot_take_an_image_size_is_refused_in_one_line(name: str, 
 
 
 class Blank(Model):
-    """Answers with what it was told to."""
+    """Returns the logits that it was given."""
 
     def __init__(self, logits: torch.Tensor) -> None:
         super().__init__()

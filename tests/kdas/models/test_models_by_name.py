@@ -1,4 +1,4 @@
-"""Models beside the zoo: torchvision's by name, and the user's own by module path."""
+"""Models outside the zoo: torchvision's by name, and the user's own by module path."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ constant = 3
 
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnModule]:
-    """Writes a module into the current directory, which is not on Python's path, and gives it a name of its own."""
+    """Writes a module with a unique name into the current directory, which is not on Python's path."""
     known = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])

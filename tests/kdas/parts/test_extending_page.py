@@ -28,7 +28,7 @@ from tests.kdas.parts import test_parts_contract as contract
 from tests.places import ROOT
 
 PAGE = ROOT / "docs" / "extending.md"
-# The first line of a Python block is its file's name; the YAML block after it holds its lines of a trial or sweep file.
+# The first line of a Python block is the file's name; the YAML block after it shows its lines in a trial or sweep file.
 EXAMPLE = re.compile(r"```python\n# (?P<file>\w+\.py)\n(?P<code>.*?)```\n+```yaml\n(?P<lines>.*?)```", re.DOTALL)
 EXAMPLES = {found["file"]: found for found in EXAMPLE.finditer(PAGE.read_text(encoding="utf-8"))}
 # A stopping rule belongs to a sweep; tests/sweeps/stopping/ runs it.
@@ -117,7 +117,7 @@ def test_edited_part_of_the_page_is_another_trial(
     config, path = load(file), in_folder / file
     before, code = Trial(config, small_inputs).config_id, path.read_text(encoding="utf-8")
     path.write_text(code + "# edited\n", encoding="utf-8")
-    assert Trial(config, small_inputs).config_id == before  # what runs here is still the code that was imported
+    assert Trial(config, small_inputs).config_id == before  # this process still runs the code that it imported
     code_id.cache_clear()  # the next process
     assert Trial(config, small_inputs).config_id != before
     path.write_text(code, encoding="utf-8")
@@ -165,7 +165,7 @@ def test_sampler_of_the_page_keeps_the_contract(in_folder: Path) -> None:
     contract.test_sampler_plans_known_samples_and_selects_positions_of_the_batch("uncertain_teacher")
     contract.test_sampler_trains_on_something_every_epoch("uncertain_teacher")
     contract.test_sampler_weights_are_none_or_one_per_sample_between_zero_and_one("uncertain_teacher")
-    contract.test_sampler_restored_between_two_epochs_goes_on_the_same("uncertain_teacher")
+    contract.test_sampler_restored_between_two_epochs_continues_the_same("uncertain_teacher")
     contract.test_sampler_draws_from_its_seed_alone("uncertain_teacher")
 
 

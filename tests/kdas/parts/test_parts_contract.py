@@ -82,7 +82,7 @@ def test_out_of_range_parameter_is_refused_by_name_and_value(
 
 
 def of_a_wrong_kind() -> list[Any]:
-    """(kind, part, parameter, value) that no parameter of that kind takes: a word not offered, or no number at all."""
+    """(kind, part, parameter, value) with a value that the parameter does not take: an unknown word, or a list."""
     return [
         pytest.param(kind, part.name, name, value, id=f"{part.name}-{name}")
         for kind, registry in REGISTRIES.items()
@@ -135,7 +135,7 @@ def built_sampler(name: str) -> Any:
 
 
 def selected(name: str, sampler: Any, epoch: int, indices: Tensor) -> Tensor:
-    """A selection with all that the sampler says it needs, and nothing else; a function of epoch and indices."""
+    """Select with exactly what the sampler says it needs. The result depends on epoch and indices alone."""
     known = {
         "student_logits": random_logits(CONTEXT.num_samples, epoch)[indices],
         "teacher_logits": random_logits(CONTEXT.num_samples, 100)[indices],
@@ -147,7 +147,7 @@ def selected(name: str, sampler: Any, epoch: int, indices: Tensor) -> Tensor:
 
 
 def trained_in(name: str, sampler: Any, epoch: int) -> list[tuple[list[int], list[float]]]:
-    """Indices of each batch of an epoch with the weights of their losses; a sampler that needs losses gets some."""
+    """Indices and loss weights of each batch of an epoch. A sampler that needs losses observes random ones."""
     plan = sampler.plan(epoch)
     batches = []
     for indices in plan.batches():
@@ -205,7 +205,7 @@ def test_sampler_weights_are_none_or_one_per_sample_between_zero_and_one(name: s
 
 
 @every_sampler
-def test_sampler_restored_between_two_epochs_goes_on_the_same(name: str) -> None:
+def test_sampler_restored_between_two_epochs_continues_the_same(name: str) -> None:
     for stop in range(1, CONTEXT.epochs):
         sampler = built_sampler(name)
         for epoch in range(1, stop + 1):
@@ -240,7 +240,7 @@ def random_rows(rows: int, columns: int, seed: int) -> Tensor:
 
 
 class LossCase:
-    """A registered loss with a batch that it can be called on, whatever it needs; rows of it can be taken."""
+    """A registered loss with a batch that has whatever the loss needs. Calls can be limited to some rows."""
 
     def __init__(self, name: str, rows: int = 12, dtype: torch.dtype = torch.float32) -> None:
         with seeding.global_draws(1, "loss"):
@@ -263,7 +263,7 @@ class LossCase:
         return values
 
     def student_side(self) -> list[Tensor]:
-        """What gradients flow back to: logits, or features where only those are compared."""
+        """The tensors that gradients flow back to: logits, or features if a loss compares only those."""
         return [self.student_logits, self.features["student_features"]]
 
 
@@ -284,7 +284,7 @@ def test_loss_is_one_finite_value_a_sample_with_finite_gradients(name: str, dtyp
 
 @every_loss
 def test_loss_of_a_sample_does_not_depend_on_the_others(name: str) -> None:
-    # In float64: rounding, which differs between two rows and twelve, is then a millionth of what is let pass.
+    # Rounding differs between two rows and twelve; in float64 it is a millionth of the tolerance.
     case = LossCase(name, dtype=torch.float64)
     torch.testing.assert_close(case(slice(3, 5)), case()[3:5])
 
@@ -380,10 +380,10 @@ def tiny_imagenet(folder: Path, write_images: WriteImages, write_folders: WriteF
     (folder / "val" / "val_annotations.txt").write_text("".join(lines), encoding="utf-8")
 
 
-# How to write a few files that a dataset reads; one that needs none is not here.
+# How to write a few files for a dataset to read. Datasets that need no files are not listed.
 LAYOUTS: dict[str, Callable[[Path, WriteImages, WriteFolders], None]] = {
     "parquet": parquet_files,
-    # The published layout is known by its digests; the parquet one is read by the same dataset.
+    # The published files are recognised by their digests, so no test can write them; the dataset also reads parquet.
     "cifar10": parquet_files,
     "cifar100": parquet_files,
     "image_folder": class_folders,

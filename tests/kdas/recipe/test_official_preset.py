@@ -1,4 +1,4 @@
-"""The preset `official` against a slow, literal transcription of the release's algorithm, step by step."""
+"""The preset `official`, step by step, against a slow and literal transcription of the release's algorithm."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ EPOCHS, BATCH_SIZE, SEED, LEARNING_RATE = 8, 16, 1, 0.02
 
 @dataclass(frozen=True)
 class Step:
-    """What one update trained on and found."""
+    """The samples and the loss of one update."""
 
     indices: list[int]
     loss: float
 
 
 class Transcription:
-    """The release's loop in the order of its description: nothing is shared with the trainer but the random draws."""
+    """The release's loop in the order of its description. It shares only the random draws with the trainer."""
 
     start_rate, end_rate, periods = 0.6, 0.4, (1, 3, 5, 10)
     excluded_share, threshold, penalty_lambda, penalty_factor = 0.05, 0.2, 1000.0, 0.5
@@ -83,7 +83,7 @@ class Transcription:
         return self.splits.normalized(self.splits.views.apply(images, view_ids[indices]))
 
     def chosen(self, indices: list[int], view_ids: Tensor, epoch: int) -> list[int]:
-        """Student and teacher both answer for the large batch, the student in training mode and with its graph."""
+        """Student and teacher both run on the large batch, the student in training mode and with gradients."""
         images = self.images(indices, view_ids)
         student_logits, teacher_logits = self.student.train()(images), self.teacher(images)
         if len(indices) < BATCH_SIZE:
@@ -101,7 +101,7 @@ class Transcription:
         return [indices[position] for position in ranked[skipped : skipped + BATCH_SIZE]]
 
     def step(self, indices: list[int], view_ids: Tensor) -> Step:
-        """Both networks run again on the chosen samples; the divergence is from student to teacher, and weighted."""
+        """Both networks run again on the chosen samples; the weighted divergence is from student to teacher."""
         images, targets = self.images(indices, view_ids), self.splits.train.labels[indices]
         student_logits, teacher_logits = self.student.train()(images), self.teacher(images)
         weights = self.penalty_weights(teacher_logits, targets)
@@ -133,10 +133,10 @@ class Transcription:
 
 @pytest.fixture
 def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Both sides compute in float64, as if the trainer's float32 were that.
+    """Make both sides compute in float64, including the trainer, which uses float32.
 
-    In float32 the two round differently, and scores of a batch lie as close together as 1e-7: which of two samples is
-    chosen, and all that follows, would be a matter of luck. In float64 they would have to be closer than 1e-13.
+    In float32 the two round differently, and scores within a batch differ by as little as 1e-7: which of two samples
+    is chosen, and all that follows, would be chance. In float64, scores would have to be closer than 1e-13 for that.
     """
     monkeypatch.setattr(Tensor, "float", Tensor.double)
     before = torch.get_default_dtype()
@@ -146,7 +146,7 @@ def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def steps_of(training: Training, monkeypatch: pytest.MonkeyPatch) -> list[Step]:
-    """What the trainer really trains on and finds."""
+    """The steps that the trainer really takes."""
     steps: list[Step] = []
     original = Distiller.step
 
@@ -165,12 +165,12 @@ def test_official_trial_agrees_step_by_step_with_a_literal_transcription(
     trial_of: TrialOf, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     optimizer = {"learning_rate": LEARNING_RATE}
-    # Live, since no bank keeps float64.
+    # A live teacher, since no bank stores float64.
     trial = trial_of(preset="official", bank="live", sampler="kdas", epochs=EPOCHS, optimizer=optimizer, evaluations=4)
     teacher = replace(trial.inputs.teacher, model=copy.deepcopy(trial.inputs.teacher.model).double())
     trial = replace(trial, inputs=replace(trial.inputs, teacher=teacher))
     training = Training(trial, Surroundings(calibration))
-    # No trial ends early here: what is compared is the method, not the budget.
+    # Train to the end: this compares the method, not the budget.
     training.budget_ref_s = math.inf
     ours, theirs = steps_of(training, monkeypatch), Transcription(trial).run()
     assert [step.indices for step in ours] == [step.indices for step in theirs]
@@ -179,7 +179,9 @@ def test_official_trial_agrees_step_by_step_with_a_literal_transcription(
     assert len(theirs) > 25 and max(sizes) == BATCH_SIZE and min(sizes) < BATCH_SIZE
 
 
-def test_default_trial_does_not(trial_of: TrialOf, calibration: Calibration, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_trial_does_not_agree_with_the_transcription(
+    trial_of: TrialOf, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
     optimizer = {"learning_rate": LEARNING_RATE}
     trial = trial_of(sampler="kdas", epochs=EPOCHS, optimizer=optimizer, evaluations=4)
     ours = steps_of(Training(trial, Surroundings(calibration)), monkeypatch)

@@ -1,4 +1,4 @@
-"""Whose defaults hold, the block of the official release, and parts from users' own files."""
+"""Presets and their defaults, the `KDAS` block of the official release, and parts from the user's own files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_paper_preset_excludes_nothing_and_distils_forwards(load: Load) -> None:
     assert config.loss["direction"] == "forward" and config.validation == 0  # type: ignore[call-overload]
 
 
-def test_what_the_file_says_stands_against_its_preset(load: Load) -> None:
+def test_what_the_file_says_overrides_its_preset(load: Load) -> None:
     config = load(
         preset="official",
         validation=0.2,
@@ -83,7 +83,7 @@ def test_block_of_the_official_release_is_accepted_as_it_is(load: Load, key: str
     assert {name: config.sampler[name.lower()] for name in BLOCK} == BLOCK
 
 
-def test_block_stands_at_a_part_s_place_too(load: Load) -> None:
+def test_block_may_replace_a_part_too(load: Load) -> None:
     assert load(sampler={"KDAS": BLOCK}) == load(KDAS=BLOCK)
     assert load(loss={"KD": {"TEMPERATURE": 2}}).loss["temperature"] == 2  # type: ignore[call-overload]
 
@@ -94,7 +94,7 @@ def test_block_and_preset_go_together_and_the_block_wins(load: Load) -> None:
     assert load(preset="official", KDAS={"START_RATE": 0.9}).sampler["score_mode"] == "train"
 
 
-def test_block_beside_another_sampler_changes_nothing_of_it(load: Load) -> None:
+def test_block_does_not_change_another_sampler(load: Load) -> None:
     assert load(KDAS=BLOCK, sampler="random").sampler == SAMPLERS.checked("random")
 
 
@@ -123,7 +123,7 @@ def test_block_beside_another_sampler_changes_nothing_of_it(load: Load) -> None:
         ({"loss": 3}, r"loss\.name: missing\. Name a loss\."),
     ],
 )
-def test_mistakes_are_one_line_with_key_and_mend(load: Load, content: dict[str, Any], message: str) -> None:
+def test_mistakes_are_one_line_with_key_and_remedy(load: Load, content: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=rf"^[^\n]*trial\.yaml: {message}"):
         load(**content)
 
@@ -159,7 +159,7 @@ def test_sampler_from_a_file_of_ones_own_trains(
     assert Trial(config, small_inputs).config_id != before
 
 
-def test_module_of_ones_own_is_found_from_where_one_stands(
+def test_own_module_is_found_in_the_current_directory(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_samplers_of_a_test.py").write_text(SAMPLER_OF_ONES_OWN.format(step=5), encoding="utf-8")
@@ -225,7 +225,7 @@ LOSSES.register("scaled_{tag}", source="a test")(partial(build, "x"))
 '''
 
 
-def test_edited_loss_is_another_trial_at_prices_of_its_own(
+def test_edited_loss_is_another_trial_with_its_own_prices(
     load: Load, tmp_path: Path, small_inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The trial file: every mistake is one line that names file, key, value and mend."""
+"""The trial file: every mistake is one line that names the file, the key, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load(tmp_path: Path) -> Load:
 
 
 def refused(load: Load, text: str, message: str) -> None:
-    """The message is one line that begins with the file and goes on as given."""
+    """Assert that the error is one line: the file, then the given message."""
     with pytest.raises(UserError, match=rf"^[^\n]*trial\.yaml: {message}") as caught:
         load(text)
     assert "\n" not in str(caught.value)
@@ -82,7 +82,7 @@ def test_yaml_that_means_nothing_here_is_refused_in_one_line(load: Load, text: s
     refused(load, text, r"\S")
 
 
-def test_merge_keys_are_read_as_yaml_has_them(load: Load) -> None:
+def test_merge_keys_are_read_as_yaml_defines_them(load: Load) -> None:
     config = load("student: resnet8\ndataset: digits\nteacher:\n  <<: &t {model: resnet8, seed: 3}\n  seed: 4\n")
     assert (config.teacher.model, config.teacher.seed) == ("resnet8", 4)
 
@@ -125,12 +125,12 @@ def test_unknown_key_is_refused_with_the_nearest_known_one(load: Load) -> None:
         ("batch_size: 1", "batch_size: expected a value in [2, inf), got 1. Samples per step; the paper uses 64."),
     ],
 )
-def test_value_out_of_range_is_refused_with_the_interval_and_the_mend(load: Load, line: str, message: str) -> None:
+def test_value_out_of_range_is_refused_with_the_interval_and_a_remedy(load: Load, line: str, message: str) -> None:
     refused(load, f"{GOOD}{line}\n", re.escape(message))
 
 
 @pytest.mark.parametrize("period", ["0", "[1, 0]", "[]", "two"])
-def test_sampling_period_that_is_none_is_refused_by_name(load: Load, period: str) -> None:
+def test_invalid_sampling_period_is_refused_by_name(load: Load, period: str) -> None:
     refused(load, GOOD + f"sampler: {{name: kdas, sampling_period: {period}}}\n", r"sampler\.sampling_period")
 
 
@@ -215,7 +215,7 @@ def test_one_period_and_a_list_of_it_are_the_same_setting(load: Load) -> None:
     assert one == many
 
 
-def test_missing_key_is_named_with_the_mend(load: Load) -> None:
+def test_missing_key_is_named_with_a_remedy(load: Load) -> None:
     refused(
         load,
         "dataset: digits\nteacher: {model: resnet8}\n",

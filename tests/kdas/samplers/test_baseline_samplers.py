@@ -18,11 +18,11 @@ def context(num_samples: int = 400, batch_size: int = 16, epochs: int = 16, seed
 
 
 def confident(losses: Tensor) -> Tensor:
-    """Logits of two classes whose cross-entropy on class 0 is the given one, up to 1e-3."""
+    """Logits of two classes with the given cross-entropy on class 0, up to 1e-3."""
     return torch.stack([torch.zeros_like(losses), torch.expm1(losses).clamp(min=1e-6).log()], dim=1)
 
 
-def test_static_random_keeps_one_subset_and_shuffles_it_anew() -> None:
+def test_static_random_keeps_one_subset_and_reshuffles_it() -> None:
     sampler = StaticRandom(context(), fraction=0.3)
     first, second = sampler.plan(1), sampler.plan(2)
     assert len(first.order) == len(first.order.unique()) == 120 and first.rate == 0.3
@@ -45,7 +45,7 @@ def test_infobatch_skips_half_of_the_easy_samples_and_doubles_the_weight_of_the_
     assert kept[300:].all()
     assert 120 <= kept[:300].sum() <= 180
     assert plan.rate == pytest.approx(float(kept.float().mean()))
-    # What is skipped is drawn anew every epoch, and so the weighted sum is right in the mean over epochs.
+    # Every epoch draws which samples it skips, so the weighted sum is right on average over epochs.
     sums = [(losses * weights)[sampler.plan(epoch).order].sum() for epoch in range(2, 14)]
     assert torch.stack(sums).mean().item() == pytest.approx(losses.sum().item(), rel=0.02)
 
@@ -90,7 +90,7 @@ def test_selective_backprop_ranks_among_recent_losses_only() -> None:
     high, low = confident(torch.full((20,), 4.0)), confident(torch.full((20,), 0.5))
     targets, indices = torch.zeros(20, dtype=torch.int64), torch.arange(20)
     sampler.select(1, indices, student_logits=high, targets=targets)
-    # All twenty of the history are now as low as the new ones, so each has the highest rank.
+    # The history now holds these twenty low losses only, so each of them has the highest rank.
     assert len(sampler.select(1, indices, student_logits=low, targets=targets)) == 20
 
 

@@ -29,7 +29,7 @@ def random_logits(rows: int, seed: int = 0) -> Tensor:
 
 
 def run_epoch(sampler: Sampler, epoch: int) -> list[Tensor]:
-    """The indices of every trained batch, with logits that are a function of the index."""
+    """Run an epoch with logits that depend on the index alone; returns the indices of every trained batch."""
     student_logits, teacher_logits = random_logits(1000, seed=1), 3 * random_logits(1000, seed=2)
     trained = []
     plan = sampler.plan(epoch)
@@ -79,12 +79,12 @@ def test_full_trains_on_every_sample_once_an_epoch(num_samples: int, batch_size:
         batches = list(plan.batches())
         assert torch.cat(batches).sort().values.tolist() == list(range(num_samples))
         assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
-        # One sample left over joins the batch before it.
+        # A single sample that is left over joins the batch before it.
         assert len(batches[-1]) <= batch_size + 1 and (len(batches) == 1 or len(batches[-1]) > 1)
         assert plan.rate == 1 and not plan.selects
 
 
-def test_full_shuffles_anew_every_epoch() -> None:
+def test_full_reshuffles_every_epoch() -> None:
     sampler = Full(context())
     assert not torch.equal(sampler.plan(1).order, sampler.plan(2).order)
 
@@ -125,13 +125,13 @@ def test_kdas_trains_on_full_batches_of_the_highest_scores_without_the_very_high
     student_logits, teacher_logits = random_logits(27, 1), random_logits(27, 2)
     positions = sampler.select(1, indices, student_logits=student_logits, teacher_logits=teacher_logits)
     ranked = knowledge_scores(student_logits, teacher_logits).argsort(descending=True)
-    assert positions.tolist() == ranked[3 : 3 + 16].tolist()  # ceil(27 * 0.1) = 3 are outliers
+    assert positions.tolist() == ranked[3 : 3 + 16].tolist()  # the first ceil(27 * 0.1) = 3 are outliers
 
 
 def test_kdas_keeps_a_tail_smaller_than_a_batch_whole() -> None:
     trained = run_epoch(Kdas(context(num_samples=27 + 15)), epoch=1)
     assert [len(batch) for batch in trained] == [16, 15]
-    assert len(run_epoch(Kdas(context(num_samples=27 + 16)), epoch=1)[1]) < 16  # a tail of a batch loses its outliers
+    assert len(run_epoch(Kdas(context(num_samples=27 + 16)), epoch=1)[1]) < 16  # a full batch loses its outliers
 
 
 def test_kdas_excludes_nothing_in_the_last_epoch() -> None:

@@ -1,4 +1,4 @@
-"""A bank in a trial: the teacher is asked about a view once, and nothing of a curve depends on when or by whom."""
+"""A bank in a trial: the teacher sees each view once, and no curve depends on when that was or which trial asked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OF_THE_MACHINE = ("wall_s", "eval_s", "data_s", "cost_as_run_s")
 KDAS = {"name": "kdas", "sampling_period": [2]}
 SAMPLERS = pytest.mark.parametrize("sampler", ["full", KDAS], ids=["full", "kdas"])
 NUM_TRAIN, EPOCHS = 100, 4
-# A bank always asks about so many at once.
+# Number of views in every batch that a bank sends to the teacher.
 FILL = 64
 
 
@@ -41,7 +41,7 @@ def of_the_trial(rows: Sequence[CurveRow]) -> list[dict[str, Any]]:
 
 
 def learnt(rows: Sequence[CurveRow]) -> list[tuple[float, ...]]:
-    """What a trial learnt, without its name: that of a live trial is another."""
+    """What a trial learnt, without its name, since a trial with a live teacher has another name."""
     return [(row.step, row.train_loss, row.val_accuracy, row.test_accuracy, row.cost_ref_s) for row in rows]
 
 
@@ -53,14 +53,14 @@ def inputs(small_inputs: Inputs, empty_cache: Path) -> Inputs:
 
 @pytest.fixture
 def one_by_one(inputs: Inputs) -> Inputs:
-    """The small inputs with a teacher whose answers have the same bits in a batch of the bank's and in a trial's."""
+    """The small inputs with a teacher that answers with the same bits in batches of the bank and of a trial."""
     model: Any = OneByOne(inputs.teacher.model)
     return replace(inputs, teacher=replace(inputs.teacher, model=model, weights_id="one by one"))
 
 
 @pytest.fixture
 def run(inputs: Inputs, config_of: ConfigOf, calibration: Calibration) -> Run:
-    """Trains the small trial to its end, each time from inputs that have not opened their bank."""
+    """Trains the small trial to its end, each time from inputs that have not opened their bank yet."""
 
     def trained(given: Inputs = inputs, **changed: Any) -> tuple[Training, list[CurveRow]]:
         config = config_of(**{"epochs": EPOCHS, **changed})
@@ -85,7 +85,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Pairs:
 
 @contextmanager
 def batches_of_teacher(given: Inputs) -> Iterator[list[int]]:
-    """The sizes of the batches that the teacher answers meanwhile."""
+    """The sizes of the batches that the teacher answers within this context."""
     sizes: list[int] = []
     hook = given.teacher.model.register_forward_hook(lambda model, args, logits: sizes.append(len(args[0])))
     yield sizes
@@ -93,7 +93,7 @@ def batches_of_teacher(given: Inputs) -> Iterator[list[int]]:
 
 
 def shown(given: Inputs, epochs: int = EPOCHS, seed: int = 1) -> Pairs:
-    """The pairs that a pass over the whole set shows in each epoch, by the image's number in the set."""
+    """The (image, view) pairs that full passes over the set show; images by their number in the set."""
     numbers = given.splits.train.numbers.tolist()
     pairs = Pairs()
     for epoch in range(1, epochs + 1):
@@ -108,7 +108,7 @@ def test_teacher_is_asked_about_each_view_once_and_never_again(run: Run, inputs:
     expected = set(shown(inputs))
     assert NUM_TRAIN < len(expected) < EPOCHS * NUM_TRAIN
     assert sorted(written) == sorted(expected)
-    # A hundred views an epoch are one batch of the teacher.
+    # The hundred views of an epoch take two batches of the teacher.
     assert training.clock.samples(Work.ASKED) == EPOCHS * 2 * FILL
     assert training.clock.samples(Work.TEACHER) == EPOCHS * NUM_TRAIN
     written.clear()
@@ -122,7 +122,7 @@ def test_teacher_is_asked_about_each_view_once_and_never_again(run: Run, inputs:
 
 
 def test_charged_forwards_are_those_that_ran(run: Run, inputs: Inputs, written: Pairs) -> None:
-    # Counting operations takes a forward of two samples.
+    # The first batch, of two samples, counts the operations of a forward pass.
     with batches_of_teacher(inputs) as cold:
         training, _ = run()
     assert cold == [2] + [FILL] * 2 * EPOCHS
@@ -141,7 +141,7 @@ def test_rows_do_not_depend_on_what_the_bank_held(run: Run, sampler: object) -> 
     _, warm = run(sampler=sampler)
     assert training.bank is not None and training.bank.store.shape.precision == "float16"
     assert len(cold) >= 4 and of_the_trial(warm) == of_the_trial(cold)
-    # The reference is what the method needs, whoever paid for it; as run, a warm bank saves the teacher.
+    # Reference cost is what the method needs, whoever paid for it. As run, a warm bank saves the teacher's part.
     assert warm[-1].cost_as_run_s < cold[-1].cost_as_run_s
     teacher_s = sum(
         count * training.clock.calibration.price(work, size)
@@ -164,7 +164,7 @@ def test_bank_of_float32_gives_the_curve_of_a_live_teacher_bit_for_bit_where_bat
 
 
 class Loud(torch.nn.Module):
-    """A teacher with its logits multiplied."""
+    """A teacher whose logits are multiplied by a factor."""
 
     def __init__(self, model: Any, factor: float) -> None:
         super().__init__()
@@ -183,9 +183,9 @@ def with_louder_teacher(inputs: Inputs, factor: float) -> Inputs:
 def test_bank_of_float32_gives_the_curve_of_a_live_teacher_up_to_rounding(
     run: Run, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The bank asks in batches of 64, the trial in batches of 16 and 4: on some processors their answers differ in the
-    # last bits, by which a loss moves a few millionths. The answer to another image moves it by percents, since this
-    # teacher tells images apart.
+    # The bank asks in batches of 64, the trial in batches of 16 and 4. On some processors their answers differ in the
+    # last bits, which changes a loss by a few millionths. The answer to another image changes it by percents, since
+    # this teacher tells images apart.
     rounding, given = 1e-4, with_louder_teacher(inputs, 10)
     _, live = run(given, bank="live")
     _, banked = run(given, bank="float32")
@@ -215,15 +215,15 @@ def test_bank_of_float16_chooses_and_learns_nearly_what_a_live_teacher_does(
 
     monkeypatch.setattr(Distiller, "step", watched)
     chosen, rows = {}, {}
-    # Scored once: after a second choice the two drift apart, and how far is a matter of near ties. Over 16 seeds the
-    # first choice was the same and losses differed by 2%; the answers to other images change half of all batches.
+    # Score once: after a second choice the two drift apart, by an amount that depends on near ties. Over 16 seeds the
+    # first choice was the same and losses differed by 2%; answers to other images would change half of all batches.
     once = {"name": "kdas", "sampling_period": [EPOCHS]}
     for bank in ("float16", "live"):
         trained.clear()
         _, rows[bank] = run(sampler=once, bank=bank)
         chosen[bank] = [set(indices.tolist()) for indices in trained]
     assert len(chosen["float16"]) == len(chosen["live"])
-    # Scores that differ by less than the rounding of a logit may change places.
+    # Scores that differ by less than the rounding of a logit may swap places.
     changed = sum(len(one - other) for one, other in zip(chosen["float16"], chosen["live"], strict=True))
     assert changed <= 0.05 * sum(map(len, chosen["live"]))
     for one, other in zip(rows["float16"], rows["live"], strict=True):
@@ -254,7 +254,7 @@ def test_windows_smaller_than_an_epoch_give_the_same_curve(
         assert training.clock.samples(Work.ASKED) == EPOCHS * -(-7 // batches) * FILL
 
 
-def test_trial_stopped_in_the_middle_goes_on_with_the_same_curve_and_asks_nothing_twice(
+def test_resumed_trial_has_the_same_curve_and_asks_nothing_twice(
     inputs: Inputs, config_of: ConfigOf, calibration: Calibration, run: Run, written: Pairs, tmp_path: Path
 ) -> None:
     trial = Trial(config_of(sampler=KDAS, epochs=5, evaluations=7), inputs)
@@ -275,7 +275,7 @@ def test_images_that_cannot_be_read_change_no_answer_of_the_others(
     train = one_by_one.splits.train
     assert isinstance(train, ResidentSplit)
     readable = torch.arange(NUM_TRAIN) % 7 != 3
-    # What nobody may see: were it asked about, or did others get its answers, the curve would be another.
+    # If the bank asked about these images, or gave their answers to others, the curve would differ.
     broken = replace(train, readable=readable)
     given = replace(one_by_one, splits=replace(one_by_one.splits, train=broken))
     _, cold = run(given, sampler=sampler, bank="float32")

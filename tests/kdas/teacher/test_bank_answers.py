@@ -1,4 +1,4 @@
-"""What a bank answers: what its teacher says about the view, whatever else was asked, by whom, and when."""
+"""A bank answers what its teacher says about the view, whatever else was asked, by whom, and when."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ConfigOf = Callable[..., Any]
 BankOf = Callable[..., TeacherBank]
 Numbers = NDArray[np.int64]
 NUM_TRAIN, NUM_VIEWS, FILL = 100, 9, 64
-# Kernels for float32 are chosen by the shape of a batch and by the number of threads, and on some processors they round
-# differently. These logits, of about 1, then differ by less than 1e-6; the answers to two images by more than 0.01.
+# The shape of a batch and the number of threads decide which float32 kernels run, and on some processors these round
+# differently. The logits here, of about 1, then differ by less than 1e-6; those of two images by more than 0.01.
 ROUNDING = 1e-5
 
 
 @pytest.fixture
 def bank_of(small_inputs: Inputs, config_of: ConfigOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BankOf:
-    """An empty bank over the small inputs in a folder of its own."""
+    """Opens an empty bank over the small inputs, each time in its own folder."""
     made = 0
 
     def build(inputs: Inputs = small_inputs, *, bank: str = "float32", **changed: Any) -> TeacherBank:
@@ -54,7 +54,7 @@ def all_pairs() -> tuple[Numbers, Numbers]:
 
 
 def said_by_teacher(inputs: Inputs, indices: Numbers, views: Numbers) -> NDArray[np.float32]:
-    """What the teacher says about views, asked live about 20 at a time."""
+    """What the live teacher says about views, in batches of 20."""
     wanted, ids = (torch.from_numpy(part).split(20) for part in (indices, views))
     with torch.no_grad():
         batches = [inputs.teacher.model(images) for _, images in inputs.splits.view_batches(wanted, ids)]
@@ -76,7 +76,7 @@ def test_answers_are_those_of_the_teacher_first_asked_and_then_read(bank_of: Ban
     first, asked = ask(bank, indices[:300], views[:300])
     again, nothing = ask(bank, indices[:300], views[:300])
     whole, rest = ask(bank, indices, views)
-    # 300 and 600 in whole batches.
+    # 300 and 600 views, rounded up to full batches.
     assert (asked, nothing, rest) == ([FILL] * 5, [], [FILL] * 10)
     assert np.array_equal(first, again) and np.array_equal(first, whole[:300])
     assert np.abs(whole - expected).max() < ROUNDING < 1e-3 * np.abs(whole - expected[::-1]).max()
@@ -115,7 +115,7 @@ def test_answer_does_not_depend_on_neighbours_that_cannot_be_read(bank_of: BankO
         answers, sizes = ask(bank, *pairs)
         can_be_read = readable.numpy()[pairs[0]]
         assert np.array_equal(answers[can_be_read], expected[can_be_read])
-        # A batch of which nothing could be read is no work of the teacher.
+        # The teacher skips batches in which no image could be read.
         assert sizes and set(sizes) == {FILL} and len(sizes) <= 15
         found = bank.store.read(small_inputs.splits.train.numbers.numpy()[pairs[0]], pairs[1])[1]
         assert np.array_equal(found, can_be_read)
@@ -130,7 +130,7 @@ def test_bank_built_ahead_holds_what_is_asked_as_needed(bank_of: BankOf) -> None
     answers, asked = ask(bank, *pairs)
     assert np.array_equal(answers, expected) and not asked
     assert bank.share_filled() == 1
-    # The bank has room for the images of the whole set; those that nobody trains on are not asked about.
+    # The bank has room for all images of the set, but only those in the training split are asked about.
     assert bank.store.counted() == (NUM_TRAIN * NUM_VIEWS, 0)
     assert done == sorted(done) and len(done) >= 2 and done[0] > 0 and done[-1] == NUM_TRAIN * NUM_VIEWS
 
@@ -142,7 +142,7 @@ def test_build_that_was_interrupted_asks_only_for_the_rest(bank_of: BankOf, smal
     bank, sizes = bank_of(), []
     hook = small_inputs.teacher.model.register_forward_hook(lambda model, args, logits: sizes.append(len(args[0])))
     try:
-        with pytest.raises(KeyboardInterrupt, match="448"):  # seven whole batches out of the first 450 views
+        with pytest.raises(KeyboardInterrupt, match="448"):  # seven full batches out of the first 450 views
             bank.build(interrupt)
         assert sizes == [FILL] * 7
         assert bank.share_filled() == pytest.approx(448 / 900, abs=0.1)
@@ -216,11 +216,11 @@ def test_validation_parts_of_all_sizes_share_the_bank_of_a_checkpoint(
     asked: dict[float, list[int]] = {}
     for validation, (inputs, bank) in opened.items():
         indices = np.arange(len(inputs.splits.train))
-        # The same view of the same image whatever its index among those that are trained on.
+        # By the image's number, so that an image has the same view whatever its index in the training split.
         views = inputs.splits.train.numbers.numpy() % NUM_VIEWS
         answers, asked[validation] = ask(bank, indices, views)
         assert np.abs(answers - said_by_teacher(inputs, indices, views)).max() < ROUNDING
     sizes = {validation: len(inputs.splits.train) for validation, (inputs, _) in opened.items()}
     assert sizes[0.2] < sizes[0.1] < sizes[0]
-    # What the one has asked the other needs no more.
+    # What the first has asked, the others need not ask again.
     assert len(asked[0.1]) == -(-sizes[0.1] // FILL) and len(asked[0.2]) + len(asked[0]) <= 3

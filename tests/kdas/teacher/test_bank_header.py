@@ -1,4 +1,4 @@
-"""The header of a bank's file: what it says is believed only of a file that is whole and ours."""
+"""The header of a bank's file is trusted only if the file is complete and is a bank."""
 
 from __future__ import annotations
 

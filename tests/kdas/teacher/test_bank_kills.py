@@ -1,4 +1,4 @@
-"""Writers of a bank that are killed within a record, or at any moment: half an answer is never taken for one."""
+"""Writers of a bank that are killed within a record, or at any moment: half an answer never counts as an answer."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.places import ROOT
 SHAPE = Shape(num_images=300, num_views=9, num_classes=100, precision="float16")
 NUM_KILLS = 20
 
-# A small program that starts a writer, a fork of itself, for each line that it is given. It loads the store alone,
-# without torch. A `whole` writer is the store's own; a `torn` one puts down the words of a record one by one, in an
-# order of its own: whatever order a kernel, a disk or a crash may leave them in, this leaves it too. A `cut` one does
-# the same to one record, and is killed before its last word.
+# A small program that forks a writer for each line that it reads. It loads the store alone, without torch. A `whole`
+# writer uses the store. A `torn` writer writes the words of a record one by one, in random order, so it leaves every
+# order that a kernel, a disk or a crash might leave. A `cut` writer does the same to one record, and is killed before
+# its last word.
 WRITERS = """
 import importlib.util, os, random, signal, sys
 from pathlib import Path
@@ -88,7 +88,7 @@ def pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BankStore]:
-    """Two whole banks, `a` and `b`, that answer every pair, each otherwise."""
+    """Two complete banks, `a` and `b`, with different answers to every pair."""
     folder = tmp_path_factory.mktemp("answers")
     stores = {}
     for seed, name in enumerate("ab"):
@@ -107,11 +107,11 @@ def bank(tmp_path: Path) -> BankStore:
 
 @pytest.fixture
 def start(tmp_path: Path, bank: BankStore, answers: dict[str, BankStore]) -> Iterator[Start]:
-    """Starts a writer, by its kind and what it answers, and says its process id."""
+    """Starts a writer of a kind that writes the answers of a bank; returns its process id."""
     script = tmp_path / "writers.py"
     script.write_text(WRITERS, encoding="utf-8")
     command = [sys.executable, script, store_module.__file__, bank.path, answers["a"].path.parent]
-    # Numbers are multiplied in one thread: a process with several is not forked safely.
+    # OpenBLAS gets one thread, since a process with several threads cannot be forked safely.
     where = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=where) as program:
         assert program.stdin is not None and program.stdout is not None
@@ -145,7 +145,7 @@ def emptied(bank: BankStore) -> None:
 
 
 def check(bank: BankStore, right: list[NDArray[np.float32]]) -> None:
-    """Every record that reads as valid is, number for number, one of the right ones."""
+    """Assert that every record that reads as valid has exactly the numbers of one of the right ones."""
     read, found = bank.read(*pairs())
     is_right = np.logical_or.reduce([(read == each).all(axis=1) for each in right])
     assert is_right[found].all()
@@ -157,7 +157,7 @@ def num_touched(bank: BankStore) -> int:
 
 
 def cut_records() -> list[int]:
-    """The records that `cut` writers of the seeds 0, 1, ... leave half written."""
+    """The records that `cut` writers with the seeds 0, 1, ... leave half written."""
     return [random.Random(seed).randrange(SHAPE.num_records) for seed in range(NUM_KILLS)]
 
 
@@ -198,15 +198,15 @@ def test_record_whose_writer_is_killed_in_its_middle_is_missing_until_it_is_writ
 def test_no_kill_and_no_race_leaves_a_wrong_answer_that_reads_as_valid(
     bank: BankStore, answers: dict[str, BankStore], start: Start, writers: list[tuple[str, str]]
 ) -> None:
-    """What a kill at random leaves behind is luck; what is valid then is right, whatever it is."""
+    """What a random kill leaves behind is chance, but whatever reads as valid must be right."""
     right = [answers[name].read(*pairs())[0] for name in sorted({name for _, name in writers})]
     moments = np.random.default_rng(0)
     for number in range(NUM_KILLS):
-        if number % 4 == 0:  # so that there are answers to lose, and answers to be half written
+        if number % 4 == 0:  # so that some kills hit written answers and some hit empty records
             emptied(bank)
         started = [start(kind, name, 100 * number + each) for each, (kind, name) in enumerate(writers)]
         until = time.monotonic() + moments.uniform(0.002, 0.1)
-        # On a busy machine a writer may take longer than that to begin.
+        # On a busy machine a writer may take longer than that to start.
         while time.monotonic() < until or not num_touched(bank):
             check(bank, right)
         kill(started)

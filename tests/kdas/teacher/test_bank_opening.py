@@ -1,4 +1,4 @@
-"""Which bank a trial has, and that a file which is not what it should be is never read from."""
+"""Which bank a trial has, and that a wrong or damaged file is never read from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Open = Callable[..., TeacherBank | None]
 
 @pytest.fixture
 def opened(config_of: ConfigOf, small_inputs: Inputs, empty_cache: Path) -> Open:
-    """Opens the bank of the small trial; keyword arguments replace the inputs, the others keys of the file."""
+    """Opens the bank of the small trial; other keyword arguments replace keys of the trial file."""
 
     def build(given: Inputs = small_inputs, *, check: bool = False, **changed: Any) -> TeacherBank | None:
         return open_bank(config_of(**changed), given.dataset, given.splits, given.teacher, "cpu", check=check)
@@ -37,7 +37,7 @@ def opened(config_of: ConfigOf, small_inputs: Inputs, empty_cache: Path) -> Open
 
 @pytest.fixture
 def filled(opened: Open) -> TeacherBank:
-    """A bank with an answer, if not its teacher's, for each of the 900 views of the images that are trained on."""
+    """A bank with a made-up answer for each of the 900 views of the training images."""
     bank = opened()
     assert bank is not None
     images, views = np.repeat(bank._numbers, 9), np.tile(np.arange(9), 100)
@@ -55,7 +55,7 @@ def num_answers(bank: TeacherBank | None) -> int:
 def test_own_bank_is_opened_and_kept(opened: Open, empty_cache: Path) -> None:
     bank = opened()
     assert bank is not None and bank.store.path.parent == banks_root() == empty_cache / "banks"
-    assert bank.agrees()  # nothing is there that could be wrong
+    assert bank.agrees()  # an empty bank holds nothing wrong
     bank.build(lambda num_done: None)
     content = bank.store.path.read_bytes()
     for check in (False, True):
@@ -91,8 +91,8 @@ DAMAGES = [flip_a_bit_of_the_header, spoil_the_header, cut_short, cut_in_the_hea
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_damaged_bank_is_begun_again(opened: Open, filled: TeacherBank, damage: Callable[[Path], None]) -> None:
-    # The old file stays mapped: what is cut off of it would end the process that reads there.
+def test_damaged_bank_is_rebuilt(opened: Open, filled: TeacherBank, damage: Callable[[Path], None]) -> None:
+    # Replace the file rather than change it: it is mapped, and reading what was cut off would kill the process.
     copy = filled.store.path.with_suffix(".copy")
     shutil.copyfile(filled.store.path, copy)
     damage(copy)
@@ -132,7 +132,7 @@ def test_bank_of_something_else_is_another_file_and_refused_in_place_of_ones_own
         monkeypatch.setattr("kdas.teacher.bank.opening.MEASURE_VERSION", 0)
     other = opened(given, **changed)
     assert other is not None and other.store.path != filled.store.path and num_answers(other) == 0
-    # Somebody has put the one in the other's place.
+    # Put one bank in the other's place.
     shutil.copyfile(filled.store.path, other.store.path.with_suffix(".copy"))
     other.store.path.with_suffix(".copy").replace(other.store.path)
     with pytest.warns(UserWarning, match=r"\.bank: is damaged or belongs to another teacher\. Rebuilding it\.$"):
@@ -159,7 +159,7 @@ def test_what_cannot_change_an_answer_shares_the_bank(opened: Open, filled: Teac
         assert other is not None and other.store.path == filled.store.path
 
 
-def test_wrong_answers_with_valid_checks_are_refused_where_they_are_looked_at(
+def test_wrong_answers_with_valid_checks_are_refused_only_when_they_are_looked_at(
     opened: Open, filled: TeacherBank
 ) -> None:
     unseen = opened()
@@ -171,7 +171,7 @@ def test_wrong_answers_with_valid_checks_are_refused_where_they_are_looked_at(
 
 @pytest.fixture
 def photographs(write_folders: Callable[..., Path], small_inputs: Inputs, tmp_path: Path) -> Inputs:
-    """Inputs over crops that are drawn without end."""
+    """Inputs with an unlimited number of crops."""
     folder = write_folders(tmp_path / "set", {"train": 10, "test": 5})
     part = {"name": "image_folder", "path": str(folder), "size": 8, "augment": "resized_crop"}
     dataset = DATASETS.build(DATASETS.checked(part))
@@ -221,7 +221,7 @@ def test_few_fixed_views_have_a_bank(config_of: ConfigOf, photographs: Inputs) -
 
 
 def test_huge_bank_is_made_only_where_it_is_asked_for(config_of: ConfigOf, small_inputs: Inputs) -> None:
-    # 1.3 million images in 1,000 classes and 162 views would take 400 GB.
+    # 1.3 million images with 1,000 classes and 162 views would take 400 GB.
     huge = replace(small_inputs.splits, num_images=1_300_000, num_classes=1000, views=CropFlip())
     precisions = {
         bank: bank_precision(config_of(bank=bank), small_inputs.dataset, huge) for bank in ("auto", "float16")

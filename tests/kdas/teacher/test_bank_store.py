@@ -25,7 +25,7 @@ def new_store(folder: Path, precision: str = "float16", num_classes: int = 10, n
 
 
 def drawn_logits(store: BankStore) -> NDArray[np.float32]:
-    """One for each record, of the size that networks give."""
+    """Logits for each record, as large as those of networks."""
     size = (store.shape.num_records, store.shape.num_classes)
     return np.random.default_rng(1).normal(scale=5, size=size).astype(np.float32)
 
@@ -58,7 +58,7 @@ def record_bytes(store: BankStore) -> int:
 
 
 def of_record(store: BankStore, record: int) -> slice:
-    """Where a record lies in the bytes of the file."""
+    """Position of a record in the bytes of the file."""
     start = HEADER_BYTES + record * record_bytes(store)
     return slice(start, start + record_bytes(store))
 
@@ -149,7 +149,7 @@ def test_record_of_which_only_a_beginning_was_written_is_missing(tmp_path: Path,
     whole, _ = filled_store(tmp_path / "whole", precision=precision, num_classes=7)
     torn = new_store(tmp_path / "torn", precision, 7)
     content, place = whole.path.read_bytes(), of_record(whole, 5)
-    # Of an odd number of half floats the last half word is empty: what lies before it is all there is to write.
+    # After an odd number of half floats, the last half word is padding. The record is complete without it.
     num_needed = record_bytes(whole) - (2 if precision == "float16" else 0)
     with torn.path.open("r+b", buffering=0) as file:
         for length in range(1, record_bytes(whole) + 1):
@@ -190,7 +190,7 @@ def test_record_at_the_place_of_another_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fill", [0, 1, 0xFF, 0x7C, 0x7D])
 def test_page_of_one_byte_holds_no_record(tmp_path: Path, fill: int) -> None:
-    """Zeros are what a file system gives for lost pages; the others are infinities and NaNs as half floats."""
+    """A file system returns zeros for lost pages; the other bytes make infinities and NaNs as half floats."""
     store, _ = filled_store(tmp_path, num_images=400)
     content = bytearray(store.path.read_bytes())
     content[HEADER_BYTES + 4096 : HEADER_BYTES + 8192] = bytes([fill]) * 4096
@@ -277,7 +277,7 @@ def test_stores_on_one_file_see_what_each_other_writes(tmp_path: Path) -> None:
         assert found.all() and np.array_equal(read, one.rounded(logits[each]))
 
 
-def test_write_that_the_system_cuts_short_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_that_the_system_cuts_short_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = new_store(tmp_path)
     logits, images_and_views = drawn_logits(store), all_pairs(store)
     pwrite = os.pwrite

@@ -1,4 +1,4 @@
-"""A bank over images that stay on disk: the curve of a live teacher, shared with those who keep them in memory."""
+"""A bank over images on disk: it gives the curve of a live teacher, and trials with images in memory share it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*cannot be read and")
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> Iterator[None]:
-    """Workers end with the splits that they read for."""
+    """Drop the cached splits: workers end with the splits that they read for."""
     load_splits.cache_clear()
     yield
     load_splits.cache_clear()
@@ -41,7 +41,7 @@ def run(
     tmp_path: Path,
     empty_cache: Path,
 ) -> Run:
-    """Trains on 120 images in folders, of which one cannot be read.
+    """Trains on 120 images in folders, one of which cannot be read.
 
     The teacher is shown its images one by one, so that bank and trial may ask it in batches of different sizes.
     """
@@ -61,7 +61,7 @@ def run(
 
 
 def learnt(row: CurveRow) -> dict[str, Any]:
-    """What a live teacher must agree in: all but what is of the machine, and the name of the trial."""
+    """What must agree with a live teacher: all but the trial's name and what depends on the machine."""
     of_others = ("trial_id", "config_id", "wall_s", "eval_s", "data_s", "cost_as_run_s")
     return {key: value for key, value in asdict(row).items() if key not in of_others}
 
@@ -93,5 +93,5 @@ def test_fixed_crops_of_photographs_are_banked_whatever_part_is_trained_on(run: 
     assert again == rows and warm.clock.samples(Work.ASKED) == 0
     splits = load_splits(find_dataset(warm.trial.config), 0.3, "cpu", 1)
     other = replace(warm.trial.inputs, splits=splits).bank(warm.trial.config, check=True)
-    # Most of what others train on has been seen in one view of three or in two.
+    # Most images of another training split have been seen in one or two of their three views.
     assert other is not None and other.store.path == banked.bank.store.path and other.share_filled() > 0.4

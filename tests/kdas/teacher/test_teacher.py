@@ -1,4 +1,4 @@
-"""The teacher: trained once and kept, or loaded from a file that must fit."""
+"""The teacher: trained once and cached, or loaded from a checkpoint that must fit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Obtain = Callable[..., Teacher]
 
 @pytest.fixture
 def obtained(empty_cache: Path, small_inputs: Inputs) -> Obtain:
-    """The teacher of a small recipe, or of the file named by `checkpoint`."""
+    """Gets the teacher of a small recipe, or of the file named by `checkpoint`."""
 
     def get(progress: Any = lambda *_: None, **changed: Any) -> Teacher:
         recipe = {"model": "resnet8", "epochs": 2, "batch_size": 32, **changed}
@@ -114,7 +114,7 @@ def test_checkpoint_of_another_architecture_is_refused_by_its_first_difference(
 
 
 class Stranger:
-    """Something that only a pickle that runs code could bring back."""
+    """An object that only a pickle that runs code can restore."""
 
 
 def saved(content: Any, tmp_path: Path) -> bytes:
@@ -158,7 +158,7 @@ def test_saved_file_comes_back_as_it_was(tmp_path: Path) -> None:
     assert loaded == content
 
 
-def test_damaged_teacher_that_was_trained_here_is_told_how_to_be_replaced(obtained: Obtain) -> None:
+def test_error_of_a_damaged_cached_teacher_says_how_to_replace_it(obtained: Obtain) -> None:
     path = obtained().path
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=rf"^{path}: the cached teacher is damaged\. Remove this file"):

@@ -1,4 +1,4 @@
-"""Measuring prices: the one place in the tests that looks at a real clock, and it looks only for its sign."""
+"""Measuring prices. These tests time real work, but check only that prices are positive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_prices_are_positive_complete_kept_and_read_again(empty_cache: Path, trial_of: Callable[..., Any]) -> None:
     trial = trial_of(batch_size=8)
     measured = calibration_for(trial.config, trial.distiller())
-    # A teacher's forward has one price, whoever pays it.
+    # A teacher's forward pass has one price, whoever pays it.
     assert set(measured.prices) == set(Work) - {Work.ASKED}
     assert all(seconds > 0 for points in measured.prices.values() for _, seconds in points)
     assert [size for size, _ in measured.prices[Work.STEP]] == [4, 8]
