@@ -1,4 +1,4 @@
-"""docs/pictures/report.py and the picture of a report that the README shows."""
+"""docs/pictures/report.py, and the picture of a report in the README."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def script() -> ModuleType:
     return module
 
 
-def test_photographed_page_is_the_report_itself_with_what_leaves_parts_out(script: ModuleType) -> None:
+def test_page_of_the_picture_is_the_report_plus_what_hides_parts(script: ModuleType) -> None:
     page = "<html><body><figure></figure></body></html>"
     assert script.trimmed(page) == f"<html><body><figure></figure>{script.LEAVE_OUT}</body></html>"
 

@@ -25,7 +25,7 @@ def script() -> Iterator[ModuleType]:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
-        # Its dataclasses look their own module up while they are made.
+        # The script's dataclasses look up their module in sys.modules while they are defined.
         patch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
         yield module
@@ -41,7 +41,7 @@ def drawn(kind: str) -> set[str]:
     return {unescape(name) for name in findall(rf'id="{kind}:([^"]+)"', svg)}
 
 
-def test_picture_shows_the_rooms_that_lie_on_disk(source: list) -> None:
+def test_picture_shows_the_rooms_on_disk(source: list) -> None:
     on_disk = {
         f"{package}.{path.stem}"
         for package in PACKAGES
@@ -68,7 +68,7 @@ def test_following_arrows_leads_to_every_import_and_never_upwards(source: list) 
             assert imported <= below[room]
 
 
-def test_boxes_stand_in_the_height_of_their_level_and_do_not_overlap(script: ModuleType, source: list) -> None:
+def test_boxes_are_at_the_height_of_their_level_and_do_not_overlap(script: ModuleType, source: list) -> None:
     for rooms in source:
         centres = script.laid_out(rooms).centres
         for upper, lower in rooms.arrows:

@@ -30,14 +30,14 @@ from sweeps.record.job import Job
 from sweeps.stopping import STOPPING_RULES
 
 TINY = Path(__file__).parent / "tiny.yaml"
-# Round prices, so that costs can be told by hand.
+# Round prices, so that costs can be computed by hand.
 PRICES = dict.fromkeys(Work, ((32, 0.5), (64, 1.0), (128, 2.0)))
 CALIBRATION = Calibration("by-hand", {"hardware": "none"}, PRICES)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _registries_as_before() -> Iterator[None]:
-    """Parts that a test module registers are gone after it, so that no test depends on which ran before."""
+    """Remove the parts that a test module registered, so that no test depends on the modules that ran before."""
     with pytest.MonkeyPatch.context() as patch:
         for registry in (DATASETS, LOSSES, MODELS, SAMPLERS, STOPPING_RULES):
             patch.setattr(registry, "_parts", dict(registry._parts))
@@ -51,7 +51,7 @@ def spec() -> SweepSpec:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., SweepSpec]:
-    """Loads the tiny sweep with another `search`, without known points, and with further keys replaced."""
+    """Loads the tiny sweep with another `search`, no known points, and other keys replaced."""
 
     def write_and_load(search: dict[str, Any], **content: Any) -> SweepSpec:
         path = tmp_path / "mine.yaml"
@@ -75,7 +75,7 @@ def identify_by(inputs: Inputs) -> Identify:
 
 
 def search_of(journal: Path, spec: SweepSpec) -> ConfigurationSearch:
-    """The search that a sweep file asks for. Nothing is scored by it, so the objective's budget does not matter."""
+    """The search that a sweep file asks for. It scores nothing, so the objective's budget does not matter."""
     directions = objective_of(spec.objective, 1.0).directions
     return ConfigurationSearch(journal, spec.space, spec.algorithm, directions)
 
@@ -120,7 +120,7 @@ def curve_row(job: Job, number: int, accuracy: float, calibration_id: str = "by-
 def train_on_paper(
     directory: SweepDirectory, job: Job, accuracies: list[float], status: Status = Status.BUDGET
 ) -> None:
-    """Leave in a trial's folder what a worker would."""
+    """Write to a trial's folder what a worker would."""
     folder = directory.trial(job.trial_id)
     folder.begin(job)
     for number, accuracy in enumerate(accuracies, start=1):
@@ -129,7 +129,7 @@ def train_on_paper(
 
 
 def written(folder: Path, name: str, **content: Any) -> Path:
-    """A sweep file of that content."""
+    """Write a sweep file with this content."""
     folder.mkdir(exist_ok=True)
     path = folder / name
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
@@ -138,7 +138,7 @@ def written(folder: Path, name: str, **content: Any) -> Path:
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that was really run: its directory, what it printed, and how to run a command beside it."""
+    """A sweep that really ran: its directory, what it printed, and a function that runs commands on its folder."""
 
     directory: SweepDirectory
     printed: str

@@ -1,4 +1,4 @@
-"""Searches that tests of several rooms ask about."""
+"""Searches that tests in several folders use."""
 
 from __future__ import annotations
 

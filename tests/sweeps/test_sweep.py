@@ -1,4 +1,4 @@
-"""The whole way of the data, on real images, once; each test reads what it left."""
+"""A whole sweep on real images, run once; each test reads what it left."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_picks_table_holds_every_sample_that_was_trained_on(swept: Swept) -> Non
     assert set(picks["by_class"].map(len)) == {10} and picks["epoch"].max() == 3
 
 
-def test_evaluations_stand_at_equal_cost_for_all_methods(swept: Swept) -> None:
+def test_evaluations_are_at_equal_cost_for_all_methods(swept: Swept) -> None:
     measure = json.loads(swept.directory.measure_file.read_text())
     interval = measure["tau_ref_s"] / 6
     curves = load(swept.directory.path)
     for _, curve in curves.groupby("trial_id"):
-        # An evaluation at the end of an epoch stands on the grid but for the last bit of a sum of measured prices.
+        # An evaluation at the end of an epoch is on the grid, up to the last bit of a sum of measured prices.
         grid = [math.floor(cost / interval + 1e-9) for cost in curve["cost_ref_s"][:-1]]
         assert len(set(grid)) == len(grid)
 
@@ -65,7 +65,7 @@ def test_target_is_the_fraction_of_what_plain_distillation_reached(swept: Swept)
     assert measure["target"] == pytest.approx(0.8 * best.median(), abs=1e-12)
 
 
-def test_table_report_parquet_and_tracking_agree(swept: Swept) -> None:
+def test_tables_report_and_printed_summary_agree(swept: Swept) -> None:
     trials = trials_of(swept)
     curves = load(swept.directory.path)
     measure = json.loads(swept.directory.measure_file.read_text())
@@ -157,7 +157,7 @@ def test_a_changed_file_that_contradicts_the_sweep_is_refused(swept: Swept, tmp_
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_report_is_built_again_from_the_directory(swept: Swept) -> None:
+def test_report_is_rebuilt_from_the_directory(swept: Swept) -> None:
     before = swept.directory.report.read_text()
     for name in ("curves.parquet", "trials.parquet", "picks.parquet", "report.html"):
         (swept.directory.path / name).unlink()
@@ -166,7 +166,7 @@ def test_report_is_built_again_from_the_directory(swept: Swept) -> None:
     assert swept.directory.report.read_text() == before
 
 
-def test_a_copy_of_a_finished_sweep_is_whole_without_any_training(swept: Swept, tmp_path: Path) -> None:
+def test_a_copy_of_a_finished_sweep_is_complete_without_any_training(swept: Swept, tmp_path: Path) -> None:
     copy = tmp_path / "copied.yaml"
     copy.write_text(TINY.read_text())
     done = swept.run("sweep", str(copy))
@@ -180,7 +180,7 @@ def test_a_copy_of_a_finished_sweep_is_whole_without_any_training(swept: Swept, 
 
 @pytest.mark.slow
 def test_cells_are_sweeps_of_their_own_under_one_name(swept: Swept, tmp_path: Path) -> None:
-    """Both cells want trials that the first sweep has trained, so none is trained here."""
+    """Both cells reuse trials that the first sweep has trained, so this trains nothing."""
     path = tmp_path / "paired.yaml"
     path.write_text(f"extends: {TINY}\ncells:\n  one: {{seeds: [1]}}\n  other: {{seeds: [2]}}\n")
     done = swept.run("sweep", str(path))
@@ -206,7 +206,7 @@ def test_cells_are_sweeps_of_their_own_under_one_name(swept: Swept, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_larger_copy_of_a_sweep_trains_only_what_is_new(swept: Swept, tmp_path: Path) -> None:
-    """Another sweep over the same trials: finished ones are taken over, new seeds and configurations are run."""
+    """Another sweep over the same trials reuses finished ones and runs new seeds and configurations."""
     extended = tmp_path / "extended.yaml"
     extended.write_text(
         TINY.read_text().replace("seeds: 2", "seeds: 3").replace("configurations: 2", "configurations: 3")

@@ -1,6 +1,7 @@
-"""A sweep whose driver is killed again and again ends as if nothing had happened.
+"""A sweep whose driver is killed repeatedly ends with the same results as an undisturbed one.
 
-`make torture` kills it 20 times, in a sweep of 30 trials and in one that learns from its results; here a few times.
+`make torture` kills it 20 times, in a sweep of 30 trials and in one whose search learns from results. By default the
+driver is killed twice.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from sweeps.record.directory import SweepDirectory
 
 KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
 CONFIGURATIONS = int(os.environ.get("TORTURE_CONFIGURATIONS", "2"))
-# Beside the first start, which also reads data and trains the teacher.
+# Each kill comes 3 s to this many after a start. The first start also reads the data and trains the teacher.
 LONGEST_BEFORE_A_KILL_S = 25.0 if KILLS < 5 else 40.0
 SPEC = Path(__file__).with_name("torture.yaml")
-# What two runs of one trial need not share: the wall clock, and what the bank happened to hold.
+# Columns in which two runs of a trial may differ: wall times, and what depends on the state of the bank.
 NOT_REPEATED = ["wall_s", "eval_s", "data_s", "num_cotenants", "cost_as_run_s", "sweep"]
 
 pytestmark = [
@@ -46,7 +47,7 @@ def environment(runs: Path, cache: Path) -> dict[str, str]:
 
 
 def processes_of(runs: Path) -> list[int]:
-    """Those that were started by a sweep in this folder, in whatever way."""
+    """All processes that a sweep in this folder has started, directly or not."""
     found = []
     for folder in Path("/proc").iterdir():
         try:
@@ -58,10 +59,10 @@ def processes_of(runs: Path) -> list[int]:
 
 
 def wait_until_all_are_gone(runs: Path) -> list[int]:
-    """What is left of a killed sweep after a while.
+    """Wait for the processes of a killed sweep to end; returns those that are left after three minutes.
 
-    Workers that train are gone at once. Those of Ray's that were just being started give up after a minute, on a busy
-    machine after two.
+    Workers that train end at once. Ray processes that were just starting give up after a minute, or after two on a
+    busy machine.
     """
     until = time.monotonic() + 180
     while (left := processes_of(runs)) and time.monotonic() < until:
@@ -78,7 +79,7 @@ def run_whole(runs: Path, cache: Path, *settings: str) -> str:
 
 
 def run_and_kill(runs: Path, cache: Path, after_s: float, *settings: str) -> None:
-    """Kill the driver, and it alone: nobody can tell the others that it is gone."""
+    """Kill the driver alone, so that nothing tells the other processes that it is gone."""
     started = subprocess.Popen(
         command(runs, *settings), env=environment(runs, cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -120,11 +121,11 @@ def test_a_sweep_that_is_killed_again_and_again_ends_the_same(
     assert {folder.path.name: folder.curve_bytes for folder in directory.trials()} == before
 
 
-# Only under `make torture`: it takes as long as the other one again.
+# Only under `make torture`, since it takes as long as the other test.
 if KILLS > 2:
 
     def test_each_trial_of_a_search_that_learns_is_as_undisturbed(tmp_path: Path, cache_of_the_tests: Path) -> None:
-        """What it proposes depends on the order of results; each trial by itself does not."""
+        """What the search proposes depends on the order of results, but the curve of each trial does not."""
         tortured(tmp_path / "killed", cache_of_the_tests, "algorithm=tpe")
         run_whole(tmp_path / "whole", cache_of_the_tests, "algorithm=tpe")
         killed, whole = curves(tmp_path / "killed"), curves(tmp_path / "whole")
@@ -134,7 +135,7 @@ if KILLS > 2:
 
 
 def tortured(runs: Path, cache: Path, *settings: str) -> None:
-    """Run a sweep to its end, killing its driver at random moments on the way."""
+    """Kill a sweep's driver at random moments, then run the sweep to its end."""
     draw = random.Random(KILLS)
     for _ in range(KILLS):
         run_and_kill(runs, cache, draw.uniform(3.0, LONGEST_BEFORE_A_KILL_S), *settings)

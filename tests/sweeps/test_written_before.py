@@ -1,4 +1,4 @@
-"""A sweep directory of an earlier version resumes, reports and compares: names, tables and curves are the same."""
+"""A sweep directory of an earlier version can be resumed, reported and compared, with the same names and numbers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.places import STORED_SWEEP
 
 STORED = Path(__file__).parent / "written_before"
 OTHER = STORED_SWEEP
-# As a kill left it: one trial was never begun, and the curve of another ends in a torn line.
+# The directory is as a kill left it: one trial had not started, and the curve of another ends in a torn line.
 MISSING, TORN = "240e1683a96dbe2b-s1002", "c4dda38d1a1b3f91-s1001"
 
 
 def write_teacher(path: Path) -> None:
-    """Weights of resnet8 that are multiples of 1/512: the same on every machine, and so is their hash."""
+    """Weights of resnet8 that are multiples of 1/512, so that they and their hash are the same on every machine."""
     model = models.create("resnet8", 10)
     draw = np.random.Generator(np.random.PCG64(0))
     state = {}

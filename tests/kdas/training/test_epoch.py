@@ -1,4 +1,4 @@
-"""The walk through an epoch: what it charges, in which order, and what a sampler is told."""
+"""The walk through an epoch: what it charges, in which order, and what it tells the sampler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdas.training.epoch import EpochWalk
 
 
 class ByHand:
-    """Work that writes down what it is asked to do. Samples in `unreadable` are not fetched."""
+    """Work that records what it is asked to do. Samples in `unreadable` are not fetched."""
 
     def __init__(self, unreadable: Sequence[int] = ()) -> None:
         self.done: list[str] = []
@@ -54,7 +54,7 @@ class ByHand:
 
 
 class Halving(Unselective):
-    """Chooses the first half of each fetched batch, and remembers what it was told."""
+    """A sampler that chooses the first half of each fetched batch, and remembers what it was given."""
 
     def __init__(self) -> None:
         self.given: list[str] = []

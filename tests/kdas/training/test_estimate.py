@@ -1,4 +1,4 @@
-"""What a trial is expected to cost, against what it did cost."""
+"""The estimated cost of a trial against its real cost."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.kdas.conftest import NUM_TRAIN, ConfigOf
 
 
 @pytest.mark.parametrize("sampler", ["full", "random", "kdas", "infobatch", "top_loss", "kdas_random_choice"])
-def test_agrees_with_a_trial(
+def test_estimate_agrees_with_the_cost_of_a_trial(
     sampler: str,
     config_of: ConfigOf,
     finished: Callable[..., tuple[Training, list[Any]]],
     calibration: Calibration,
 ) -> None:
-    # As many epochs as bring no method to the budget, beyond which a trial does not go.
+    # Few enough epochs that no method reaches the budget, at which a trial ends.
     _, rows = finished(sampler=sampler, epochs=4)
     estimate = estimated_cost_ref_s(config_of(sampler=sampler, epochs=4), NUM_TRAIN, calibration)
     assert estimate == pytest.approx(rows[-1].cost_ref_s, rel=0.06)
 
 
-def test_grows_with_the_set(config_of: ConfigOf, calibration: Calibration) -> None:
+def test_estimate_grows_with_the_set(config_of: ConfigOf, calibration: Calibration) -> None:
     small, large = (estimated_cost_ref_s(config_of(sampler="kdas"), n, calibration) for n in (16 * 24, 16 * 240))
     assert large == pytest.approx(10 * small)

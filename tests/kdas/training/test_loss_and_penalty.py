@@ -22,7 +22,7 @@ thresholds = st.floats(0.01, 0.49)
 
 @st.composite
 def logits(draw: st.DrawFn, count: int = 1) -> list[Tensor]:
-    """`count` tensors [B, C] of one shape, float64."""
+    """`count` float64 tensors of the same shape [B, C]."""
     rows, columns = draw(st.integers(1, 12)), draw(st.integers(2, 10))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     spread = draw(st.floats(0.1, 10))
@@ -123,7 +123,7 @@ def test_penalty_of_strength_zero_is_none(given_logits: list[Tensor], threshold:
 
 
 def test_penalty_falls_linearly_with_the_distance_to_the_quantile() -> None:
-    # Eleven evenly spread divergences (nearly): the quantiles of 0.2 are the third and the ninth.
+    # Eleven divergences at (nearly) equal distances: the quantiles 0.2 and 0.8 are the third and the ninth.
     wanted = torch.linspace(1, 3, 11, dtype=torch.float64)
     probability = torch.exp(-wanted)
     teacher_logits = torch.stack([probability, 1 - probability], dim=1).log()
@@ -142,7 +142,7 @@ def test_label_divergence_is_nearly_the_cross_entropy(given_logits: list[Tensor]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, -0.1, 0.7, math.nan])
-def test_threshold_that_is_no_inner_quantile_is_refused(threshold: float) -> None:
+def test_threshold_that_is_not_an_inner_quantile_is_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match=rf"threshold {threshold} is not in \(0, 0\.5\)"):
         penalty_weights(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), threshold, 1.0, 0.5)
 

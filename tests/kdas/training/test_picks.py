@@ -1,4 +1,4 @@
-"""What a trial trained on is counted: every sample of every batch, in few windows, and the same after a restart."""
+"""Counts of what a trial trained on: every sample of every batch, in a few windows, and the same after a restart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KDAS = {"name": "kdas", "sampling_period": [4]}
 
 
 def logits_of(confidence: list[float]) -> torch.Tensor:
-    """Logits [B, 2] of a teacher that is so confident of the first class."""
+    """Logits [B, 2] of a teacher with these confidences in the first class."""
     first = torch.tensor(confidence)
     return torch.stack([first, 1 - first], dim=1).log()
 
@@ -42,7 +42,7 @@ def counted(confidence: list[float]) -> list[int]:
 
 
 @given(st.integers(1, 1000))
-def test_windows_are_few_lie_evenly_and_end_with_the_last_epoch(epochs: int) -> None:
+def test_windows_are_few_and_even_and_end_with_the_last_epoch(epochs: int) -> None:
     ends = window_ends(epochs)
     assert len(ends) == min(MAX_WINDOWS, epochs) and ends[-1] == epochs
     widths = [end - before for before, end in pairwise([0, *ends])]
@@ -55,12 +55,12 @@ def test_confidence_falls_into_the_bin_between_its_edges() -> None:
 
 
 def test_confidence_that_equals_an_edge_counts_above_it() -> None:
-    # Two equal logits make exactly a half.
+    # Two equal logits give a confidence of exactly one half.
     assert counted([0.5]) == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     assert counted([1.0]) == [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
 
 
-def test_answer_that_is_no_number_counts_for_its_class_alone() -> None:
+def test_answer_that_is_not_finite_counts_for_its_class_alone() -> None:
     picks = Picks(num_classes=3, epochs=1)
     picks.observe(torch.tensor([2, 0]), torch.tensor([[math.inf, 0.0, 0.0], [9.0, 0.0, 0.0]]))
     picks.end_epoch(1)
@@ -79,7 +79,7 @@ def test_window_holds_the_epochs_since_the_one_before_and_one_without_samples_is
 
 
 def totals(training: Training) -> tuple[int, int]:
-    """Samples by class and by confidence, over all windows."""
+    """Number of samples counted by class and by confidence, over all windows."""
     windows = training.picks.windows
     return sum(sum(each.by_class) for each in windows), sum(sum(each.by_confidence) for each in windows)
 
@@ -130,7 +130,7 @@ def test_diverged_trial_closes_its_window_too(finished: Finished) -> None:
     assert totals(training)[0] == rows[-1].samples_trained
 
 
-def test_windows_are_whole_when_the_last_row_is_handed_out(trial_of: TrialOf, calibration: Calibration) -> None:
+def test_windows_are_complete_when_the_last_row_is_returned(trial_of: TrialOf, calibration: Calibration) -> None:
     training = Training(trial_of(), Surroundings(calibration))
     for row in training.rows():
         if training.status is not Status.RUNNING:
@@ -149,7 +149,7 @@ def test_resumed_trial_counts_as_an_uninterrupted_one(
     sampler: object,
     stopped_in: int,
 ) -> None:
-    # Windows end with epochs 3, 5 and 7: the checkpoints lie within the first and within the second.
+    # Windows end with epochs 3, 5 and 7, so one checkpoint is within the first window and one within the second.
     monkeypatch.setattr("kdas.training.picks.MAX_WINDOWS", 3)
     trial = trial_of(sampler=sampler, epochs=7, evaluations=21)
     whole = Training(trial, Surroundings(calibration))

@@ -1,4 +1,4 @@
-"""A trial that stopped goes on where it stood, and only from its own checkpoint."""
+"""A stopped trial resumes from its checkpoint, and only from its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def of_the_trial(rows: list[CurveRow]) -> list[dict[str, Any]]:
 
 
 def run_until_epoch(trial: Trial, surroundings: Surroundings, epoch: int) -> None:
-    """Train, and drop everything in the middle of `epoch`."""
+    """Train, and drop the training in the middle of `epoch`."""
     for row in Training(trial, surroundings).rows():
         if row.epoch >= epoch:
             return
@@ -51,7 +51,7 @@ def run_until_epoch(trial: Trial, surroundings: Surroundings, epoch: int) -> Non
 def test_resumed_trial_has_the_curve_of_an_uninterrupted_one(
     trial_of: TrialOf, calibration: Calibration, tmp_path: Path, changed: dict[str, Any], stopped_in: int
 ) -> None:
-    # Seven evaluations over five epochs: the loss of a row reaches over the end of an epoch.
+    # Seven evaluations in five epochs, so that the loss of a row covers the end of an epoch.
     trial = trial_of(epochs=5, evaluations=7, **changed)
     whole = list(Training(trial, Surroundings(calibration)).rows())
     kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
@@ -63,7 +63,7 @@ def test_resumed_trial_has_the_curve_of_an_uninterrupted_one(
     assert after and of_the_trial(list(resumed.rows())) == of_the_trial(after)
 
 
-def test_wall_seconds_go_on_from_the_checkpoint(trial_of: TrialOf, calibration: Calibration, tmp_path: Path) -> None:
+def test_wall_seconds_continue_from_the_checkpoint(trial_of: TrialOf, calibration: Calibration, tmp_path: Path) -> None:
     kept = Surroundings(calibration, checkpoint=tmp_path / "trial.pt", checkpoint_every_s=0)
     trial = trial_of(epochs=4, evaluations=4)
     run_until_epoch(trial, kept, 3)
@@ -109,7 +109,7 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["torn", "one bit", "missing"])
-def test_trial_goes_on_from_the_checkpoint_before_where_the_newest_is_not_whole(
+def test_trial_resumes_from_the_previous_checkpoint_if_the_newest_is_damaged_or_missing(
     trial_of: TrialOf, calibration: Calibration, tmp_path: Path, how: str
 ) -> None:
     trial, path = trial_of(sampler=KDAS, epochs=5, evaluations=7), tmp_path / "trial.pt"
@@ -117,7 +117,7 @@ def test_trial_goes_on_from_the_checkpoint_before_where_the_newest_is_not_whole(
     whole = list(Training(trial, Surroundings(calibration)).rows())
     run_until_epoch(trial, kept, 4)
     newest = checkpoint.load(path)["epoch"]
-    if how == "missing":  # killed between setting the old one aside and putting the new one in its place
+    if how == "missing":  # as if killed after the old file was moved and before the new one took its place
         path.unlink()
         resumed = Training(trial, kept)
     else:
@@ -152,7 +152,7 @@ def test_damaged_checkpoint_of_a_trial_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("content", [{"model": {}}, torch.zeros(3)], ids=["weights", "tensor"])
-def test_file_that_is_no_checkpoint_of_a_trial_is_refused_in_one_line(
+def test_file_that_is_not_a_checkpoint_of_a_trial_is_refused_in_one_line(
     trial_of: TrialOf, calibration: Calibration, tmp_path: Path, content: Any
 ) -> None:
     path = tmp_path / "teacher.pth"

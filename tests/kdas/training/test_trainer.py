@@ -1,4 +1,4 @@
-"""One trial: repeatable, counted, evaluated at equal cost, ended by schedule, budget or divergence."""
+"""One trial: it is repeatable, counted and evaluated at equal cost, and ends by schedule, budget or divergence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Finished = Callable[..., tuple[Training, list[CurveRow]]]
 TrialOf = Callable[..., Trial]
 # What depends on the machine and not on the trial.
 OF_THE_MACHINE = ("wall_s", "eval_s", "data_s", "cost_as_run_s")
-# Cached epochs follow sampling ones, exclusion is felt, and the budget is not met.
+# Cached epochs follow sampling epochs, the exclusion has an effect, and the budget is not reached.
 KDAS = {"name": "kdas", "sampling_period": [2]}
 
 
@@ -104,7 +104,7 @@ def test_last_row_is_the_end_of_the_schedule(finished: Finished) -> None:
 
 @pytest.mark.parametrize("epochs", [3, 8, 11])
 def test_evaluation_due_at_the_end_of_an_epoch_is_made_there(finished: Finished, epochs: int) -> None:
-    # Rounding in the sum of many prices must not move it behind the first batch of the next epoch.
+    # Rounding in the sum of many prices must not delay it until after the first batch of the next epoch.
     _, rows = finished(epochs=epochs, evaluations=epochs)
     assert [(row.epoch, row.step) for row in rows] == [(epoch, 7 * epoch) for epoch in range(1, epochs + 1)]
 
@@ -139,14 +139,14 @@ def test_full_counts_every_sample_once_an_epoch(finished: Finished, calibration:
 
 def test_random_counts_only_its_slices(finished: Finished) -> None:
     _, rows = finished(sampler={"name": "random", "start_rate": 0.6, "end_rate": 0.4}, evaluations=20)
-    # Slices of 60, 50 and 40 in batches of 16.
+    # Slices of 60, 50 and 40 samples in batches of 16.
     assert counts(rows[-1]) == (4 + 4 + 3, 150, 0, 150)
     assert {row.epoch: row.sampling_rate for row in rows} == pytest.approx({1: 0.6, 2: 0.5, 3: 0.4})
 
 
 def test_kdas_counts_scoring_and_asks_the_teacher_once_a_view(finished: Finished) -> None:
     training, rows = finished(sampler={**KDAS, "start_rate": 0.6, "end_rate": 0.6}, epochs=3)
-    # Epochs 1 and 3 score 100 samples in batches of 27, 27, 27, 19 and train 16 of each; epoch 2 trains the 64 again.
+    # Epochs 1 and 3 score 100 samples in batches of 27, 27, 27, 19 and train on 16 of each; epoch 2 repeats these 64.
     assert counts(rows[-1]) == (12, 3 * 64, 200, 264)
     assert training.clock.samples(Work.WEIGH) == 3 * 64
     assert training.clock.samples(Work.AUGMENT) == 264
@@ -160,7 +160,7 @@ def test_kdas_without_a_penalty_pays_for_no_weights(finished: Finished) -> None:
 def test_step_flops_are_those_of_a_forward_and_a_backward(trial_of: TrialOf) -> None:
     score, step, teacher = trial_of(student="resnet14").distiller().flops()
     assert 0 < score < step < 4 * score
-    assert 0 < teacher < score  # a resnet8 teaches
+    assert 0 < teacher < score  # the teacher is a resnet8
 
 
 def test_diverged_trial_says_so_and_keeps_its_curve(finished: Finished) -> None:
@@ -257,7 +257,7 @@ def test_configuration_is_named_by_what_decides_its_curve(trial_of: TrialOf, sma
 
 
 @pytest.mark.parametrize("sampler", ["full", KDAS], ids=["full", "kdas"])
-def test_batches_of_which_nearly_nothing_could_be_read_are_passed_over(
+def test_batches_of_which_nearly_nothing_could_be_read_are_skipped(
     trial_of: TrialOf, small_inputs: Inputs, calibration: Calibration, sampler: object
 ) -> None:
     train = small_inputs.splits.train
@@ -277,7 +277,7 @@ def test_grid_point_passed_between_two_epochs_is_evaluated_after_the_next_batch(
 ) -> None:
     training = Training(trial_of(evaluations=10), Surroundings(calibration))
     assert not training._evaluation_is_due()
-    # What a sampler fetches last and leaves out is charged after the last batch of an epoch.
+    # Samples that are fetched last and not chosen are charged after the last batch of an epoch.
     training.clock.cost_ref_s = 1.5 * training.budget_ref_s / 10
     assert training._evaluation_is_due()
     assert not training._evaluation_is_due()

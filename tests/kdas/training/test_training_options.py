@@ -1,4 +1,4 @@
-"""What a trial file may ask of training: precision, layout, clipping, averaging, parts of a batch, translation."""
+"""Training options of a trial file: precision, layout, clipping, averaging, parts of a batch, compilation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def weights_of(model: nn.Module) -> list[Tensor]:
 
 
 def seen_dtypes(model: nn.Module) -> set[torch.dtype]:
-    """Filled while the model runs: what its convolutions put out."""
+    """The dtypes that the model's convolutions return; filled while the model runs."""
     dtypes: set[torch.dtype] = set()
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -98,7 +98,7 @@ def test_batch_in_parts_steps_as_the_whole_batch_does(trial_of: TrialOf) -> None
     weights, loss_weights = torch.linspace(0.2, 1, 16), torch.linspace(2, 1, 16)
 
     def stepped(accumulate: int, *given: Tensor | None) -> list[Tensor]:
-        """The loss, the losses of the samples, and by how much each weight moved, in learning rates."""
+        """The loss, the losses of the samples, and the change of each weight, in units of the learning rate."""
         distiller = trial_of(student="tests.kdas.own_parts:Plain", accumulate=accumulate).distiller()
         before, batch = weights_of(distiller.student), first_batch(distiller)
         loss, losses = distiller.step(batch, 1, *given)
@@ -108,12 +108,12 @@ def test_batch_in_parts_steps_as_the_whole_batch_does(trial_of: TrialOf) -> None
     def apart(one: list[Tensor], other: list[Tensor]) -> list[float]:
         return [float((a - b).abs().max()) for a, b in zip(one, other, strict=True)]
 
-    # On some processors batches of 16 and of 6, 6 and 4 round differently: logits of about 1 differ by less than 1e-6,
-    # losses by up to 2.5e-5, since a divergence at temperature 4 is a difference of near numbers, times 9 * 4**2.
+    # On some processors batches of 16 and of 6, 6 and 4 round differently. Logits of about 1 differ by less than 1e-6;
+    # losses by up to 2.5e-5, since a divergence at temperature 4 is 9 * 4**2 times a difference of close numbers.
     rounding = 5e-4
     whole, parts = stepped(1, weights, loss_weights), stepped(3, weights, loss_weights)
     assert max(apart(parts, whole)) < rounding
-    # Weights that are left out, or given to other samples, do much more.
+    # Weights that are missing, or given to other samples, change the loss much more.
     for wrong in ((None, loss_weights), (weights, None), (weights.flip(0), loss_weights)):
         assert apart(stepped(3, *wrong), whole)[0] > 100 * rounding
 
@@ -138,7 +138,9 @@ def test_moving_average_is_evaluated_in_place_of_the_student(trial_of: TrialOf) 
 @pytest.mark.parametrize(
     ("channels_last", "memory_format"), [(True, torch.channels_last), (False, torch.contiguous_format)]
 )
-def test_images_lie_as_asked(trial_of: TrialOf, channels_last: bool, memory_format: torch.memory_format) -> None:
+def test_images_have_the_layout_asked_for(
+    trial_of: TrialOf, channels_last: bool, memory_format: torch.memory_format
+) -> None:
     batch = first_batch(trial_of(channels_last=channels_last).distiller())
     assert batch.images.is_contiguous(memory_format=memory_format)
 
@@ -148,7 +150,7 @@ def test_several_crops_are_judged_by_the_mean_of_their_probabilities(trial_of: T
     splits, student = distiller.splits, distiller.student
     images = splits.test.images  # type: ignore[attr-defined]
     crops = splits.views.crops(images)
-    # Digits may not be mirrored: the centre, which is the image itself, and four corners.
+    # Digits must not be mirrored, so the crops are the centre, which is the image itself, and the four corners.
     assert len(crops) == 5 and torch.equal(crops[0], images)
     assert torch.equal(crops[1][:, :, 1:, 1:], images[:, :, :-1, :-1])
     with torch.no_grad():
@@ -183,7 +185,7 @@ def test_only_what_a_sampler_needs_is_computed_and_charged(finished: Finished) -
         assert (work[Work.SCORE] > 0) == (name in ("kdas", "top_loss", "selective_backprop"))
         assert (work[Work.OBSERVE] > 0) == (name == "infobatch")
         assert (work[Work.WEIGH] > 0) == (name in ("kdas", "kdas_random_choice"))
-        # The teacher answers for what is trained on, and for more only where it takes part in the choice.
+        # The teacher answers for the samples that are trained on, and for more only if it takes part in the choice.
         assert (work[Work.TEACHER] > work[Work.STEP]) == (name == "kdas")
         assert work[Work.TEACHER] >= work[Work.STEP] > 0
 
@@ -203,16 +205,16 @@ def test_selected_samples_are_trained_on_a_batch_at_a_time(
     training = Training(trial, Surroundings(calibration))
     training.budget_ref_s = math.inf
     rows = list(training.rows())
-    # About half of a hundred samples, looked at 16 at a time: full batches, and at the end what is left.
+    # About half of a hundred samples, scored 16 at a time: full batches, then one with the rest.
     assert sizes[:-1] == [16] * (len(sizes) - 1) and 2 <= sizes[-1] <= 16 and 30 < sum(sizes) < 70
     assert rows[-1].samples_scored == 100 and training.status is Status.BUDGET
 
 
 @pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler: models cannot be translated for a CPU")
 @pytest.mark.slow
-def test_translated_models_learn_what_the_others_learn(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
-    # PyTorch keeps translations in the system's temporary folder, and may find one there that was made for other vector
-    # instructions: it does not compile, or gives NaN.
+def test_compiled_models_learn_what_the_others_learn(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    # PyTorch caches compiled models in the system's temporary folder. One that was compiled for other vector
+    # instructions fails or gives NaN.
     monkeypatch.setattr(torch._inductor.config, "fx_graph_cache", False)
     monkeypatch.setattr(torch._functorch.config, "enable_autograd_cache", False)
     plain, translated = finished(epochs=1), finished(epochs=1, compile=True)
@@ -221,7 +223,7 @@ def test_translated_models_learn_what_the_others_learn(finished: Finished, monke
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_translated_scoring_sees_few_sizes_and_answers_the_same(
+def test_compiled_scoring_sees_few_sizes_and_answers_the_same(
     trial_of: TrialOf, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     sizes: list[int] = []
@@ -235,7 +237,7 @@ def test_translated_scoring_sees_few_sizes_and_answers_the_same(
 
     monkeypatch.setattr(torch, "compile", noted)
     plain, distiller = trial_of().distiller(), trial_of(compile=True).distiller()
-    distiller.device = device  # as if: which sizes are translated is decided there
+    distiller.device = device  # pretend: the device decides which sizes are compiled
     distiller._student_answers = distiller._answering(distiller.student)
     distiller.device = "cpu"
     for size in (17, 18, 19, 23, 27, 30, 33):
@@ -244,7 +246,7 @@ def test_translated_scoring_sees_few_sizes_and_answers_the_same(
     assert sizes == [20, 20, 20, 24, 28, 32, 36]
 
 
-def test_translation_without_a_compiler_is_refused_before_any_compute(
+def test_compile_without_a_compiler_is_refused_before_any_compute(
     config_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -264,7 +266,7 @@ def test_loss_that_is_not_one_value_a_sample_is_refused_by_name(
         distiller.step(first_batch(distiller), epoch=1)
 
 
-def test_plan_of_samples_that_are_not_there_is_refused_by_name() -> None:
+def test_plan_of_missing_samples_is_refused_by_name() -> None:
     for order in (torch.tensor([0, 100]), torch.tensor([-1, 3]), torch.tensor([], dtype=torch.int64)):
         with pytest.raises(
             UserError, match=r"^sampler mine: its plan for epoch 3 is empty or contains samples outside 0 to 99\. Fix"

@@ -1,4 +1,4 @@
-"""A step of training makes the device wait for nothing."""
+"""A training step never waits for the device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TrialOf = Callable[..., Trial]
 KDAS = {"name": "kdas", "sampling_period": [2]}
 
 aten = torch.ops.aten
-# What reads a value on the host, and what has a shape that only the values tell.
+# Operations that read a value on the host, and operations whose output shape depends on the values.
 _READING = {
     aten._local_scalar_dense,
     aten.is_nonzero,
@@ -34,7 +34,7 @@ _READING = {
 
 
 class Waits(TorchDispatchMode):
-    """Counts the operations for which a program on a GPU would wait until the device has done all it was given."""
+    """Counts the operations for which a program on a GPU would wait until the device has finished all queued work."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    """A counter that sees copies to the host too, which are no operations where all tensors lie there."""
+    """A counter that also sees copies to the host, which are not operations if all tensors are there already."""
     counter, cpu = Waits(), Tensor.cpu
 
     def copied(tensor: Tensor) -> Tensor:
@@ -89,13 +89,13 @@ def test_waits_of_an_epoch_do_not_grow_with_its_batches(
 ) -> None:
     """On a GPU an `.item()`, a `nonzero` or a mask as an index stalls the program until the queue of work is empty.
 
-    Then nothing is queued while the device works, and each step takes as long as its launches. An epoch may wait a few
-    times, to plan and to evaluate, but not once a batch.
+    After such a stall nothing is queued while the device works, so each step takes as long as its launches. An epoch
+    may wait a few times, to plan and to evaluate, but not once per batch.
     """
     counted, steps = [], []
     for batch_size in (32, 8):
         trial = trial_of(sampler=sampler, batch_size=batch_size, epochs=2, evaluations=1, **changed)
-        list(Training(trial, Surroundings(calibration)).rows())  # what fills the bank is asked by the host
+        list(Training(trial, Surroundings(calibration)).rows())  # fills the bank, which waits for the device
         training = Training(trial, Surroundings(calibration))
         waits.count = 0
         with waits:

@@ -18,7 +18,7 @@ TARGETS += ["compare", "watch", "test", "test-floor", "torture", "check", "bench
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
-    # Under `make test` a make begun here would announce the folders it enters among its output.
+    # Under `make test`, this make would inherit flags that make it print the folders it enters.
     env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     return subprocess.run(["make", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
@@ -53,7 +53,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], messa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_make_hands_settings_on_as_they_are_written(tmp_path: Path) -> None:
+def test_make_passes_settings_on_as_they_are_written(tmp_path: Path) -> None:
     program = tmp_path / "kdas-sweeps"
     program.write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
     program.chmod(0o755)

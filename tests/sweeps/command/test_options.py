@@ -1,4 +1,4 @@
-"""What the commands share."""
+"""Options that the commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_a_port_is_any_that_a_server_can_have(port: int) -> None:
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
-def test_other_numbers_are_refused(port: int) -> None:
+def test_a_number_that_is_not_a_port_is_refused(port: int) -> None:
     with pytest.raises(UserError, match=f"PORT={port}: "):
         check_port(port)
 

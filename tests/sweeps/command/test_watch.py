@@ -1,4 +1,4 @@
-"""A report that is served while its sweep runs."""
+"""The server that shows a report while its sweep runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_before_there_is_a_report_the_page_says_what_it_waits_for(address: str) 
     assert "No report yet" in get(address) and get(f"{address}/age") == "0"
 
 
-def test_the_report_is_served_with_a_question_for_a_newer_one(address: str, tmp_path: Path) -> None:
+def test_the_report_is_served_with_a_script_that_looks_for_a_newer_one(address: str, tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("<p>first</p>", encoding="utf-8")
     first = get(f"{address}/age")
     assert get(address).startswith("<p>first</p>") and "location.reload()" in get(address)
@@ -63,24 +63,24 @@ def test_nothing_else_of_the_folder_is_served(address: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
-def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: int) -> None:
+def test_a_number_that_is_not_a_port_is_refused(tmp_path: Path, port: int) -> None:
     with pytest.raises(UserError, match=f"PORT={port}: expected a port from 0 to 65535"):
         watch.server_of(tmp_path, port)
 
 
-def test_it_listens_on_this_machine_alone_and_says_that_a_port_is_taken(address: str, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_refused_with_the_next_one_as_a_hint(address: str, tmp_path: Path) -> None:
     port = int(address.rpartition(":")[2])
     with pytest.raises(UserError, match=f"PORT={port}: cannot be opened .* Try PORT={port + 1}."):
         watch.server_of(tmp_path, port)
 
 
-def test_a_sweep_that_runs_is_built_again_and_one_that_has_ended_once_more(tmp_path: Path) -> None:
+def test_the_report_is_rebuilt_while_the_sweep_runs_and_once_after_its_end(tmp_path: Path) -> None:
     directory = SweepDirectory(tmp_path / "tiny")
     assert not watch.has_begun(directory.path)
     built: list[bool] = []
     lock = directory.locked()
     lock.__enter__()
-    # As long as it prepares it is watched and has nothing to build.
+    # A sweep that still prepares is watched, but there is nothing to build yet.
     assert watch.has_begun(directory.path)
     threading.Timer(0.3, lambda: (directory.path / "sweep.yaml").write_text("name: tiny")).start()
 

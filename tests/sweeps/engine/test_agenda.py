@@ -1,4 +1,4 @@
-"""The order of work, on real folders and a real study, with curves written by hand instead of trained."""
+"""The order of work, with real folders and a real study; the curves are written by hand, not trained."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def agenda_of(
 def work_off(
     agenda: Agenda, directory: SweepDirectory, at_once: int = 2, stop_after: int = 10**6, seed: int = 0
 ) -> list[Job]:
-    """Run jobs in a random order of arrival, `at_once` at a time; returns those that were started."""
+    """Run jobs `at_once` at a time and end them in random order; returns those that were started."""
     draw = random.Random(seed)
     started: list[Job] = []
     running: list[Job] = []
@@ -142,11 +142,11 @@ def test_a_space_with_nothing_new_to_offer_ends_the_search(
     agenda = agenda_of(small, inputs, directory)
     started = work_off(agenda, directory)
     assert agenda.is_finished
-    # Three choices, one of which is the paper's and stands among the baselines.
+    # Three choices, one of which is the paper's and therefore a baseline.
     assert len({job.config_id for job in started if job.method == "kdas_search"}) == 2
 
 
-def test_a_configuration_with_a_crashed_seed_does_not_teach_the_search(
+def test_a_configuration_with_a_crashed_seed_counts_as_failed_in_the_search(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
 ) -> None:
     agenda = agenda_of(spec, inputs, directory)
@@ -163,7 +163,7 @@ def test_a_configuration_with_a_crashed_seed_does_not_teach_the_search(
     [(Status.CRASHED, Status.BUDGET), (Status.DIVERGED, Status.DIVERGED)],
     ids=["crash", "diverged"],
 )
-def test_plain_curves_that_tell_nothing_fix_no_target_until_a_later_start(
+def test_failed_plain_curves_set_no_target_until_a_later_start(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, first: Status, second: Status
 ) -> None:
     agenda = agenda_of(spec, inputs, directory)

@@ -1,4 +1,4 @@
-"""The engine on a simulated clock: what it stops, confirms and spends, however often it is started."""
+"""The engine on a simulated clock: what it stops, confirms and spends, even if it is killed and restarted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NUM_ROWS = 10
 
 
 def reached_after_s(job: Job) -> int:
-    """A made-up truth: how soon a configuration reaches the target depends on its rate, a little on its seed."""
+    """Made up: the time to the target depends on the configuration's rate and, a little, on the seed."""
     rate = job.config.sampler.get("start_rate", 1.0)
     draw = random.Random(f"{rate} {job.config.seed}")
     return round(2 + 12 * abs(rate - 0.5) + draw.choice([0, 1]))
@@ -59,7 +59,7 @@ class Engine:
     truth: Callable[[Job], Curve] = curve_of
 
     def start(self, stop_after: int = 10**9) -> Agenda:
-        """Run to the end, or until so many trials were begun: what is under way then is lost, as by a kill."""
+        """Run to the end, or until `stop_after` trials have started. Running trials are then lost, as in a kill."""
         measure = Measure(
             "x", TARGET, "given", TAU_S, "plain_kd", "validation", "by-hand", "digits", tuple(self.spec.seeds), 9
         )
@@ -87,7 +87,7 @@ class Engine:
         return watched
 
     def spent_s(self) -> float:
-        """What the trials have cost."""
+        """Total cost of the trials."""
         curves = [folder.rows() for folder in self.directory.trials()]
         return sum(rows[-1].row.cost_ref_s for rows in curves if rows)
 
@@ -95,7 +95,7 @@ class Engine:
         return {folder.path.name: folder.status for folder in self.directory.trials()}
 
     def means_s(self) -> dict[str, float]:
-        """The truth about every searched configuration that was begun."""
+        """The true mean time to the target of every searched configuration that was started."""
         jobs = {job.config_id: job for job in self.started if is_searched(job.method) and job.phase != CONFIRM}
         return {
             config_id: statistics.fmean(
@@ -107,7 +107,7 @@ class Engine:
 
 
 class KilledError(Exception):
-    """Stands for the end of the process."""
+    """Simulates a killed process."""
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_capping_spends_less_and_finds_the_same_winner(engine: Callable[..., Eng
     assert num_whole < len(statuses)
 
 
-def test_trials_not_begun_of_a_beaten_configuration_need_not_be(engine: Callable[..., Engine]) -> None:
+def test_a_beaten_configuration_does_not_start_its_other_trials(engine: Callable[..., Engine]) -> None:
     one_by_one = engine()
     one_by_one.slots = 1
     one_by_one.start()
@@ -160,7 +160,7 @@ def test_trials_not_begun_of_a_beaten_configuration_need_not_be(engine: Callable
 
 @pytest.mark.parametrize("scheduler", ["none", "capping", "asha", "median"])
 @pytest.mark.parametrize("kills", [[3], [5, 9, 14], [1, 2, 3, 4, 20]])
-def test_a_sweep_that_is_killed_ends_as_one_that_is_not(
+def test_a_killed_sweep_runs_every_seed_and_then_has_nothing_left_to_train(
     engine: Callable[..., Engine], scheduler: str, kills: list[int]
 ) -> None:
     confirm = {"top": 2, "seeds": 2}
@@ -173,7 +173,7 @@ def test_a_sweep_that_is_killed_ends_as_one_that_is_not(
     assert killed.start().is_finished
     assert len(killed.started) == count, "nothing is left to train"
     assert {t for t, s in killed.statuses().items() if s is Status.BUDGET} == complete_before
-    # Each searched configuration has all its seeds, whatever became of them.
+    # Each searched configuration has a folder for each seed, however its trial ended.
     searched = [folder for folder in killed.directory.trials() if is_searched(folder.description["method"])]
     configs = [f.description["config_id"] for f in searched if f.description["phase"] == "search"]
     assert len(set(configs)) == 12
@@ -224,7 +224,7 @@ def test_hours_end_the_search_and_not_the_baselines(engine: Callable[..., Engine
     assert any(job.phase == CONFIRM for job in sweep.started)
 
 
-def test_what_runs_when_hours_are_spent_can_be_set_aside_and_goes_on_later(engine: Callable[..., Engine]) -> None:
+def test_trials_that_run_when_hours_are_spent_can_be_paused_and_resumed_later(engine: Callable[..., Engine]) -> None:
     short = {"configurations": 4, "wall_hours": 57 / 3600, "when_spent": "checkpoint"}
     sweep = engine(budget=short, scheduler="none")
     assert sweep.start().is_finished
@@ -252,13 +252,13 @@ def test_other_objectives_run_and_confirm(engine: Callable[..., Engine], objecti
     assert sweep.start().is_finished
     finalist = next(job.config_id for job in sweep.started if job.phase == CONFIRM and is_searched(job.method))
     if isinstance(objective, dict):
-        # Only who has reached the target by then has the highest accuracy.
+        # Only configurations that have reached the target by then have the highest accuracy.
         rows = [folder.rows() for folder in sweep.directory.trials() if folder.path.name.startswith(finalist)]
         assert any(each.row.val_accuracy == 0.95 for curve in rows for each in curve if each.row.cost_ref_s <= 3.5)
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "gp", "cmaes", "nsga2", "random"])
-def test_a_search_goes_on_where_it_stood(engine: Callable[..., Engine], algorithm: str) -> None:
+def test_a_resumed_search_proposes_what_a_whole_one_does(engine: Callable[..., Engine], algorithm: str) -> None:
     space = {"start_rate": {"low": 0.1, "high": 0.95}, "end_rate": {"low": 0.1, "high": 0.95}}
     changed = {"algorithm": {"name": algorithm, "startup": 4}, "search": space, "seeds": 1, "scheduler": "none"}
     sweep = engine(**changed)
@@ -336,7 +336,7 @@ def test_an_extended_sweep_confirms_the_best_of_all(engine: Callable[..., Engine
 
 
 def crashing(rate_under: float, after_s: int) -> Callable[[Job], Curve]:
-    """Trials of low rates crash after so many seconds."""
+    """Trials with a rate under `rate_under` crash after `after_s` seconds."""
 
     def truth(job: Job) -> Curve:
         curve = curve_of(job)
@@ -360,7 +360,7 @@ def test_what_has_crashed_is_not_tried_again_in_the_same_start(engine: Callable[
 
 
 def test_a_configuration_that_crashes_stops_no_others(engine: Callable[..., Engine]) -> None:
-    """The fastest by far crash before all their seeds have reached the target, so they cannot be chosen."""
+    """The fastest configurations crash before all their seeds have reached the target, so they cannot be chosen."""
     search, confirm = {"start_rate": {"low": 0.45, "high": 0.95}}, {"top": 1, "seeds": 1}
     sweep = engine(search=search, confirm=confirm)
     sweep.truth = crashing(0.6, 1)

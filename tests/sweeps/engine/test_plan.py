@@ -14,7 +14,7 @@ from sweeps.prepare.resolved import plan_of
 from tests.sweeps.conftest import identify_by
 
 
-def test_the_same_setting_has_the_same_id_wherever_its_data_lie(spec: SweepSpec, inputs: Inputs) -> None:
+def test_the_same_setting_has_the_same_id_for_all_seeds(spec: SweepSpec, inputs: Inputs) -> None:
     first, second = plan_of(spec, identify_by(inputs)).baselines[:2]
     assert first.config_id == second.config_id
     assert (first.trial_id, second.trial_id) == (f"{first.config_id}-s1", f"{first.config_id}-s2")
@@ -49,7 +49,7 @@ def test_a_configuration_is_named_once_for_all_its_seeds(spec: SweepSpec, inputs
 
 @pytest.fixture
 def by_hand(inputs: Inputs) -> Inputs:
-    """The digits with a teacher of a known name: what trained weights are called differs between machines."""
+    """The digits with a fixed teacher id, since the id of trained weights differs between machines."""
     return replace(inputs, teacher=replace(inputs.teacher, weights_id="by-hand"), device="cpu")
 
 

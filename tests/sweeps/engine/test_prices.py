@@ -1,4 +1,4 @@
-"""Which trials of a sweep need prices of their own."""
+"""Which trials of a sweep need their own prices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker does with the checkpoints of a trial that it goes on with."""
+"""What a worker does when it resumes a trial."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.places import ROOT
 from tests.sweeps.conftest import CALIBRATION, TINY
 
 
-def test_trial_whose_checkpoints_are_all_damaged_begins_again(directory: SweepDirectory, inputs: Inputs) -> None:
+def test_trial_whose_checkpoints_are_all_damaged_starts_over(directory: SweepDirectory, inputs: Inputs) -> None:
     teacher = {"model": "resnet8", "epochs": 1}
     config = TrialConfig(dataset={"name": "digits"}, teacher=teacher, student="resnet8", epochs=2, evaluations=2)
     folder = directory.trial("some-trial")
@@ -29,7 +29,7 @@ def test_trial_whose_checkpoints_are_all_damaged_begins_again(directory: SweepDi
     folder.checkpoint.write_bytes(b"torn")
     before = folder.checkpoint.with_name(f"{folder.checkpoint.name}.previous")
     before.write_bytes(b"torn too")
-    actor = object.__new__(TrialActor)  # what Ray would set up is not needed for this
+    actor = object.__new__(TrialActor)  # skips what Ray sets up, which this does not need
     actor._folder = folder
     with pytest.warns(UserWarning, match=r"is damaged.* Training this trial from its beginning\."):
         training = actor._training_of(Trial(config, inputs), Surroundings(CALIBRATION, folder.checkpoint))
@@ -37,7 +37,7 @@ def test_trial_whose_checkpoints_are_all_damaged_begins_again(directory: SweepDi
     assert not folder.checkpoint.exists() and not before.exists()
 
 
-def test_worker_in_another_folder_finds_modules_that_lie_beside_the_sweep_file(
+def test_worker_in_another_folder_finds_modules_beside_the_sweep_file(
     directory: SweepDirectory, tmp_path: Path
 ) -> None:
     sweep_file = tmp_path / "elsewhere" / "mine.yaml"

@@ -1,4 +1,4 @@
-"""A sweep on a cluster of two nodes, each a set of processes of its own; one is killed in the middle."""
+"""A sweep on a cluster of two nodes, each with its own processes; one node is killed in the middle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kdas.files.checkpoint import load_newest_whole
 from kdas.records import Status
 from sweeps.record.directory import Recorded, SweepDirectory
 
-# Epochs long enough that each gets its checkpoint, and few trials.
+# Few trials, with epochs so long that each gets its checkpoint.
 SPEC = """
 dataset: digits
 validation: 0.2
@@ -50,7 +50,7 @@ pytestmark = [
 
 @contextmanager
 def node(environment: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]:
-    """`ray start`, as a group of processes that is killed at the end: `ray stop` would end others' too."""
+    """`ray start`, as a process group that is killed at the end; `ray stop` would also stop other people's nodes."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", *words]
     started = subprocess.Popen(
         command,
@@ -79,14 +79,14 @@ def free_port() -> int:
 
 
 def rows(directory: SweepDirectory) -> dict[str, list[Recorded]]:
-    """Of the trials that have not ended."""
+    """The rows of the trials that have not ended."""
     return {each.path.name: each.rows() for each in directory.trials() if each.status is Status.RUNNING}
 
 
 def epochs_saved(directory: SweepDirectory) -> dict[str, int]:
-    """Up to which epoch each trial under way has a checkpoint: an epoch that is over quickly does not get its own."""
+    """The epoch of the newest checkpoint of each running trial; a quick epoch does not get a checkpoint of its own."""
     with warnings.catch_warnings():
-        # One that is just being replaced may be found to be missing; the one before it is there.
+        # A checkpoint may be missing while it is replaced; the previous one then exists.
         warnings.simplefilter("ignore")
         saved = {each.path.name: load_newest_whole(each.checkpoint) for each in directory.trials()}
     return {trial_id: state["epoch"] for trial_id, state in saved.items() if state is not None}
@@ -110,10 +110,10 @@ def test_killing_a_node_loses_no_epoch_that_a_checkpoint_holds(tmp_path: Path, c
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     shared.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
-    # Data and teacher's answers are each machine's own.
+    # Each machine has its own data and teacher bank.
     caches = [{"KDAS_CACHE": str(cache)} for cache in (cache_of_the_tests, tmp_path / "a", tmp_path / "b")]
     of_driver, of_head, of_other = ({**shared, **cache} for cache in caches)
-    # Sockets of Ray's have short names.
+    # The paths of Ray's sockets must be short.
     head = ["--head", f"--port={port}", "--include-dashboard=false", "--temp-dir", f"/tmp/ray-{port}"]
     with node(of_head, *head), node_at(of_other, port) as other:
         command = [sys.executable, "-m", "sweeps.command.front", "sweep", str(spec), "--cluster", f"127.0.0.1:{port}"]
@@ -143,13 +143,13 @@ def test_killing_a_node_loses_no_epoch_that_a_checkpoint_holds(tmp_path: Path, c
         after = {each.row.step: each for each in directory.trial(trial_id).rows()}
         kept = [each for each in before.get(trial_id, []) if each.row.epoch <= epoch]
         assert kept or trial_id not in before
-        # As they were written, at that very time: not trained again.
+        # The same rows with the same times of writing, so they were not trained again.
         assert [after[each.row.step] for each in kept] == kept
 
 
 @contextmanager
 def node_at(environment: dict[str, str], port: int) -> Iterator[subprocess.Popen[str]]:
-    """A node beside the head, once that is up; yields when it has joined."""
+    """Start a node once the head is up; yields when the node has joined."""
     wait_for("the head", lambda: answers(port))
     with node(environment, f"--address=127.0.0.1:{port}") as joined:
         look = "import ray, sys; ray.init(log_to_driver=False); sys.exit(len(ray.nodes()) != 2)"

@@ -1,4 +1,4 @@
-"""What Ray is told: which trial to place, which to stop, what becomes of one whose worker is lost."""
+"""What Ray is told: which trial to place, which to stop, what happens to a trial that lost its worker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.sweeps.engine.test_agenda import TAU_REF_S, agenda_of
 
 
 class Trial:
-    """The part of Ray's trial that is looked at."""
+    """The part of a Ray trial that the code reads."""
 
     def __init__(self, trial_id: str) -> None:
         self.trial_id = trial_id
@@ -56,14 +56,14 @@ def test_warm_worker_goes_to_the_trial_that_has_none_and_each_trial_is_placed_on
     scheduler = AgendaScheduler(searcher_of(spec, inputs, directory))
     scheduler.on_trial_add(None, "first")
     assert scheduler.choose_trial_to_run(None) == "first"
-    # The worker of the first is still starting; it keeps it.
+    # The worker of the first trial is still starting, and the trial keeps it.
     assert scheduler.choose_trial_to_run(None) is None
     scheduler.on_trial_add(None, "second")
     assert scheduler.choose_trial_to_run(None) == "second"
     assert scheduler.choose_trial_to_run(None) is None
 
 
-def test_a_lost_worker_s_trial_goes_on_with_more_room_and_not_for_ever(
+def test_a_lost_worker_s_trial_resumes_with_more_room_but_not_for_ever(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
 ) -> None:
     searcher = searcher_of(spec, inputs, directory)
@@ -113,7 +113,7 @@ def test_what_is_planned_follows_what_the_agenda_still_expects(
     ended = Trial("a")
     callback.on_trial_complete(0, [], ended)
     assert (progress.num_planned, progress.num_done) == (10, 1)
-    # Ray keeps its trials for as long as the sweep runs, so nothing may be left on them.
+    # Ray keeps its trials in memory until the sweep ends, so nothing large may be left on them.
     assert not (ended.config or ended.evaluated_params or ended.last_result or ended.run_metadata.metric_analysis)
     searcher.on_trial_complete("b", error=True)
     callback.on_trial_error(0, [], Trial("b"))

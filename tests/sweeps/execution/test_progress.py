@@ -89,7 +89,7 @@ def test_a_terminal_shows_done_running_failed_best_and_time_left(directory: Swee
     assert "fastest trial so far: plain_kd seed 1, 2.00 ref s" in shown
 
 
-def test_a_trial_that_goes_on_is_told_from_one_that_begins(jobs: list[Job]) -> None:
+def test_a_resumed_trial_is_told_from_a_new_one(jobs: list[Job]) -> None:
     console = Console(file=io.StringIO(), width=120)
     progress = progress_on(console)
     progress.started(jobs[0])
@@ -101,7 +101,7 @@ def test_a_trial_that_goes_on_is_told_from_one_that_begins(jobs: list[Job]) -> N
 def test_slots_of_a_cluster_are_those_of_its_machines_together() -> None:
     slots = slots_of_machines([(8, 0), (3, 0), (1, 0)], "cpu", 2, ResourcesConfig(), where="cluster")
     assert (slots.trials_at_once, slots.num_machines) == (5, 2)
-    assert slots.num_cotenants == 2  # three on a machine
+    assert slots.num_cotenants == 2  # three trials on one machine
     assert slots.share_of_device == pytest.approx(2 / 5)
     assert slots.widened().cpus_per_trial == 4
     with_gpus = slots_of_machines([(8, 2.0), (2, 1.0)], "cuda", 1, ResourcesConfig(gpus_per_trial=0.5), where="cluster")

@@ -31,7 +31,7 @@ def test_each_cell_is_a_sweep_of_its_own(tmp_path: Path) -> None:
     assert small == alone.model_copy(update={"student": "resnet14", "target": small.target})
     assert small.target.accuracy == 0.9
     assert (long.teacher.model, long.teacher.epochs, long.teacher.seed, long.student) == ("resnet14", 2, 3, "resnet20")
-    # The authors' weights are those of the cell's own loss.
+    # The weights are the defaults of the cell's own loss.
     assert (long.epochs, long.ce_weight, long.kd_weight) == (5, 1, 1)
     assert not long.cells and not small.cells
 
@@ -72,7 +72,7 @@ def test_data_reach_every_cell_that_has_no_dataset_of_its_own(tmp_path: Path) ->
     assert [cell.dataset["path"] for cell in load_spec(path, "/data").cells.values()] == ["/data", "/data"]
 
 
-def test_a_cell_says_what_it_changes_and_is_whole() -> None:
+def test_a_cell_has_its_changes_and_its_complete_content() -> None:
     content = {"epochs": 3, "teacher": {"epochs": 2}, "cells": {"a": {"pair": "vgg13 -> vgg8"}, "b": {"epochs": 4}}}
     cells = cell_contents(content, ["epochs", "teacher", "student", "cells"])
     pair = {"teacher": {"model": "vgg13"}, "student": "vgg8"}

@@ -1,4 +1,4 @@
-"""Samplers and losses between which a search chooses, as a file writes them."""
+"""Samplers and losses that a search chooses from, as a file writes them."""
 
 from __future__ import annotations
 

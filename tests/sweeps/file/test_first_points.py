@@ -25,7 +25,7 @@ def test_paper_s_setting_comes_first_though_the_file_does_not_name_it(load: Load
 @pytest.mark.parametrize(
     ("search", "content", "first"),
     [
-        ({"start_rate": {"low": 0.7, "high": 0.9}}, {}, []),  # the paper's 0.6 is not held
+        ({"start_rate": {"low": 0.7, "high": 0.9}}, {}, []),  # the paper's 0.6 is outside
         ({"fraction": RATE}, {"sampler": "static_random"}, []),
         ({"exclusion_rate": {"low": 0, "high": 0.1}}, {}, [{"exclusion_rate": 0.05}]),
         ({"exclusion_rate": {"low": 0, "high": 0.1}}, {"preset": "paper", "validation": 0.2}, [{"exclusion_rate": 0}]),

@@ -1,4 +1,4 @@
-"""Files by their names, files that extend others, and settings of the command line."""
+"""Sweep files found by name, files that extend others, and settings from the command line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_part_of_another_name_brings_none_of_the_parameters_of_the_first() -> No
     assert base == {"loss": {"name": "kd", "temperature": 2}}
 
 
-def test_chain_of_files_stands_in_its_order_and_each_finds_its_neighbour(tmp_path: Path) -> None:
+def test_later_files_of_a_chain_win_and_each_finds_the_next_beside_itself(tmp_path: Path) -> None:
     written(tmp_path / "far", "deep.yaml", **{**read_yaml(TINY), "epochs": 4, "evaluations": 4, "seeds": 4})
     written(tmp_path / "far", "middle.yaml", extends="deep.yaml", epochs=5, seeds=5)
     spec = load_spec(written(tmp_path, "top.yaml", extends="far/middle.yaml", seeds=1))
@@ -76,7 +76,7 @@ def test_plug_in_of_an_extended_file_lies_beside_that_file(tmp_path: Path) -> No
     ],
     ids=str,
 )
-def test_settings_stand_on_top_of_the_file(settings: list[str], expected: dict[str, Any]) -> None:
+def test_settings_override_the_file(settings: list[str], expected: dict[str, Any]) -> None:
     def holds(content: Any, part: Any) -> bool:
         if isinstance(part, dict):
             return all(holds(content[key], value) for key, value in part.items())
@@ -101,7 +101,7 @@ def test_no_name_lists_the_sweeps_there_are() -> None:
         spec_path("")
 
 
-def test_numbers_in_the_scientific_way_are_numbers(tmp_path: Path) -> None:
+def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
     text = "search: {optimizer.learning_rate: [1e-3, 5E-2], penalty_lambda: {low: 1e-2, high: 1e3}}"
     path = tmp_path / "mine.yaml"
     path.write_text(

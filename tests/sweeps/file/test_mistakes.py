@@ -1,6 +1,6 @@
-"""Sweep files with one mistake each: one line that names file, key, value and mend, before anything is started."""
+"""Sweep files with one mistake each. The error is one line with file, key, value and remedy, before anything starts."""
 
-# ruff: noqa: E501 (a mistake and its line stand side by side, as they are printed)
+# ruff: noqa: E501 (each error line is written as it is printed)
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLERS = ["kdas", "random"]
 
 
 def search(**values: Any) -> dict[str, Any]:
-    """A file that searches these parameters; `loss__beta` stands for `loss.beta`."""
+    """Content of a file that searches these parameters; `loss__beta` stands for `loss.beta`."""
     return {"search": {name.replace("__", "."): value for name, value in values.items()}}
 
 
@@ -32,7 +32,7 @@ def when(**conditions: Any) -> dict[str, Any]:
     return {"choices": [1, 4], "when": conditions}
 
 
-# (keys that replace those of the tiny sweep, the line after the file's name)
+# (keys that replace those of the tiny sweep, the error line after the file's name)
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Keys and blocks
     ({"epoch": 3}, "epoch: unknown key. Did you mean epochs?"),
@@ -387,7 +387,7 @@ def refusal(path: Path, *settings: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "expected"), MISTAKES, ids=[expected.partition(". ")[0] for _, expected in MISTAKES]
 )
-def test_mistake_is_one_line_with_file_key_value_and_mend(
+def test_mistake_is_one_line_with_file_key_value_and_remedy(
     tmp_path: Path, changes: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -448,7 +448,7 @@ def test_mistake_is_one_line_with_file_key_value_and_mend(
     ],
     ids=str,
 )
-def test_line_names_the_file_in_which_the_wrong_key_stands(
+def test_line_names_the_file_that_contains_the_wrong_key(
     tmp_path: Path, own: dict[str, Any], base: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

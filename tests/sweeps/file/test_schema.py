@@ -1,4 +1,4 @@
-"""The JSON schema that editors are given, against the files that the program takes and refuses."""
+"""The JSON schema for editors, against files that the program accepts and refuses."""
 
 from __future__ import annotations
 
@@ -82,6 +82,6 @@ def test_what_the_program_refuses_is_not(validator: jsonschema.Draft202012Valida
     assert not validator.is_valid({**read_yaml(TINY), **changes})
 
 
-def test_file_that_extends_another_need_not_be_whole(validator: jsonschema.Draft202012Validator) -> None:
+def test_file_that_extends_another_need_not_be_complete(validator: jsonschema.Draft202012Validator) -> None:
     assert validator.is_valid({"extends": "digits_kd", "seeds": 5})
     assert not validator.is_valid({"seeds": 5})

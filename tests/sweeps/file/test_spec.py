@@ -18,7 +18,7 @@ from tests.sweeps.conftest import TINY, identify_by
 
 
 def changed(tmp_path: Path, **changes: Any) -> Path:
-    """The tiny sweep with some keys replaced; a key given as None is left out."""
+    """Write the tiny sweep with some keys replaced; a key given as None is left out."""
     content = {**read_yaml(TINY), **changes}
     path = tmp_path / "changed.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
@@ -216,13 +216,13 @@ def test_data_replaces_the_path_however_the_dataset_is_written(tmp_path: Path, d
 
 
 @pytest.mark.parametrize("dataset", [["digits"], 5])
-def test_data_beside_a_dataset_that_is_none_is_refused_in_one_line(tmp_path: Path, dataset: Any) -> None:
+def test_data_for_an_invalid_dataset_is_refused_in_one_line(tmp_path: Path, dataset: Any) -> None:
     with pytest.raises(UserError, match=r"dataset\.name: missing\. Name a dataset"):
         load_spec(changed(tmp_path, dataset=dataset), data="/some/where")
 
 
-def test_trials_decide_how_many_configurations_are_searched_where_they_are_given(tmp_path: Path) -> None:
-    # Three baselines on two seeds take six of them.
+def test_number_of_trials_decides_how_many_configurations_are_searched_if_given(tmp_path: Path) -> None:
+    # Three baselines on two seeds take six of the eleven trials.
     spec = load_spec(changed(tmp_path, budget={"configurations": 9, "trials": 11}))
     assert spec.num_configurations == 2 and plan_of(spec).num_trials == 10
     assert load_spec(changed(tmp_path, budget={"configurations": 9})).num_configurations == 9

@@ -1,4 +1,4 @@
-"""docs/sweep-file.md says what the program takes."""
+"""docs/sweep-file.md describes what the program accepts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.D
 COMMANDS = re.findall(r'SET="(.*?)"\n', PAGE.read_text(encoding="utf-8"))
 
 
-def test_page_is_what_is_written_from_the_models() -> None:
+def test_page_is_up_to_date_with_the_models() -> None:
     written = CliRunner().invoke(app, ["schema", "--markdown"]).output
     assert PAGE.read_text(encoding="utf-8") == written, (
         "write it again: .venv/bin/python -m sweeps schema --markdown > docs/sweep-file.md"
     )
 
 
-def test_every_key_stands_on_the_page_with_a_meaning() -> None:
+def test_every_key_is_on_the_page_with_a_meaning() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
     assert {name for name in SweepSpec.model_fields if not rows.get(name)} == set()
 
@@ -34,7 +34,7 @@ def test_every_key_stands_on_the_page_with_a_meaning() -> None:
 def test_every_example_is_a_sweep(block: str, tmp_path: Path) -> None:
     content = yaml.safe_load(block)
     path = tmp_path / "mine.yaml"
-    # A space of its own makes points of the extended one meaningless.
+    # Known points of the extended file do not fit a block with its own search space.
     path.write_text(yaml.safe_dump({"extends": "digits_kd", "known_points": None, **content}), encoding="utf-8")
     spec = load_spec(path)
     assert spec.space.parameters
@@ -49,5 +49,5 @@ def test_every_setting_of_the_page_can_be_set(settings: str, tmp_path: Path) -> 
     assert load_spec(path, settings=[settings]) != load_spec(path)
 
 
-def test_page_names_the_commands_of_its_examples() -> None:
+def test_all_examples_of_the_page_are_found() -> None:
     assert len(BLOCKS) == 6 and len(COMMANDS) == 2

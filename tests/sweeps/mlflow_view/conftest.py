@@ -19,7 +19,7 @@ from tests.sweeps.conftest import identify_by
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for all tests of this room: making one takes seconds."""
+    """One store for all tests in this folder, since it takes seconds to create one."""
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 

@@ -1,4 +1,4 @@
-"""What MLflow shows of a trial."""
+"""What MLflow shows about a trial."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.sweeps.conftest import curve_row
 MEASURE = Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "by-hand", "digits", (1, 2), 10)
 
 
-def test_metrics_stand_at_their_step_and_time(jobs: list[Job]) -> None:
+def test_metrics_have_their_step_and_time(jobs: list[Job]) -> None:
     metrics = {each.key: each for each in evaluation_metrics([Recorded(curve_row(jobs[0], 3, 0.5), [], 12.5)])}
     accuracy = metrics["val_accuracy"]
     assert (accuracy.value, accuracy.step, accuracy.timestamp) == (0.5, 3, 12500)
@@ -23,7 +23,7 @@ def test_time_to_the_target_is_that_of_the_first_hit_and_a_miss_has_none(jobs: l
     assert final_metrics(rows[:1], MEASURE) == [] and final_metrics([], MEASURE) == []
 
 
-def test_of_a_long_error_the_end_is_kept(jobs: list[Job]) -> None:
+def test_end_of_a_long_error_is_kept(jobs: list[Job]) -> None:
     rows = [Recorded(curve_row(jobs[0], 1, 0.9), [], 1.0)]
     tags = {tag.key: tag.value for tag in final_tags(Status.CRASHED, "a" * 6000 + "the end", rows, MEASURE)}
     assert tags["kdas.status"] == "crashed" and tags["kdas.calibration_id"] == "by-hand"

@@ -1,4 +1,4 @@
-"""MLflow is kept up to date in a thread."""
+"""The thread that keeps MLflow up to date."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.sweeps.conftest import train_on_paper
 from tests.sweeps.mlflow_view.conftest import children
 
 
-def test_no_run_of_a_stopped_sweep_looks_as_if_it_were_under_way(
+def test_no_run_of_a_stopped_sweep_looks_as_if_it_were_running(
     database: str, directory: SweepDirectory, jobs: list[Job]
 ) -> None:
     directory.trial(jobs[0].trial_id).begin(jobs[0])
@@ -29,7 +29,7 @@ def test_no_run_of_a_stopped_sweep_looks_as_if_it_were_under_way(
     assert parent.info.status == "KILLED"
 
 
-def test_a_server_that_is_not_there_is_noted_and_stops_nothing(
+def test_an_unreachable_server_is_noted_and_stops_nothing(
     directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -47,5 +47,5 @@ def test_follower_rests_longer_than_it_works() -> None:
     assert pause_s(10.0) == 30.0
 
 
-def test_failure_of_a_server_is_told_in_one_line() -> None:
+def test_failure_of_a_server_is_reported_in_one_line() -> None:
     assert failure_text(ConnectionError("refused\nat some length")) == "ConnectionError: refused"

@@ -1,4 +1,4 @@
-"""What MLflow already has of a sweep."""
+"""The record of what MLflow already has of a sweep."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_line_holds_what_was_sent_of_one_trial(directory: SweepDirectory) -> N
     assert second == '{"trials": {"a": {"run": "1", "rows": 2, "bytes": 340, "closed": true}}}'
 
 
-def test_what_another_server_has_counts_for_nothing(directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_server_has_does_not_count(directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     TrackingState(directory).keep("a", Sent("1"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
     assert tracking_uri() == "sqlite:///other.db"

@@ -51,7 +51,7 @@ def test_a_missed_target_has_no_time_and_a_status_that_says_so(
     assert runs[jobs[1].trial_id].info.status == "FAILED"
 
 
-def test_trial_that_starts_over_while_it_is_sent_is_sent_as_it_had_ended(
+def test_trial_that_restarts_while_it_is_sent_is_sent_as_it_had_ended(
     database: str, directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_on_paper(directory, jobs[0], [0.5], Status.CRASHED)
@@ -79,7 +79,7 @@ def test_another_server_is_filled_from_the_start(
     assert accuracies(other, children(other, directory)[jobs[0].trial_id]) == [0.5, 0.9]
 
 
-def test_trial_that_was_sent_whole_is_not_read_again(
+def test_trial_that_was_sent_completely_is_not_read_again(
     database: str, directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []

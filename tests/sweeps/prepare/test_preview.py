@@ -1,4 +1,4 @@
-"""What a sweep is expected to cost before it starts, and when it is asked about."""
+"""The expected cost of a sweep before it starts, and when the user is asked to agree to it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_counts_are_those_of_the_plan(spec: SweepSpec, inputs: Inputs) -> None:
 
 
 def test_a_whole_sweep_costs_what_its_trials_cost(spec: SweepSpec, inputs: Inputs) -> None:
-    """With two known points for two configurations nothing of the search is left to guess."""
+    """With two known points for two configurations, no part of the search has to be guessed."""
     points = [{"START_RATE": 0.6, "SAMPLING_PERIOD": [1, 3, 5, 10]}, {"START_RATE": 0.8, "SAMPLING_PERIOD": 1}]
     known = changed(spec, known_points=points, baselines={"plain_kd": "full"})
     num_samples = len(inputs.splits.train)
@@ -104,7 +104,7 @@ def test_without_a_terminal_more_than_the_budget_is_refused_unless_agreed_to(
 
 
 @pytest.mark.parametrize(("answer", "runs"), [("y", True), ("n", False), ("", False)])
-def test_on_a_terminal_it_is_asked(spec: SweepSpec, monkeypatch: pytest.MonkeyPatch, answer: str, runs: bool) -> None:
+def test_a_terminal_user_is_asked(spec: SweepSpec, monkeypatch: pytest.MonkeyPatch, answer: str, runs: bool) -> None:
     monkeypatch.setattr(preview.sys.stdin, "isatty", lambda: True, raising=False)
     console = Console(quiet=True)
     monkeypatch.setattr(console, "input", lambda prompt: answer)

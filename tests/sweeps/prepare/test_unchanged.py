@@ -1,4 +1,4 @@
-"""A sweep that has begun goes on only with what it began with."""
+"""A sweep resumes only if what decides its results has not changed since it began."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_changes_results_is_refused_by_name(
         check_spec(SweepSpec.model_validate({**spec.model_dump(), **changes}), directory)
 
 
-def test_seeds_that_were_for_the_confirmation_stay_there(spec: SweepSpec, directory: SweepDirectory) -> None:
+def test_seeds_of_the_confirmation_cannot_move_to_the_search(spec: SweepSpec, directory: SweepDirectory) -> None:
     confirmed = {**spec.model_dump(), "confirm": {"top": 1, "seeds": [11, 12]}}
     directory.spec_file.write_text(spec_text(SweepSpec.model_validate(confirmed)), encoding="utf-8")
     check_spec(SweepSpec.model_validate({**confirmed, "confirm": {"top": 2, "seeds": [11, 12, 13]}}), directory)
@@ -64,7 +64,7 @@ def test_seeds_that_were_for_the_confirmation_stay_there(spec: SweepSpec, direct
         check_spec(SweepSpec.model_validate(moved), directory)
 
 
-def test_sweep_that_began_before_a_key_was_there_goes_on(spec: SweepSpec, directory: SweepDirectory) -> None:
+def test_sweep_from_before_a_key_existed_can_resume(spec: SweepSpec, directory: SweepDirectory) -> None:
     recorded = yaml.safe_load(spec_text(spec))
     for later in ("objective", "scheduler", "confirm", "faults", "cells"):
         del recorded[later]
@@ -81,7 +81,7 @@ def test_sweep_that_began_before_a_key_was_there_goes_on(spec: SweepSpec, direct
         )
 
 
-def test_record_that_this_version_cannot_read_is_told_in_a_line(spec: SweepSpec, directory: SweepDirectory) -> None:
+def test_record_that_this_version_cannot_read_is_one_line(spec: SweepSpec, directory: SweepDirectory) -> None:
     directory.spec_file.write_text(yaml.safe_dump({**spec.model_dump(mode="json"), "epoch": 3}), encoding="utf-8")
     with pytest.raises(UserError, match=r"sweep\.yaml: epoch: unknown key\..* Another version"):
         check_spec(spec, directory)

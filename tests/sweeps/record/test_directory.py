@@ -36,14 +36,14 @@ def test_a_line_cut_short_by_a_kill_is_left_out(directory: SweepDirectory, job: 
     assert [r.row.val_accuracy for r in directory.trial(job.trial_id).rows()] == [0.1]
 
 
-def test_going_on_from_a_checkpoint_drops_the_rows_behind_it(directory: SweepDirectory, job: Job) -> None:
+def test_resuming_from_a_checkpoint_drops_the_rows_after_it(directory: SweepDirectory, job: Job) -> None:
     train_on_paper(directory, job, [0.1, 0.2, 0.3])
     folder = directory.trial(job.trial_id)
     folder.keep_rows_up_to(2)
     assert [r.row.step for r in folder.rows()] == [1, 2]
 
 
-def test_a_trial_that_begins_again_has_forgotten_its_crash(directory: SweepDirectory, job: Job) -> None:
+def test_a_restarted_trial_has_forgotten_its_crash(directory: SweepDirectory, job: Job) -> None:
     train_on_paper(directory, job, [0.1], Status.CRASHED)
     folder = directory.trial(job.trial_id)
     assert folder.status is Status.CRASHED

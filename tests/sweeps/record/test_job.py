@@ -1,4 +1,4 @@
-"""A trial to run, and its settings in a line."""
+"""A trial to run, and its settings in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep is measured by, and what its rows say about that."""
+"""The measure of a sweep, and the times and accuracies that rows give."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_a_name_is_asked_for() -> None:
         sweep_path(" ")
 
 
-def test_sweeps_are_in_runs_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sweeps_are_in_runs_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for nothing in ("", None):
         monkeypatch.setenv("RUNS_DIR", nothing) if nothing is not None else monkeypatch.delenv("RUNS_DIR")

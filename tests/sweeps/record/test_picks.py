@@ -1,4 +1,4 @@
-"""What trials were trained on: the file in a trial's folder."""
+"""The file in a trial's folder that counts what the trial trained on."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_trial_that_is_taken_over_brings_its_windows_along(directory: SweepDir
     other.trial(jobs[0].trial_id).picks.append(WINDOWS)
     assert all(directory.adopt(job, CALIBRATION) for job in jobs[:2])
     assert windows_in(directory.trial(jobs[0].trial_id).picks) == WINDOWS
-    # The other one was trained by an earlier version.
+    # The second trial has no windows, as if an earlier version had trained it.
     assert "picks.jsonl" not in {path.name for path in directory.trial(jobs[1].trial_id).path.iterdir()}
 
 
@@ -88,7 +88,7 @@ def test_a_worker_that_is_killed_leaves_the_windows_of_an_undisturbed_one(
     def worker(in_directory: SweepDirectory) -> TrialActor:
         job = Job("kdas", "search", config, "some-config")
         in_directory.trial(job.trial_id).path.mkdir(parents=True, exist_ok=True)
-        actor = object.__new__(TrialActor)  # what Ray would set up is not needed for this
+        actor = object.__new__(TrialActor)  # skips what Ray sets up, which this does not need
         actor.setup(ray_config(job, in_directory, CALIBRATION, 1e6, Slots(1, 1, 0.0)))
         return actor
 
@@ -101,7 +101,7 @@ def test_a_worker_that_is_killed_leaves_the_windows_of_an_undisturbed_one(
     killed = worker(directory)
     while len(windows_in(killed._folder.picks)) < 2:
         killed.step()
-    killed._folder.picks.append(WINDOWS)  # what a longer life would have left behind the checkpoint
+    killed._folder.picks.append(WINDOWS)  # as if it had lived on after the checkpoint
     resumed = trained_on(worker(directory))._folder
     assert resumed.status is whole.status is Status.BUDGET
     assert [window.epoch for window in windows_in(whole.picks)] == [1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""What `make status` reads out of a directory while another process writes it."""
+"""What `make status` reads from a directory while another process writes to it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_trials_are_counted_by_how_they_ended(directory: SweepDirectory, jobs: l
     status = read_status(directory)
     assert status.counts == {Status.BUDGET: 1, Status.CRASHED: 1, Status.CAPPED: 1}
     assert status.under_way == []
-    # What did not reach the target counts as the full budget; a crash says nothing.
+    # A trial that missed the target counts as the full budget; a crashed one does not count.
     assert [row[1:] for row in status.fastest] == [(2.0, 1, 1), (10.0, 1, 0)]
 
 

@@ -37,7 +37,7 @@ def whole(spec: SweepSpec) -> SweepSpec:
 
 
 def record(spec: SweepSpec, directory: SweepDirectory, last: Status = Status.BUDGET) -> None:
-    """A finished sweep on paper: rates near 0.5 reach the target fastest. `last`: how its last trial ended."""
+    """Write a finished sweep in which rates near 0.5 reach the target fastest; its last trials end with `last`."""
     write_measure(directory, MEASURE)
     for job in plan_of(spec).baselines:
         train_on_paper(directory, job, [0.1 * number for number in range(1, 11)])
@@ -83,7 +83,7 @@ def test_capping_finds_the_best_for_less(recording: Recording) -> None:
 
 @pytest.mark.parametrize("slots", [1, 2, 8])
 def test_what_finding_costs_is_a_part_of_the_whole(recording: Recording, slots: int) -> None:
-    """Also while plain distillation is still under way beside the search."""
+    """This also holds while plain distillation still runs beside the search."""
     for seed in range(3):
         outcome = Simulation(recording, surrogate=False).outcome(Setting("random", "none", slots), seed)
         assert outcome.found_ref_s <= outcome.search_ref_s == pytest.approx(CONFIGURATIONS * 2 * TAU_REF_S)

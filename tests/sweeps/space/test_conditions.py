@@ -1,4 +1,4 @@
-"""Which parameters exist beside which values."""
+"""Which parameters exist together with which values of others."""
 
 from __future__ import annotations
 

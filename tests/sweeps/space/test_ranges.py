@@ -1,4 +1,4 @@
-"""Values that a parameter may take, and how Optuna is told of them."""
+"""Values that a parameter may take, and how they are described to Optuna."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_choices_of_whole_numbers_are_met_by_the_paper_s_reals(tmp_path: Path) -
     assert space.from_optuna(proposed) == space.first[0]
 
 
-def test_proposals_survive_the_way_through_optuna(spec: SweepSpec) -> None:
+def test_proposals_survive_a_round_trip_through_optuna(spec: SweepSpec) -> None:
     point = {"start_rate": 0.6, "sampling_period": [1, 3, 5, 10]}
     stored = spec.space.to_optuna(point)
     for parameter in spec.space.parameters:
@@ -60,7 +60,7 @@ def test_proposals_keep_four_digits_and_stay_in_their_range(load: Load) -> None:
     ],
     ids=str,
 )
-def test_a_range_lists_its_values_where_they_end(content: dict[str, Any], kind: type | None, values: Any) -> None:
+def test_a_range_lists_its_values_if_they_are_finite(content: dict[str, Any], kind: type | None, values: Any) -> None:
     found = RangeConfig(**content).values(kind)
     assert found == values
     assert kind is not int or all(type(value) is int for value in found or [])

@@ -1,4 +1,4 @@
-"""Points of a space, and the trials that they make."""
+"""Points of a space, and the trials made from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_trial_has_the_sampler_that_was_proposed_and_is_called_by_it(
         name = point["sampler"]["name"]
         assert job.config.sampler["name"] == name and job.config.kd_weight == point["kd_weight"]
         assert job.method == f"{name}_search"
-        if name == "kdas":  # the file's own parameters of that sampler stand
+        if name == "kdas":  # the file's own parameters of that sampler stay
             assert job.config.sampler["threshold"] == 0.1
         for parameter in set(point) - {"sampler", "kd_weight"}:
             assert job.config.sampler[parameter] in (point[parameter], [point[parameter]])

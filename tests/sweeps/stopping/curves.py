@@ -1,4 +1,4 @@
-"""Curves written by hand, played to a stopping rule."""
+"""Curves written by hand, and a function that shows them to a stopping rule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CONTEXT = StoppingContext(target=0.9, budget_ref_s=10.0, interval_ref_s=1.0, kee
 
 
 def stopped(rule: StoppingRule, trials: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
-    """Runs trials one after another. Returns: those that were stopped, and at which cost."""
+    """Run trials one after another; returns those that were stopped, and at which cost."""
     found = {}
     for trial_id, curve in trials.items():
         for cost, accuracy in curve:

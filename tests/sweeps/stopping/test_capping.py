@@ -1,4 +1,4 @@
-"""Exact capping under everything that can happen to messages: the winner is never stopped."""
+"""Exact capping never stops the winner, whether messages are late, repeated, reordered or lost."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def capping(keep: int) -> Capping:
     return Capping(StoppingContext(TARGET, BUDGET_S, interval_ref_s=1.0, keep=keep))
 
 
-def test_g12_worked_by_hand() -> None:
-    """Two seeds, budget 10: with an incumbent at 3 and one running a challenger may spend 13 on both together."""
+def test_bounds_worked_by_hand() -> None:
+    """Two seeds, budget 10. The incumbent has one time of 3 and one open: a challenger may spend 3 + 10 in total."""
     bounds = ConfigurationBounds(10.0)
     bounds.add("incumbent", ["i1", "i2"])
     bounds.add("challenger", ["c1", "c2"])
@@ -44,7 +44,7 @@ def test_a_tie_is_not_beaten() -> None:
     assert not bounds.is_beaten("b")
 
 
-def test_what_is_told_late_loosens_nothing() -> None:
+def test_a_late_message_does_not_loosen_a_bound() -> None:
     bounds = ConfigurationBounds(10.0)
     bounds.add("a", ["a"])
     bounds.add("b", ["b"])
@@ -56,7 +56,7 @@ def test_what_is_told_late_loosens_nothing() -> None:
     assert not bounds.is_beaten("a")
 
 
-def test_trials_that_are_no_candidates_are_ignored() -> None:
+def test_trials_that_are_not_candidates_are_ignored() -> None:
     bounds = ConfigurationBounds(10.0)
     bounds.reached("a baseline's trial", 0.1)
     bounds.add("a", ["a"])
@@ -67,7 +67,7 @@ def test_trials_that_are_no_candidates_are_ignored() -> None:
 
 @dataclass(frozen=True)
 class Truth:
-    """What trials would do if nobody stopped them: for each configuration and seed, costs and accuracies."""
+    """What trials would do if nothing stopped them: costs and accuracies for each configuration and seed."""
 
     curves: dict[str, list[list[tuple[float, float]]]]
 
@@ -85,7 +85,7 @@ def truths(draw: st.DrawFn) -> Truth:
     accuracy = st.sampled_from([0.1, 0.5, 0.89, 0.9, 0.95, math.nan])
     curves = {}
     for number in range(draw(st.integers(2, 7))):
-        # Configurations evaluate at different costs: a batch of theirs is not of the same size.
+        # Configurations evaluate at different costs, since their batches differ in size.
         step = draw(st.sampled_from([0.7, 1.0, 1.1, 2.5]))
         costs = [step * k for k in range(1, math.ceil(BUDGET_S / step) + 1)]
         curves[f"c{number}"] = [[(cost, draw(accuracy)) for cost in costs] for _ in range(num_seeds)]
@@ -93,7 +93,7 @@ def truths(draw: st.DrawFn) -> Truth:
 
 
 class Messenger:
-    """Runs trials at random, delivers what they say late, twice or in another order, and crashes now and then."""
+    """Runs trials in random order, delivers their messages late, twice or reordered, and sometimes crashes."""
 
     def __init__(self, truth: Truth, keep: int, seed: int) -> None:
         self.truth, self.keep, self.draw = truth, keep, random.Random(seed)
@@ -103,7 +103,7 @@ class Messenger:
         self.rule = self.restarted()
 
     def restarted(self) -> Capping:
-        """The rule of a new process, which hears what lies on disk: each trial's rows in their order."""
+        """The rule of a new process, which hears what is on disk: each trial's rows in order."""
         rule = capping(self.keep)
         for config_id, curves in self.truth.curves.items():
             rule.add(config_id, [f"{config_id}-s{seed}" for seed in range(len(curves))])
@@ -137,13 +137,13 @@ class Messenger:
             elif waiting:
                 message = waiting[self.draw.randrange(len(waiting))]
                 if self.draw.random() < 0.8:
-                    waiting.remove(message)  # else it comes a second time
+                    waiting.remove(message)  # otherwise it arrives a second time
                 self.hear(message)
 
     def hear(self, message: tuple[str, str, float, float]) -> None:
         before = self.rule._bounds._uppers[:1]
         _, trial_id, cost, _ = message
-        # A late message may claim a later first crossing than an earlier one: rows of a trial come in order.
+        # A trial's rows arrive in order: a late message alone might claim too late a first crossing of the target.
         earlier = [m for m in self.recorded if m[1] == trial_id and m[2] <= cost]
         for _, _, each_cost, each_accuracy in sorted(earlier, key=lambda m: m[2]):
             self.rule.evaluated(trial_id, each_cost, each_accuracy)
@@ -162,7 +162,7 @@ def test_the_best_are_never_stopped(truth: Truth, keep: int, seed: int) -> None:
 
 
 def test_it_saves_much_and_never_loses_the_winner() -> None:
-    """Random sweeps of 20 configurations on 3 seeds, two trials at a time."""
+    """Random sweeps of 20 configurations on 3 seeds, one trial at a time."""
     draw = random.Random(1)
     spent = whole = 0.0
     for _ in range(200):
@@ -189,7 +189,7 @@ def test_it_saves_much_and_never_loses_the_winner() -> None:
 
 
 @pytest.mark.parametrize("keep", [1, 2])
-def test_as_many_as_are_to_be_confirmed_are_left_unharmed(keep: int) -> None:
+def test_as_many_as_will_be_confirmed_are_never_beaten(keep: int) -> None:
     bounds = ConfigurationBounds(10.0, keep)
     for number in range(4):
         bounds.add(f"c{number}", [f"t{number}"])

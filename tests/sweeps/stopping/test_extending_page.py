@@ -27,7 +27,7 @@ EXAMPLE = re.compile(r"```python\n(?P<code># my_rule\.py\n.*?)```\n+```yaml\n(?P
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the rule of the page, which is registered from there."""
+    """A folder with the rule of the page, registered from that file."""
     folder = tmp_path_factory.mktemp("page")
     found = EXAMPLE.search(PAGE)
     assert found is not None

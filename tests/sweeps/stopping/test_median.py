@@ -1,4 +1,4 @@
-"""The median rule on the cost axis, by hand."""
+"""The median rule on the cost axis, computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every stopping rule promises, whatever it goes by; a new one is tested by being registered."""
+"""What every stopping rule must do, whatever it decides by; a new rule is tested by being registered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def built(name: str) -> StoppingRule:
 
 
 def accuracy(config_id: str, cost: int) -> float:
-    """The higher the number, the worse; the last configuration diverges."""
+    """Accuracy of a configuration: the higher its number, the worse; the last one diverges."""
     number = int(config_id[1:])
     return math.nan if number == 5 else min(0.99, 0.1 * cost - 0.08 * number)
 
@@ -71,7 +71,7 @@ def test_trials_may_end_at_any_time_and_again(name: str, status: Status) -> None
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_restart_comes_to_the_same_decisions_in_any_order_of_trials(name: str) -> None:
-    """Rows on disk are heard trial by trial; what was told twice counts once."""
+    """A restarted rule hears the rows on disk trial by trial; a row that it hears twice counts once."""
     whole, shuffled = built(name), list(product(TRIALS, (0, 1)))
     random.Random(3).shuffle(shuffled)
     again = built(name)
