@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from kdas.parts.registry import lower_keys
 from kdas.recipe.config import Strict
+from sweeps.space.forms import short_form
 
 # Tolerance for multiples of a step: 0.3 + 3 * 0.1 is not exactly 0.6.
 _ROUNDING = 1e-9
@@ -147,4 +149,7 @@ def _as_range(given: Any) -> Any:
     return {"choices": given} if isinstance(given, list) else given
 
 
-Range = Annotated[RangeConfig, BeforeValidator(_as_range, json_schema_input_type=RangeConfig | list[Any])]
+Range = Annotated[
+    RangeConfig,
+    short_form(_as_range, "a list or a mapping", Mapping, RangeConfig, schema=RangeConfig | list[Any]),
+]

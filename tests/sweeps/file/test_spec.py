@@ -165,7 +165,7 @@ def test_proposal_that_equals_a_baseline_carries_its_name_only_if_all_is_equal(t
     ("changes", "message"),
     [
         ({"seeds": [-1]}, "seeds.0: expected at least 0, got -1"),
-        ({"target": True}, "target: expected a mapping, got True"),
+        ({"target": True}, "target: expected a number or a mapping, got True"),
         (
             {"search": {"PENALTY_WARMUP": [None, 3]}, "known_points": None},
             "search.penalty_warmup: expected a whole number, got None",
