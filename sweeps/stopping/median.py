@@ -34,7 +34,7 @@ class MedianStopping:
     ) -> None:
         self._interval_s, self._grace_s = context.interval_ref_s, grace * context.budget_ref_s
         self._at_least = at_least
-        # Of every trial that came so far, its best accuracy, ascending; by the number of the evaluation.
+        # By number of the evaluation: the best accuracy of every trial that has got there, ascending.
         self._accuracies: dict[int, list[float]] = {}
         self._best: dict[str, float] = {}
         self._heard: dict[str, int] = {}

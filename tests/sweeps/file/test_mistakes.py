@@ -85,7 +85,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(start_rate={**RATE, "step": 0}),
-        "search.start_rate.step: expected a value in (0, inf), got 0. Distance between neighbouring values; the last value is high. By default any value.",
+        "search.start_rate.step: expected a value in (0, inf), got 0. Distance between neighbouring values; the last one is high. By default any value.",
     ),
     (
         search(start_rate={**RATE, "step": 0.1, "log": True}),
@@ -178,7 +178,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(sampler=SAMPLERS, sampling_period=when(sampler="random")),
-        "search.sampling_period.when.sampler: no sampling_period exists there. Name a sampler that has it.",
+        "search.sampling_period.when.sampler: that sampler has no sampling_period. Name one that has it.",
     ),
     (
         search(sampler=SAMPLERS, sampling_period=when(sampler="full")),
@@ -198,7 +198,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(start_rate={**RATE, "when": {"end_rate": 0.5}}, end_rate=RATE),
-        "search.start_rate.when.end_rate: end_rate is a continuous range, which almost never hits a value. Give search.end_rate a step or choices.",
+        "search.start_rate.when.end_rate: end_rate is a continuous range, which almost never takes a given value. Give search.end_rate a step or choices.",
     ),
     (
         search(start_rate={**RATE, "when": {"end_rate": []}}, end_rate=[0.4, 0.5]),
@@ -360,7 +360,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     # Cells
     ({"cells": [1]}, "cells: expected a mapping, got [1]. Give names with the keys they change, or a grid of lists."),
-    ({"cells": {"a": {}, "b": [1]}}, "cells.b: expected a mapping, got [1]. Give the keys it changes, or only lists."),
+    ({"cells": {"a": {}, "b": [1]}}, "cells.b: expected a mapping, got [1]. Give the keys it changes, or lists for all keys."),
     ({"cells": {"a/b": {}}}, "cells.a/b: is not a valid folder name. Use letters, digits, dots and dashes."),
     ({"cells": {"a": {"epoch": 2}}}, "cells.a.epoch: unknown key. Did you mean epochs?"),
     (
@@ -380,7 +380,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"cells": {"pair": ["vgg13 -> vg8"]}}, "cells.vgg13-vg8.student: no model is called 'vg8'. Did you mean vgg8?"),
     (
         {"cells": {"a": {"pair": "vgg13 -> vgg8", "student": "vgg8"}}},
-        "cells.a.student: is set by pair too. Keep one of them.",
+        "cells.a.student: is also set by pair. Keep one of them.",
     ),
     ({"cells": {"pair": []}}, "cells.pair: is an empty list. Give at least one value."),
     (

@@ -40,7 +40,7 @@ def changed(tmp_path: Path, **changes: Any) -> Path:
         ),
         (
             {"search": {"PENALTY_LAMBDA": {"low": 0, "high": 9, "log": True}}},
-            "a logarithmic range needs low over 0, got 0",
+            "a logarithmic range needs a low above 0, got 0",
         ),
         ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: no parameter of kdas. Did you mean start_rate?"),
         (
