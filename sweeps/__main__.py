@@ -56,8 +56,8 @@ def run(
     crashed = num_crashed(directory)
     if crashed:
         console.print(
-            f"{crashed} trials crashed. See status.json in their folders under {directory.path}. Running the sweep"
-            " again retries them."
+            f"{crashed} trials crashed. See status.json in their folders under {directory.path}. Run the sweep again"
+            " to retry them."
         )
         sys.exit(CRASHED_TRIALS)
 

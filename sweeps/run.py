@@ -116,8 +116,8 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
         console.print(f"{plain} crashed, so no target is set yet. Run the sweep again to retry.", highlight=False)
     else:
         raise UserError(
-            f"{source}: {plain} diverged on every seed, so no target can be set. In a file of another name,"
-            " lower optimizer.learning_rate or give target as a number."
+            f"{source}: {plain} diverged on every seed, so no target can be set. In a file with another name,"
+            " lower optimizer.learning_rate or set target to a number."
         )
     if sweep.agenda.lacks_configurations and sweep.spending.reason:
         console.print(f"The search ended early: {sweep.spending.reason}", highlight=False)

@@ -153,8 +153,8 @@ class SweepSpec(Recipe):
         samplers = self.search["sampler"].choices if "sampler" in self.search else None
         if samplers and self.sampler["name"] not in [choice["name"] for choice in samplers]:
             raise ValueError(
-                f"sampler: {self.sampler['name']} is not among the choices of search.sampler. Remove it, or add it"
-                " there"
+                f"sampler: {self.sampler['name']} is not among the choices of search.sampler. Remove it, or"
+                " add it there"
             )
         space = space_from(self.search, self.sampler, self.loss)
         self._space = first_points(space, self.preset, self.sampler, self.loss, self.known_points)

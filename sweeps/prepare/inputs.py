@@ -49,7 +49,7 @@ def prices_of(plan: Plan, inputs: Inputs, directory: SweepDirectory, console: Co
     """The prices of a sweep, measured now if neither it nor this machine's cache has them."""
 
     def announce_measuring() -> None:
-        console.print("Measuring what a step costs on this machine. Run nothing else on it meanwhile.")
+        console.print("Measuring the cost of a step on this machine. Run nothing else on it meanwhile.")
 
     return prices_for(plan.methods.content, plan.space, inputs, directory, announce_measuring)
 

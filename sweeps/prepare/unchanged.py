@@ -56,13 +56,13 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     used = [seed for seed in (before["confirm"] or {}).get("seeds", []) if seed in now["seeds"]]
     if used:
         raise UserError(
-            f"{directory.spec_file}: seeds {used} were used for the confirmation, so the search cannot use them. Use"
+            f"{directory.spec_file}: seeds: {used} were used for the confirmation, so the search cannot use them. Use"
             " other seeds."
         )
     missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
     if missing:
         raise UserError(
-            f"{directory.spec_file}: seeds {missing} have been run and are missing now. Keep them; you may add more."
+            f"{directory.spec_file}: seeds: missing now, but already run: {missing}. Keep them; you may add more."
         )
 
 
@@ -77,7 +77,7 @@ def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDire
     missing = ", ".join(sorted(set(recorded) - set(spec.cells)))
     if missing:
         raise UserError(
-            f"{directory.spec_file}: cells: {missing} has been started and is missing now. Keep it; you may add more."
+            f"{directory.spec_file}: cells: missing now, but already started: {missing}. Keep them; you may add more."
         )
 
 

@@ -165,8 +165,8 @@ def simulate(
     )
     console.print(
         f"{len(recording.points)} recorded configurations on {len(recording.spec.seeds)} seeds; {source}."
-        f" 'Near the best' means a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
-        " recorded one (measured on its own lucky seeds).",
+        f" 'Near the best' means a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} above that of"
+        " the best recorded one (which looks too good, since it was chosen on these seeds).",
         highlight=False,
     )
     if len(recording.points) < FEW_CONFIGURATIONS:

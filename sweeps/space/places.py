@@ -130,4 +130,4 @@ def unknown(name: str, places: Mapping[str, Any], samplers: Sequence[Any]) -> Va
             f" with cells: {{{block}: [...]}}"
         )
     among = " or ".join(sorted({sampler["name"] for sampler in samplers}))
-    return ValueError(f"{where}: no parameter of {among}. {nearest(name, places)}".rstrip("."))
+    return ValueError(f"{where}: is not a parameter of {among}. {nearest(name, places)}".rstrip("."))

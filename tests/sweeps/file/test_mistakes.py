@@ -104,7 +104,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (search(start_rate={"lo": 0.3, "high": 0.9}), "search.start_rate.lo: unknown key. Did you mean low?"),
     (search(score_mode={"low": 0, "high": 1}), "search.score_mode: expected a list of choices, got a range."),
     # Parameters of other blocks
-    (search(start_rat=RATE), "search.start_rat: no parameter of kdas. Did you mean start_rate?"),
+    (search(start_rat=RATE), "search.start_rat: is not a parameter of kdas. Did you mean start_rate?"),
     (
         search(epochs=[2, 3]),
         "search.epochs: cannot be searched, since all trials of a sweep must share it. Compare several values with cells: {epochs: [...]}.",
@@ -174,7 +174,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(sampler=["random", "full"], sampling_period=[1]),
-        "search.sampling_period: no parameter of full or random. Known",
+        "search.sampling_period: is not a parameter of full or random. Known",
     ),
     (
         search(sampler=SAMPLERS, sampling_period=when(sampler="random")),
@@ -360,7 +360,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     # Cells
     ({"cells": [1]}, "cells: expected a mapping, got [1]. Give names with the keys they change, or a grid of lists."),
-    ({"cells": {"a": {}, "b": [1]}}, "cells.b: expected a mapping, got [1]. Give the keys it changes, or lists for all keys."),
+    (
+        {"cells": {"a": {}, "b": [1]}},
+        "cells.b: expected a mapping, got [1]. Give the keys it changes, or lists for all keys.",
+    ),
     ({"cells": {"a/b": {}}}, "cells.a/b: is not a valid folder name. Use letters, digits, dots and dashes."),
     ({"cells": {"a": {"epoch": 2}}}, "cells.a.epoch: unknown key. Did you mean epochs?"),
     (

@@ -42,7 +42,7 @@ def changed(tmp_path: Path, **changes: Any) -> Path:
             {"search": {"PENALTY_LAMBDA": {"low": 0, "high": 9, "log": True}}},
             "a logarithmic range needs a low above 0, got 0",
         ),
-        ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: no parameter of kdas. Did you mean start_rate?"),
+        ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: is not a parameter of kdas. Did you mean start_rate?"),
         (
             {"search": {"SAMPLING_PERIOD": {"low": 1, "high": 4}}},
             "search.sampling_period: expected a list of choices, got a range",
@@ -146,7 +146,7 @@ def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path
 def test_search_knows_only_parameters_of_its_sampler(tmp_path: Path) -> None:
     search = {"start_rate": {"low": 0.2, "high": 0.8}}
     path = changed(tmp_path, sampler="static_random", search=search, known_points=None)
-    with pytest.raises(UserError, match=r"search\.start_rate: no parameter of static_random\. "):
+    with pytest.raises(UserError, match=r"search\.start_rate: is not a parameter of static_random\. "):
         load_spec(path)
     search = {"kd_weight": {"low": -1, "high": 8}}
     with pytest.raises(UserError, match=r"search\.kd_weight: expected a value in \[0, inf\), got -1\.0"):
