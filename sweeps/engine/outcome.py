@@ -25,7 +25,7 @@ class Outcome:
 
 
 def outcome_of(trials: Sequence[TrialFolder], objective: Objective, measure: Measure) -> Outcome | None:
-    """The result of a configuration; None, for want of a mean, if a trial crashed before its value was certain."""
+    """The result of a configuration; None if a trial crashed before its value was certain: there is no mean then."""
     statuses = [trial.status for trial in trials]
     curves = [trial.rows() for trial in trials]
     times = [time_to_target(rows, measure.target) for rows in curves]

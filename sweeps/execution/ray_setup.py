@@ -50,9 +50,8 @@ def keep_chatter(file: Path) -> None:
     of_ray.handlers, said.handlers = [handler], [handler]
 
     def keep(printed: dict[str, Any]) -> None:
-        for line in (
-            printed["lines"] if printed.get("pid") != "autoscaler" else []
-        ):  # the autoscaler prints its state again and again
+        # The autoscaler prints its state again and again.
+        for line in printed["lines"] if printed.get("pid") != "autoscaler" else []:
             said.warning("[%s] %s", printed.get("pid"), line)
 
     # Ray has no public interface for this. Its own handler would print everything between our lines.

@@ -67,7 +67,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
 
 
 def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDirectory) -> None:
-    """Raises: UserError: if a cell is missing. More cells extend a sweep; each cell is checked in its own folder."""
+    """Raises: UserError: if a cell is missing, or only one of the two files has cells. More cells extend a sweep."""
     if not (recorded and spec.cells):
         now, then = ("cells", "none") if spec.cells else ("no cells", "some")
         raise UserError(

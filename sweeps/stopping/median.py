@@ -15,7 +15,7 @@ from sweeps.stopping.interface import STOPPING_RULES, StoppingContext, better
 
 @STOPPING_RULES.register("median", source="Golovin et al., KDD 2017")
 class MedianStopping:
-    """Stops a trial whose best accuracy is under the median of the others at the same cost."""
+    """Stops a trial whose best accuracy is below the median of the others at the same cost."""
 
     status = Status.STOPPED_EARLY
     only_for = None
