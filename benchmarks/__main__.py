@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: how fast we are against the field's usual trainer, and against what no trainer can beat.
+"""`python -m benchmarks`: how fast we are against the field's usual trainer, and against a bound that none can beat.
 
-Progress goes to standard error; the table, and as the last line one JSON object with every figure, to standard output.
+Progress goes to standard error. The table goes to standard output; its last line is a JSON object with every figure.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ class Part:
     measure: Callable[[Bench], Figures]
 
 
-# A further part is a function in a module beside this one, and a line here. Units are suffixes of a figure's name.
+# To add a part, write a function in a module beside this one and add a line here. The names of figures end in units.
 PARTS = {
     "against_reference": Part("whole trials, ours against the field's usual trainer", against_reference),
-    "sweep": Part("a sweep of 16 trials, bank and all, against 16 runs of the usual trainer", sweep),
-    "orchestration": Part("what a trial costs beside its training", orchestration),
-    "scale": Part("what a sweep of many trials costs its driver, its disk and its readers", scale),
+    "sweep": Part("a sweep of 16 trials, including the bank, against 16 runs of the usual trainer", sweep),
+    "orchestration": Part("what a trial costs besides its training", orchestration),
+    "scale": Part("what a sweep of many trials costs in driver time, memory, disk and reading", scale),
     "analysis_speed": Part("times to accuracy from our tables, against MLflow's client", analysis_speed),
-    "limit": Part("what the student alone costs, over what our trainer takes", limit),
-    "memory": Part("a process that runs a trial on a set of CIFAR's size", memory),
+    "limit": Part("the cost of the student alone, divided by the time of our trainer", limit),
+    "memory": Part("memory of a process that runs a trial on a set of CIFAR's size", memory),
 }
 
-# Load over the last minute, above which something else is at work.
+# A load over the last minute above this means that other work is running.
 _BUSY = 0.5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -61,27 +61,25 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    name: Annotated[str | None, typer.Argument(help=f"Only this part: {', '.join(PARTS)}.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small sets, few repetitions: minutes, and noisy.")] = False,
-    data: Annotated[
-        Path, typer.Option(help="A folder with train.parquet and test.parquet of photographs.")
-    ] = SHARED_DATA,
-    precision: Annotated[str, typer.Option(help="Of our trials: auto, float32 or bfloat16.")] = "auto",
+    name: Annotated[str | None, typer.Argument(help=f"Part to run alone: {', '.join(PARTS)}.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Use small sets and few repetitions; noisy.")] = False,
+    data: Annotated[Path, typer.Option(help="Folder with train.parquet and test.parquet.")] = SHARED_DATA,
+    precision: Annotated[str, typer.Option(help="Precision of our trials: auto, float32 or bfloat16.")] = "auto",
 ) -> None:
-    """Measure, print a table, and print one line of JSON."""
+    """Measure, then print a table and one line of JSON."""
     if name is not None and name not in PARTS:
-        raise UserError(f"benchmarks: {name!r} is not one of {', '.join(PARTS)}.")
+        raise UserError(f"benchmarks: expected one of {', '.join(PARTS)}, got {name!r}.")
     if precision not in ("auto", "float32", "bfloat16"):
-        raise UserError(f"benchmarks: --precision {precision!r} is not auto, float32 or bfloat16.")
+        raise UserError(f"benchmarks: --precision: expected auto, float32 or bfloat16, got {precision!r}.")
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="kdas-benchmarks-") as folder:
-        # What others have measured, trained or kept is neither used nor touched.
+        # The user's cache is neither used nor changed.
         os.environ["KDAS_CACHE"] = str(Path(folder) / "cache")
         Path(os.environ["KDAS_CACHE"]).mkdir()
         bench = _bench(Path(folder), quick, data, precision, began)
         load_before = load()
         if load_before > _BUSY:
-            bench.progress(f"other work runs here (load {load_before}): threads wait for it, and figures are noisy")
+            bench.progress(f"other work is running (load {load_before}): threads wait for it, so figures are noisy")
         measured = {each: _measured(bench, each) for each in ([name] if name else PARTS)}
     about: dict[str, Any] = {
         "precision": bench.precision,
@@ -103,11 +101,11 @@ def _bench(folder: Path, quick: bool, data: Path, precision: str, began: float) 
 
     device = devices.resolve("auto")
     if precision == "auto":
-        progress("which precision is the faster one here")
+        progress("finding the faster precision on this machine")
         precision = best_precision(device)
     is_there = (data / "train.parquet").is_file() and (data / "test.parquet").is_file()
     if not is_there:
-        progress(f"{data}: no train.parquet and test.parquet, so scikit-learn's digits stand in, enlarged to 32x32")
+        progress(f"{data}: no train.parquet and test.parquet; using scikit-learn's digits, enlarged to 32x32")
     return Bench(folder, quick, precision, device, DEFAULT_THREADS, data if is_there else None, progress)
 
 
@@ -133,7 +131,7 @@ def _print_table(measured: dict[str, Figures], about: dict[str, Any]) -> None:
 
 
 def shown(key: str, value: float) -> str:
-    """A figure as the table has it, by the unit its name ends with."""
+    """A figure as text for the table, by the unit at the end of its name."""
     if key.endswith("_mb"):
         return f"{value:,.0f} MB"
     if key.endswith("_s"):

@@ -1,13 +1,13 @@
 """Whole trials, ours against the field's usual trainer: same images, teacher, student, epochs and evaluations.
 
-Both sides run by turns, each in a process of its own. What a trial does once, before its first step, is on neither
-side's clock. Ours is run once untimed before, as any trial of a sweep but the first: what it finds in the teacher bank
-afterwards is what a sweep finds from its second configuration on. The time of that first run is a figure too. The usual
-trainer takes a few steps untimed, so that neither side meets cold kernels.
+The two sides take turns, each in its own process. Neither side's clock includes the set-up before the first step.
+Our trial first runs once before the timed repetitions, so that the teacher bank holds what a sweep finds from its
+second configuration on; the time of that first run is also a figure. The usual trainer first takes a few untimed steps,
+so that both sides start with warm kernels.
 
-The official schedule holds 240 epochs of 50,000 images; here are a few of some hundred, with as near the same share of
-sampling epochs as so few allow. On sets so small the start of the reference's worker processes counts for more than it
-would on a whole one: about 0.1 s an epoch, of several seconds.
+The official schedule has 240 epochs of 50,000 images. Here a few epochs of hundreds of images are trained, with as
+similar a share of sampling epochs as that allows. On such small sets, starting the reference's worker processes weighs
+more than on a full set: about 0.1 s per epoch of several seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OFFICIAL_EPOCHS, OFFICIAL_PERIODS = 240, (1, 3, 5, 10)
 class Size:
     """How much is trained.
 
-    Batches of ceil(64 / rate) fill the set nearly evenly: a tail smaller than 64 would be kept whole.
+    `num_train` is close to a multiple of the scoring batch, ceil(64 / rate): a tail smaller than 64 is kept whole.
     """
 
     num_train: int
@@ -49,17 +49,17 @@ QUICK = Size(num_train=210, epochs=5, periods=(1, 10), repetitions=1)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both sides' times of one trial, one entry a repetition."""
+    """Both sides' times of one trial, one entry per repetition."""
 
     ours: list[Run]
     reference: list[ReferenceRun]
     first: Run
 
     def figures(self) -> Figures:
-        """Medians in seconds, and their ratios: of whole trials, of training alone, and of our very first trial."""
+        """Medians in seconds, and ratios: of whole trials, of training alone, and of our first trial."""
         ours_s = statistics.median(each.whole_s for each in self.ours)
         ours_train_s = statistics.median(each.train_s for each in self.ours)
-        # Our first trial was evaluated only once; what it would have taken is known from the others.
+        # Our first trial was evaluated only once; its evaluation time is taken from the others.
         first_s = self.first.train_s + statistics.median(each.eval_s for each in self.ours)
         reference_s = statistics.median(each.whole_s for each in self.reference)
         reference_train_s = statistics.median(each.train_s for each in self.reference)
@@ -76,7 +76,7 @@ class Comparison:
 
 
 def against_reference(bench: Bench) -> Figures:
-    """KDAS for two pairs of the paper; when there is time, plain KD for one."""
+    """KDAS for two pairs of the paper and, unless quick, plain KD for one."""
     size = QUICK if bench.quick else FULL
     figures: Figures = {
         "sampling_share_official": sampling_share(OFFICIAL_EPOCHS, OFFICIAL_PERIODS),
@@ -87,13 +87,13 @@ def against_reference(bench: Bench) -> Figures:
         name = f"{method}_{teacher}_{student}"
         with reference_process() as reference:
             values = _compared(bench, reference, size, samplers[method], teacher, student, name).figures()
-        # The headline is named by what it is first: speedup_kdas_vgg13_vgg8.
+        # The headline figure comes first in its own name: speedup_kdas_vgg13_vgg8.
         figures |= {f"speedup_{name}": values.pop("speedup")} | as_figures(name, values)
     return figures
 
 
 def sampling_share(epochs: int, periods: Sequence[int]) -> float:
-    """The fraction of epochs that score the set."""
+    """The fraction of epochs that are sampling epochs."""
     return sum(schedules.is_sampling_epoch(epoch, epochs, periods) for epoch in range(1, epochs + 1)) / epochs
 
 
@@ -123,9 +123,13 @@ def _changed(trial: Trial, **changed: Any) -> Trial:
 
 
 def _check(comparison: Comparison) -> None:
-    """The latest repetitions did the same work."""
+    """Check that the latest repetitions of both sides did the same work."""
     rows, epochs = comparison.ours[-1].rows, comparison.reference[-1].epochs
-    assert rows[-1].samples_trained == sum(each.samples_trained for each in epochs), "as many samples are trained on"
-    assert rows[-1].samples_scored == sum(each.samples_scored for each in epochs), "as many samples are scored"
-    assert len(rows) == len(epochs), "as many evaluations"
-    assert all(math.isfinite(each.train_loss) for each in epochs), "numbers stay finite"
+    assert rows[-1].samples_trained == sum(each.samples_trained for each in epochs), (
+        "both sides train on equally many samples"
+    )
+    assert rows[-1].samples_scored == sum(each.samples_scored for each in epochs), (
+        "both sides score equally many samples"
+    )
+    assert len(rows) == len(epochs), "both sides evaluate equally often"
+    assert all(math.isfinite(each.train_loss) for each in epochs), "the loss stays finite"

@@ -1,13 +1,13 @@
-"""How long from recorded curves to times to accuracy: our table against MLflow's own client.
+"""How long it takes to compute times to accuracy from recorded curves: our table against MLflow's own client.
 
-The same made-up curves lie in an MLflow store (SQLite, written through its batch calls) and in a sweep directory's
-`curves.parquet`. Both sides end with the same number per run, the reference seconds to the target:
+The same synthetic curves are in an MLflow store (SQLite, written in batches) and in a sweep directory's
+`curves.parquet`. Both sides compute the same number per run, the reference seconds to the target:
 
-- the client's way, as its users have it: `get_metric_history` once for each run and metric, into one DataFrame;
+- the client, used in the common way: `get_metric_history` once for each run and metric, into one DataFrame;
 - ours: `analysis.curves.load`.
 
-`analysis_speedup_vs_mlflow_client` is the ratio of the medians. `analysis_<R>_s` are seconds of our way at R runs, and
-`trial_table_<R>_s` those of all that the report computes per trial.
+`analysis_speedup_vs_mlflow_client` is the ratio of the medians. `analysis_<R>_s` are our seconds for R runs, and
+`trial_table_<R>_s` the seconds for everything that the report computes per trial.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-# MLflow reads it when it is imported: nothing is sent to its makers.
+# MLflow reads this when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import numpy as np
@@ -48,7 +48,7 @@ _Times = dict[str, float]
 
 
 def analysis_speed(bench: Bench) -> Figures:
-    """The ratio at 50 runs of 8 metrics with 240 points, and our seconds up to 10,000 runs of 60 points.
+    """The ratio for 50 runs of 8 metrics with 240 points, and our seconds for up to 10,000 runs of 60 points.
 
     Quick: 60 points, and up to 1,000 runs.
     """
@@ -71,7 +71,7 @@ def _against_client(curves: pd.DataFrame, folder: Path) -> dict[str, float]:
     run_ids = write_mlflow(uri, curves)
     theirs_s: list[float] = []
     ours_s: list[float] = []
-    # By turns, so that both meet the machine in the same moods.
+    # Alternating, so that both sides see the same load of the machine.
     for _ in range(REPEATS):
         took_s, theirs = _timed(lambda: times_of_client(uri, run_ids))
         theirs_s.append(took_s)
@@ -87,7 +87,7 @@ def _against_client(curves: pd.DataFrame, folder: Path) -> dict[str, float]:
 
 
 def made_up_curves(num_runs: int, num_points: int) -> pd.DataFrame:
-    """Accuracies that climb to ceilings on both sides of the target: a frame with the columns of the curve table."""
+    """Synthetic curves in the columns of the curve table; accuracies level off on both sides of the target."""
     draw = np.random.default_rng(0)
     point = np.tile(np.arange(1, num_points + 1), num_runs)
     run = np.repeat(np.arange(num_runs), num_points)
@@ -120,7 +120,7 @@ def made_up_curves(num_runs: int, num_points: int) -> pd.DataFrame:
 
 
 def write_sweep(directory: Path, curves: pd.DataFrame) -> None:
-    """The tables of a sweep directory, as `sweeps.record.tables` writes them."""
+    """Write the tables of a sweep directory as `sweeps.record.tables` does."""
     directory.mkdir(parents=True)
     table = pa.Table.from_pandas(curves, schema=curve_schema(), preserve_index=False)
     pq.write_table(table, directory / "curves.parquet")
@@ -142,7 +142,7 @@ def write_sweep(directory: Path, curves: pd.DataFrame) -> None:
 
 
 def write_mlflow(uri: str, curves: pd.DataFrame) -> dict[str, str]:
-    """A run a trial in a new store. Returns: the run's id of each trial."""
+    """Write one run per trial to a new store. Returns: the run id of each trial."""
     client = MlflowClient(uri)
     experiment = client.create_experiment("made-up")
     run_ids: dict[str, str] = {}
@@ -160,7 +160,7 @@ def write_mlflow(uri: str, curves: pd.DataFrame) -> dict[str, str]:
 
 
 def times_of_client(uri: str, run_ids: dict[str, str]) -> _Times:
-    """Reference seconds to the target of each run, by one call a run and metric."""
+    """Reference seconds to the target of each run, with one call per run and metric."""
     client = MlflowClient(uri)
     points = [
         (trial_id, metric.step, name, metric.value)
@@ -174,7 +174,7 @@ def times_of_client(uri: str, run_ids: dict[str, str]) -> _Times:
 
 
 def times_of_ours(directory: Path) -> _Times:
-    """The same from a sweep directory's table."""
+    """The same numbers from a sweep directory's table."""
     return _times(load(directory))
 
 
@@ -186,7 +186,7 @@ def _times(curves: pd.DataFrame) -> _Times:
 
 
 def trial_table(directory: Path) -> pd.DataFrame:
-    """All that the report computes per trial."""
+    """Everything that the report computes per trial."""
     terms = Measure("made-up", TARGET, "made up", TAU_REF_S, "plain_kd", "validation", "made-up", "made up", (0,), 1)
     return trial_times(load(directory), load_trials(directory), terms)
 

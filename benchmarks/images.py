@@ -1,4 +1,4 @@
-"""Small sets of real images that the benchmarks train on, written as parquet files that the trial files can name."""
+"""Small sets of real images for the benchmarks, written as parquet files that trial files can name."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-# Where a checkout has shared data beside it.
+# Shared data beside the checkout.
 SHARED_DATA = Path(__file__).parents[1] / "../shared/data/cifar10"
 _DIGITS_TEST = 300
 
 
 def write_subset(folder: Path, source: Path | None, num_train: int, num_test: int) -> Path:
-    """The first images of each class of a set, as `train.parquet` and `test.parquet` in `folder`; kept if there.
+    """Write the first images of each class to `train.parquet` and `test.parquet` in `folder`. Returns: the folder.
 
-    Args: source: a folder with `train.parquet` and `test.parquet`, columns `img` and `label`; None takes the digits.
+    Args: source: a folder with `train.parquet` and `test.parquet`, columns `img` and `label`; None: the digits.
     """
     tables = _tables(source)
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,12 +30,12 @@ def write_subset(folder: Path, source: Path | None, num_train: int, num_test: in
 
 
 def balanced(labels: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """Rows of `number` samples, as many of each class as of the others or one less, the first of each class.
+    """Rows of the first samples of each class, `number` in all; classes differ by at most one sample.
 
-    Raises: ValueError: if there are not as many.
+    Raises: ValueError: if the set has fewer samples.
     """
     if number > len(labels):
-        raise ValueError(f"{number} images were asked for, and the set holds {len(labels)}")
+        raise ValueError(f"number: expected at most {len(labels)}, the size of the set, got {number}")
     by_class = np.argsort(labels, kind="stable")
     first_of_class = np.searchsorted(labels[by_class], labels[by_class], side="left")
     rank = np.arange(len(labels)) - first_of_class
@@ -49,7 +49,7 @@ def _tables(source: Path | None) -> tuple[pa.Table, pa.Table]:
 
 
 def _digits() -> tuple[pa.Table, pa.Table]:
-    """scikit-learn's digits, every pixel repeated four times each way: 32x32, so that a step costs what it does."""
+    """scikit-learn's digits, each pixel repeated to 4x4: at 32x32 a step costs what it does on CIFAR."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,11 +1,11 @@
-"""How near our trainer comes to what the student alone costs: efficiency is the ideal time over the real one.
+"""How close our trainer comes to the cost of the student alone: efficiency is the ideal time over the real time.
 
-The ideal step is forward, cross-entropy, backward and update on one batch that lies ready, in the trial's precision,
-memory layout and number of threads: no data, no teacher, no distillation, no bookkeeping. No trainer beats it.
-A sampling epoch of KDAS scores every batch as well, so its own bound adds a forward pass without gradients for each.
+The ideal step is forward, cross-entropy, backward and update on one prepared batch, in the trial's precision, memory
+layout and number of threads: no data, no teacher, no distillation, no bookkeeping. No trainer can beat it.
+A sampling epoch of KDAS also scores every batch, so its bound adds a forward pass without gradients for each.
 
-Real epochs are timed by the trial's own clock, which runs while it trains. Ideal and real take turns; a trial has run
-once untimed before, so that the teacher's answers are found in the bank where there is one.
+Real epochs are timed by the trial's own clock, which runs only while it trains. Ideal and real steps take turns. The
+trial first runs once untimed, so that the bank, if there is one, has the teacher's answers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kdas.training.trial import Trial
 
 # Students and teachers of the paper.
 PAIRS = (("vgg8", "vgg13"), ("resnet8x4", "resnet32x4"), ("resnet20", "resnet56"))
-# The middle of the official schedule; with it two trained batches are one scoring batch, and every batch is full.
+# The middle of the official schedule. A scoring batch is then two training batches, and every batch is full.
 _RATE = 0.5
 KDAS = {"name": "kdas", "start_rate": _RATE, "end_rate": _RATE, "sampling_period": 1}
 _WARM_UP_RUNS = 2
@@ -39,7 +39,7 @@ _WARM_UP_RUNS = 2
 
 @dataclass(frozen=True)
 class Size:
-    """Images in an epoch, a whole number of scoring batches of 128, and how often ideal and real take turns."""
+    """Images in an epoch, a multiple of the scoring batch of 128, and how often ideal and real take turns."""
 
     num_train: int
     rounds: int
@@ -50,7 +50,7 @@ QUICK = Size(num_train=128, rounds=3)
 
 
 class Ideal:
-    """A student of its own, and random batches that lie ready on the device."""
+    """A separate student, and random batches that are ready on the device."""
 
     def __init__(self, config: TrialConfig, splits: ImageSplits, device: str) -> None:
         self.config, self.device, self.size = config, device, splits.image_size
@@ -84,12 +84,12 @@ class Ideal:
         self.student.train()
 
     def scoring_step(self) -> None:
-        """What a batch of a sampling epoch costs at least."""
+        """The least that a batch of a sampling epoch costs."""
         self.scoring_forward()
         self.step()
 
     def seconds(self, work: Callable[[], None], repeats: int) -> float:
-        """Wall seconds of one `work`, over `repeats` of them."""
+        """Mean wall seconds of `work` over `repeats` calls."""
         repeatable(self.config.threads)
         for _ in range(_WARM_UP_RUNS):
             work()
@@ -102,7 +102,7 @@ class Ideal:
 
 
 def limit(bench: Bench) -> Figures:
-    """Efficiency of plain training steps and of KDAS's sampling epochs, by student, and the least of each."""
+    """Efficiency of plain training steps and of KDAS's sampling epochs: by student, and the lowest of each."""
     size = QUICK if bench.quick else FULL
     figures: Figures = {}
     for kind, sampler in (("train", "full"), ("sampling_epoch", KDAS)):
@@ -118,8 +118,8 @@ def limit(bench: Bench) -> Figures:
 
 
 def _batch_seconds(bench: Bench, size: Size, teacher: str, student: str, sampler: Any) -> tuple[float, float]:
-    """Medians of the ideal and the real seconds of a trained batch, scoring included where the sampler scores."""
-    # Evaluation is not on the clock, so a few images are enough for it.
+    """Median ideal and real seconds of a trained batch, including scoring if the sampler scores."""
+    # Evaluation is not timed, so a few test images are enough.
     trial = bench.trial(teacher, student, size.num_train, 16, epochs=1, sampler=sampler)
     _check_batches_are_full(trial, size)
     ideal = Ideal(trial.config, trial.inputs.splits, bench.device)
@@ -135,4 +135,4 @@ def _batch_seconds(bench: Bench, size: Size, teacher: str, student: str, sampler
 
 def _check_batches_are_full(trial: Trial, size: Size) -> None:
     scored_at_once = round(trial.config.batch_size / _RATE)
-    assert size.num_train % scored_at_once == 0, "the ideal holds for full batches only"
+    assert size.num_train % scored_at_once == 0, "the ideal is valid only for full batches"

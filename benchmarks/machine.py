@@ -1,4 +1,4 @@
-"""Where a run of the benchmarks took place, and which precision serves our own trials best there."""
+"""The machine of a run of the benchmarks, and the faster precision on it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 from kdas import models
 from kdas.compute.device import hardware_name, num_cpus, synchronize
 
-# A processor without instructions of its own for bfloat16 emulates it, many times slower.
+# A processor without bfloat16 instructions emulates them many times slower.
 _STUDENT, _NUM_IMAGES, _TIMED_RUNS = "vgg8", 16, 3
 _PACKAGES = ("kdas-sweeps", "torch", "torchvision", "numpy", "pillow")
 
 
 def facts(device: str, threads: int) -> dict[str, str | int]:
-    """What a figure must be quoted with: machine, versions and commit."""
+    """What must be quoted with a figure: machine, versions and commit."""
     return {
         "hardware": hardware_name(device),
         "device": device,
@@ -34,12 +34,12 @@ def facts(device: str, threads: int) -> dict[str, str | int]:
 
 
 def load() -> float:
-    """How many processes wanted a processor over the last minute; 0 where the system does not say."""
+    """The system load over the last minute; 0 if the system does not report it."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0
 
 
 def commit() -> str:
-    """The checked out commit, with `-dirty` where tracked files differ from it; `unknown` outside a checkout."""
+    """The checked out commit, with `-dirty` if tracked files differ from it; `unknown` outside a checkout."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
     try:
         printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent)
@@ -49,13 +49,13 @@ def commit() -> str:
 
 
 def best_precision(device: str) -> str:
-    """`bfloat16` where a student's forward pass is faster in it than in `float32`, else that."""
+    """`bfloat16` if a student's forward pass is faster in it, else `float32`."""
     return min(("float32", "bfloat16"), key=lambda precision: _forward_s(precision, device))
 
 
 @torch.no_grad()
 def _forward_s(precision: str, device: str) -> float:
-    """Wall seconds, the least of a few runs after one to warm up."""
+    """Wall seconds of a forward pass: the least of a few runs after a warm-up run."""
     student = models.create(_STUDENT, 100).eval().to(device).to(memory_format=torch.channels_last)
     images = torch.zeros(_NUM_IMAGES, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
     least_s = float("inf")

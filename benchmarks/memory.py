@@ -1,8 +1,8 @@
 """Memory of a process that runs a trial on a set of CIFAR's size: 50,000 + 10,000 generated images in 100 classes.
 
-Run as `python -m benchmarks.memory prepare|measure` in a folder of its own (`KDAS_CACHE`), by `memory()`. The first
-decodes the set into the cache, as somebody always has before; the second is a worker like any of a sweep. It trains one
-short epoch, looks at every image once, as whole epochs would, and prints what memory it holds.
+`memory()` runs `python -m benchmarks.memory prepare|measure` with a cache of its own (`KDAS_CACHE`). The first process
+decodes the set into the cache; usually an earlier process has done that. The second is like a worker of a sweep: it
+trains one short epoch, reads every image once, as full epochs would, and prints the memory that it holds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kdas.training.trial import Trial, load_inputs
 
 NUM_CLASSES, NUM_TRAIN, NUM_TEST = 100, 50_000, 10_000
 TEACHER = "resnet20"
-# One epoch on this part of the set does all that a longer one does.
+# One epoch on this fraction of the set does everything that a longer one does.
 FRACTION = 0.005
 _ROLLUP, _STATUS = Path("/proc/self/smaps_rollup"), Path("/proc/self/status")
 
@@ -83,25 +83,25 @@ def _trial(precision: str, device: str, threads: int) -> Trial:
 
 
 def measured() -> Figures:
-    """Of this process, in MB: the most it ever had, and what it has now, anonymous and mapped from files apart."""
+    """Memory of this process in MB: the peak, and the current use, with anonymous and file-mapped pages separate."""
     if not _ROLLUP.exists():
-        # macOS counts in bytes, others in units of 1,024.
+        # macOS counts bytes, other systems units of 1,024 bytes.
         unit = 1 if sys.platform == "darwin" else 1024
         return {"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
-    # Not getrusage: a child begins with the peak that its parent had when it was forked.
+    # Not getrusage: a forked child starts with its parent's peak.
     now, peak = _megabytes(_ROLLUP), _megabytes(_STATUS)
     return {
         "peak_rss_mb": peak["VmHWM"],
         "final_rss_mb": now["Rss"],
         "final_anonymous_mb": now["Anonymous"],
-        # Pages of files: libraries, decoded images, a bank. Processes side by side share one copy of them.
+        # Pages of files (libraries, decoded images, a bank), of which all processes share one copy.
         "final_mapped_mb": now["Rss"] - now["Anonymous"],
         "final_private_mb": now["Private_Clean"] + now["Private_Dirty"],
     }
 
 
 def _megabytes(file: Path) -> Figures:
-    """The lines `name: number kB` of a file of the kernel."""
+    """The values of a kernel file's lines `name: number kB`, in MB."""
     fields = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
     return {field[0].rstrip(":"): int(field[1]) * 1024 / 1e6 for field in fields if field[-1] == "kB"}
 

@@ -1,17 +1,17 @@
-"""What a trial costs beside its training: the whole sweep engine over trials that cost next to nothing.
+"""What a trial costs besides its training: the real sweep engine runs trials that cost almost nothing.
 
-The real engine runs: sweep file, agenda, search, sweep directory, Ray workers that stay warm, MLflow's follower; only
-the dataset and the models are trivial. For a sweep of N trials on S slots
+Everything is real (sweep file, agenda, search, sweep directory, warm Ray workers, MLflow's follower) except the dataset
+and the models, which are trivial. For a sweep of N trials on S slots
 
     orchestration_s_per_trial = (wall_s - compute_s / S) / N
 
-- `wall_s`: from the first row that any trial recorded to the end of the last trial, so without the start of Ray and of
-  its workers, which a sweep pays once;
+- `wall_s`: from the first row that any trial recorded to the end of the last trial. It excludes the start of Ray and
+  its workers, which a sweep pays for once;
 - `compute_s`: the sum over trials of the seconds spent in training and evaluating, by the trial's own clock (`wall_s`
   and `eval_s` of its last row).
 
-So it holds all that a user waits for and that is no training: proposing, Ray's scheduling, setting a trial up in its
-worker, writing and flushing rows, and whatever of MLflow's follower takes processor time from the trials.
+So the figure covers everything that a user waits for other than training: proposals, Ray's scheduling, setting up a
+trial in its worker, writing and flushing rows, and the processor time that MLflow's follower takes from the trials.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ device: cpu
 
 @dataclass(frozen=True)
 class Phase:
-    """The trials of a sweep, without what came before and after them; seconds."""
+    """The time in which a sweep's trials ran, in seconds, without what came before and after."""
 
     num_trials: int
     wall_s: float
@@ -66,7 +66,7 @@ class Phase:
 
 
 def orchestration(bench: Bench) -> Figures:
-    """Seconds of orchestration a trial, in sweeps of 10, 200 and 1,000 trials; quick: of 200 alone."""
+    """Seconds of orchestration per trial, in sweeps of 10, 200 and 1,000 trials; quick: only 200."""
     sizes = {"orchestration_s_per_trial": 200}
     if not bench.quick:
         sizes |= {"orchestration_s_per_trial_10": 10, "orchestration_s_per_trial_1000": 1000}
@@ -78,21 +78,21 @@ def orchestration(bench: Bench) -> Figures:
 
 
 def sweep_of(num_trials: int, folder: Path) -> Phase:
-    """Run a sweep of so many trivial trials under `folder`, in processes of its own.
+    """Run a sweep of `num_trials` trivial trials under `folder`, in separate processes.
 
     Raises: ValueError: if it is not a multiple of SEEDS of at least two configurations.
     """
     configurations, rest = divmod(num_trials, SEEDS)
     if rest or configurations < 2:
-        raise ValueError(f"num_trials: {num_trials} is not a multiple of {SEEDS} from {2 * SEEDS} on. Change it.")
-    runs = folder / f"runs-{num_trials}"  # a root of its own, or trials of a smaller sweep would be taken over
+        raise ValueError(f"num_trials: expected a multiple of {SEEDS}, at least {2 * SEEDS}, got {num_trials}")
+    runs = folder / f"runs-{num_trials}"  # a separate RUNS_DIR: otherwise trials of another sweep would be reused
     spec_file = folder / f"trivial_{num_trials}.yaml"
     text = _SPEC.format(seeds=SEEDS, configurations=configurations - 1, slots=SLOTS)
     spec_file.write_text(text, encoding="utf-8")
     environment = {**os.environ, "RUNS_DIR": str(runs), "KDAS_CACHE": str(folder / "cache")}
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-m", "sweeps", "run", str(spec_file)]
-    # Workers are told the folder one stands in, and find the trivial parts there.
+    # Workers use the current folder and find the trivial parts there.
     here = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -101,7 +101,7 @@ def sweep_of(num_trials: int, folder: Path) -> Phase:
 
 
 def phase_of(directory: SweepDirectory) -> Phase:
-    """What a finished sweep's own record says of its trials' phase."""
+    """The times in the record of a finished sweep."""
     folders = list(directory.trials())
     rows = [folder.rows() for folder in folders]
     began = min(curve[0].recorded_at for curve in rows)

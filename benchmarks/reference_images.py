@@ -1,4 +1,4 @@
-"""Images as the field's usual trainer has them: decoded in memory, and transformed one at a time when asked for."""
+"""Images as in the field's usual trainer: decoded in memory, and transformed one at a time on access."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdas.training.trial import Inputs
 
 
 class Images(Dataset[tuple[Tensor, int, int]]):
-    """Decoded images, uint8 [N, H, W, 3], each transformed when it is asked for; yields image, label and index."""
+    """Decoded images, uint8 [N, H, W, 3], transformed on access. An item is image, label and index."""
 
     def __init__(self, pixels: NDArray[np.uint8], labels: list[int], transform: Any) -> None:
         self.pixels, self.labels, self.transform = pixels, labels, transform
@@ -29,7 +29,7 @@ class Images(Dataset[tuple[Tensor, int, int]]):
 
 
 def image_sets(inputs: Inputs) -> tuple[Images, Images]:
-    """Training images with the field's augmentation and test images without, normalised as our own are."""
+    """Training images with the field's augmentation, and test images without; both normalised as ours are."""
     splits = inputs.splits
     by_channel = ((values.flatten() / 255).tolist() for values in (splits.mean, splits.std))
     as_tensor = [transforms.ToTensor(), transforms.Normalize(*by_channel)]
@@ -43,7 +43,7 @@ def image_sets(inputs: Inputs) -> tuple[Images, Images]:
 
 
 def _images(split: Split, transform: Any) -> Images:
-    assert isinstance(split, ResidentSplit), "the usual trainer has small images in memory"
-    # Copied, so that pages which ours maps from a file are plain memory here.
+    assert isinstance(split, ResidentSplit), "the usual trainer keeps small images in memory"
+    # Copied into plain memory: our own trainer may map these pages from a file.
     pixels = np.ascontiguousarray(split.images.permute(0, 2, 3, 1).cpu().numpy())
     return Images(pixels, split.labels.tolist(), transform)

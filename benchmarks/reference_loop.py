@@ -1,19 +1,19 @@
-"""The field's usual trainer for KD and KDAS, written plainly: what our own is timed against.
+"""The field's usual trainer for KD and KDAS, written plainly: the reference that our trainer is timed against.
 
 Nothing in it is slow on purpose. It does what a careful researcher's script does today:
 
-- Images lie decoded in memory, as in torchvision's CIFAR classes, and pass one at a time through torchvision's
+- Images are kept decoded in memory, as in torchvision's CIFAR classes, and pass one at a time through torchvision's
   transforms (PIL, RandomCrop, RandomHorizontalFlip, ToTensor, Normalize) in two worker processes of a DataLoader.
-- A loader lives, with its workers, as long as what it reads: over the whole set and the test images for the run, over a
-  remembered subset until the next one. Only a sampling epoch needs a loader of its own, since its batches of
-  ceil(batch size / rate) change from one to the next. The official script makes one in every epoch.
+- A loader and its workers live as long as the images that they read: for the run over the full set and the test images,
+  until the next subset over a remembered subset. Only each sampling epoch needs a new loader, since its batch size,
+  ceil(batch size / rate), changes between epochs. The official script makes a new loader in every epoch.
 - Models and images are NCHW, float32, on torch's default number of threads; on a GPU with pinned memory, cudnn's
   search for the fastest kernels, and TF32 where torch allows it by default.
 - The teacher runs live on every batch, without gradients.
-- A sampling epoch is the official release's: teacher and student answer for the whole scoring batch, the student in
-  train mode and with its graph, and both answer again for the samples that were chosen.
-- The loss is summed up on the device and read once an epoch; the test images are evaluated at the end of each epoch,
-  in batches of 64.
+- A sampling epoch is that of the official release: teacher and student run on the whole scoring batch, the student in
+  train mode with its graph, and both run again on the chosen samples.
+- The loss is summed on the device and read once per epoch. The test images are evaluated at the end of each epoch, in
+  batches of 64.
 
 Models, losses, the penalty and the schedules are the project's own, so that both sides compute the same things.
 """
@@ -42,14 +42,14 @@ from kdas.samplers import knowledge_scores
 from kdas.training.trial import Inputs
 
 NUM_WORKERS = 2
-# Read before any of our own trials sets another number for the process.
+# Read before one of our own trials changes the number for the process.
 DEFAULT_THREADS = torch.get_num_threads()
 TEST_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch did. `train_s` and `eval_s` are wall seconds, the start of worker processes included."""
+    """Results of one epoch. `train_s` and `eval_s` are wall seconds, including the start of worker processes."""
 
     epoch: int
     is_sampling: bool
@@ -62,12 +62,12 @@ class Epoch:
 
 
 class ReferenceTraining:
-    """One trial, with the settings of our own trial file and the same data and teacher weights."""
+    """One trial with the settings of our trial file, and the same data and teacher weights."""
 
     def __init__(self, config: TrialConfig, inputs: Inputs, num_workers: int = NUM_WORKERS) -> None:
         self.config, self.device, self.num_workers = config, inputs.device, num_workers
-        assert config.sampler["name"] in ("full", "kdas"), "the usual trainer has no other sampler"
-        assert isinstance(config.loss, dict) and config.loss["name"] == "kd", "the usual trainer has no other loss"
+        assert config.sampler["name"] in ("full", "kdas"), "the usual trainer has only the samplers full and kdas"
+        assert isinstance(config.loss, dict) and config.loss["name"] == "kd", "the usual trainer has only the loss kd"
         self.kd_settings = {key: value for key, value in config.loss.items() if key != "name"}
         self.train_set, self.test_set = image_sets(inputs)
         torch.manual_seed(config.seed)
@@ -114,7 +114,7 @@ class ReferenceTraining:
         )
 
     def _training_epoch(self, epoch: int) -> tuple[int, int]:
-        """Every sample of the set, or of what is remembered. Returns: how many were scored, and trained on."""
+        """Train on every sample of the set, or of the remembered subset. Returns: samples scored, trained."""
         trained = 0
         for images, targets, _ in self.subset_loader:
             self._step(epoch, images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True))
@@ -122,7 +122,7 @@ class ReferenceTraining:
         return 0, trained
 
     def _sampling_epoch(self, epoch: int) -> tuple[int, int]:
-        """Score the set in large batches and train on the chosen part of each, which is remembered."""
+        """Score the set in large batches, train on the chosen part of each, and remember it. Returns: as above."""
         config, sampler = self.config, self.config.sampler
         rate = schedules.sampling_rate(
             epoch, config.epochs, sampler["start_rate"], sampler["end_rate"], sampler["warmup_epochs"]
@@ -190,7 +190,7 @@ class ReferenceTraining:
 
 
 def as_torch_comes() -> None:
-    """Settings of the process that usual trainers run under; those of our own trials are stricter."""
+    """Set the process to torch's usual settings; those of our own trials are stricter."""
     torch.set_num_threads(DEFAULT_THREADS)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.deterministic = False

@@ -1,4 +1,4 @@
-"""The usual trainer in a process of its own, as torch comes: what our trials set for theirs is not lent to it."""
+"""The usual trainer in a separate process with torch's defaults, unaffected by the settings of our trials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """One whole run: seconds from its first step to its last evaluation."""
+    """One run. `whole_s`: seconds from its first step to its last evaluation."""
 
     whole_s: float
     epochs: list[Epoch]
@@ -30,7 +30,7 @@ class ReferenceRun:
 
 
 class ReferenceProcess:
-    """Runs trials one at a time; data, code and kernels are warm from the second on."""
+    """Runs trials one at a time; from the second on, data, code and kernels are warm."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
@@ -41,14 +41,14 @@ class ReferenceProcess:
 
 @contextmanager
 def reference_process() -> Iterator[ReferenceProcess]:
-    """The process lives as long as the block."""
+    """A process that lives as long as the block."""
     before = os.environ[_LARGE_PAGES]
     os.environ[_LARGE_PAGES] = "0"
     try:
         with ProcessPoolExecutor(
             1, mp_context=get_context("spawn"), initializer=_start_workers_by, initargs=(get_start_method(),)
         ) as pool:
-            pool.submit(os.getpid).result()  # it has started, with this environment
+            pool.submit(os.getpid).result()  # waits until it has started, with this environment
             os.environ[_LARGE_PAGES] = before
             yield ReferenceProcess(pool)
     finally:
@@ -56,7 +56,7 @@ def reference_process() -> Iterator[ReferenceProcess]:
 
 
 def _start_workers_by(method: str) -> None:
-    """A spawned process would spawn its loaders' workers too, which import all anew: 100 times slower than usual."""
+    """Restore the usual start method: a spawned process spawns its loaders' workers too, which is 100 times slower."""
     set_start_method(method, force=True)
 
 

@@ -1,14 +1,14 @@
-"""What a sweep of many trials costs its driver, its disk, and those who read it, without training any.
+"""What a sweep of many trials costs in driver time, memory, disk and reading, without training any trial.
 
-The real engine replays made-up curves on a simulated clock (`sweeps.replay`): search, capping, sweep directory, with
-`ROWS` evaluations a trial. For each size, each in a process of its own:
+The real engine replays synthetic curves on a simulated clock (`sweeps.replay`): search, capping, sweep directory, with
+`ROWS` evaluations per trial. Figures for each size `n`, each measured in a separate process:
 
-- `scale_<n>_ms_per_trial`: the driver's time for a trial, from proposing it to its status on disk;
+- `scale_<n>_ms_per_trial`: the driver's time for a trial, from its proposal to its status on disk;
 - `scale_<n>_driver_mb`: that process's peak memory;
-- `scale_<n>_disk_mb`, `scale_<n>_largest_folder_entries`: the sweep directory, and the most entries of a folder in it;
-- `scale_<n>_start_s`: a new start that finds everything done, from search journal to the engine's whole state;
+- `scale_<n>_disk_mb`, `scale_<n>_largest_folder_entries`: size of the sweep directory, most entries of a folder in it;
+- `scale_<n>_start_s`: a new start that finds everything done, from the search journal to the engine's full state;
 - `scale_<n>_tables_s`, `scale_<n>_load_s`: writing the parquet tables, and loading the curves for analysis;
-- `scale_<n>_status_s`, `scale_<n>_preview_s`: what `make status` and `make preview` take as whole processes.
+- `scale_<n>_status_s`, `scale_<n>_preview_s`: `make status` and `make preview` as whole processes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ confirm: false
 
 
 def scale(bench: Bench) -> Figures:
-    """Sweeps of 100, 1,000 and 10,000 trials; quick: of 100 and 1,000."""
+    """Sweeps of 100, 1,000 and 10,000 trials; quick: 100 and 1,000."""
     figures: Figures = {}
     for size in (100, 1000) if bench.quick else (100, 1000, 10_000):
         bench.progress(f"a replayed sweep of {size:,} trials")
@@ -69,7 +69,7 @@ def scale(bench: Bench) -> Figures:
 
 
 def of_size(num_trials: int, folder: Path) -> Figures:
-    """Replay a sweep of so many trials under `folder` and read it again, in processes of their own."""
+    """Replay a sweep of `num_trials` under `folder` and read it again, in separate processes."""
     spec_file = write_spec(num_trials, folder)
     environment = {**os.environ, "RUNS_DIR": str(folder / "scale"), "PYTHONPATH": str(Path(__file__).parents[1])}
 
@@ -82,7 +82,7 @@ def of_size(num_trials: int, folder: Path) -> Figures:
 
     written = json.loads(run("benchmarks.scale", "replay", str(spec_file))[0])
     again = json.loads(run("benchmarks.scale", "again", str(spec_file))[0])
-    run("sweeps", "preview", str(spec_file))  # measures prices, once for this machine
+    run("sweeps", "preview", str(spec_file))  # measures the prices of this machine once, untimed
     return {
         **written,
         **again,
@@ -92,7 +92,7 @@ def of_size(num_trials: int, folder: Path) -> Figures:
 
 
 def write_spec(num_trials: int, folder: Path) -> Path:
-    """The sweep file of such a sweep."""
+    """Write the sweep file. Returns: its path."""
     num_baselines = len(load_spec(spec_path("digits_kd")).baselines)
     spec_file = folder / f"scale_{num_trials}.yaml"
     text = _SPEC.format(rows=ROWS, seeds=SEEDS, target=TARGET, configurations=num_trials // SEEDS - num_baselines)
@@ -101,7 +101,7 @@ def write_spec(num_trials: int, folder: Path) -> Path:
 
 
 def curve_of(job: Job) -> Curve:
-    """A made-up truth: how soon a configuration reaches the target depends on its rates, and a little on the seed."""
+    """A synthetic curve: its time to the target depends on the rates, and a little on the seed."""
     sampler = job.config.sampler
     far = abs(sampler.get("start_rate", 1.0) - 0.5) + abs(sampler.get("end_rate", 1.0) - 0.4)
     drawn = derived_seed(job.config.seed, job.config_id) % 1000 / 1000
@@ -161,7 +161,7 @@ def _agenda(spec_file: Path, directory: SweepDirectory, clock: SimulatedClock) -
 
 
 def replayed(spec_file: Path, directory: SweepDirectory) -> Figures:
-    """Play a sweep on made-up curves into a directory."""
+    """Replay a sweep of synthetic curves into a directory."""
     clock = SimulatedClock()
     began = time.perf_counter()
     Replay(_agenda(spec_file, directory, clock), directory, curve_of, SLOTS, clock).run()
@@ -179,7 +179,7 @@ def replayed(spec_file: Path, directory: SweepDirectory) -> Figures:
 
 
 def started_again(spec_file: Path, directory: SweepDirectory) -> Figures:
-    """Start a finished one again, then read it."""
+    """Start a finished sweep again, then write and load its tables."""
     began = time.perf_counter()
     agenda = _agenda(spec_file, directory, SimulatedClock())
     assert not agenda.fill() and agenda.is_finished

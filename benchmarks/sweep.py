@@ -1,10 +1,10 @@
 """A whole sweep of 16 trials as a user starts it, against 16 runs of the field's usual trainer one after another.
 
-Ours is the command `python -m sweeps run` in a process of its own with an empty cache but for the teacher's weights:
-start of Python, prices, filling of the teacher bank, Ray, MLflow's follower, all trials, tables. The trials are eight
-configurations on two seeds: plain distillation, KDAS's defaults and six that the search proposes, which differ only in
-settings that change no cost. The reference takes 2 runs of plain distillation and 14 of KDAS; each of the two is
-timed a few times and the medians are multiplied, as one run after another would take.
+Ours is the command `python -m sweeps run` in a new process, with a cache that is empty except for the teacher's
+weights. Its time includes the start of Python, prices, filling the teacher bank, Ray, MLflow's follower, all trials and
+tables. The trials are eight configurations on two seeds: plain distillation, KDAS's defaults and six proposals of the
+search, which differ only in settings that do not change the cost. The reference is 2 runs of plain distillation and 14
+of KDAS, one after another: each kind is timed a few times, and its median is multiplied by the number of runs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ QUICK = Size(num_train=256, epochs=5, periods=(1, 10), repetitions=1)
 
 
 def sweep(bench: Bench) -> Figures:
-    """The ratio of the two times, and what the sweep's own time went into."""
+    """The ratio of the two times, and what the sweep spent its time on."""
     size = QUICK if bench.quick else FULL
     with reference_process() as process:
         reference = {method: _reference_s(bench, process, size, method) for method in ("full", "kdas")}
@@ -56,7 +56,7 @@ def sweep(bench: Bench) -> Figures:
     runs = bench.folder / "runs"
     whole_s = _run(_sweep_file(bench, size), runs)
     trials = pd.read_parquet(runs / "sixteen" / "trials.parquet")
-    assert len(trials) == NUM_PLAIN + NUM_KDAS and (trials.status != "crashed").all(), "every trial has run to its end"
+    assert len(trials) == NUM_PLAIN + NUM_KDAS and (trials.status != "crashed").all(), "every trial must run to its end"
     last = pd.read_parquet(runs / "sixteen" / "curves.parquet").groupby("trial_id").last()
     in_trials_s = float((last.wall_s + last.eval_s).sum())
     counts = last[["teacher_forwards"]].sum()
@@ -83,7 +83,7 @@ def _reference_s(bench: Bench, process: ReferenceProcess, size: Size, method: st
 
 
 def _sweep_file(bench: Bench, size: Size) -> Path:
-    """The sweep over the same images, with the same teacher's weights."""
+    """Write the sweep file: same images, same teacher weights. Returns: its path."""
     trial = bench.trial(
         TEACHER, STUDENT, size.num_train, size.num_train // 5, epochs=size.epochs, sampler="full", seed=1
     )
@@ -94,7 +94,7 @@ def _sweep_file(bench: Bench, size: Size) -> Path:
         "validation": 0,
         "threads": 1,
         "device": bench.device,
-        # KDAS takes about two thirds of the cost over which they are spread: at least one an epoch, as the reference.
+        # Spread over a budget of which KDAS costs about two thirds: at least one per epoch, as in the reference.
         "evaluations": 2 * size.epochs,
         "sampler": {"name": "kdas", **periods},
         "baselines": {"plain_kd": "full", "kdas_defaults": {"name": "kdas", **periods}},
@@ -102,7 +102,7 @@ def _sweep_file(bench: Bench, size: Size) -> Path:
         "seeds": SEEDS,
         "target": 0.99,
         "budget": {"configurations": NUM_SEARCHED},
-        # As many whole trials as the usual trainer runs.
+        # No early stopping: as many full trials as the usual trainer runs.
         "scheduler": "none",
         "confirm": False,
     }
@@ -112,7 +112,7 @@ def _sweep_file(bench: Bench, size: Size) -> Path:
 
 
 def _run(sweep_file: Path, runs: Path) -> float:
-    """Wall seconds of the sweep's process. Raises: CalledProcessError: if it fails; its words are shown."""
+    """Wall seconds of the sweep's process. Raises: CalledProcessError: if it fails, after printing its output."""
     cache = sweep_file.parent / "cache of the sweep"
     cache.mkdir()
     environment = {**os.environ, "RUNS_DIR": str(runs), "KDAS_CACHE": str(cache)}
@@ -131,7 +131,7 @@ def _run(sweep_file: Path, runs: Path) -> float:
 
 
 def _forwards(runs: Path) -> int:
-    """Images that the teacher was really asked about, from the ledgers of all trials."""
+    """Number of images that the teacher really ran on, from the ledgers of all trials."""
     num_asked = 0
     for curve in (runs / "sixteen" / "trials").glob("*/*/curve.jsonl"):
         ledger = json.loads(curve.read_text(encoding="utf-8").splitlines()[-1])["ledger"]

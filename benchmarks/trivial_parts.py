@@ -1,4 +1,4 @@
-"""A dataset and a model so small that a trial costs next to nothing: what is left is the orchestration."""
+"""A dataset and a model so small that a trial costs almost nothing except orchestration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NUM_TRAIN, NUM_TEST, SIZE = 32, 8, 8
 
 @DATASETS.register("trivial", source="made up")
 def trivial() -> Dataset:
-    """Forty images of 8x8 pixels, dark or bright: two classes."""
+    """Forty images of 8x8 pixels in two classes, dark and bright."""
     return Dataset(
         name="trivial", origin="made up", fingerprint="trivial-1", num_classes=2, decode=_decoded, padding=1, flip=False
     )

@@ -29,7 +29,7 @@ def run(
     yes: Yes = False,
     cluster: Cluster = None,
 ) -> None:
-    """Run a sweep, or resume it."""
+    """Run or resume a sweep."""
     if cluster:
         os.environ["RAY_ADDRESS"] = cluster
     from sweeps.file.layers import spec_path
@@ -42,7 +42,7 @@ def run(
     directory = SweepDirectory(sweep_path(path.name))
     try:
         is_finished = (run_cells if spec.cells else run_sweep)(spec, path, directory, console, is_agreed=yes)
-    except KeyboardInterrupt:  # before Ray handles it: while data are read, the teacher trains or Ray starts
+    except KeyboardInterrupt:  # before Ray handles it: while reading data, training the teacher or starting Ray
         is_finished = False
     if not is_finished:
         with_settings = f' SET="{" ".join(settings)}"' if settings else ""
@@ -56,15 +56,15 @@ def run(
     crashed = num_crashed(directory)
     if crashed:
         console.print(
-            f"{crashed} trials crashed. See status.json in their folders under {directory.path}. Running the sweep"
-            " again retries them."
+            f"{crashed} trials crashed. See status.json in their folders under {directory.path}. Run the sweep again"
+            " to retry them."
         )
         sys.exit(CRASHED_TRIALS)
 
 
 @app.command()
 def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
-    """Estimate what a sweep costs. Trains nothing."""
+    """Estimate the cost of a sweep without training."""
     from sweeps.file.layers import spec_path
     from sweeps.file.spec import load_spec
     from sweeps.prepare.preview import preview_sweep
@@ -132,12 +132,12 @@ def tables(name: Name) -> None:
 
 @app.command()
 def attach(name: Name) -> None:
-    """Upload what MLflow lacks, and the report."""
+    """Upload the report and missing runs to MLflow."""
     from sweeps.mlflow_view.state import TrackingState
 
     directory = _existing(name)
     if directory.holder():
-        console.print("The sweep is running and keeps MLflow up to date by itself.", highlight=False)
+        console.print("The sweep is still running and keeps MLflow up to date.", highlight=False)
         return
     state = TrackingState(directory)
     if not state.is_attached:
@@ -170,9 +170,7 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> 
 @app.command()
 def schema(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/sweep-file.md instead.")] = False,
-    plugin: Annotated[
-        list[str] | None, typer.Option(help="A module of your own parts to include; may be repeated.")
-    ] = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="Module with your own parts; may be repeated.")] = None,
 ) -> None:
     """Print the JSON schema of a sweep file, for editors."""
     from kdas.parts.plugins import load_plugins
@@ -202,7 +200,7 @@ def _existing(name: str) -> SweepDirectory:
                 f"{directory.path}: {holder} and is still preparing data, teacher and prices. Try again once it trains."
             )
         raise UserError(
-            f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}. For a file of your own,"
+            f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}. For your own file,"
             " NAME is its path."
         )
     return directory

@@ -1,4 +1,4 @@
-"""One sweep from its file to its tables."""
+"""Runs a sweep, from its file to its tables."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def run_sweep(
 ) -> bool:
     """Train what is missing and write the tables.
 
-    Args: source: the sweep file, named in what is said about it; is_agreed: run also what the estimate says is more
-        than the budget.
-
+    Args: source: the sweep file, named in messages; is_agreed: run even if the estimate exceeds the budget.
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
@@ -78,9 +76,9 @@ def run_sweep(
 def _begun(
     spec: SweepSpec, source: Path, directory: SweepDirectory, slots: Slots, console: Console, *, is_agreed: bool
 ) -> _Sweep:
-    """The sweep with data, teacher and prices; what binds later starts is fixed at the first one.
+    """The sweep with data, teacher and prices. The first start records what later starts must match.
 
-    Raises: UserError: for a mistake that only data, teacher or machine show, or an estimate that is not agreed to.
+    Raises: UserError: for a mistake that only data, teacher or machine reveal, or if the user rejects the estimate.
     """
     recipe = spec.methods.recipe
     if cluster_address():
@@ -98,28 +96,28 @@ def _begun(
         agree(expected, spec.budget, source, console, is_agreed=is_agreed)
         open_bank_for(recipe, inputs, source)
         keep_inputs_of(recipe, inputs, directory)
-        # The last of what binds later starts: until it is there, nothing else counts.
+        # Written last: until this file exists, the sweep counts as not started.
         write_text(directory.spec_file, spec_text(spec))
     prices.freeze(directory)
     return _Sweep(spec, plan, inputs, directory, prices, budget_ref_s, slots, console)
 
 
 def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
-    """Print how the sweep ended, and fix the number of its trials.
+    """Print how the sweep ended, and record the final number of its trials.
 
     Raises: UserError: if the baseline diverged on every seed.
     """
     plain, directory = sweep.plan.methods.plain, sweep.directory
     measure = read_measure(directory)
     if measure is not None:
-        # Early stopping, budgets and a space that has no more to offer make it fewer than were planned.
+        # Fewer than planned after early stopping, a spent budget or an exhausted space.
         write_measure(directory, replace(measure, num_planned_trials=sum(1 for _ in directory.trials())))
     elif num_crashed(directory):
         console.print(f"{plain} crashed, so no target is set yet. Run the sweep again to retry.", highlight=False)
     else:
         raise UserError(
-            f"{source}: {plain} diverged on every seed, so no target can be set. In a file of another name,"
-            " lower optimizer.learning_rate or give target as a number."
+            f"{source}: {plain} diverged on every seed, so no target can be set. In a file with another name,"
+            " lower optimizer.learning_rate or set target to a number."
         )
     if sweep.agenda.lacks_configurations and sweep.spending.reason:
         console.print(f"The search ended early: {sweep.spending.reason}", highlight=False)
@@ -137,7 +135,7 @@ def run_cells(
         for name, cell in spec.cells.items():
             of_cell = directory.cell(name)
             check_spec(cell, of_cell)
-            if not of_cell.spec_file.exists():  # asked before hours of another cell are spent
+            if not of_cell.spec_file.exists():  # ask before hours are spent on another cell
                 console.rule(name, align="left")
                 slots = _slots(cell.methods.recipe, cell.resources, source)
                 ahead = look_ahead(cell, source, of_cell, slots, console)
@@ -153,7 +151,7 @@ def run_cells(
 
 
 def _slots(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> Slots:
-    """The slots of this machine, or of the cluster at `RAY_ADDRESS`, which is joined."""
+    """The slots of this machine, or of the cluster at `RAY_ADDRESS`, which this joins."""
     if cluster_address():
         from sweeps.execution import cluster
 
@@ -167,7 +165,7 @@ def _slots(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> Slo
 
 
 def _check_cluster(recipe: TrialConfig, directory: SweepDirectory) -> None:
-    """Raises: UserError: names the first machine that cannot train what this one plans."""
+    """Raises: UserError: if a machine cannot train what this one plans; names the first one."""
     from sweeps.execution.cluster import check_machines
 
     paths = [path for path in (recipe.dataset.get("path"), recipe.teacher.checkpoint) if path]
@@ -175,13 +173,13 @@ def _check_cluster(recipe: TrialConfig, directory: SweepDirectory) -> None:
 
 
 def num_crashed(directory: SweepDirectory) -> int:
-    """Trials that ended with an exception or with their process; of a sweep with cells, in all of them."""
+    """Number of trials that ended with an exception or with their process, in all cells if there are any."""
     folders = [folder for each in directory.cells() or [directory] for folder in each.trials()]
     return sum(folder.status is Status.CRASHED for folder in folders)
 
 
 class _Sweep:
-    """A sweep's agenda, with the progress that shows it and the measure that it fixes."""
+    """A sweep's agenda, with its progress display and the measure that it fixes."""
 
     def __init__(
         self,
@@ -242,7 +240,7 @@ class _Sweep:
             algorithm=self._algorithm.name,
             objective=self._objective.name,
             log_parameters=tuple(each.name for each in self.plan.space.parameters if each.values.log),
-            # What was confirmed stays so until another confirmation begins.
+            # Keeps the previous confirmation until another one begins.
             confirm_configs=before.confirm_configs if before else (),
             confirm_seeds=before.confirm_seeds if before else (),
         )
@@ -252,7 +250,7 @@ class _Sweep:
 
 
 def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
-    """Train what is missing. Ray and MLflow are imported here, since a finished sweep needs neither."""
+    """Train what is missing. Imports Ray and MLflow only here, since a finished sweep needs neither."""
     where = f" on {slots.num_machines} machines" if slots.num_machines > 1 else ""
     console.print(
         f"{slots.trials_at_once} trials at once{where}, {slots.cpus_per_trial} CPU threads each; starting Ray",

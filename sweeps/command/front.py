@@ -1,6 +1,6 @@
-"""The front door: the sweep, then its report, then MLflow, each a process of its own.
+"""The front door: runs the sweep, then its report, then MLflow, each in a separate process.
 
-So the report carries neither torch nor Ray, and no room imports another for the sake of the order.
+So the report loads neither torch nor Ray, and no room imports another just to run it next.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def report(name: Name) -> None:
 
 @app.command()
 def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separated by spaces.")]) -> None:
-    """Put sweeps side by side on one page."""
+    """Compare sweeps on one page."""
     every = [each for name in names.split() for each in names_of_cells(name)]
     if len(every) < 2:
         raise UserError(f'NAMES="{names}": expected two or more sweeps. Write: make compare NAMES="a b".')
@@ -59,17 +59,17 @@ def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separ
 
 @app.command()
 def watch(name: Name, port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5001) -> None:
-    """Serve NAME's report and keep it up to date."""
+    """Serve a sweep's report and keep it up to date."""
     from sweeps.command import watch as watching
 
     if not watching.has_begun(sweep_path(name)):
-        _must(_python("sweeps", "tables", name))  # its error explains what is wrong with the name
+        _must(_python("sweeps", "tables", name))  # exits with an error that explains what is wrong with the name
     watching.watch(name, port, lambda: _build(name))
 
 
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
-    """Open the runs in MLflow's page."""
+    """Serve MLflow's page on 127.0.0.1."""
     _must(_python("sweeps", "ui", "--port", str(port)))
 
 
@@ -93,7 +93,7 @@ def _report_and_attach(name: str) -> None:
 
 
 def _build(name: str) -> None:
-    """The reports of a sweep so far, printing nothing."""
+    """Rebuild the reports of a sweep without printing anything."""
     _must(_python("sweeps", "tables", name))
     measured = [str(sweep_path(each)) for each in names_of_cells(name) if (sweep_path(each) / MEASURE).exists()]
     for path in measured:
@@ -108,9 +108,9 @@ def _must(code: int) -> None:
 
 
 def _python(module: str, *arguments: str) -> int:
-    """Run `python -m module` and wait. Ctrl-C reaches the child too, which ends in its own time."""
+    """Run `python -m module` and wait for it. Ctrl-C also reaches the child, which ends in its own time."""
     command: Sequence[str] = [sys.executable, "-m", module, *arguments]
-    # A handler, not SIG_IGN: a child would inherit the latter and never hear Ctrl-C.
+    # A handler, not SIG_IGN: a child would inherit the latter and ignore Ctrl-C.
     previous = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         return subprocess.Popen(command).wait()

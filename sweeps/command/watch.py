@@ -1,4 +1,4 @@
-"""A web server on this machine for a sweep's report, which is rebuilt while the sweep runs."""
+"""Serves a sweep's report on this machine and rebuilds it while the sweep runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import sweep_path
 
 HOST = "127.0.0.1"
-# What is served of the sweep's folder, and nothing else.
+# The only files of the sweep's folder that are served.
 _PAGES = {"report.html": "text/html", "report.md": "text/markdown", "summary.csv": "text/csv"}
 _SERVED = re.compile(rf"(cells/\w[\w.-]*/)?({'|'.join(map(re.escape, _PAGES))})")
 _WAITING = b"<!doctype html><title>waiting</title><p>No report yet. The target is fixed once the baseline has finished."
-# The page asks for the report's age and loads itself again when it has changed; where one stood is kept by the browser.
+# The page polls the report's age and reloads when it changes; the browser keeps the scroll position.
 _ASKS = b"""<script>
 (() => {
   let age = null;
@@ -31,7 +31,7 @@ _ASKS = b"""<script>
       const now = await (await fetch("/age", { cache: "no-store" })).text();
       if (age !== null && now !== age) location.reload();
       age = now;
-    } catch { /* the server is gone; what is shown stays */ }
+    } catch { /* the server is gone; keep the page */ }
   }, 2000);
 })();
 </script>"""
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
             times = [report.stat().st_mtime_ns for report in reports if report.is_file()]
             self._send(str(max(times, default=0)).encode(), "text/plain")
         elif name == "report.html" and not path.is_file():
-            # The page over all cells comes with the second of them.
+            # The page over all cells is built once two cells have reports.
             cells = [html.escape(report.parent.name) for report in self._cells()]
             links = "".join(f'<p><a href="cells/{cell}/report.html">{cell}</a>' for cell in cells)
             self._send(_WAITING + links.encode() + _ASKS, "text/html")
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of a sweep's report, on this machine alone. Raises: UserError: if the port is taken, or none."""
+    """A server of a sweep's report, for this machine only. Raises: UserError: if the port is taken or invalid."""
     check_port(port)
     try:
         return ThreadingHTTPServer((HOST, port), partial(_Handler, folder.resolve()))
@@ -87,9 +87,9 @@ def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
 
 
 def watch(name: str, port: int, build: Callable[[], None]) -> None:
-    """Serve the report of a sweep, and build it again for as long as the sweep runs; ends with Ctrl-C.
+    """Serve the report of a sweep, and rebuild it while the sweep runs. Ctrl-C ends it.
 
-    Args: build: makes the report from what is on disk.
+    Args: build: builds the report from what is on disk.
     """
     folder = sweep_path(name)
     server = server_of(folder, port)
@@ -107,23 +107,23 @@ def watch(name: str, port: int, build: Callable[[], None]) -> None:
 
 
 def follow(folder: Path, build: Callable[[], None], pause_s: float = 5.0) -> None:
-    """Build for as long as the sweep runs, a quarter of the time at most, and once more when it has ended."""
+    """Rebuild while the sweep runs, at most a quarter of the time, and once more when it has ended."""
     runs = True
     while runs:
         runs = bool(holder(folder))
         began = time.monotonic()
-        if SweepDirectory(folder).spec_file.exists():  # until then the sweep is preparing
+        if SweepDirectory(folder).spec_file.exists():  # before, the sweep is still preparing
             build()
         if runs:
             time.sleep(max(pause_s, 3 * (time.monotonic() - began)))
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether there is a sweep to watch, if only one that prepares."""
+    """Whether there is a sweep to watch; one that is still preparing counts."""
     return SweepDirectory(folder).spec_file.exists() or bool(holder(folder))
 
 
 def holder(folder: Path) -> str:
-    """Who runs the sweep, or one of its cells; empty if nobody does."""
+    """The process that runs the sweep or one of its cells, in words; empty if there is none."""
     directory = SweepDirectory(folder)
     return next(filter(None, (each.holder() for each in [directory, *directory.cells()])), "")

@@ -1,4 +1,4 @@
-"""Decides which trial is next: baselines, then what the search proposes, then the confirmation."""
+"""Decides which trial is next: first the baselines, then what the search proposes, then the confirmation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
 from sweeps.stopping import StoppingRule
 
-# After this many repeated proposals in a row the space has nothing new to offer.
+# After this many repeated proposals in a row the space counts as exhausted.
 EXHAUSTED_AFTER = 50
 
 
@@ -27,8 +27,7 @@ class Terms:
     """What a sweep fixes once, and how.
 
     `fixed`: the measure of an earlier start. `fix`: called with the jobs of plain distillation once they have ended;
-    None if they do not say enough to fix it.
-    `rule`: the stopping rule under a measure.
+    returns None if they do not suffice to fix the measure. `rule`: the stopping rule under a measure.
     """
 
     fixed: Measure | None
@@ -40,10 +39,9 @@ class Terms:
 class Agenda:
     """The state of a sweep's work. A driver asks it for jobs and reports what they do; it starts nothing itself.
 
-    A sweep has three phases, one after another: baselines, until plain distillation has ended and the measure is fixed;
-    the search; the confirmation, which begins when the search is over and nothing waits or is out. All of it is rebuilt
-    from the sweep directory and the study. `adopt` says whether a complete copy of a trial was found, so that it need
-    not run.
+    A sweep has three steps: the baselines, until plain distillation has ended and the measure is fixed; the search; and
+    the confirmation, which begins once the search is over and no job waits or runs. The state is rebuilt from the sweep
+    directory and the study. `adopt` returns whether a complete copy of a trial was found, so that it need not run.
     """
 
     def __init__(
@@ -62,7 +60,7 @@ class Agenda:
         self._measure: Measure | None = None
         self._stopping: EarlyStopping | None = None
         self._space_is_exhausted = self._is_confirming = False
-        # Crashed since this start: not tried again before the next one.
+        # Crashed in this start: retried by the next one.
         self._crashed: set[str] = set()
         missing = [job for job in plan.baselines if not adopt(job)]
         self._queue.add(missing)
@@ -71,10 +69,10 @@ class Agenda:
         for asked in search.asked():
             self._take_in(asked)
 
-    # What a driver does.
+    # For the driver: actions.
 
     def fill(self) -> bool:
-        """Find something to run, if there is anything: ask the search, or begin the confirmation.
+        """Find jobs to run, if there are any: ask the search, or begin the confirmation.
 
         Returns: whether a job waits.
         """
@@ -89,14 +87,14 @@ class Agenda:
         return self._queue.num_waiting > 0
 
     def next_job(self) -> Job | None:
-        """A job to start now; None if there is none for the time being, or none at all (see `is_finished`)."""
+        """A job to start now; None if none is available yet, or if the sweep is finished (see `is_finished`)."""
         if not self.fill():
             return None
         self._spending.tick(self.num_out)
         return self._queue.take()
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> Status | None:
-        """A job was evaluated. Returns: its status if it should end now; RUNNING if a later start resumes it."""
+        """Report an evaluation. Returns: the job's status if it should end now (RUNNING: a later start resumes it)."""
         self._spending.tick(self.num_out)
         if self._stopping is None or not may_stop(job):
             return None
@@ -106,7 +104,7 @@ class Agenda:
         return Status.RUNNING if self._spending.sets_aside else None
 
     def ended(self, job: Job) -> None:
-        """A job has ended. Its folder says how."""
+        """Report that a job has ended; its folder says how."""
         self._spending.tick(self.num_out)
         self._queue.come_back(job)
         self._plain_waiting.discard(job.trial_id)
@@ -116,19 +114,19 @@ class Agenda:
             self._crashed.add(job.trial_id)
         if self._stopping is not None:
             self._stopping.ended(job, status)
-        if status is not Status.RUNNING:  # else it was paused, and its proposal waits for a later start
+        if status is not Status.RUNNING:  # otherwise it is paused, and its proposal waits for a later start
             self._candidates.ended(job.trial_id, self._measure)
 
     def lost(self, job: Job) -> None:
-        """A job's worker was lost. That is not the trial's fault: it resumes before others start."""
+        """Report that a job's worker was lost. The trial is not to blame, so it resumes before others start."""
         self._spending.tick(self.num_out)
         self._queue.put_back(job)
 
-    # What a driver may know.
+    # For the driver: state.
 
     @property
     def is_finished(self) -> bool:
-        """Nothing waits, nothing is out, and nothing more will come at this start."""
+        """No job waits or runs, and this start will add none."""
         return self._queue.is_idle and (self._measure is None or self._is_confirming)
 
     @property
@@ -137,7 +135,7 @@ class Agenda:
 
     @property
     def num_to_come(self) -> int:
-        """Trials that have not started and, as far as is known now, will."""
+        """Number of trials that have not started and, as far as is known now, will."""
         plan, num_searched = self._plan, self._candidates.num_searched
         unproposed = 0 if self._is_search_over else max(0, plan.num_configurations - num_searched)
         confirming = 0
@@ -148,13 +146,13 @@ class Agenda:
 
     @property
     def lacks_configurations(self) -> bool:
-        """Whether fewer were searched than the file asks for."""
+        """Whether fewer configurations were searched than the file asks for."""
         return self._candidates.num_searched < self._plan.num_configurations
 
-    # The phases.
+    # The steps.
 
     def _fix_measure(self, known: Measure | None) -> None:
-        """The target is fixed once plain distillation has ended; from then on trials may be stopped."""
+        """Fix the target once plain distillation has ended; from then on trials may be stopped."""
         self._measure = known
         if self._measure is None and not self._plain_waiting:
             self._measure = self._terms.fix(self._plan.plain)  # None: a later start may know more
@@ -175,7 +173,7 @@ class Agenda:
             self._take_in(asked)
 
     def _confirm(self, measure: Measure) -> None:
-        """Enqueue the confirmation and record what it consists of."""
+        """Enqueue the confirmation and record its configurations and seeds."""
         self._is_confirming = True
         if self._plan.confirm is None:
             return
@@ -186,10 +184,10 @@ class Agenda:
         write_measure(self._directory, self._measure)
         self._queue.add(job for job in jobs if not self._adopt(job))
 
-    # What becomes of a proposal.
+    # Proposals.
 
     def _take_in(self, asked: Asked) -> None:
-        """Plan a proposal's trials and enqueue those that neither wait nor have run."""
+        """Plan the trials of a proposal and enqueue those that neither wait nor have run."""
         jobs = self._plan.searched(asked.point)
         expected = {job.trial_id for job in jobs if self._queue.expects(job.trial_id)}
         to_run = [job for job in jobs if job.trial_id not in expected and not self._is_settled(job)]
@@ -199,13 +197,13 @@ class Agenda:
         self._candidates.take_in(asked, jobs, expected | {job.trial_id for job in to_run}, self._measure)
 
     def _is_settled(self, job: Job) -> bool:
-        """Whether nothing is left to do. Capped trials may resume: more seeds can loosen the bounds."""
+        """Whether the job need not run. Capped trials may run again: more seeds can loosen the bounds."""
         if job.trial_id in self._crashed:
             return True
         return self._adopt(job) or self._directory.trial(job.trial_id).status is Status.STOPPED_EARLY
 
     def _drop_beaten(self) -> None:
-        """Waiting trials that the rule would stop are recorded as stopped without being run."""
+        """Record waiting trials that the rule would stop as stopped, without running them."""
         stopping = self._stopping
         if stopping is None:
             return

@@ -1,4 +1,4 @@
-"""Searched configurations: those in progress, and the results of the finished ones."""
+"""Searched configurations: those in progress, and the results of the complete ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Candidates:
     ) -> None:
         self._directory, self._search, self._objective, self._spending = directory, search, objective, spending
         self._proposals: list[Proposal] = []
-        # The first job of each configuration that may be confirmed, and its values.
+        # The first job of each configuration that may be confirmed, and the configuration's values.
         self._jobs: dict[str, Job] = {}
         self._values: dict[str, list[float]] = {}
         self._searched: set[str] = set()
@@ -40,11 +40,11 @@ class Candidates:
 
     @property
     def num_searched(self) -> int:
-        """Configurations that were proposed so far; those that equal a baseline do not count."""
+        """Number of configurations proposed so far; those that equal a baseline do not count."""
         return len(self._searched)
 
     def take_in(self, asked: Asked, jobs: Sequence[Job], waiting: set[str], measure: Measure | None) -> None:
-        """A proposal, its jobs, and those of them that have not ended. Args: measure: None before it is fixed."""
+        """Add a proposal. Args: waiting: its trials that have not ended; measure: None before it is fixed."""
         config_id = jobs[0].config_id
         is_new = is_searched(jobs[0].method) and config_id not in self._searched
         if is_searched(jobs[0].method):
@@ -56,13 +56,13 @@ class Candidates:
         self.tell_complete(measure)
 
     def ended(self, trial_id: str, measure: Measure | None) -> None:
-        """A trial has ended and will not resume."""
+        """Report that a trial has ended and will not resume."""
         for proposal in self._proposals:
             proposal.waiting.discard(trial_id)
         self.tell_complete(measure)
 
     def tell_complete(self, measure: Measure | None) -> None:
-        """Tell the search of every proposal whose trials have all ended."""
+        """Report every proposal whose trials have all ended to the search."""
         if measure is None:
             return
         complete = [proposal for proposal in self._proposals if not proposal.waiting]
@@ -81,7 +81,7 @@ class Candidates:
         self._search.tell(proposal.number, None if outcome is None else outcome.values)
 
     def finalists(self, number: int) -> list[Job]:
-        """One job of each of the best complete configurations, the best first."""
+        """The first job of each of the best complete configurations, the best first."""
         searched = {config_id: values for config_id, values in self._values.items() if config_id in self._searched}
         ranked = best_first(searched, self._objective.directions)[:number]
         return [self._jobs[config_id] for config_id in ranked]

@@ -1,4 +1,4 @@
-"""Early stopping of a sweep: which jobs a rule may stop, and what the rule hears."""
+"""Early stopping of a sweep: which jobs a rule may stop, and what it is told."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def may_stop(job: Job) -> bool:
 
 
 class EarlyStopping:
-    """Tells a stopping rule about the trials that it may stop, and about no others."""
+    """Tells a stopping rule about the trials that it may stop, and only about those."""
 
     def __init__(self, rule: StoppingRule, directory: SweepDirectory) -> None:
         self._rule, self._directory = rule, directory
 
     @property
     def status(self) -> Status:
-        """What a stopped trial is recorded as."""
+        """The status of a stopped trial."""
         return self._rule.status
 
     def take_in(self, jobs: Sequence[Job]) -> None:
-        """A configuration will be trained. What earlier starts, or other sweeps, know about it counts too."""
-        # A configuration that equals a baseline is confirmed anyway and takes no place from others.
+        """Add a configuration that will be trained, with the evaluations that earlier starts or other sweeps made."""
+        # A configuration that equals a baseline is confirmed anyway, so it must not take the place of another.
         if not is_searched(jobs[0].method):
             return
         self._rule.add(jobs[0].config_id, [job.trial_id for job in jobs])

@@ -1,4 +1,4 @@
-"""What a search optimizes: one or two numbers of a configuration, from the curves of its seeds."""
+"""What a search optimizes: one or two values of a configuration, computed from the curves of its seeds."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Direction = Literal["minimize", "maximize"]
 class Objective:
     """Means over seeds, in Optuna's directions.
 
-    `name`: tta, the reference seconds to the target, restricted to the budget; accuracy, the best one;
-    accuracy_at_cost, the best one up to `cost_ref_s`; pareto, the best one and what the whole trial costs.
+    `name`: tta, the reference seconds to the target, restricted to the budget; accuracy, the best accuracy;
+    accuracy_at_cost, the best accuracy up to `cost_ref_s`; pareto, the best accuracy and the cost of the trial.
     """
 
     name: str
@@ -30,16 +30,16 @@ class Objective:
 
     @property
     def directions(self) -> list[Direction]:
-        """Which way each value is better."""
+        """The direction of each value."""
         if self.name == "tta":
             return ["minimize"]
         return ["maximize", "minimize"] if self.name == "pareto" else ["maximize"]
 
     def values(self, curves: Sequence[Rows], statuses: Sequence[Status], measure: Measure) -> list[float]:
-        """One value a direction. Args: curves, statuses: of every seed; curves as far as they go.
+        """One value for each direction. Args: curves, statuses: of every seed; curves may be incomplete.
 
-        A stopped trial counts with a value that is surely not too good: it has not reached the target, and what it
-        would have cost is taken to be the budget. So does one that diverged.
+        A trial that was stopped or diverged gets a value that is certainly not too good: it has not reached the target,
+        and its cost counts as the full budget.
         """
         if self.name == "tta":
             return [
@@ -61,7 +61,7 @@ class Objective:
 
 
 def objective_of(given: ObjectiveConfig, budget_ref_s: float) -> Objective:
-    """The objective of a sweep file. Args: budget_ref_s: what a trial may spend."""
+    """The objective of a sweep file. Args: budget_ref_s: reference seconds that a trial may spend."""
     if isinstance(given, AccuracyAtCost):
         cost_ref_s = given.cost_ref_s
         if cost_ref_s is None:
@@ -72,7 +72,7 @@ def objective_of(given: ObjectiveConfig, budget_ref_s: float) -> Objective:
 
 
 def best_first(values: dict[str, list[float]], directions: Sequence[Direction]) -> list[str]:
-    """Configurations by their values, best first. With two values, those that no other beats in both come first."""
+    """Configuration ids, best first. With two values, those that no other configuration beats in both come first."""
     losses = {
         config_id: [-value if way == "maximize" else value for value, way in zip(each, directions, strict=True)]
         for config_id, each in values.items()

@@ -15,7 +15,7 @@ from sweeps.record.measure import time_to_target
 
 @dataclass(frozen=True)
 class Outcome:
-    """`values`: one for each objective. `restricted_s`: mean time to the target, misses at the restriction time.
+    """`values`: one for each direction. `restricted_s`: mean time to the target, a miss counting as the budget.
     `is_reached`: on every seed. `is_known`: no trial was stopped before its value was certain."""
 
     values: list[float]
@@ -25,11 +25,11 @@ class Outcome:
 
 
 def outcome_of(trials: Sequence[TrialFolder], objective: Objective, measure: Measure) -> Outcome | None:
-    """The result of a configuration; None if a trial crashed before its value was certain, so there is no mean."""
+    """The result of a configuration; None if a trial crashed before its value was certain: there is no mean then."""
     statuses = [trial.status for trial in trials]
     curves = [trial.rows() for trial in trials]
     times = [time_to_target(rows, measure.target) for rows in curves]
-    # A time to the target is certain, whatever came after it.
+    # Once the target is reached, its time is certain, whatever happens later.
     is_known = [
         status in COMPLETE_STATUSES or (objective.name == "tta" and math.isfinite(time))
         for status, time in zip(statuses, times, strict=True)

@@ -16,12 +16,12 @@ from sweeps.record.job import Job
 from sweeps.record.paths import CONFIRM, SEARCH
 from sweeps.space.space import Space
 
-# The hash of all that decides a configuration's curves.
+# Returns a hash of everything that decides a configuration's curves.
 Identify = Callable[[TrialConfig], str]
 
 
 def identity(config: TrialConfig) -> str:
-    """A configuration's name where neither data nor teacher are loaded: the replayed sweep has one of each."""
+    """A configuration's id where neither data nor teacher is loaded, as in a replay, which has one of each."""
     return content_id(config.model_dump(mode="json", exclude={"seed"}))
 
 
@@ -29,7 +29,7 @@ def identity(config: TrialConfig) -> str:
 class Plan:
     """The jobs of a sweep: its baselines, what a search proposes, and the confirmation of the best.
 
-    `num_configurations`: how many are searched; `confirm`: None where nothing is confirmed.
+    `num_configurations`: how many are searched; `confirm`: None for no confirmation.
     """
 
     methods: Methods
@@ -41,7 +41,7 @@ class Plan:
 
     @cached_property
     def baselines(self) -> list[Job]:
-        """Every baseline on every seed, plain distillation first: the target waits for it."""
+        """Every baseline on every seed, plain distillation first, since the target waits for it."""
         methods = sorted(self.methods.baselines, key=lambda method: method != self.methods.plain)
         return [
             job
@@ -57,7 +57,7 @@ class Plan:
         return [job for job in self.baselines if job.method == self.methods.plain]
 
     def searched(self, point: Mapping[str, Any]) -> list[Job]:
-        """A searched configuration on every seed; one that equals a baseline carries the baseline's name."""
+        """The jobs of a searched configuration, one for each seed; the baseline's jobs if it equals a baseline."""
         content = self.space.applied(self.methods.content, point)
         paths = {name: self.space[name].path for name in point}
         of_recipe = tuple((name, value) for name, value in point.items() if paths[name][0] != "sampler")
@@ -69,7 +69,7 @@ class Plan:
     def confirmation(self, finalists: Sequence[Job]) -> list[Job]:
         """Finalists and baselines, each once, on fresh seeds: seed by seed, so that pairs are complete early.
 
-        Args: finalists: one job of each.
+        Args: finalists: one job of each finalist.
         """
         if self.confirm is None:
             return []
@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def num_finalists(self) -> int:
-        """Searched configurations that are confirmed, if as many are searched as planned."""
+        """Number of searched configurations to confirm, provided that as many are searched as planned."""
         return 0 if self.confirm is None else min(self.confirm.top, self.num_configurations)
 
     @property
@@ -91,7 +91,7 @@ class Plan:
 
     @property
     def num_trials(self) -> int:
-        """Trials of the whole sweep, confirmation included; a proposal that equals a baseline does not add to them."""
+        """Number of trials of the sweep, confirmation included; a proposal that equals a baseline adds none."""
         num_baselines = len(self.methods.baselines)
         searched = (num_baselines + self.num_configurations) * len(self.seeds)
         return searched + (num_baselines + self.num_finalists) * self.num_fresh_seeds
@@ -103,8 +103,8 @@ class Plan:
         searched: tuple[tuple[str, Any], ...],
         searched_of_sampler: tuple[str, ...],
     ) -> list[Job]:
-        """A configuration on every seed of the sweep. Args: content: a trial's, without its seed."""
-        # Checked and named once: seeds differ in nothing that decides either.
+        """A configuration on every seed of the sweep. Args: content: that of a trial file without the seed."""
+        # Checked and hashed once, since neither depends on the seed.
         config = TrialConfig(**{**content, "seed": self.seeds[0]})
         config_id = self.identify(config)
         return [

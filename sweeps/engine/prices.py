@@ -1,4 +1,4 @@
-"""Which trials of a sweep share prices: all whose loss, batch size, precision and update take the same time."""
+"""Which trials of a sweep share prices: those whose loss, batch size, precision and update take the same time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sweeps.space.space import Parameter, Space
 
 @dataclass(frozen=True)
 class Prices:
-    """What the trials of a sweep are charged by, by their `price_key`; those of the baselines come first."""
+    """The prices of the trials of a sweep, by `price_key`; those of the baselines come first."""
 
     calibrations: Mapping[str, Calibration]
 
@@ -30,7 +30,7 @@ class Prices:
         return self.calibrations[price_key(config)]
 
     def freeze(self, directory: SweepDirectory) -> None:
-        """Keep them with the sweep."""
+        """Write them into the sweep directory, unless they are there."""
         for key, calibration in self.calibrations.items():
             file = _file(directory, key, is_base=calibration is self.base)
             if not file.exists():
@@ -45,9 +45,9 @@ def prices_for(
     directory: SweepDirectory,
     announce: Callable[[], None] = lambda: None,
 ) -> Prices:
-    """The prices kept with the sweep; missing ones are taken from this machine's cache, or measured now.
+    """The prices stored with the sweep; missing ones are taken from this machine's cache, or measured now.
 
-    Args: content: what all trials have in common; announce: called before anything is measured.
+    Args: content: what all trials share; announce: called before anything is measured.
     """
     found: dict[str, Calibration] = {}
     for config in priced_variants(content, space):
@@ -62,19 +62,19 @@ def _file(directory: SweepDirectory, key: str, *, is_base: bool) -> Path:
 
 
 _DECIDING = ("loss", "batch_size", "accumulate", "precision")
-# Only whether they are set matters, not the value.
+# Only whether they are set matters, not their value.
 _DECIDING_IF_SET = ("ema_decay", "optimizer.clip_norm")
 
 
 def price_key(config: TrialConfig) -> str:
-    """The name of the prices that a trial is charged by: those of `priced_variants` with the same key."""
+    """The key of a trial's prices: those measured for the member of `priced_variants` with the same key."""
     return content_id(priced_by(config))
 
 
 def priced_variants(content: Mapping[str, Any], space: Space) -> list[TrialConfig]:
     """One trial for each set of prices that a sweep needs, that of the baselines first.
 
-    Each is a recipe to measure: its sampler and seed do not matter.
+    Only the recipe of these trials matters, not the sampler or the seed.
     """
     deciding = {parameter.name: values for parameter in space.parameters if (values := _values(parameter))}
     contents = [content, *(space.applied(content, point) for point in space.combinations(deciding) if point)]
@@ -86,7 +86,7 @@ def priced_variants(content: Mapping[str, Any], space: Space) -> list[TrialConfi
 
 
 def _values(parameter: Parameter) -> list[Any]:
-    """Values of a parameter that may change prices; of values with the same price, one."""
+    """Values of a parameter that may change prices; only one of those that share prices."""
     if parameter.name in _DECIDING or (parameter.path[0] == "loss" and parameter.values.choices is not None):
         return list(parameter.values.choices or [])
     if parameter.name in _DECIDING_IF_SET:

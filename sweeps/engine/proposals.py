@@ -1,7 +1,7 @@
 """Optuna proposes configurations and gets the result of each once all its seeds have ended.
 
-Proposals and results are kept as lines of JSON, and every start rebuilds a study in memory from them. So a sweep
-directory holds no pickle, which some of Optuna's samplers would write into its own storages.
+Proposals and results are stored as lines of JSON, from which every start rebuilds a study in memory. So a sweep
+directory contains no pickles, which some of Optuna's samplers would write into Optuna's own storages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sweeps.space.space import Point, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-# These keep a state between proposals. It is rebuilt by asking again.
+# These keep state between proposals, which is rebuilt by asking again.
 _STATEFUL = ("cmaes", "nsga2")
 # These try every combination once.
 _EXHAUSTIVE = ("grid", "brute_force")
@@ -36,7 +36,7 @@ _POPULATION = 12
 class Asked:
     """A proposal: its number, its settings, whether the study has its result, and whether that was a failure.
 
-    `params` are the settings as Optuna names them, not rounded: what it learns from must not change with a restart.
+    `params` are the settings in Optuna's form, not rounded: what it learns from must not change with a restart.
     """
 
     number: int
@@ -48,14 +48,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the study proposes: the number of its trial there, and the settings as Optuna names them."""
+    """A proposal in the study: the number of its trial there, and the settings in Optuna's form."""
 
     trial: int
     params: dict[str, Any]
 
 
 class ConfigurationSearch:
-    """Optuna's ask-and-tell interface, kept on disk: a restart resumes where the search stopped."""
+    """Optuna's ask-and-tell interface with its history on disk: a restart resumes where the search stopped."""
 
     def __init__(
         self, journal: Path, space: Space, algorithm: AlgorithmConfig, directions: Sequence[Direction]
@@ -63,7 +63,7 @@ class ConfigurationSearch:
         self._journal, self._space, self._algorithm = Journal(journal), space, algorithm
         self._study = optuna.create_study(directions=list(directions))
         self._proposals: list[Asked] = []
-        # Trial numbers in the study. A proposal that failed first and succeeded later is a second trial there.
+        # Trial numbers in the study. A proposal that failed and later succeeded has a second trial there.
         self._trials: list[int] = []
         self._order = _exhaustive_order(space, algorithm)
         for event in self._journal.read():
@@ -91,14 +91,14 @@ class ConfigurationSearch:
         self._hear(number, values)
 
     def _take_in(self, event: dict[str, Any]) -> None:
-        """Bring the study to where it stood after an event of an earlier start; events come in their order."""
+        """Repeat an event of an earlier start in the study; events come in their original order."""
         if "told" in event:
             self._hear(event["told"], event["values"])
         else:
             self._keep(self._drawn_before(event["asked"], event["params"]))
 
     def _drawn_before(self, number: int, params: dict[str, Any]) -> Drawn:
-        """A proposal of an earlier start, put into the study."""
+        """Add a proposal of an earlier start to the study."""
         if self._algorithm.name in _STATEFUL:
             again = self._propose(number)
             if again.params == params:
@@ -120,8 +120,8 @@ class ConfigurationSearch:
         if self._order is not None:
             params = self._space.to_optuna(self._order[number])
             return Drawn(self._add(params, TrialState.RUNNING), params)
-        # A new sampler for each proposal makes it a function of seed, number and reported results,
-        # and not of how often the sweep was restarted.
+        # With a new sampler each time, a proposal depends on seed, number and reported results, but not on how often
+        # the sweep was restarted.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.sampler = _sampler(
@@ -136,7 +136,7 @@ class ConfigurationSearch:
     def _hear(self, number: int, values: Sequence[float] | None) -> None:
         before = self._proposals[number]
         self._proposals[number] = replace(before, is_told=True, has_failed=values is None)
-        if before.has_failed and values is not None:  # crashed once and retried since: a study accepts no second result
+        if before.has_failed and values is not None:  # crashed, then retried: a study accepts no second result
             self._trials[number] = self._add(before.params, TrialState.COMPLETE, values)
         elif values is None:
             self._study.tell(self._trials[number], state=TrialState.FAIL)
@@ -144,7 +144,7 @@ class ConfigurationSearch:
             self._study.tell(self._trials[number], list(values))
 
     def _add(self, params: dict[str, Any], state: TrialState, values: Sequence[float] | None = None) -> int:
-        """Put a trial into the study without asking. Returns: its number there."""
+        """Add a trial to the study without asking for one. Returns: its number there."""
         number = len(self._study.get_trials(deepcopy=False))
         self._study.add_trial(
             create_trial(
@@ -158,7 +158,7 @@ class ConfigurationSearch:
 
 
 def _exhaustive_order(space: Space, algorithm: AlgorithmConfig) -> list[Point] | None:
-    """All combinations, first those that are tried first, then the others in the file's order or shuffled."""
+    """All combinations: the points that are tried first, then the others in the file's order or shuffled."""
     if algorithm.name not in _EXHAUSTIVE:
         return None
     points = space.combinations({each.name: each.values.values(each.kind) or [] for each in space.parameters})

@@ -25,11 +25,11 @@ class JobQueue:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is running."""
+        """Whether no job waits or runs."""
         return not self._waiting and not self._out
 
     def expects(self, trial_id: str) -> bool:
-        """Whether the trial waits or is running."""
+        """Whether the trial waits or runs."""
         return trial_id in self._out or any(job.trial_id == trial_id for job in self._waiting)
 
     def add(self, jobs: Iterable[Job]) -> None:
@@ -44,16 +44,16 @@ class JobQueue:
         return job
 
     def come_back(self, job: Job) -> None:
-        """A running job has ended."""
+        """Report that a running job has ended."""
         self._out.discard(job.trial_id)
 
     def put_back(self, job: Job) -> None:
-        """A running job lost its worker: it becomes the next one."""
+        """Report that a running job lost its worker: it becomes the next one."""
         self._out.discard(job.trial_id)
         self._waiting.appendleft(job)
 
     def withdraw(self, is_unwanted: Callable[[Job], bool]) -> list[Job]:
-        """Take waiting jobs out of the queue. Returns: those that were taken out."""
+        """Remove unwanted jobs from the queue. Returns: the removed jobs."""
         withdrawn = [job for job in self._waiting if is_unwanted(job)]
         if withdrawn:
             self._waiting = deque(job for job in self._waiting if not is_unwanted(job))

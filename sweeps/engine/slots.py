@@ -1,4 +1,4 @@
-"""How many trials a machine holds at once, and what each is given."""
+"""How many trials run at once, and the resources of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sweeps.file.blocks import ResourcesConfig
 
 @dataclass(frozen=True)
 class Slots:
-    """How many trials run at once, on how many machines, and what each is given."""
+    """How many trials run at once, on how many machines, with which resources each."""
 
     trials_at_once: int
     cpus_per_trial: int
@@ -23,7 +23,7 @@ class Slots:
 
     @property
     def _on_a_machine(self) -> int:
-        """The most trials that run on one machine."""
+        """The largest number of trials that run on one machine."""
         return -(-self.trials_at_once // self.num_machines)
 
     @property
@@ -34,11 +34,11 @@ class Slots:
 
     @property
     def share_of_device(self) -> float:
-        """What part of a GPU, or of a machine, one trial holds."""
+        """The fraction of a GPU, or of a machine, that one trial holds."""
         return self.gpus_per_trial or min(1.0, self.num_machines / self.trials_at_once)
 
     def widened(self) -> Slots:
-        """With twice the room for a trial, so half as many beside it; no more than a machine has."""
+        """Slots with twice the resources for each trial, so half as many trials; no more than a machine has."""
         cpus = min(2 * self.cpus_per_trial, self._on_a_machine * self.cpus_per_trial)
         gpus = min(2 * self.gpus_per_trial, max(1.0, self.gpus_per_trial))
         return Slots(max(1, self.trials_at_once // 2), cpus, gpus, self.num_machines)
@@ -48,9 +48,9 @@ def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:
     """The slots of this machine.
 
     Args: device: resolved; threads: CPU threads of a trial.
-    Raises: UserError: if a trial wants more threads or devices than there are.
+    Raises: UserError: if a trial needs more threads or devices than there are.
     """
-    if device == "mps":  # one device, which Ray does not know how to share out
+    if device == "mps":  # one device, which Ray cannot divide
         _check_threads(threads, num_cpus(), "this machine")
         return Slots(resources.trials_at_once or 1, threads, 0.0)
     available = torch.cuda.device_count() if device == "cuda" else 0
@@ -60,7 +60,7 @@ def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:
 def slots_of_machines(
     held: Sequence[tuple[int, float]], device: str, threads: int, resources: ResourcesConfig, *, where: str
 ) -> Slots:
-    """The slots of several machines. Args: held: cores and GPUs of each. Raises: UserError: if none has room."""
+    """The slots of several machines. Args: held: cores and GPUs of each. Raises: UserError: if a trial fits on none."""
     _check_threads(threads, max((cores for cores, _ in held), default=0), where)
     gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else float(device == "cuda")
     most = max((available for _, available in held), default=0)

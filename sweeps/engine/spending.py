@@ -1,4 +1,4 @@
-"""What a search has spent of its budget, over all its starts."""
+"""What a search has spent of its budget over all starts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SECONDS_PER_HOUR = 3600.0
 
 
 class Spending:
-    """Wall time and device time of the search. They end the search, and never baselines or confirmation runs.
+    """Wall time and device time of the search. They end the search, but never baselines or confirmation runs.
 
-    Args: share: the fraction of a device that one trial holds; file: where totals are kept, None
-        for nowhere; now: seconds from any start.
+    Args: share: the fraction of a device that one trial holds; file: where totals are stored, None for nowhere;
+        now: a clock in seconds.
     """
 
     def __init__(self, budget: BudgetConfig, share: float, file: Path | None, now: Callable[[], float]) -> None:
@@ -39,7 +39,7 @@ class Spending:
             self.keep()
 
     def found(self, tta_ref_s: float, reached_by_all: bool) -> None:
-        """A configuration is complete. Args: tta_ref_s: its mean time to the target; reached_by_all: on every seed."""
+        """Report a complete configuration. Args: tta_ref_s: mean time to the target; reached_by_all: on every seed."""
         wanted = self._budget.stop_when
         if wanted is None:
             return
@@ -47,14 +47,14 @@ class Spending:
         self._has_found = self._has_found or is_soon or (wanted.first_reached and reached_by_all)
 
     def keep(self) -> None:
-        """Write the totals down."""
+        """Write the totals to disk."""
         self._kept_at = self._last
         if self._file is not None:
             write_text(self._file, json.dumps({"wall_s": self.wall_s, "device_s": self.device_s}))
 
     @property
     def is_spent(self) -> bool:
-        """Whether the search ends here."""
+        """Whether the search must end."""
         return bool(self.reason)
 
     @property
@@ -73,5 +73,5 @@ class Spending:
 
     @property
     def sets_aside(self) -> bool:
-        """Whether running trials stop too, to be resumed under a larger budget of hours."""
+        """Whether running trials are paused too, until the budget of hours is raised."""
         return bool(self._hours_spent) and self._budget.when_spent == "checkpoint"

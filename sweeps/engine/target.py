@@ -16,17 +16,16 @@ from sweeps.record.measure import best_accuracy
 def decide_target(
     target: TargetConfig, directory: SweepDirectory, plain: Sequence[Job], split: str
 ) -> tuple[float, str] | None:
-    """The target and how it came about. Call it once plain distillation has ended on every seed.
+    """The target and the rule behind it, in words. Call it once plain distillation has ended on every seed.
 
     Args: plain: its jobs; split: the one that decides, validation or test.
-
-    Returns: None if a fraction is asked for and a plain trial has crashed, or all of them have diverged.
+    Returns: None if the target is a fraction and a plain trial has crashed, or all of them have diverged.
     """
     if target.accuracy is not None:
         return target.accuracy, "given in the sweep file"
     folders = [directory.trial(job.trial_id) for job in plain]
     statuses = {folder.status for folder in folders}
-    # The target is never moved again, so a part of a curve is not enough.
+    # The target never changes afterwards, so incomplete curves are not enough.
     if not statuses <= COMPLETE_STATUSES or statuses == {Status.DIVERGED}:
         return None
     best = [best_accuracy(folder.rows()) for folder in folders]

@@ -30,7 +30,7 @@ def ray_config(
     job: Job, directory: SweepDirectory, calibration: Calibration, budget_ref_s: float, slots: Slots
 ) -> dict[str, Any]:
     """What a worker needs to run a job, in plain values."""
-    # The sweep's own copy: another machine may have none in its cache, or one that it trained itself.
+    # The sweep's own copy: the cache of another machine may lack the teacher, or hold one that was trained there.
     kept = directory.teacher_file
     teacher = job.config.teacher.checkpoint or (str(kept) if kept.exists() else None)
     return {
@@ -57,17 +57,17 @@ def job_of(config: dict[str, Any]) -> Job:
 
 @functools.lru_cache(maxsize=1)
 def _warm_inputs(recipe: str) -> tuple[Inputs, float]:
-    """Data and teacher, loaded by a worker's first trial and kept for the others, and the seconds that took."""
+    """Data and teacher, loaded by a worker's first trial and kept for later ones, and the seconds that loading took."""
     began = time.perf_counter()
     inputs = load_inputs(TrialConfig(**json.loads(recipe)))
     return inputs, time.perf_counter() - began
 
 
 class TrialActor(tune.Trainable):
-    """One step is one evaluation. The trial's folder is the record; Ray hears only what it needs to schedule.
+    """One step is one evaluation. The trial's folder is the record; Ray is told only what it needs for scheduling.
 
     Nothing happens before the first step: Ray also sets up workers for trials that a warm worker then takes over,
-    and such a worker must not touch the trial's folder.
+    and those must not touch the trial's folder.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ class TrialActor(tune.Trainable):
 
     def _begin(self) -> Training:
         config = job_of(self._config).config
-        # Only what inputs depend on, so that trials that differ in anything else share them.
+        # Only what inputs depend on, so that trials that differ elsewhere share them.
         of_inputs = {"dataset", "validation", "teacher", "student", "device", "data_workers"}
         shared = config.model_dump(mode="json", include=of_inputs)
         shared["teacher"] = self._config["teacher"] or shared["teacher"]
@@ -123,18 +123,18 @@ class TrialActor(tune.Trainable):
         try:
             return Training(trial, surroundings)
         except CheckpointError as error:
-            # The checkpoints belong to the sweep: if none is intact, the trial is trained from its beginning.
-            warnings.warn(f"{error} Training this trial from its beginning.", stacklevel=2)
+            # The sweep owns its checkpoints: if none is intact, it trains the trial from the beginning.
+            warnings.warn(f"{error} Training this trial from the beginning.", stacklevel=2)
             self._folder.discard_checkpoint()
             return Training(trial, surroundings)
 
     @contextmanager
     def _crashes_recorded(self) -> Iterator[None]:
-        """Writes the traceback into the trial's folder and lets the exception through: Ray replaces the worker."""
+        """Write the traceback into the trial's folder and re-raise the exception, so that Ray replaces the worker."""
         try:
             yield
         except (MemoryError, torch.OutOfMemoryError):
-            # Not the trial's fault: it is retried beside fewer others, as if its worker had been lost.
+            # The trial is not to blame: it is retried beside fewer others, as if its worker had been lost.
             raise
         except Exception:
             self._folder.end(Status.CRASHED, traceback.format_exc())

@@ -1,4 +1,4 @@
-"""A Ray cluster that somebody has started: joined, counted, and each of its machines looked at."""
+"""Joins a Ray cluster that is already running, counts its slots, and checks each of its machines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from sweeps.command.options import cluster_address
 
-# Before Ray: it says how Ray is to be loaded.
+# Before Ray: sets the environment variables that Ray reads when it is imported.
 from sweeps.execution import ray_setup  # noqa: F401  # isort: skip
 
 import ray
@@ -30,32 +30,31 @@ ANSWER_WITHIN_S = 120
 
 
 def join() -> None:
-    """Connect to the cluster, if not done yet. Raises: UserError: if none answers there, or it does not let us in."""
+    """Connect to the cluster, unless connected. Raises: UserError: if nothing answers, or the cluster refuses us."""
     if ray.is_initialized():
         return
     if cluster_address().startswith("ray://"):
         raise UserError(
             f"CLUSTER={cluster_address()}: expected the address of the head, host:6379, got an address for Ray's"
-            " client."
+            " client. Give the head as host:port."
         )
     host, _, port = cluster_address().rpartition(":")
     if cluster_address() != "auto":
-        try:  # Ray itself would try for minutes
+        try:  # Ray itself would retry for minutes
             socket.create_connection((host, int(port) if port.isdigit() else 0), timeout=10).close()
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(
-                f"CLUSTER={cluster_address()}: nothing answers there ({reason}). Give the head as"
-                " host:port. Start one with: ray start --head."
+                f"CLUSTER={cluster_address()}: no answer ({reason}). Give the head as host:port."
+                " Start one with: ray start --head."
             ) from error
     try:
         ray.init(address=cluster_address(), logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises many kinds, by what it has tried
+    except Exception as error:  # Ray raises many kinds of exceptions
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
             f"CLUSTER={cluster_address()}: cannot join the cluster: {reason}. Check that this machine has the head's"
-            " token"
-            " (.ray/auth_token in the home folder, or RAY_AUTH_TOKEN) and the same versions of Ray and Python."
+            " token (.ray/auth_token in the home folder, or RAY_AUTH_TOKEN) and the same versions of Ray and Python."
         ) from error
 
 
@@ -66,8 +65,8 @@ def _machines() -> list[dict[str, Any]]:
 def slots_of_cluster(device: str, threads: int, resources: ResourcesConfig) -> Slots:
     """The slots of all machines together.
 
-    Args: device: as the sweep file says it.
-    Raises: UserError: if none has room for a trial, or the cluster has GPUs and this machine has none.
+    Args: device: as in the sweep file.
+    Raises: UserError: if a trial fits on none of them, or the cluster has GPUs and this machine has none.
     """
     held = [(int(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0))) for node in _machines()]
     if device == "auto" and devices.resolve(device) == "cpu" and any(gpus for _, gpus in held):
@@ -81,7 +80,7 @@ def slots_of_cluster(device: str, threads: int, resources: ResourcesConfig) -> S
 
 
 def has_room_for(slots: Slots) -> bool:
-    """Whether some machine could hold such a trial, if it held nothing else."""
+    """Whether an otherwise empty machine of the cluster could hold a trial of these slots."""
     return any(
         node["Resources"].get("CPU", 0) >= slots.cpus_per_trial
         and node["Resources"].get("GPU", 0) >= slots.gpus_per_trial
@@ -90,10 +89,10 @@ def has_room_for(slots: Slots) -> bool:
 
 
 def check_machines(folder: Path, paths: Sequence[str], device: str) -> None:
-    """See that every machine can train what this one plans.
+    """Check that every machine can train what this one plans.
 
-    Args: folder: of the sweep; paths: files and folders that trials read; device: on which they train.
-    Raises: UserError: names the first machine that cannot, and why.
+    Args: folder: that of the sweep; paths: files and folders that trials read; device: where they train.
+    Raises: UserError: names the first machine that cannot, and the reason.
     """
     asked = []
     for node in _machines():
@@ -105,7 +104,7 @@ def check_machines(folder: Path, paths: Sequence[str], device: str) -> None:
     for host, answer in asked:
         try:
             problem = ray.get(answer, timeout=ANSWER_WITHIN_S)
-        except Exception as error:  # noqa: BLE001 (whatever keeps it from answering is told)
+        except Exception as error:  # noqa: BLE001 (the message quotes it, whatever it is)
             cause = str(error).strip().splitlines()[-1]
             problem = f"cannot run this program: {cause}. Install it there as on this machine"
         if problem:
@@ -113,7 +112,7 @@ def check_machines(folder: Path, paths: Sequence[str], device: str) -> None:
 
 
 def problem_of_machine(folder: str, paths: list[str], device: str, code: str) -> str:
-    """Runs on each machine. Returns: what keeps it from training, with the remedy; empty if nothing does."""
+    """Runs on each machine. Returns: what keeps it from training, with the remedy; empty if it can train."""
     if not Path(folder).is_dir():
         return f"cannot see {folder}. Set RUNS_DIR to a path that all machines share"
     for path in paths:
@@ -127,7 +126,7 @@ def problem_of_machine(folder: str, paths: list[str], device: str, code: str) ->
     return (
         ""
         if _code() == code
-        else f"runs other code or another torch ({_code()}, here {code}). Install the same versions"
+        else f"has different code or versions ({_code()}; this machine: {code}). Install the same ones"
     )
 
 

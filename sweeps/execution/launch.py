@@ -1,4 +1,4 @@
-"""Ray Tune runs everything of a sweep that is missing."""
+"""Runs the missing trials of a sweep with Ray Tune."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-# Before Ray: it says how Ray is to be loaded.
+# Before Ray: sets the environment variables that Ray reads when it is imported.
 from sweeps.execution import ray_setup  # isort: skip
 
 import ray
@@ -25,15 +25,15 @@ from sweeps.execution.progress import Progress
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 
-LOST = "the worker process was lost (out of memory, killed, or with its machine)"
+LOST = "the worker process was lost (out of memory, killed, or its machine failed)"
 # Trials crash on a full disk, so none starts while less than this is free.
 LEAST_FREE_BYTES = 500_000_000
 
 
 class Unpickled:
-    """For objects that Ray pickles to restore from later. We never restore from them, so nothing is written.
+    """For objects that Ray pickles in order to restore them. We never restore them, so nothing is written.
 
-    The sweep directory is the record; a restart is a new Tuner over what is missing.
+    The sweep directory is the record; a restart is a new Tuner over the missing trials.
     """
 
     def __getstate__(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Unpickled:
 class AgendaSearcher(Unpickled, Searcher):
     """Lets Ray Tune draw its trials from the agenda. `jobs` are the running ones, by Ray's trial ids.
 
-    Args: budget_ref_s: what a trial may spend; has_room_for: whether a machine could hold a trial of such slots;
+    Args: budget_ref_s: reference seconds that a trial may spend; has_room_for: whether a machine can hold such a trial;
         retries: how often a trial is resumed after its worker was lost.
     """
 
@@ -74,7 +74,7 @@ class AgendaSearcher(Unpickled, Searcher):
         self._says_full = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        # Asking for one trial too many would use up a proposal before the results it should be based on are in.
+        # One trial too many would use up a proposal before the results that it should be based on are in.
         if self._agenda.num_out >= self._slots.trials_at_once or self._disk_is_full():
             return None
         job = self._agenda.next_job()
@@ -84,7 +84,7 @@ class AgendaSearcher(Unpickled, Searcher):
         self._count()
         folder = self._directory.trial(job.trial_id)
         folder.begin(job)
-        # Most lost workers ran out of memory: the trial resumes with twice the room, beside fewer others.
+        # Most lost workers ran out of memory: the trial resumes with twice the resources, beside fewer others.
         wide = self._slots.widened()
         slots = wide if self._losses[job.trial_id] and self._has_room_for(wide) else self._slots
         return ray_config(job, self._directory, self._prices.of(job.config), self._budget_ref_s, slots)
@@ -103,7 +103,7 @@ class AgendaSearcher(Unpickled, Searcher):
         return True
 
     def stops(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """A trial was evaluated. Returns: whether it should stop."""
+        """Report an evaluation. Returns: whether the trial should stop."""
         status = self._agenda.evaluated(self.jobs[trial_id], result["cost_ref_s"], result["val_accuracy"])
         if status is not None:
             self._stopped[trial_id] = status
@@ -114,7 +114,7 @@ class AgendaSearcher(Unpickled, Searcher):
         self._count()
 
     def _count(self) -> None:
-        # Ray reports the start of a trial some time after asking for it.
+        # Ray reports the start of a trial only some time after asking for it.
         waiting = sum(job.trial_id not in self._progress.running for job in self.jobs.values())
         self._progress.num_to_come = self._agenda.num_to_come + waiting
 
@@ -139,9 +139,9 @@ class AgendaSearcher(Unpickled, Searcher):
 class AgendaScheduler(Unpickled, FIFOScheduler):
     """Stops what the agenda stops, and gives a warm worker to a trial without one.
 
-    Ray's own scheduler gives it to whoever waits longest and ends the worker that was being started for that trial.
-    If trials take less time than starting a worker, one slot would then do all the work. It also looks through all
-    trials so far at every event.
+    Ray's own scheduler gives it to the trial that has waited longest and ends the worker that is starting for that
+    trial. If a trial takes less time than starting a worker, one slot then does all the work. At every event, that
+    scheduler also looks through all trials so far.
     """
 
     def __init__(self, searcher: AgendaSearcher) -> None:
@@ -153,7 +153,7 @@ class AgendaScheduler(Unpickled, FIFOScheduler):
         self._unplaced.append(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        # Ray places a trial as soon as it is chosen; one that is chosen again would be taken from its own worker.
+        # Ray places a trial as soon as it is chosen. Choosing it again would take it from its worker.
         return self._unplaced.pop() if self._unplaced else None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -161,7 +161,7 @@ class AgendaScheduler(Unpickled, FIFOScheduler):
 
 
 class ProgressCallback(Unpickled, tune.Callback):
-    """Tells the progress display what Ray hears of trials."""
+    """Passes on to the progress display what Ray is told about trials."""
 
     def __init__(self, progress: Progress, directory: SweepDirectory, jobs: dict[str, Job]) -> None:
         self._progress, self._directory, self._jobs = progress, directory, jobs
@@ -196,10 +196,10 @@ def run_trials(
     progress: Progress,
 ) -> None:
     """Run the agenda to its end, or until Ctrl-C."""
-    # Ray writes a state that we never read back; it goes to a scratch folder that is removed at the end.
+    # Ray writes state that we never read back. It goes to a scratch folder that is removed at the end.
     scratch = directory.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    if not ray.is_initialized():  # it is if a cluster was joined
+    if not ray.is_initialized():  # initialized if a cluster was joined
         ray_setup.start(slots.trials_at_once * slots.cpus_per_trial)
     ray_setup.keep_chatter(directory.chatter_file)
     ray_setup.allow_pending(slots.trials_at_once)

@@ -22,10 +22,10 @@ from sweeps.record.measure import best_accuracy, time_to_target
 
 
 def short_settings(job: Job) -> str:
-    """A job in a few words: its method, its rates, what tells it from others of the search, its seed."""
+    """A job in a few words: method, rates, an id that tells searched ones apart, seed."""
     sampler = job.config.sampler
     rates = [f"{sampler[name]:g}" for name in ("start_rate", "end_rate") if name in sampler]
-    # As its run in MLflow is called.
+    # As in the name of its run in MLflow.
     mark = f" {job.config_id[:6]}" if is_searched(job.method) else ""
     return f"{job.method} {'->'.join(rates)}".rstrip() + f"{mark} seed {job.config.seed}"
 
@@ -42,7 +42,7 @@ class Running:
 
 @dataclass
 class Progress:
-    """What is done, running and failed; who is best; how long it will take.
+    """Trials that are done, running and failed; the best one; the time left.
 
     `num_to_come`: trials that have not started. Early stopping and budgets may drop some of them.
     """
@@ -70,7 +70,7 @@ class Progress:
         if self.console.is_terminal:
             self._live.start()
         else:
-            self.say(f"{self.sweep}: {self.num_done} of {self.num_planned} trials are done already")
+            self.say(f"{self.sweep}: {self.num_done} of {self.num_planned} trials are already done")
         return self
 
     def __exit__(
@@ -134,14 +134,14 @@ class Progress:
         return f"target after {cost_ref_s:.2f} ref s" if cost_ref_s <= self.budget_ref_s else f"target missed, {text}"
 
     def _eta(self) -> float | None:
-        """Seconds left, from how long trials take; running ones count by what they have spent."""
+        """Seconds left, from the mean duration of trials; of a running trial only the rest counts."""
         if not self._durations_s:
             return None
         under_way = sum(1 - min(trial.cost_ref_s / self.budget_ref_s, 1) for trial in self.running.values())
         return statistics.fmean(self._durations_s) * (self.num_to_come + under_way) / self.trials_at_once
 
     def say(self, text: str) -> None:
-        """Put a line above the panel."""
+        """Print a line above the panel."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _panel(self) -> RenderableType:

@@ -1,4 +1,4 @@
-"""Ray as this project uses it: every environment variable that it reads, and every private name of Ray that we touch.
+"""Ray as this project uses it: every environment variable of Ray that we set, every private name that we touch.
 
 Import it before Ray: Ray reads the variables when it is imported or started.
 """
@@ -12,18 +12,18 @@ from typing import Any
 
 from sweeps.command.options import cluster_address
 
-# Nothing is sent anywhere, and Ray's own tables stay silent: the sweep directory holds the results.
+# No usage statistics, and none of Ray's own logs and tables: the sweep directory holds the results.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-# Ray would write down the state of all trials again and again, to restore from it: see `launch.Unpickled`.
+# Ray would keep writing the state of all trials in order to restore them: see `launch.Unpickled`.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")
 if cluster_address():
-    # A driver that joins shows the cluster's token.
+    # A driver that joins must present the cluster's token.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 else:
-    # Despite its name this is what makes Ray's servers listen on the loopback address alone, on any system.
+    # Despite its name, this makes Ray's servers listen only on the loopback address, on any system.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
@@ -31,17 +31,17 @@ from ray._private.ray_logging import global_worker_stdstream_dispatcher
 
 
 def start(num_cpus: int) -> None:
-    """Start Ray on this machine, with as many CPUs to share out."""
+    """Start Ray on this machine, with this many CPUs for trials."""
     ray.init(num_cpus=num_cpus, include_dashboard=False, logging_level=logging.ERROR)
 
 
 def allow_pending(num_trials: int) -> None:
-    """Let Ray ask for further trials while some wait for their worker to start."""
+    """Let Ray ask for further trials while some wait for their workers to start."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_trials)
 
 
 def keep_chatter(file: Path) -> None:
-    """What Ray and its workers print goes to a file: a sweep's own lines say what there is to know and to do."""
+    """Send what Ray and its workers print to a file, since the sweep itself prints what the user needs to know."""
     said = logging.getLogger("kdas.ray")
     said.propagate = False
     handler = logging.FileHandler(file, encoding="utf-8")
@@ -50,10 +50,11 @@ def keep_chatter(file: Path) -> None:
     of_ray.handlers, said.handlers = [handler], [handler]
 
     def keep(printed: dict[str, Any]) -> None:
-        for line in printed["lines"] if printed.get("pid") != "autoscaler" else []:  # it would tell its state for ever
+        # The autoscaler prints its state again and again.
+        for line in printed["lines"] if printed.get("pid") != "autoscaler" else []:
             said.warning("[%s] %s", printed.get("pid"), line)
 
-    # Ray has no public place for it. Its own handler would print all of this between our lines.
+    # Ray has no public interface for this. Its own handler would print everything between our lines.
     global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
     global_worker_stdstream_dispatcher.add_handler("ray_print_logs", keep)
 
@@ -61,8 +62,8 @@ def keep_chatter(file: Path) -> None:
 def forget_trial(trial: Any) -> None:
     """Clear what Ray keeps of a trial that has ended.
 
-    It keeps every trial until the sweep has ended, with its settings and all it has reported, and the driver would grow
-    by the hour. Nobody asks for them again.
+    Ray keeps the settings and reports of every trial until the sweep has ended, and the driver would keep growing.
+    Nothing reads them again.
     """
     for kept in (trial.config, trial.evaluated_params, trial.last_result, trial.run_metadata.metric_analysis):
         kept.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
+from types import NoneType
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WrapSerializer, model_validator
@@ -13,15 +14,16 @@ from pydantic_core import PydanticCustomError
 from kdas.errors import nearest
 from kdas.parts.reading import nested_error
 from kdas.recipe.config import Strict
+from sweeps.space.forms import short_form
 from sweeps.stopping import STOPPING_RULES
 
 Seed = Annotated[int, Field(ge=0, description="Seed, a whole number of at least 0.")]
-# Fresh seeds begin here, so that those of a search that grows do not meet them.
+# Fresh seeds start here, so that a search may get more seeds without running into them.
 FIRST_FRESH_SEED = 1001
 
 
 def _by_name(kind: str, *classes: type[Strict]) -> BeforeValidator:
-    """A block whose `name` decides which other keys it has; the name alone stands for their defaults."""
+    """A block whose `name` decides which other keys it has. The name alone means their defaults."""
     known = {cls.model_fields["name"].default: cls for cls in classes}
 
     def block(given: Any) -> Any:
@@ -29,7 +31,7 @@ def _by_name(kind: str, *classes: type[Strict]) -> BeforeValidator:
         if isinstance(content, classes):
             return content
         if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
-            text = f"expected the name of an {kind}, got {given!r}. Known: {', '.join(known)}."
+            text = f"expected a name or a mapping with a name, got {given!r}. Known: {', '.join(known)}."
             raise PydanticCustomError("nested", "{text}", {"key": "", "text": text})
         name = content["name"]
         if name not in known:
@@ -47,11 +49,11 @@ def _seed_list(given: Any) -> Any:
     return list(range(1, given + 1)) if isinstance(given, int) and not isinstance(given, bool) else given
 
 
-Seeds = Annotated[list[Seed], BeforeValidator(_seed_list, json_schema_input_type=int | list[Seed])]
+Seeds = Annotated[list[Seed], short_form(_seed_list, "a whole number or a list", list, tuple, schema=int | list[Seed])]
 
 
 class TargetConfig(Strict):
-    """The target accuracy: a number, or a fraction of what plain distillation reaches."""
+    """The target accuracy: a number, or a fraction of the accuracy of plain distillation."""
 
     accuracy: float | None = Field(None, gt=0, le=1, description="Target accuracy, a fraction: 0.95, not 95.")
     fraction_of_baseline: float = Field(
@@ -66,7 +68,10 @@ def _target(given: Any) -> Any:
     return {"accuracy": given} if type(given) in (int, float) else given
 
 
-Target = Annotated[TargetConfig, BeforeValidator(_target, json_schema_input_type=TargetConfig | float)]
+Target = Annotated[
+    TargetConfig,
+    short_form(_target, "a number or a mapping", Mapping, TargetConfig, schema=TargetConfig | float),
+]
 
 
 class TimeToAccuracy(Strict):
@@ -113,7 +118,7 @@ AlgorithmName = Literal["tpe", "random", "grid", "brute_force", "gp", "cmaes", "
 
 
 class AlgorithmConfig(Strict):
-    """Which of Optuna's samplers proposes, and its seed."""
+    """Optuna's sampler that proposes configurations, and its seed."""
 
     name: AlgorithmName = Field(
         "tpe",
@@ -121,14 +126,17 @@ class AlgorithmConfig(Strict):
         " brute_force try all.",
     )
     seed: int = Field(0, ge=0, description="Seed of the proposals.")
-    startup: int = Field(5, ge=0, description="Random proposals before tpe, gp and cmaes start to learn.")
+    startup: int = Field(5, ge=0, description="Number of random proposals before tpe, gp and cmaes start to learn.")
 
 
 def _named(given: Any) -> Any:
     return {"name": given} if isinstance(given, str) else given
 
 
-Algorithm = Annotated[AlgorithmConfig, BeforeValidator(_named, json_schema_input_type=AlgorithmConfig | AlgorithmName)]
+Algorithm = Annotated[
+    AlgorithmConfig,
+    short_form(_named, "a name or a mapping", Mapping, AlgorithmConfig, schema=AlgorithmConfig | AlgorithmName),
+]
 
 
 SchedulerPart = Annotated[dict[str, Any], BeforeValidator(STOPPING_RULES.checked)]
@@ -139,11 +147,16 @@ def _fresh_seeds(given: Any) -> Any:
     return list(range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + given)) if is_number else given
 
 
+FreshSeeds = Annotated[
+    list[Seed], short_form(_fresh_seeds, "a whole number or a list", list, tuple, schema=int | list[Seed])
+]
+
+
 class ConfirmConfig(Strict):
-    """Finalists and baselines run again on fresh seeds: a search favours settings that were lucky on its own."""
+    """Run finalists and baselines again on fresh seeds: a search favours settings that were lucky on its own seeds."""
 
     top: int = Field(3, ge=1, description="Number of finalists: the best searched settings.")
-    seeds: Annotated[list[Seed], BeforeValidator(_fresh_seeds, json_schema_input_type=int | list[Seed])] = Field(
+    seeds: FreshSeeds = Field(
         default_factory=lambda: _fresh_seeds(10),
         min_length=1,
         description=f"Number of fresh seeds, counted from {FIRST_FRESH_SEED}, or a list of seeds.",
@@ -156,14 +169,14 @@ def _confirm(given: Any) -> Any:
 
 Confirm = Annotated[
     ConfirmConfig | None,
-    BeforeValidator(_confirm, json_schema_input_type=ConfirmConfig | bool),
-    # As a file says it: in a file that extends another, null takes a key away.
+    short_form(_confirm, "true, false or a mapping", Mapping, ConfirmConfig, NoneType, schema=ConfirmConfig | bool),
+    # Written as false: in a file that extends another, null would remove the key.
     WrapSerializer(lambda value, write: False if value is None else write(value)),
 ]
 
 
 class StopWhen(Strict):
-    """When a search has found enough and proposes nothing more."""
+    """When the search has found enough and stops."""
 
     first_reached: bool = Field(False, description="Stop once a setting reaches the target on every seed.")
     tta_ref_s_below: float | None = Field(
@@ -181,6 +194,19 @@ def _stop_when(given: Any) -> Any:
     return {"first_reached": True} if given == "first_reached" else given
 
 
+Stop = Annotated[
+    StopWhen | None,
+    short_form(
+        _stop_when,
+        "first_reached or a mapping",
+        Mapping,
+        StopWhen,
+        NoneType,
+        schema=StopWhen | Literal["first_reached"] | None,
+    ),
+]
+
+
 class BudgetConfig(Strict):
     """How much is searched, and what may be spent."""
 
@@ -192,18 +218,16 @@ class BudgetConfig(Strict):
     )
     wall_hours: float | None = Field(None, gt=0, description="Wall hours over all starts.")
     device_hours: float | None = Field(
-        None, gt=0, description="Hours of whole GPUs (without GPUs: of whole machines) over all starts."
+        None, gt=0, description="Hours of whole GPUs (of whole machines if there is no GPU) over all starts."
     )
     ref_s_per_trial: float | None = Field(
         None, gt=0, description="Reference seconds that a trial may spend; by default the cost of plain distillation."
     )
-    stop_when: Annotated[
-        StopWhen | None, BeforeValidator(_stop_when, json_schema_input_type=StopWhen | Literal["first_reached"] | None)
-    ] = Field(None, description="When the search has found enough: first_reached, or tta_ref_s_below.")
+    stop_when: Stop = Field(None, description="When to stop searching: first_reached, or tta_ref_s_below.")
     when_spent: Literal["finish", "checkpoint"] = Field(
         "finish",
-        description="What happens to running trials once the hours are used up: finish them, or keep them to resume"
-        " later.",
+        description="What happens to running trials once the hours are used up: finish runs them to their end,"
+        " checkpoint pauses them.",
     )
 
 
@@ -214,12 +238,12 @@ class FaultsConfig(Strict):
     """
 
     retries: int = Field(
-        2, ge=0, description="How often a trial that lost its worker is resumed from its checkpoint in one start."
+        2, ge=0, description="How often one start resumes a trial that lost its worker, from its checkpoint."
     )
 
 
 class ResourcesConfig(Strict):
-    """What one trial gets, and how many run at once."""
+    """Resources of one trial, and how many trials run at once."""
 
     trials_at_once: int | None = Field(None, ge=1, description="Number of trials at once; by default as many as fit.")
     gpus_per_trial: float | None = Field(

@@ -1,4 +1,4 @@
-"""Several pairs, datasets or settings side by side: each cell of the grid is a sweep of its own."""
+"""Several pairs, datasets or settings side by side: each cell is a separate sweep."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ARROW = "->"
 
 
 def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """What each cell changes, and its content as a sweep file of its own.
+    """What each cell changes, and its full content as a sweep file.
 
-    Args: content: a sweep file's, with the key `cells`; known: the keys of a sweep file.
-    Raises: PydanticCustomError: for what names no cells; its context has key and text.
+    Args: content: that of a sweep file with the key `cells`; known: the keys of a sweep file.
+    Raises: PydanticCustomError: for a mistake in `cells`; its context has key and text.
     """
     shared = {key: value for key, value in content.items() if key != "cells"}
     changes = _changes(content["cells"])
@@ -31,7 +31,7 @@ def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tup
             raise _mistake(f"cells.{name}", "is not a valid folder name. Use letters, digits, dots and dashes.")
         for key in change:
             allowed = [each for each in (*known, "pair", "KDAS") if each not in ("cells", "extends")]
-            is_empty = key == "cells" and not change[key]  # as a sweep that was written down has it
+            is_empty = key == "cells" and not change[key]  # as in the recorded file of a cell
             if key not in allowed and key.lower() != "kdas" and not is_empty:
                 raise _mistake(f"cells.{name}.{key}", f"unknown key. {nearest(key, allowed)}")
         cells[name] = (change, merged(shared, change))
@@ -39,7 +39,7 @@ def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tup
 
 
 def _changes(given: Any) -> dict[str, dict[str, Any]]:
-    """What each cell changes: as it is written, or every combination of a grid."""
+    """What each cell changes: as written, or every combination of a grid."""
     if not isinstance(given, Mapping) or not given:
         raise _mistake(
             "cells", f"expected a mapping, got {given!r}. Give names with the keys they change, or a grid of lists."
@@ -49,7 +49,7 @@ def _changes(given: Any) -> dict[str, dict[str, Any]]:
     for name, change in given.items():
         if not isinstance(change, Mapping):
             raise _mistake(
-                f"cells.{name}", f"expected a mapping, got {change!r}. Give the keys it changes, or only lists."
+                f"cells.{name}", f"expected a mapping, got {change!r}. Give the keys it changes, or lists for all keys."
             )
     return {str(name): _written_out(change, f"cells.{name}") for name, change in given.items()}
 
@@ -71,7 +71,7 @@ def _grid(given: Mapping[Any, list[Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _short(key: str, value: Any) -> str:
-    """A value in a folder's name."""
+    """A value as part of a folder's name."""
     if isinstance(value, Mapping):
         value = value.get("name", value.get("model", "-".join(map(str, value))))
     text = "-".join(part.strip() for part in str(value).split(_ARROW)) if isinstance(value, str) else f"{key}-{value}"
@@ -79,7 +79,7 @@ def _short(key: str, value: Any) -> str:
 
 
 def _written_out(change: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`pair: teacher -> student` stands for the two models."""
+    """The change with `pair: teacher -> student` replaced by the keys `teacher` and `student`."""
     pair = change.get("pair")
     if pair is None:
         return {str(key): value for key, value in change.items()}
@@ -88,7 +88,7 @@ def _written_out(change: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise _mistake(f"{where}.pair", f"expected teacher -> student, got {pair!r}. For example: vgg13 -> vgg8.")
     for key in ("teacher", "student"):
         if key in change and not (key == "teacher" and isinstance(change[key], Mapping) and "model" not in change[key]):
-            raise _mistake(f"{where}.{key}", "is set by pair too. Keep one of them.")
+            raise _mistake(f"{where}.{key}", "is also set by pair. Keep one of them.")
     teacher = {**change.get("teacher", {}), "model": models[0]}
     rest = {str(key): value for key, value in change.items() if key not in ("pair", "teacher")}
     return {**rest, "teacher": teacher, "student": models[1]}

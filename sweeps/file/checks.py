@@ -1,4 +1,4 @@
-"""Checks between the blocks of a sweep file: what would fail in a trial, and what an algorithm or rule cannot do."""
+"""Checks across the blocks of a sweep file: what a trial would refuse, and what an algorithm or rule cannot do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdas.recipe.config import TrialConfig
 from sweeps.space.space import Space
 from sweeps.stopping import STOPPING_RULES
 
-# Keys that a trial file checks together, so each may be right and a combination wrong.
+# Keys that a trial file checks together: each may be valid while a combination is not.
 _TOGETHER = (
     ("batch_size", "accumulate"),
     ("loss", "ce_weight", "kd_weight"),
@@ -22,7 +22,7 @@ _TOGETHER = (
 
 
 def check_combinations(content: Mapping[str, Any], space: Space) -> None:
-    """See that the ends of the searched ranges go together in a trial with this content.
+    """Check that a trial with this content accepts every combination of the ends of the searched ranges.
 
     Raises: ValueError: names the first combination that a trial file would refuse.
     """
@@ -45,7 +45,7 @@ def _words(point: Mapping[str, Any]) -> str:
 
 
 def check_algorithm(algorithm: str, objective: str, space: Space) -> None:
-    """Raises: ValueError: if the algorithm cannot search this space, or not for this objective."""
+    """Raises: ValueError: if the algorithm cannot search this space or optimize this objective."""
     refused = f"algorithm: {algorithm}"
     for parameter in space.parameters:
         where = f"search.{parameter.name}"

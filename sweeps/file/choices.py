@@ -1,4 +1,4 @@
-"""Samplers and losses between which a search chooses, as a file writes them."""
+"""The samplers and losses that a search chooses between, as written in a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeps.space.places import PARTS
 
 
 def first_searched(search: Any) -> Any:
-    """The first of the searched samplers, which a file need not repeat under `sampler`; None if none is searched."""
+    """The first searched sampler, which need not be repeated under `sampler`; None if the sampler is not searched."""
     by_name = {str(key).lower(): values for key, values in search.items()} if isinstance(search, Mapping) else {}
     choices = _choices(by_name.get("sampler"))
     return choices[0] if choices else None
@@ -25,7 +25,7 @@ def _choices(values: Any) -> Any:
 
 
 def checked_choices(key: str, values: Any) -> Any:
-    """What `search` says of one key, with the choices of a whole part checked."""
+    """The values of one key of `search`. If the key is a part, its choices are checked and completed."""
     choices = _choices(values)
     if key not in PARTS or choices is None:
         return values

@@ -1,4 +1,4 @@
-"""The points that a search tries first: KDAS as its authors ship it, and those that the file knows."""
+"""The points that a search tries first: KDAS with its authors' settings, then the file's `known_points`."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ PAPERS_SAMPLER = "kdas"
 def first_points(
     space: Space, preset: str, sampler: Mapping[str, Any], loss: Any, points: Sequence[Mapping[str, Any]]
 ) -> Space:
-    """The space with the points that are tried first, each once, the paper's before all others.
+    """The space with the points that are tried first, each once, starting with the paper's.
 
-    Args: preset: whose defaults hold; sampler, loss: checked parts of the file; points: its `known_points`.
-    Raises: ValueError: for a point of the file that the space does not hold.
+    Args: preset: name of the defaults; sampler, loss: checked parts of the file; points: its `known_points`.
+    Raises: ValueError: for a known point outside the space.
     """
     known = [space.point(point, f"known_points.{number}") for number, point in enumerate(points)]
     paper = _papers_point(space, preset, sampler, loss)
     if paper is not None:
-        # As the file writes it, if it does.
+        # In the file's spelling, if the file has it too.
         known.insert(0, next((point for point in known if point == paper), paper))
     unique = [point for number, point in enumerate(known) if point not in known[:number]]
     return replace(space, first=tuple(unique))
 
 
 def _papers_point(space: Space, preset: str, sampler: Mapping[str, Any], loss: Any) -> Point | None:
-    """The defaults of the file's preset at all that is searched; None where the space does not hold them."""
+    """The defaults of the file's preset for every searched parameter; None if they are outside the space."""
     if sampler["name"] != PAPERS_SAMPLER and all(parameter.name != "sampler" for parameter in space.parameters):
         return None
     point: Point = {}
@@ -51,7 +51,7 @@ def _papers_point(space: Space, preset: str, sampler: Mapping[str, Any], loss: A
 
 
 def _defaults(preset: str, loss: Any) -> dict[str, Any]:
-    """A trial's content with nothing said but the names of its sampler and of its losses."""
+    """The content of a trial that names only its sampler and its losses: everything else is a default."""
     terms: Any = [{"name": name, "weight": 1.0} for name in names_of(loss)] if isinstance(loss, list) else loss["name"]
     content = filled_in({"preset": preset, "sampler": PAPERS_SAMPLER, "loss": terms})
     recipe = {name: Recipe.model_fields[name].default for name in RECIPE_PARAMETERS}

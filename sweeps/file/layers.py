@@ -1,4 +1,4 @@
-"""A sweep file on top of the one that it extends, with what the command line sets on top of both."""
+"""A sweep file on top of the one that it extends, and settings of the command line on top of both."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Layer:
 
 
 def spec_path(name: str) -> Path:
-    """The file of a shipped sweep, or a path of the user's own.
+    """The file of a sweep, by the name of a shipped sweep or by its path.
 
-    Raises: UserError: if there is none; names the nearest.
+    Raises: UserError: if it does not exist; names the nearest one.
     """
     if not name.strip():
         raise UserError(f"NAME is not given. Name a sweep: {', '.join(shipped())}, or the path of a .yaml file.")
@@ -52,9 +52,9 @@ def shipped() -> list[str]:
 
 
 def layers_of(path: Path, settings: Iterable[str] = ()) -> list[Layer]:
-    """The layers of a sweep: the files that it extends, from the furthest on, the file itself, then each setting.
+    """The layers of a sweep, the lowest first: the files that it extends, the file itself, then each setting.
 
-    Args: settings: `key=value`, or several of them with blanks between.
+    Args: settings: `key=value`, or several of them separated by blanks.
     Raises: UserError: for a file that cannot be read or extends itself, or an invalid setting.
     """
     return [*_files(path, ()), *(_setting(each) for text in settings for each in _SETTING.split(text.strip()) if each)]
@@ -100,7 +100,7 @@ def shown(path: Path) -> str:
     """A path relative to the working directory."""
     try:
         return os.path.relpath(path)
-    except ValueError:  # another drive
+    except ValueError:  # on another drive
         return str(path)
 
 
@@ -120,7 +120,7 @@ def _setting(text: str) -> Layer:
 
 
 def _steps(key: str) -> list[str]:
-    """The keys of a path. Keys of `search` contain dots themselves, up to a key of a range."""
+    """The keys of a path. A key of `search` may itself contain dots: it ends before a key of a range."""
     steps = key.split(".")
     if steps[0] != "search" or len(steps) == 1:
         return steps
@@ -131,7 +131,7 @@ def _steps(key: str) -> list[str]:
 def merged(base: Any, over: Any) -> Any:
     """`over` on top of `base`: mappings are merged key by key, everything else is replaced, and `null` removes a key.
 
-    A block that names another part replaces it whole, since parameters of one part mean nothing to another.
+    A block that names another part replaces the old one entirely, since parameters of one part mean nothing to another.
     """
     if isinstance(base, str) and isinstance(over, Mapping) and "name" not in over:
         base = {"name": base}
@@ -147,7 +147,7 @@ def merged(base: Any, over: Any) -> Any:
             result[key] = value
         elif value is None:
             del result[before]
-        else:  # in its place, and as it was spelled: the order of parameters and cells stays
+        else:  # keeps its place and spelling, and so the order of parameters and cells
             result[before] = merged(base[before], value)
     return result
 
@@ -163,7 +163,7 @@ def content_of(layers: Sequence[Layer]) -> dict[str, Any]:
 
 
 def _with_default_parts(content: dict[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` with the default part written out wherever a setting changes its parameters and the file names none."""
+    """`content`, with the default part written out if a setting changes its parameters and the file names no part."""
     unnamed = {key: name for key, name in _DEFAULT_PARTS.items() if key in setting and key not in content}
     return {**content, **unnamed}
 

@@ -1,4 +1,4 @@
-"""What a sweep compares, as a small value: everything that its trials are made from but the search and the seeds."""
+"""What a sweep compares: all that its trials are made of except the search and the seeds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from kdas.recipe.config import TrialConfig
 class Methods:
     """What is compared.
 
-    `content`: a trial file's content with all that the trials have in common, and the sampler whose parameters are
-    searched; `baselines`: samplers by the names that the user gave them; `plain`: the baseline that ratios and the
-    target refer to, the first that trains on every sample.
+    `content`: the content of a trial file with what all trials share, and the sampler whose parameters are searched;
+    `baselines`: samplers by the user's names; `plain`: the baseline that ratios and the target refer to, the first one
+    that trains on every sample.
     """
 
     content: Mapping[str, Any]
@@ -25,5 +25,5 @@ class Methods:
 
     @cached_property
     def recipe(self) -> TrialConfig:
-        """What all trials have in common, as the trial that trains on everything."""
+        """What all trials share, as a trial that trains on every sample."""
         return TrialConfig(**{**self.content, "sampler": "full"})

@@ -1,4 +1,4 @@
-"""docs/sweep-file.md: its tables come from the models, its words from a template."""
+"""docs/sweep-file.md: its tables are generated from the models, its text comes from a template."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _CHOICES: dict[str, tuple[type[BaseModel], ...]] = {
     "objective": (blocks.TimeToAccuracy, blocks.Accuracy, blocks.AccuracyAtCost, blocks.Pareto),
 }
 _PARTS: dict[str, Registry[Any]] = {"samplers": SAMPLERS, "losses": LOSSES, "datasets": DATASETS}
-# What these keys take stands in a section of its own; their schema would tell it at length.
+# These keys have sections of their own; their schemas would be too long for a table.
 _SAID = {
     "dataset": "[a dataset](#datasets)",
     "loss": "[a loss](#losses), or a list of them, each with a `weight`",
@@ -61,7 +61,7 @@ _WORDS = {"integer": "whole number", "number": "number", "string": "text", "bool
 
 
 def sweep_file_page() -> str:
-    """The page as it is committed."""
+    """The page, as committed."""
     recipe = {name: Recipe.model_fields[name] for name in Recipe.model_fields}
     sweep = {name: field for name, field in SweepSpec.model_fields.items() if name not in recipe}
     types = schema_of(SweepSpec)["$defs"]["SweepSpec"]["properties"]
@@ -97,13 +97,13 @@ def _rows(fields: dict[str, FieldInfo], types: Schema) -> str:
 
 
 def _named_row(model: type[BaseModel]) -> str:
-    """One of several blocks that share a key, with the keys it has beside its name."""
+    """One of several blocks that share a key: name, meaning, and keys other than the name."""
     keys = _described_keys(model)
     return f"| `{model.model_fields['name'].default}` | {(model.__doc__ or '').strip()} | {keys} |"
 
 
 def _described_keys(model: type[BaseModel]) -> str:
-    """The keys of a block beside its name, with what they mean."""
+    """The keys of a block other than its name, each with type, default and description."""
     types = schema_of(model).get("properties", {})
     return "<br>".join(
         f"`{name}` ({_takes(types[name])}; {_default(field)}): {field.description}"
@@ -133,7 +133,7 @@ def _rule_rows() -> list[str]:
 
 
 def _takes(schema: Schema) -> str:
-    """What a value may be, in words."""
+    """The type and bounds of a value, in words."""
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:

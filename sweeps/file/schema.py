@@ -1,4 +1,4 @@
-"""The JSON schema of a sweep file, for editors that complete and check YAML as it is written."""
+"""The JSON schema of a sweep file, with which editors complete and check YAML."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _REQUIRED = ("dataset", "teacher", "student", "baselines", "search")
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without a title for each key, which would say the key once more."""
+    """Leaves out the title of each key, which would only repeat the key."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 def schema_of(model: type[BaseModel]) -> Schema:
-    """What pydantic knows of a model: types, bounds, defaults, descriptions."""
+    """The JSON schema of a model: types, bounds, defaults, descriptions."""
     return model.model_json_schema(schema_generator=_Untitled)
 
 
 def sweep_file_schema() -> Schema:
     """The JSON schema (draft 2020-12) of a sweep file, with all parts that are registered now.
 
-    Checks that need the whole file, such as whether a condition can hold, are left to the program.
+    It does not cover checks that need the whole file, such as whether a condition can hold.
     """
     generated = schema_of(SweepSpec)
     definitions: Schema = generated["$defs"]
@@ -67,7 +67,7 @@ def sweep_file_schema() -> Schema:
         "type": "object",
         "properties": keys,
         "additionalProperties": False,
-        # What a file leaves to another, or to its cells, need not stand in it.
+        # A file may leave required keys to the file that it extends, or to its cells.
         "anyOf": [{"required": [key]} for key in ("extends", "cells")] + [{"required": list(_REQUIRED)}],
         "$defs": definitions,
     }
@@ -82,14 +82,14 @@ def _referring(definition: str, schema: Schema) -> Schema:
 
 
 def _block(part: Part[Any]) -> Schema:
-    """The parameters of a part, in small letters or in the capitals of the official release."""
+    """The parameters of a part, in lower case or in the upper case of the official release."""
     properties: Schema = schema_of(part.schema).get("properties", {})
     both = {spelled: schema for name, schema in properties.items() for spelled in (name, name.upper())}
     return {"type": "object", "properties": both, "additionalProperties": False}
 
 
 def _part(registry: Registry[Any], *, weighed: bool = False) -> Schema:
-    """A part by its name: the name alone, `{name: x, ...}`, or `{X: {...}}`. Args: weighed: as one of several."""
+    """All forms of a part: its name, `{name: x, ...}`, or `{X: {...}}`. Args: weighed: as one of several losses."""
     named, under_their_names = [], {}
     weight = {"weight": {"type": "number", "minimum": 0}} if weighed else {}
     for part in registry:
@@ -112,7 +112,7 @@ def _part(registry: Registry[Any], *, weighed: bool = False) -> Schema:
 
 
 def _search(values: Schema) -> Schema:
-    """Every parameter that can be searched, whichever sampler and loss the file has."""
+    """Every parameter that can be searched, for any sampler and loss."""
     known = places_of([{"name": name} for name in SAMPLERS.names()], [{"name": name} for name in LOSSES.names()])
     properties: Schema = {}
     for name, places in known.items():
@@ -131,7 +131,7 @@ def _search(values: Schema) -> Schema:
 def _cells(keys: Schema) -> Schema:
     changed = {key: {"$ref": f"#/properties/{key}"} for key in keys if key not in ("cells", "extends")}
     pair = {"type": "string", "pattern": "->", "description": "Teacher and student: vgg13 -> vgg8."}
-    teacher = {"anyOf": [changed["teacher"], {"type": "object"}]}  # a change need not name the model
+    teacher = {"anyOf": [changed["teacher"], {"type": "object"}]}  # a cell need not name the model
     cell = {
         "type": "object",
         "properties": {**changed, "teacher": teacher, "pair": pair},

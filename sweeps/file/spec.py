@@ -1,4 +1,4 @@
-"""The sweep file: what is compared, what is searched, on which seeds, and when a target counts."""
+"""The sweep file: what is compared and searched, on which seeds, and which target counts."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ class SweepSpec(Recipe):
     )
     target: Target = Field(default_factory=TargetConfig, description="Accuracy whose time is measured.")
     objective: ObjectiveConfig = Field(default_factory=TimeToAccuracy, description="What the search optimizes.")
-    algorithm: Algorithm = Field(default_factory=AlgorithmConfig, description="Who proposes configurations.")
+    algorithm: Algorithm = Field(default_factory=AlgorithmConfig, description="Algorithm that proposes configurations.")
     scheduler: SchedulerPart = Field(
         default_factory=lambda: STOPPING_RULES.checked("capping"),
-        description="Stopping rule for trials of the search; capping where the objective is tta, else none.",
+        description="Stopping rule for trials of the search; by default capping for the objective tta, else none.",
     )
     confirm: Confirm = Field(
         default_factory=ConfirmConfig,
@@ -120,7 +120,7 @@ class SweepSpec(Recipe):
     @model_validator(mode="wrap")
     @classmethod
     def _with_cells(cls, content: Any, handler: ModelWrapValidatorHandler[SweepSpec]) -> SweepSpec:
-        """A sweep with cells is its first cell, next to the others: keys that all cells set may be missing above."""
+        """A sweep with cells is its first cell, plus `cells`. Keys that all cells set may be missing above."""
         if not isinstance(content, Mapping) or not content.get("cells"):
             return handler(content)
         cells = {}
@@ -134,7 +134,7 @@ class SweepSpec(Recipe):
     @field_validator("search", mode="before")
     @classmethod
     def _parts_written_out(cls, search: Any) -> Any:
-        """Choices of whole parts with every default filled in, so that equal settings are equal."""
+        """Choices of parts with every default filled in, so that equal settings compare as equal."""
         if not isinstance(search, Mapping):
             return search
         return {key: checked_choices(str(key).lower(), values) for key, values in search.items()}
@@ -153,8 +153,8 @@ class SweepSpec(Recipe):
         samplers = self.search["sampler"].choices if "sampler" in self.search else None
         if samplers and self.sampler["name"] not in [choice["name"] for choice in samplers]:
             raise ValueError(
-                f"sampler: {self.sampler['name']} is not among the choices of search.sampler. Remove it, or add it"
-                " there"
+                f"sampler: {self.sampler['name']} is not among the choices of search.sampler. Remove it, or"
+                " add it there"
             )
         space = space_from(self.search, self.sampler, self.loss)
         self._space = first_points(space, self.preset, self.sampler, self.loss, self.known_points)
@@ -165,9 +165,8 @@ class SweepSpec(Recipe):
         share = getattr(self.objective, "share_of_budget", None)
         if share is not None and share < 1 / self.evaluations:
             raise ValueError(
-                f"objective.share_of_budget: {share:g} ends before the first of {self.evaluations} evaluations. Use"
-                " at least"
-                f" {1 / self.evaluations:.3g}, or raise evaluations"
+                f"objective.share_of_budget: {share:g} ends before the first of {self.evaluations} evaluations. Use at"
+                f" least {1 / self.evaluations:.3g}, or raise evaluations"
             )
         return self
 
@@ -187,21 +186,20 @@ class SweepSpec(Recipe):
         taken = len(self.baselines) * len(self.seeds)
         if self.budget.trials is not None and self.budget.trials < taken + len(self.seeds):
             raise ValueError(
-                f"budget.trials: {self.budget.trials} leaves no trials for the search: {len(self.baselines)}"
-                " baselines on"
-                f" {len(self.seeds)} seeds take {taken}. Use at least {taken + len(self.seeds)}"
+                f"budget.trials: {self.budget.trials} leaves no trials for the search: {len(self.baselines)} baselines"
+                f" on {len(self.seeds)} seeds take {taken}. Use at least {taken + len(self.seeds)}"
             )
 
     @property
     def num_configurations(self) -> int:
-        """How many configurations are searched; baselines do not count."""
+        """Number of configurations to search; baselines do not count."""
         if self.budget.trials is None:
             return self.budget.configurations
         return self.budget.trials // len(self.seeds) - len(self.baselines)
 
     @property
     def space(self) -> Space:
-        """What is searched, with the points that are tried first; resolved once, when the file is read."""
+        """The search space, with the points that are tried first. It is resolved once, when the file is read."""
         return self._space
 
     @property
@@ -214,7 +212,7 @@ class SweepSpec(Recipe):
 
 
 def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> PydanticCustomError:
-    """The first mistake of a cell, with the place of the key: in the cell, or above all cells."""
+    """The first mistake of a cell, with the path of the key in the file: in the cell, or outside all cells."""
     key, _, text = explain(error, SweepSpec).partition(": ")
     is_changed = key.partition(".")[0].lower() in {each.lower() for each in change}
     at = f"cells.{name}.{key}" if is_changed else key
@@ -222,10 +220,10 @@ def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> Py
 
 
 def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ()) -> SweepSpec:
-    """The sweep a file describes, with the files that it extends.
+    """The sweep that a file describes, merged with the files that it extends.
 
-    Args: data: folder that replaces `dataset.path`; settings: `key=value` of the command line, on top of the file.
-    Raises: UserError: one line for the first mistake; it names the file, or the setting, that contains the key.
+    Args: data: folder that replaces `dataset.path`; settings: `key=value`, which override the file.
+    Raises: UserError: one line for the first mistake; it names the file or the setting that contains the key.
     """
     layers = layers_of(path, settings)
     content = content_of(layers)
@@ -253,14 +251,14 @@ def _with_data(content: Mapping[str, Any], data: str) -> Any:
     try:
         name, parameters = DATASETS.named(dataset)
     except PydanticCustomError:
-        return dataset  # the schema says what is wrong
+        return dataset  # the schema explains the mistake
     if name in DATASETS.names() and "path" not in DATASETS[name].schema.model_fields:
         raise UserError(f"DATA={data}: the dataset {name} needs no local copy. Omit DATA.")
     return {"name": name, **parameters, "path": data}
 
 
 def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
-    """Workers may run in another folder than the user."""
+    """The same sweep with absolute paths, since workers may run in a folder other than the user's."""
 
     def absolute(path: str) -> str:
         return str(Path(path).expanduser().absolute())

@@ -35,29 +35,29 @@ _METRICS = (
 
 
 def evaluation_metrics(rows: Sequence[Recorded]) -> list[Metric]:
-    """The metrics of some evaluations, at their steps and times."""
+    """The metrics of these evaluations, at their steps and times."""
     return [_metric(name, float(recorded.row.as_dict()[name]), recorded) for recorded in rows for name in _METRICS]  # type: ignore[arg-type]
 
 
 def final_metrics(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
-    """The time to the target. A store cannot hold infinity: a miss has no such metric, and the status tag says so."""
+    """The time to the target. A store cannot hold infinity, so a miss lacks this metric; the status tag tells it."""
     tta_ref_s = time_to_target(rows, measure.target)
     return [_metric("tta_ref_s", tta_ref_s, rows[-1])] if math.isfinite(tta_ref_s) else []
 
 
 def final_tags(status: Status, error: str, rows: Sequence[Recorded], measure: Measure) -> list[RunTag]:
-    """How a trial ended."""
+    """Tags that tell how a trial ended."""
     tags = [RunTag("kdas.status", trial_status(status, rows, measure).value)]
     if rows:
         tags.append(RunTag("kdas.calibration_id", rows[-1].row.calibration_id))
     if error:
-        # A store cuts off tags that are too long; a traceback says most at its end.
+        # A store truncates long tags, and the end of a traceback is the most useful part.
         tags.append(RunTag("kdas.error", error[-_LONGEST_TAG:]))
     return tags
 
 
 def parameters(config: dict[str, Any]) -> list[Param]:
-    """The settings of a trial by dotted names, without those that are not set."""
+    """The settings of a trial by dotted names, without those that are None."""
     return [Param(key, str(value)) for key, value in _flat(config)]
 
 

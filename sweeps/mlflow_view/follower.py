@@ -17,13 +17,13 @@ def failure_text(error: Exception) -> str:
 def pause_s(took_s: float) -> float:
     """Seconds to wait after a pass of `took_s` seconds, so that a follower works at most a quarter of the time.
 
-    If trials end faster than the server accepts them, it would otherwise compete with them all the time.
+    If trials end faster than the server accepts them, it would otherwise compete with them permanently.
     """
     return max(2.0, 3 * took_s)
 
 
 class Follower:
-    """Updates the view in a thread. A failure is remembered, and never raised into the sweep."""
+    """Updates the view in a thread. A failure is remembered and never raised into the sweep."""
 
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory = directory

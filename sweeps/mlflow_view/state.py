@@ -1,4 +1,4 @@
-"""What MLflow already has of a sweep, readable without loading MLflow."""
+"""What was already sent to MLflow, readable without loading MLflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kdas.files.journal import Journal
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import runs_root
 
-# What the parent run is handed when a sweep has ended.
+# Files attached to the parent run when a sweep has ended.
 ARTIFACTS = (
     "report.html",
     "report.md",
@@ -24,14 +24,14 @@ ARTIFACTS = (
 
 
 def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, else an embedded SQLite file beside the sweeps."""
+    """`MLFLOW_TRACKING_URI`, else an SQLite file beside the sweeps."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_root() / 'mlflow.db'}"
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What the server has of a trial: its run, the number of rows, the size of the curve file at that time (None
-    before anything was sent), and whether the run was closed."""
+    """What the server has of a trial: its run, the number of rows, the size of the curve file when it was last sent
+    (None before anything was sent), and whether the run was closed."""
 
     run: str
     rows: int = 0
@@ -42,8 +42,8 @@ class Sent:
 class TrackingState:
     """The sweep's `tracking.journal`: run ids, and how much of each trial was sent to this server.
 
-    Later lines override earlier ones, so that the cost of a line does not grow with the sweep. `facts` are those of the
-    sweep: `uri`, `experiment`, `parent`, `attached`.
+    Later lines override earlier ones, so the cost of a line does not grow with the sweep. `facts` are about the sweep:
+    `uri`, `experiment`, `parent`, `attached`.
     """
 
     def __init__(self, directory: SweepDirectory) -> None:
@@ -55,15 +55,15 @@ class TrackingState:
             self._take_in(changes)
         self._is_kept = self.facts.get("uri") == self.uri
         if not self._is_kept:
-            # Another server is filled from the start.
+            # Another server is filled from the beginning.
             self.facts, self.trials = {"uri": self.uri}, {}
 
     def record(self, **facts: Any) -> None:
-        """Keep facts of the sweep, over earlier ones."""
+        """Record facts of the sweep, overriding earlier ones."""
         self._append(facts)
 
     def keep(self, trial_id: str, sent: Sent) -> None:
-        """Keep what the server now has of a trial."""
+        """Record what the server now has of a trial."""
         self._append({"trials": {trial_id: asdict(sent)}})
 
     def _append(self, changes: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ class TrackingState:
         self.facts.update({key: value for key, value in changes.items() if key != "trials"})
 
     def artifacts_id(self) -> str:
-        """A hash of all that is attached to the parent run."""
+        """A hash of the files to attach to the parent run."""
         files = [self._directory.path / name for name in ARTIFACTS]
         return content_id([file_id(file) if file.exists() else "" for file in files])
 

@@ -1,6 +1,6 @@
-"""MLflow as a view of the sweep directory: one parent run for a sweep, one child run for a trial.
+"""MLflow as a view of the sweep directory: one parent run for each sweep, one child run for each trial.
 
-A follower reads what the trials have written and sends it in batches. Trials never wait for it. After an outage a
+A follower reads what the trials have written and sends it in batches. Trials never wait for it. After an outage, a
 later pass sends what is missing.
 """
 
@@ -14,9 +14,9 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-# MLflow reads this when it is imported: no telemetry.
+# MLflow reads this when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A server that does not answer is retried at the next pass; minutes of retries would only delay the end.
+# The next pass retries a server that does not answer; minutes of retries would only delay the end.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
@@ -30,7 +30,7 @@ from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
 from sweeps.record.measure import read_measure
 from sweeps.record.paths import runs_root
 
-# The store's own limits for one call.
+# MLflow's limits for one call.
 METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 1000, 100, 100
 EXPERIMENT = "kdas-sweeps"
 # The first use of a new SQLite store would print every migration of its schema.
@@ -39,7 +39,7 @@ for _name in ("alembic", "mlflow.store.db.utils"):
 
 
 class MlflowView:
-    """Uploads to MLflow what the directory contains. What was sent is recorded in the sweep's `tracking.journal`."""
+    """Uploads the content of a sweep directory. What was sent is recorded in its `tracking.journal`."""
 
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory = directory
@@ -50,7 +50,7 @@ class MlflowView:
     def update(self) -> None:
         """Send everything on disk that was not sent yet. Raises what MLflow raises.
 
-        A trial that has ended and was sent completely is skipped from then on: only another start can change it.
+        Later passes skip a trial that has ended and was sent completely, since only another start can change it.
         """
         parent, measure = self._parent_run(), read_measure(self._directory)
         for folder in self._directory.trials(leaving_out=self._settled):
@@ -72,7 +72,7 @@ class MlflowView:
         return parent
 
     def leave(self) -> None:
-        """The sweep was interrupted: no run may look as if it were still running."""
+        """Mark all unfinished runs as killed after the sweep was interrupted, so that none appears to be running."""
         for sent in self._state.trials.values():
             if not sent.closed:
                 self._client.set_terminated(sent.run, status="KILLED")
@@ -101,7 +101,7 @@ class MlflowView:
         return {f"kdas.{name}": str(value) for name, value in facts.items()}
 
     def _update_trial(self, folder: TrialFolder, parent: str, measure: Measure | None) -> None:
-        # Read in this order: what a trial writes meanwhile is sent at the next pass.
+        # In this order: what a trial writes in between is sent at the next pass.
         status, num_bytes = folder.status, folder.curve_bytes
         is_complete = status is not Status.RUNNING and measure is not None
         sent = self._state.trials.get(folder.path.name) or self._begun(folder, parent)
@@ -110,14 +110,14 @@ class MlflowView:
             self._send_new(folder, rows, sent, status, measure if is_complete else None)
             if is_complete:
                 self._client.set_terminated(sent.run, "FINISHED" if status in FINAL_STATUSES else "FAILED")
-            # A trial that starts over has fewer rows for a while; they equal those that were sent.
+            # A trial that starts over has fewer rows for a while, equal to those already sent.
             num_rows = max(sent.rows, len(rows))
             self._state.keep(folder.path.name, replace(sent, rows=num_rows, bytes=num_bytes, closed=is_complete))
         if is_complete:
             self._settled.add(folder.path.name)
 
     def _begun(self, folder: TrialFolder, parent: str) -> Sent:
-        """A trial that MLflow knows nothing of gets a run, which is recorded before anything is sent to it."""
+        """Create a run for a trial that is new to MLflow, and record it before anything is sent to it."""
         sent = Sent(self._new_run(folder, parent))
         self._state.keep(folder.path.name, sent)
         return sent
@@ -154,7 +154,7 @@ class MlflowView:
         return str(run.info.run_id)
 
     def _send(self, run: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
-        """In as few calls as the store allows: a call costs about the same whatever it contains."""
+        """Send in as few calls as the store allows, since a call costs about the same whatever it contains."""
         parts = (_parts(metrics, METRICS_PER_CALL), _parts(params, PARAMS_PER_CALL), _parts(tags, TAGS_PER_CALL))
         for some_metrics, some_params, some_tags in zip_longest(*parts, fillvalue=()):
             self._client.log_batch(run, metrics=some_metrics, params=some_params, tags=some_tags)

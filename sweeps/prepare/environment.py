@@ -1,4 +1,4 @@
-"""What a sweep ran on: versions, hardware, commit, data. Kept with the sweep and shown in its report."""
+"""Versions, hardware, commit and data of a sweep, kept with it and shown in its report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def describe(recipe: TrialConfig, inputs: Inputs) -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The commit of this checkout, marked `+changes` where files differ from it; empty outside a checkout."""
+    """The commit of this checkout, with `+changes` if tracked files differ from it; empty outside a checkout."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""What a sweep will cost, before it starts: trials, device hours and wall hours with an interval, disk, memory."""
+"""Estimates a sweep before it starts: trials, device hours and wall hours with intervals, disk, memory."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
 from sweeps.record.job import Job
 
-# Proposals whose cost stands for those of the search.
+# The search's cost is estimated from this many proposals.
 DRAWN = 12
-# Trials that share a machine take longer than alone: by nothing at best, by half at worst.
+# Factors for trials that share a machine, and for trials alone on one: at best, probably, at worst.
 SLOWER, SLOWER_ALONE = (1.0, 1.2, 1.5), (1.0, 1.0, 1.2)
 SECONDS_PER_HOUR = 3600.0
-# What a worker holds beside its share of the data: interpreter, libraries, models, activations of a batch.
+# Memory of a worker besides its share of the data: interpreter, libraries, models, activations of a batch.
 WORKER_BYTES = 900_000_000
 BYTES_PER_ROW, BYTES_PER_COUNT = 1_000, 7
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number of seconds with the bounds between which it probably lies."""
+    """A number of seconds with its likely range."""
 
     low: float
     middle: float
@@ -56,7 +56,7 @@ def _surely(seconds: float) -> Estimate:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`device_s`: seconds of whole devices, as budgets count them; `wall_s`: until the sweep ends."""
+    """`device_s`: seconds of whole devices, as budgets count them; `wall_s`: seconds until the sweep ends."""
 
     num_baseline_trials: int
     num_searched_trials: int
@@ -79,10 +79,10 @@ def forecast(
     slots: Slots,
     cost_shares: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Forecast:
-    """What a sweep will cost.
+    """Estimate the cost of a sweep.
 
-    Args: budget_ref_s: what any trial may spend; cost_shares: the share of the search's cost that is spent where
-        trials are stopped early: at least, probably, at most.
+    Args: budget_ref_s: reference seconds that a trial may spend; cost_shares: the share of the search's cost that is
+        still spent under early stopping: at least, probably, at most.
     """
     num_baselines, num_seeds = len({job.config_id for job in plan.baselines}), len(plan.seeds)
     training = _training_s(plan, inputs, prices, budget_ref_s, cost_shares)
@@ -105,7 +105,7 @@ def forecast(
 def _training_s(
     plan: Plan, inputs: Inputs, prices: Prices, budget_ref_s: float, cost_shares: Sequence[float]
 ) -> Estimate:
-    """Reference seconds of all trials; those of the search alone may be stopped."""
+    """Reference seconds of all trials; only those of the search may be stopped."""
     num_samples = len(inputs.splits.train)
 
     def cost_s(config: TrialConfig) -> float:
@@ -120,13 +120,13 @@ def _training_s(
 
 
 def first_jobs(plan: Plan) -> list[Job]:
-    """The jobs that a sweep begins with: baselines, and the points that its search tries first."""
+    """The first jobs of a sweep: baselines, and the points that its search tries first."""
     searched = [job for point in plan.space.first for job in plan.searched(point)]
     return list({(job.config_id, job.config.seed): job for job in [*plan.baselines, *searched]}.values())
 
 
 def drawn_configs(plan: Plan, number: int) -> list[TrialConfig]:
-    """What a search would be likely to propose: first the points that are tried first, then drawn ones."""
+    """Configurations like those that the search will propose: the points that are tried first, then random ones."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=derived_seed(0, "forecast") % 2**31))
     points: list[dict[str, Any]] = list(plan.space.first)
     while len(points) < number:
@@ -142,8 +142,8 @@ def _evaluation_s(recipe: TrialConfig, inputs: Inputs, calibration: Calibration)
 
 
 def _disk_bytes(recipe: TrialConfig, inputs: Inputs, trials_at_once: int, num_trials: int) -> int:
-    """Checkpoints at their most, curves, picks, tables and MLflow's copy."""
-    # Weights and momentum, twice: the newest checkpoint and the one before it. Of trials that have ended none is kept.
+    """Bytes of checkpoints at their peak, curves, picks, tables and MLflow's copy."""
+    # Weights and momentum, in the newest checkpoint and the previous one. Ended trials keep none.
     under_way = trials_at_once * 4 * _student_bytes(recipe, inputs)
     rows = num_trials * recipe.evaluations * BYTES_PER_ROW
     num_counts = len(window_ends(recipe.epochs)) * (inputs.splits.num_classes + len(CONFIDENCE_EDGES) + 1)

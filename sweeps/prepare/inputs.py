@@ -25,7 +25,7 @@ AHEAD_FROM = 0.9
 
 
 def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
-    """Data and teacher. The sweep keeps its teacher's weights, so that it survives an emptied cache."""
+    """Data and teacher. The sweep keeps a copy of the teacher's weights, in case the cache is emptied."""
     has_begun = directory.spec_file.exists()
     kept = teachers.teacher_path(recipe.teacher, find_dataset(recipe), recipe.validation)
     if has_begun and directory.teacher_file.exists() and not kept.exists() and not recipe.teacher.checkpoint:
@@ -38,7 +38,7 @@ def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console)
 
 
 def keep_inputs_of(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
-    """Record what later starts are compared with, and the weights of a teacher that was trained here."""
+    """Record what later starts must match, and the weights of a teacher that was trained here."""
     keep_inputs(directory, inputs, recipe)
     if not recipe.teacher.checkpoint:
         with replaced_whole(directory.teacher_file) as temporary:
@@ -46,16 +46,16 @@ def keep_inputs_of(recipe: TrialConfig, inputs: Inputs, directory: SweepDirector
 
 
 def prices_of(plan: Plan, inputs: Inputs, directory: SweepDirectory, console: Console) -> Prices:
-    """The prices of a sweep, measured now where neither it nor this machine has kept them."""
+    """The prices of a sweep, measured now if neither it nor this machine's cache has them."""
 
     def announce_measuring() -> None:
-        console.print("Measuring what a step costs on this machine. Run nothing else on it meanwhile.")
+        console.print("Measuring the cost of a step on this machine. Run nothing else on it meanwhile.")
 
     return prices_for(plan.methods.content, plan.space, inputs, directory, announce_measuring)
 
 
 def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherBank | None:
-    """The sweep's bank, None where its teacher runs live. Raises: UserError: if the disk has no room for it."""
+    """The sweep's bank; None if the teacher runs live. Raises: UserError: if the disk has no room for it."""
     try:
         return inputs.bank(recipe, check=True)
     except UserError as error:
@@ -63,10 +63,11 @@ def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherB
 
 
 def prepare_bank(recipe: TrialConfig, num_seeds: int, inputs: Inputs, source: Path, console: Console) -> None:
-    """Open the teacher bank; where the sweep needs most of it, fill it before the first trial.
+    """Open the teacher bank, and fill it before the first trial if the sweep needs most of it.
 
-    That is fastest in one go, while nothing else runs. If the sweep needs less,
-    trials fill the bank as they train. Raises: UserError: if the disk has no room for the bank.
+    Filling is fastest in one go, while nothing else runs. Otherwise trials fill the bank as they train.
+
+    Raises: UserError: if the disk has no room for the bank.
     """
     bank = open_bank_for(recipe, inputs, source)
     if bank is None:

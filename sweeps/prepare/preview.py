@@ -1,4 +1,4 @@
-"""The estimate in words: what `make preview` prints, and what the user must accept before much is spent."""
+"""The estimate in words: printed by `make preview`, and accepted by the user if it exceeds the budget."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ SHOWN_TRIALS = 12
 
 @dataclass(frozen=True)
 class Preview:
-    """What a sweep is expected to be.
+    """The estimate of a sweep.
 
-    `budget_ref_s`: what each trial may spend; `new_teacher`: whether one has to be trained.
+    `budget_ref_s`: reference seconds that each trial may spend; `new_teacher`: whether a teacher must be trained.
     """
 
     forecast: Forecast
@@ -42,7 +42,7 @@ class Preview:
 def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: Slots, console: Console) -> Preview:
     """Estimate a sweep. Prices are measured if this machine has none; nothing else is spent.
 
-    Raises: UserError: for a mistake that only shows with the data or on this machine.
+    Raises: UserError: for a mistake that only the data or this machine reveals.
     """
     plan = plan_of(spec)
     recipe = plan.methods.recipe
@@ -60,7 +60,7 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
 
 
 def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
-    """Say what a sweep would do and cost. Raises: UserError: as `look_ahead` does."""
+    """Print what a sweep will do and cost. Raises: UserError: as `look_ahead` does."""
     try:
         slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
     except UserError as error:
@@ -77,7 +77,7 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
 
 
 def print_forecast(expected: Forecast, console: Console) -> None:
-    """Counts, times with their intervals, room."""
+    """Print counts, times with their ranges, disk and memory."""
     console.print(
         f"{expected.num_trials} trials: {expected.num_baseline_trials} of baselines, {expected.num_searched_trials}"
         f" searched, {expected.num_confirming_trials} to confirm",
@@ -95,7 +95,7 @@ def print_forecast(expected: Forecast, console: Console) -> None:
 
 
 def print_first_trials(plan: Plan, console: Console) -> None:
-    """What is trained first, in its order; what the search proposes later depends on results."""
+    """Print the first trials in order; later proposals depend on results."""
     jobs = first_jobs(plan)
     table = Table("first trials", "settings", "seed", box=None, padding=(0, 2, 0, 0))
     for job in jobs[:SHOWN_TRIALS]:

@@ -1,4 +1,4 @@
-"""From a sweep file to what the engine works on. Only here a whole sweep file is taken apart."""
+"""Turns a sweep file into what the engine works on. No other module takes the whole file apart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def plan_of(spec: SweepSpec, identify: Identify = identity) -> Plan:
 
 
 def rule_of(spec: SweepSpec, measure: Measure) -> StoppingRule:
-    """The stopping rule that the file names, under what its sweep is measured by."""
+    """The stopping rule that the file names, set up for the sweep's measure."""
     context = StoppingContext(
         target=measure.target,
         budget_ref_s=measure.budget_ref_s,

@@ -1,4 +1,4 @@
-"""A sweep resumes only with the file, the data and the code that it began with."""
+"""Checks that a sweep resumes with the file, the data and the code that it began with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdas.training.trial import Inputs, priced_code
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 
-# What may differ between two starts of one sweep: more seeds, configurations or finalists extend it, plug-ins are
+# Keys that may differ between two starts of a sweep. More seeds, configurations or finalists extend it, plug-ins are
 # compared by their content, and the others change no result.
 _MAY_CHANGE = {"seeds", "budget", "confirm", "plugins", "preset", "resources", "data_workers", "faults"}
 
@@ -28,7 +28,7 @@ def spec_text(spec: SweepSpec) -> str:
 
 
 def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
-    """Refuse a sweep file that contradicts what was run under this name."""
+    """Raises: UserError: if the sweep file contradicts the recorded one."""
     if not directory.spec_file.exists():
         return
     now = yaml.safe_load(spec_text(spec))
@@ -38,7 +38,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
         return
     before = _with_later_keys(recorded, now, directory)
     for content in (before, now):
-        for key in ("path", "keep"):  # the same data may be elsewhere; the content is compared below
+        for key in ("path", "keep"):  # the data may have moved; `check_inputs` compares the content
             content["dataset"].pop(key, None)
         content["teacher"]["checkpoint"] = bool(content["teacher"]["checkpoint"])
     for key, value in now.items():
@@ -56,18 +56,18 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     used = [seed for seed in (before["confirm"] or {}).get("seeds", []) if seed in now["seeds"]]
     if used:
         raise UserError(
-            f"{directory.spec_file}: seeds {used} were used for the confirmation, so the search cannot use them. Use"
+            f"{directory.spec_file}: seeds: {used} were used for the confirmation, so the search cannot use them. Use"
             " other seeds."
         )
     missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
     if missing:
         raise UserError(
-            f"{directory.spec_file}: seeds {missing} have been run and are missing now. Keep them; you may add more."
+            f"{directory.spec_file}: seeds: missing now, but already run: {missing}. Keep them; you may add more."
         )
 
 
 def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDirectory) -> None:
-    """More cells extend a sweep. Each cell itself is compared in its own folder."""
+    """Raises: UserError: if a cell is missing, or only one of the two files has cells. More cells extend a sweep."""
     if not (recorded and spec.cells):
         now, then = ("cells", "none") if spec.cells else ("no cells", "some")
         raise UserError(
@@ -77,13 +77,13 @@ def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDire
     missing = ", ".join(sorted(set(recorded) - set(spec.cells)))
     if missing:
         raise UserError(
-            f"{directory.spec_file}: cells: {missing} has been started and is missing now. Keep it; you may add more."
+            f"{directory.spec_file}: cells: missing now, but already started: {missing}. Keep them; you may add more."
         )
 
 
 def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: SweepDirectory) -> dict[str, Any]:
-    """The recorded file, with the defaults of keys that did not exist when the sweep began."""
-    # Plug-ins may be elsewhere now; their content is compared.
+    """The recorded file, plus the defaults of keys that did not exist when the sweep began."""
+    # Plug-ins may have moved; `check_inputs` compares their content.
     recorded = {**before, "plugins": now["plugins"]}
     try:
         completed: dict[str, Any] = yaml.safe_load(spec_text(SweepSpec.model_validate(recorded)))
@@ -96,12 +96,12 @@ def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: Swe
 
 
 def keep_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
-    """Record what later starts are compared with."""
+    """Record what later starts must match."""
     write_text(directory.inputs_file, json.dumps(_facts(inputs, recipe), indent=1))
 
 
 def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
-    """Refuse other data, another teacher or edited code for a sweep that has started."""
+    """Raises: UserError: if data, teacher, device or user code differ from those that the sweep began with."""
     if not directory.inputs_file.exists():
         keep_inputs(directory, inputs, recipe)
         return

@@ -25,7 +25,7 @@ from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, CurveRow, Status
 from sweeps.record.paths import CELLS, MEASURE, runs_root
 from sweeps.record.picks import PicksFile
 
-if TYPE_CHECKING:  # tables and tracking read directories where torch need not be loaded
+if TYPE_CHECKING:  # tables and tracking read directories without loading torch
     from sweeps.record.job import Job
 
 
@@ -48,7 +48,7 @@ class TrialFolder:
         self._status, self._trial = path / "status.json", path / "trial.json"
 
     def begin(self, job: Job) -> None:
-        """Make the folder of a trial that is about to run, and forget how an earlier attempt ended."""
+        """Create the folder of a trial that is about to run, and remove the status of an earlier attempt."""
         self.path.mkdir(parents=True, exist_ok=True)
         self._status.unlink(missing_ok=True)
         content = {
@@ -66,20 +66,20 @@ class TrialFolder:
         return content
 
     def append(self, row: CurveRow, ledger: list[list[Any]]) -> None:
-        """Add a row and see it onto the disk."""
+        """Add a row and flush it to disk."""
         self._curve.append([_record(Recorded(row, ledger, time.time()))])
 
     def rows(self) -> list[Recorded]:
-        """All complete rows; a line that a kill cut short is skipped."""
+        """All complete rows; an incomplete line, left by a kill, is skipped."""
         return [Recorded(CurveRow(**c["row"]), c["ledger"], c["recorded_at"]) for c in self._curve.read()]
 
     @property
     def curve_bytes(self) -> int:
-        """Size of the curve file: a cheap sign of new rows."""
+        """Size of the curve file, which shows cheaply whether there are new rows."""
         return self._curve.num_bytes
 
     def keep_rows_up_to(self, step: int) -> None:
-        """Drop rows that are later than the checkpoint from which a trial resumes; step 0 drops all."""
+        """Drop rows later than this step, that of the checkpoint from which the trial resumes; 0 drops all."""
         if not self.curve_bytes:
             return
         kept = [recorded for recorded in self.rows() if recorded.row.step <= step]
@@ -94,7 +94,7 @@ class TrialFolder:
             self.discard_checkpoint()
 
     def discard_checkpoint(self) -> None:
-        """Remove the newest checkpoint and the one kept beside it."""
+        """Remove the newest checkpoint and the previous one."""
         for path in self.path.glob(f"{self.checkpoint.name}*"):
             path.unlink(missing_ok=True)
 
@@ -119,7 +119,7 @@ class TrialFolder:
 
 
 class SweepDirectory:
-    """`runs/<sweep>/`, or `runs/<sweep>/cells/<cell>/`: a cell is a sweep of its own."""
+    """`runs/<sweep>/`, or `runs/<sweep>/cells/<cell>/`: a cell is a separate sweep."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -150,7 +150,7 @@ class SweepDirectory:
         return TrialFolder(_trial_path(self.path, trial_id))
 
     def trials(self, leaving_out: AbstractSet[str] = frozenset()) -> Iterator[TrialFolder]:
-        """Every trial that has started, in the order of the ids. Args: leaving_out: ids to skip."""
+        """Every trial that has started, in order of ids. Args: leaving_out: ids to skip."""
         folder = self.path / "trials"
         parts = sorted(folder.iterdir()) if folder.is_dir() else []
         for part in parts:
@@ -160,9 +160,9 @@ class SweepDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one process may run the sweep; the system frees its lock when that process dies.
+        """Lock the sweep, which only one process may run. The operating system frees the lock when the process dies.
 
-        Raises: UserError: if another process holds it; names that process.
+        Raises: UserError: if another process holds the lock; names that process.
         """
         writable_folder(self.path)
         lock = FileLock(self.path / ".lock")
@@ -178,7 +178,7 @@ class SweepDirectory:
             lock.release()
 
     def holder(self) -> str:
-        """Which process runs the sweep, in words; empty if none does."""
+        """The process that runs the sweep, in words; empty if there is none."""
         if not self.path.is_dir():
             return ""
         lock = FileLock(self.path / ".lock")
@@ -189,13 +189,13 @@ class SweepDirectory:
             file = self.path / ".holder"
             who = file.read_text(encoding="utf-8").strip() if file.exists() else "another process"
             return f"{who} is running this sweep"
-        except OSError:  # the directory may be read and not written
+        except OSError:  # the directory is read-only
             return ""
 
     def adopt(self, job: Job, calibration: Calibration) -> bool:
-        """Reuse a trial that has finished, here or in another sweep. Its costs are converted to these prices.
+        """Reuse a finished trial of this or another sweep. Its costs are converted to these prices.
 
-        Returns: whether one was found, so that nothing is left to train.
+        Returns: whether one was found, so that the job need not run.
         """
         own = self.trial(job.trial_id)
         if own.status in COMPLETE_STATUSES:
@@ -211,9 +211,9 @@ class SweepDirectory:
         return False
 
     def _copies(self, trial_id: str) -> Iterator[TrialFolder]:
-        """The trial in the other sweeps beside this one and in their cells, in the order of the sweeps' names."""
+        """The same trial in other sweeps and their cells, in order of the sweeps' names."""
         root = self.path.parents[2] if self._is_cell else self.path.parent
-        # Asked for every trial: one look per sweep, where a glob would list folders of all of them.
+        # Called for every trial: one lookup per sweep is cheaper than a glob, which lists the folders of all sweeps.
         for sweep in sorted(root.iterdir()):
             cells = sweep / CELLS
             for path in [sweep, *(sorted(cells.iterdir()) if cells.is_dir() else [])]:
@@ -227,7 +227,7 @@ def _record(recorded: Recorded) -> dict[str, Any]:
 
 
 def _trial_path(sweep: Path, trial_id: str) -> Path:
-    """In 256 folders by the first letters of the id: a single folder would be slow to list."""
+    """The folder of a trial. The ids' first two letters make 256 folders, since a single one would be slow to list."""
     return sweep / "trials" / trial_id[:2] / trial_id
 
 

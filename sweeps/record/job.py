@@ -1,4 +1,4 @@
-"""One trial to run, as the record, the engine and the workers name it."""
+"""One trial to run, as the record, the engine and the workers see it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from kdas.samplers import SAMPLERS
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run: a configuration with one seed, and the method it stands for."""
+    """One trial to run: a configuration, a seed, and the method that it counts for."""
 
     method: str
     phase: str
     config: TrialConfig
     config_id: str
-    # Keys of the recipe that the search gave: nothing in a trial's own file tells them from those of all trials.
+    # Searched keys of the recipe: a trial file alone does not tell them from keys that all trials share.
     searched: tuple[tuple[str, Any], ...] = ()
-    # Names of the sampler's own parameters that the search gave: they are shown also where they are the defaults.
+    # Names of the sampler's searched parameters, which are shown even at their defaults.
     searched_of_sampler: tuple[str, ...] = ()
 
     @property
@@ -30,7 +30,7 @@ class Job:
 
     @property
     def configuration(self) -> str:
-        """The settings in a line: what was searched, what else differs from the sampler's defaults, unusual weights."""
+        """The settings in a line: what is searched, what else differs from the sampler's defaults, unusual weights."""
         sampler = dict(self.config.sampler)
         name = sampler.pop("name")
         fields = SAMPLERS[name].schema.model_fields

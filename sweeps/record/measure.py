@@ -1,4 +1,4 @@
-"""What the sweep is measured by: target and budget, fixed once and kept for every resume."""
+"""The terms by which a sweep is measured, such as target and budget: fixed once, then kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeps.record.directory import Recorded, SweepDirectory
 
 
 def best_accuracy(rows: Sequence[Recorded]) -> float:
-    """The highest accuracy of a trial on the split that decides; NaN rows do not count."""
+    """The highest accuracy of a trial on the split that decides; NaN does not count."""
     accuracies = [r.row.val_accuracy for r in rows if not math.isnan(r.row.val_accuracy)]
     return max(accuracies, default=math.nan)
 
@@ -24,12 +24,12 @@ def time_to_target(rows: Sequence[Recorded], target: float) -> float:
 
 
 def write_measure(directory: SweepDirectory, measure: Measure) -> None:
-    """Keep what was fixed."""
+    """Write the measure into the sweep directory."""
     write_text(directory.measure_file, json.dumps(measure.as_dict(), indent=1))
 
 
 def read_measure(directory: SweepDirectory) -> Measure | None:
-    """What was fixed before; None if plain distillation has not ended yet."""
+    """The measure of the sweep; None if plain distillation has not ended yet."""
     try:
         content = json.loads(directory.measure_file.read_text(encoding="utf-8"))
     except FileNotFoundError:

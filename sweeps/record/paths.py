@@ -1,4 +1,4 @@
-"""Where a sweep is on disk, and the names of its folders and phases."""
+"""The path of a sweep on disk, and the names of its folders and phases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdas.errors import UserError
 
-# The folder of a sweep that holds those of its cells, and the file that says what it is measured by.
+# The folder in a sweep that contains its cells, and the file with the terms of measurement.
 CELLS, MEASURE = "cells", "measure.json"
 # The phases of a sweep.
 SEARCH, CONFIRM = "search", "confirm"
@@ -19,7 +19,7 @@ def runs_root() -> Path:
 
 
 def sweep_path(name: str) -> Path:
-    """The folder of a sweep, by its name or the path of its file; `sweep/cell` names one of its cells.
+    """The folder of a sweep, by its name or the path of its file; `sweep/cell` means one of its cells.
 
     Raises: UserError: if the name is empty.
     """

@@ -1,4 +1,4 @@
-"""The progress of a sweep, read from its directory alone, so it works from another terminal or machine."""
+"""The progress of a sweep, read only from its directory, so from any terminal or machine that sees it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
 from sweeps.record.measure import read_measure, time_to_target
 from sweeps.record.paths import CONFIRM, SEARCH
 
-# A running trial counts as stale if its last row is older than this many of its own intervals between rows.
+# A running trial counts as stale if its last row is older than this many of its usual intervals between rows.
 STALE_INTERVALS = 10
 SHOWN_CONFIGURATIONS = 5
 
@@ -37,20 +37,20 @@ class UnderWay:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """Counts by status; trials under way; configurations by the mean time to the target of their complete seeds."""
+    """Counts by status; unfinished trials; configurations by mean time to the target over their finished seeds."""
 
     counts: Counter[Status]
     under_way: list[UnderWay]
-    # The phase of what follows: the confirmation as soon as a trial of it has ended.
+    # The phase of `fastest`: the confirmation as soon as one of its trials has ended.
     phase: str
-    # Name, mean time with a miss as the full budget, seeds, and how many of them reached the target.
+    # Name, mean time (a miss counts as the full budget), number of seeds, and how many of them reached the target.
     fastest: list[tuple[str, float, int, int]]
     measure: Measure | None
     holder: str
 
 
 def read_status(directory: SweepDirectory, now: float | None = None) -> SweepStatus:
-    """Read a sweep's directory. Args: now: seconds since 1970; the present by default."""
+    """Read a sweep directory. Args: now: seconds since 1970, by default the current time."""
     now = time.time() if now is None else now
     measure = read_measure(directory)
     counts: Counter[Status] = Counter()
@@ -82,7 +82,7 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
 
 
 def print_status(directory: SweepDirectory, console: Console) -> None:
-    """Show it on a terminal."""
+    """Print the status of a sweep."""
     status = read_status(directory)
     total = sum(status.counts.values())
     planned = f" of {status.measure.num_planned_trials} planned" if status.measure else ""

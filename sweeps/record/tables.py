@@ -1,4 +1,4 @@
-"""The parquet tables of a sweep, rebuilt from its directory: curves, trials and picks, which analysis reads."""
+"""The parquet tables that analysis reads: curves, trials and picks, rebuilt from the sweep directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sweeps.record.measure import best_accuracy, read_measure, time_to_target
 
 
 def write_tables(directory: SweepDirectory) -> int:
-    """Write curves, trials and picks as `.parquet`; of a sweep with cells, all of theirs. Returns: how many trials."""
+    """Write curves, trials and picks as `.parquet`, those of all cells together. Returns: the number of trials."""
     curves: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
     settings: list[dict[str, Any]] = []
@@ -40,7 +40,7 @@ def write_tables(directory: SweepDirectory) -> int:
 
 
 def _trials_table(trials: Sequence[dict[str, Any]], settings: Sequence[dict[str, Any]]) -> pa.Table:
-    """Columns of every trial, then a column for each other setting in which trials differ."""
+    """The columns of `_trial_row`, then one for each other setting in which trials differ."""
     names = dict.fromkeys(name for trial in trials for name in trial)
     columns = {name: [trial.get(name) for trial in trials] for name in names}
     for name in dict.fromkeys(name for each in settings for name in each):
@@ -51,7 +51,7 @@ def _trials_table(trials: Sequence[dict[str, Any]], settings: Sequence[dict[str,
 
 
 def _of_one_kind(values: list[Any]) -> list[Any]:
-    """Values that fit into one column: if numbers and texts are mixed, all become texts."""
+    """Values that fit into one column: if numbers and texts are mixed, all become text."""
     are_numbers = all(
         value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
     )
@@ -90,11 +90,11 @@ def picks_schema() -> pa.Schema:
 
 
 def picks_table(trials: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> pa.Table:
-    """A row for each window. Args: trials: rows of `trials.parquet`; lines: of each, what its file of picks holds."""
+    """One row for each window. Args: trials: rows of `trials.parquet`; lines: the picks file of each trial."""
     schema, content = picks_schema(), b"".join(lines)
     if not content:
         return schema.empty_table()
-    # From text to columns without a Python object for each count: ten thousand trials have millions.
+    # Parsed without a Python object for each count: ten thousand trials have millions.
     windows = arrow_json.read_json(
         io.BytesIO(content),
         read_options=arrow_json.ReadOptions(block_size=_BLOCK_BYTES),
@@ -108,7 +108,7 @@ def picks_table(trials: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> pa.
 
 
 def trial_status(status: Status, rows: Sequence[Recorded], measure: Measure | None) -> Status:
-    """The status that decides censoring: a trial that ran to its end has reached the target, or used up its budget."""
+    """The status for the table: a trial that ran to its end has reached the target or used up its budget."""
     if status is Status.BUDGET and measure is not None and reached(best_accuracy(rows), measure.target):
         return Status.REACHED
     return status
@@ -117,7 +117,7 @@ def trial_status(status: Status, rows: Sequence[Recorded], measure: Measure | No
 def _trial_row(
     labels: Mapping[str, Any], folder: TrialFolder, rows: list[Recorded], measure: Measure | None
 ) -> dict[str, Any]:
-    """All of `TRIAL_COLUMNS`, among columns of recipe and sampler. Args: labels: sweep, method and phase."""
+    """All of `TRIAL_COLUMNS`, and columns of recipe and sampler. Args: labels: sweep, method and phase."""
     config = folder.description["config"]
     last = rows[-1].row if rows else None
     row = {
@@ -151,7 +151,7 @@ def _trial_row(
 
 
 def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings of a trial by dotted names; the sampler's have columns of their own."""
+    """Settings of a trial by dotted names, without the sampler's, which `_trial_row` has."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict) and "name" not in value:
@@ -162,7 +162,7 @@ def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _in_words(part: dict[str, Any] | list[Any]) -> str:
-    """A part with its parameters, or several, or plain values, in a line."""
+    """A part with its parameters, a list of parts, or a list of plain values, as one line."""
     if isinstance(part, dict):
         return " ".join([str(part["name"]), *(f"{key} {value}" for key, value in part.items() if key != "name")])
     if all(isinstance(each, dict) for each in part):
@@ -171,5 +171,5 @@ def _in_words(part: dict[str, Any] | list[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value that fits into a column: lists become text."""
+    """A value that fits into a column: a list becomes text."""
     return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list) else value

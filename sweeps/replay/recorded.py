@@ -1,4 +1,4 @@
-"""Recorded curves to play back: as they are, or through a model fitted to them."""
+"""Recorded curves to replay: as they are, or through a model fitted to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Recording:
-    """A finished sweep. `points` are the searched settings, `curves` are by configuration and seed."""
+    """A finished sweep. `points` are the searched settings; `curves` are keyed by configuration and seed."""
 
     spec: SweepSpec
     plan: Plan
@@ -45,16 +45,16 @@ class Recording:
     curves: Mapping[str, Mapping[int, Curve]]
 
     def curve(self, job: Job) -> Curve:
-        """What the job's trial did."""
+        """The recorded curve of the job's trial."""
         return self.curves[job.config_id][job.config.seed]
 
     def job_of(self, point: Point) -> Job:
-        """The first of a configuration's jobs."""
+        """The first job of a configuration."""
         return self.plan.searched(point)[0]
 
 
 class TableSearch(ConfigurationSearch):
-    """Each proposal is replaced by the nearest recorded configuration that was not proposed before."""
+    """Replaces each proposal with the nearest recorded configuration that was not proposed before."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class TableSearch(ConfigurationSearch):
 
 
 class SurrogateSearch(ConfigurationSearch):
-    """Tells the surrogate which settings stand behind the jobs that it will be asked about."""
+    """Tells the surrogate the settings of the jobs whose curves it will be asked for."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class SurrogateSearch(ConfigurationSearch):
 
 
 def distance(space: Space, one: Point, other: Point) -> float:
-    """The squared distance of two points of a space; each parameter contributes 0 to 1."""
+    """The squared distance between two points of a space; each parameter contributes 0 to 1."""
     return sum(_apart(parameter, one, other) ** 2 for parameter in space.parameters)
 
 
@@ -121,9 +121,9 @@ def _unit(values: RangeConfig, value: float) -> float:
 
 
 class Surrogate:
-    """Curves between the recorded ones: trees fitted to accuracies at each evaluation, and to what a trial costs.
+    """Predicts curves between the recorded ones, with trees fitted to the accuracies and the length of each curve.
 
-    It replaces trials that nobody has run, so a result found with it is about the model and not about training.
+    It replaces trials that were never run, so a result found with it is about the model and not about training.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -142,7 +142,7 @@ class Surrogate:
         self._points: dict[str, Point] = {}
 
     def know(self, point: Point) -> None:
-        """A configuration whose jobs will be asked for."""
+        """Remember a configuration whose jobs will be asked for."""
         self._points[self._recording.job_of(point).config_id] = point
 
     def curve(self, job: Job) -> Curve:
@@ -187,7 +187,7 @@ class Surrogate:
 
 
 def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
-    """Raises: UserError: if the sweep has not ended, or has stopped trials, whose curves nobody knows."""
+    """The recording of a sweep. Raises: UserError: if it has not finished, or too few trials ran to their end."""
     measure = read_measure(directory)
     if measure is None:
         raise UserError(f"{directory.path}: the baselines have not finished. Finish the sweep first.")

@@ -1,4 +1,4 @@
-"""The real engine on a simulated clock: each trial takes the time that its recorded curve says."""
+"""The real engine on a simulated clock, on which each trial takes the time of its recorded curve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweeps.replay.recorded import Curve
 
 @dataclass
 class SimulatedClock:
-    """Seconds since the sweep began; on it one reference second of a trial takes one second."""
+    """Seconds since the sweep began. One reference second of a trial takes one second."""
 
     now_s: float = 0.0
 
@@ -38,8 +38,8 @@ class _Running:
 class Replay:
     """Runs an agenda as `launch.run_trials` does, with recorded curves in place of workers.
 
-    Args: curve_of: what a job's trial would do; slots: how many run at once; ended: called with each job, and with what
-        the searched trials have cost. `searched_ref_s` is that cost so far.
+    Args: curve_of: the curve of a job's trial; slots: how many run at once; ended: called with each ended job and the
+        cost of the searched trials so far, `searched_ref_s`.
     """
 
     def __init__(
@@ -97,5 +97,5 @@ class Replay:
 
 
 def _of(job: Job, recorded: Recorded) -> Recorded:
-    """A recorded row under the job's own names."""
+    """A recorded row with the job's ids."""
     return replace(recorded, row=replace(recorded.row, trial_id=job.trial_id, config_id=job.config_id))

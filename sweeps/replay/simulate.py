@@ -1,4 +1,4 @@
-"""Compare searches, schedulers and numbers of slots by replaying recorded curves through the real engine."""
+"""Compares searches, schedulers and numbers of slots by replaying recorded curves through the real engine."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from sweeps.space.space import Space
 WITHIN = 0.05
 FEW_CONFIGURATIONS = 20
 _RESAMPLES = 9_999
-# A file system in memory, if there is one, so that flushing takes no time.
+# A file system in memory, where it exists, so that flushing takes no time.
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 (the folder in it is made by tempfile)
 _ROOMY_BYTES = 1e9
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is compared."""
+    """One of the compared combinations."""
 
     algorithm: str
     scheduler: str
@@ -53,9 +53,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Replayed:
-    """One replay: what the searched trials had cost when a configuration near the best was complete, and in the end.
+    """One replay: the cost of the searched trials when a configuration near the best was complete, and at the end.
 
-    `found_ref_s` is inf where none was found; `wall_s` is the simulated clock's, one second a reference second.
+    `found_ref_s` is inf if none was found; `wall_s` is read from the simulated clock.
     """
 
     found_ref_s: float
@@ -64,7 +64,7 @@ class Replayed:
 
 
 def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
-    """Every combination of lists that are separated by commas.
+    """Every combination of the entries of three comma-separated lists.
 
     Raises: UserError: for an invalid number of slots.
     """
@@ -78,7 +78,7 @@ def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
 
 
 class Simulation:
-    """Replays of one recording. Args: surrogate: to draw curves of configurations between the recorded ones."""
+    """Replays of one recording. Args: surrogate: whether to predict curves between the recorded configurations."""
 
     def __init__(self, recording: Recording, surrogate: bool) -> None:
         self._recording = recording
@@ -88,7 +88,7 @@ class Simulation:
         for point in recording.points:
             curves = recording.curves[recording.job_of(point).config_id]
             times[recording.job_of(point).config_id] = self._mean_s([curves[seed] for seed in recording.spec.seeds])
-        # What is found must be as good as this.
+        # A configuration counts as found if its mean is at most this.
         self.near_best_s = min(times.values()) * (1 + WITHIN)
 
     def spec(self, setting: Setting, seed: int) -> SweepSpec:
@@ -109,7 +109,7 @@ class Simulation:
         )
 
     def outcome(self, setting: Setting, seed: int) -> Replayed:
-        """One replay, its proposals drawn from this seed."""
+        """One replay, with proposals drawn from this seed."""
         with tempfile.TemporaryDirectory(prefix="kdas-replay-", dir=_folder()) as folder:
             return self._played(self.spec(setting, seed), SweepDirectory(Path(folder)), setting.slots)
 
@@ -156,7 +156,7 @@ class Simulation:
 def simulate(
     recording: Recording, surrogate: bool, settings: Sequence[Setting], replays: int, console: Console
 ) -> None:
-    """Replay each setting under as many seeds of its proposals, and print what it took."""
+    """Replay each setting with `replays` seeds of its proposals, and print the costs."""
     simulation = Simulation(recording, surrogate)
     for setting in settings:
         simulation.spec(setting, 0)
@@ -165,14 +165,14 @@ def simulate(
     )
     console.print(
         f"{len(recording.points)} recorded configurations on {len(recording.spec.seeds)} seeds; {source}."
-        f" 'Near the best' means a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} over the best"
-        " recorded one (measured on its own lucky seeds).",
+        f" 'Near the best' means a mean of at most {simulation.near_best_s:.2f} reference s, {WITHIN:.0%} above that of"
+        " the best recorded one (which looks too good, since it was chosen on these seeds).",
         highlight=False,
     )
     if len(recording.points) < FEW_CONFIGURATIONS:
         console.print(
-            f"note: with {len(recording.points)} configurations nearly any order finds the best soon. Record at least"
-            f" {FEW_CONFIGURATIONS} before you trust a difference.",
+            f"note: with {len(recording.points)} configurations almost any order soon finds the best one. Record at"
+            f" least {FEW_CONFIGURATIONS} before you trust a difference.",
             highlight=False,
         )
     columns = (
@@ -199,13 +199,13 @@ def simulate(
 
 
 def _folder() -> Path | None:
-    """Where replays are written; None: where temporary files are."""
+    """The folder to write replays to; None for the usual folder of temporary files."""
     has_room = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOMY_BYTES
     return _IN_MEMORY if has_room else None
 
 
 def _interval(values: Sequence[float]) -> str:
-    """A mean with a bootstrap interval; where some replays found nothing, how many did."""
+    """The mean with a bootstrap interval; if some replays found nothing, how many did."""
     finite = np.array([value for value in values if math.isfinite(value)])
     if len(finite) < len(values):
         return f"found in {len(finite)} of {len(values)}"

@@ -1,4 +1,4 @@
-"""From the key `search` of a file to its space: resolves names and conditions, and checks values."""
+"""Turns the key `search` of a file into its space: resolves names and conditions, and checks values."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sweeps.space.places import PARTS, Place, places_of, unknown
 from sweeps.space.ranges import RangeConfig
 from sweeps.space.space import Parameter, Space
 
-# Other searched parameters, each with the values at which a parameter exists.
+# Other searched parameters, each with the values for which a parameter exists.
 Conditions = dict[str, list[Any]]
 
 
 def space_from(search: Mapping[str, RangeConfig], sampler: Mapping[str, Any], loss: Any) -> Space:
     """The space of a sweep.
 
-    Args: sampler, loss: checked parts of all trials, unless they are searched themselves.
+    Args: sampler, loss: checked parts that all trials share, unless they are searched.
     Raises: ValueError: for an empty space, an unknown parameter, an invalid value, or a condition that can never
         hold; one line that names the key.
     """
@@ -28,7 +28,7 @@ def space_from(search: Mapping[str, RangeConfig], sampler: Mapping[str, Any], lo
     parameters: dict[str, Parameter] = {}
     for name in _parents_first(search, places):
         values, conditions = search[name], _conditions_of(name, search[name], parameters)
-        if name in PARTS:  # its choices were checked when the file was read
+        if name in PARTS:  # its choices were checked on reading the file
             parameter = Parameter(name, (name,), values, None, conditions)
         elif name in places:
             possible = _possible_places(name, places[name], conditions)
@@ -42,7 +42,7 @@ def space_from(search: Mapping[str, RangeConfig], sampler: Mapping[str, Any], lo
 
 
 def _choices_of(part: str, search: Mapping[str, RangeConfig], fixed: Any) -> list[Any]:
-    """The parts that trials choose between: those that are searched, or the one of all trials."""
+    """The parts that trials choose between: the searched ones, or the one that all trials share."""
     if part not in search:
         return [fixed]
     choices = search[part].choices
@@ -52,7 +52,7 @@ def _choices_of(part: str, search: Mapping[str, RangeConfig], fixed: Any) -> lis
 
 
 def _conditions_of(name: str, values: RangeConfig, parameters: Mapping[str, Parameter]) -> Conditions:
-    """The conditions that the file gives a parameter under `when`."""
+    """The conditions of a parameter under `when`."""
     return {
         parent: _wanted(parameters[parent], given, f"search.{name}.when.{parent}")
         for parent, given in values.when.items()
@@ -60,9 +60,9 @@ def _conditions_of(name: str, values: RangeConfig, parameters: Mapping[str, Para
 
 
 def _parents_first(search: Mapping[str, RangeConfig], places: Mapping[str, Sequence[Place]]) -> list[str]:
-    """The names in the file's order, but parts first, and each after those that decide whether it exists.
+    """The names in the file's order, except that parts come first and each name after those it depends on.
 
-    Raises: ValueError: for a condition on a parameter that is not searched, or a circle of conditions.
+    Raises: ValueError: for a condition on a parameter that is not searched, or for circular conditions.
     """
     ordered: list[str] = []
 
@@ -87,10 +87,10 @@ def _parents_first(search: Mapping[str, RangeConfig], places: Mapping[str, Seque
 
 
 def _wanted(parent: Parameter, given: Any, where: str) -> list[Any]:
-    """The values of a parameter that a condition names: one, or any of a list."""
+    """The values of a parameter that a condition allows: the given one, or those of a list."""
     if parent.values.values(parent.kind) is None:
         raise ValueError(
-            f"{where}: {parent.name} is a continuous range, which almost never hits a value. Give"
+            f"{where}: {parent.name} is a continuous range, which almost never takes a given value. Give"
             f" search.{parent.name} a step or choices"
         )
     whole = parent.matching(given)
@@ -109,21 +109,21 @@ def _wanted(parent: Parameter, given: Any, where: str) -> list[Any]:
 
 
 def _possible_places(name: str, places: Sequence[Place], conditions: Conditions) -> list[Place]:
-    """The places of a parameter that its own conditions leave."""
+    """The places of a parameter that its conditions allow."""
 
     def is_possible(place: Place) -> bool:
         return place.owner is None or place.part not in conditions or place.owner in conditions[place.part]
 
     possible, part = list(filter(is_possible, places)), places[0].part
     if not possible:
-        raise ValueError(f"search.{name}.when.{part}: no {name} exists there. Name a {part} that has it")
+        raise ValueError(f"search.{name}.when.{part}: that {part} has no {name}. Name one that has it")
     if len({place.kind for place in possible}) > 1:
         raise ValueError(f"search.{name}: has different types in different parts. Choose the {part} with when")
     return possible
 
 
 def _with_owners(conditions: Conditions, places: Sequence[Place], parameters: Mapping[str, Parameter]) -> Conditions:
-    """The conditions, and that a searched part is one that has the parameter."""
+    """The conditions, plus one for each searched part: it must be a choice that has the parameter."""
     owners: Conditions = {}
     for place in places:
         if place.owner is not None:
@@ -136,7 +136,7 @@ def _with_owners(conditions: Conditions, places: Sequence[Place], parameters: Ma
 
 
 def _checked_parameter(name: str, values: RangeConfig, conditions: Conditions, places: Sequence[Place]) -> Parameter:
-    """Raises: ValueError: for a range or a value that the parameter does not take at one of its places."""
+    """The parameter. Raises: ValueError: for a range or a value that one of its places does not allow."""
     where, kind = f"search.{name}", places[0].kind
     if values.choices is None and kind is None:
         raise ValueError(f"{where}: expected a list of choices, got a range")
@@ -149,9 +149,9 @@ def _checked_parameter(name: str, values: RangeConfig, conditions: Conditions, p
 
 
 def _check_reachable(parameter: Parameter, found: Mapping[str, Parameter]) -> None:
-    """See that all conditions can hold together, including those of the parameters that they refer to.
+    """Check that all conditions can hold together, including those of the parameters that they refer to.
 
-    Each condition allows another parameter some values; what all of them allow must not be empty.
+    Each condition allows some values of another parameter; at least one value must satisfy all conditions on it.
     """
     allowed: Conditions = {}
     waiting = [parameter]

@@ -1,4 +1,4 @@
-"""Where a searched parameter is in a trial file: in the sampler, the loss, the optimizer, or the recipe."""
+"""The place of a searched parameter in a trial file: the sampler, the loss, the optimizer, or the recipe."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from kdas.parts.reading import explain
 from kdas.recipe.config import OptimizerConfig, Recipe
 from kdas.samplers import SAMPLERS
 
-# Keys whose value is a part: if they are searched, the choice decides which parameters exist.
+# Keys whose value is a part. If one is searched, the chosen part decides which parameters exist.
 PARTS = ("sampler", "loss")
-# What may be searched besides parameters of parts and optimizer. All other keys define the comparison itself: data,
-# models, budget, machine.
+# Keys that may be searched besides parameters of parts and the optimizer. All other keys define the comparison itself:
+# data, models, budget, machine.
 RECIPE_PARAMETERS = ("ce_weight", "kd_weight", "batch_size", "accumulate", "ema_decay", "precision")
-# Every value has its own prices, which are measured before the first trial.
+# Each value has its own prices, measured before the first trial, so a range would have too many.
 _PRICED_BY_VALUE = ("batch_size", "accumulate")
 
 Path = tuple[str | int, ...]
 
 
 class _Term(BaseModel):
-    """What a loss of a list has beside its parameters."""
+    """What a loss in a list has besides its parameters."""
 
     weight: float = Field(ge=0, description="Weight of this loss among several.")
 
 
 @dataclass(frozen=True)
 class Place:
-    """One place of a parameter: the way to it, its schema there, and the choice of a part that has it.
+    """One place of a parameter: its path, the schema there, and the searched part that has it.
 
-    `owner` is None where the part is the same in all trials.
+    `owner` is None if all trials share the part.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Place:
 
     @property
     def part(self) -> str:
-        """The key of a trial file that the parameter is under."""
+        """The key of a trial file that contains the parameter."""
         return str(self.path[0])
 
     @property
@@ -60,14 +60,14 @@ class Place:
         return int if kinds == {int} else float if float in kinds and kinds <= {int, float} else None
 
     def check(self, where: str, value: Any) -> None:
-        """Raises: ValueError: if a trial file would refuse the value; `where` names it."""
+        """Raises: ValueError: if a trial file would refuse the value. Args: where: the key, for the message."""
         name = str(self.path[-1])
         field = self.schema.model_fields[name]
         kinds = get_args(field.annotation) or (field.annotation,)
         if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
             raise ValueError(f"{where}: expected a number, got {value}. {field.description or ''}".rstrip(". "))
         single = _only(self.schema, name)
-        # A range is read as floats; a whole-number parameter is proposed as a whole number.
+        # Ranges are read as floats, but whole-number parameters are proposed as whole numbers.
         is_whole = isinstance(value, float) and value.is_integer() and int in kinds
         try:
             single.model_validate({name: int(value) if is_whole else value})
@@ -78,16 +78,16 @@ class Place:
 
 @functools.cache
 def _only(schema: type[BaseModel], name: str) -> type[BaseModel]:
-    """A schema with one field of another, cached, since it takes longer to make than to use."""
+    """A schema with a single field of another; cached, since building one takes longer than using it."""
     field = schema.model_fields[name]
     model: type[BaseModel] = create_model("Searched", **{name: (field.annotation, field)})  # type: ignore[call-overload]
     return model
 
 
 def places_of(samplers: Sequence[Any], losses: Sequence[Any]) -> dict[str, list[Place]]:
-    """Every parameter that can be searched, by its name, with all its places.
+    """Every parameter that can be searched, by name, with all its places.
 
-    Args: samplers, losses: the parts between which the trials choose; one where that is not searched.
+    Args: samplers, losses: the parts that trials choose between; a single one if it is not searched.
     """
     places: dict[str, list[Place]] = {}
     for sampler in samplers:
@@ -130,4 +130,4 @@ def unknown(name: str, places: Mapping[str, Any], samplers: Sequence[Any]) -> Va
             f" with cells: {{{block}: [...]}}"
         )
     among = " or ".join(sorted({sampler["name"] for sampler in samplers}))
-    return ValueError(f"{where}: no parameter of {among}. {nearest(name, places)}".rstrip("."))
+    return ValueError(f"{where}: is not a parameter of {among}. {nearest(name, places)}".rstrip("."))

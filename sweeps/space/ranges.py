@@ -1,9 +1,10 @@
-"""The values that one searched parameter may take, and the condition under which it exists."""
+"""The values of one searched parameter, and the conditions under which it exists."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from kdas.parts.registry import lower_keys
 from kdas.recipe.config import Strict
+from sweeps.space.forms import short_form
 
 # Tolerance for multiples of a step: 0.3 + 3 * 0.1 is not exactly 0.6.
 _ROUNDING = 1e-9
@@ -27,12 +29,12 @@ class RangeConfig(Strict):
     high: float | None = Field(None, description="Largest value.")
     log: bool = Field(False, description="Whether to draw values evenly on a logarithmic scale.")
     step: float | None = Field(
-        None, gt=0, description="Distance between neighbouring values; the last value is high. By default any value."
+        None, gt=0, description="Distance between neighbouring values; the last one is high. By default any value."
     )
     choices: list[Any] | None = Field(None, min_length=1, description="List of values.")
     when: Annotated[dict[str, Any], BeforeValidator(_lower_keys)] = Field(
         default_factory=dict,
-        description="Conditions: other searched parameters, with the value or list of values at which this one exists.",
+        description="Conditions: other searched parameters, each with the values for which this one exists.",
     )
 
     @model_validator(mode="after")
@@ -47,7 +49,7 @@ class RangeConfig(Strict):
         if not self.low < self.high:
             raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
         if self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic range needs low over 0, got {self.low:g}")
+            raise ValueError(f"a logarithmic range needs a low above 0, got {self.low:g}")
         if self.step is not None:
             if self.log:
                 raise ValueError("has both step and log. Keep one of them")
@@ -55,7 +57,7 @@ class RangeConfig(Strict):
         return self
 
     def values(self, kind: type | None) -> list[Any] | None:
-        """All values in order; None if there are infinitely many. Args: kind: int, float, or None."""
+        """All values in order; None for a continuous range. Args: kind: int, float, or None."""
         if self.choices is not None:
             return list(self.choices)
         assert self.low is not None and self.high is not None
@@ -81,7 +83,7 @@ class RangeConfig(Strict):
         return self.step is None or _is_whole((value - self.low) / self.step)
 
     def distribution(self, kind: type | None) -> BaseDistribution:
-        """The values as Optuna's distribution. Choices become JSON texts, since Optuna keeps only plain values."""
+        """The values as a distribution of Optuna. Choices become JSON text, since Optuna stores only plain values."""
         if self.choices is not None:
             return CategoricalDistribution([json.dumps(choice) for choice in self.choices])
         assert self.low is not None and self.high is not None
@@ -90,11 +92,11 @@ class RangeConfig(Strict):
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def to_optuna(self, value: Any) -> Any:
-        # 1000.0, as a trial's file has it, is the choice 1000.
+        # A trial file may contain 1000.0 for the choice 1000.
         return value if self.choices is None else json.dumps(self.choices[self.choices.index(value)])
 
     def from_optuna(self, value: Any) -> Any:
-        """A value as it is trained with: real numbers are rounded to four significant digits."""
+        """The value that is trained with: real numbers are rounded to four significant digits."""
         if self.choices is not None:
             return json.loads(value)
         if not isinstance(value, float):
@@ -116,7 +118,7 @@ class RangeConfig(Strict):
 
 
 def _named(choice: Any) -> Any:
-    """The name of a part."""
+    """The name of a part, or the choice itself."""
     return choice.get("name", choice) if isinstance(choice, dict) else choice
 
 
@@ -147,4 +149,7 @@ def _as_range(given: Any) -> Any:
     return {"choices": given} if isinstance(given, list) else given
 
 
-Range = Annotated[RangeConfig, BeforeValidator(_as_range, json_schema_input_type=RangeConfig | list[Any])]
+Range = Annotated[
+    RangeConfig,
+    short_form(_as_range, "a list or a mapping", Mapping, RangeConfig, schema=RangeConfig | list[Any]),
+]

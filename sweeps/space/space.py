@@ -20,10 +20,10 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One searched parameter: the way to it in a trial file, and its values.
+    """One searched parameter: its path in a trial file, and its values.
 
-    `kind` is int or float where these are numbers of a range. `needs` holds other searched parameters, each with the
-    values at which alone this one exists.
+    `kind` is int or float for a range of numbers. `needs` holds other searched parameters, each with the only values
+    for which this one exists.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Parameter:
         return all(name in point and point[name] in values for name, values in self.needs.items())
 
     def matching(self, given: Any) -> list[Any]:
-        """The values that `given` refers to: the value itself, or for a part its name or some of its keys."""
+        """The values that `given` refers to. A part may be given by its name or by some of its keys."""
         if self.name not in PARTS:
             return [given] if self.values.holds(given) else []
         return [choice for choice in self.values.choices or [] if _is_meant(choice, given)]
@@ -54,7 +54,7 @@ def _is_meant(choice: Any, given: Any) -> bool:
 
 @dataclass(frozen=True)
 class Space:
-    """All searched parameters; one whose existence depends on others comes after them. `first` is tried first."""
+    """All searched parameters, each after those that its existence depends on. `first` are the points tried first."""
 
     parameters: tuple[Parameter, ...]
     first: tuple[Point, ...] = ()
@@ -71,9 +71,9 @@ class Space:
         return [parameter for parameter in self.parameters if parameter.exists_at(point)]
 
     def point(self, given: Mapping[str, Any], where: str) -> Point:
-        """A point as a file gives it, in the order of the space and with its parts written out.
+        """A point given in a file, in the order of the space and with its parts written out.
 
-        Raises: ValueError: for a parameter too many or too few, or a value that the space does not hold.
+        Raises: ValueError: for a missing or superfluous parameter, or a value outside the space.
         """
         point: Point = {}
         for parameter in self.parameters:
@@ -89,7 +89,7 @@ class Space:
         return point
 
     def drawn(self, trial: optuna.Trial) -> Point:
-        """A point with the values that a study proposes for this trial."""
+        """The point that a study proposes for this trial."""
         point: Point = {}
         for parameter in self.parameters:
             if parameter.exists_at(point):
@@ -98,11 +98,11 @@ class Space:
         return point
 
     def to_optuna(self, point: Mapping[str, Any]) -> Point:
-        """A point as Optuna names its values."""
+        """A point with its values in Optuna's form."""
         return {name: self[name].values.to_optuna(value) for name, value in point.items()}
 
     def from_optuna(self, proposed: Mapping[str, Any]) -> Point | None:
-        """A point that a study has proposed; None if a kill cut its record short."""
+        """The point of a proposal in Optuna's form; None if a kill cut its record short."""
         point = {
             parameter.name: self._readable(parameter, proposed[parameter.name])
             for parameter in self.parameters
@@ -111,7 +111,7 @@ class Space:
         return point if all(parameter.name in point for parameter in self.asked_at(point)) else None
 
     def _readable(self, parameter: Parameter, proposed: Any) -> Any:
-        """A proposed value; values of the points that are tried first stay exactly as given."""
+        """A proposed value as it is trained with. Values of the points that are tried first are not rounded."""
         given = [point[parameter.name] for point in self.first if parameter.name in point]
         if parameter.values.choices is None and proposed in given:
             return given[given.index(proposed)]
@@ -120,7 +120,7 @@ class Space:
     def combinations(self, values: Mapping[str, Sequence[Any]]) -> list[Point]:
         """Every combination of some parameters and of those that their conditions refer to.
 
-        Args: values: those of the parameters that are combined.
+        Args: values: the values to combine, by parameter.
         """
         wanted = set(values)
         for parameter in reversed(self.parameters):
@@ -138,7 +138,7 @@ class Space:
     def applied(self, content: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
         """The content of a trial with the values of a point.
 
-        A loss brings its authors' weights, unless it is the loss of the file or the weights are searched too.
+        A loss comes with its authors' weights, unless it is the file's loss or the weights are searched too.
         """
         result = dict(content)
         for parameter in self.parameters:
@@ -146,14 +146,14 @@ class Space:
                 continue
             value = point[parameter.name]
             if parameter.name == "loss" and names_of(value) != names_of(content["loss"]):
-                # The parts come first in a space, so weights that are searched too are put in after these.
+                # Parts come first in a space, so searched weights are applied later and override these.
                 result.update(usual_weights(value))
             result = _put(result, parameter.path, value)
         return result
 
 
 def names_of(loss: Any) -> list[str]:
-    """The names of the losses that are added up."""
+    """The names of the losses that are summed."""
     return [part["name"] for _, part in as_terms(loss)]
 
 

@@ -1,4 +1,4 @@
-"""Stopping rules: each is one file here, registered by its name in a sweep file."""
+"""Stopping rules: one file each, registered under the name that sweep files use."""
 
 from kdas.parts.registry import import_siblings
 from sweeps.stopping.interface import STOPPING_RULES, StoppingContext, StoppingRule

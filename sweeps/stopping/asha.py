@@ -17,8 +17,8 @@ from sweeps.stopping.interface import STOPPING_RULES, StoppingContext, better
 class Asha:
     """Keeps only the best trials at each of several increasing costs.
 
-    At each rung a trial runs on if its best accuracy is among the best 1 / `reduction_factor` of those that came there.
-    The first rung is `grace` times the budget; each further one costs `reduction_factor` times as much.
+    At each rung a trial continues if its best accuracy is in the top 1 / `reduction_factor` of all trials that reached
+    the rung. The first rung is at `grace` times the budget, each further one at `reduction_factor` times the cost.
     """
 
     status = Status.STOPPED_EARLY
@@ -53,7 +53,7 @@ class Asha:
     def evaluated(self, trial_id: str, cost_ref_s: float, val_accuracy: float, *, again: bool = False) -> None:
         best = self._best[trial_id] = better(self._best.get(trial_id, 0.0), val_accuracy)
         passed = self._passed.get(trial_id, 0)
-        # A trial that resumes from a checkpoint reaches a rung twice and counts once.
+        # A trial that resumes from a checkpoint may reach a rung twice, but counts once.
         while passed < len(self._rungs) and cost_ref_s >= self._rungs[passed]:
             insort(self._accuracies[passed], best)
             if not again and not self._is_among_best(self._accuracies[passed], best):

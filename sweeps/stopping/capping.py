@@ -1,7 +1,7 @@
 """Exact capping: which configurations can no longer be among the fastest, whatever their trials do next.
 
-The rule and its proof are in docs/measuring.md. Its bounds only ever tighten, so results may arrive late, twice or
-in any order: that can delay a stop and never causes a wrong one.
+The rule and its proof are in docs/measuring.md. Bounds only ever tighten, so results may arrive late, twice or in any
+order: that can delay a stop but never cause a wrong one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ConfigurationBounds:
         if trial_id in self._configuration:
             bounds = self._of(trial_id)
             if bounds.upper == self._budget_s:
-                # Late news must not loosen the bounds.
+                # A late report must not loosen the bounds.
                 bounds.lower = max(bounds.lower, min(cost_s, self._budget_s))
 
     def reached(self, trial_id: str, time_s: float) -> None:
@@ -63,7 +63,7 @@ class ConfigurationBounds:
         insort(self._uppers, self._upper(config_id))
 
     def remove(self, trial_id: str) -> None:
-        """Forget the configuration of a trial: it neither stops others nor is stopped."""
+        """Remove the configuration of a trial: it neither stops others nor is stopped."""
         config_id = self._configuration.get(trial_id)
         if config_id is None:
             return
@@ -75,7 +75,7 @@ class ConfigurationBounds:
         """Whether `keep` other configurations are certainly faster, by the mean over seeds."""
         if config_id not in self._bounds or len(self._uppers) < self._keep:
             return False
-        # Sums, correctly rounded, instead of means: the comparison is exact.
+        # Correctly rounded sums instead of means, so that the comparison is exact.
         return math.fsum(each.lower for each in self._bounds[config_id].values()) > self._uppers[self._keep - 1]
 
     def _of(self, trial_id: str) -> _TrialBounds:
@@ -91,7 +91,7 @@ class Capping:
 
     status = Status.CAPPED
     only_for = "tta"
-    # Capping saved a quarter in simulated sweeps; how much it saves in one depends on how unlike its settings are.
+    # Capping saved a quarter in simulated sweeps. The saving depends on how much the settings of a sweep differ.
     cost_shares = (0.4, 0.75, 1.0)
 
     def __init__(self, context: StoppingContext) -> None:

@@ -1,7 +1,7 @@
-"""The interface of a stopping rule: which trials of the search end before they have spent their budget.
+"""The interface of a stopping rule, which decides which trials of the search end before they have spent their budget.
 
-A rule hears of every evaluation and says whether a trial should run on. Its state is a function of the curves on disk:
-after a restart it hears them again, in any order.
+A rule is told every evaluation and decides whether a trial should continue. Its state is a function of the curves on
+disk: after a restart it is told them again, in any order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kdas.records import Status
 
 @dataclass(frozen=True)
 class StoppingContext:
-    """What a rule may know of its sweep when it is built.
+    """What a rule is told about its sweep when it is built.
 
     `target`: the accuracy whose time counts; `budget_ref_s`: reference seconds that a trial may spend;
     `interval_ref_s`: reference seconds between two evaluations; `keep`: how many of the best configurations the
@@ -31,9 +31,9 @@ class StoppingContext:
 
 
 class StoppingRule(Protocol):
-    """Says which trials stop early. Its class is registered; its keyword-only parameters are those of the sweep file.
+    """Decides which trials stop early. Its class is registered; its keyword-only parameters are keys of the sweep file.
 
-    `status`: what a stopped trial is recorded as. `only_for`: the one objective for which the rule is right; None: any.
+    `status`: the status of a stopped trial. `only_for`: the only objective that the rule is valid for; None: any.
     `cost_shares`: the share of the search's cost that is still spent under the rule: at least, probably, at most.
     """
 
@@ -42,14 +42,14 @@ class StoppingRule(Protocol):
     cost_shares: ClassVar[tuple[float, float, float]]
 
     def add(self, config_id: str, trial_ids: Sequence[str]) -> None:
-        """A configuration of the search will be trained on these trials, one for each seed. May come twice."""
+        """A configuration of the search will be trained, one trial for each seed. May be called twice for it."""
         ...
 
     def evaluated(self, trial_id: str, cost_ref_s: float, val_accuracy: float, *, again: bool = False) -> None:
-        """A trial was evaluated; its evaluations come in the order of their cost.
+        """A trial was evaluated. Its evaluations come in order of cost.
 
         Args: cost_ref_s: reference seconds spent so far; val_accuracy: a fraction, or NaN; again: an earlier start has
-            already decided about this evaluation.
+            already decided on this evaluation.
         """
         ...
 
@@ -58,7 +58,7 @@ class StoppingRule(Protocol):
         ...
 
     def stops(self, config_id: str, trial_id: str) -> bool:
-        """Whether the trial should end now, or not begin."""
+        """Whether the trial should end now, or not start."""
         ...
 
 

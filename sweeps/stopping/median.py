@@ -15,7 +15,7 @@ from sweeps.stopping.interface import STOPPING_RULES, StoppingContext, better
 
 @STOPPING_RULES.register("median", source="Golovin et al., KDD 2017")
 class MedianStopping:
-    """Stops a trial whose best accuracy is under the median of the others at the same cost."""
+    """Stops a trial whose best accuracy is below the median of the others at the same cost."""
 
     status = Status.STOPPED_EARLY
     only_for = None
@@ -34,7 +34,7 @@ class MedianStopping:
     ) -> None:
         self._interval_s, self._grace_s = context.interval_ref_s, grace * context.budget_ref_s
         self._at_least = at_least
-        # Of every trial that came so far, its best accuracy, ascending; by the number of the evaluation.
+        # By number of the evaluation: the best accuracy of every trial that has got there, ascending.
         self._accuracies: dict[int, list[float]] = {}
         self._best: dict[str, float] = {}
         self._heard: dict[str, int] = {}

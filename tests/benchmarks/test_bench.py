@@ -21,7 +21,7 @@ def test_subset_holds_the_first_images_of_every_class() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
     assert balanced(labels, 6).tolist() == [0, 1, 4, 5, 7, 8]
     assert balanced(labels, 7).tolist() == [0, 1, 2, 4, 5, 7, 8]
-    with pytest.raises(ValueError, match="11 images were asked for, and the set holds 10"):
+    with pytest.raises(ValueError, match="number: expected at most 10, the size of the set, got 11"):
         balanced(labels, 11)
 
 
@@ -88,4 +88,4 @@ def test_last_line_is_json_with_every_figure_and_where_it_was_measured(
 def test_unknown_part_is_refused() -> None:
     result = CliRunner().invoke(program.app, ["nothing"])
     assert isinstance(result.exception, UserError)
-    assert f"'nothing' is not one of {', '.join(program.PARTS)}" in str(result.exception)
+    assert f"expected one of {', '.join(program.PARTS)}, got 'nothing'" in str(result.exception)

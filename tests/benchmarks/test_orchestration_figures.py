@@ -37,7 +37,7 @@ def test_orchestration_is_what_the_trials_phase_takes_beside_training_on_two_slo
 
 
 def test_a_number_of_trials_that_no_sweep_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"num_trials: 12 is not a multiple of 5"):
+    with pytest.raises(ValueError, match=r"num_trials: expected a multiple of 5, at least 10, got 12"):
         sweep_of(12, tmp_path)
 
 

@@ -31,7 +31,7 @@ def test_trial_whose_checkpoints_are_all_damaged_starts_over(directory: SweepDir
     before.write_bytes(b"torn too")
     actor = object.__new__(TrialActor)  # skips what Ray sets up, which this does not need
     actor._folder = folder
-    with pytest.warns(UserWarning, match=r"is damaged.* Training this trial from its beginning\."):
+    with pytest.warns(UserWarning, match=r"is damaged.* Training this trial from the beginning\."):
         training = actor._training_of(Trial(config, inputs), Surroundings(CALIBRATION, folder.checkpoint))
     assert training.epoch == training.step == 0
     assert not folder.checkpoint.exists() and not before.exists()

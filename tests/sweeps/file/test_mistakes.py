@@ -39,7 +39,27 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"budgets": {"trials": 4}}, "budgets: unknown key. Did you mean budget?"),
     ({"search": 5}, "search: expected a mapping, got 5."),
     ({"baselines": {}}, "baselines: none uses the sampler full. Add plain_kd: full, which all ratios refer to."),
-    ({"seeds": "three"}, "seeds: expected a list, got 'three'. Number of seeds, or a list of seeds."),
+    # Keys that allow several kinds of values
+    ({"seeds": "three"}, "seeds: expected a whole number or a list, got 'three'. Number of seeds, or a list of seeds."),
+    ({"seeds": True}, "seeds: expected a whole number or a list, got True. Number of seeds, or a list of seeds."),
+    (
+        {"target": True},
+        "target: expected a number or a mapping, got True. Known keys: accuracy, fraction_of_baseline.",
+    ),
+    (
+        {"target": "high"},
+        "target: expected a number or a mapping, got 'high'. Known keys: accuracy, fraction_of_baseline.",
+    ),
+    ({"target": None}, "target: expected a number or a mapping, got None. Known keys: accuracy, fraction_of_baseline."),
+    ({"algorithm": 3}, "algorithm: expected a name or a mapping, got 3. Known keys: name, seed, startup."),
+    (
+        {"confirm": {"seeds": "ten"}},
+        "confirm.seeds: expected a whole number or a list, got 'ten'. Number of fresh seeds, counted from 1001, or a list of seeds.",
+    ),
+    (
+        search(start_rate=0.5),
+        "search.start_rate: expected a list or a mapping, got 0.5. Known keys: low, high, log, step, choices, when.",
+    ),
     # Ranges
     (search(), "search: the space is empty. Name at least one parameter of kdas, or kd_weight."),
     (search(start_rate={"low": 0.3}), "search.start_rate: expected low and high, or choices."),
@@ -65,7 +85,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(start_rate={**RATE, "step": 0}),
-        "search.start_rate.step: expected a value in (0, inf), got 0. Distance between neighbouring values; the last value is high. By default any value.",
+        "search.start_rate.step: expected a value in (0, inf), got 0. Distance between neighbouring values; the last one is high. By default any value.",
     ),
     (
         search(start_rate={**RATE, "step": 0.1, "log": True}),
@@ -84,7 +104,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (search(start_rate={"lo": 0.3, "high": 0.9}), "search.start_rate.lo: unknown key. Did you mean low?"),
     (search(score_mode={"low": 0, "high": 1}), "search.score_mode: expected a list of choices, got a range."),
     # Parameters of other blocks
-    (search(start_rat=RATE), "search.start_rat: no parameter of kdas. Did you mean start_rate?"),
+    (search(start_rat=RATE), "search.start_rat: is not a parameter of kdas. Did you mean start_rate?"),
     (
         search(epochs=[2, 3]),
         "search.epochs: cannot be searched, since all trials of a sweep must share it. Compare several values with cells: {epochs: [...]}.",
@@ -154,11 +174,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(sampler=["random", "full"], sampling_period=[1]),
-        "search.sampling_period: no parameter of full or random. Known",
+        "search.sampling_period: is not a parameter of full or random. Known",
     ),
     (
         search(sampler=SAMPLERS, sampling_period=when(sampler="random")),
-        "search.sampling_period.when.sampler: no sampling_period exists there. Name a sampler that has it.",
+        "search.sampling_period.when.sampler: that sampler has no sampling_period. Name one that has it.",
     ),
     (
         search(sampler=SAMPLERS, sampling_period=when(sampler="full")),
@@ -178,7 +198,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(start_rate={**RATE, "when": {"end_rate": 0.5}}, end_rate=RATE),
-        "search.start_rate.when.end_rate: end_rate is a continuous range, which almost never hits a value. Give search.end_rate a step or choices.",
+        "search.start_rate.when.end_rate: end_rate is a continuous range, which almost never takes a given value. Give search.end_rate a step or choices.",
     ),
     (
         search(start_rate={**RATE, "when": {"end_rate": []}}, end_rate=[0.4, 0.5]),
@@ -239,7 +259,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"objective": {"cost_ref_s": 3}},
-        "objective: expected the name of an objective, got {'cost_ref_s': 3}. Known: tta, accuracy, accuracy_at_cost, pareto.",
+        "objective: expected a name or a mapping with a name, got {'cost_ref_s': 3}. Known: tta, accuracy, accuracy_at_cost, pareto.",
     ),
     (
         {"objective": "accuracy_at_cost"},
@@ -315,7 +335,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"confirm": {"seeds": 0}},
         "confirm.seeds: expected at least one entry, got none. Number of fresh seeds, counted from 1001, or a list of seeds.",
     ),
-    ({"confirm": 3}, "confirm: expected a mapping, got 3. Known keys: top, seeds."),
+    ({"confirm": 3}, "confirm: expected true, false or a mapping, got 3. Known keys: top, seeds."),
     ({"budget": {"trial": 3}}, "budget.trial: unknown key. Did you mean trials?"),
     (
         {"budget": {"trials": 7}},
@@ -327,20 +347,23 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"budget": {"stop_when": "soon"}},
-        "budget.stop_when: expected a mapping, got 'soon'. Known keys: first_reached, tta_ref_s_below.",
+        "budget.stop_when: expected first_reached or a mapping, got 'soon'. Known keys: first_reached, tta_ref_s_below.",
     ),
     ({"budget": {"stop_when": {}}}, "budget.stop_when: is empty. Give first_reached: true, or tta_ref_s_below."),
     (
         {"budget": {"when_spent": "stop"}},
-        "budget.when_spent: expected 'finish' or 'checkpoint', got 'stop'. What happens to running trials once the hours are used up: finish them, or keep them to resume later.",
+        "budget.when_spent: expected 'finish' or 'checkpoint', got 'stop'. What happens to running trials once the hours are used up: finish runs them to their end, checkpoint pauses them.",
     ),
     (
         {"faults": {"retries": -1}},
-        "faults.retries: expected a value in [0, inf), got -1. How often a trial that lost its worker is resumed from its checkpoint in one start.",
+        "faults.retries: expected a value in [0, inf), got -1. How often one start resumes a trial that lost its worker, from its checkpoint.",
     ),
     # Cells
     ({"cells": [1]}, "cells: expected a mapping, got [1]. Give names with the keys they change, or a grid of lists."),
-    ({"cells": {"a": {}, "b": [1]}}, "cells.b: expected a mapping, got [1]. Give the keys it changes, or only lists."),
+    (
+        {"cells": {"a": {}, "b": [1]}},
+        "cells.b: expected a mapping, got [1]. Give the keys it changes, or lists for all keys.",
+    ),
     ({"cells": {"a/b": {}}}, "cells.a/b: is not a valid folder name. Use letters, digits, dots and dashes."),
     ({"cells": {"a": {"epoch": 2}}}, "cells.a.epoch: unknown key. Did you mean epochs?"),
     (
@@ -360,7 +383,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"cells": {"pair": ["vgg13 -> vg8"]}}, "cells.vgg13-vg8.student: no model is called 'vg8'. Did you mean vgg8?"),
     (
         {"cells": {"a": {"pair": "vgg13 -> vgg8", "student": "vgg8"}}},
-        "cells.a.student: is set by pair too. Keep one of them.",
+        "cells.a.student: is also set by pair. Keep one of them.",
     ),
     ({"cells": {"pair": []}}, "cells.pair: is an empty list. Give at least one value."),
     (

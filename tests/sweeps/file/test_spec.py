@@ -40,9 +40,9 @@ def changed(tmp_path: Path, **changes: Any) -> Path:
         ),
         (
             {"search": {"PENALTY_LAMBDA": {"low": 0, "high": 9, "log": True}}},
-            "a logarithmic range needs low over 0, got 0",
+            "a logarithmic range needs a low above 0, got 0",
         ),
-        ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: no parameter of kdas. Did you mean start_rate?"),
+        ({"search": {"STRAT_RATE": [0.5]}}, "search.strat_rate: is not a parameter of kdas. Did you mean start_rate?"),
         (
             {"search": {"SAMPLING_PERIOD": {"low": 1, "high": 4}}},
             "search.sampling_period: expected a list of choices, got a range",
@@ -146,7 +146,7 @@ def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path
 def test_search_knows_only_parameters_of_its_sampler(tmp_path: Path) -> None:
     search = {"start_rate": {"low": 0.2, "high": 0.8}}
     path = changed(tmp_path, sampler="static_random", search=search, known_points=None)
-    with pytest.raises(UserError, match=r"search\.start_rate: no parameter of static_random\. "):
+    with pytest.raises(UserError, match=r"search\.start_rate: is not a parameter of static_random\. "):
         load_spec(path)
     search = {"kd_weight": {"low": -1, "high": 8}}
     with pytest.raises(UserError, match=r"search\.kd_weight: expected a value in \[0, inf\), got -1\.0"):
@@ -165,7 +165,7 @@ def test_proposal_that_equals_a_baseline_carries_its_name_only_if_all_is_equal(t
     ("changes", "message"),
     [
         ({"seeds": [-1]}, "seeds.0: expected at least 0, got -1"),
-        ({"target": True}, "target: expected a mapping, got True"),
+        ({"target": True}, "target: expected a number or a mapping, got True"),
         (
             {"search": {"PENALTY_WARMUP": [None, 3]}, "known_points": None},
             "search.penalty_warmup: expected a whole number, got None",

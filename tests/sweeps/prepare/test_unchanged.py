@@ -42,7 +42,7 @@ def test_what_changes_no_result_may_change(spec: SweepSpec, directory: SweepDire
         ({"kd_weight": 3.0}, r"kd_weight was 9\.0 when this sweep began and is 3\.0 now"),
         ({"precision": "bfloat16"}, "precision was float32"),
         ({"sampler": {"name": "kdas", "threshold": 0.1}}, "sampler was "),
-        ({"seeds": [1]}, r"seeds \[2\] have been run and are missing now"),
+        ({"seeds": [1]}, r"seeds: missing now, but already run: \[2\]"),
         ({"budget": {"ref_s_per_trial": 9.0}}, r"budget\.ref_s_per_trial was None when this sweep began and is 9\.0"),
     ],
     ids=str,
@@ -60,7 +60,7 @@ def test_seeds_of_the_confirmation_cannot_move_to_the_search(spec: SweepSpec, di
     directory.spec_file.write_text(spec_text(SweepSpec.model_validate(confirmed)), encoding="utf-8")
     check_spec(SweepSpec.model_validate({**confirmed, "confirm": {"top": 2, "seeds": [11, 12, 13]}}), directory)
     moved = {**confirmed, "seeds": [1, 2, 11], "confirm": {"top": 1, "seeds": [21]}}
-    with pytest.raises(UserError, match=r"seeds \[11\] were used for the confirmation"):
+    with pytest.raises(UserError, match=r"seeds: \[11\] were used for the confirmation"):
         check_spec(SweepSpec.model_validate(moved), directory)
 
 
