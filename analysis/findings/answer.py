@@ -71,7 +71,7 @@ def _cost(row: Row, phase: str) -> str:
     if row["num_reached"] == row["num_trials"]:
         return f"It took {average}{seeds}."
     missed = row["num_trials"] - row["num_reached"] - row["num_open"]
-    budget = " (a miss counts as the budget)" if missed else ""
+    budget = " (a miss counts as the full budget)" if missed else ""
     reached = f"{row['num_reached']} of {row['num_trials']} seeds"
     return f"It reached the target on {reached} and took {average}{budget}{seeds}."
 

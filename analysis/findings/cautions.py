@@ -85,8 +85,8 @@ def _of_the_objective(measure: Measure) -> Iterator[Caution]:
     if measure.objective != "tta":
         yield Caution(
             "answer",
-            f"The search optimised {measure.objective} and chose its finalists by it. This answer is about the time to "
-            "the target.",
+            f"The search objective was {measure.objective}, which also chose the finalists. This answer is about the "
+            "time to the target.",
         )
 
 
@@ -241,7 +241,7 @@ def _of_the_tables(times: pd.DataFrame, curves: pd.DataFrame, trials: pd.DataFra
         )
     orphans = sorted(set(curves["trial_id"].unique()) - set(trials["trial_id"]))
     if orphans:
-        yield Caution("trials", f"{_some(orphans)} in curves.parquet but not in trials.parquet: ignored.")
+        yield Caution("trials", f"Ignored: {_some(orphans)} in curves.parquet but not in trials.parquet.")
     is_again = times.duplicated(["phase", "config_id", "seed"])
     if is_again.any():
         yield Caution(
