@@ -119,7 +119,7 @@ def _of_other_questions(found: Findings) -> dict[str, Figure]:
 def _accuracy(found: Findings, cost: str) -> Figure:
     caption = (
         "Lines are medians over seeds, bands their range. Each trial keeps its last accuracy until its next "
-        "evaluation. Each method's fastest configuration is in colour."
+        "evaluation, and its final one to the end. Each method's fastest configuration is in colour."
     )
     if cost == "cost_ref_s":
         caption += " A dot marks a method’s median time to the target, if known."

@@ -43,7 +43,8 @@ def numbers(measure: Measure) -> list[Number]:
         Number(
             "Ratio",
             f"Sum of min(T, tau) of {base} divided by that of the configuration, over the shared seeds. If L and U "
-            "differ, once with every doubt against the configuration and once with every doubt in its favour.",
+            "differ, it is computed twice: with every doubt against the configuration, then with every doubt in its "
+            "favour.",
             "analysis.statistics.compare.ratio_of_sums",
         ),
         Number(
