@@ -1,1 +1,1 @@
-"""Reads the curves of a sweep, and says which setting reached the target soonest and how sure that is."""
+"""Reads the curves of a sweep and reports which setting reached the target fastest, and how certain that is."""

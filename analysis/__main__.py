@@ -1,6 +1,6 @@
-"""`python -m analysis report RUNS_DIR/NAME`: write the report of a sweep, and show its answer on the terminal.
+"""`python -m analysis report RUNS_DIR/NAME`: write the report of a sweep and print its answer.
 
-`python -m analysis store URI --out DIR`: make a sweep directory from an MLflow store.
+`python -m analysis store URI --out DIR`: create a sweep directory from an MLflow store.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from analysis.page import tables
 from analysis.page.report import write, write_overview
 from kdas.errors import UserError, run_command_line
 
-# In a pipe or a log there is no width to ask for; this holds the table without folding most configurations.
+# A pipe or a log has no width. This one fits the table without folding most configurations.
 PLAIN_WIDTH = 160
 
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Read the curves of a sweep and say what they show.",
+    help="Report what the curves of a sweep show.",
 )
 
 
@@ -44,7 +44,7 @@ def report(
     sweep_directory: Annotated[Path, typer.Argument(metavar="RUNS_DIR/NAME", help="Directory of the sweep.")],
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the report without printing.")] = False,
 ) -> None:
-    """Write RUNS_DIR/NAME/report.html, report.md and summary.csv, and show the table and the answer."""
+    """Write RUNS_DIR/NAME/report.html, report.md and summary.csv, and print table and answer."""
     found = findings(sweep_directory)
     try:
         path = write(found, sweep_directory)
@@ -63,7 +63,7 @@ def compare(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="HTML page to write.")],
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the page without printing.")] = False,
 ) -> None:
-    """Put sweeps side by side on one page, and print what they say together."""
+    """Compare sweeps on one page, and print the common answer."""
     every = [findings(directory) for directory in sweep_directories]
     found = overview(every)
     reports = {
@@ -98,13 +98,13 @@ def store(
     baseline: Annotated[str | None, typer.Option(help="Method to compare the others with.")] = None,
     tau: Annotated[float | None, typer.Option(help="Budget of a trial, in the unit of its cost.")] = None,
 ) -> None:
-    """Make a sweep directory from an MLflow store, for `report` and all else that reads one."""
+    """Create a sweep directory from an MLflow store, for `report` and `compare`."""
     try:
-        # A report needs no database library.
+        # Imported here, since the other commands need no database library.
         from analysis.mlflow_store import load_store, named, write_store
     except ModuleNotFoundError as error:
         needed = "python -m pip install sqlalchemy adbc-driver-sqlite"
-        raise UserError(f"store: {error.name} is not installed. Type: {needed}") from error
+        raise UserError(f"store: {error.name} is not installed. Run: {needed}") from error
 
     stored = load_store(
         uri,
@@ -117,16 +117,16 @@ def store(
     )
     write_store(stored, out)
     num_trials, num_rows = len(stored.trials), len(stored.curves)
-    print(f"{num_trials:,} trials, {num_rows:,} evaluations. Now: python -m analysis report {shlex.quote(str(out))}")
+    print(f"{num_trials:,} trials, {num_rows:,} evaluations. Next: python -m analysis report {shlex.quote(str(out))}")
 
 
 def show(found: Findings, path: Path, console: Console) -> None:
-    """Print table, answer, what qualifies it, and where the report is."""
+    """Print the table, the answer, its cautions, and the path of the report."""
     shown, later = tables.main_rows(found.summary)
     content = tables.table(tables.terminal_columns(found.summary, found.measure), shown)
     if content.rows:
         console.print(_grid(content, found.measure.sweep))
-        order = "Ordered by the mean over seeds; a miss counts as the whole budget. Ratios compare sums over seeds."
+        order = "Ordered by the mean over seeds; a miss counts as the full budget. Ratios compare sums over seeds."
         console.print(order, style="dim", soft_wrap=True)
     if len(later):
         console.print(f"{len(later)} more searched configurations are in the report.", style="dim")
@@ -135,14 +135,14 @@ def show(found: Findings, path: Path, console: Console) -> None:
     for caution in found.cautions:
         if caution.place in ("answer", "table"):
             console.print(Text(f"note: {caution.text}", style="yellow"))
-    # A path must stay in one piece to be clicked or copied.
+    # Not wrapped, so that it can be clicked or copied.
     console.print(Text(str(path)), soft_wrap=True)
 
 
 def _grid(content: tables.Table, title: str) -> Table:
     grid = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
     for column in content.columns:
-        # Folding, never an ellipsis: a cut number would be a wrong one.
+        # Folded, never cut: a cut number would be wrong.
         grid.add_column(column.header, justify="right" if column.is_number else "left", overflow="fold")
     for row in content.rows:
         grid.add_row(*(Text(cell) for cell in row))

@@ -1,7 +1,7 @@
 """Load a sweep directory: the curve table, the trial table, and what the sweep measures.
 
-Everything that the reports say starts here, so a file that is missing, cut short or of another shape is
-refused by name instead of turning into a wrong number.
+All reports start here. A file that is missing, truncated or of another shape is rejected by name, so it cannot turn
+into a wrong number.
 """
 
 from __future__ import annotations
@@ -22,43 +22,45 @@ __all__ = ["PHASES", "TRIAL_COLUMNS", "Measure", "load", "load_measure", "load_t
 PHASES = ("search", "confirm")
 
 _CURVE_KINDS = dict.fromkeys(SWEEP_COLUMNS, "str") | {field.name: str(field.type) for field in fields(CurveRow)}
-# Free text may be left empty; every other text column is a key or a name.
+# Free text may be empty; every other text column is a key or a name.
 _MAY_BE_EMPTY = frozenset({"configuration", "error"})
 
 
 def load(sweep_directory: Path | str, *more: Path | str) -> pd.DataFrame:
-    """The curve table: one row an evaluation, in each trial ordered by step.
+    """The curve table: one row per evaluation, ordered by trial and step.
 
-    A restored trial repeats the steps since its checkpoint: of two rows of one step the later written stays. The tables
-    of several sweeps stand one below the other; the column `sweep` tells them apart.
+    A resumed trial repeats the steps since its checkpoint: of two rows with the same step, the later one is kept.
+    Several sweeps are concatenated; the column `sweep` tells them apart.
 
     Returns: a frame with exactly the columns `kdas.records.CURVE_COLUMNS`; accuracies are fractions, `*_s` seconds.
-    Raises: UserError: if curves.parquet is missing, cut short, lacks a column, or holds a column of another type.
+    Raises: UserError: if curves.parquet is missing, truncated, lacks a column, or has a column of another type.
     """
     if more:
         return pd.concat([load(each) for each in (sweep_directory, *more)], ignore_index=True)
     path = _existing(Path(sweep_directory), "curves.parquet")
     curves = _checked(_read(path), _CURVE_KINDS, path)[list(CURVE_COLUMNS)]
     _refuse_unknown(curves, "phase", PHASES, path)
-    if not np.isfinite(curves["cost_ref_s"]).all():
-        raise UserError(f"{path}: column cost_ref_s: expected finite numbers. Run make report again.")
+    is_finite = np.isfinite(curves["cost_ref_s"])
+    if not is_finite.all():
+        found = curves.loc[~is_finite, "cost_ref_s"].iloc[0]
+        raise UserError(f"{path}: column cost_ref_s: expected finite numbers, got {found}. Run make report again.")
     latest = curves.drop_duplicates(["trial_id", "step"], keep="last")
     return latest.sort_values(["trial_id", "step"], kind="stable").reset_index(drop=True)
 
 
 def load_trials(sweep_directory: Path | str) -> pd.DataFrame:
-    """The trial table: one row a trial, with its status and its settings.
+    """The trial table: one row per trial, with its status and settings.
 
-    Returns: a frame whose first columns are `TRIAL_COLUMNS`, then `sampler.<parameter>` and whatever else trials
-        differ in; `tta_ref_s` is inf where the target was not reached, `ended_at` in seconds since 1970.
-    Raises: UserError: as `load`, for trials.parquet, and for a status or a phase that does not exist.
+    Returns: a frame with the columns `TRIAL_COLUMNS`, then `sampler.<parameter>` and every other setting in which
+        trials differ. `tta_ref_s` is inf if the target was not reached; `ended_at` is in seconds since 1970.
+    Raises: UserError: as `load`, for trials.parquet, and for an unknown status or phase.
     """
     path = _existing(Path(sweep_directory), "trials.parquet")
     trials = _checked(_read(path), TRIAL_KINDS, path)
     _refuse_unknown(trials, "status", tuple(Status), path)
     _refuse_unknown(trials, "phase", PHASES, path)
     settings = [name for name in trials.columns if name not in TRIAL_COLUMNS]
-    # A time that was never recorded is a target that was not reached; see "Never reached" in the measuring rules.
+    # No recorded time means that the trial did not reach the target.
     trials["tta_ref_s"] = trials["tta_ref_s"].fillna(np.inf)
     latest = trials.drop_duplicates("trial_id", keep="last")
     return latest[[*TRIAL_COLUMNS, *settings]].reset_index(drop=True)
@@ -81,13 +83,13 @@ def _existing(sweep_directory: Path, name: str) -> Path:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        # Without this a directory named "name=value" would be read as one more column.
+        # Without this, pandas reads a directory named "name=value" as an extra column.
         return pd.read_parquet(path, engine="pyarrow", partitioning=None)
     except (ValueError, NotImplementedError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{path}: cannot be read as Parquet; it may be cut short ({reason}). "
-            "Run make report to rebuild it from the trials' own rows."
+            f"{path}: cannot be read as Parquet; it may be truncated ({reason}). "
+            "Run make report to rebuild it from the trials' rows."
         ) from error
 
 
@@ -96,14 +98,14 @@ def _checked(frame: pd.DataFrame, kinds: Mapping[str, str], path: Path) -> pd.Da
     if missing:
         raise UserError(
             f"{path}: missing columns: {', '.join(missing)}. "
-            "Another version wrote this file; run make report to rebuild it."
+            "Another version wrote this file. Run make report to rebuild it."
         )
     converted = {name: _column(frame[name], kind, path) for name, kind in kinds.items()}
     return frame.assign(**converted)
 
 
 def _column(values: pd.Series, kind: str, path: Path) -> pd.Series:
-    """The column in its own type: texts as str, counts as int64, measurements as float64."""
+    """The column in its type: text as str, counts as int64, measurements as float64."""
     if kind == "str":
         return _texts(values, path)
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)

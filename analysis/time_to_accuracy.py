@@ -1,8 +1,8 @@
-"""When a curve reaches a target accuracy, and how much that depends on noise and on the grid of evaluations.
+"""When a curve reaches a target accuracy, and how much that depends on noise and on the evaluation grid.
 
-All functions take one trial's evaluations in training order: `cost` [E], totals since the first step in any unit
-(the project decides on reference seconds), and `accuracy` [E], fractions or per cent as the target. A NaN accuracy
-never reaches; a target that is never reached costs `math.inf`.
+All functions take one trial's evaluations in training order: `cost` [E], totals since the first step in any unit (the
+project uses reference seconds), and `accuracy` [E] in the unit of the target. NaN never reaches a target. A target that
+is never reached costs `math.inf`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kdas.records import first_reached, reached
 
-# An evaluation grid coarser than this part of the time to accuracy is worth a warning.
+# The report warns if the gap before the hit is a larger part of the time to accuracy.
 COARSE_GRID = 0.05
 
 
@@ -25,7 +25,7 @@ def time_to_accuracy(cost: Iterable[float], accuracy: Iterable[float], target: f
 
     Args: cost [E]; accuracy [E]; target, in the unit of accuracy.
     Returns: a cost in the unit of `cost`, inf if never.
-    Raises: ValueError: if the two differ in length.
+    Raises: ValueError: if cost and accuracy differ in length.
     """
     return float(first_reached(cost, accuracy, target))
 
@@ -36,7 +36,7 @@ def times_to_accuracies(cost: ArrayLike, accuracy: ArrayLike, targets: ArrayLike
     Args: cost [E]; accuracy [E]; targets [T]. Returns: costs [T], inf where never.
     """
     costs = np.asarray(cost, dtype=float)
-    # NaN never reaches; what was reached once stays reached.
+    # NaN never reaches a target; a target that was reached stays reached.
     best = np.maximum.accumulate(np.nan_to_num(np.asarray(accuracy, dtype=float), nan=-np.inf))
     first = np.searchsorted(best, np.asarray(targets, dtype=float), side="left")
     return np.append(costs, np.inf)[first]
@@ -45,9 +45,9 @@ def times_to_accuracies(cost: ArrayLike, accuracy: ArrayLike, targets: ArrayLike
 def linear_interpolation(cost: Sequence[float], accuracy: Sequence[float], target: float) -> float:
     """Cost at which the straight line between the last miss and the first hit crosses the target.
 
-    The first evaluation, or one after a NaN, has no such line before it and keeps its own cost.
+    If the hit is the first evaluation or follows a NaN, there is no line: the result is its own cost.
 
-    Returns: a cost never above `time_to_accuracy`, inf if never.
+    Returns: a cost of at most `time_to_accuracy`, inf if never.
     """
     hit = first_hit(accuracy, target)
     if hit is None:
@@ -59,10 +59,10 @@ def linear_interpolation(cost: Sequence[float], accuracy: Sequence[float], targe
 
 
 def two_in_a_row(cost: Sequence[float], accuracy: Sequence[float], target: float) -> float:
-    """Cost of the first evaluation that reaches the target and whose next one reaches it too.
+    """Cost of the first evaluation that reaches the target if the next one reaches it too.
 
-    The cost is that of the first of the two, as in `hold_to_end`, so that the columns differ only in how much noise
-    they forgive. A hit at the very last evaluation has no second and does not count.
+    It is the cost of the first of the two, as in `hold_to_end`, so both columns differ only in how much noise they
+    forgive. A hit at the last evaluation has no successor and does not count.
     """
     hits = [reached(value, target) for value in accuracy]
     pairs = [first and second for first, second in itertools.pairwise(hits)]
@@ -80,11 +80,12 @@ def hold_to_end(cost: Sequence[float], accuracy: Sequence[float], target: float)
 
 
 def grid_gap(cost: Sequence[float], accuracy: Sequence[float], target: float) -> float:
-    """How much of the time to accuracy lies between the hit and the evaluation before it.
+    """The gap between the hit and the evaluation before it (or cost 0), as a part of the time to accuracy.
 
-    The target was crossed somewhere in that gap; above `COARSE_GRID` the grid, not the method, sets the last digits.
+    The curve crossed the target somewhere in that gap. Above `COARSE_GRID` the grid, not the method, decides the last
+    digits.
 
-    Returns: a fraction in [0, 1], NaN if the target is never reached. Before the first evaluation stands cost 0.
+    Returns: a fraction in [0, 1], NaN if the target is never reached.
     """
     hit = first_hit(accuracy, target)
     if hit is None:

@@ -1,4 +1,4 @@
-"""How numbers read. One place, so that the terminal and the report print the same thing for the same number."""
+"""How numbers are printed, in one place, so that terminal and report print the same text for the same number."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def seconds(value_s: float) -> str:
 
 
 def time(value_s: float, at_least_s: float) -> str:
-    """A time to accuracy; one that was not seen to its end reads "> 12.3"."""
+    """A time to accuracy; "> 12.3" if the trial ended before its time was known."""
     return f"> {amount(at_least_s)}" if at_least_s < value_s else seconds(value_s)
 
 
 def amount(value: float) -> str:
-    """A number with three to four digits that matter."""
+    """A number with three to four significant digits."""
     if math.isnan(value):
         return NOTHING
     size = abs(value)
@@ -36,17 +36,17 @@ def amount(value: float) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A fraction as per cent, two decimals."""
+    """A fraction in percent, two decimals."""
     return NOTHING if math.isnan(fraction) else f"{fraction:.2%}"
 
 
 def goal(fraction: float) -> str:
-    """A target as per cent, with as many decimals as it was given."""
+    """A target in percent, up to four significant digits."""
     return f"{fraction * 100:.4g}%"
 
 
 def seeds(numbers: Iterable[int]) -> str:
-    """Seeds with their runs joined: "0–2, 100–109"."""
+    """Seeds, with consecutive ones joined: "0–2, 100–109"."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][-1] + 1:
@@ -57,55 +57,47 @@ def seeds(numbers: Iterable[int]) -> str:
 
 
 def share(part: float) -> str:
-    """A probability or a share, three digits."""
+    """A probability or a share, three significant digits."""
     return NOTHING if math.isnan(part) else f"{part:.3g}"
 
 
-def factor(value: float) -> str:
-    """A ratio, two decimals."""
+def two_decimals(value: float) -> str:
+    """A score, or an end of an interval."""
     if math.isnan(value):
         return NOTHING
     return "∞" if math.isinf(value) else f"{value:.2f}"
 
 
+def factor(value: float) -> str:
+    """A ratio: `1.28x`."""
+    return NOTHING if math.isnan(value) else f"{two_decimals(value)}x"
+
+
 def interval(low: float, high: float) -> str:
-    """An interval of ratios in brackets, "" where there is none."""
-    return "" if math.isnan(low) or math.isnan(high) else f"[{factor(low)}, {factor(high)}]"
+    """An interval of ratios: `[1.15, 1.41]`, "" if there is none."""
+    return "" if math.isnan(low) or math.isnan(high) else f"[{two_decimals(low)}, {two_decimals(high)}]"
 
 
-def ratio_number(row: Row) -> str:
-    """A summary row's ratio, or both its ends where trials were stopped before their time was known."""
-    if math.isnan(row["ratio"]):
-        return NOTHING
+def speedup(row: Row) -> str:
+    """A summary row's ratio alone: `1.28x`, or `0.46x to 1.02x` if trials ended before their time was known."""
     if row["mark"] == "to":
         return f"{factor(row['ratio'])} to {factor(row['ratio_at_most'])}"
     return factor(row["ratio"])
 
 
-def times(row: Row) -> str:
-    """A summary row's ratio as a factor, `1.28x`, or `0.49x to 1.03x` where trials were stopped early."""
-    return " to ".join(f"{end}x" for end in ratio_number(row).split(" to "))
-
-
-def ratio(row: Row) -> str:
-    """A summary row's ratio to the baseline with its mark and interval, as `>= 1.35 [1.10, 1.62]`."""
+def ratio(row: Row, *, with_interval: bool = True) -> str:
+    """A summary row's ratio to the baseline, with mark and interval: `>= 1.35x [1.10, 1.62]`, `1x (baseline)`."""
     if row["is_baseline"]:
-        return "1 (baseline)"
-    value, low, high = (row[name] for name in ("ratio", "ratio_low", "ratio_high"))
-    if math.isnan(value):
+        return "1x (baseline)"
+    if math.isnan(row["ratio"]):
         return "both missed" if row["num_pairs"] and not row["num_open"] else NOTHING
-    limits = interval(low, high) or ("(1 seed)" if row["num_pairs"] == 1 else "")
-    return " ".join(part for part in (marked_ratio(row), limits) if part)
-
-
-def marked_ratio(row: Row) -> str:
-    """A summary row's ratio with its mark, as `>= 1.35`."""
-    sign = "" if row["mark"] in ("", "to") else f"{row['mark']} "
-    return f"{sign}{ratio_number(row)}" if not math.isnan(row["ratio"]) else NOTHING
+    sign = row["mark"] if row["mark"] != "to" else ""
+    limits = interval(row["ratio_low"], row["ratio_high"]) or ("(1 seed)" if row["num_pairs"] == 1 else "")
+    return " ".join(filter(None, (sign, speedup(row), limits if with_interval else "")))
 
 
 def setting(row: Row) -> str:
-    """How a sentence names a configuration: its method, and what sets it apart where it is a searched one."""
+    """The name of a configuration in a sentence: its method, plus its settings if it was searched."""
     name, configuration = str(row["method"]), str(row["configuration"])
     return f"{name} ({configuration})" if row["is_searched"] and configuration else name
 

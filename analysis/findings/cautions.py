@@ -1,4 +1,4 @@
-"""What a reader must know before believing a number, each put at the place that it touches."""
+"""Warnings about numbers, each shown beside the numbers that it concerns."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from analysis.findings.summary import deciding_phase
 from analysis.time_to_accuracy import COARSE_GRID
 from kdas.records import Measure, Status
 
-# Nothing runs faster than its price, but for the noise of both.
+# Below this part of its price, a trial is faster than noise can explain.
 TOO_FAST = 0.8
-# Up to five pairs no two-sided sign-flip test can fall under 0.0625.
+# With up to five pairs, no two-sided sign-flip test can fall below 0.0625.
 FEW_SEEDS = 5
 
 Place = Literal["answer", "table", "trials"]
@@ -26,7 +26,7 @@ Place = Literal["answer", "table", "trials"]
 
 @dataclass(frozen=True)
 class Caution:
-    """One warning, and the part of the report that it stands at."""
+    """One warning, and the part of the report that shows it."""
 
     place: Place
     text: str
@@ -41,10 +41,10 @@ def cautions(
     won: Answer,
     timing: pd.DataFrame,
 ) -> list[Caution]:
-    """All warnings that this sweep calls for, the weightiest first.
+    """All warnings about this sweep, the most important first.
 
-    Args: summary of `summarize`; times of `trial_times`; curves, trials as loaded; won: the answer they qualify;
-        timing: of `timing_check`.
+    Args: summary: of `summarize`; times: of `trial_times`; curves, trials: as loaded; won: the answer that they
+        qualify; timing: of `timing_check`.
     """
     return [
         *_of_progress(times, measure),
@@ -67,8 +67,8 @@ def _of_progress(times: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
         planned = wording.plural(measure.num_planned_trials, "planned trial")
         yield Caution(
             "answer",
-            f"The sweep is not finished: {num_ended:,} of {planned} have ended. All numbers may still change; a "
-            "trial that still runs enters the means with its bounds and no comparison.",
+            f"The sweep is not finished: {num_ended:,} of {planned} have ended. All numbers may change. Running "
+            "trials count in the means with their bounds and in no comparison.",
         )
 
 
@@ -76,8 +76,8 @@ def _of_the_split(measure: Measure) -> Iterator[Caution]:
     if measure.split == "test":
         yield Caution(
             "answer",
-            "The test split decided: target, stopping and choice were made on the same test accuracy that is "
-            "reported, as published tables do, so it flatters. A sweep with a validation split does not.",
+            "The test split decided: target, stopping and choice used the reported test accuracy, as in published "
+            "tables. This makes it look too good. Use a validation split to avoid it.",
         )
 
 
@@ -85,8 +85,8 @@ def _of_the_objective(measure: Measure) -> Iterator[Caution]:
     if measure.objective != "tta":
         yield Caution(
             "answer",
-            f"The search was for {measure.objective}, and chose its settings and finalists by it; this answer is about "
-            "the time to the target.",
+            f"The search objective was {measure.objective}, which also chose the finalists. This answer is about the "
+            "time to the target.",
         )
 
 
@@ -94,19 +94,19 @@ def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Cautio
     baseline = summary[summary["is_baseline"].astype(bool)]
     deciding = baseline[baseline["phase"] == deciding_phase(summary)]
     if baseline.empty:
-        yield Caution("answer", f"There is no trial of the baseline {measure.baseline}, so nothing can be compared.")
+        yield Caution("answer", f"The baseline {measure.baseline} has no trial, so nothing can be compared.")
     elif deciding.empty:
         yield Caution(
             "answer",
-            f"The baseline {measure.baseline} has no trial in the phase that decides, so nothing can be compared.",
+            f"The baseline {measure.baseline} has no trial in the deciding phase, so nothing can be compared.",
         )
     elif deciding["num_open"].sum() and not deciding["num_reached"].sum():
-        yield Caution("answer", f"The baseline {measure.baseline} has not finished yet, so ratios are open.")
+        yield Caution("answer", f"The baseline {measure.baseline} has not finished yet, so ratios are not known.")
     elif not deciding["num_reached"].sum():
         yield Caution(
             "answer",
-            f"The baseline {measure.baseline} never reached the target. Ratios use its budget in place of its time, "
-            "and those marked >= are lower limits.",
+            f"The baseline {measure.baseline} never reached the target. Ratios use the budget as its time; those "
+            "marked >= are lower limits.",
         )
 
 
@@ -117,31 +117,31 @@ def _of_the_winner(summary: pd.DataFrame, measure: Measure, won: Answer) -> Iter
         if row["is_searched"] and won.phase == "search":
             yield Caution(
                 "answer",
-                f"The best of {wording.plural(num_searched, 'searched configuration')} on its own search seeds "
-                "flatters it; confirm on fresh seeds.",
+                f"The winner is the best of {wording.plural(num_searched, 'searched configuration')}, measured on the "
+                "seeds it was chosen by, so it looks too good. Confirm it on fresh seeds.",
             )
         if row["is_baseline"]:
             num_seeds = int(row["num_trials"])
             if num_seeds < FEW_SEEDS:
                 seeds = wording.plural(num_seeds, "seed")
-                yield Caution("answer", f"Only {seeds}: a small difference may be chance. Run {FEW_SEEDS} or more.")
+                yield Caution("answer", f"Only {seeds}: small differences may be chance. Run {FEW_SEEDS} or more.")
             continue
         num_pairs = int(row["num_pairs"])
         if row["ratio_at_most"] < 1:
             yield Caution(
                 "answer",
-                f"It is first by its mean over all of its seeds, but {measure.baseline} was faster on the "
-                f"{wording.plural(num_pairs, 'seed')} that both have. Run both on the same seeds.",
+                f"The winner has the best mean over its own seeds, but {measure.baseline} was faster on the "
+                f"{wording.plural(num_pairs, 'shared seed')}. Run both on the same seeds.",
             )
         if num_pairs > 1 and row["ratio_low"] == row["ratio_high"] < math.inf:
-            yield Caution("answer", "All pairs of the winner have the same ratio, so its interval has no width.")
+            yield Caution("answer", "All pairs of the winner have the same ratio, so its interval has zero width.")
         if num_pairs == 1:
-            yield Caution("answer", f"Only one paired seed: no interval and no test. Run {FEW_SEEDS} seeds or more.")
+            yield Caution("answer", f"Only 1 paired seed: no interval and no test. Run {FEW_SEEDS} or more.")
         elif 0 < num_pairs < FEW_SEEDS:
             yield Caution(
                 "answer",
                 f"Only {wording.plural(num_pairs, 'paired seed')}: p cannot fall below "
-                f"{wording.share(2 / 2**num_pairs)}, and the interval rests on {num_pairs - 1} "
+                f"{wording.share(2 / 2**num_pairs)}, and the interval has {num_pairs - 1} "
                 f"{'degree' if num_pairs == 2 else 'degrees'} of freedom. Run {FEW_SEEDS} or more.",
             )
         elif num_pairs == FEW_SEEDS:
@@ -151,32 +151,31 @@ def _of_the_winner(summary: pd.DataFrame, measure: Measure, won: Answer) -> Iter
 
 
 def _of_misses(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
-    """Where intervals cover less than they say; measured in docs/measuring.md."""
+    """Where intervals cover less than 95%, as measured in docs/measuring.md."""
     deciding = summary[summary["phase"] == deciding_phase(summary)]
     num_missed = deciding["num_trials"] - deciding["num_reached"] - deciding["num_open"]
     mostly_missed = deciding[(num_missed * 2 > deciding["num_trials"]) & (deciding["num_reached"] > 0)]
     if not mostly_missed.empty:
         yield Caution(
             "answer" if won.config_id in set(mostly_missed["config_id"]) else "table",
-            f"In {wording.plural(len(mostly_missed), 'row')} more than half of the seeds missed the target: over few "
-            "seeds an interval there covers less than the 95% it says.",
+            f"In {wording.plural(len(mostly_missed), 'row')} more than half of the seeds missed the target. With few "
+            "seeds, the intervals there cover less than 95%.",
         )
     seeds_of_rows = deciding["num_trials"].unique()
     if len(seeds_of_rows) > 1:
         yield Caution(
             "table",
-            f"Rows rest on {min(seeds_of_rows)} to {max(seeds_of_rows)} trials. Their order and means are over all of "
-            "them, their ratios over the seeds that both have, so the two may disagree.",
+            f"Rows have {min(seeds_of_rows)} to {max(seeds_of_rows)} trials. Order and means use all of them, ratios "
+            "only the shared seeds, so the two may disagree.",
         )
     all_reached = deciding.loc[deciding["num_reached"] == deciding["num_trials"], "num_trials"]
     if len(all_reached):
-        # The largest share of misses under which no miss in so many seeds still has a chance of 5%.
+        # The largest miss rate at which `num_seeds` seeds without a miss still have a probability of 5%.
         num_seeds = int(all_reached.min())
         share = 1 - 0.05 ** (1 / num_seeds)
         yield Caution(
             "table",
-            f"No miss on {wording.plural(num_seeds, 'seed')} does not exclude that up to {share:.0%} of further ones "
-            "miss the target.",
+            f"No miss on {wording.plural(num_seeds, 'seed')} is compatible with a true miss rate of up to {share:.0%}.",
         )
 
 
@@ -187,8 +186,8 @@ def _of_the_grid(summary: pd.DataFrame) -> Iterator[Caution]:
         yield Caution(
             "table",
             f"The evaluation grid is coarse: in {wording.plural(len(coarse), 'row')} the gap before the hit is more "
-            f"than {COARSE_GRID:.0%} of the time to accuracy (at worst {worst:.1%}), so smaller differences are the "
-            "grid's. Evaluate more often, or compare the interpolated times in the report.",
+            f"than {COARSE_GRID:.0%} of the time to accuracy (at most {worst:.1%}). Smaller differences come from the "
+            "grid. Evaluate more often, or compare the interpolated times in the report.",
         )
 
 
@@ -197,9 +196,9 @@ def _of_the_prices(timing: pd.DataFrame) -> Iterator[Caution]:
     if fastest < TOO_FAST:
         yield Caution(
             "answer",
-            f"Trials took {wording.share(fastest)} of the time that their steps were priced at (median): the machine "
-            "was busy when it was calibrated, and reference seconds weigh some work too high. Delete the prices in "
-            "KDAS_CACHE/calibrations, and run the sweep under another name while nothing else runs.",
+            f"Trials took {wording.share(fastest)} of their priced time (median): the machine was busy during "
+            "calibration, so some work is priced too high. Delete the prices in KDAS_CACHE/calibrations and run the "
+            "sweep under another name while nothing else runs.",
         )
 
 
@@ -208,8 +207,8 @@ def _of_the_clock(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) 
     if shared:
         yield Caution(
             "trials",
-            f"{wording.plural(shared, 'trial')} shared a device with others (marked *), so their wall times measure "
-            "the neighbours too and are no headline. Reference seconds are not touched by it.",
+            f"{wording.plural(shared, 'trial')} shared a device (marked *), so their wall seconds also measure other "
+            "trials. Do not quote them. Reference seconds are not affected.",
         )
     calibrations = sorted(
         {*curves["calibration_id"].unique(), *trials["calibration_id"], measure.calibration_id} - {""}
@@ -217,8 +216,8 @@ def _of_the_clock(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) 
     if set(calibrations) - {measure.calibration_id, *measure.calibration_ids}:
         yield Caution(
             "answer",
-            f"The trials were priced by {len(calibrations)} calibrations ({', '.join(calibrations)}); their reference "
-            "seconds are not the same unit. Calibrate once and run the sweep again.",
+            f"The trials were priced by {len(calibrations)} calibrations ({', '.join(calibrations)}), so their "
+            "reference seconds are different units. Calibrate once and run the sweep again.",
         )
 
 
@@ -227,8 +226,8 @@ def _of_crashes(times: pd.DataFrame) -> Iterator[Caution]:
     if not crashed.empty:
         yield Caution(
             "table",
-            f"{wording.plural(len(crashed), 'trial')} crashed, and a crashed trial only bounds its time. The errors "
-            "stand in the table of trials. Run the sweep again to retry them.",
+            f"{wording.plural(len(crashed), 'trial')} crashed; a crashed trial only bounds its time. The table of "
+            "trials shows the errors. Run the sweep again to retry.",
         )
 
 
@@ -238,24 +237,24 @@ def _of_the_tables(times: pd.DataFrame, curves: pd.DataFrame, trials: pd.DataFra
     if len(differ):
         yield Caution(
             "trials",
-            f"trials.parquet and curves.parquet tell different times of {_some(differ)}; the curves were used.",
+            f"trials.parquet and curves.parquet have different times for {_some(differ)}. The curves were used.",
         )
     orphans = sorted(set(curves["trial_id"].unique()) - set(trials["trial_id"]))
     if orphans:
-        yield Caution("trials", f"curves.parquet holds {_some(orphans)}, unknown to trials.parquet; left out.")
+        yield Caution("trials", f"Ignored: {_some(orphans)} in curves.parquet but not in trials.parquet.")
     is_again = times.duplicated(["phase", "config_id", "seed"])
     if is_again.any():
         yield Caution(
             "answer",
-            f"A seed of a configuration was run more than once: {_some(times.loc[is_again, 'trial_id'])}. Means count "
-            "all of them, pairs the last of each.",
+            f"A configuration has duplicate seeds: {_some(times.loc[is_again, 'trial_id'])}. Means use all of them, "
+            "pairs only the last one.",
         )
     cells = curves[["dataset", "pair"]].drop_duplicates()
     if len(cells) > 1:
         yield Caution(
             "answer",
-            f"The sweep mixes {len(cells)} combinations of data set and model pair; one target and one baseline "
-            "cannot serve them all. Read only comparisons within one of them, or sweep them apart.",
+            f"The sweep mixes {len(cells)} combinations of data set and model pair, which one target and one baseline "
+            "do not fit. Compare only within one combination, or run a sweep for each.",
         )
 
 

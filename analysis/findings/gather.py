@@ -1,4 +1,4 @@
-"""Everything that a sweep directory says, computed once, so that page, terminal, files and notebooks agree."""
+"""Everything that a report shows, computed once, so that page, terminal, files and notebooks agree."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import pandas as pd
 
 from analysis.curves import load, load_trials
 from analysis.findings.answer import Answer, answer
+from analysis.findings.anytime import anytime_curve
 from analysis.findings.cautions import Caution, cautions
 from analysis.findings.importance import importance
-from analysis.findings.summary import RESAMPLING_SEED, deciding_phase, summarize_times
+from analysis.findings.pareto import pareto_front
+from analysis.findings.summary import RESAMPLING_SEED, deciding_phase, summarize
 from analysis.findings.timing import timing_check
 from analysis.findings.trial_times import trial_times
 from analysis.record.measure import load_environment, load_measure
 from analysis.record.picks import load_picks
-from analysis.statistics.anytime import anytime_curve
-from analysis.statistics.pareto import pareto_front
 from kdas.errors import UserError
 from kdas.records import Measure, is_searched
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The tables of a sweep and what follows from them; `importance` is empty where `importance_refused` says why."""
+    """The tables of a sweep and the results; if `importance` is empty, `importance_refused` says why."""
 
     measure: Measure
     curves: pd.DataFrame
@@ -45,7 +45,7 @@ class Findings:
 
     @property
     def baseline_s(self) -> float:
-        """The baseline's mean restricted time on the seeds of the search, NaN where it has none."""
+        """The baseline's mean restricted time on the seeds of the search, NaN if it has none."""
         of_baseline = self.summary[self.summary["is_baseline"].astype(bool) & (self.summary["phase"] == "search")]
         return float(of_baseline["mean_upper_s"].iloc[0]) if len(of_baseline) else float("nan")
 
@@ -53,13 +53,13 @@ class Findings:
 def findings(sweep_directory: Path | str) -> Findings:
     """Load a sweep directory and compute what all outputs show.
 
-    Raises: UserError: if a table is missing, cut short or of another shape.
+    Raises: UserError: if a table is missing, truncated or of another shape.
     """
     directory = Path(sweep_directory)
     every_curve, trials, measure = load(directory), load_trials(directory), load_measure(directory)
     curves = every_curve[every_curve["trial_id"].isin(trials["trial_id"])]
     times = trial_times(curves, trials, measure)
-    summary = summarize_times(times, measure)
+    summary = summarize(times, measure)
     won = answer(summary, measure)
     generator = np.random.default_rng(RESAMPLING_SEED)
     searched = times[times["method"].map(is_searched).astype(bool) & (times["phase"] == "search")]

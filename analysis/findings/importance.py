@@ -1,7 +1,7 @@
-"""Which of the searched parameters decide the time to the target, and how firm that order is.
+"""Which searched parameters decide the time to the target, and how certain that order is.
 
-PED-ANOVA asks how differently a parameter is distributed among the best configurations and among all. It needs
-configurations that were drawn without regard to results: a search that learns draws where it has found good ones.
+PED-ANOVA compares the distribution of a parameter among the best configurations with that among all. It needs
+configurations drawn independently of results. A search that learns draws more where it found good ones.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from analysis.findings.parameters import VariedParameter, choices_of, searched_c
 from kdas.errors import UserError
 from kdas.records import Measure, Status
 
-# It would announce each study.
+# Otherwise Optuna logs every study.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 Floats = NDArray[np.float64]
 
-# Algorithms that propose without regard to results.
+# Algorithms that propose independently of results.
 DRAWS_AT_RANDOM = ("random", "grid", "brute_force")
-# Fewer than this say nothing of a quantile of the best.
+# With fewer, the best quantile holds too few configurations.
 MIN_CONFIGURATIONS = 10
 NUM_RESAMPLES = 200
-# A miss would be dropped as infinite, or taken for as good as the budget; so it stands far behind every hit.
+# Optuna drops infinite values, and at one budget a miss would equal a late hit. Ten budgets rank it behind every hit.
 MISS_FACTOR = 10.0
 
 
@@ -47,31 +47,29 @@ def importance(
 
     Args: times: of `analysis.findings.trial_times.trial_times`; trials: the trial table, for the settings; generator:
         draws the resamples of configurations.
-    Returns: by falling importance: `parameter`, `importance` (shares that sum to 1), `rank`, and `rank_low` and
-        `rank_high`, between which 95% of the resamples put it.
-    Raises: UserError: if the search learned from results, varied fewer than two parameters, or tried too little.
+    Returns: the most important first: `parameter`, `importance` (shares that sum to 1), `rank`, and `rank_low` and
+        `rank_high`, the range of the rank in 95% of the resamples.
+    Raises: UserError: if the search learned from results, varied fewer than two parameters, or tried too few.
     """
     if measure.algorithm not in DRAWS_AT_RANDOM:
         drawn = measure.algorithm or "unknown"
         raise UserError(
-            f"The search algorithm is {drawn}, and importance needs configurations that were drawn without regard to "
-            "results: run a sweep with algorithm: random."
+            f"The search algorithm is {drawn}, but importance needs configurations drawn independently of results. "
+            "Run a sweep with algorithm: random."
         )
     configurations = searched_configurations(trials)
     value_s = _values(times, measure).reindex(configurations.index).dropna()
     configurations = configurations.loc[value_s.index]
     parameters = varied_parameters(configurations, measure.log_parameters)
     if len(parameters) < 2:
-        raise UserError(
-            f"The search varied {wording.plural(len(parameters), 'parameter')}: there is nothing to put in order."
-        )
+        raise UserError(f"The search varied {wording.plural(len(parameters), 'parameter')}; ranking needs two or more.")
     if len(configurations) < MIN_CONFIGURATIONS:
         raise UserError(
-            f"{len(configurations)} configurations have ended, and {MIN_CONFIGURATIONS} are needed to tell which "
-            "parameter matters."
+            f"Only {wording.plural(len(configurations), 'configuration')} ended; importance needs "
+            f"{MIN_CONFIGURATIONS} or more."
         )
     if value_s.nunique() < 2:
-        raise UserError("All configurations took the same time, or all missed the target: nothing tells them apart.")
+        raise UserError("All configurations took the same time or missed the target, so nothing tells them apart.")
     names, study = [parameter.name for parameter in parameters], _Drawn()
     tried = _as_trials(configurations, value_s, parameters)
     shares = _shares(study, tried, range(len(tried)), names)
@@ -89,8 +87,8 @@ def importance(
 def _values(times: pd.DataFrame, measure: Measure) -> pd.Series:
     """The mean time to the target of each searched configuration, a miss at ten budgets; index config_id.
 
-    One with a seed that crashed before the target, or still runs, has no value yet. One that was stopped early was
-    stopped for being slow, and counts as a miss.
+    A configuration has no value while a seed of it runs or crashed before the target. A trial stopped early was slow
+    and counts as a miss.
     """
     searched = times[times["phase"] == "search"]
     is_unknown = searched["status"].isin([Status.CRASHED, Status.RUNNING]) & ~searched["reached"].astype(bool)
@@ -100,7 +98,7 @@ def _values(times: pd.DataFrame, measure: Measure) -> pd.Series:
 
 
 class _Drawn(optuna.Study):
-    """A study of trials that are there already: adding each resample to one would copy every trial deeply."""
+    """A study of existing trials; adding resamples to a normal study would deep-copy every trial."""
 
     def __init__(self) -> None:
         storage = optuna.storages.InMemoryStorage()
@@ -113,9 +111,9 @@ class _Drawn(optuna.Study):
 
 
 def _shares(study: _Drawn, tried: list[dict[str, Any]], chosen: Sequence[int], names: list[str]) -> Floats:
-    """Importances [P] of the parameters over the chosen trials, which may repeat; 0 for all where all tie."""
+    """Importances [P] of the parameters over the chosen trials, which may repeat; all 0 if all tie."""
     now = datetime.now(UTC)
-    # Optuna tells trials apart by their numbers, so one that was drawn twice needs two.
+    # Optuna identifies trials by number, so a trial drawn twice needs two numbers.
     study.drawn = [
         FrozenTrial(
             number=number, trial_id=number, state=TrialState.COMPLETE, datetime_start=now, datetime_complete=now,
@@ -124,7 +122,7 @@ def _shares(study: _Drawn, tried: list[dict[str, Any]], chosen: Sequence[int], n
         for number, index in enumerate(chosen)
     ]  # fmt: skip
     with warnings.catch_warnings():
-        # Where a resample holds ties it says that it cannot tell; its ranks then say so too.
+        # Optuna warns about ties in a resample; the ranks show them anyway.
         warnings.filterwarnings("ignore", "Target and region quantiles")
         found = PedAnovaImportanceEvaluator().evaluate(study, params=names)
     shares = np.array([max(found.get(name, 0.0), 0.0) for name in names])
@@ -134,12 +132,12 @@ def _shares(study: _Drawn, tried: list[dict[str, Any]], chosen: Sequence[int], n
 def _as_trials(
     configurations: pd.DataFrame, value_s: pd.Series, parameters: list[VariedParameter]
 ) -> list[dict[str, Any]]:
-    """Optuna's view of each configuration: its settings, their distributions, and its value."""
+    """Each configuration in Optuna's form: its settings, their distributions, and its value."""
     distributions = {each.name: _distribution(configurations, each) for each in parameters}
     settings = configurations[[each.column for each in parameters]].to_dict("records")
     tried = []
     for row, value in zip(settings, value_s, strict=True):
-        # A choice of one value or none is always made; what holds under a condition may be absent.
+        # "none" is a choice of the parameter; a conditional parameter may be absent.
         said = {
             each: "none" if pd.isna(row[each.column]) else row[each.column]
             for each in parameters
@@ -163,5 +161,5 @@ def _distribution(configurations: pd.DataFrame, parameter: VariedParameter) -> B
 
 
 def _ranks(shares: Floats) -> Floats:
-    """Ranks [P] from 1, the largest share first; equal shares have the same, between those that they take up."""
+    """Ranks [P] from 1, the largest share first; equal shares get their average rank."""
     return np.asarray(stats.rankdata(-shares, method="average"), dtype=float)

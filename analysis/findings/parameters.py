@@ -1,4 +1,4 @@
-"""What a search varied: the columns of the trial table in which its configurations differ, and their scales."""
+"""What a search varied: the columns of the trial table in which configurations differ, and their scales."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAMPLER = "sampler."
 
 @dataclass(frozen=True)
 class VariedParameter:
-    """One varied parameter: its column, how it is shown, and whether it is a number, and on a log axis."""
+    """One varied parameter: column, displayed name, whether it is a number, and whether its axis is logarithmic."""
 
     column: str
     name: str
@@ -24,7 +24,7 @@ class VariedParameter:
 
 
 def searched_configurations(trials: pd.DataFrame) -> pd.DataFrame:
-    """One row a searched configuration, with all its settings; index config_id."""
+    """One row per searched configuration, with all its settings; index config_id."""
     searched = trials[trials["method"].map(is_searched) & (trials["phase"] == "search")]
     return searched.drop_duplicates("config_id").set_index("config_id")
 
@@ -32,8 +32,7 @@ def searched_configurations(trials: pd.DataFrame) -> pd.DataFrame:
 def varied_parameters(configurations: pd.DataFrame, log_parameters: Collection[str] = ()) -> list[VariedParameter]:
     """The parameters in which configurations differ, in the order of their columns.
 
-    Args: configurations: rows of the trial table, as `searched_configurations` gives them; log_parameters: names of
-        those that were drawn by order of magnitude.
+    Args: configurations: of `searched_configurations`; log_parameters: names of those searched on a log scale.
     """
     on_log = {name.lower().rpartition(".")[2] for name in log_parameters}
     found = []
@@ -48,7 +47,7 @@ def varied_parameters(configurations: pd.DataFrame, log_parameters: Collection[s
 
 
 def _choices(configurations: pd.DataFrame, column: str) -> pd.Series:
-    """A column's values; where it was searched whether to set one value or none, none is a value too."""
+    """A column's values; "none" is a value too if the search chose between one value and none."""
     values = configurations[column]
     if values.dropna().astype(str).nunique() != 1 or not values.isna().any():
         return values
@@ -58,7 +57,7 @@ def _choices(configurations: pd.DataFrame, column: str) -> pd.Series:
 
 
 def positions(configurations: pd.DataFrame, parameter: VariedParameter) -> pd.Series:
-    """Where each configuration stands on a parameter's axis, in [0, 1]; NaN where it has no such setting."""
+    """Each configuration's position on a parameter's axis, in [0, 1]; NaN if it has no such setting."""
     values = _choices(configurations, parameter.column)
     if parameter.is_number:
         numbers = values.astype("float64")
@@ -70,11 +69,11 @@ def positions(configurations: pd.DataFrame, parameter: VariedParameter) -> pd.Se
 
 
 def choices_of(configurations: pd.DataFrame, parameter: VariedParameter) -> list[str]:
-    """The values of a parameter that is no number, in their order on its axis."""
+    """The values of a parameter that is not a number, in the order of its axis."""
     return sorted(_choices(configurations, parameter.column).dropna().astype(str).unique())
 
 
 def _name(column: str, configurations: pd.DataFrame) -> str:
-    """Without `sampler.`, unless another column has that very name."""
+    """Without `sampler.`, unless another column has that name."""
     short = column.removeprefix(_SAMPLER)
     return column if short != column and short in configurations.columns else short

@@ -1,4 +1,4 @@
-"""The summary table: one row a configuration. Terminal, report and notebook all show these numbers and no others."""
+"""The summary table: one row per configuration. Terminal, report and notebooks all show these numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.findings.trial_times import INDICATORS, trial_times
+from analysis.findings.trial_times import INDICATORS
 from analysis.statistics.censoring import Bounds, mean_bounds
 from analysis.statistics.compare import Comparison, compare, holm
 from kdas.records import Measure, Status, is_searched
 
-# Resampling draws from this seed, so that the same curves give the same interval on every day.
+# A fixed seed, so that the same curves always give the same interval.
 RESAMPLING_SEED = 0
 
 _GROUP = ["phase", "method", "configuration", "config_id"]
@@ -29,7 +29,7 @@ _MEDIANS = {
     "test_accuracy_at_hit": "test_accuracy_at_hit",
     **{name: name for name in INDICATORS.values()},
 }
-# Other axes of cost on which configurations are compared where both reached the target.
+# Other cost axes on which configurations are compared if both reached the target.
 COST_RATIOS = {"as_run": "as_run_s_at_hit", "wall": "wall_s_at_hit", "flops": "flops_at_hit"}
 _SENSITIVITIES = ("tta_linear_s", "tta_two_in_a_row_s", "tta_hold_to_end_s")
 _COMPARISON = list(Comparison.__dataclass_fields__)
@@ -45,24 +45,19 @@ SUMMARY_COLUMNS = (
 )
 
 
-def summarize(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """One row for each configuration and phase, the soonest first, confirmed ones before searched ones.
+def summarize(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """One row per configuration and phase: phase confirm first, then by the mean upper bound of the restricted time.
 
-    Rows that are the result are marked in `decides`, see `deciding_phase`.
-    Configurations are ordered by the mean upper bound of their restricted time. Medians are over the trials; a median
-    time is inf where half of them or more missed the target, `tta_at_least_s` takes trials that ended on the way (there
-    are `num_open`) at their last cost, `test_accuracy_at_hit` is over those that reached the target.
-    The comparison columns are those of `analysis.statistics.compare.Comparison`, baseline over candidate, paired by
-    seed; `ratio_as_run`, `ratio_wall` and `ratio_flops` compare what reaching the target took on other axes of cost,
-    where all trials did.
+    - `decides`: the row belongs to the result, see `deciding_phase`.
+    - Medians are over trials. A median time is inf if half of the trials or more missed the target.
+      `tta_at_least_s` counts trials of unknown time (`num_open` of them) at their last cost. `test_accuracy_at_hit` is
+      over the trials that reached the target.
+    - The columns of `analysis.statistics.compare.Comparison`: baseline over candidate, paired by seed.
+    - `ratio_as_run`, `ratio_wall`, `ratio_flops`: the same on other cost axes, if all trials reached the target.
 
+    Args: times: of `analysis.findings.trial_times.trial_times`.
     Returns: a frame with the columns `SUMMARY_COLUMNS`; seconds are reference seconds, accuracies fractions.
     """
-    return summarize_times(trial_times(curves, trials, measure), measure)
-
-
-def summarize_times(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """The summary table from a table of `trial_times` that is already there; see `summarize`."""
     baseline_config = baseline_configuration(times, measure)
     of_baseline = times[times["config_id"] == baseline_config]
     by_seed = _by_seed(of_baseline)
@@ -71,11 +66,11 @@ def summarize_times(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
         for key, group in times.groupby(_GROUP, sort=False)
     ]
     table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
-    # Each phase is a family of comparisons: the best of many unlikely results is a likely one.
+    # Each phase is one family of comparisons: among many, some small p is likely.
     for _, family in table.groupby("phase"):
         table.loc[family.index, "p_holm"] = holm(family["p_value"].tolist())
     table["decides"] = table["phase"] == ("confirm" if _is_confirmed(times, table, measure) else "search")
-    # Of configurations that all missed, the one that came nearest to the target comes first.
+    # If all missed, the configuration that came closest to the target is first.
     return table.sort_values(
         ["phase", "mean_upper_s", "best_accuracy", "config_id"], ascending=[True, True, False, True], ignore_index=True
     )
@@ -84,9 +79,9 @@ def summarize_times(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 def baseline_configuration(times: pd.DataFrame, measure: Measure) -> str | None:
     """The configuration of the baseline method that all others are compared with.
 
-    Of several the one with the most seeds, and of those the soonest: that flatters the baseline, never the candidate.
+    Of several, the one with the most seeds, then the fastest: this can favour the baseline, never the candidate.
 
-    Returns: a config_id, None if no trial of the baseline exists.
+    Returns: a config_id, None if the baseline has no trial.
     """
     of_baseline = times[times["method"] == measure.baseline]
     if of_baseline.empty:
@@ -96,18 +91,18 @@ def baseline_configuration(times: pd.DataFrame, measure: Measure) -> str | None:
 
 
 def deciding_phase(summary: pd.DataFrame) -> str:
-    """The phase whose rows are the result: confirm, once its finalists and baselines have ended on all its seeds."""
+    """The phase whose rows are the result: confirm once its finalists and baselines have ended on all seeds."""
     return "confirm" if (summary["phase"].eq("confirm") & summary["decides"].astype(bool)).any() else "search"
 
 
 def _is_confirmed(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> bool:
-    """Whether the confirmation is complete, as the sweep recorded it or, in other tables, as far as they tell."""
+    """Whether the confirmation is complete: by the sweep's record, or without one by the trials that exist."""
     is_open = (times["status"] == Status.RUNNING) & (times["lower_s"] < times["upper_s"])
     confirmed = times[times["phase"] == "confirm"]
     by_phase = dict(iter(summary.groupby("phase")))
     if not len(confirmed):
         return False
-    # Without a finalist, or the baseline, it compares nothing where the search does.
+    # Without a finalist or the baseline it compares less than the search does.
     for role in ("is_searched", "is_baseline"):
         if "search" in by_phase and by_phase["search"][role].any() and not by_phase["confirm"][role].any():
             return False
@@ -117,8 +112,8 @@ def _is_confirmed(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) 
     return all(seeds <= ended.get(config_id, set()) for config_id in expected)
 
 
-def soonest(summary: pd.DataFrame) -> pd.DataFrame:
-    """Each method's soonest configuration: of the phase that decides, where the method has rows in it."""
+def fastest(summary: pd.DataFrame) -> pd.DataFrame:
+    """Each method's fastest configuration, from the deciding phase if the method has rows there."""
     decides = summary["phase"] == deciding_phase(summary)
     return pd.concat([summary[decides], summary[~decides]]).drop_duplicates("method")
 
@@ -129,7 +124,7 @@ def _row(
     mean = mean_bounds(_bounds(group))
     is_open = group["lower_s"] < group["upper_s"]
     is_baseline = group["config_id"].iloc[0] == baseline_config
-    # A baseline against itself is 1 by definition and has no interval.
+    # The baseline compared with itself is 1 by definition and has no interval.
     candidate = {} if is_baseline else _by_seed(group)
     comparison = asdict(compare(by_seed, candidate, generator=np.random.default_rng(RESAMPLING_SEED)))
     return {
@@ -143,7 +138,7 @@ def _row(
         "mean_lower_s": mean.lower_s,
         "mean_upper_s": mean.upper_s,
         **{name: _median(group[column]) for column, name in _MEDIANS.items()},
-        # A median over the trials of which it is known would be one over those that were fast.
+        # A median over only the known times would be a median over the fast trials.
         **{name: math.nan for name in _SENSITIVITIES if group[name].isna().any()},
         "max_grid_gap": float(group["grid_gap"].max()),
         "max_cotenants": int(group["max_cotenants"].max()),
@@ -156,7 +151,7 @@ def _row(
 def _ratio_at_hit(of_baseline: pd.DataFrame, group: pd.DataFrame, column: str) -> float:
     """Ratio of sums over the common seeds; NaN unless both reached the target on all of them and the axis has numbers.
 
-    Over those seeds alone on which both did, a baseline that often misses would be compared at its luckiest.
+    Using only the seeds on which both reached it would show a baseline that often misses at its luckiest.
     """
     ours, theirs = (dict(zip(each["seed"], each[column], strict=True)) for each in (group, of_baseline))
     common = ours.keys() & theirs.keys()
@@ -170,13 +165,13 @@ def _bounds(times: pd.DataFrame) -> list[Bounds]:
 
 
 def _by_seed(times: pd.DataFrame) -> dict[int, Bounds]:
-    """Bounds by seed of the trials that have ended: one that still runs has not missed anything yet."""
+    """Bounds by seed of the trials that have ended; a running trial has not missed yet."""
     has_ended = times[(times["status"] != Status.RUNNING) | times["reached"].astype(bool)]
     return dict(zip(has_ended["seed"].tolist(), _bounds(has_ended), strict=True))
 
 
 def _median(values: pd.Series) -> float:
-    """The median of what is there: inf counts as a value, NaN as none."""
+    """The median of the known values: inf counts, NaN does not."""
     numbers = values.to_numpy(dtype=float)
     known = numbers[~np.isnan(numbers)]
     return float(np.median(known)) if len(known) else math.nan

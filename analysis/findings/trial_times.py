@@ -1,4 +1,4 @@
-"""One row a trial: when it reached the target, what that took by every clock, and what bounds a miss puts on it."""
+"""One row per trial: when it reached the target, its cost by every count, and the bounds that a miss leaves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from analysis.wording import Row
 from kdas.records import COMPLETE_STATUSES, Measure, Status
 
 _IDENTITY = ["phase", "method", "configuration", "config_id", "trial_id", "seed", "status", "error"]
-# What reaching the target took, beside reference seconds: column of the curve table -> column here.
+# Costs at the hit: column of the curve table -> column here.
 INDICATORS = {
     "cost_ref_s": "ref_s_at_hit",
     "cost_as_run_s": "as_run_s_at_hit",
@@ -39,16 +39,16 @@ _Curve = dict[str, NDArray[Any]]
 
 
 def trial_times(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """Times to accuracy, restricted times and indicators of every trial of the trial table.
+    """Times to accuracy, restricted times and indicators of every trial in the trial table.
 
-    A trial without an evaluation (it crashed before its first one) has an infinite time and a lower bound from the
-    trial table. Costs are reference seconds.
+    A trial without evaluations (it crashed before the first one) has an infinite time, and its lower bound comes from
+    the trial table. Costs are reference seconds.
 
-    Returns: a frame, one row a trial in the order of `trials`: who it is, `tta_ref_s` and its sensitivities (NaN where
-        a trial ended before they could be known), `tta_at_least_s`, which is the last cost of such a trial, `lower_s`
-        and `upper_s` of its restricted time, `reached`, `censored`, accuracies as fractions, and the indicators.
+    Returns: a frame, one row per trial in the order of `trials`: its identity, `tta_ref_s` and its sensitivities (NaN
+        if the trial ended before they were known), `tta_at_least_s` (the last cost of such a trial), `lower_s` and
+        `upper_s` of its restricted time, `reached`, `censored`, accuracies as fractions, and the indicators.
     """
-    # Plain arrays: a frame for each of some thousand trials takes a hundred times as long.
+    # Plain arrays: one frame per trial takes a hundred times as long for thousands of trials.
     columns = {name: curves[name].to_numpy() for name in _NEEDED}
     positions = curves.groupby("trial_id", sort=False).indices
     nowhere = np.empty(0, np.int64)
@@ -66,7 +66,7 @@ def _times(curve: _Curve, trial: Row, measure: Measure) -> dict[str, object]:
     tta_ref_s = time_to_accuracy(cost, accuracy, measure.target)
     last_cost_ref_s = cost[-1] if cost else _or_zero(trial["last_cost_ref_s"])
     restricted = bounds(Status(str(trial["status"])), tta_ref_s, last_cost_ref_s, measure.budget_ref_s)
-    # What a trial that ended on the way would have held to its end, nobody knows.
+    # Whether a trial that ended early would have held the target is unknown.
     is_open = restricted.lower_s < restricted.upper_s
     ended_early = Status(str(trial["status"])) not in COMPLETE_STATUSES
     pair_s = two_in_a_row(cost, accuracy, measure.target)
@@ -93,19 +93,19 @@ def _times(curve: _Curve, trial: Row, measure: Measure) -> dict[str, object]:
 
 
 def _best(cost: list[float], accuracy: list[float]) -> dict[str, float]:
-    """The highest accuracy and the cost at which it was first seen."""
+    """The highest accuracy and the lowest cost at which it occurred."""
     known = [(value, -paid) for paid, value in zip(cost, accuracy, strict=True) if not math.isnan(value)]
     best, paid = max(known, default=(math.nan, math.nan))
     return {"best_accuracy": best, "best_accuracy_at_s": -paid}
 
 
 def _at_hit(curve: _Curve, hit: int | None) -> dict[str, float]:
-    """Test accuracy and indicators at the first evaluation that reached the target, NaN where none did."""
+    """Test accuracy and indicators at the first evaluation that reached the target, NaN if none did."""
     if hit is None:
         return dict.fromkeys(["test_accuracy_at_hit", *INDICATORS.values()], math.nan)
     at_hit = {"test_accuracy_at_hit": float(curve["test_accuracy"][hit])}
     at_hit |= {name: float(curve[column][hit]) for column, name in INDICATORS.items()}
-    # Seconds on a shared device measure the neighbours too; only a trial that was alone has a wall time to show.
+    # On a shared device, wall seconds also measure other trials.
     if curve["num_cotenants"][: hit + 1].any():
         at_hit["wall_s_at_hit"] = math.nan
     return at_hit
@@ -116,9 +116,9 @@ def _or_zero(cost_s: object) -> float:
 
 
 def median_times(curves: pd.DataFrame, row: Row, column: str, targets: ArrayLike) -> NDArray[np.float64]:
-    """Median over seeds of one configuration's times to many targets, [T]; inf where half of them or more missed it.
+    """Median over seeds of one configuration's times to many targets, [T]; inf if half of the seeds or more missed.
 
-    Args: row: of the summary table, whose `config_id` and `phase` say which; column: the accuracy that decides.
+    Args: row: of the summary table, names configuration and phase; column: the deciding accuracy.
     """
     own = of_configuration(curves, row)
     times = [times_to_accuracies(trial["cost_ref_s"], trial[column], targets) for _, trial in own.groupby("trial_id")]
@@ -126,13 +126,13 @@ def median_times(curves: pd.DataFrame, row: Row, column: str, targets: ArrayLike
 
 
 def of_configuration(table: pd.DataFrame, row: Row) -> pd.DataFrame:
-    """The rows of a table that belong to the configuration and phase of a summary row."""
+    """The rows of a table with the configuration and phase of a summary row."""
     own: pd.DataFrame = table[(table["config_id"] == row["config_id"]) & (table["phase"] == row["phase"])]
     return own
 
 
 def _columns(measure: Measure) -> list[str]:
-    """The columns of the table, also where there is no trial to fill them."""
+    """The columns of the table, for a sweep without trials."""
     nobody: Row = {"status": Status.RUNNING.value, "last_cost_ref_s": 0.0, "wall_s": 0.0, "ended_at": 0.0}
     nothing: _Curve = {name: np.empty(0) for name in _NEEDED}
     return [*_IDENTITY, *_times(nothing, nobody, measure)]

@@ -1,4 +1,4 @@
-"""A sweep read from an MLflow tracking database alone: as our tracker fills it, or anybody's with its names mapped."""
+"""A sweep read from an MLflow tracking database: ours, or any other with its names mapped."""
 
 from analysis.mlflow_store.store import Stored, load_store, named, write_store
 

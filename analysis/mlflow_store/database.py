@@ -1,4 +1,4 @@
-"""An MLflow tracking database, read in bulk through SQL and never written. MLflow itself is not needed."""
+"""Reads an MLflow tracking database in bulk through SQL and never writes it. MLflow itself is not needed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _METRICS = table(
     "metrics", *map(column, ("key", "value", "timestamp", "step", "run_uuid")), column("is_nan", sa.Boolean())
 )
 _TABLES = (_EXPERIMENTS, _RUNS, _TAGS, _PARAMS, _LATEST, _METRICS)
-# What is read of a metric's history, the run as its position among those asked for.
+# The columns read of a metric's history; a run is its position among the requested runs.
 _HISTORY = {
     "run_uuid": pa.int64(),
     "step": pa.int64(),
@@ -48,7 +48,7 @@ _WAIT_FOR_WRITER_MS = 5_000
 
 @dataclass(frozen=True)
 class Run:
-    """One run that was not deleted. `status` is MLflow's own; times are milliseconds since 1970, 0 if not known."""
+    """One run that was not deleted. `status` is MLflow's; times are milliseconds since 1970, 0 if unknown."""
 
     uuid: str
     name: str
@@ -61,8 +61,8 @@ class Run:
 class History:
     """All values of one metric, in the order in which they were logged.
 
-    `run_codes` [N] are positions in the list of runs that was asked for, `steps` [N] MLflow's steps, `values` [N]
-    float64, `timestamps_ms` [N] milliseconds since 1970, empty unless asked for.
+    `run_codes` [N]: positions in the list of requested runs; `steps` [N]: MLflow's steps; `values` [N];
+    `timestamps_ms` [N]: milliseconds since 1970, empty unless requested.
     """
 
     run_codes: NDArray[np.int64]
@@ -73,33 +73,33 @@ class History:
 
 @contextmanager
 def opened(uri: str) -> Iterator[Connection]:
-    """A connection to a tracking database; an SQLite file is opened so that it cannot be written.
+    """A connection to a tracking database; an SQLite file is opened read-only.
 
-    Args: uri: an SQLAlchemy URL such as MLflow takes, or the path of an SQLite file.
-    Raises: UserError: if it names a tracking server, a file that is missing, or a database that is not MLflow's; and
-        if the database fails while it is read.
+    Args: uri: an SQLAlchemy URL, as for MLflow, or the path of an SQLite file.
+    Raises: UserError: if it names a tracking server, a missing file, or a database that is not MLflow's, or if reading
+        the database fails.
     """
     engine, shown = _engine(uri)
     try:
         missing = {each.name for each in _TABLES} - set(sa.inspect(engine).get_table_names())
         if missing:
             absent = sorted(missing)[0]
-            raise UserError(f"{shown}: is no MLflow store: it has no table {absent}. Give its --backend-store-uri.")
+            raise UserError(f"{shown}: not an MLflow store, table {absent} is missing. Give its --backend-store-uri.")
         with engine.connect() as connection:
             yield connection
     except (DBAPIError, adbc_driver_manager.Error) as error:
         reason = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
-        raise UserError(f"{shown}: cannot be read ({reason}). Check the file or the URL, and your rights.") from error
+        raise UserError(f"{shown}: cannot be read ({reason}). Check the file or URL, and your permissions.") from error
     finally:
         engine.dispose()
 
 
 def _engine(uri: str) -> tuple[Engine, str]:
-    """The engine, and how messages call it: without a password."""
+    """The engine, and its name in messages, without a password."""
     if uri.startswith(("http://", "https://", "databricks")):
         raise UserError(
-            f"{uri}: is a tracking server, which hands out histories one run and metric at a time. Give the URL of its"
-            " database: what its --backend-store-uri was given, for example postgresql://user@host/mlflow."
+            f"{uri}: expected a database, got a tracking server, which sends only one run and metric at a time. Give"
+            " the server's --backend-store-uri, for example postgresql://user@host/mlflow."
         )
     if "://" not in uri:
         return _sqlite(Path(uri)), uri
@@ -119,7 +119,7 @@ def _engine(uri: str) -> tuple[Engine, str]:
 
 def _file_of(url: URL, uri: str) -> Path:
     if not url.database or url.database == ":memory:":
-        raise UserError(f"{uri}: names no file. Give sqlite:///mlflow.db, or with four strokes an absolute path.")
+        raise UserError(f"{uri}: the file name is missing. Write sqlite:///mlflow.db, or sqlite:////absolute/path.")
     return Path(url.database)
 
 
@@ -127,15 +127,15 @@ def _sqlite(path: Path) -> Engine:
     if not path.is_file():
         near = alike(path.name, [entry.name for entry in path.parent.glob("*.db")])
         hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the file that MLflow writes, or its URL."
-        raise UserError(f"{path}: there is no such file. {hint}")
-    # Not the path alone: opened by that, a file that is missing would be made.
+        raise UserError(f"{path}: no such file. {hint}")
+    # A plain path would create a missing file.
     return sa.create_engine(URL.create("sqlite", database=path.resolve().as_uri(), query={"mode": "ro", "uri": "true"}))
 
 
 def chosen_runs(connection: Connection, experiment: str | None) -> Select[tuple[str]]:
-    """The query for the ids of all runs of an experiment that were not deleted; None takes all experiments.
+    """A query for the ids of an experiment's runs that were not deleted; None means all experiments.
 
-    Raises: UserError: if the store has no experiment of that name.
+    Raises: UserError: if the store has no experiment with that name.
     """
     active = select(_RUNS.c.run_uuid).where(_RUNS.c.lifecycle_stage == "active")
     if experiment is None:
@@ -151,10 +151,10 @@ def chosen_runs(connection: Connection, experiment: str | None) -> Select[tuple[
 def narrowed(
     connection: Connection, chosen: Select[tuple[str]], source: str, value: str | None
 ) -> tuple[Select[tuple[str]], str | None]:
-    """Of the chosen runs those whose `source` (`tags.<key>` or `params.<key>`) is `value`.
+    """The chosen runs whose `source` (`tags.<key>` or `params.<key>`) is `value`.
 
-    Returns: the query, and the value: the only one there is where none was asked for, None where none occurs.
-    Raises: UserError: if the value does not occur, or none was asked for and there are several.
+    Returns: the query and the value; if `value` is None, the only value in the store, or None if there is none.
+    Raises: UserError: if the value does not occur, or `value` is None and there are several.
     """
     kind, _, key = source.partition(".")
     where = _TAGS if kind == "tags" else _PARAMS
@@ -165,7 +165,7 @@ def narrowed(
             raise UserError(f"--sweep: the store has {len(known)} sweeps: {', '.join(known)}. Name one.")
         value = known[0] if known else None
     elif value not in known:
-        hint = nearest(value, known) if known else "It has none."
+        hint = nearest(value, known) if known else "No run names a sweep."
         raise UserError(f"--sweep: the store has no sweep {value!r} ({source}). {hint}")
     if value is None:
         return chosen, None
@@ -174,13 +174,13 @@ def narrowed(
 
 
 def is_a_part(connection: Connection, num_runs: int) -> bool:
-    """Whether so many runs are less than half of the store: then it pays to look at their rows only."""
+    """Whether the runs are less than half of the store: then reading only their rows is faster."""
     total = connection.execute(select(sa.func.count()).select_from(_RUNS)).scalar_one()
     return bool(2 * num_runs < total)
 
 
 def runs(connection: Connection, chosen: Select[tuple[str]]) -> list[Run]:
-    """The chosen runs, the first started first."""
+    """The chosen runs in the order of their start."""
     columns = (_RUNS.c.run_uuid, _RUNS.c.name, _RUNS.c.status, _RUNS.c.start_time, _RUNS.c.end_time)
     rows = connection.execute(select(*columns).where(_RUNS.c.run_uuid.in_(chosen))).fetchall()
     found = (Run(uuid, name or "", status or "", *(time or 0 for time in times)) for uuid, name, status, *times in rows)
@@ -188,7 +188,7 @@ def runs(connection: Connection, chosen: Select[tuple[str]]) -> list[Run]:
 
 
 def texts(connection: Connection, chosen: Select[tuple[str]]) -> dict[str, dict[str, str]]:
-    """All tags and parameters of the chosen runs: by `tags.<key>` or `params.<key>`, then by the run's id."""
+    """All tags and parameters of the chosen runs: by `tags.<key>` or `params.<key>`, then by run id."""
     found: dict[str, dict[str, str]] = {}
     for prefix, source in (("tags", _TAGS), ("params", _PARAMS)):
         query = select(source.c.key, source.c.run_uuid, source.c.value).where(source.c.run_uuid.in_(chosen))
@@ -200,7 +200,7 @@ def texts(connection: Connection, chosen: Select[tuple[str]]) -> dict[str, dict[
 
 
 def last_values(connection: Connection, chosen: Select[tuple[str]]) -> dict[str, dict[str, float]]:
-    """The last value of every metric: by `metrics.<key>`, then by the run's id."""
+    """The last value of every metric: by `metrics.<key>`, then by run id."""
     found: dict[str, dict[str, float]] = {}
     query = select(_LATEST.c.key, _LATEST.c.run_uuid, _LATEST.c.value).where(_LATEST.c.run_uuid.in_(chosen))
     for key, uuid, value in connection.execute(query):
@@ -218,10 +218,10 @@ def history(
 ) -> History:
     """Every value of a metric in the runs `uuids`.
 
-    Rows come in the order of their timestamps, that of MLflow's primary key. Several threads may ask at a time: each
-    call has its own connection.
+    Rows are ordered by timestamp, as in MLflow's primary key. Several threads may call it at once: each call has its
+    own connection.
 
-    Args: among: a query for the runs to look at, which pays where they are few; None looks at all.
+    Args: among: a query that restricts the rows, which is faster for few runs; None reads all rows.
     """
     names = list(_HISTORY) if with_times else list(_HISTORY)[:-1]
     query = select(*(_METRICS.c[name] for name in names)).where(_METRICS.c.key == key).order_by(_METRICS.c.timestamp)
@@ -235,7 +235,7 @@ def history(
         codes = pc.index_in(ids, value_set=known)
         batches.append(pa.record_batch([codes, *cells], names=names).filter(codes.is_valid()).cast(schema))
     rows = pa.Table.from_batches(batches, schema)
-    # MLflow stores NaN as 0 with a mark, and infinity as the largest number.
+    # MLflow stores NaN as 0 with a flag, and infinity as the largest number.
     values = np.where(rows["is_nan"], np.nan, rows["value"])
     is_infinite = np.abs(values) >= np.finfo(np.float64).max
     values[is_infinite] = np.copysign(np.inf, values[is_infinite])
@@ -244,16 +244,16 @@ def history(
 
 
 def in_columns(engine: Engine, query: Select[tuple[Any, ...]]) -> Iterator[list[pa.Array]]:
-    """The rows of a query, some at a time, as one Arrow array a column; through the database's own driver."""
+    """The rows of a query in chunks, one Arrow array per column, through the database's own driver."""
     with engine.connect() as connection:
-        # The driver's own cursor: SQLAlchemy's rows would double the time.
+        # The driver's own cursor: SQLAlchemy's rows double the time.
         cursor = connection.execute(query).cursor
         while rows := cursor.fetchmany(_ROWS_AT_ONCE):
             yield [pa.array(column) for column in zip(*rows, strict=True)]
 
 
 def in_columns_of_sqlite(engine: Engine, query: Select[tuple[Any, ...]]) -> Iterator[list[pa.Array]]:
-    """The same from an SQLite file by Arrow's driver, whose rows are no Python objects: in a third of the time."""
+    """The same from an SQLite file through Arrow's driver: three times as fast, as it creates no Python objects."""
     text = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
     with adbc_driver_sqlite.dbapi.connect(f"{engine.url.database}?mode=ro") as connection:
         with connection.cursor() as cursor:

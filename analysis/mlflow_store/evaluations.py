@@ -1,4 +1,4 @@
-"""The evaluations of a store's trials: metrics that were logged one by one, joined to rows."""
+"""The evaluations of a store's trials: separately logged metrics joined into rows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _METRICS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Evaluations:
-    """The rows of the curve table, trial by trial and in each by step; a trial is its position in `runs`.
+    """The rows of the curve table, ordered by trial and step; a trial is its position in `runs`.
 
-    `trials` [R] and `steps` [R] name the rows, `columns` hold [R] values each.
+    `trials` [R] and `steps` [R] identify the rows; each of `columns` has [R] values.
     """
 
     runs: list[Run]
@@ -37,10 +37,10 @@ class Evaluations:
 
 
 def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tuple[str]] | None) -> Evaluations:
-    """Every evaluation of every trial: a row wherever `val_accuracy` was logged.
+    """Every evaluation of every trial: one row wherever `val_accuracy` was logged.
 
-    Args: among: a query for the runs to look at, None to look at the whole store.
-    Raises: UserError: if a needed metric is nowhere, an evaluation has no cost, or an accuracy is no fraction.
+    Args: among: a query for the runs to read, None for the entire store.
+    Raises: UserError: if a required metric is missing, an evaluation has no cost, or an accuracy is not a fraction.
     """
     candidates = [run for run in store.runs if not store.is_sweep(run)]
     needs_times = ELAPSED in store.sources.values()
@@ -55,7 +55,7 @@ def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tup
     joined = _Join(codes[logged.run_codes], logged.steps)
     sources = {column: store.source(column) for column in MEASURED}
     others = {source for source in sources.values() if source and source.startswith("metrics.")} - {first}
-    # Several at a time: while SQLite reads, Python is free.
+    # Several at once: SQLite releases the GIL while it reads.
     with ThreadPoolExecutor(_METRICS_AT_ONCE) as pool:
         read = dict(zip(others, pool.map(lambda source: joined.aligned(history(source, runs)), others), strict=True))
     read[first] = joined.first(logged.values)
@@ -78,12 +78,12 @@ def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tup
 def _trials(
     store: StoreRuns, candidates: list[Run], has_rows: NDArray[np.bool_]
 ) -> tuple[list[Run], NDArray[np.int64]]:
-    """The runs that are trials, in the order of their trial ids, and each candidate's position among them or -1."""
+    """The runs that are trials, ordered by trial id, and each candidate's position among them, or -1."""
     parents = set(store.texts.get("tags.mlflow.parentRunId", {}).values())
     methods, seeds, trial_ids = store.said("method"), store.said("seed"), store.said("trial_id")
     by_id: dict[str, int] = {}
     for place, run in enumerate(candidates):
-        # Without an evaluation, a run that holds others or says nothing about itself is a folder and no trial.
+        # A run without evaluations is a trial only if it has a method and a seed and no child runs.
         is_placed = run.uuid in methods and run.uuid in seeds and run.uuid not in parents
         if has_rows[place] or is_placed:
             by_id[trial_ids.get(run.uuid, run.uuid)] = place
@@ -94,7 +94,7 @@ def _trials(
 
 
 class _Join:
-    """Brings metrics to the rows of the first one: by trial and step, the latest value of each."""
+    """Aligns metrics with the rows of the first one, by trial and step; of several values the latest counts."""
 
     def __init__(self, trials: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
         self._asked = trials >= 0
@@ -109,8 +109,8 @@ class _Join:
         return values[self._asked][self.rows].astype(np.float64)
 
     def aligned(self, history: History) -> NDArray[np.float64]:
-        """Another metric's values at the rows, NaN where it has none."""
-        # Metrics that are always logged together lie in the same order; then the first one's sorting serves.
+        """Another metric's values at the rows, NaN where it was not logged."""
+        # Metrics that are always logged together have the same order, so the first one's sorting fits.
         if np.array_equal(history.run_codes, self._trials) and np.array_equal(history.steps, self._steps):
             return history.values[self.rows]
         inside = (history.steps >= self._low) & (history.steps < self._low + self._span)
@@ -123,7 +123,7 @@ class _Join:
     def _latest(
         self, trials: NDArray[np.int64], steps: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Positions of the latest row of every trial and step, in their order, and a key that names both."""
+        """Positions of the latest row of every trial and step, sorted, and a key for both."""
         keys = trials * self._span + (steps - self._low)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
@@ -132,12 +132,15 @@ class _Join:
 
 
 def _number(store: StoreRuns, column: str, run: Run) -> float:
-    """A measurement that does not change within a run, from a parameter or a tag."""
+    """A measurement that is constant within a run, from a parameter or a tag."""
     text = store.said(column).get(run.uuid, "nan")
     try:
         return float(text)
     except ValueError:
-        raise UserError(f"{column}: {text!r} of run {run.uuid} ({store.sources[column]}) is no number.") from None
+        raise UserError(
+            f"{column}: expected a number, got {text!r} ({store.sources[column]} of run {run.uuid}). Use another"
+            f" source: --name {column}=metrics.<key>"
+        ) from None
 
 
 def _refuse_useless(store: StoreRuns, evaluations: Evaluations) -> None:
@@ -145,7 +148,7 @@ def _refuse_useless(store: StoreRuns, evaluations: Evaluations) -> None:
         best = float(np.fmax.reduce(evaluations.columns[column], initial=0.0))
         if best > 1:
             raise UserError(
-                f"{column}: {store.sources[column]} is up to {best:g}. Accuracies are fractions: log 0.95 for 95 %."
+                f"{column}: expected fractions in [0, 1], got {best:g} ({store.sources[column]}). Log 0.95 for 95%."
             )
     costless = np.flatnonzero(np.isnan(evaluations.columns["cost_ref_s"]))
     if len(costless):
@@ -153,12 +156,12 @@ def _refuse_useless(store: StoreRuns, evaluations: Evaluations) -> None:
         accuracy, cost = (store.sources[column] for column in ("val_accuracy", "cost_ref_s"))
         raise UserError(
             f"cost_ref_s: {len(costless)} of {len(evaluations.trials)} evaluations have no {cost}, the first at step"
-            f" {step} of run {run.uuid}. Log it at the steps of {accuracy}, or take the time of logging:"
+            f" {step} of run {run.uuid}. Log it at the steps of {accuracy}, or use the time of logging:"
             f" --name cost_ref_s={ELAPSED}"
         )
     cost_ref_s = evaluations.columns["cost_ref_s"]
     if len(cost_ref_s) and not (cost_ref_s.min() >= 0 and cost_ref_s.max() > 0):
         raise UserError(
-            f"cost_ref_s: {store.sources['cost_ref_s']} is {cost_ref_s.min():g} to {cost_ref_s.max():g}. A cost counts"
-            f" up from 0: map it to another metric, or take the time of logging: --name cost_ref_s={ELAPSED}"
+            f"cost_ref_s: expected totals that grow from 0, got {cost_ref_s.min():g} to {cost_ref_s.max():g}"
+            f" ({store.sources['cost_ref_s']}). Use another metric, or the time of logging: --name cost_ref_s={ELAPSED}"
         )

@@ -1,4 +1,4 @@
-"""Where each of our columns lies in an MLflow store, and what its runs say there."""
+"""Where an MLflow store holds each of our columns, and the values of its runs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from analysis.mlflow_store.database import Run
 from kdas.errors import UserError, alike, nearest
 from kdas.records import CurveRow, Status
 
-# In place of a metric: seconds between the start of the run and the moment at which the evaluation was logged.
+# Instead of a metric: seconds from the start of the run until the evaluation was logged.
 ELAPSED = "elapsed"
 REQUIRED = ("val_accuracy", "cost_ref_s", "method", "seed")
-# The columns that an evaluation measures or counts; MLflow's own step is ours.
+# The numeric columns of an evaluation; our step is MLflow's step.
 MEASURED = {
     field.name: str(field.type)
     for field in fields(CurveRow)
     if field.type in ("int", "float") and field.name not in ("step", "seed")
 }
-# Where our own tracker puts each column, in the notation of MLflow's search.
+# Where our tracker puts each column, in the notation of MLflow's search.
 _OF_A_RUN = {
     **{name: f"tags.kdas.{name}" for name in ("sweep", "trial_id", "config_id", "method", "phase", "status", "device")},
     **{name: f"tags.kdas.{name}" for name in ("configuration", "calibration_id", "error", "data_source")},
@@ -36,9 +36,9 @@ _STATUSES = {"FINISHED": Status.BUDGET, "FAILED": Status.CRASHED, "KILLED": Stat
 
 
 def sources_with(names: Mapping[str, str]) -> dict[str, str]:
-    """Our tracker's sources with those of the user's store over them.
+    """Our tracker's sources, overridden by those of the user's store.
 
-    Raises: UserError: for a column or a source that cannot be.
+    Raises: UserError: for an unknown column or an invalid source.
     """
     return SOURCES | {column: _checked(column, source) for column, source in names.items()}
 
@@ -55,16 +55,16 @@ def _checked(column: str, source: str) -> str:
     if kind not in allowed or not key:
         example = f"{column}=metrics.{column}" if column in MEASURED else f"{column}=params.{column}"
         kinds = ", ".join(f"{name}.<key>" for name in allowed)
-        raise UserError(f"--name {column}={source}: a source is one of {kinds}. Write --name {example}, say.")
+        raise UserError(f"--name {column}: expected one of {kinds}, got {source}. Write for example --name {example}.")
     return f"{kind}.{key}"
 
 
 @dataclass(frozen=True)
 class StoreRuns:
-    """The runs of a sweep, and all that they say.
+    """The runs of a sweep and their values.
 
-    `texts` holds tags, parameters and attributes, `last` the last values of metrics: by source, then by the run's id.
-    `sources` tells where a column lies; those in `mapped` were named by the user.
+    `texts` holds tags, parameters and attributes, `last` the last values of metrics: by source, then by run id.
+    `sources` maps columns to sources; the user named those in `mapped`.
     """
 
     runs: tuple[Run, ...]
@@ -74,9 +74,9 @@ class StoreRuns:
     mapped: frozenset[str]
 
     def source(self, column: str) -> str | None:
-        """Where a column lies, None where an optional one is nowhere.
+        """The source of a column, None for an optional column that no run has.
 
-        Raises: UserError: if the column is needed, or was mapped, and no run has it.
+        Raises: UserError: if no run has a required or mapped column.
         """
         source = self.sources[column]
         if source in self.texts or source in self.last or source == ELAPSED:
@@ -87,43 +87,43 @@ class StoreRuns:
         keys = {name.partition(".")[2]: name for name in known}
         similar = [keys[key] for key in alike(source.partition(".")[2], keys, most=3)]
         similar += [name for name in known if column.split("_")[0] in name.lower()]
-        # First where our own tracker has it.
+        # Our tracker's own source first.
         near = list(dict.fromkeys([name for name in (SOURCES[column],) if name in known] + similar))[:3]
-        hint = f"The store has {', '.join(near)}." if near else "Nothing in the store has a name like it."
+        hint = f"The store has {', '.join(near)}." if near else "The store has no similar name."
+        example = (near or [source])[0]
         raise UserError(
-            f"{column}: no run of the sweep has {source}. {hint}"
-            f" Say where it lies: --name {column}={(near or [source])[0]}"
+            f"{column}: no run of the sweep has {source}. {hint} Name the source, for example --name {column}={example}"
         )
 
     def said(self, column: str) -> dict[str, str]:
-        """What the runs say in a column of texts, by run id. Raises: as `source`."""
+        """The values of a text column by run id. Raises: as `source`."""
         source = self.source(column)
         return {} if source is None else self.texts.get(source, {})
 
     def needed(self, column: str, run: Run) -> str:
-        """What a run must say. Raises: UserError: if it says nothing."""
+        """A value that a run must have. Raises: UserError: if it has none."""
         value = self.said(column).get(run.uuid, "")
         if not value:
             raise UserError(
-                f"{column}: run {run.uuid} ({run.name}) has evaluations and no {self.sources[column]}. Log it, map"
-                f" {column} to what all runs have, or delete the run in MLflow."
+                f"{column}: run {run.uuid} ({run.name}) has evaluations but no {self.sources[column]}. Log it, map"
+                f" {column} to a source that all runs have, or delete the run in MLflow."
             )
         return value
 
     def whole_number(self, column: str, run: Run, text: str) -> int:
-        """A count from a text. Raises: UserError: if it is none."""
+        """A whole number from text. Raises: UserError: if it is not one."""
         try:
             if float(text).is_integer():
                 return int(float(text))
         except (ValueError, OverflowError):
             pass
         raise UserError(
-            f"{column}: {text!r} of run {run.uuid} ({self.sources[column]}) is no whole number. Map {column} to a"
-            f" parameter that is: --name {column}=params.<key>"
+            f"{column}: expected a whole number, got {text!r} ({self.sources[column]} of run {run.uuid}). Use another"
+            f" source: --name {column}=params.<key>"
         )
 
     def config_id(self, run: Run) -> str:
-        """What a run calls its configuration, else a hash of all its parameters but the seed."""
+        """A run's own id of its configuration, else a hash of all its parameters except the seed."""
         named = self.said("config_id").get(run.uuid)
         if named:
             return named
@@ -131,21 +131,21 @@ class StoreRuns:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def params(self) -> list[str]:
-        """The sources of all parameters but the seed, in the order of their names."""
+        """The sources of all parameters except the seed, sorted by name."""
         return sorted(name for name in self.texts if name.startswith("params.") and name != self.sources["seed"])
 
     def is_sweep(self, run: Run) -> bool:
-        """Whether it is the parent that our tracker makes for a sweep."""
+        """Whether it is the parent run that our tracker creates for a sweep."""
         named = self.texts.get("tags.kdas.sweep", {}), self.texts.get("tags.kdas.trial_id", {})
         return run.uuid in named[0] and run.uuid not in named[1]
 
 
 def _in_words(store: StoreRuns, runs: list[Run], methods: list[str], config_ids: list[str]) -> list[str]:
-    """Each run's settings in a line: its own text, else the parameters that tell its method's configurations apart."""
+    """Each run's settings in one line: its own text, else the parameters in which its method's configurations vary."""
     said = store.said("configuration")
     words: dict[str, list[str]] = {}
     for method in dict.fromkeys(methods):
-        # One run for each configuration: a parameter that differs within one tells nothing about it.
+        # One run per configuration: a parameter that differs within one does not describe it.
         of_method = {
             config: run
             for run, name, config in zip(runs, methods, config_ids, strict=True)
@@ -169,9 +169,9 @@ def _short(source: str) -> str:
 
 
 def identities(store: StoreRuns, runs: list[Run], sweep: str) -> dict[str, list[str]]:
-    """Each trial's texts, by column; `seed` is a whole number in digits.
+    """Each trial's text values by column; `seed` is a whole number in digits.
 
-    Raises: UserError: if a trial has no method or seed, or a phase or status that does not exist.
+    Raises: UserError: if a trial has no method or seed, or an unknown phase or status.
     """
 
     def said(column: str, other: str = "") -> list[str]:
@@ -196,11 +196,12 @@ def identities(store: StoreRuns, runs: list[Run], sweep: str) -> dict[str, list[
     for column, known in (("phase", PHASES), ("status", tuple(Status))):
         for value in sorted(set(who[column]) - set(known)):
             near = alike(value, known)
-            hint = f"Did you mean {near[0]}?" if near else f"Map {column} to something else, or not at all."
-            raise UserError(f"{column}: {value!r} ({store.sources[column]}) is none of {', '.join(known)}. {hint}")
+            hint = f"Did you mean {near[0]}?" if near else f"Map {column} to another source, or leave it out."
+            expected = f"expected one of {', '.join(known)}"
+            raise UserError(f"{column}: {expected}, got {value!r} ({store.sources[column]}). {hint}")
     return who
 
 
 def by_run(runs: Iterable[Run], say: Callable[[Run], str]) -> dict[str, str]:
-    """A text of every run that has one, by its id."""
+    """A text for every run that has one, by run id."""
     return {run.uuid: text for run in runs if (text := say(run))}

@@ -1,4 +1,4 @@
-"""The tables of a sweep directory, made of what an MLflow store holds: everything that reads those works on them."""
+"""A sweep directory built from an MLflow store, so that the report and all other readers work on it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TEXTS = ("sweep", "method", "phase", "trial_id", "config_id", "dataset", "pair"
 
 @dataclass(frozen=True)
 class Stored:
-    """A sweep as a store tells it: the tables as `analysis.curves` loads them, and what the sweep measures."""
+    """A sweep from a store: the tables as `analysis.curves` loads them, and what the sweep measures."""
 
     curves: pd.DataFrame
     trials: pd.DataFrame
@@ -46,20 +46,22 @@ def load_store(
 ) -> Stored:
     """Read one sweep from an MLflow tracking database.
 
-    Metrics are joined by run and step; of several values of one step the latest counts. Deleted runs and parents of
-    trials are left out. A run that was killed or has failed counts as crashed: its time is only bounded. Of two runs
-    of one trial the one started later counts. A column that the store does not hold is 0 where it counts, NaN where
-    it measures, and empty where it is a text.
+    Metrics are joined by run and step; of several values at one step the latest counts. Deleted runs and parents of
+    trials are ignored. A killed or failed run counts as crashed: its time is only bounded. Of two runs of one trial the
+    one started later counts. A column that the store lacks is 0 for counts, NaN for measurements and "" for text.
 
-    Args: uri: an SQLAlchemy URL or the path of an SQLite file; experiment: its name, None for all of them; sweep: which
-        one, where the store holds several; names: column -> `metrics.<key>`, `params.<key>`, `tags.<key>` or
-        `attributes.run_name`, over `SOURCES` of `analysis.mlflow_store.sources`; `cost_ref_s` can be `elapsed`, seconds
-        since the run's start. If `val_accuracy` and `test_accuracy` name the same metric, the test split decides.
-        target: a fraction, by default what our tracker recorded; baseline: a method, by default the first that
-        trains on everything; budget_ref_s: the budget in the unit of `cost_ref_s`, by default what our tracker
-        recorded, else the largest cost.
-    Raises: UserError: if the store cannot be read or is none, if a needed column, the sweep or the target is missing,
-        and for accuracies that are no fractions.
+    Args:
+        uri: an SQLAlchemy URL or the path of an SQLite file.
+        experiment: its name; None reads all experiments.
+        sweep: needed if the store has several.
+        names: column -> `metrics.<key>`, `params.<key>`, `tags.<key>` or `attributes.run_name`; overrides `SOURCES` of
+            `analysis.mlflow_store.sources`. `cost_ref_s` can be `elapsed`, seconds since the run's start. If
+            `val_accuracy` and `test_accuracy` have the same source, the test split decides.
+        target: a fraction; by default the recorded one.
+        baseline: a method; by default the first that trains on everything.
+        budget_ref_s: in the unit of `cost_ref_s`; by default the recorded one, else the largest cost.
+    Raises: UserError: if the store cannot be read or is not MLflow's, if a required column, the sweep or the target is
+        missing, or if accuracies are not fractions.
     """
     sources, mapped = sources_with(names or {}), frozenset(names or {})
     with database.opened(uri) as connection:
@@ -79,30 +81,30 @@ def load_store(
 
 
 def named(options: Sequence[str]) -> dict[str, str]:
-    """The mapping that `COLUMN=SOURCE` options give. Raises: UserError: for one of another form, or a column twice."""
+    """Parse `COLUMN=SOURCE` options. Raises: UserError: for another form, or a duplicate column."""
     names: dict[str, str] = {}
     for option in options:
         column, sign, source = option.partition("=")
         if not sign or not column or not source or column in names:
-            raise UserError(f"--name {option}: write COLUMN=SOURCE, once a column: --name val_accuracy=metrics.acc")
+            raise UserError(f"--name: expected COLUMN=SOURCE once per column, got {option}. Example: seed=params.seed")
         names[column] = source
     return names
 
 
 def write_store(stored: Stored, directory: Path) -> None:
-    """Write the tables and the measure as a new sweep directory, which every command that reads one takes.
+    """Write tables and measure as a new sweep directory.
 
-    Raises: UserError: if the directory holds something already, or cannot be written.
+    Raises: UserError: if the directory is not empty or cannot be written.
     """
     try:
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise UserError(f"{directory}: is not empty, and nothing is overwritten. Give --out a new folder.")
+            raise UserError(f"{directory}: the folder is not empty. Choose a new one with --out.")
         directory.mkdir(parents=True, exist_ok=True)
         stored.curves.to_parquet(directory / "curves.parquet", index=False)
         stored.trials.to_parquet(directory / "trials.parquet", index=False)
         (directory / "measure.json").write_text(json.dumps(stored.measure.as_dict(), indent=1), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{directory}: cannot be written: {error.strerror}. Give --out another folder.") from error
+        raise UserError(f"{directory}: cannot be written: {error.strerror}. Choose another --out.") from error
 
 
 def _measure(
@@ -114,22 +116,22 @@ def _measure(
     baseline: str | None,
     budget_ref_s: float | None,
 ) -> Measure:
-    """What was asked for, else what our tracker recorded at the sweep's parent run."""
+    """The given values, else those that our tracker recorded at the sweep's parent run."""
     name = who["sweep"][0] if who["sweep"] else ""
     recorded = _recorded(store)
     rule = "given" if target is not None else "recorded by the sweep"
     target = recorded.get("target") if target is None else target
     if target is None:
-        raise UserError(f"--target: the store has recorded none for {name}. Give a fraction, for example --target 0.9.")
+        raise UserError(f"--target: the store has no target for {name}. Give a fraction, for example --target 0.9.")
     if not 0 < target <= 1:
-        raise UserError(f"--target: {target:g} is not in (0, 1]. An accuracy is a fraction: 0.95 for 95 %.")
+        raise UserError(f"--target: expected a fraction in (0, 1], got {target:g}. Write 0.95 for 95%.")
     largest = float(np.max(evaluations.columns["cost_ref_s"], initial=0.0))
     if budget_ref_s is None:
-        # What was recorded is in our reference seconds, and no budget of any other cost.
+        # The recorded budget is in our reference seconds and does not fit another cost.
         budget_ref_s = largest if "cost_ref_s" in store.mapped else recorded.get("tau_ref_s", largest)
     if not budget_ref_s > 0:
         raise UserError(
-            f"--tau: {budget_ref_s:g} is not above 0. It is the budget of a trial in the unit of cost_ref_s."
+            f"--tau: expected a number above 0, got {budget_ref_s:g}. Give a trial's budget in the unit of cost_ref_s."
         )
     calibrations = tuple(sorted(set(who["calibration_id"]) - {""}))
     seeds = who["seed"]
@@ -149,7 +151,7 @@ def _measure(
 
 
 def _recorded(store: StoreRuns) -> dict[str, float]:
-    """Target and budget as our tracker logs them when a sweep has ended, of the latest parent run that has them."""
+    """Target and budget from the latest parent run where our tracker logged them (at the end of a sweep)."""
     parents = [run for run in store.runs if store.is_sweep(run)]
     return {
         name: values[run.uuid]
@@ -160,14 +162,14 @@ def _recorded(store: StoreRuns) -> dict[str, float]:
 
 
 def _baseline(store: StoreRuns, evaluations: Evaluations, methods: list[str], asked: str | None) -> str:
-    """The method that others are compared with: the one asked for, else the first that trains on everything."""
+    """The method that others are compared with: the given one, else the first that trains on everything."""
     known = sorted(set(methods))
     if asked is None:
         samplers = store.texts.get("params.sampler.name", {})
         named = zip(evaluations.runs, methods, strict=True)
         plain = [(run.start_ms, method) for run, method in named if samplers.get(run.uuid) == "full"]
         if not plain:
-            raise UserError(f"--baseline: name the method to compare with, one of {', '.join(known)}.")
+            raise UserError(f"--baseline: missing. Name the method to compare with, one of {', '.join(known)}.")
         return min(plain)[1]
     if asked not in known:
         raise UserError(f"--baseline: the store has no method {asked!r}. {nearest(asked, known)}")
@@ -177,7 +179,7 @@ def _baseline(store: StoreRuns, evaluations: Evaluations, methods: list[str], as
 def _test_decides(store: StoreRuns) -> bool:
     if store.mapped & {"val_accuracy", "test_accuracy"}:
         return store.sources["val_accuracy"] == store.sources["test_accuracy"]
-    # Our own trials without a validation split are decided by the test split.
+    # In our own trials without a validation split the test split decides.
     return set(store.texts.get("params.validation", {}).values()) in ({"0"}, {"0.0"})
 
 
@@ -218,14 +220,14 @@ def _trial_table(
     for source in store.params():
         values = [store.texts[source].get(run.uuid) for run in evaluations.runs]
         name = source.removeprefix("params.")
-        # Of the sampler all, as a sweep directory has them; of the rest what trials differ in.
+        # As in our sweep directories: all of the sampler's parameters, and others in which trials differ.
         if name not in TRIAL_COLUMNS and (name.startswith("sampler.") or len(set(values)) > 1):
             settings[name] = _typed(values)
     return table.assign(**settings)
 
 
 def _last_of(evaluations: Evaluations, trial: int, measure: Measure) -> tuple[float, float, float, float, int]:
-    """Of a trial the time to the target, the cost at its end, its best accuracy, its wall seconds, its evaluations."""
+    """A trial's time to the target, last cost, best accuracy, wall seconds and number of evaluations."""
     cost, accuracy = evaluations.of(trial, "cost_ref_s"), evaluations.of(trial, "val_accuracy")
     if not len(cost):
         return math.inf, 0.0, math.nan, 0.0, 0
@@ -236,14 +238,14 @@ def _last_of(evaluations: Evaluations, trial: int, measure: Measure) -> tuple[fl
 
 
 def _ended(status: str, has_reached: bool) -> str:
-    """The status that censoring goes by: a trial that ran to its end has reached the target, or used its budget."""
+    """The status for censoring: a trial that ran to its end either reached the target or used up its budget."""
     if status in (Status.BUDGET, Status.REACHED):
         return Status.REACHED.value if has_reached else Status.BUDGET.value
     return status
 
 
 def _typed(values: list[str | None]) -> pd.Series:
-    """A parameter's values as MLflow keeps them, texts, in the type that they had."""
+    """A parameter's values, which MLflow stores as text, in their original type."""
     known = {value for value in values if value is not None}
     if known and known <= {"True", "False"}:
         return pd.Series([None if value is None else value == "True" for value in values])

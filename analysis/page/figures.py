@@ -1,4 +1,4 @@
-"""The figures of a report on one sweep, with what a reader must know to read them."""
+"""The figures of a report on one sweep, with captions that say how to read them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.page import plots, tables
 
 @dataclass(frozen=True)
 class Figure:
-    """`svg` stands in a page as it is; `title` is for those who cannot see it."""
+    """`svg` is inserted into the page unchanged; `title` is for readers who cannot see it."""
 
     title: str
     caption: str
@@ -24,7 +24,7 @@ class Figure:
 
 
 def figures(found: Findings) -> dict[str, Figure]:
-    """All figures by name; what the sweep has no data for is left out."""
+    """All figures by name, except those for which the sweep has no data."""
     curves, summary, measure = found.curves, found.summary, found.measure
     phase = deciding_phase(summary)
     deciding = summary[summary["phase"] == phase]
@@ -32,10 +32,10 @@ def figures(found: Findings) -> dict[str, Figure]:
         "forest": figure(
             "forest",
             plots.forest(tables.main_rows(deciding)[0], measure),
-            f"Ratios of the time to accuracy to that of {measure.baseline}, with intervals",
-            f"Phase {phase}. An arrow above a point: a miss leaves that side open. An arrowhead at the end of a "
-            "line: the interval goes on. A broad bar: trials ended before "
-            "their time was known, and the ratio of times up to the budget lies in it.",
+            f"Speedup over {measure.baseline} in time to accuracy, with intervals",
+            f"Phase {phase}. An arrow above a point: because of a miss, the true ratio may be further out. An "
+            "arrowhead at the end of a line: the interval continues. A wide bar: some trials ended early, and the "
+            "ratio of times up to the budget is somewhere in the bar.",
         ),
         "accuracy": _accuracy(found, "cost_ref_s"),
         "accuracy_by_wall": _accuracy(found, "wall_s"),
@@ -43,16 +43,16 @@ def figures(found: Findings) -> dict[str, Figure]:
         "target": figure(
             "target",
             plots.time_against_target(curves, summary, measure),
-            "Median time to every other target",
-            "The same settings held against other targets. Where lines cross, the answer depends on the target; where "
-            "one ends, half of its seeds or more did not get there.",
+            "Median time to other targets",
+            "The same settings at other targets. Where lines cross, the answer depends on the target. A line ends "
+            "where half of its seeds or more missed.",
         ),
         "reached": figure(
             "reached",
             plots.fraction_reached(found.times, summary, measure),
-            "Share of seeds that has reached the target by a cost",
-            "Of each method the soonest configuration; below, how many of its seeds are still on their way. Those of "
-            "which a trial was stopped for its own accuracy have no such curve.",
+            "Share of seeds that have reached the target by a given cost",
+            "Each method's fastest configuration; below, how many of its seeds are still running. A configuration with "
+            "a trial that was stopped because of its accuracy has no such curve.",
         ),
     }
     return drawn | _of_the_search(found) | _of_other_questions(found)
@@ -66,15 +66,15 @@ def _of_the_search(found: Findings) -> dict[str, Figure]:
         "anytime": figure(
             "anytime",
             plots.anytime(found.anytime, measure, found.baseline_s),
-            "The best configuration so far against all that was spent",
-            "Every trial of the search is charged, losers included; a configuration counts when its last seed has "
-            "ended, and one that was stopped at the most it can cost.",
+            "The best configuration so far against the cost of the search",
+            "All trials of the search are charged, losers included. A configuration counts once its last seed has "
+            "ended; a stopped one counts at its upper bound.",
         ),
         "parallel": figure(
             "parallel",
             plots.parallel_coordinates(found.trials, found.summary, measure),
-            "Settings of all searched configurations and their mean time",
-            "A line is a configuration, from its settings to its mean restricted time (bottom right: soonest).",
+            "Settings and mean time of all searched configurations",
+            "Each line is a configuration, from its settings to its mean restricted time (bottom right: fastest).",
         ),
     }
     if measure.algorithm in DRAWS_AT_RANDOM:
@@ -82,15 +82,15 @@ def _of_the_search(found: Findings) -> dict[str, Figure]:
             "best_of",
             plots.expected_best_of(found.anytime, measure, found.baseline_s),
             "Expected best of fewer configurations",
-            "What so many configurations drawn like these would have found on average; one that was stopped enters at "
-            "the most it can cost.",
+            "The best time that this many configurations, drawn like these, would find on average. A stopped one "
+            "counts at its upper bound.",
         )
     if not found.importance.empty:
         drawn["importance"] = figure(
             "importance",
             plots.importance(found.importance),
             "Importance of the searched parameters",
-            "How differently a parameter is distributed among the best configurations and among all.",
+            "How much a parameter's distribution among the best configurations differs from that among all.",
         )
     return drawn
 
@@ -102,39 +102,39 @@ def _of_other_questions(found: Findings) -> dict[str, Figure]:
             "pareto",
             plots.pareto(found.front, found.summary, found.measure),
             "Accuracy and cost of all configurations",
-            "Each configuration’s mean best accuracy and the mean cost at which it was first seen, in the phase that "
-            "decides. One with a trial that was stopped, crashed or diverged is left out.",
+            "Each configuration’s mean best accuracy and the mean cost to it, in the deciding phase. Configurations "
+            "with a trial that was stopped, crashed or diverged are left out.",
         )
     if not found.picks.empty:
         drawn["picked"] = figure(
             "picked",
             plots.picked(found.picks, found.summary, found.measure),
-            "What the samplers picked, by class and by the teacher's confidence",
-            f"Relative to {found.measure.baseline}, which trains on everything; grey: too few samples to tell. "
-            "Windows of epochs from left to right.",
+            "What the samplers picked, by class and by teacher confidence",
+            f"Relative to {found.measure.baseline}, which trains on everything. Grey: too few samples. Windows of "
+            "epochs from left to right.",
         )
     return drawn
 
 
 def _accuracy(found: Findings, cost: str) -> Figure:
     caption = (
-        "Lines are medians over seeds, bands their range; each trial keeps its last evaluation until its next one, and "
-        "its final one to the end. Of each method the soonest configuration is drawn in colour."
+        "Lines are medians over seeds, bands their range. Each trial keeps its last accuracy until its next "
+        "evaluation, and its final one to the end. Each method's fastest configuration is in colour."
     )
     if cost == "cost_ref_s":
-        caption += " A dot marks a method’s median time to the target, where that is known."
+        caption += " A dot marks a method’s median time to the target, if known."
     if cost == "wall_s" and (num_shared := int((found.times["max_cotenants"] > 0).sum())):
         shared = wording.plural(num_shared, "trial")
-        caption += f" {shared} shared a device: these seconds measure the neighbours too."
+        caption += f" {shared} shared a device, so these seconds also measure other trials."
     return figure(
         f"accuracy_{cost}",
         plots.accuracy_against_cost(found.curves, found.summary, found.measure, cost),
-        f"Accuracy against {plots.COST_AXES[cost]}, one line for each method, with the target",
+        f"Accuracy against {plots.COST_AXES[cost]}, one line per method, with the target",
         caption,
     )
 
 
 def figure(name: str, drawn: Drawn, title: str, caption: str) -> Figure:
-    """A drawn figure as a part of a page. Args: name: unique on the page."""
-    # matplotlib wrote this and escaped its own texts; escaping it again would show its source.
+    """A drawn figure as part of a page. Args: name: unique on the page."""
+    # matplotlib has already escaped its texts; escaping again would show the source.
     return Figure(title, caption, Markup(plots.to_svg(drawn, name)))  # noqa: S704

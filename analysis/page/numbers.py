@@ -1,4 +1,4 @@
-"""How each number of a report was computed, in words, with the function that computes it."""
+"""How each number of a report is computed, in words, with the function that computes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kdas.records import Measure
 
 @dataclass(frozen=True)
 class Number:
-    """`name` of a number, `how` it comes about, and the `function` of this package that computes it, "" for none."""
+    """`name` of a number, `how` it is computed, and the `function` of this package that computes it, "" for none."""
 
     name: str
     how: str
@@ -18,72 +18,73 @@ class Number:
 
 
 def numbers(measure: Measure) -> list[Number]:
-    """The numbers of a report on one sweep, in the order in which it uses them."""
+    """The numbers of a report on one sweep, in the order of the report."""
     base = measure.baseline
     return [
         Number(
             "Reference seconds",
-            "Counted work times its calibrated price (median time of a step alone on the reference device). "
-            "Augmentation, scoring, selection and training count, every teacher forward that the method needs is "
-            "charged; evaluation, logging and checkpoints do not count.",
+            "Counted work times its calibrated price (the median time that it takes alone on the device). "
+            "Augmentation, scoring, selection, training and every teacher forward that the method needs are charged; "
+            "evaluation, logging and checkpoints are not.",
         ),
         Number(
             "Time to accuracy, T",
-            f"Cost of the first evaluation whose {measure.split} accuracy is at or above the target; a miss is "
-            "infinite and reads “> budget”, a trial that ended on the way “> its last cost”.",
+            f"Cost of the first evaluation whose {measure.split} accuracy is at least the target. A miss is infinite "
+            "and reads “> budget”; a trial that ended early reads “> its last cost”.",
             "analysis.time_to_accuracy.time_to_accuracy",
         ),
         Number(
             "tau, L, U",
-            "tau is the budget. A trial that reached the target has L = U = min(T, tau); one that ran to its budget or "
-            "diverged L = U = tau; one that crashed, was stopped or still runs L = its last cost and U = tau. Rows are "
-            "in order of mean U.",
+            "tau is the budget. A trial that reached the target has L = U = min(T, tau). One that used up its budget "
+            "or diverged has L = U = tau. One that crashed, was stopped or still runs has L = its last cost and U = "
+            "tau. Rows are ordered by mean U.",
             "analysis.statistics.censoring.bounds",
         ),
         Number(
             "Ratio",
-            f"Sum of min(T, tau) of {base} over that of the configuration, over the seeds that both have; where L and "
-            "U differ, once with every doubt against the configuration and once with every doubt for it.",
+            f"Sum of min(T, tau) of {base} divided by that of the configuration, over the shared seeds. If L and U "
+            "differ, it is computed twice: with every doubt against the configuration, then with every doubt in its "
+            "favour.",
             "analysis.statistics.compare.ratio_of_sums",
         ),
         Number(
             "Its interval",
-            f"Fieller’s, {CONFIDENCE:.0%}: the ratios that a paired t-test does not reject. The bootstrap beside it is "
-            f"percentile, over seeds, all resamples up to {MAX_ENUMERATED_PAIRS} pairs, else {NUM_RESAMPLES:,}.",
+            f"Fieller’s, {CONFIDENCE:.0%}: the ratios that a paired t-test does not reject. The bootstrap interval "
+            f"is percentile, over seeds: all resamples up to {MAX_ENUMERATED_PAIRS} pairs, else {NUM_RESAMPLES:,}.",
             "analysis.statistics.compare.ratio_interval",
         ),
         Number(
             "Geometric mean",
-            "Of the pairs’ ratios, with a t-interval on their logarithms, where all trials of both reached.",
+            "Of the pairs’ ratios, with a t-interval on their logarithms, if all trials of both reached the target.",
             "analysis.statistics.compare.geometric_mean",
         ),
         Number(
             "p",
-            f"Two-sided sign-flip test on the pairs’ differences, exact up to {MAX_ENUMERATED_FLIPS} pairs; Holm "
-            "corrects it for the comparisons of one phase.",
+            f"Two-sided sign-flip test on the pairs’ differences, exact up to {MAX_ENUMERATED_FLIPS} pairs. "
+            "Holm corrects it for the number of comparisons in a phase.",
             "analysis.statistics.compare.sign_flip_p",
         ),
         Number(
             "Share at the target",
-            "Kaplan-Meier over seeds. A configuration with a trial that was stopped for its own accuracy has none.",
+            "Kaplan-Meier over seeds; not for configurations with a trial that was stopped because of its accuracy.",
             "analysis.statistics.survival.kaplan_meier",
         ),
         Number(
             "Best so far, expected best",
-            "A configuration counts when its last seed has ended, at its mean U, after all that was spent until then; "
-            "the expectation is over tries drawn without putting back.",
-            "analysis.statistics.anytime.anytime_curve",
+            "A configuration counts once its last seed has ended, at its mean U and the total cost so far. The "
+            "expected best is over tries drawn without replacement.",
+            "analysis.findings.anytime.anytime_curve",
         ),
         Number(
             "Importance",
-            "PED-ANOVA on the mean T, a miss at ten budgets, from configurations drawn at random; ranks from resampled "
-            "configurations.",
+            "PED-ANOVA on the mean T, a miss counting as ten budgets, for configurations drawn at random; ranks from "
+            "resampled configurations.",
             "analysis.findings.importance.importance",
         ),
         Number(
             "Front",
-            "Mean best accuracy against the mean cost to it; inclusion is the share of resampled sets of seeds under "
-            "which no other configuration beats this one in both.",
-            "analysis.statistics.pareto.pareto_front",
+            "Mean best accuracy against the mean cost to it. Inclusion is the share of resampled sets of seeds in "
+            "which no other configuration beats this one.",
+            "analysis.findings.pareto.pareto_front",
         ),
     ]

@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML file that needs nothing else, with the same in Markdown and the tables as CSV."""
+"""The report of a sweep: one self-contained HTML file, a Markdown version, and the summary as CSV."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(found: Findings) -> str:
-    """The report as one HTML page: styles, figures and its own script inline, nothing loaded from elsewhere."""
+    """The report as one HTML page with inline styles, figures and script; it loads nothing else."""
     shown, later = tables.main_rows(found.summary)
     columns = tables.summary_columns(found.summary, found.measure)
     reached = shown[shown["num_reached"] > 0]
@@ -69,14 +69,14 @@ def render_markdown(found: Findings) -> str:
 def write(found: Findings, folder: Path) -> Path:
     """Write `report.html`, `report.md` and `summary.csv` into the sweep's folder. Returns: the page."""
     page = folder / "report.html"
-    write_whole(page, render(found))
-    write_whole(folder / "report.md", render_markdown(found))
-    write_whole(folder / "summary.csv", found.summary.to_csv(index=False))
+    write_atomically(page, render(found))
+    write_atomically(folder / "report.md", render_markdown(found))
+    write_atomically(folder / "summary.csv", found.summary.to_csv(index=False))
     return page
 
 
 def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> str:
-    """Several sweeps as one page. Args: links: where the page of a sweep lies, by its name."""
+    """Several sweeps as one page. Args: links: address of each sweep's own page, by sweep name."""
     cells = found.cells
     together = tables.main_rows(found.together)[0] if not found.apart else found.together
     measure = replace(found.sweeps[0].measure, baseline=baseline_of(found.sweeps))
@@ -97,30 +97,30 @@ def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> st
             "forest": figure(
                 "forest",
                 plots.forest(cells, measure),
-                "Ratios to the baseline of each sweep, with intervals",
-                "Each row against the baseline of its own sweep. An arrowhead at the end of a line: it goes on.",
+                "Speedup over the baseline of each sweep, with intervals",
+                "Each row against its sweep's baseline. An arrowhead at the end of a line: the interval continues.",
             ),
             "profiles": figure(
                 "profiles",
                 plots.performance_profiles(cells, measure.baseline, "sweep"),
                 "Share of sweeps in which a method is within a factor of the best",
-                "Higher is better, further left is stricter; the score is the mean height up to a factor of 4.",
+                "Higher is better; further left is stricter. The score is the mean height from factor 1 to 4.",
             ),
         },
     )
 
 
 def write_overview(found: Overview, page: Path, links: Mapping[str, str]) -> None:
-    """Write the page of several sweeps, and their cells as CSV beside it."""
+    """Write the page of several sweeps, and their cells as CSV next to it."""
     is_of_cells = page.stem == "report"
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(page, render_overview(found, page.parent.name if is_of_cells else page.stem, links))
+    write_atomically(page, render_overview(found, page.parent.name if is_of_cells else page.stem, links))
     table = page.with_name("summary.csv") if is_of_cells else page.with_suffix(".csv")
-    write_whole(table, found.cells.to_csv(index=False))
+    write_atomically(table, found.cells.to_csv(index=False))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one step: a reader sees the old one or the new one, never half of it."""
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file atomically: a reader sees the old or the new version, never a part."""
     half_written = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         half_written.write_text(text, encoding="utf-8")
@@ -142,12 +142,12 @@ def _page(template: str, **values: object) -> str:
 
 
 def _escaped(text: object) -> str:
-    """A text in Markdown that says what it says: on one line, and none of its marks at work."""
+    """Literal text for Markdown: on one line, with its special characters escaped."""
     return re.sub(r"([\\`*<>|\[\]])", r"\\\1", " ".join(str(text).split()))
 
 
 def _script() -> Markup:
-    # Ours, and it holds no value of anybody's.
+    # Our own script, without user input.
     return Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8"))  # noqa: S704
 
 
@@ -159,7 +159,7 @@ def _cautions_by_place(found: Findings) -> Mapping[str, list[str]]:
 
 
 def _facts(found: Findings) -> list[tuple[str, str, str]]:
-    """The terms of the sweep: label, value, and a note to it."""
+    """The terms of the sweep: label, value and note."""
     measure = found.measure
     return [
         ("Target", f"{wording.goal(measure.target)} {measure.split} accuracy", measure.target_rule),
@@ -177,10 +177,10 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
 def _trials_planned(found: Findings) -> str:
     trials = f"{wording.plural(len(found.times), 'trial')} of {found.measure.num_planned_trials} planned"
     others = found.times.loc[found.times["phase"] != deciding_phase(found.summary), "seed"]
-    return f"they decide; {wording.seeds(others.tolist())} did not; {trials} in all" if len(others) else trials
+    return f"these decide, {wording.seeds(others.tolist())} do not; {trials}" if len(others) else trials
 
 
 def _winner_rows(found: Findings, shown: pd.DataFrame) -> list[int]:
-    """Positions in the summary table of the row that the answer names."""
+    """Positions of the answer's row in the summary table."""
     won = (shown["config_id"] == found.answer.config_id) & (shown["phase"] == found.answer.phase)
     return [position for position, is_winner in enumerate(won) if is_winner]

@@ -1,8 +1,7 @@
-"""The tables as they are shown: headers and finished cells, for the terminal and the report alike."""
+"""The tables as shown in terminal and report: headers and formatted cells."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -12,14 +11,14 @@ from analysis import wording
 from analysis.wording import Row
 from kdas.records import Measure
 
-# Baselines always show; of the searched configurations this many.
+# Baselines are always shown, and this many of the searched configurations.
 BEST_SEARCHED = 10
 MANY_ROWS = 12
 
 
 @dataclass(frozen=True)
 class Column:
-    """A header, what it stands for, and how a row's cell reads. Numbers align right."""
+    """A header, its meaning, and how to format a row's cell. Numbers align right."""
 
     header: str
     cell: Callable[[Row], str]
@@ -29,7 +28,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Finished cells: `rows` [R][C] belong to `columns` [C]; `config_ids` [R] say whose they are, "" for nobody's."""
+    """Formatted cells: `rows` [R][C] for `columns` [C]; `config_ids` [R], "" for rows without a configuration."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -37,7 +36,7 @@ class Table:
 
 
 def table(columns: Iterable[Column], frame: pd.DataFrame) -> Table:
-    """The frame's rows as cells."""
+    """The frame's rows as formatted cells."""
     chosen = tuple(columns)
     records = frame.to_dict("records")
     rows = tuple(tuple(column.cell(row) for column in chosen) for row in records)
@@ -45,9 +44,9 @@ def table(columns: Iterable[Column], frame: pd.DataFrame) -> Table:
 
 
 def main_rows(summary: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The summary split into the rows to show first and the searched ones left for later.
+    """The summary split into the rows to show and the remaining searched configurations.
 
-    With more than 12 rows only the 10 soonest searched configurations are shown beside everything else.
+    With more than 12 rows, only the 10 fastest searched configurations are shown, with everything else.
     """
     if len(summary) <= MANY_ROWS:
         return summary, summary.iloc[:0]
@@ -57,8 +56,8 @@ def main_rows(summary: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def identity(summary: pd.DataFrame) -> list[Column]:
-    """Who a row is; the phase only where there are two of them."""
-    phase = [Column("phase", _text("phase"), "search chose by these seeds; confirm ran on fresh ones", False)]
+    """The columns that identify a row; the phase only if there are two."""
+    phase = [Column("phase", _text("phase"), "the search chose by these seeds; confirm used fresh ones", False)]
     return [
         *(phase if summary["phase"].nunique() > 1 else []),
         Column("method", _text("method"), is_number=False),
@@ -67,7 +66,7 @@ def identity(summary: pd.DataFrame) -> list[Column]:
 
 
 def terminal_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
-    """The few columns that a terminal has room for."""
+    """The columns that fit in a terminal."""
     return [
         *identity(summary),
         Column("median TTA, ref s", _time),
@@ -83,52 +82,52 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
         Column("reached", _reached, "trials that reached the target, of all trials"),
         Column("median TTA", _time, "median time to accuracy, reference seconds"),
         Column("mean L", _seconds("mean_lower_s"), "mean lower bound of min(T, tau), reference seconds"),
-        Column("mean U", _seconds("mean_upper_s"), "mean upper bound of min(T, tau); rows are in its order"),
-        Column(f"ratio to {measure.baseline} [95%]", wording.ratio, "ratio of sums, above 1 is faster"),
-        Column("pairs", _compared(lambda row: str(row["num_pairs"])), "seeds in common with the baseline"),
+        Column("mean U", _seconds("mean_upper_s"), "mean upper bound of min(T, tau); rows are ordered by it"),
+        Column(f"ratio to {measure.baseline} [95%]", wording.ratio, "ratio of sums, above 1x is faster"),
+        Column("pairs", _compared(lambda row: str(row["num_pairs"])), "seeds shared with the baseline"),
         Column(
             "P(faster)",
             _share("p_faster"),
-            "share of pairs that the configuration wins, ties half; at least, where trials ended early",
+            "share of pairs that the configuration wins, ties count half; a lower limit if trials ended early",
         ),
         Column("p", _share("p_value"), "two-sided sign-flip test"),
-        Column("p (Holm)", _share("p_holm"), "the same, corrected for the number of comparisons"),
+        Column("p (Holm)", _share("p_holm"), "p, corrected for the number of comparisons"),
         Column(f"best {measure.split} acc.", _percent("best_accuracy"), "median over trials"),
         Column("test acc. at hit", _percent("test_accuracy_at_hit"), "median over trials that reached; never decides"),
     ]
 
 
 def sensitivity_columns(summary: pd.DataFrame) -> list[Column]:
-    """How far the time depends on how "reached" is read, and the interval that suits few seeds."""
+    """Times under other definitions of "reached", and other intervals."""
     return [
         *identity(summary),
         Column("first hit", _time, "the rule that decides"),
-        Column("interpolated", _seconds("tta_linear_s"), "straight line between the last miss and the first hit"),
+        Column("interpolated", _seconds("tta_linear_s"), "on the line from the last miss to the first hit"),
         Column("two in a row", _seconds("tta_two_in_a_row_s"), "the next evaluation reaches it too"),
         Column("held to the end", _seconds("tta_hold_to_end_s"), "every later evaluation reaches it too"),
-        Column("coarsest gap", _share_percent("max_grid_gap"), "gap before the hit, of the time to accuracy"),
-        Column("geometric mean [95% t]", _geometric, "of the pairs' ratios; only where all reached"),
+        Column("coarsest gap", _share_percent("max_grid_gap"), "gap before the hit, as a part of the time to accuracy"),
+        Column("geometric mean [95% t]", _geometric, "of the pairs' ratios; only if all reached the target"),
         Column(
             "[95% bootstrap]",
             _bootstrap,
-            "of the ratio of sums, every doubt against the configuration; too narrow for few seeds",
+            "of the ratio of sums, with every doubt against the configuration; too narrow for few seeds",
         ),
     ]
 
 
 def indicator_columns(summary: pd.DataFrame) -> list[Column]:
-    """What reaching the target took by other measures, medians over the trials that reached it."""
+    """The cost of reaching the target by other counts; medians over the trials that reached it."""
     return [
         *identity(summary),
-        Column("reached", _reached, "whose trials the medians are over"),
-        Column("reference s", _amount("ref_s_at_hit"), "every teacher forward charged"),
-        Column("as run, s", _amount("as_run_s_at_hit"), "only the teacher forwards that ran"),
-        Column("wall s", _amount("wall_s_at_hit"), "trials alone on their device only"),
+        Column("reached", _reached, "the medians are over these trials"),
+        Column("reference s", _amount("ref_s_at_hit"), "all teacher forwards are charged"),
+        Column("as run, s", _amount("as_run_s_at_hit"), "only teacher forwards that ran are charged"),
+        Column("wall s", _amount("wall_s_at_hit"), "only trials alone on their device"),
         Column("FLOPs", _amount("flops_at_hit")),
-        Column("ratio by ref s", _compared(wording.marked_ratio), "to the baseline, as in the first table"),
-        Column("as run", _ratio_of("as_run"), "ratio of what ran, where all trials reached the target"),
-        Column("by wall s", _ratio_of("wall"), "the same by the clock, where both were alone on their device"),
-        Column("by FLOPs", _ratio_of("flops"), "the same by operations"),
+        Column("ratio by ref s", _compared(_ratio_alone), "to the baseline, as in the first table"),
+        Column("as run", _ratio_of("as_run"), "ratio of costs as run, if all trials reached the target"),
+        Column("by wall s", _ratio_of("wall"), "ratio of wall seconds, if both were alone on their device"),
+        Column("by FLOPs", _ratio_of("flops"), "ratio of operations"),
         Column("samples trained", _amount("samples_trained_at_hit")),
         Column("samples scored", _amount("samples_scored_at_hit")),
         Column("teacher forwards", _amount("teacher_forwards_at_hit")),
@@ -149,7 +148,7 @@ def trial_columns(times: pd.DataFrame, measure: Measure) -> list[Column]:
         Column(f"best {measure.split} acc.", _percent("best_accuracy")),
         Column("test acc. at hit", _percent("test_accuracy_at_hit")),
         Column("evaluations", _text("num_evaluations")),
-        Column("wall s", _wall, "* shared a device: no headline"),
+        Column("wall s", _wall, "* shared a device: do not quote"),
         Column("error", _text("error"), is_number=False),
     ]
 
@@ -163,33 +162,33 @@ def _bootstrap(row: Row) -> str:
 
 
 def cell_columns() -> list[Column]:
-    """Each method of several sweeps."""
+    """The methods of several sweeps."""
     return [
         Column("sweep", _text("cell"), is_number=False),
         Column("method", _text("method"), is_number=False),
         Column("configuration", lambda row: str(row["configuration"] or wording.NOTHING), is_number=False),
         Column("reached", _reached, "trials that reached the target, of all trials"),
         Column("median TTA", _time, "median time to accuracy, reference seconds of that sweep"),
-        Column("ratio to the baseline [95%]", wording.ratio, "ratio of sums, above 1 is faster"),
+        Column("ratio to the baseline [95%]", wording.ratio, "ratio of sums, above 1x is faster"),
         Column("p (Holm)", _share("p_holm"), "two-sided sign-flip test, corrected within its sweep"),
     ]
 
 
 def profile_columns() -> list[Column]:
-    """Methods over several sweeps."""
+    """The profiles of methods over several sweeps."""
     return [
         Column("method", _text("method"), is_number=False),
-        Column("score", _formatted("score", wording.factor), "mean height of its profile from a factor of 1 to 4"),
-        Column("soonest in", _share_percent("share_best"), "share of sweeps in which it is the best"),
-        Column("within twice the best in", _share_percent("share_within_2")),
-        Column("sweeps", _text("num_cells"), "in which it was run"),
+        Column("score", _formatted("score", wording.two_decimals), "mean height of its profile from factor 1 to 4"),
+        Column("fastest in", _share_percent("share_best"), "share of sweeps in which it is the fastest"),
+        Column("within twice the best in", _share_percent("share_within_2"), "share of sweeps"),
+        Column("sweeps", _text("num_cells"), "in which it ran"),
     ]
 
 
 def timing_columns() -> list[Column]:
-    """Seconds by the clock against reference seconds."""
+    """Wall seconds against reference seconds."""
     return [
-        Column("trials beside it on its device", _text("num_cotenants")),
+        Column("other trials on the device", _text("num_cotenants")),
         Column("trials", _text("num_trials")),
         Column("wall s / reference s as run", _formatted("slowdown", wording.factor), "median over trials"),
         Column("lowest", _formatted("lowest", wording.factor)),
@@ -222,8 +221,12 @@ def _share_percent(name: str) -> Callable[[Row], str]:
 
 
 def _compared(cell: Callable[[Row], str]) -> Callable[[Row], str]:
-    """Empty for the baseline, which is not compared with itself."""
+    """Nothing for the baseline, which is not compared with itself."""
     return lambda row: wording.NOTHING if row["is_baseline"] else cell(row)
+
+
+def _ratio_alone(row: Row) -> str:
+    return wording.ratio(row, with_interval=False)
 
 
 def _ratio_of(axis: str) -> Callable[[Row], str]:
@@ -240,7 +243,7 @@ def _reached(row: Row) -> str:
 
 def _geometric(row: Row) -> str:
     mean, low, high = (row[f"geometric_{name}"] for name in ("ratio", "low", "high"))
-    return wording.NOTHING if math.isnan(mean) else f"{mean:.2f} {wording.interval(low, high)}".strip()
+    return f"{wording.factor(mean)} {wording.interval(low, high)}".strip()
 
 
 def _wall(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""What a sweep measures: target, budget, baseline and the split that decides. Read from measure.json."""
+"""What a sweep measures: target, budget, baseline and deciding split. Read from measure.json."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
 def load_measure(sweep_directory: Path | str) -> Measure:
     """What the sweep measures.
 
-    Raises: UserError: if measure.json is missing, no JSON object, lacks a key, or holds a value out of its range.
+    Raises: UserError: if measure.json is missing, is not a JSON object, lacks a key, or has a value out of range.
     """
     path = Path(sweep_directory) / "measure.json"
     content = _json_object(path)
@@ -26,11 +26,11 @@ def load_measure(sweep_directory: Path | str) -> Measure:
     if missing:
         raise UserError(f"{path}: missing keys: {', '.join(missing)}. Run the sweep again to rebuild it.")
     for name in _TEXTS:
-        _require(isinstance(content[name], str), path, name, content[name], "a text")
+        _require(isinstance(content[name], str), path, name, content[name], "text")
     split = content["split"]
     target, budget_ref_s = _number(content, "target", path), _number(content, "tau_ref_s", path)
     _require(0 < target <= 1, path, "target", target, "a fraction in (0, 1]")
-    _require(budget_ref_s > 0, path, "tau_ref_s", budget_ref_s, "reference seconds over 0")
+    _require(budget_ref_s > 0, path, "tau_ref_s", budget_ref_s, "reference seconds above 0")
     _require(split in ("validation", "test"), path, "split", split, "validation or test")
     return Measure(
         sweep=str(content["sweep"]),
@@ -53,9 +53,9 @@ def load_measure(sweep_directory: Path | str) -> Measure:
 
 
 def load_environment(sweep_directory: Path | str) -> dict[str, str]:
-    """Where the sweep ran (commit, versions, device, threads, data hash), {} where nothing was recorded.
+    """Where the sweep ran (commit, versions, device, threads, data hash), {} if nothing was recorded.
 
-    Raises: UserError: if environment.json is there and is no JSON object.
+    Raises: UserError: if environment.json exists but is not a JSON object.
     """
     path = Path(sweep_directory) / "environment.json"
     return {str(key): str(value) for key, value in _json_object(path).items()} if path.is_file() else {}
@@ -89,7 +89,7 @@ def _seeds(value: object, path: Path, name: str) -> tuple[int, ...]:
 def _texts(value: object, path: Path, name: str) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return tuple(value)
-    raise UserError(f"{path}: {name}: expected a list of texts, got {value!r}. Run the sweep again.")
+    raise UserError(f"{path}: {name}: expected a list of strings, got {value!r}. Run the sweep again.")
 
 
 def _require(holds: bool, path: Path, name: str, value: object, expected: str) -> None:

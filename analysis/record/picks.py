@@ -1,4 +1,4 @@
-"""What the sampler picked: the share of each class and of each level of the teacher's confidence, over the epochs."""
+"""What the sampler picked: the share of each class and of each level of teacher confidence, over the epochs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LEAST_EXPECTED = 10
 
 
 def load_picks(sweep_directory: Path | str) -> pd.DataFrame:
-    """The table of picks, a row a window of epochs; no rows where the sweep recorded none.
+    """The table of picks: one row per window of epochs, no rows if the sweep recorded none.
 
-    Returns: the columns `kdas.records.PICKS_COLUMNS`; `by_class` [C] and `by_confidence` [K] are counts of samples.
-    Raises: UserError: if the file is of another shape.
+    Returns: the columns `kdas.records.PICKS_COLUMNS`; `by_class` [C] and `by_confidence` [K] count samples.
+    Raises: UserError: if the file is not readable or lacks a column.
     """
     path = Path(sweep_directory) / FILE
     if not path.is_file():
@@ -36,12 +36,12 @@ def load_picks(sweep_directory: Path | str) -> pd.DataFrame:
 
 
 def shares(picks: pd.DataFrame, column: str, num_bins: int | None = None) -> pd.DataFrame:
-    """The part of each bin in what was trained on, over the trials together.
+    """The share of each bin among the samples trained on, over all trials together.
 
-    Args: picks: rows of one configuration; column: `by_class` or `by_confidence`; num_bins: into so many neighbouring
-        bins are they put together, if there are more.
-    Returns: a row a window, index its last epoch, a column a bin; rows sum to 1. Windows that half of the trials
-        or fewer have are left out: they are ends of trials that stopped on the way.
+    Args: picks: rows of one configuration; column: `by_class` or `by_confidence`; num_bins: merge neighbouring bins
+        down to this number.
+    Returns: one row per window (index: its last epoch), one column per bin; rows sum to 1. A window that at most half
+        of the trials have is left out: there, single trials stopped early.
     """
     counts = _counts(picks, column, num_bins)
     return counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
@@ -50,23 +50,23 @@ def shares(picks: pd.DataFrame, column: str, num_bins: int | None = None) -> pd.
 def relative_shares(
     picks: pd.DataFrame, reference: pd.DataFrame, column: str, num_bins: int | None = None
 ) -> pd.DataFrame:
-    """`shares` over the share that each bin has in the reference: 2 is picked twice as often as it occurs.
+    """`shares` divided by the share of each bin in the reference: 2 means picked twice as often as it occurs.
 
     Args: reference: rows of a method that trains on everything.
-    Returns: as `shares`, empty where no window is left; NaN where fewer than `LEAST_EXPECTED` samples would be
-        expected, for chance alone would show.
+    Returns: as `shares`, empty if no window is left; NaN where fewer than `LEAST_EXPECTED` samples are expected, since
+        the value would be mostly chance.
     """
     counts, of_all = _counts(picks, column, num_bins), _counts(reference, column, num_bins).sum(axis=0)
     if counts.empty or of_all.empty:
         return pd.DataFrame()
     of_bins = (of_all / max(float(of_all.sum()), 1.0)).to_numpy(dtype=float)
     expected = counts.sum(axis=1).to_numpy(dtype=float)[:, None] * of_bins[None, :]
-    found = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0).div(np.where(of_bins > 0, of_bins, np.nan))
+    found = shares(picks, column, num_bins).div(np.where(of_bins > 0, of_bins, np.nan))
     return found.where(expected >= LEAST_EXPECTED)
 
 
 def _counts(picks: pd.DataFrame, column: str, num_bins: int | None) -> pd.DataFrame:
-    """Counts of each window, summed over trials, and over neighbouring bins where there are more than asked for."""
+    """Counts of each window, summed over trials, with neighbouring bins merged down to `num_bins`."""
     num_trials = picks["trial_id"].nunique()
     rows = {
         epoch: np.stack(list(window)).sum(axis=0)
@@ -81,7 +81,7 @@ def _counts(picks: pd.DataFrame, column: str, num_bins: int | None) -> pd.DataFr
 
 
 def confidence_bins() -> list[str]:
-    """How the bins of `by_confidence` read, from the least to the most confident."""
+    """Labels of the bins of `by_confidence`, from the least to the most confident."""
     edges = [f"{edge:g}" for edge in CONFIDENCE_EDGES]
     return [
         f"< {edges[0]}",

@@ -1,8 +1,7 @@
-"""What a trial that may have missed the target still says about its time: bounds on min(T, tau).
+"""Bounds on min(T, tau) for every trial, also if it missed the target or was stopped.
 
-T is the time to accuracy, tau the budget of the sweep, both in reference seconds. A stop that depends on the trial's
-own accuracy (early stopping, capping) is not the kind of censoring that survival curves allow, so such a trial only
-bounds its time from both sides.
+T is the time to accuracy, tau the budget of the sweep, both in reference seconds. Survival curves do not allow stops
+that depend on the trial's own accuracy (early stopping, capping). Such a trial only bounds its time from both sides.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from dataclasses import dataclass
 
 from kdas.records import Status
 
-# Statuses under which a miss is known to last to the budget: it ran to its end, or can no longer come back.
+# With these statuses a miss is final: the trial ran to its end, or diverged.
 _MISSED_FOR_SURE = frozenset({Status.BUDGET, Status.DIVERGED})
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """min(T, tau) lies in [lower_s, upper_s], reference seconds.
+    """min(T, tau) is in [lower_s, upper_s], reference seconds.
 
-    `reached`: the trial reached the target. `censored`: T itself was not seen.
+    `reached`: the trial reached the target. `censored`: T itself is unknown.
     """
 
     lower_s: float
@@ -32,7 +31,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class MeanBounds:
-    """The mean of min(T, tau) over the trials of one configuration lies in [lower_s, upper_s], reference seconds."""
+    """The mean of min(T, tau) over the trials of one configuration is in [lower_s, upper_s], reference seconds."""
 
     lower_s: float
     upper_s: float
@@ -41,23 +40,23 @@ class MeanBounds:
 
 
 def bounds(status: Status, tta_ref_s: float, last_cost_ref_s: float, budget_ref_s: float) -> Bounds:
-    """The bounds that one trial puts on its restricted time.
+    """The bounds on one trial's restricted time.
 
-    A target that was reached stays reached, whatever happened to the trial afterwards. A trial that is recorded as
-    reached and whose curve holds no hit (a table written in between) counts as still running.
+    A reached target stays reached, whatever happened to the trial afterwards. A trial that is recorded as reached but
+    has no hit in its curve (the tables were written while it ran) counts as running.
 
     Args: tta_ref_s: inf if not reached; last_cost_ref_s: cost of the trial's last evaluation.
     """
     if math.isfinite(tta_ref_s):
         restricted_s = min(tta_ref_s, budget_ref_s)
-        # A trial ends with the first batch at its budget, and may reach the target with that one.
+        # The last batch may exceed the budget and still reach the target.
         return Bounds(restricted_s, restricted_s, reached=True, censored=False)
     lower_s = budget_ref_s if status in _MISSED_FOR_SURE else min(last_cost_ref_s, budget_ref_s)
     return Bounds(lower_s, budget_ref_s, reached=False, censored=True)
 
 
 def mean_bounds(trials: Sequence[Bounds]) -> MeanBounds:
-    """The mean of the lower and of the upper bounds, NaN for no trials."""
+    """The means of the lower and of the upper bounds, NaN if there are no trials."""
     num_trials = len(trials)
     if not num_trials:
         return MeanBounds(math.nan, math.nan, 0, 0)
@@ -67,13 +66,3 @@ def mean_bounds(trials: Sequence[Bounds]) -> MeanBounds:
         num_reached=sum(trial.reached for trial in trials),
         num_trials=num_trials,
     )
-
-
-def olympic_mean(times: Sequence[float]) -> float:
-    """The mean without the smallest and the largest, as MLPerf takes it over its runs.
-
-    Raises: ValueError: for fewer than three times.
-    """
-    if len(times) < 3:
-        raise ValueError(f"an olympic mean takes at least three times, and {len(times)} are given")
-    return math.fsum(sorted(times)[1:-1]) / (len(times) - 2)

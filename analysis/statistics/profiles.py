@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-# Beyond this factor of the best nobody counts a method as competitive; AlgoPerf's choice.
+# A method slower than this factor of the best is not competitive; the limit is AlgoPerf's.
 LARGEST_RATIO = 4.0
 
 
 def ratios_to_best(times: ArrayLike) -> Floats:
-    """Each time over the best one of its cell.
+    """Each time divided by the best time of its cell.
 
-    Args: times [M, C]: of method m in cell c, inf for a miss, NaN where it was not run, which counts as a miss.
-    Returns: ratios [M, C], at least 1; inf for a miss, and in cells that nobody has passed.
+    Args: times [M, C]: of method m in cell c, inf for a miss; NaN (not run) counts as a miss.
+    Returns: ratios [M, C], at least 1; inf for a miss, and in cells where every method missed.
     """
     values = np.nan_to_num(np.asarray(times, dtype=float), nan=np.inf, posinf=np.inf)
     best = values.min(axis=0, initial=np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = np.where(np.isfinite(values), values / best, np.inf)
-    # The best time of a cell can be 0 only where nothing was paid; then it is the best all the same.
+    # A best time of 0 gives 0/0 for the best method itself.
     return np.where(np.isnan(ratios), 1.0, ratios)
 
 
@@ -34,9 +34,9 @@ def profile(ratios: ArrayLike, factor: float) -> Floats:
 
 
 def score(ratios: ArrayLike) -> Floats:
-    """The mean height of each method's profile between the factors 1 and `LARGEST_RATIO`: 1 is the best everywhere.
+    """The mean height of each method's profile from factor 1 to `LARGEST_RATIO`: 1 means best in every cell.
 
-    A cell in which a method has the ratio r adds the part of that range from r on, which makes the integral exact.
+    A cell with ratio r adds the part of that range above r, so the integral is exact.
 
     Args: ratios [M, C]. Returns: scores [M] in [0, 1].
     """

@@ -51,7 +51,7 @@ def test_a_missing_file_is_named(sweep_directory: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 3, 2000])
-def test_a_file_cut_short_is_named_with_its_mend(sweep_directory: Path, length: int) -> None:
+def test_a_truncated_file_is_named_with_its_remedy(sweep_directory: Path, length: int) -> None:
     path = sweep_directory / "curves.parquet"
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(UserError, match=r"curves\.parquet: cannot be read as Parquet.*Run make report"):
@@ -102,7 +102,7 @@ def test_a_mistyped_sweep_gets_the_nearest_name(sweep_directory: Path) -> None:
     [
         ("target", 90, r"target: expected a fraction in \(0, 1\], got 90"),
         ("target", None, "target: expected a number, got None"),
-        ("tau_ref_s", 0, "tau_ref_s: expected reference seconds over 0, got "),
+        ("tau_ref_s", 0, "tau_ref_s: expected reference seconds above 0, got "),
         ("split", "valid", "split: expected validation or test, got 'valid'"),
         ("seeds", "0,1", "seeds: expected a list of whole numbers, got '0,1'"),
     ],

@@ -1,4 +1,4 @@
-"""The pictures. Each function takes tables of this package and returns a matplotlib figure, for paper and page."""
+"""The figures. Each function takes tables of this package and returns a matplotlib figure, for paper and page."""
 
 from analysis.page.plots.comparison import forest, performance_profiles
 from analysis.page.plots.curves import COST_AXES, accuracy_against_cost, time_against_target

@@ -1,4 +1,4 @@
-"""Methods held against the baseline, and against each other over several cells."""
+"""Methods compared with the baseline, and with each other over several cells."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MOST_ROWS = 40
 
 @styled
 def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
-    """Ratios to the baseline with their 95% intervals, a row each; an arrow where misses leave one side open.
+    """Ratios to the baseline with their 95% intervals, one per row; an arrow if misses leave one side open.
 
-    Args: summary: rows of `analysis.findings.summary.summarize`, of one phase, in the order in which they are to stand;
-        where they are of several sweeps, its column `cell` says of which.
+    Args: summary: rows of `analysis.findings.summary.summarize`, of one phase, in the order to draw them. Rows of
+        several sweeps need the column `cell`, the name of the sweep.
     """
     compared = summary[~summary["is_baseline"].astype(bool) & summary["ratio"].notna()]
     if compared.empty:
@@ -68,7 +68,7 @@ def _draw_ratio(axes: Axes, place: int, row: Row, look: Look, limits: tuple[floa
         shown = np.clip([low, high], *limits)
         axes.plot(shown, [place, place], color=colour, linewidth=1.6, gid=tag)
         for end, value in zip(shown, (low, high), strict=True):
-            if value != end:  # it goes on beyond the picture
+            if value != end:  # it continues outside the figure
                 axes.plot(end, place, "<" if value < end else ">", color=colour, markersize=7)
     first, last = (min(row[name], limits[1]) for name in ("ratio", "ratio_at_most"))
     if row["mark"] == "to":
@@ -87,8 +87,8 @@ def _draw_ratio(axes: Axes, place: int, row: Row, look: Look, limits: tuple[floa
 def performance_profiles(cells: pd.DataFrame, baseline: str, one: str = "cell") -> Figure:
     """For each method, the share of cells in which it is within a factor of the best.
 
-    Args: cells: one row a method and cell: `method`, `cell`, `time` (inf for a miss); baseline: drawn in black;
-            one: what a cell is.
+    Args: cells: one row per method and cell: `method`, `cell`, `time` (inf for a miss); baseline: drawn in black; one:
+        what a cell is called.
     """
     if cells.empty:
         return empty("No cell has been measured yet.")
@@ -110,8 +110,8 @@ def performance_profiles(cells: pd.DataFrame, baseline: str, one: str = "cell") 
             linewidth=1.8,
             label=plain(str(method), 60),
         )
-    axes.set_xlabel(f"factor of the best time of a {one}")
-    axes.set_ylabel(f"share of {wording.plural(times.shape[1], one)} within it")
+    axes.set_xlabel(f"factor of the best time in a {one}")
+    axes.set_ylabel(f"share of {wording.plural(times.shape[1], one)} within this factor")
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0))
     axes.set_ylim(-0.02, 1.04)
     axes.set_xlim(0.97, LARGEST_RATIO)

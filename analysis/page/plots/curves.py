@@ -1,4 +1,4 @@
-"""Curves of accuracy, and what they say about other targets: a line and a band over seeds for each method."""
+"""Accuracy curves and times to other targets: a line and a band over seeds for each method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis import wording
-from analysis.findings.summary import soonest
+from analysis.findings.summary import fastest
 from analysis.findings.trial_times import median_times, of_configuration
 from analysis.page.plots.style import (
     GREY,
@@ -34,10 +34,10 @@ from kdas.records import Measure
 _GRID_POINTS = 240
 # Thin grey lines need fewer points.
 _COARSER = 3
-# Axes of cost that a figure can be drawn on, and how they are called.
+# Cost axes of a figure, and their labels.
 COST_AXES = {
     "cost_ref_s": "cost, reference seconds",
-    "wall_s": "training time, seconds by the clock",
+    "wall_s": "training time, wall seconds",
     "flops": "work, FLOPs",
 }
 
@@ -50,18 +50,18 @@ def accuracy_against_cost(
 ) -> Figure:
     """Accuracy of the deciding split against cost, on a logarithmic axis.
 
-    Each method shows its soonest configuration: the median over seeds, the range of the seeds as a band, and, in
-    reference seconds, a dot where its median time meets the target; the baseline is black. All other configurations
-    are thin grey medians.
+    Each method shows its fastest configuration: the median over seeds, their range as a band, and, in reference
+    seconds, a dot at its median time to the target. The baseline is black. All other configurations are thin grey
+    medians.
 
-    Args: curves of `load`; summary of `summarize`, which orders the configurations; cost: a key of `COST_AXES`.
+    Args: curves: of `load`; summary: of `summarize`, orders the configurations; cost: a key of `COST_AXES`.
     """
     evaluated = curves[curves[cost] > 0]
     if evaluated.empty or summary.empty:
         return empty("No evaluation yet." if curves.empty else f"{COST_AXES[cost].capitalize()}: not recorded.")
     figure = Figure(figsize=(7.6, 5.0), layout="constrained")
     axes = figure.add_subplot()
-    shown = soonest(summary)
+    shown = fastest(summary)
     hidden = summary[~summary["config_id"].isin(shown["config_id"])].drop_duplicates("config_id")
     _draw_others(axes, evaluated, hidden, measure, cost)
     styles = looks(shown["method"], measure.baseline)
@@ -70,7 +70,7 @@ def accuracy_against_cost(
     _draw_target(axes, measure)
     _label(axes, measure, cost, best_accuracy=float(evaluated[measure.deciding_column].max()))
     if len(shown):
-        # Below the axes: the lines fill the plot, and any corner of it can be the one that matters.
+        # Below the axes, because the lines fill the plot.
         title = "median time to the target, reference s" if cost == "cost_ref_s" else None
         figure.legend(title=title, loc="outside lower center", ncols=2, fontsize=8, title_fontsize=8, frameon=False)
     return figure
@@ -78,11 +78,11 @@ def accuracy_against_cost(
 
 @styled
 def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
-    """The median time to every other target, of each method's soonest configuration at the sweep's own.
+    """The median time to other targets, of each method's fastest configuration at the sweep's target.
 
-    A line ends where half of the seeds no longer reach the target; where lines cross, the answer depends on the target.
+    A line ends where half of the seeds miss the target. Where lines cross, the answer depends on the target.
     """
-    shown = soonest(summary)
+    shown = fastest(summary)
     best = curves[measure.deciding_column].max()
     if not np.isfinite(best) or not len(shown):
         return empty("No evaluation yet.")
@@ -90,7 +90,7 @@ def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Me
     rows = shown.to_dict("records")
     medians = [_drawn(median_times(curves, row, measure.deciding_column, targets)) for row in rows]
     if not any(np.isfinite(median).any() for median in medians):
-        return empty("No target in reach of half of the seeds.")
+        return empty("Half of the seeds or more missed every target.")
     figure = Figure(figsize=(7.6, 4.4), layout="constrained")
     axes = figure.add_subplot()
     styles = looks(shown["method"], measure.baseline)
@@ -115,20 +115,20 @@ def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Me
 
 
 def _drawn(times: Floats) -> Floats:
-    """Times as a logarithmic axis can show them: what is missed, or cost nothing, is a gap."""
+    """Times for a logarithmic axis: a miss, or a time of 0, is a gap."""
     return np.where(np.isfinite(times) & (times > 0), times, np.nan)
 
 
 def seed_band(
     curves: pd.DataFrame, column: str, cost_column: str = "cost_ref_s"
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Median and range over trials on a common cost grid, each trial keeping its last evaluation until the next.
+    """Median and range over trials on a common cost grid; each trial keeps its last accuracy until its next evaluation.
 
-    A trial that has ended keeps its last accuracy to the end of the grid. The grid begins where every trial has been
-    evaluated, for a band over some of the seeds would jump when the next one joins.
+    A trial that has ended keeps its last accuracy to the end of the grid. The grid begins where every trial has an
+    evaluation; otherwise the band would jump whenever a seed joins.
 
     Args: curves: evaluations of one configuration with costs above 0; column: the accuracy to draw; cost_column.
-    Returns: cost, median, lowest, highest, each [G]; empty for no evaluations.
+    Returns: cost, median, lowest, highest, each [G]; empty if there are no evaluations.
     """
     trials = [
         (trial[cost_column].to_numpy(dtype=float), trial[column].to_numpy(dtype=float))
@@ -139,7 +139,7 @@ def seed_band(
         return nothing, nothing, nothing, nothing
     start, end = max(cost[0] for cost, _ in trials), max(cost[-1] for cost, _ in trials)
     grid = np.geomspace(start, max(start, end), _GRID_POINTS)
-    # geomspace may miss its own ends by one bit, and then the first evaluation would lie beyond the grid.
+    # geomspace may miss its ends by one bit, which would put the first evaluation outside the grid.
     grid[0], grid[-1] = start, max(start, end)
     held = np.stack([accuracy[np.searchsorted(cost, grid, side="right") - 1] for cost, accuracy in trials])
     return grid, np.median(held, axis=0), held.min(axis=0), held.max(axis=0)
@@ -195,7 +195,7 @@ def _label(axes: Axes, measure: Measure, cost: str, *, best_accuracy: float) -> 
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     if math.isnan(best_accuracy):
         return
-    # What happens far below the target says nothing about reaching it, and would press the rest into a corner.
+    # Accuracies far below the target do not matter and would squeeze the rest.
     bottom = 0.6 * min(measure.target, best_accuracy)
     axes.set_ylim(bottom=bottom)
     axes.set_xlim(left=_first_cost_above(axes, bottom))
@@ -203,7 +203,7 @@ def _label(axes: Axes, measure: Measure, cost: str, *, best_accuracy: float) -> 
 
 
 def _first_cost_above(axes: Axes, bottom: float) -> float | None:
-    """Where the first curve comes into view, a little to the left of it; None if none does."""
+    """A little to the left of where the first curve enters the plot; None if none does."""
     points = (np.asarray(line.get_xydata()) for line in axes.lines if len(np.asarray(line.get_xydata())) > 2)
     seen = [curve[curve[:, 1] >= bottom, 0] for curve in points]
     costs = np.concatenate([cost for cost in seen if len(cost)] or [np.empty(0)])

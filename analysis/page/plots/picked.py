@@ -1,4 +1,4 @@
-"""What the sampler picked, beside what there is."""
+"""What the sampler picked, compared with the data."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from analysis.findings.summary import soonest
+from analysis.findings.summary import fastest
 from analysis.findings.trial_times import of_configuration
 from analysis.page.plots.style import empty, label, styled
 from analysis.record.picks import confidence_bins, relative_shares
 from kdas.records import Measure
 
-# From brown to blue-green through white: told apart with every common colour blindness, and equal steps are in grey.
+# Brown to blue-green through white: distinguishable with common colour blindness.
 _MAP = "BrBG"
 _LARGEST_FACTOR = 3.0
 _MOST_CLASSES = 100
@@ -25,25 +25,25 @@ _MOST_CLASSES = 100
 def picked(picks: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
     """How often each class and each level of teacher confidence was trained on, relative to its share in the data.
 
-    A row of panels for the soonest configuration of each method that leaves samples out; windows of epochs from left
-    to right. Blue-green is picked more often than it occurs, brown less, white as often. The data's own shares are
-    those of the baseline, which trains on everything.
+    One row of panels for each method's fastest configuration, except the baseline's; windows of epochs from left to
+    right. Blue-green: picked more often than it occurs; brown: less; white: as often. The shares in the data are those
+    of the baseline, which trains on everything.
 
     Args: picks: of `analysis.record.picks.load_picks`; summary: of `analysis.findings.summary.summarize`.
     """
-    # Of a sweep that mixes data sets only what has as many classes as the baseline's first trial compares.
+    # If a sweep mixes data sets, only those with as many classes as the baseline's first trial are comparable.
     sizes = picks["by_class"].map(len).to_numpy()
     num_classes = next(iter(sizes[(picks["method"] == measure.baseline).to_numpy()]), 0)
     picks = picks[sizes == num_classes]
     reference = picks[picks["method"] == measure.baseline]
     drawn = []
-    for row in soonest(summary).to_dict("records"):
+    for row in fastest(summary).to_dict("records"):
         own = of_configuration(picks, row)
         by_class = relative_shares(own, reference, "by_class", _MOST_CLASSES)
         if row["method"] != measure.baseline and len(by_class):
             drawn.append((row, by_class, relative_shares(own, reference, "by_confidence")))
     if not drawn:
-        return empty("This sweep has no record of what was trained on that its trials and the baseline's share.")
+        return empty("No windows of epochs were recorded for both a trial and the baseline.")
     figure = Figure(figsize=(7.6, 2.9 * len(drawn)), layout="constrained")
     panels = figure.subplots(len(drawn), 2, squeeze=False)
     for (row, by_class, by_confidence), (of_classes, of_confidence) in zip(drawn, panels, strict=True):

@@ -1,4 +1,4 @@
-"""How many trials have reached the target by a cost, with how many of them are still in the running."""
+"""The share of trials that have reached the target by a given cost, and how many are still running."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import pandas as pd
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from analysis.findings.summary import soonest
+from analysis.findings.summary import fastest
+from analysis.findings.survival import allows_survival, of_trials
 from analysis.findings.trial_times import of_configuration
 from analysis.page.plots.style import INK, RULE, empty, label, looks, plain, styled, tagged
-from analysis.statistics.survival import allows_survival, kaplan_meier, of_trials
+from analysis.statistics.survival import kaplan_meier
 from kdas.records import Measure
 
 _NUM_TICKS = 6
@@ -18,20 +19,20 @@ _NUM_TICKS = 6
 
 @styled
 def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
-    """The share of seeds that has reached the target by a cost (Kaplan-Meier), and numbers at risk below.
+    """The share of seeds that have reached the target by a given cost (Kaplan-Meier), with numbers at risk below.
 
-    Each method shows its soonest configuration; one whose trials were stopped because of their own accuracy is left
-    out and named, for no such curve holds for it.
+    Each method shows its fastest configuration. If a trial of it was stopped because of its own accuracy, the curve is
+    not valid; the method is named and left out.
 
-    Args: times: of `analysis.findings.trial_times.trial_times`; summary: which orders the configurations.
+    Args: times: of `analysis.findings.trial_times.trial_times`; summary: orders the configurations.
     """
-    shown = soonest(summary).to_dict("records")
+    shown = fastest(summary).to_dict("records")
     if not shown:
         return empty("No trial yet.")
     own = {row["method"]: of_configuration(times, row) for row in shown}
     drawn = [row for row in shown if allows_survival(own[row["method"]])]
     if not drawn:
-        return empty("All trials were stopped because of their own accuracy: no curve of this kind holds for them.")
+        return empty("Every configuration has a trial that was stopped because of its accuracy, so no curve is valid.")
     figure = Figure(figsize=(7.6, 3.6 + 0.22 * len(drawn)), layout="constrained")
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=[8, max(1.0, 0.62 * len(drawn))])
     styles = looks([row["method"] for row in shown], measure.baseline)
@@ -63,9 +64,9 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     counts.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     for spine in counts.spines.values():
         spine.set_visible(False)
-    counts.set_title("still on the way", loc="left", fontsize=8)
+    counts.set_title("still running", loc="left", fontsize=8)
     counts.set_xlabel("cost, reference seconds")
     left_out = [str(row["method"]) for row in shown if row not in drawn]
-    note = f"left out, stopped because of their own accuracy: {', '.join(left_out)}" if left_out else None
+    note = f"left out, stopped because of their accuracy: {', '.join(left_out)}" if left_out else None
     figure.legend(title=note, loc="outside lower center", ncols=2, fontsize=8, title_fontsize=8, frameon=False)
     return figure

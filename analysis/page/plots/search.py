@@ -1,4 +1,4 @@
-"""What a search has found: the front, the progress against all that was spent, what matters, and where it looked."""
+"""Results of a search: the front, progress against cost, importance, and the settings it tried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.findings.parameters import (
     searched_configurations,
     varied_parameters,
 )
-from analysis.findings.summary import soonest
+from analysis.findings.summary import fastest
 from analysis.page.plots.style import (
     BASELINE_COLOUR,
     COLOURS,
@@ -39,17 +39,17 @@ _DARK, _BRIGHT = COLOURS[0], COLOURS[1]
 
 @styled
 def pareto(front: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
-    """Mean best accuracy against the mean cost to it; on the front, larger where resampled seeds keep it there.
+    """Mean best accuracy against the mean cost to it; a point is larger if resampled seeds keep it on the front.
 
-    Args: front: of `analysis.statistics.pareto.pareto_front`; summary: which orders the methods.
+    Args: front: of `analysis.findings.pareto.pareto_front`; summary: orders the methods.
     """
     if front.empty:
-        return empty("No trial has run to its end yet.")
+        return empty("No configuration has run to its end yet.")
     figure = Figure(figsize=(7.6, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    styles = looks([*soonest(summary)["method"], *front["method"]], measure.baseline)
+    styles = looks([*fastest(summary)["method"], *front["method"]], measure.baseline)
     named: set[str] = set()
-    # Of very many, those that are beaten by most of them would only cover the others.
+    # If there are too many, the worst are not drawn.
     kept = front.sort_values(["is_on_front", "inclusion", "accuracy"]).tail(MOST_DRAWN)
     for row in kept.to_dict("records"):
         colour, _, marker = styles[row["method"]]
@@ -68,31 +68,31 @@ def pareto(front: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figu
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share * 100:.4g}%"))
     axes.grid(color=RULE, linewidth=0.6)
     logarithmic(axes, "x")
-    title = f"filled: no other beats it in both; the larger, the more resampled seeds agree{not_all(len(front))}"
+    title = f"filled: on the front; larger: on the front for more resampled seeds{not_all(len(front))}"
     figure.legend(title=title, loc="outside lower center", ncols=4, fontsize=8, title_fontsize=8, frameon=False)
     return figure
 
 
 @styled
 def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -> Figure:
-    """The best configuration so far against all that the search has spent.
+    """The best configuration so far against the cost of the search.
 
-    Args: curve: of `analysis.statistics.anytime.anytime_curve`; baseline_s: the baseline's mean restricted time, for
+    Args: curve: of `analysis.findings.anytime.anytime_curve`; baseline_s: the baseline's mean restricted time, for
         comparison.
     """
     if curve.empty:
         return empty("No configuration has ended on all its seeds yet.")
     figure = Figure(figsize=(7.6, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    # Evenly over the search, so that the picture keeps its shape.
+    # Evenly over the search, to keep the shape.
     kept = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MOST_DRAWN)).round().astype(int))
     for row in curve.iloc[kept].to_dict("records"):
         axes.plot(row["spent_ref_s"], row["value_s"], "o", color=GREY, markersize=4, gid=tagged(row["config_id"]))
-    axes.plot([], [], "o", color=GREY, markersize=4, label=f"a configuration, mean over its seeds{not_all(len(curve))}")
-    axes.step(curve["spent_ref_s"], curve["best_s"], where="post", color=_DARK, linewidth=1.8, label="the best so far")
+    axes.plot([], [], "o", color=GREY, markersize=4, label=f"one configuration, mean over seeds{not_all(len(curve))}")
+    axes.step(curve["spent_ref_s"], curve["best_s"], where="post", color=_DARK, linewidth=1.8, label="best so far")
     if np.isfinite(baseline_s):
         axes.axhline(baseline_s, color=BASELINE_COLOUR, linewidth=0.9, linestyle="--", label=measure.baseline)
-    axes.set_xlabel("spent on the search, all its trials, reference seconds")
+    axes.set_xlabel("cost of the search so far, all trials, reference seconds")
     axes.set_ylabel("mean restricted time, ref s")
     axes.set_xlim(left=0)
     axes.grid(color=RULE, linewidth=0.6)
@@ -103,9 +103,9 @@ def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -
 
 @styled
 def expected_best_of(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -> Figure:
-    """What one may expect of the best of n tries like those of the search.
+    """The expected best of n tries like those of the search.
 
-    Args: curve: of `analysis.statistics.anytime.anytime_curve`; baseline_s as in `anytime`.
+    Args: curve: of `analysis.findings.anytime.anytime_curve`; baseline_s: as in `anytime`.
     """
     if curve.empty:
         return empty("No configuration has ended on all its seeds yet.")
@@ -125,7 +125,7 @@ def expected_best_of(curve: pd.DataFrame, measure: Measure, baseline_s: float = 
 
 @styled
 def importance(table: pd.DataFrame) -> Figure:
-    """Importance of each parameter, with the ranks between which resampled configurations put it.
+    """Importance of each parameter, with the range of its rank over resampled configurations.
 
     Args: table: of `analysis.findings.importance.importance`.
     """
@@ -139,7 +139,7 @@ def importance(table: pd.DataFrame) -> Figure:
             ranks, xy=(row["importance"], place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
         )
     axes.invert_yaxis()
-    axes.set_xlabel("importance for the time to the target, PED-ANOVA; ranks of 95% of the resamples")
+    axes.set_xlabel("importance for the time to the target (PED-ANOVA); ranks in 95% of the resamples")
     axes.xaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0))
     axes.set_xlim(0, max(1.18 * float(table["importance"].max()), 0.1))
     axes.grid(axis="x", color=RULE, linewidth=0.6)
@@ -148,7 +148,7 @@ def importance(table: pd.DataFrame) -> Figure:
 
 @styled
 def parallel_coordinates(trials: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figure:
-    """Every searched configuration as a line through its settings to its mean restricted time, the soonest in colour.
+    """Every searched configuration as a line through its settings to its mean restricted time, the fastest in colour.
 
     Args: trials: the trial table, for the settings; summary: of `analysis.findings.summary.summarize`, for the times.
     """
@@ -182,13 +182,13 @@ def parallel_coordinates(trials: pd.DataFrame, summary: pd.DataFrame, measure: M
     axes.set_ylim(-0.12, 1.12)
     axes.spines["left"].set_visible(False)
     axes.set_title(
-        f"in colour: the soonest tenth, {num_best} of {len(order):,}{not_all(len(order))}", loc="left", fontsize=8
+        f"in colour: the fastest tenth, {num_best} of {len(order):,}{not_all(len(order))}", loc="left", fontsize=8
     )
     return figure
 
 
 def _scale(axes: Axes, place: int, parameter: VariedParameter, configurations: pd.DataFrame) -> None:
-    """An upright axis with what stands at its ends; a choice shows all its values."""
+    """A vertical axis with its ends labelled; a categorical parameter shows all its values."""
     if parameter.is_number:
         values = configurations[parameter.column].astype("float64")
         _ends(axes, place, [f"{values.min():.3g}", f"{values.max():.3g}"])

@@ -1,4 +1,4 @@
-"""How all figures look, and how they become part of a page."""
+"""The style of all figures, and their conversion for a page."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from analysis import wording
 from analysis.wording import Row
 
-# Okabe & Ito's palette: told apart with every common colour blindness; its yellow is left out, too pale on paper.
+# Okabe & Ito's palette, distinguishable with common colour blindness; without its yellow, too pale on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 BASELINE_COLOUR = "#000000"
-# The line style and the marker change with the colour, so that a copy in grey still tells the methods apart.
+# Line style and marker change with the colour, so methods stay distinguishable in grey.
 LineStyle = str | tuple[int, tuple[int, ...]]
 LINE_STYLES: tuple[LineStyle, ...] = ("--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2, 1, 2)))
 MARKERS = ("s", "^", "D", "v", "P", "X")
@@ -35,13 +35,13 @@ _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    # A configuration may hold a dollar sign, and is no formula.
+    # A dollar sign in a configuration does not start a formula.
     "text.parse_math": False,
     "svg.fonttype": "none",
-    # A fixed salt gives the same file for the same curves.
+    # A fixed salt, so that the same curves give the same file.
     "svg.hashsalt": "kdas-sweeps",
 }
-# More lines than this nobody tells apart, and a page with them is slow.
+# More lines are indistinguishable and make the page slow.
 MOST_DRAWN = 300
 _TAG = "config:"
 Drawing = ParamSpec("Drawing")
@@ -49,7 +49,7 @@ Look = tuple[str, LineStyle, str]
 
 
 def styled(draw: Callable[Drawing, Figure]) -> Callable[Drawing, Figure]:
-    """Draw in the style of this project, whatever the caller's own settings are."""
+    """Draw in this project's style, whatever the caller's settings are."""
 
     @functools.wraps(draw)
     def drawn(*args: Drawing.args, **kwargs: Drawing.kwargs) -> Figure:
@@ -62,7 +62,7 @@ def styled(draw: Callable[Drawing, Figure]) -> Callable[Drawing, Figure]:
 def looks(methods: Iterable[str], baseline: str) -> Mapping[str, Look]:
     """Colour, line style and marker of each method, the same in all figures; the baseline is solid black.
 
-    Args: methods: in the order in which they take their looks.
+    Args: methods: in the order in which looks are assigned.
     """
     free = itertools.cycle(zip(COLOURS, LINE_STYLES, MARKERS, strict=True))
     others = [method for method in dict.fromkeys(methods) if method != baseline]
@@ -70,24 +70,24 @@ def looks(methods: Iterable[str], baseline: str) -> Mapping[str, Look]:
 
 
 def tagged(config_id: str) -> str:
-    """A mark for what is drawn of a configuration, by which a page finds it."""
+    """The id of a configuration's artists, by which a page finds them."""
     return f"{_TAG}{config_id}"
 
 
 def label(row: Row, width: int = 44, time: str = "") -> str:
-    """How a legend names a configuration, folded; of another phase than the one that decides, with its phase."""
+    """A configuration's name in a legend, wrapped, with its phase if that is not the deciding one."""
     seeds = "" if row["decides"] else f"{row['phase']} seeds"
     return textwrap.fill(", ".join(filter(None, (plain(wording.setting(row)), seeds, time))), width=width)
 
 
 def plain(text: str, longest: int = 200) -> str:
-    """A text as a figure can hold it: on one line, and not longer than that."""
+    """Text for a figure: on one line, cut to the given length."""
     line = "".join(each if each.isprintable() else " " for each in text)
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def logarithmic(axes: Axes, which: str) -> None:
-    """A logarithmic axis with plain numbers on it; a linear one where nothing is above 0. Args: which: "x" or "y"."""
+    """Make an axis logarithmic with plain numbers, if there are values above 0. Args: which: "x" or "y"."""
     low, high = axes.dataLim.intervalx if which == "x" else axes.dataLim.intervaly
     least = axes.dataLim.minposx if which == "x" else axes.dataLim.minposy
     if not (math.isfinite(least) and math.isfinite(low) and math.isfinite(high) and high > 0):
@@ -100,12 +100,12 @@ def logarithmic(axes: Axes, which: str) -> None:
 
 
 def not_all(number: int) -> str:
-    """What a title adds where more configurations are there than are drawn."""
-    return f"; {MOST_DRAWN} of {number:,} are drawn" if number > MOST_DRAWN else ""
+    """A title's note if not all configurations are drawn."""
+    return f"; {MOST_DRAWN} of {number:,} drawn" if number > MOST_DRAWN else ""
 
 
 def empty(text: str) -> Figure:
-    """A figure that says why there is nothing to see."""
+    """A figure that says why there is nothing to show."""
     figure = Figure(figsize=(7.6, 1.6), layout="constrained")
     axes = figure.add_subplot()
     axes.set_axis_off()
@@ -114,15 +114,15 @@ def empty(text: str) -> Figure:
 
 
 def to_svg(figure: Figure, name: str = "figure") -> str:
-    """The figure as an <svg> element that can stand in an HTML page: no XML header, no metadata, no links.
+    """The figure as an <svg> element for an HTML page, without XML header, metadata or links.
 
-    What was marked by `tagged` carries `data-config`.
+    Artists marked by `tagged` get the attribute `data-config`.
 
-    Args: name: stands before all of its ids, for a page holds several figures.
+    Args: name: prefix of all ids, which keeps them unique on a page with several figures.
     """
     written = io.StringIO()
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # Texts stay texts in the page, whose fonts are the reader's.
+        # Text stays text: the page uses the reader's fonts, so missing glyphs do not matter here.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = written.getvalue()

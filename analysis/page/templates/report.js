@@ -2,7 +2,7 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // What a cell sorts by: its first number; behind those, times known only from below, then misses, then nothing.
+  // The sort key of a cell: its first number; then times with only a lower bound, then misses, then empty cells.
   const key = (cell) => {
     const text = cell.textContent.trim();
     if (text === "–" || text === "") return Number.POSITIVE_INFINITY;
@@ -40,7 +40,7 @@
     });
   }
 
-  // One configuration is one thing, in tables and figures alike: point at it, and it shows wherever it is.
+  // Pointing at a configuration highlights it in all tables and figures.
   const names = JSON.parse(document.getElementById("configurations").textContent);
   const places = new Map();
   for (const place of all("[data-config]")) {

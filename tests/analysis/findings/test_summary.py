@@ -17,13 +17,14 @@ from analysis.curves import load, load_measure, load_trials
 from analysis.findings.gather import findings
 from analysis.findings.summary import SUMMARY_COLUMNS, summarize
 from analysis.findings.timing import timing_check
+from analysis.findings.trial_times import trial_times
 from kdas.records import Status
 from tests.analysis.conftest import row_of, texts
 
 NewSweep = Callable[..., Path]
 
 
-def test_one_row_a_configuration_with_the_soonest_first(sweep_directory: Path) -> None:
+def test_one_row_per_configuration_with_the_fastest_first(sweep_directory: Path) -> None:
     summary = findings(sweep_directory).summary
     assert tuple(summary.columns) == SUMMARY_COLUMNS
     assert summary["config_id"].is_unique and len(summary) == 7
@@ -33,7 +34,8 @@ def test_one_row_a_configuration_with_the_soonest_first(sweep_directory: Path) -
 def test_the_summary_does_not_change_what_it_is_given(sweep_directory: Path) -> None:
     curves, trials, measure = load(sweep_directory), load_trials(sweep_directory), load_measure(sweep_directory)
     before = curves.copy(), trials.copy()
-    pd.testing.assert_frame_equal(summarize(curves, trials, measure), findings(sweep_directory).summary)
+    summary = summarize(trial_times(curves, trials, measure), measure)
+    pd.testing.assert_frame_equal(summary, findings(sweep_directory).summary)
     pd.testing.assert_frame_equal(curves, before[0])
     pd.testing.assert_frame_equal(trials, before[1])
 
@@ -80,7 +82,7 @@ def test_a_trial_that_ended_on_the_way_is_no_miss(new_sweep: NewSweep, plan: Any
     assert (row["num_open"], row["tta_ref_s"], row["tta_at_least_s"]) == (3, math.inf, 40.0)
     assert wording.time(row["tta_ref_s"], row["tta_at_least_s"]) == "> 40.00"
     assert math.isnan(row["tta_hold_to_end_s"]) and math.isnan(row["tta_two_in_a_row_s"])
-    assert row["ratio"] < row["ratio_at_most"] and " to " in wording.ratio(row)
+    assert row["ratio"] < row["ratio_at_most"] and "x to " in wording.ratio(row)
 
 
 def test_what_reached_and_was_stopped_later_is_not_said_to_hold(new_sweep: NewSweep, plan: Any) -> None:
@@ -149,7 +151,7 @@ def test_the_test_split_decides_only_where_it_is_said_to(new_sweep: NewSweep, pl
     assert "The test split decided" in texts(found, "answer") and "test accuracy" in found.answer.headline
 
 
-def test_of_several_baseline_configurations_the_soonest_is_compared_with(
+def test_of_several_baseline_configurations_the_fastest_is_compared_with(
     new_sweep: NewSweep, plan: Any, planned_trial: Any
 ) -> None:
     tuned = [planned_trial("plain_kd", "c-tuned", seed, 25.0) for seed in range(3)]

@@ -1,4 +1,4 @@
-"""Reading a sweep from an MLflow store: ours equals its directory, others' are mapped, and mistakes are named."""
+"""Reading a sweep from an MLflow store: ours equals its directory, others are mapped, and mistakes are named."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from analysis.__main__ import app
 from analysis.curves import load, load_measure, load_trials
 from analysis.findings.summary import summarize
+from analysis.findings.trial_times import trial_times
 from analysis.mlflow_store import Stored, database, load_store, write_store
 from kdas.errors import UserError
 from kdas.recipe.config import TrialConfig
@@ -161,8 +162,8 @@ def test_our_store_tells_what_the_sweep_directory_tells(stores: tuple[str, Sweep
 def test_summary_of_our_store_is_that_of_the_directory(stores: tuple[str, SweepDirectory]) -> None:
     uri, directory = stores
     stored, measure = load_store(uri), load_measure(directory.path)
-    told = summarize(stored.curves, stored.trials, stored.measure)
-    ours = summarize(load(directory.path), load_trials(directory.path), measure)
+    told = summarize(trial_times(stored.curves, stored.trials, stored.measure), stored.measure)
+    ours = summarize(trial_times(load(directory.path), load_trials(directory.path), measure), measure)
     for column in ("method", "num_reached", "mean_lower_s", "mean_upper_s", "ratio", "ratio_low", "p_holm"):
         pd.testing.assert_series_equal(told[column], ours[column])
 
@@ -181,7 +182,7 @@ def test_any_database_driver_reads_what_arrows_reads(uri: str, monkeypatch: pyte
         pd.testing.assert_frame_equal(stored.trials, other.trials)
 
 
-def test_another_target_decides_anew_which_trials_have_reached_it(uri: str) -> None:
+def test_another_target_changes_which_trials_have_reached_it(uri: str) -> None:
     trials = load_store(uri, target=0.9).trials.set_index("trial_id")
     assert trials.loc["a1-s1", "status"] == "reached" and trials.loc["c0-s1", "status"] == "budget"
     assert trials.loc["c0-s1", "tta_ref_s"] == math.inf
@@ -196,7 +197,8 @@ def test_a_store_of_others_is_read_by_its_own_names(theirs: Stored) -> None:
     assert trials["tta_ref_s"].tolist() == [13.0, math.inf, math.inf, 30.0, math.inf]
     assert trials["num_evaluations"].tolist() == [3, 1, 0, 3, 1]
     assert theirs.measure.budget_ref_s == 30.0 and theirs.measure.sweep == "theirs"
-    assert summarize(theirs.curves, theirs.trials, theirs.measure)["method"].tolist() == ["fast", "plain"]
+    times = trial_times(theirs.curves, theirs.trials, theirs.measure)
+    assert summarize(times, theirs.measure)["method"].tolist() == ["fast", "plain"]
 
 
 def test_nan_is_nan_and_of_a_repeated_step_the_latest_value_stays(theirs: Stored) -> None:
@@ -251,7 +253,7 @@ def test_metric_logged_at_other_steps_and_later_joins_by_step(tmp_path: Path, ur
 @pytest.mark.parametrize(("value", "said"), [("0", "0 to 0"), ("value - 100", "-94 to -70")])
 def test_a_cost_that_does_not_count_up_is_refused(tmp_path: Path, uri: str, value: str, said: str) -> None:
     path = changed(uri, tmp_path, f"update metrics set value = {value} where key = 'time_s'")
-    with pytest.raises(UserError, match=rf"metrics\.time_s is {said}\. A cost counts up from 0"):
+    with pytest.raises(UserError, match=rf"expected totals that grow from 0, got {said} \(metrics\.time_s\)"):
         load_store(str(path), experiment="theirs", names=FOREIGN, target=0.9, baseline="plain")
 
 
@@ -280,7 +282,7 @@ def test_the_command_makes_a_directory_that_the_report_reads(uri: str, tmp_path:
     assert CliRunner().invoke(app, words).exit_code == 0
     result = CliRunner().invoke(app, ["report", str(made)], catch_exceptions=False)
     assert result.exit_code == 0 and "fast reached 90% validation accuracy fastest" in result.stdout
-    with pytest.raises(UserError, match=r"made: is not empty, and nothing is overwritten"):
+    with pytest.raises(UserError, match=r"made: the folder is not empty\. Choose a new one with --out"):
         CliRunner().invoke(app, words, catch_exceptions=False)
 
 
@@ -288,7 +290,7 @@ def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
     for name in [name for name in sys.modules if name.startswith("analysis.mlflow_store")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "adbc_driver_sqlite", None)
-    with pytest.raises(UserError, match=r"adbc_driver_sqlite is not installed\. Type: python -m pip install"):
+    with pytest.raises(UserError, match=r"adbc_driver_sqlite is not installed\. Run: python -m pip install"):
         CliRunner().invoke(app, ["store", "mlflow.db", "--out", str(tmp_path / "made")], catch_exceptions=False)
 
 
@@ -311,24 +313,24 @@ def test_store_is_left_as_it_was(uri: str) -> None:
     [
         ({"experiment": "kdas-sweep"}, r"no experiment 'kdas-sweep'\. Did you mean kdas-sweeps\?"),
         ({"sweep": "our"}, r"no sweep 'our'.*Did you mean ours\?"),
-        ({"target": 90}, r"--target: 90 is not in \(0, 1\]"),
+        ({"target": 90}, r"--target: expected a fraction in \(0, 1\], got 90\."),
         ({"baseline": "plain"}, r"no method 'plain'\. Did you mean plain_kd\?"),
         ({"names": {"val_acc": "metrics.x"}}, r"unknown column val_acc\. Did you mean val_accuracy\?"),
-        ({"names": {"method": "metrics.x"}}, r"method=metrics\.x: a source is one of params"),
-        ({"names": {"val_accuracy": "acc"}}, r"val_accuracy=acc: a source is one of metrics\.<key>"),
-        ({"names": {"val_accuracy": "metrics.nope"}}, r"lies: --name val_accuracy=metrics\.val_accuracy"),
+        ({"names": {"method": "metrics.x"}}, r"--name method: expected one of params.*, got metrics\.x\."),
+        ({"names": {"val_accuracy": "acc"}}, r"--name val_accuracy: expected one of metrics.*, got acc\."),
+        ({"names": {"val_accuracy": "metrics.nope"}}, r"example --name val_accuracy=metrics\.val_accuracy"),
         ({"names": {"val_accuracy": "metrics.val_acuracy"}}, r"has metrics\.val_acuracy.*val_accuracy"),
         ({"names": {"flops": "metrics.flop"}}, r"no run .* has metrics\.flop\. The store has metrics\.flops"),
-        ({"names": {"val_accuracy": "metrics.epoch"}}, r"metrics\.epoch is up to 8\. Accuracies are fractions"),
+        ({"names": {"val_accuracy": "metrics.epoch"}}, r"expected fractions in \[0, 1\], got 8 \(metrics\.epoch\)"),
         ({"names": {"cost_ref_s": "metrics.tta_ref_s"}}, r"evaluations have no metrics\.tta_ref_s.*cost_ref_s=elapsed"),
-        ({"names": {"seed": "params.student"}}, r"seed: 'resnet8' of run .* is no whole number"),
-        ({"names": {"phase": "params.student"}}, r"phase: 'resnet8' .* is none of search, confirm"),
+        ({"names": {"seed": "params.student"}}, r"seed: expected a whole number, got 'resnet8' \(params"),
+        ({"names": {"phase": "params.student"}}, r"phase: expected one of search, confirm, got 'resnet8'"),
         ({"experiment": "theirs"}, r"val_accuracy: no run of the sweep has metrics\.val_accuracy"),
-        ({"experiment": "theirs", "names": FOREIGN}, r"--target: the store has recorded none for theirs"),
-        ({"experiment": "theirs", "names": FOREIGN, "target": 0.9}, r"--baseline: name the method .* fast, plain"),
+        ({"experiment": "theirs", "names": FOREIGN}, r"--target: the store has no target for theirs"),
+        ({"experiment": "theirs", "names": FOREIGN, "target": 0.9}, r"--baseline: missing\..* fast, plain"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_mend(uri: str, given: dict[str, object], message: str) -> None:
+def test_a_mistake_is_named_with_its_remedy(uri: str, given: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_store(uri, **given)
 
@@ -339,10 +341,10 @@ def test_what_is_no_store_is_refused_and_not_made(tmp_path: Path) -> None:
     text.write_text("no database at all " * 99)
     for uri, message in (
         (f"sqlite:///{missing}", r"no such file\. Did you mean .*mlflow\.db"),
-        (str(other), r"is no MLflow store: it has no table experiments"),
+        (str(other), r"not an MLflow store, table experiments is missing"),
         (str(text), r"text\.db: cannot be read \(file is not a database\)"),
-        ("http://127.0.0.1:5000", r"is a tracking server.*Give the URL of its database"),
-        ("sqlite://", r"names no file"),
+        ("http://127.0.0.1:5000", r"got a tracking server.*Give the server's --backend-store-uri"),
+        ("sqlite://", r"the file name is missing"),
         ("oracl://user:secret@host/mlflow", r"^oracl://\.\.\.: cannot be opened"),
     ):
         with pytest.raises(UserError, match=message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import math
 import os
 import re
 import shutil
@@ -24,6 +26,7 @@ from analysis import wording
 from analysis.__main__ import app
 from analysis.findings.gather import Findings, findings
 from analysis.page import tables
+from analysis.page.numbers import numbers
 from analysis.page.report import render, render_markdown, write
 from kdas.records import Status
 from tests.places import ROOT, STORED_SWEEP
@@ -243,8 +246,32 @@ def test_of_many_searched_configurations_the_best_ten_are_shown(
     ("value", "text"),
     [(float("inf"), "> budget"), (float("nan"), "–"), (0.01234, "0.0123"), (12.345, "12.35"), (12345.6, "12,346")],
 )
-def test_seconds_read_with_the_digits_that_matter(value: float, text: str) -> None:
+def test_seconds_have_the_significant_digits(value: float, text: str) -> None:
     assert wording.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({}, "1.28x [1.15, 1.41]"),
+        ({"ratio_low": 0.2, "ratio_high": math.inf}, "1.28x [0.20, ∞]"),
+        ({"mark": ">=", "ratio": 1.35, "ratio_low": 1.1, "ratio_high": 1.62}, ">= 1.35x [1.10, 1.62]"),
+        ({"mark": "to", "ratio": 0.46, "ratio_at_most": 1.02, "ratio_low": 0.2}, "0.46x to 1.02x [0.20, 1.41]"),
+        ({"num_pairs": 1, "ratio_low": math.nan, "ratio_high": math.nan}, "1.28x (1 seed)"),
+        ({"is_baseline": True}, "1x (baseline)"),
+        ({"ratio": math.nan}, "both missed"),
+        ({"ratio": math.nan, "num_pairs": 0}, "–"),
+    ],
+)
+def test_ratios_have_one_form(row: dict[str, Any], text: str) -> None:
+    usual = {"mark": "", "ratio": 1.28, "ratio_at_most": 1.28, "ratio_low": 1.15, "ratio_high": 1.41}
+    assert wording.ratio({"is_baseline": False, "num_pairs": 3, "num_open": 0} | usual | row) == text
+
+
+def test_functions_named_on_the_page_exist(sweep_directory: Path) -> None:
+    for number in numbers(findings(sweep_directory).measure):
+        module, _, name = number.function.rpartition(".")
+        assert not module or callable(getattr(importlib.import_module(module), name))
 
 
 def test_runs_of_seeds_are_joined() -> None:

@@ -26,7 +26,7 @@ def test_g6_mean_bounds_of_two_hits_a_crash_and_a_miss() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.BUDGET, Status.DIVERGED])
-def test_a_miss_that_is_sure_costs_the_whole_budget(status: Status) -> None:
+def test_a_final_miss_costs_the_full_budget(status: Status) -> None:
     missed = bounds(status, math.inf, 12, 100)
     assert (missed.lower_s, missed.upper_s, missed.reached, missed.censored) == (100, 100, False, True)
 

@@ -49,7 +49,7 @@ def test_g8_misses_on_both_sides(generator: np.random.Generator) -> None:
     assert [(one.mark, one.ratio) for one in each] == [("", 2), (">=", 2), ("<=", 0.75)]
 
 
-def test_a_stopped_candidate_is_charged_the_whole_budget(generator: np.random.Generator) -> None:
+def test_a_stopped_candidate_is_charged_the_full_budget(generator: np.random.Generator) -> None:
     stopped = {0: bounds(Status.CAPPED, math.inf, 10, 100)}
     found = compare(seeded([50], 100), stopped, generator=generator)
     assert (found.ratio, found.ratio_at_most, found.mark, found.p_faster) == (0.5, 5.0, "to", 0)

@@ -1,4 +1,4 @@
-"""Golden tests G3, G9 and G10, and what a search has found after how much work."""
+"""Golden tests G9 and G10: profiles, the expected best of a search, its progress and its front."""
 
 from __future__ import annotations
 
@@ -11,26 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.findings.anytime import anytime_curve
+from analysis.findings.pareto import pareto_front
 from analysis.findings.profiles import profile_table
-from analysis.statistics.anytime import anytime_curve, expected_best, expected_best_curve
-from analysis.statistics.censoring import olympic_mean
-from analysis.statistics.pareto import is_on_front, pareto_front
+from analysis.statistics.anytime import expected_best_curve
+from analysis.statistics.pareto import is_on_front
 from analysis.statistics.profiles import profile, ratios_to_best, score
 
 CELLS = [[10, 20, 30, math.inf], [20, 10, 45, 40], [15, 50, math.inf, 20]]
-
-
-@pytest.mark.parametrize(
-    ("times", "expected"),
-    [([15, 15, 15, 16, 16], 15.3333), ([16, 14, 16, 17, 16, 16, 15, 16, 15, 16], 15.75)],
-)
-def test_g3_the_olympic_mean_of_mlperf(times: list[float], expected: float) -> None:
-    assert olympic_mean(times) == pytest.approx(expected, abs=1e-4)
-
-
-def test_an_olympic_mean_needs_three() -> None:
-    with pytest.raises(ValueError, match="at least three"):
-        olympic_mean([1.0, 2.0])
 
 
 def test_g9_profiles_and_their_exact_scores() -> None:
@@ -62,20 +50,18 @@ def test_a_cell_that_nobody_passed_counts_for_nobody() -> None:
 
 
 def test_g10_best_of_two_of_four() -> None:
-    assert expected_best([1, 2, 3, 4], 2) == pytest.approx(1.6667, abs=1e-4)
+    assert expected_best_curve([1, 2, 3, 4])[1] == pytest.approx(1.6667, abs=1e-4)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.data())
 def test_the_expected_best_is_the_mean_over_all_choices(values: list[int], data: st.DataObject) -> None:
     num_tries = data.draw(st.integers(1, len(values)))
     choices = [min(choice) for choice in itertools.combinations(values, num_tries)]
-    assert expected_best(values, num_tries) == pytest.approx(np.mean(choices))
+    assert expected_best_curve(values)[num_tries - 1] == pytest.approx(np.mean(choices))
 
 
 def test_misses_make_the_expectation_infinite_until_they_cannot_be_all() -> None:
     assert expected_best_curve([3.0, math.inf, 5.0]).tolist() == [math.inf, pytest.approx(11 / 3), 3.0]
-    with pytest.raises(ValueError, match="4 tries of 3 values"):
-        expected_best([1, 2, 3], 4)
 
 
 def test_the_anytime_curve_counts_losers_and_waits_for_all_seeds() -> None:

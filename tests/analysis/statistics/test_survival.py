@@ -1,14 +1,13 @@
-"""Golden tests G4 to G6 and the refusals of survival curves."""
+"""Golden tests G5 and G6, and the trials for which survival curves are not valid."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from analysis.statistics.survival import kaplan_meier, log_rank, of_trials, restricted_mean
+from analysis.findings.survival import of_trials
+from analysis.statistics.survival import kaplan_meier, log_rank
 from kdas.errors import UserError
 from kdas.records import Status
 
@@ -21,18 +20,11 @@ def group(weeks: list[int]) -> tuple[list[int], list[bool]]:
     return [abs(week) for week in weeks], [week > 0 for week in weeks]
 
 
-@pytest.mark.parametrize(("tau", "expected"), [(4, 2.8), (4.1, 2.82), (10, 4)])
-def test_g4_restricted_means_of_lifelines(tau: float, expected: float) -> None:
-    assert restricted_mean([1, 2, 3, 4, 10], [True] * 5, tau) == pytest.approx(expected)
-
-
 def test_g5_the_leukaemia_trial_of_freireich() -> None:
     curve = kaplan_meier(*group(TREATED))
     assert curve.cost.tolist() == [6, 7, 10, 13, 16, 22, 23]
     assert curve.share == pytest.approx([0.8571, 0.8067, 0.7529, 0.6902, 0.6275, 0.5378, 0.4482], abs=5e-5)
     assert curve.num_at_risk.tolist() == [21, 17, 15, 12, 11, 7, 6]
-    assert restricted_mean(*group(TREATED), 23) == pytest.approx(17.909244, abs=1e-6)
-    assert restricted_mean(*group(PLACEBO), 23) == pytest.approx(8.666667, abs=1e-6)
     chi_squared, p_value = log_rank(*group(TREATED), *group(PLACEBO))
     assert chi_squared == pytest.approx(16.79294, abs=1e-5) and p_value == pytest.approx(4.17e-5, rel=0.01)
 
@@ -42,22 +34,12 @@ def test_g6_a_crash_and_a_budget() -> None:
     curve = kaplan_meier(cost, observed)
     assert curve.share.tolist() == [0.75, 0.375]
     assert (curve.at(29), curve.at(30), curve.at(59)) == (1, 0.75, 0.375)
-    assert restricted_mean(cost, observed, 60) == 48.75
 
 
-@given(st.lists(st.floats(1, 200), min_size=1, max_size=12), st.floats(10, 150))
-def test_with_a_common_budget_the_restricted_mean_is_the_plain_one(times_s: list[float], tau: float) -> None:
-    cost = [min(time_s, tau) for time_s in times_s]
-    observed = [time_s <= tau for time_s in times_s]
-    assert restricted_mean(cost, observed, tau) == pytest.approx(np.mean(cost))
-
-
-def test_a_curve_that_ends_before_tau_has_no_mean_up_to_it() -> None:
-    with pytest.raises(ValueError, match="the last trial was lost at 40, before 60"):
-        restricted_mean([30, 40], [True, False], 60)
-    with pytest.raises(ValueError, match="no trial"):
+def test_no_trials_and_infinite_costs_are_rejected() -> None:
+    with pytest.raises(ValueError, match="cost: expected at least one trial, got none"):
         kaplan_meier([], [])
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="cost: expected finite numbers, got inf"):
         kaplan_meier([np.inf], [True])
 
 
@@ -71,11 +53,11 @@ def trials(*rows: tuple[Status, bool]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("status", [Status.CAPPED, Status.STOPPED_EARLY])
-def test_what_was_stopped_for_its_own_accuracy_is_refused(status: Status) -> None:
+def test_trials_stopped_because_of_their_accuracy_are_rejected(status: Status) -> None:
     with pytest.raises(UserError, match=f"1 of 2 trials are {status.value}: .*because of their own accuracy"):
         of_trials(trials((Status.REACHED, True), (status, False)))
 
 
-def test_what_was_stopped_after_it_had_reached_is_not() -> None:
+def test_trials_stopped_after_they_reached_are_accepted() -> None:
     cost, observed = of_trials(trials((Status.CAPPED, True), (Status.CRASHED, False), (Status.BUDGET, False)))
     assert cost.tolist() == [10, 11, 12] and observed.tolist() == [True, False, False]

@@ -1,4 +1,4 @@
-"""Which parameter decides, on searches whose truth is made up."""
+"""Which parameter decides, on made-up searches with a known answer."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_search_that_learns_is_refused(generator: np.random.Generator) -> None
 
 def test_too_little_to_tell_is_refused(generator: np.random.Generator) -> None:
     times, trials = search(6, lambda rate, wide, choice: 30.0)
-    with pytest.raises(UserError, match="6 configurations have ended, and 10 are needed"):
+    with pytest.raises(UserError, match=r"Only 6 configurations ended; importance needs 10 or more\."):
         importance(times, trials, MEASURE, generator=generator)
     one = trials.drop(columns=["sampler.wide", "loss"])
     with pytest.raises(UserError, match="varied 1 parameter"):
