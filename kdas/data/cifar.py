@@ -59,7 +59,7 @@ def _cifar(name: str, class_name: str, path: str | None, *, num_classes: int, **
 
 
 def _present_or_downloaded(name: str, published: Any, folder: Path) -> None:
-    """Let torchvision look: it checks the files' published digests and shows the progress of a download."""
+    """Download missing files by torchvision, which checks the published digests and shows the progress."""
     try:
         published(str(folder), download=False)
         return
