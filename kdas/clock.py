@@ -147,7 +147,7 @@ class Clock:
         self.eval_s += self._now() - began
 
     def ledger(self) -> list[list[Any]]:
-        """The counted work as `[[work, batch size, count], ...]`, from which the cost at any prices follows."""
+        """The counted work as `[[work, batch size, count], ...]`, from which the cost can be computed at any prices."""
         return [[work.value, size, count] for (work, size), count in self.counts.items()]
 
     def state_dict(self) -> dict[str, Any]:

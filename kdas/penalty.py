@@ -76,7 +76,7 @@ class Penalty:
     threshold: float
 
     def weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
-        """Weights [B] in an epoch, counted from 1; None where the penalty is off, so that it costs nothing."""
+        """Weights [B] in an epoch, counted from 1; None if the penalty is off, so that it costs nothing."""
         strength = schedules.penalty_lambda(epoch, self.strength, self.warmup_epochs)
         if strength == 0:
             return None

@@ -148,10 +148,10 @@ class Measure:
         return "test_accuracy" if self.split == "test" else "val_accuracy"
 
 
-# Raised with every changelog line marked [Measure]: measured by other rules, it is another trial.
+# Raised with every changelog line marked [Measure]: a trial measured by other rules is another trial.
 MEASURE_VERSION = 2
 
-# The columns of curves.parquet: whose row, then the row itself.
+# The columns of curves.parquet: sweep, method and phase, then the row itself.
 SWEEP_COLUMNS = ("sweep", "method", "phase")
 CURVE_COLUMNS = (*SWEEP_COLUMNS, *(field.name for field in fields(CurveRow)))
 # The columns of trials.parquet that every sweep has, with their kinds; columns of settings follow.

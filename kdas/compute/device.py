@@ -44,7 +44,7 @@ def compiler() -> str | None:
 
 
 def repeatable(threads: int) -> None:
-    """Process-wide settings: the same trial gives the same curve on like CPUs, and freed memory is kept for reuse."""
+    """Process-wide settings: on CPUs of one kind a trial repeats its curve, and freed memory is kept for reuse."""
     torch.set_num_threads(threads)
     _keep_freed_memory()
     torch.backends.cudnn.benchmark = False

@@ -36,7 +36,7 @@ class Unreadable:
     """The unreadable images of one set, each counted once, the first ones named."""
 
     def __init__(self, origin: str, train_labels: Labels, test_labels: Labels) -> None:
-        """Args: origin: name of the set in messages; train_labels [N], test_labels [M]: test images count from N."""
+        """Args: origin: name of the set in messages; train_labels [N]; test_labels [M]: their numbers start at N."""
         self._origin, self._num_train = origin, len(train_labels)
         self._labels = np.concatenate([train_labels, test_labels])
         self._left = {"training": np.bincount(train_labels), "test": np.bincount(test_labels)}

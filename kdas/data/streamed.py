@@ -173,7 +173,7 @@ def _as_read(batch: Any) -> Any:
 def _end_with_the_program(worker_id: int) -> None:
     """End a worker when the program ends, even if the program is killed and cannot end its workers.
 
-    The loader's workers watch the process they are forked from, which lives as long as they do.
+    The loader's workers watch the process they are forked from, but that outlives the program for as long as they run.
     """
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 

@@ -36,7 +36,7 @@ def file_id(path: Path) -> str:
 
 @contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path that replaces `path` when the block ends, so that readers never see half a file."""
+    """Yields a temporary path beside `path` that replaces it when the block ends: readers never see half a file."""
     writable_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)

@@ -66,7 +66,7 @@ def _lines(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether a last line is complete but for its line break. No prefix of a JSON object is valid JSON."""
+    """Whether a last line lacks only its line break. No prefix of a JSON object is valid JSON."""
     try:
         json.loads(line)
     except ValueError:

@@ -24,7 +24,9 @@ def checked_terms(given: Any) -> Any:
     if not isinstance(given, list):
         return LOSSES.checked(given)
     if not given:
-        raise PydanticCustomError("nested", "{text}", {"key": "", "text": "is an empty list. Name a loss."})
+        raise PydanticCustomError(
+            "nested", "{text}", {"key": "", "text": "expected a loss, got an empty list. Name one."}
+        )
     return [_checked_term(number, term) for number, term in enumerate(given)]
 
 

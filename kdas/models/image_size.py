@@ -1,4 +1,4 @@
-"""Checks whether a model can take images of a size, before any compute is spent."""
+"""Checks whether a model can take images of a given size, before any compute is spent."""
 
 from __future__ import annotations
 

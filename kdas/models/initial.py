@@ -15,6 +15,6 @@ def draw_convolutions(model: nn.Module) -> None:
 
 
 def draw_small(linear: nn.Linear) -> None:
-    """Predictions that start close to uniform: weights of standard deviation 0.01, biases at zero."""
+    """Nearly uniform predictions at the start: weights of standard deviation 0.01, biases at zero."""
     nn.init.normal_(linear.weight, std=0.01)
     nn.init.zeros_(linear.bias)

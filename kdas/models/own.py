@@ -51,7 +51,8 @@ def build(name: str, num_classes: int) -> Model:
         network = factory(num_classes=num_classes) if takes_keyword else factory(num_classes)
     except Exception as error:
         raise ValueError(
-            f"{name}: calling it with num_classes failed: {failure(error)}. It must accept num_classes alone"
+            f"{name}: calling it with num_classes failed: {failure(error)}. It must accept num_classes as its only"
+            " argument"
         ) from error
     if isinstance(network, Model):
         return network

@@ -27,12 +27,12 @@ def load_plugins(names: list[str]) -> list[str]:
     return [_load(name) for name in names]
 
 
-# Folders that are searched for users' own modules. Workers are told them, since they may run in another folder.
+# Folders that are searched for users' own modules. They are passed to workers, which may run in another folder.
 SEARCHED_FOLDERS: list[str] = []
 
 
 def search_also(folders: list[str]) -> None:
-    """Search these folders for modules too, after all others."""
+    """Also search these folders for modules, after all others."""
     for folder in folders:
         if folder not in SEARCHED_FOLDERS:
             SEARCHED_FOLDERS.append(folder)
@@ -130,7 +130,7 @@ def plugin_ids(names: list[str]) -> list[str]:
 
 
 def failure(error: Exception) -> str:
-    """An error in a user's code in one line, with the line of that code that raised it."""
+    """An error in a user's code as one line of text, with the line of that code that raised it."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
     ours = (__file__, importlib.__file__)
     theirs = [

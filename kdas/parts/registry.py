@@ -69,7 +69,7 @@ class Registry(Generic[T]):
     def register(
         self, name: str, *, source: str, needs: Iterable[str] = (), usual: Mapping[str, float] | None = None
     ) -> Callable[[Factory], Factory]:
-        """Decorator: registers a factory under `name`; `source` is where the part was described or comes from.
+        """Decorator: registers a factory under `name`; `source` is where the part was described or taken from.
 
         Args: needs: members of the registry's enum, or their values as plain strings.
         """

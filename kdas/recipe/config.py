@@ -101,8 +101,8 @@ class Recipe(Strict):
     )
     bank: Literal["auto", "live", "float16", "float32"] = Field(
         "auto",
-        description="Precision of the teacher bank; auto uses float16 where a bank is possible, live runs the teacher"
-        " in every trial instead.",
+        description="Precision of the teacher bank; auto uses float16 where a bank is possible and at most 32 GiB, live"
+        " runs the teacher in every trial instead.",
     )
     channels_last: bool = Field(
         True, description="Whether images are stored channels last; false is slower on most machines."

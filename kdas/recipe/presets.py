@@ -98,7 +98,7 @@ def _filled_loss(given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def _filled_choices(key: str, values: Any, content: Mapping[str, Any], samplers: Any, losses: Any) -> Any:
-    """Choices of parts in a search. A choice that the file also names outside the search gets the parameters there."""
+    """Choices of parts in a search. A choice that is also named outside the search inherits its parameters there."""
     choices = values.get("choices") if isinstance(values, Mapping) else values
     own = content.get(key)
     if key not in ("sampler", "loss") or not isinstance(choices, list):

@@ -1,4 +1,4 @@
-"""Adaptive sampling: trains on the samples that carry much and good knowledge."""
+"""Adaptive sampling: trains on the samples that carry most knowledge, weighted by its quality."""
 
 from __future__ import annotations
 

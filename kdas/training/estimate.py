@@ -14,7 +14,7 @@ from kdas.samplers import SAMPLERS, SamplerContext, SamplerNeed
 from kdas.training.batch import Batch
 from kdas.training.epoch import EpochWalk
 
-# A part of the set is enough, if it holds whole batches at any rate: costs grow with the set.
+# A part of the set is enough, if it holds whole batches at any rate: costs grow in proportion to the set.
 BATCHES_PLAYED = 8
 _CLASSES = 10
 

@@ -122,7 +122,7 @@ class Training:
                 self.clock.start()
         self.clock.pause()
         if epoch == config.epochs:
-            # None of the samples in the last fetched batches were chosen.
+            # No sample of the last fetched batches was chosen.
             self.status = Status.BUDGET
             yield self._evaluate(plan.rate, learning_rate)
 

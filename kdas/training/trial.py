@@ -70,7 +70,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration with one seed. `config_id` names the configuration, `trial_id` both."""
+    """One configuration with one seed. `config_id` identifies the configuration, `trial_id` also the seed."""
 
     config: TrialConfig
     inputs: Inputs

@@ -60,7 +60,7 @@ class BankStore:
         self.path, self.shape = path, shape
         size = (shape.num_records, shape.words_per_record)
         self._words = np.memmap(path, np.uint32, "r", HEADER_BYTES, size)
-        # Random odd factors: of four billion changes to a record's words, about one leaves its checksum the same.
+        # Random odd factors: about one in four billion changes to a record's words leaves its checksum the same.
         random = np.random.default_rng(0)
         self._factors = random.integers(2**63, size=shape.words_per_record, dtype=np.uint64) * np.uint64(2) + np.uint64(
             1
