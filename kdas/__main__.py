@@ -1,4 +1,4 @@
-"""`python -m kdas`: one trial alone, and what a file may name."""
+"""`python -m kdas`: run one trial, list the parts that a file may name, manage teacher banks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def train(
     calibration = calibration_for(config, trial.distiller())
     training = Training(trial, Surroundings(calibration, checkpoint, data_s=data_s, checkpoint_every_s=0.0))
     if curve is not None:
-        # Those that the checkpoint knows of: a trial that is resumed writes the curve of an uninterrupted one.
+        # Only rows up to the checkpoint, so that a resumed trial writes the curve of an uninterrupted one.
         known = [row for row in Journal(curve).read() if row["step"] <= training.step] if training.step else []
         Journal(curve).replace(known)
     console.print(f"trial {trial.trial_id}: {trial.pair} on {inputs.dataset.name}, {inputs.device}", highlight=False)
@@ -74,7 +74,7 @@ def train(
             if curve is not None:
                 Journal(curve).append([row.as_dict()], sync=False)
     except KeyboardInterrupt:
-        kept = f"the same command resumes from {checkpoint}" if checkpoint else "with --checkpoint it could resume"
+        kept = f"the same command resumes from {checkpoint}" if checkpoint else "use --checkpoint to be able to resume"
         console.print(f"Interrupted in epoch {training.epoch}; {kept}.", highlight=False)
         raise
     console.print(f"ended: {training.status}")
@@ -85,7 +85,7 @@ def list_parts(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(_KINDS)}.")],
     plugin: Annotated[list[str] | None, typer.Option(help="A module or .py file with your own parts.")] = None,
 ) -> None:
-    """Print the parts a file may name, with their parameters, what they need to know, and sources."""
+    """List parts with their parameters, needs and sources."""
     if kind not in _KINDS:
         raise UserError(f"list: expected one of {', '.join(_KINDS)}, got {kind!r}.")
     try:

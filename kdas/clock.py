@@ -1,4 +1,4 @@
-"""The cost clock: work is counted as it is done and priced by calibration, so a busy machine changes nothing."""
+"""The cost clock: counts work as it is done and charges calibrated prices, so a busy machine does not change a cost."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 
 
 class Work(StrEnum):
-    """What is charged, always for a whole batch."""
+    """Kinds of work, each charged per batch."""
 
     AUGMENT = "augment"  # cut the views of a batch and normalise them
     TEACHER = "teacher"  # teacher forward
     SCORE = "score"  # student forward without gradients, scores and choice
-    WEIGH = "weigh"  # the weights of the distillation term
+    WEIGH = "weigh"  # compute the weights of the distillation term
     STEP = "step"  # student forward, loss, backward, update
     OBSERVE = "observe"  # the sampler takes in the losses of a batch
-    ASKED = "asked"  # a teacher forward that really ran: what was paid, where TEACHER is what the method needs
+    ASKED = "asked"  # a teacher forward that really ran; TEACHER counts those that the method needs
 
 
 def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
-    """Sizes of the batches of an epoch; one sample left over, too few for batch norm, joins the batch before it."""
+    """Batch sizes of an epoch. A single leftover sample, too few for batch norm, joins the batch before it."""
     whole, rest = divmod(num_samples, batch_size)
     if rest == 1 and whole:
         return [batch_size] * (whole - 1) + [batch_size + 1]
@@ -35,9 +35,9 @@ def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Prices: for each kind of work the median solo seconds of a batch, at a few batch sizes.
+    """Prices: median seconds of a batch of each kind of work, run alone, at a few batch sizes.
 
-    `measured_on` says on what; `calibration_id` is a hash of that and of the prices.
+    `measured_on` is what the prices depend on; `calibration_id` is a hash of it and of the prices.
     """
 
     calibration_id: str
@@ -49,7 +49,7 @@ class Calibration:
         return {}
 
     def price(self, work: Work, batch_size: int) -> float:
-        """Seconds for one batch: measured, or on the straight line through the two nearest measured sizes."""
+        """Seconds of one batch: measured, or on the straight line through the two nearest measured sizes."""
         key = (Work.TEACHER if work is Work.ASKED else work, batch_size)
         if key not in self._known:
             self._known[key] = _on_line(self.prices[key[0]], batch_size)
@@ -62,7 +62,7 @@ class Calibration:
         return epochs * sum(count * self.price(kind, size) for size, count in sizes.items() for kind in kinds)
 
     def pass_s(self, work: Work, num_samples: int, batch_size: int) -> float:
-        """Reference seconds of one kind of work on every sample once."""
+        """Reference seconds of one kind of work, once on every sample."""
         return sum(self.price(work, size) for size in batch_sizes(num_samples, batch_size))
 
     def as_dict(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class Clock:
             self.cost_as_run_s += price
 
     def charge_all(self, work: Work, num_samples: int, batch_size: int) -> None:
-        """Count work on every one of `num_samples`, in batches."""
+        """Count work on `num_samples` samples, in batches."""
         for size in batch_sizes(num_samples, batch_size):
             self.charge(work, size)
 
@@ -132,7 +132,7 @@ class Clock:
         self._since = self._now()
 
     def pause(self) -> None:
-        """Stop the wall: what follows is not training."""
+        """Stop the wall clock: what follows is not training."""
         if self._since is not None:
             self._synchronize()
             self.wall_s += self._now() - self._since
@@ -140,14 +140,14 @@ class Clock:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Seconds spent here go to `eval_s`, none to the cost."""
+        """Count the seconds spent inside as `eval_s`, not as cost."""
         began = self._now()
         yield
         self._synchronize()
         self.eval_s += self._now() - began
 
     def ledger(self) -> list[list[Any]]:
-        """The counted work as `[[work, batch size, count], ...]`, from which the cost can be told at any prices."""
+        """The counted work as `[[work, batch size, count], ...]`, from which the cost can be computed at any prices."""
         return [[work.value, size, count] for (work, size), count in self.counts.items()]
 
     def state_dict(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ _TOTALS = ("cost_ref_s", "cost_as_run_s", "wall_s", "eval_s")
 
 
 def priced(counts: list[list[Any]], calibration: Calibration) -> tuple[float, float]:
-    """Reference seconds of a recorded ledger `[[work, batch size, count], ...]` at other prices: alone, and as run."""
+    """`cost_ref_s` and `cost_as_run_s` of a recorded ledger `[[work, batch size, count], ...]` at other prices."""
     seconds = [(Work(work), count * calibration.price(Work(work), size)) for work, size, count in counts]
     alone = sum((each for work, each in seconds if work is not Work.ASKED), 0.0)
     return alone, sum((each for work, each in seconds if work is not Work.TEACHER), 0.0)

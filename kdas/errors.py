@@ -1,4 +1,4 @@
-"""A user's mistakes: one line that names file, key, value and remedy. Standard library only."""
+"""Errors of the user: one line that names file, key, value and remedy. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class UserError(Exception):
 
 
 def run_command_line(app: Callable[[], object]) -> None:
-    """Run a program's command line: a user's mistake is one line on standard error and exit code 2."""
+    """Run a program's command line. A `UserError` becomes one line on standard error and exit code 2."""
     try:
         app()
     except UserError as error:
@@ -21,7 +21,7 @@ def run_command_line(app: Callable[[], object]) -> None:
 
 
 def alike(name: str, known: Iterable[str], most: int = 1) -> list[str]:
-    """The known names that are most like `name`, whatever their cases, the nearest first."""
+    """The known names most similar to `name`, ignoring case, nearest first."""
     # Official names mix cases (MobileNetV2), and a wrong case is the likeliest mistake.
     by_lower_case = {known_name.lower(): known_name for known_name in known}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=most, cutoff=0.6)

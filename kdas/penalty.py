@@ -1,4 +1,4 @@
-"""The quality half of KDAS: samples whose teacher is unusually near to, or far from, the label count less."""
+"""The quality half of KDAS: samples whose teacher is unusually close to, or far from, the label count less."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdas import schedules
 
-PenaltyFactor = Annotated[float, Field(ge=0, le=1, description="Least weight of a sample.")]
+PenaltyFactor = Annotated[float, Field(ge=0, le=1, description="Smallest weight of a sample.")]
 PenaltyLambda = Annotated[float, Field(ge=0, description="Weight lost per nat; 0 turns the penalty off.")]
 PenaltyWarmup = Annotated[int, Field(ge=0, description="Epochs over which the penalty ramps up.")]
 Threshold = Annotated[
@@ -44,13 +44,13 @@ def penalty_weights(
     """Down-weight samples whose teacher is unusually close to, or far from, the label.
 
     Args: teacher_logits [B, C], raw; targets [B]; threshold: quantile in (0, 0.5) that bounds the middle on
-        either side; penalty_lambda: weight lost per nat outside it; penalty_factor: the least weight.
+        either side; penalty_lambda: weight lost per nat outside it; penalty_factor: the smallest weight.
     Returns: weights [B] in [penalty_factor, 1].
     Raises: ValueError: if threshold is outside (0, 0.5).
     Source: Chae & Heo, ICCV 2025; official release, where LAMBDA = 1000 makes the weight nearly binary.
     """
     if not 0 < threshold < 0.5:
-        raise ValueError(f"threshold {threshold} is not in (0, 0.5)")
+        raise ValueError(f"threshold: expected a value in (0, 0.5), got {threshold}. The paper uses 0.2.")
     divergence = label_divergence(teacher_logits, targets)
     ascending = divergence.sort().values
     low, high = _quantile(ascending, threshold), _quantile(ascending, 1 - threshold)
@@ -60,7 +60,7 @@ def penalty_weights(
 
 
 def _quantile(ascending: Tensor, share: float) -> Tensor:
-    """Quantile by linear interpolation. torch's own wants the share on the device, and the device waits for it."""
+    """Quantile by linear interpolation. torch.quantile needs the share on the device, which makes the device wait."""
     position = share * (len(ascending) - 1)
     below = math.floor(position)
     return torch.lerp(ascending[below], ascending[min(below + 1, len(ascending) - 1)], position - below)
@@ -76,7 +76,7 @@ class Penalty:
     threshold: float
 
     def weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
-        """Weights [B] in an epoch, counted from 1; None where the penalty is off, so that it costs nothing."""
+        """Weights [B] in an epoch, counted from 1; None if the penalty is off, so that it costs nothing."""
         strength = schedules.penalty_lambda(epoch, self.strength, self.warmup_epochs)
         if strength == 0:
             return None

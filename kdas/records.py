@@ -36,9 +36,9 @@ FINAL_STATUSES = COMPLETE_STATUSES | STOPPED_STATUSES
 class CurveRow:
     """One evaluation of one trial. Counts and costs are totals since the trial's first step.
 
-    Accuracies are fractions; `*_s` are seconds; `cost_ref_s` is counted work times calibrated price with every
-    teacher forward charged that the method needs, which `teacher_forwards` counts; `cost_as_run_s` the same with only
-    those that really ran, which depends on what the bank already held.
+    Accuracies are fractions; `*_s` are seconds. `cost_ref_s` is counted work times calibrated price. It charges every
+    teacher forward pass that the method needs, which `teacher_forwards` counts. `cost_as_run_s` charges only those that
+    really ran, so it depends on what the bank already held.
     """
 
     trial_id: str
@@ -74,7 +74,7 @@ _SEARCHED = "_search"
 
 
 def searched_method(sampler: str) -> str:
-    """What tables call the configurations that a search over this sampler proposes."""
+    """Name in tables of the configurations that a search over this sampler proposes."""
     return f"{sampler}{_SEARCHED}"
 
 
@@ -83,16 +83,17 @@ def is_searched(method: str) -> bool:
     return method.endswith(_SEARCHED)
 
 
-# Where the bins of a teacher's confidence part, finer where teachers of a training set live: ten bins, from [0, 0.3) to
-# [0.999, 1]. A value that equals an edge belongs to the bin above it.
+# Edges of the ten bins of a teacher's confidence, from [0, 0.3) to [0.999, 1]. Bins are narrower near 1, where most
+# confidences on a training set lie. A value that equals an edge belongs to the bin above it.
 CONFIDENCE_EDGES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 
 
 @dataclass(frozen=True)
 class PicksWindow:
-    """The samples that a trial trained on from the end of the window before to that of `epoch`, each time it did.
+    """The samples that a trial trained on, from the end of the previous window to the end of `epoch`.
 
-    `by_class` counts them for each of the classes, `by_confidence` for each bin of `CONFIDENCE_EDGES`.
+    A sample counts each time it is trained on. `by_class` has a count for each class, `by_confidence` for each bin of
+    `CONFIDENCE_EDGES`.
     """
 
     epoch: int
@@ -103,16 +104,16 @@ class PicksWindow:
         return dict(vars(self))
 
 
-# Fields of a measure that measure.json calls otherwise.
+# Fields of a measure that have another name in measure.json.
 MEASURE_KEYS = {"budget_ref_s": "tau_ref_s"}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a sweep is measured by, fixed before its search begins and kept for every resume (`measure.json`).
+    """The terms that a sweep is measured by, fixed before its search begins and kept for every resume (`measure.json`).
 
-    `target` is an accuracy, a fraction, on the `split` that decides; `budget_ref_s` the reference seconds that a trial
-    may spend; `baseline` the method that every other one is compared with.
+    `target` is an accuracy, as a fraction, on the `split` that decides; `budget_ref_s` the reference seconds that a
+    trial may spend; `baseline` the method that all others are compared with.
     """
 
     sweep: str
@@ -126,14 +127,14 @@ class Measure:
     data_source: str
     seeds: tuple[int, ...]
     num_planned_trials: int
-    # All prices frozen with the sweep, where its search changes what a step costs.
+    # All prices frozen with the sweep, if its search changes what a step costs.
     calibration_ids: tuple[str, ...] = ()
-    # What proposed the searched configurations, and what for; "" in tables of other origin.
+    # What proposed the searched configurations, and for which objective; "" in tables from elsewhere.
     algorithm: str = ""
     objective: str = "tta"
-    # The searched parameters that were drawn by order of magnitude.
+    # The searched parameters that were drawn on a logarithmic scale.
     log_parameters: tuple[str, ...] = ()
-    # What is confirmed: finalists and baselines, each on these seeds. Empty before, and in tables of other origin.
+    # What is confirmed: finalists and baselines, each on these seeds. Empty before that, and in tables from elsewhere.
     confirm_configs: tuple[str, ...] = ()
     confirm_seeds: tuple[int, ...] = ()
 
@@ -143,14 +144,14 @@ class Measure:
 
     @property
     def deciding_column(self) -> str:
-        """The column of the curve table that is held against the target."""
+        """The column of the curve table that is compared with the target."""
         return "test_accuracy" if self.split == "test" else "val_accuracy"
 
 
-# Raised with every changelog line marked [Measure]: what was measured by other rules is another trial.
+# Raised with every changelog line marked [Measure]: a trial measured by other rules is another trial.
 MEASURE_VERSION = 2
 
-# The columns of curves.parquet: which sweep asked, then the row itself.
+# The columns of curves.parquet: sweep, method and phase, then the row itself.
 SWEEP_COLUMNS = ("sweep", "method", "phase")
 CURVE_COLUMNS = (*SWEEP_COLUMNS, *(field.name for field in fields(CurveRow)))
 # The columns of trials.parquet that every sweep has, with their kinds; columns of settings follow.

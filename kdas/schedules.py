@@ -26,8 +26,8 @@ def sampling_rate(epoch: int, epochs: int, start_rate: float, end_rate: float, w
 def is_sampling_epoch(epoch: int, epochs: int, sampling_period: int | Sequence[int], warmup_epochs: int = 0) -> bool:
     """Whether this epoch scores the set again; the others train on the remembered samples.
 
-    Args: sampling_period: every how many epochs, or one such period per equal segment of the epochs after
-        warm-up (integer division; the tail belongs to the last segment).
+    Args: sampling_period: epochs from one scoring to the next, or one such period per equal segment of the epochs
+        after warm-up (integer division; leftover epochs belong to the last segment).
     Source: Chae & Heo, ICCV 2025; official release.
     """
     if epoch <= warmup_epochs:
@@ -60,7 +60,7 @@ def learning_rate(
     """Learning rate of an epoch.
 
     Args: schedule: `cosine` (half cosine towards `final`, per epoch) or `step` (a tenth at each milestone);
-        warmup_epochs: over which it rises linearly to `base`; the cosine spans the epochs after them.
+        warmup_epochs: over which the rate rises linearly to `base`; the cosine spans the epochs after them.
     """
     if epoch <= warmup_epochs:
         return base * epoch / (warmup_epochs + 1)

@@ -1,4 +1,4 @@
-"""Every random draw is a function of the trial's seed and of what it is for: no state is carried, none is shared."""
+"""Every random draw is a function of the trial's seed and of its purpose: no state is carried on or shared."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 @contextmanager
 def global_draws(seed: int, *purpose: str | int, device: str = "cpu") -> Iterator[None]:
-    """For code that draws from the global generators, of CPU and `device`: seeded inside, untouched outside."""
+    """Seed the global generators, of CPU and `device`, inside the block; outside they are untouched."""
     gpus = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
-        # torch.manual_seed would seed every accelerator, and takes as long as decoding a small image.
+        # Not torch.manual_seed: it seeds every accelerator, and takes as long as decoding a small image.
         torch.default_generator.manual_seed(derived_seed(seed, *purpose))
         if gpus:
             torch.cuda.manual_seed(derived_seed(seed, *purpose))

@@ -1,4 +1,4 @@
-"""What a sample may look like: the finite view space, where a view is a number, and crops resized at random."""
+"""Views of an image: a finite, numbered set of crops and flips, or random crops that are resized."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class CropFlip:
         return padded[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
     def crops(self, images: Tensor) -> list[Tensor]:
-        """The views at the centre and the four corners, mirrored too where that is allowed: each uint8 [B, C, H, W]."""
+        """The views at the centre and the four corners, and mirrored if that is allowed: each uint8 [B, C, H, W]."""
         across, mirrors = 2 * self.padding + 1, 2 if self.flip else 1
         corners = [(self.padding, self.padding), (0, 0), (0, across - 1), (across - 1, 0), (across - 1, across - 1)]
         numbers = [(row * across + column) * mirrors + mirror for row, column in corners for mirror in range(mirrors)]
         return [self.apply(images, images.new_full((len(images),), number, dtype=torch.int64)) for number in numbers]
 
     def draw(self, num_images: int, seed: int, epoch: int) -> Tensor:
-        """The view that each image shows in an epoch, int64 [num_images]: a function of seed, epoch and index alone."""
+        """The view of each image in an epoch, int64 [num_images]: a function of seed, epoch and index alone."""
         return _drawn(self.num_views, num_images, seed, epoch)
 
 
@@ -59,9 +59,8 @@ class CropFlip:
 class ResizedCrop:
     """The field's augmentation for photographs: a random part of the image, resized, and a horizontal flip.
 
-    Its views are drawn where the file is read (kdas.data.pixels): the whole photograph is needed for them. With `fixed`
-    an image has only that many views, drawn once: an approximation (Shen & Savvides, 2021, FKD) that must be
-    asked for.
+    Its views are drawn while the file is read (kdas.data.pixels), since they need the whole photograph. With `fixed`
+    an image has only that many views, drawn once: an approximation (Shen & Savvides, 2021, FKD) that is off by default.
     """
 
     size: int = 224
@@ -70,20 +69,20 @@ class ResizedCrop:
 
     @property
     def num_views(self) -> int | None:
-        """How many views an image has; None: they are drawn without end."""
+        """Number of views of an image; None if unlimited."""
         return self.fixed
 
     @property
     def shorter_side(self) -> int:
-        """What the shorter side is resized to before the centre is evaluated: 256 for 224."""
+        """Length that the shorter side is resized to before the centre is evaluated: 256 for 224."""
         return round(self.size * 256 / 224)
 
     def crops(self, images: Tensor) -> list[Tensor]:
-        """The images and, where that is allowed, their mirror images: each uint8 [B, C, H, W]."""
+        """The images and, if that is allowed, their mirror images: each uint8 [B, C, H, W]."""
         return [images, images.flip(3)] if self.flip else [images]
 
     def draw(self, num_images: int, seed: int, epoch: int) -> Tensor | None:
-        """As `CropFlip.draw`; None where views have no numbers."""
+        """As `CropFlip.draw`; None if views have no numbers."""
         return None if self.fixed is None else _drawn(self.fixed, num_images, seed, epoch)
 
 

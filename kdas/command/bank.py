@@ -1,4 +1,4 @@
-"""`python -m kdas bank`: fill a bank ahead, look at those there are, check them, throw old ones away."""
+"""`python -m kdas bank`: fill, list, check and remove teacher banks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def info() -> None:
 
 @app.command()
 def verify(
-    trial_file: Annotated[Path | None, typer.Argument(help="Trial whose teacher checks some of the answers.")] = None,
+    trial_file: Annotated[Path | None, typer.Argument(help="Trial whose teacher checks a few answers.")] = None,
 ) -> None:
     """Check every record of every bank; exit code 1 if damaged."""
     is_whole = True
@@ -81,7 +81,9 @@ def verify(
     if trial_file is not None:
         bank = _opened(trial_file)
         agrees = bank.agrees()
-        console.print(f"{bank.store.path.name}: {'as' if agrees else 'NOT as'} its teacher answers", highlight=False)
+        console.print(
+            f"{bank.store.path.name}: {'agrees' if agrees else 'DISAGREES'} with its teacher", highlight=False
+        )
         is_whole &= agrees
     if not is_whole:
         raise typer.Exit(1)
@@ -91,7 +93,7 @@ def verify(
 def prune(
     days: Annotated[int, typer.Option(min=0, help="Remove banks unused for this many days.")] = 30,
 ) -> None:
-    """Remove banks that have not been used for some time; they are filled again when a trial asks for them."""
+    """Remove unused banks; a trial that needs one refills it."""
     num_bytes = 0
     for path, _ in _banks():
         if time.time() - path.stat().st_mtime < days * SECONDS_PER_DAY:

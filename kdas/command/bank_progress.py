@@ -1,4 +1,4 @@
-"""What users are told about a bank."""
+"""Messages about a bank, and the progress of filling it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdas.teacher.bank.answers import TeacherBank
 
 
 def announce(bank: TeacherBank, console: Console) -> None:
-    """Say where a bank is and what it may take, before anything is spent on it."""
+    """Print where a bank is and how large it may get, before anything is spent on it."""
     shape, path = bank.store.shape, bank.store.path
     console.print(
         f"teacher bank: at most {readable_size(shape.num_bytes)} in {path}, {readable_size(size_on_disk(path))} now;"
@@ -23,14 +23,14 @@ def announce(bank: TeacherBank, console: Console) -> None:
 
 
 def build_with_progress(bank: TeacherBank, console: Console) -> None:
-    """Fill a bank while nothing else runs, so that the teacher may use the whole machine."""
+    """Fill a bank. Nothing else runs meanwhile, so the teacher may use all cores."""
     repeatable(num_cpus())
     bank.build(BankProgress(console, bank.num_images * bank.store.shape.num_views))
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes that a file really takes: its holes take none."""
-    # Windows does not say.
+    """Bytes that a file takes on disk; the holes of a sparse file take none."""
+    # Windows does not report blocks.
     blocks: int | None = getattr(path.stat(), "st_blocks", None)
     return path.stat().st_size if blocks is None else blocks * 512
 

@@ -19,9 +19,9 @@ def readable_s(seconds: float) -> str:
 
 
 class LongWork:
-    """A bar with the time left on a terminal, lines elsewhere.
+    """A progress bar with the time left on a terminal, lines elsewhere.
 
-    Args: what: names the work; ended: printed at the end, before the last state.
+    Args: what: name of the work; ended: printed at the end, before the last state.
     """
 
     def __init__(self, console: Console, what: str, ended: str) -> None:
@@ -33,7 +33,7 @@ class LongWork:
         self._task = self._bar.add_task("")
 
     def show(self, done: float, total: float, state: str) -> None:
-        """Args: done, total: in any unit; what was done at the first call took no time."""
+        """Args: done, total: in any unit; work done before the first call is left out of the time estimate."""
         if self._began is None:
             self._began, self._done_before = time.monotonic(), done
         if self._console.is_terminal:
@@ -56,13 +56,13 @@ class TeacherProgress:
         self._work = LongWork(console, "teacher", "teacher trained")
 
     def __call__(self, epoch: int, epochs: int, accuracy: float) -> None:
-        """Epoch 0 announces the work; accuracy is that of the validation split."""
+        """Epoch 0 announces the work; accuracy is on the validation split."""
         state = f"epoch {epoch} of {epochs}, validation accuracy {accuracy:.4f}" if epoch else f"{epochs} epochs"
         self._work.show(epoch, epochs, state)
 
 
 class BankProgress:
-    """Progress of filling a teacher bank, in percent. Args: num_views: all that will be answered."""
+    """Progress of filling a teacher bank, in percent. Args: num_views: views in all."""
 
     def __init__(self, console: Console, num_views: int) -> None:
         self._work = LongWork(console, "teacher bank", "teacher bank built")

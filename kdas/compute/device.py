@@ -10,21 +10,21 @@ import shutil
 import sys
 from pathlib import Path
 
-# Activations are large blocks: in pages of 2 MB they are touched for the first time 500 times less often. PyTorch reads
-# this at its first allocation.
+# Activations are large blocks; in pages of 2 MB they cause 500 times fewer page faults. PyTorch reads this at its first
+# allocation.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 
 from kdas.errors import UserError
 
-# Parameters of glibc's mallopt, and values beyond any block of a training step.
+# Parameters of glibc's mallopt, and a size above any block of a training step.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _NEVER_BYTES = 2**30
 
 
 def resolve(requested: str) -> str:
-    """`auto` becomes the best device there is; a device that is not there is refused."""
+    """The requested device, or for `auto` the best one. Raises: UserError: if this machine does not have it."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if requested == "auto":
         return next(name for name, is_there in present.items() if is_there)
@@ -44,18 +44,18 @@ def compiler() -> str | None:
 
 
 def repeatable(threads: int) -> None:
-    """Process-wide settings: on like CPUs the same trial gives the same curve, and memory stays warm."""
+    """Process-wide settings: on CPUs of one kind a trial repeats its curve, and freed memory is kept for reuse."""
     torch.set_num_threads(threads)
     _keep_freed_memory()
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    # Or float32 would mean ten bits of mantissa in convolutions.
+    # With TF32, float32 convolutions would have ten bits of mantissa.
     torch.backends.cudnn.allow_tf32 = False
 
 
 @functools.cache
 def _keep_freed_memory() -> None:
-    """Have glibc keep freed blocks for the next step: it would hand them back, to be given and zeroed page by page."""
+    """Have glibc keep freed blocks for the next step; otherwise the system takes them back and zeroes each page."""
     if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
         c_library = ctypes.CDLL(None)
         c_library.mallopt(_M_MMAP_THRESHOLD, _NEVER_BYTES)
@@ -63,7 +63,7 @@ def _keep_freed_memory() -> None:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done all it was given, so that a clock reads what was really spent."""
+    """Wait until the device has finished its work, so that a clock reads the time really spent."""
     if device == "cuda":
         torch.cuda.synchronize()
     elif device == "mps":
@@ -71,7 +71,7 @@ def synchronize(device: str) -> None:
 
 
 def hardware_name(device: str) -> str:
-    """What prices are valid for: the accelerator's or the processor's name."""
+    """Name of the accelerator or processor, for which prices are valid."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     try:

@@ -19,10 +19,10 @@ def accuracy(
     multi_crop: bool = False,
     precision: Precision | None = None,
 ) -> float:
-    """Fraction of the split that the model, in eval mode and without augmentation, classifies as labelled.
+    """Fraction of the split that the model classifies correctly, in eval mode and without augmentation.
 
-    Args: multi_crop: average the predicted probabilities over several crops of each image; precision: what the model
-        computes in, float32 if not given.
+    Args: multi_crop: average the predicted probabilities over several crops of each image; precision: of the model,
+        float32 by default.
     """
     autocast = nullcontext() if precision is None else precision.autocast()
     was_training = model.training

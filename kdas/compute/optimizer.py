@@ -1,4 +1,4 @@
-"""SGD as every student and teacher here is trained by, and its learning rate."""
+"""SGD and its learning rate, for students and teachers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sgd(trained: Iterable[Tensor], config: OptimizerConfig) -> torch.optim.SGD:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig, epoch: int, epochs: int) -> float:
-    """Put the learning rate of an epoch, counted from 1, into the optimizer. Returns: that rate."""
+    """Set the optimizer's learning rate for an epoch, counted from 1. Returns: that rate."""
     rate = schedules.learning_rate(
         epoch,
         epochs,

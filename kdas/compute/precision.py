@@ -1,4 +1,4 @@
-"""What models compute in: float32, or a shorter float inside autocast with the scaling that float16 needs."""
+"""Precision of the models: float32, or autocast to a shorter float with the loss scaling that float16 needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 class Precision:
-    """Autocast of the forward pass, and the update that goes with it. Weights and losses stay in float32."""
+    """Autocast of the forward pass, and the matching update. Weights and losses stay in float32."""
 
     def __init__(self, name: str, device: str) -> None:
         self.dtype, self.device = _DTYPES[name], device
@@ -26,7 +26,7 @@ class Precision:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self, optimizer: torch.optim.Optimizer, trained: Iterable[Tensor], clip_norm: float | None) -> None:
-        """Update; with float16 a step whose gradients overflowed is left out and the scale lowered."""
+        """Update. With float16, a step whose gradients overflowed is skipped and the scale lowered."""
         if clip_norm is not None:
             self.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(trained, clip_norm)

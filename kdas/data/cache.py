@@ -1,4 +1,4 @@
-"""Decoded images are kept beside each other as plain arrays, so that many workers map one copy."""
+"""Keeps decoded images as plain arrays, so that all workers map one copy."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from kdas.data.corrupt import check_decoded
 from kdas.data.interface import Dataset, Decoded
 from kdas.files.cache import cache_root, replaced_whole
 
-# Below this, decoding again is quicker than looking.
+# Below this size, decoding again is faster than looking in the cache.
 _WORTH_KEEPING_BYTES = 8_000_000
 _NAMES = [field.name for field in fields(Decoded)]
 
 
 def decoded_once(dataset: Dataset) -> Decoded:
-    """The decoded set, from the cache if an intact copy is there.
+    """The decoded set, from the cache if it has an intact copy.
 
     Raises: UserError: if too many of its images cannot be read.
     """
-    # The same files give other pixels at another size.
+    # The same files give different pixels at a different size.
     size = "" if dataset.size is None else f"-{dataset.size}px"
     folder = cache_root() / "decoded" / f"{dataset.fingerprint}{size}"
     kept = read(folder)
@@ -35,7 +35,7 @@ def decoded_once(dataset: Dataset) -> Decoded:
 def read(folder: Path) -> Decoded | None:
     """The arrays in a folder; None if one is missing or damaged."""
     try:
-        # Copy-on-write: the pages stay shared because nobody writes, and torch accepts the array as writable.
+        # Copy-on-write: torch accepts the array as writable, and the pages stay shared because nothing writes to them.
         return Decoded(**{name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in _NAMES})
     except (OSError, ValueError, EOFError):
         return None

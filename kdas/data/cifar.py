@@ -59,7 +59,7 @@ def _cifar(name: str, class_name: str, path: str | None, *, num_classes: int, **
 
 
 def _present_or_downloaded(name: str, published: Any, folder: Path) -> None:
-    """Let torchvision look: it checks the files' published digests and shows the progress of a download."""
+    """Have torchvision check the files against their published digests, and download them if they are missing."""
     try:
         published(str(folder), download=False)
         return

@@ -1,4 +1,4 @@
-"""Images that cannot be read: a few are left out and named, more than a few end the run."""
+"""Unreadable images: a few are skipped and named, too many end the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from kdas.data.interface import Decoded, Labels
 from kdas.errors import UserError
 
-# A set that lacks more than this share of its images is another set.
+# A set that lacks a larger share of its images counts as another set.
 MAX_UNREADABLE_SHARE = 0.01
 NUM_NAMED = 5
 
@@ -33,10 +33,10 @@ READING_ERRORS = (
 
 
 class Unreadable:
-    """The images of one set that could not be read: each counted once, the first ones named."""
+    """The unreadable images of one set, each counted once, the first ones named."""
 
     def __init__(self, origin: str, train_labels: Labels, test_labels: Labels) -> None:
-        """Args: origin: what messages call the set; the labels [N] of its parts, numbered on from one to the other."""
+        """Args: origin: name of the set in messages; train_labels [N]; test_labels [M]: their numbers start at N."""
         self._origin, self._num_train = origin, len(train_labels)
         self._labels = np.concatenate([train_labels, test_labels])
         self._left = {"training": np.bincount(train_labels), "test": np.bincount(test_labels)}
@@ -49,7 +49,7 @@ class Unreadable:
         return len(self._numbers)
 
     def add(self, number: int, name: str) -> bool:
-        """Count an image, if it has not been. Returns: whether it is new and one of the first, to be named."""
+        """Count an image once. Returns: whether it is new and among the first, which are named."""
         if number in self._numbers:
             return False
         self._numbers.add(number)
@@ -74,7 +74,7 @@ class Unreadable:
             )
 
     def warn(self) -> None:
-        """One warning for all that have been found."""
+        """Warn once about all unreadable images found so far."""
         if self.count:
             warnings.warn(
                 f"{self._origin}: {self.count} of {len(self._labels)} images cannot be read and are skipped:"
@@ -83,7 +83,7 @@ class Unreadable:
             )
 
     def warn_of(self, name: str) -> None:
-        """A warning for one image, as it is met."""
+        """Warn about one image when it is found."""
         warnings.warn(f"{self._origin}: {name} cannot be read and is skipped.", stacklevel=2)
 
     def _named(self) -> str:

@@ -28,7 +28,7 @@ def _decode() -> Decoded:
 
 
 def _kept_or_decoded() -> Decoded:
-    """scikit-learn takes seconds to load, in every worker; its version names the copy that is kept of its digits."""
+    """The digits, cached by scikit-learn's version: scikit-learn takes seconds to load, in every worker."""
     folder = cache_root() / "decoded" / f"digits-{importlib.metadata.version('scikit-learn')}"
     decoded = cache.read(folder)
     if decoded is None:
@@ -44,7 +44,7 @@ def digits() -> Dataset:
     content = hashlib.blake2b(digest_size=16)
     for array in (decoded.train_images, decoded.train_labels, decoded.test_images, decoded.test_labels):
         content.update(np.ascontiguousarray(array).tobytes())
-    # A mirrored digit is another sign, so no flip; one pixel of shift is an eighth of the image.
+    # A mirrored digit is a different symbol, so no flip; one pixel of shift is an eighth of the image.
     return Dataset(
         name="digits",
         origin="bundled with scikit-learn",

@@ -16,11 +16,11 @@ from kdas.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """The files of a set: those to train on, and numbered on from them those to test on.
+    """The files of a set, numbered: first those to train on, then those to test on.
 
-    Names are kept as one run of bytes: a list of a million strings takes several times as much, in every process.
+    Names are kept in one bytes object: a list of a million strings takes several times the memory in every process.
 
-    Args: names: paths below `folder`, one after another; ends: where each of them ends [N]; labels [N].
+    Args: names: paths below `folder`, concatenated; ends: where each of them ends [N]; labels [N].
     """
 
     folder: Path
@@ -49,10 +49,10 @@ class ImageFiles:
 def listed(folder: Path, train: Iterable[tuple[Path, int]], test: Iterable[tuple[Path, int]]) -> ImageFiles:
     """The files of both parts, each with its label.
 
-    The fingerprint is a hash of names below the folder, sizes in bytes and labels: hashing what stands in the files
-    takes an hour for a set of 150 GB. Pixels changed under the same name and size go unnoticed.
+    The fingerprint is a hash of names below the folder, sizes in bytes and labels, since hashing the contents takes an
+    hour for a set of 150 GB. Pixels changed under the same name and size go unnoticed.
 
-    Raises: UserError: if a file is not there.
+    Raises: UserError: if a file is missing.
     """
     content = hashlib.blake2b(b"image files", digest_size=16)
     names, num_train = bytearray(), 0
@@ -88,7 +88,7 @@ def classes_in(folder: Path) -> list[str]:
 
 
 def images_in(folder: Path, classes: Iterable[str]) -> Iterator[tuple[Path, int]]:
-    """The images below each class folder, sorted as torchvision does, with the number of the class.
+    """The images below each class folder, in torchvision's order, with the number of the class.
 
     Raises: UserError: if a class has none.
     """
@@ -96,7 +96,7 @@ def images_in(folder: Path, classes: Iterable[str]) -> Iterator[tuple[Path, int]
 
     for label, name in enumerate(classes):
         try:
-            # One class at a time: torchvision's list takes ten times the memory of what is kept.
+            # One class at a time: torchvision's list takes ten times the memory of ours.
             found = make_dataset(str(folder), {name: label}, IMG_EXTENSIONS)
         except FileNotFoundError as error:
             endings = ", ".join(IMG_EXTENSIONS)
@@ -107,7 +107,7 @@ def images_in(folder: Path, classes: Iterable[str]) -> Iterator[tuple[Path, int]
 
 
 def check_same_classes(folder: Path, train: Iterable[str], test: Iterable[str]) -> None:
-    """Raises: UserError: if a class is in one part alone."""
+    """Raises: UserError: if a class is in only one part."""
     train, test = set(train), set(test)
     odd = sorted(train ^ test)
     for name in odd:

@@ -1,4 +1,4 @@
-"""Sets of image files in folders: anybody's own, Tiny ImageNet and ImageNet. Nothing is downloaded."""
+"""Image files in folders: users' own sets, Tiny ImageNet and ImageNet. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdas.data.interface import DATASETS, Augment, Dataset, Keep
 from kdas.data.pixels import decode_files
 from kdas.errors import UserError
 
-# Measured values would depend on where the set is kept: a streamed set is never all in memory.
+# Not measured, since a streamed set is never completely in memory, and results must not depend on where a set is kept.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 FolderPath = Annotated[str, Field(description="Folder that contains train and test, or train and val.")]
@@ -60,7 +60,8 @@ def image_folder(
         raise UserError("dataset: expected both mean and std, or neither.")
     if padding is not None and padding >= size:
         raise UserError(
-            f"dataset.padding: {padding} must be below the size, {size}, or crops could miss the image. Lower it."
+            f"dataset.padding: expected a value below the size {size}, got {padding}. Lower it, or crops could"
+            " miss the image."
         )
     if augment == "resized_crop" and padding is not None:
         raise UserError(
@@ -99,7 +100,7 @@ def tiny_imagenet(*, path: FolderPath, keep: KeepWhere = "auto") -> Dataset:
 
 @DATASETS.register("imagenet", source="Russakovsky et al., 2015; the layout of torchvision's ImageNet")
 def imagenet(*, path: FolderPath, fixed_views: FixedViews = None) -> Dataset:
-    """1.3 million photographs in 1,000 classes, seen at 224 pixels; the published validation part is the test split."""
+    """1.3 million photographs in 1,000 classes, at 224 pixels; the published validation part is the test split."""
     files = _listed_by_class(_existing(path), "val")
     return _dataset("imagenet", files, size=224, augment="resized_crop", padding=0, fixed_views=fixed_views)
 
@@ -145,7 +146,7 @@ def _listed_by_class(folder: Path, test: str) -> ImageFiles:
 
 
 def _annotated(folder: Path, classes: list[str]) -> Iterator[tuple[Path, int]]:
-    """Tiny ImageNet's validation images, whose classes stand in a table beside them."""
+    """Tiny ImageNet's validation images, with the classes from the table beside them."""
     table = folder / "val" / "val_annotations.txt"
     try:
         lines = table.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The seam of a dataset: where its files are, what they are, and the decoded images."""
+"""The interface of a dataset: its files, their properties, and the decoded images."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Keep = Literal["auto", "memory", "disk"]
 class Decoded:
     """A whole set in memory: images uint8 [N, 3, H, W] with H = W, labels int64 [N].
 
-    `unreadable` int64 [K] numbers the training images and, on from them, the test images that could not be read, and
-    `unreadable_names` [K] names them. They keep their places, with black pixels that nobody is shown, so that what is
-    drawn for the others does not depend on when the damage was noticed.
+    `unreadable` int64 [K] are the numbers of the images that could not be read, and `unreadable_names` [K] their names;
+    test images are numbered after the training images. Unreadable images keep their places as black images that are
+    never used, so that random draws for the others do not depend on when the damage was noticed.
     """
 
     train_images: Images
@@ -41,9 +41,9 @@ class Decoded:
 class Dataset:
     """A dataset that was found on this machine, not yet decoded.
 
-    `fingerprint` is a hash of its content; `identity`, not a path, is what trials and teachers are identified by.
-    A set of image files has `files` and the `size` that they are brought to, and can be read without decoding all
-    of it; `keep` says where its images are kept, which changes no result.
+    `fingerprint` is a hash of its content. Trials and teachers are identified by `identity`, not by a path.
+    A set of image files has `files` and the `size` that they are resized to, and can be read without decoding all of
+    it. `keep` says where its images are kept; it changes no result.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Dataset:
 
     @property
     def identity(self) -> list[Any]:
-        """All of a dataset that decides a curve, as plain data."""
+        """Everything about a dataset that can change a curve, as plain data."""
         usual = {"size": None, "augment": "crop_flip", "fixed_views": None, "mean": None, "std": None}
         further = {name: getattr(self, name) for name in usual}
         given = {key: value for key, value in further.items() if value != usual[key]}

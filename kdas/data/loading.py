@@ -1,4 +1,4 @@
-"""From a dataset to the parts that a trial sees, decoded on the device or streamed from disk."""
+"""Splits a dataset into the parts that a trial uses, decoded on the device or streamed from disk."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from kdas.data.splits import ImageSplits, ResidentSplit, stratified_parts
 from kdas.data.streamed import StreamedSplit, streams_of
 
 _IMAGES_AT_ONCE = 1000
-# Which images validate is the same for every trial of every sweep.
+# All trials of all sweeps validate on the same images.
 VALIDATION_SEED = 0
 
 
-# One entry serves a worker for a whole sweep; a sweep over several datasets would alternate, not accumulate.
+# One entry serves a worker for a whole sweep; with several datasets, one replaces the other instead of filling memory.
 @lru_cache(maxsize=1)
 def load_splits(dataset: Dataset, validation: float, device: str, data_workers: int = 1) -> ImageSplits:
-    """Split a dataset and bring it to the device, or have it read from disk as it is used where it does not fit.
+    """Split a dataset and move it to the device, or stream it from disk if it does not fit.
 
     Args: validation: fraction of the training set in [0, 0.5]; data_workers: processes that read a set from disk.
     """
@@ -36,7 +36,7 @@ def load_splits(dataset: Dataset, validation: float, device: str, data_workers: 
 
 
 def is_streamed(dataset: Dataset, device: str) -> bool:
-    """Whether images are read from disk as they are used. It changes no result."""
+    """Whether images are streamed from disk. It changes no result."""
     if dataset.files is None or dataset.size is None:
         return False
     if dataset.keep != "auto" or dataset.augment == "resized_crop":
@@ -54,7 +54,7 @@ def _resident(dataset: Dataset, validation: float, device: str) -> ImageSplits:
 
     def of_training(rows: Labels | slice) -> ResidentSplit:
         whole = None if readable[rows].all() else torch.from_numpy(readable[rows])
-        # Indexing by rows happens batch by batch: the decoded images stay the one copy that parts and workers share.
+        # Rows are indexed batch by batch, so that all parts and workers share one copy of the decoded images.
         numbers = None if isinstance(rows, slice) else torch.from_numpy(rows).to(device)
         return ResidentSplit(images, labels[rows].to(device), whole, numbers)
 
@@ -100,7 +100,7 @@ def _streamed(dataset: Dataset, files: ImageFiles, validation: float, device: st
 
 
 def _rows(labels: Labels, validation: float) -> tuple[Labels | slice, Labels | None]:
-    """Which training images are trained on, and which validate; None where the test split does."""
+    """Positions of the images to train on and to validate on; None for the latter if the test split decides."""
     if not validation:
         return slice(None), None
     return stratified_parts(labels, validation, VALIDATION_SEED)
@@ -114,7 +114,7 @@ def _by_channel(values: Sequence[float], device: str) -> Tensor:
 def _channel_statistics(
     dataset: Dataset, images: Images, readable: NDArray[np.bool_]
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and deviation per channel in [0, 1]: those published with the set's checkpoints, else measured."""
+    """Mean and deviation per channel in [0, 1]: as published with the set's checkpoints, else measured."""
     if dataset.mean and dataset.std:
         return dataset.mean, dataset.std
     if not readable.all():
@@ -122,8 +122,8 @@ def _channel_statistics(
     levels = np.arange(256) / 255
     means, deviations = [], []
     for channel in range(images.shape[1]):
-        # A histogram of the 256 levels is exact and needs no float copy of the set; one part at a time, since counting
-        # takes eight bytes for each pixel.
+        # A histogram of the 256 levels is exact and needs no float copy of the set. It is counted in parts, since
+        # counting takes eight bytes per pixel.
         counts = np.zeros(256, np.int64)
         for first in range(0, len(images), _IMAGES_AT_ONCE):
             counts += np.bincount(images[first : first + _IMAGES_AT_ONCE, channel].ravel(), minlength=256)

@@ -21,7 +21,7 @@ def fits(num_bytes: int, device: str) -> bool:
 
 
 def _free_bytes() -> int:
-    """What this machine can still give; where it does not say, a laptop's worth."""
+    """Free memory of this machine; a laptop's worth if it is unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))

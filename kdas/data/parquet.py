@@ -125,7 +125,7 @@ def _check_columns(file: Path, image_column: str, label_column: str) -> None:
 
 
 def _num_classes(schema: pa.Schema, files: list[Path], label_column: str) -> int:
-    """As the files' metadata says, else one more than the highest label."""
+    """From the files' metadata, else one more than the highest label."""
     try:
         metadata = json.loads((schema.metadata or {})[b"huggingface"])
         return len(metadata["info"]["features"][label_column]["names"])
@@ -159,7 +159,7 @@ def _damage_named(file: Path, column: str) -> Iterator[None]:
 
 
 def _image_size(file: Path, column: str) -> int:
-    """Of the first image that can be read."""
+    """Side of the first readable image, in pixels."""
     with _open(file) as opened, _damage_named(file, column):
         for batch in opened.iter_batches(batch_size=16, columns=[column]):
             for row, cell in enumerate(batch.column(0).to_pylist()):
@@ -184,7 +184,7 @@ def _decode_all(
 def _decode(
     files: list[Path], image_column: str, label_column: str, num_classes: int
 ) -> tuple[Images, Labels, dict[int, str]]:
-    """Images and labels of a part, and the numbers and names of images that could not be read, which are black."""
+    """Images and labels of a part, and the numbers and names of its unreadable images, which are black."""
     images: list[Images | None] = []
     labels: list[Labels] = []
     gaps: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""From an image file to pixels of one size: the image as it is evaluated, or a crop drawn from it."""
+"""Reads image files as pixels of one size: the image as it is evaluated, or a random crop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_image(path: Path, views: Views, drawn_from: Sequence[int] | None = None
     """uint8 [size, size, 3]; None if the file cannot be read.
 
     Args: drawn_from: three numbers that decide the crop of `ResizedCrop` (seed, epoch and index, or seed, view and
-        number); without them the image is as evaluated.
+        number); without them, the image as it is evaluated.
     """
     try:
         with Image.open(path) as file:

@@ -1,4 +1,4 @@
-"""The images of one trial on its device: a training part, a validation part by seed, and the test split."""
+"""The images of one trial: its training, validation and test splits."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ FIXED_VIEWS_SEED = 0
 
 
 def stratified_parts(labels: Labels, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Two disjoint, sorted sets of positions, the second holding `fraction` of every class, rounded.
+    """Two disjoint, sorted sets of positions, the second with `fraction` of every class, rounded.
 
-    Raises: UserError: if a class would be missing from either.
+    Raises: UserError: if a class would be missing from one of them.
     """
     parts: list[NDArray[np.int64]] = []
     for label in np.unique(labels):
@@ -46,19 +46,19 @@ def batches_of(order: Tensor, batch_size: int) -> list[Tensor]:
     return list(torch.split(order, batch_sizes(len(order), batch_size)))
 
 
-# What random crops of a batch are drawn from while its files are read: three numbers for each sample, int64 [B, 3].
+# The numbers that decide the random crops of a batch while its files are read: three per sample, int64 [B, 3].
 Drawn = NDArray[np.int64]
 
 
 class Split(Protocol):
-    """The images of one part of a set, wherever they are kept. `labels` int64 [N] lie on the device."""
+    """The images of one part of a set, wherever they are kept. `labels` int64 [N] are on the device."""
 
     @property
     def labels(self) -> Tensor: ...
 
     @property
     def numbers(self) -> Tensor:
-        """Which images of the whole set these are, whatever part of it they are: int64 [N], on the CPU."""
+        """The numbers of these images in the whole set: int64 [N], on the CPU."""
         ...
 
     def __len__(self) -> int: ...
@@ -66,10 +66,10 @@ class Split(Protocol):
     def read(
         self, batches: Iterable[Tensor], drawn: Iterable[Drawn] | None = None, *, aside: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each batch of indices, in their order, those that could be read and their images.
+        """For each batch of indices, in order, those that could be read and their images.
 
-        Args: batches: indices [B], on the CPU; drawn: for each batch what its crops are drawn from, where that happens
-            while reading; aside: whether this pass may begin and end in the midst of another one.
+        Args: batches: indices [B], on the CPU; drawn: for each batch the numbers that decide its crops, if they are
+            drawn while reading; aside: whether this pass may run in the middle of another one.
         Yields: indices [b] and images uint8 [b, 3, H, W], on the device.
         """
         ...
@@ -77,7 +77,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Draw:
-    """A seed and an epoch: with a sample's index they decide which view of it is seen."""
+    """A seed and an epoch, which together with a sample's index decide its view."""
 
     seed: int
     epoch: int
@@ -85,11 +85,11 @@ class Draw:
 
 @dataclass(frozen=True)
 class ResidentSplit:
-    """A part of a set that lies decoded on the device: `images` uint8 [M, 3, H, W] are those of the whole set.
+    """A part of a set that is decoded on the device: `images` uint8 [M, 3, H, W] are those of the whole set.
 
-    `labels` int64 [N] and `rows` int64 [N], both on the device, say which of them are in the part; without `rows` all
-    are. So the parts share one copy, and workers map it. `readable` bool [N], on the CPU, where some images could not
-    be read.
+    `labels` int64 [N] and `rows` int64 [N], both on the device, are the labels and positions of the part's images;
+    without `rows` the part is the whole set. So the parts share one copy, which workers map. `readable` bool [N], on
+    the CPU, is given if some images could not be read.
     """
 
     images: Tensor
@@ -113,7 +113,7 @@ class ResidentSplit:
 
 
 def on_device(batches: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
-    """The batches moved in one go: a copy for each would make the device wait for each."""
+    """The batches, moved in one copy: with a copy for each, the device would wait for each."""
     if device.type == "cpu" or not batches:
         return batches
     return torch.split(torch.cat(list(batches)).to(device), [len(batch) for batch in batches])
@@ -121,10 +121,10 @@ def on_device(batches: Sequence[Tensor], device: torch.device) -> Sequence[Tenso
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """Everything a trial sees. With `validation = 0` the test split stands in for the validation split.
+    """All images of a trial. With `validation = 0`, the test split is also the validation split.
 
     `num_images` is the size of the whole training set, of which `train` and perhaps `validation` are parts. `reading`
-    is what the price of reading depends on, as plain data; empty where all images lie on the device.
+    is what the price of reading depends on, as plain data; empty if all images are on the device.
     """
 
     train: Split
@@ -142,7 +142,7 @@ class ImageSplits:
         return self.views.size
 
     def view_ids(self, draw: Draw) -> Tensor | None:
-        """The view of each training image, int64 [N], on the CPU; None where views are without end."""
+        """The view of each training image, int64 [N], on the CPU; None if views are unlimited."""
         return self.views.draw(len(self.train), draw.seed, draw.epoch)
 
     def training_batches(self, batches: Sequence[Tensor], draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:
@@ -167,7 +167,7 @@ class ImageSplits:
         """
         views, device = self.views, self.train.labels.device
         if not isinstance(views, CropFlip):
-            # By its number in the whole set, so that a fixed view is the same whatever part of the set is trained on.
+            # By number in the whole set, so that an image's fixed views do not depend on the part that is trained on.
             numbers = self.train.numbers
             drawn = (
                 np.stack([np.full(len(batch), FIXED_VIEWS_SEED), ids.numpy(), numbers[batch].numpy()], axis=1)
@@ -186,7 +186,7 @@ class ImageSplits:
     def evaluation_batches(self, split: Split, multi_crop: bool = False) -> Iterator[tuple[Tensor, list[Tensor]]]:
         """The labels [b] of a split and its images float32 [b, 3, H, W], in order and without augmentation.
 
-        With `multi_crop` each image comes in several crops, else in one.
+        With `multi_crop` there are several crops of each image, else one.
         """
         # Large enough to fill a device, small enough for a laptop's memory: 500 of 64 pixels, fewer of larger ones.
         batch_size = min(500, max(16, 500 * 64**2 // self.image_size**2))

@@ -1,4 +1,4 @@
-"""Images that stay on disk: worker processes read them ahead of the training, in its order."""
+"""Images that stay on disk: worker processes read them ahead, in the order of training."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from kdas.data.pixels import read_image
 from kdas.data.splits import Drawn
 from kdas.views import Views
 
-# Batches that each worker reads ahead: they, not the set, bound the memory.
+# Batches that each worker reads ahead. They limit the memory, whatever the size of the set.
 _BATCHES_AHEAD = 2
 
 
 class Request(NamedTuple):
-    """A batch to read: numbers of its files [B], indices of its samples [B], what its crops are drawn from [B, 3]."""
+    """A batch to read: numbers of its files [B], indices of its samples [B], what decides its crops [B, 3]."""
 
     numbers: NDArray[np.int64]
     indices: NDArray[np.int64]
@@ -46,7 +46,7 @@ class ReadBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class FileReader(data.Dataset[ReadBatch]):
-    """A worker process: reads batches."""
+    """Reads batches in a worker process."""
 
     files: ImageFiles
     views: Views
@@ -72,7 +72,7 @@ class FileReader(data.Dataset[ReadBatch]):
 
 
 class _Requests:
-    """The loader's batch sampler: what it holds is replaced before each pass, so that the workers live on."""
+    """The loader's batch sampler. Its requests are replaced before each pass, so that the workers stay alive."""
 
     def __init__(self) -> None:
         self.coming: Iterable[Request] = ()
@@ -87,7 +87,7 @@ class Readers:
     def __init__(self, reader: FileReader, num_workers: int, device: str) -> None:
         self._requests = _Requests()
         self._passes = 0
-        # The loader has its workers compute in one thread each, and ends them when it is collected.
+        # The loader limits each worker to one thread, and ends its workers when it is garbage collected.
         self._loader = data.DataLoader(
             reader,
             batch_sampler=self._requests,
@@ -98,25 +98,25 @@ class Readers:
             persistent_workers=True,
             pin_memory=device == "cuda",
             multiprocessing_context=_context(),
-            # Without one of its own it would draw from the global generator.
+            # Otherwise the loader draws from the global generator.
             generator=torch.Generator(),
         )
 
     def read(self, requests: Iterable[Request]) -> Iterator[ReadBatch]:
-        """What was read, in the order of the requests. An earlier pass that was left unfinished ends here."""
+        """The batches, in the order of the requests. An earlier, unfinished pass ends here."""
         self._requests.coming = requests
         self._passes += 1
         this_pass = self._passes
         for batch in self._loader:
             yield batch
-            assert self._passes == this_pass, "another pass has taken the workers over"
+            assert self._passes == this_pass, "another pass has taken over the workers"
 
 
 @dataclass(frozen=True, eq=False)
 class Streams:
-    """A set of files that are read while they are used: by some workers for training, by others for evaluation.
+    """Readers of a set of files: some workers for training, others for evaluation.
 
-    An epoch is in the midst of its pass when it is evaluated, hence two.
+    Both are needed because evaluation happens in the middle of an epoch's pass.
     """
 
     training: Readers
@@ -125,7 +125,7 @@ class Streams:
     unreadable: Unreadable
 
     def report(self, numbers: Iterable[int]) -> None:
-        """Count files that could not be read. Raises: UserError: once they are too many."""
+        """Count files that could not be read. Raises: UserError: once there are too many."""
         for number in numbers:
             name = str(self.files.path(number))
             if self.unreadable.add(number, name):
@@ -160,7 +160,7 @@ class StreamedSplit:
 
 
 def streams_of(files: ImageFiles, views: Views, origin: str, num_workers: int, device: str) -> Streams:
-    """Readers over a set of files; no process is started before the first batch is asked for."""
+    """Readers of a set of files; their processes start with the first batch."""
     reader = FileReader(files, views)
     training, evaluation = (Readers(reader, num_workers, device) for _ in range(2))
     return Streams(training, evaluation, files, Unreadable(origin, files.train_labels, files.test_labels))
@@ -171,9 +171,9 @@ def _as_read(batch: Any) -> Any:
 
 
 def _end_with_the_program(worker_id: int) -> None:
-    """Have a worker end when the program does, even one that is killed and can end nobody.
+    """End a worker when the program ends, even if the program is killed and cannot end its workers.
 
-    The loader has its workers watch the process they are forked from, which outlives the program as long as they do.
+    The loader's workers watch the process they are forked from, but that outlives the program for as long as they run.
     """
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 
@@ -188,6 +188,6 @@ def _context() -> Any:
     if not sys.platform.startswith("linux"):
         return get_context("spawn")
     context = get_context("forkserver")
-    # Loaded once and forked from then on: a worker starts in a tenth of the time.
+    # Modules are loaded once and forked from then on: a worker starts in a tenth of the time.
     context.set_forkserver_preload(["torch", "torchvision.transforms.v2"])
     return context

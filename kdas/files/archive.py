@@ -14,7 +14,7 @@ _MEMBER = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d+
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a tar, plain or compressed; a file that is missing or cannot be read is none."""
+    """Whether a file is a tar, plain or compressed; false if it is missing or cannot be read."""
     try:
         return tarfile.is_tarfile(path)
     except (OSError, EOFError, zlib.error):
@@ -22,9 +22,9 @@ def is_archive(path: Path) -> bool:
 
 
 def read_member(path: Path, model: str) -> tuple[str, io.BytesIO]:
-    """The checkpoint of `model` in a tar, of its highest epoch: its name and its bytes. Nothing is unpacked to disk.
+    """Name and bytes of the checkpoint of `model` with the highest epoch in a tar. Nothing is unpacked to disk.
 
-    Raises: UserError: if the tar is damaged or has none of that model; names the models it has.
+    Raises: UserError: if the tar is damaged or has no checkpoint of that model; names the models it has.
     """
     try:
         with tarfile.open(path) as archive:
@@ -34,7 +34,7 @@ def read_member(path: Path, model: str) -> tuple[str, io.BytesIO]:
                 raise UserError(f"{path}: {_none_of(model, {match['model'] for match, _ in found})}")
             _, member = max(of_model, key=lambda pair: pair[0])
             file = archive.extractfile(member)
-            # Into memory: a compressed tar can only be read forwards, and torch.load goes back and forth.
+            # Into memory: a compressed tar can only be read forwards, and torch.load seeks back and forth.
             content = file.read() if file else b""
     except (OSError, EOFError, zlib.error, tarfile.TarError, KeyError) as error:
         raise UserError(f"{path}: the archive is damaged ({error}). Copy it again.") from error
@@ -44,5 +44,5 @@ def read_member(path: Path, model: str) -> tuple[str, io.BytesIO]:
 def _none_of(model: str, known: set[str]) -> str:
     wanted = f"contains no {model}_vanilla/ckpt_epoch_<number>.pth"
     if not known:
-        return f"{wanted}, nor that of another model. Give an archive with this layout, or a .pth file."
+        return f"{wanted}, nor one of another model. Give an archive with this layout, or a .pth file."
     return f"{wanted}. Choose a model that it contains: {', '.join(sorted(known))}."

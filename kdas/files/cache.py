@@ -1,4 +1,4 @@
-"""Where results that many trials share are kept: teachers, calibrations, decoded images, downloads."""
+"""The cache of results that trials share: teachers, banks, calibrations, decoded images, downloads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def file_id(path: Path) -> str:
 
 @contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that takes its place when the block ends: readers never see half a file."""
+    """Yields a temporary path beside `path` that replaces it when the block ends: readers never see half a file."""
     writable_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -52,15 +52,15 @@ def replaced_whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file so that it is either the old one or the new one, whatever happens."""
+    """Write a small file atomically: a kill leaves the old or the new content."""
     with replaced_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def writable_folder(folder: Path) -> Path:
-    """`folder`, made if it is not there.
+    """`folder`, created if it is missing.
 
-    Raises: UserError: if it cannot be made or written to.
+    Raises: UserError: if it cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

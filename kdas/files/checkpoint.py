@@ -17,8 +17,8 @@ from kdas.errors import UserError
 from kdas.files import archive
 from kdas.files.cache import replaced_whole
 
-# Peers keep beside the weights an accuracy, which may be numpy's scalar, and the options of their command line.
-# Both are plain data once read; NumPy 1 wrote the first under another module's name.
+# Peers' checkpoints also hold an accuracy, which may be a NumPy scalar, and the options of their command line.
+# Both are plain data once read. NumPy 1 wrote the scalar under another module's name.
 _HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
@@ -34,12 +34,12 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def previous(path: Path) -> Path:
-    """Where `save_and_keep_previous` keeps the checkpoint before the newest."""
+    """Where `save_and_keep_previous` keeps the previous checkpoint."""
     return path.with_name(f"{path.name}.previous")
 
 
 def save_and_keep_previous(path: Path, content: Mapping[str, Any]) -> None:
-    """Write as `save` does; the checkpoint before stays beside the new one."""
+    """Write as `save` does, and keep the previous checkpoint beside the new one."""
     with replaced_whole(path) as temporary:
         torch.save(dict(content), temporary)
         if path.exists():
@@ -47,9 +47,9 @@ def save_and_keep_previous(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_newest_whole(path: Path) -> Any:
-    """What `save_and_keep_previous` wrote last, or before that where the newest is damaged or missing.
+    """The newest checkpoint, or the previous one if the newest is damaged or missing.
 
-    Returns: None if there is none.
+    Returns: None if there is no checkpoint.
     Raises: UserError: if all of them are damaged.
     """
     if not path.exists():
@@ -73,10 +73,10 @@ def load(path: Path) -> Any:
 
 
 def load_weights(model: nn.Module, path: Path, name: str) -> None:
-    """Fill a model from a checkpoint of our own or of peers' layout (weights under `model`, or bare).
+    """Load a checkpoint, ours or in peers' layout (weights under `model`, or bare), into a model.
 
-    Args: path: a .pth file, or a tar of peers' layout that holds one for `name`.
-    Raises: UserError: if the weights are those of another architecture; names the first difference.
+    Args: path: a .pth file, or a tar in peers' layout with a checkpoint of `name`.
+    Raises: UserError: if the weights belong to another architecture; names the first difference.
     """
     where, content = _named_checkpoint(path, name)
     weights = content.get("model", content) if isinstance(content, Mapping) else None
@@ -113,7 +113,7 @@ def _loaded(file: Path | BinaryIO, where: str) -> Any:
 
 
 def _check_sums(file: Path | BinaryIO) -> None:
-    """PyTorch reads a zip's records without looking at their check sums. Raises: BadZipFile: if one is wrong."""
+    """Verify a zip's checksums, which PyTorch does not. Raises: BadZipFile: if one is wrong."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as records:
             damaged = records.testzip()

@@ -1,4 +1,4 @@
-"""Append-only files of JSON objects, one a line, that survive a kill in the middle of a line."""
+"""Append-only files of JSON objects, one per line, that survive a kill in the middle of a line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdas.files.cache import write_text
 
 
 class Journal:
-    """A file of JSON objects, one a line. A kill can cut the last line short; such a line counts as not written."""
+    """A file of JSON objects, one per line. A kill can truncate the last line, which then counts as not written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,31 +27,31 @@ class Journal:
         """All complete records, in order; none if there is no file."""
         records = []
         for line in self._content().splitlines():
-            # Cut short by a kill. It can be any line, since what is appended later starts a new one.
+            # Truncated by a kill. It can be any line, since later records start on a new one.
             with suppress(ValueError):
                 records.append(json.loads(line))
         return records
 
     def whole_lines(self) -> bytes:
-        """The file as it is, but for a last line that was cut short: for readers that are faster than `read`."""
+        """The file's bytes without a truncated last line, for readers that are faster than `read`."""
         content = self._content()
         end = content.rfind(b"\n") + 1
         return content[:end] + (content[end:] + b"\n" if _is_whole(content[end:]) else b"")
 
     def append(self, records: Iterable[Mapping[str, Any]], *, sync: bool = True) -> None:
-        """Add records; no file is made for none. Args: sync: return only once the disk has them."""
+        """Append records; without records no file is created. Args: sync: return only once they are on disk."""
         lines = _lines(records)
         if not lines:
             return
         with self.path.open("ab+") as file:
-            # A new line, so that nothing runs into one that was cut short.
+            # On a new line, so that records are not joined to a truncated one.
             file.write(f"\n{lines}".encode() if _ends_within_a_line(file) else lines.encode())
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
 
     def replace(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Hold these records and no others; readers see the old file until the new one is complete."""
+        """Replace all records by these; readers see the old file until the new one is complete."""
         write_text(self.path, _lines(records))
 
     def _content(self) -> bytes:
@@ -66,7 +66,7 @@ def _lines(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether a last line lacks nothing but its end. No part of a JSON object is one itself."""
+    """Whether a last line lacks only its line break. No prefix of a JSON object is valid JSON."""
     try:
         json.loads(line)
     except ValueError:

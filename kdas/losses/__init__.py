@@ -1,4 +1,4 @@
-"""Distillation losses. Each returns one value per sample; weights and the mean happen once, in the trainer."""
+"""Distillation losses. Each returns one value per sample; the trainer applies weights and takes the mean."""
 
 from kdas.losses.decoupled import dkd
 from kdas.losses.divergence import kd

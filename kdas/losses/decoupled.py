@@ -1,4 +1,4 @@
-"""Decoupled distillation: the part about the target class and the part about the others, weighted apart."""
+"""Decoupled distillation: separate weights for the target class and for the other classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dkd(
     temperature: float,
     standardize: bool = False,
 ) -> Tensor:
-    """`alpha` times the divergence about target against rest, plus `beta` times that among the rest.
+    """`alpha` times the divergence of target against rest, plus `beta` times the divergence among the rest.
 
     Args: student_logits, teacher_logits [B, C], raw; targets [B].
     Returns: loss [B].

@@ -1,4 +1,4 @@
-"""Distillation of features: their norm and their direction towards the teacher's class means."""
+"""Distillation of features: their norm, and their direction towards the teacher's class means."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def norm_direction(student_features: Tensor, teacher_features: Tensor, class_dir
     usual={"ce_weight": 1.0, "kd_weight": 1.0},
 )
 class NormDirection(nn.Module):
-    """Feature norm and direction: towards the teacher's class means; a learned projection if widths differ."""
+    """Norm of the features and direction towards the teacher's class means; a learned projection if widths differ."""
 
     def __init__(self, context: LossContext) -> None:
         super().__init__()

@@ -14,10 +14,10 @@ from kdas.losses.interface import LOSSES, Loss
 def pld(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
     """Weighted negative log-likelihood of one ranking: the label first, then the classes as the teacher orders them.
 
-    The ranking is a chain of choices, each among the classes not yet chosen; a choice weighs as much as the teacher
-    believes in the chosen class. The first choice alone is the cross-entropy on the label.
+    The ranking is a chain of choices, each among the classes not yet chosen. A choice is weighted by the teacher's
+    probability of the chosen class. The first choice alone is the cross-entropy on the label.
 
-    Args: student_logits, teacher_logits [B, C], raw; targets [B]; temperature: of the teacher's belief.
+    Args: student_logits, teacher_logits [B, C], raw; targets [B]; temperature: of the teacher's probabilities.
     Returns: loss [B].
     Source: Bassam et al., 2025 (arXiv 2506.12542).
     """

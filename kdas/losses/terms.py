@@ -1,4 +1,4 @@
-"""The distillation loss of a trial: one loss, or several added up by their weights."""
+"""The distillation loss of a trial: one loss, or the weighted sum of several."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ FEATURES = frozenset({LossNeed.STUDENT_FEATURES, LossNeed.TEACHER_FEATURES})
 
 
 def checked_terms(given: Any) -> Any:
-    """The key `loss` of a file: one loss, or a list of losses that each have a `weight`; every default filled in.
+    """The key `loss` of a file: one loss, or a list of losses each with a `weight`; every default is filled in.
 
     Raises: PydanticCustomError: for the first mistake.
     """
     if not isinstance(given, list):
         return LOSSES.checked(given)
     if not given:
-        raise PydanticCustomError("nested", "{text}", {"key": "", "text": "is an empty list. Name a loss."})
+        raise PydanticCustomError(
+            "nested", "{text}", {"key": "", "text": "expected a loss, got an empty list. Name one."}
+        )
     return [_checked_term(number, term) for number, term in enumerate(given)]
 
 
@@ -44,7 +46,7 @@ def _checked_term(number: int, given: Any) -> dict[str, Any]:
 
 
 def as_terms(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
-    """(weight, checked part) of each loss that the key `loss` of a file names."""
+    """(weight, checked part) of each loss under the key `loss` of a file."""
     if isinstance(loss, Mapping):
         return [(1.0, dict(loss))]
     return [(term["weight"], {key: value for key, value in term.items() if key != "weight"}) for term in loss]
@@ -56,7 +58,7 @@ def needs_of(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> frozenset
 
 
 class Distillation(nn.Module):
-    """The weighted sum of the losses; holds the parameters of those that have some."""
+    """The weighted sum of the losses; holds their parameters, if any."""
 
     def __init__(
         self, loss: Mapping[str, Any] | Sequence[Mapping[str, Any]], context: LossContext | None = None
@@ -72,14 +74,14 @@ class Distillation(nn.Module):
             self._terms.append((part["name"], weight, built, at_call))
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, **needed: Any) -> Tensor:
-        """Args: as a `Loss`, with all that any of them needs. Returns: loss [B]."""
+        """Args: as for a `Loss`, with everything that any of them needs. Returns: loss [B]."""
         values = []
         for name, weight, loss, needs in self._terms:
             value = loss(student_logits, teacher_logits, targets, **{need: needed[need] for need in needs})
             if value.shape != targets.shape:
                 raise UserError(
                     f"loss {name}: returns shape {list(value.shape)} for a batch of {len(targets)}. Return one value"
-                    " per sample; weights and the mean are the trainer's."
+                    " per sample; the trainer applies weights and takes the mean."
                 )
             values.append(weight * value)
         total: Tensor = sum(values[1:], start=values[0])

@@ -1,4 +1,4 @@
-"""Student and teacher networks by name. A module beside this one registers its models by being there."""
+"""Student and teacher networks by name. Every module in this package is imported and registers its models."""
 
 from kdas.models.image_size import check_image_size
 from kdas.models.interface import MODELS, Model

@@ -1,4 +1,4 @@
-"""Whether a model can take images of a size, tried before any compute is spent."""
+"""Checks whether a model can take images of a given size, before any compute is spent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_image_size(model: Model | str, num_classes: int, image_size: int, is_t
 
     Args: model: on the CPU, or the name of one; image_size: height and width in pixels; is_trained: whether it must
         take them in train mode as well.
-    Raises: UserError: names model and size, if the forward fails or its logits are not finite [2, num_classes].
+    Raises: UserError: if the forward pass fails or its logits are not finite [2, num_classes]; names model and size.
     """
     name = model if isinstance(model, str) else type(getattr(model, "network", model)).__name__
     if isinstance(model, str):
@@ -25,7 +25,7 @@ def check_image_size(model: Model | str, num_classes: int, image_size: int, is_t
             model = create(model, num_classes)
     problem = _problem(model, num_classes, image_size)
     if not problem and is_trained:
-        # A copy: batch statistics move in train mode.
+        # A copy, because train mode updates batch statistics.
         problem = _problem(copy.deepcopy(model), num_classes, image_size, training=True)
     if problem:
         raise UserError(
@@ -41,11 +41,11 @@ def _problem(model: Model, num_classes: int, image_size: int, training: bool = F
     try:
         with torch.no_grad(), seeding.global_draws(0, "check of an image size"):
             logits = model(torch.zeros(2, 3, image_size, image_size))
-    except Exception as error:  # noqa: BLE001 (whatever a model's code raises, it cannot take them)
+    except Exception as error:  # noqa: BLE001 (whatever a model's code raises, it cannot take such images)
         return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".!")
     finally:
         model.train(was_training)
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
         shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        return f"it returns {shape} for two of them, not logits [2, {num_classes}]"
+        return f"it returns {shape} for two images, not logits [2, {num_classes}]"
     return "" if torch.isfinite(logits).all() else "its logits are not finite"

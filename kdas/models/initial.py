@@ -1,4 +1,4 @@
-"""The initial weights that the published models of several families share."""
+"""Initial weights that several families of published models share."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def draw_convolutions(model: nn.Module) -> None:
 
 
 def draw_small(linear: nn.Linear) -> None:
-    """A classifier that begins close to uniform: weights of standard deviation 0.01, biases at zero."""
+    """Nearly uniform predictions at the start: weights of standard deviation 0.01, biases at zero."""
     nn.init.normal_(linear.weight, std=0.01)
     nn.init.zeros_(linear.bias)

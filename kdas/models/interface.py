@@ -1,4 +1,4 @@
-"""The seam of a model."""
+"""The interface of a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Args: images [B, 3, H, W], normalised. Returns: logits [B, C] and the features [B, D] they are made from."""
+        """Args: images [B, 3, H, W], normalised. Returns: logits [B, C], and the features [B, D] they come from."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Args: images [B, 3, H, W], normalised. Returns: logits [B, C]."""

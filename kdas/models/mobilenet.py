@@ -1,4 +1,4 @@
-"""MobileNetV2 of half width for small images: inverted residuals that widen six times.
+"""MobileNetV2 of half width for small images: inverted residuals with an expansion factor of 6.
 
 Parameter names are those of the field's shared checkpoints, so that their files load as they are.
 Source: Sandler et al., CVPR 2018, table 2; strides and widths of the CIFAR form: Tian et al., ICLR 2020 (RepDistiller).
@@ -12,7 +12,7 @@ from kdas.models.initial import draw_convolutions, draw_small
 from kdas.models.interface import MODELS, Model
 
 STEM_CHANNELS, LAST_CHANNELS = 16, 1280
-# Of each stage: widening, channels, blocks, stride of the first block.
+# Of each stage: expansion factor, channels, blocks, stride of the first block.
 STAGES = (
     (1, 8, 1, 1),
     (6, 12, 2, 1),
@@ -25,7 +25,7 @@ STAGES = (
 
 
 class InvertedResidual(nn.Module):
-    """Widen, convolve each channel for itself, narrow without activation; a shortcut where shapes agree."""
+    """Expand, convolve each channel separately, project without activation; a shortcut if shapes agree."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, widening: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class InvertedResidual(nn.Module):
 
 
 class HalfMobileNetV2(Model):
-    """A stem that halves the resolution, seven stages, and a last 1x1 convolution that is not narrowed."""
+    """A stem that halves the resolution, seven stages, and a last 1x1 convolution of full width."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -74,5 +74,5 @@ def _activated(in_channels: int, channels: int, kernel: int, stride: int = 1, gr
 
 @MODELS.register("MobileNetV2", source="Sandler et al., CVPR 2018")
 def build(num_classes: int) -> Model:
-    """MobileNetV2 of half width, with inverted residuals that widen six times."""
+    """MobileNetV2 of half width, with inverted residuals that expand six times."""
     return HalfMobileNetV2(num_classes)

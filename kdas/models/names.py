@@ -1,4 +1,4 @@
-"""What a file means by a model's name: one of the zoo, torchvision's, or the user's own."""
+"""Models by the name that a file gives: registered here, torchvision's, or the user's own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ BESIDE_THE_ZOO = (
 
 
 def check_name(name: str) -> str:
-    """`name`, if a model can be made of it.
+    """`name`, if it names a model.
 
-    Raises: ValueError: if none can; the message names the nearest one, or says what is missing.
+    Raises: ValueError: if it does not; the message gives the nearest name, or says what is missing.
     """
     if name.startswith(vision.PREFIX):
         return vision.check(name)
@@ -30,12 +30,12 @@ def check_name(name: str) -> str:
 
 
 def file_name(name: str) -> str:
-    """`name` as it may stand in the name of a file: torchvision's models have a slash in theirs, one's own a colon."""
+    """`name` in a form that file names allow: torchvision's models have a slash in theirs, users' own a colon."""
     return re.sub(r"[^\w.-]", "-", name)
 
 
 def source_id(name: str) -> str:
-    """A hash of the code behind a model of one's own; empty for those that come with this project or torchvision."""
+    """A hash of the code of a user's own model; empty for models of this project or torchvision."""
     return own.source_id(name) if own.SEPARATOR in name and not name.startswith(vision.PREFIX) else ""
 
 

@@ -1,4 +1,4 @@
-"""A user's own model by where it is defined: `my_package.my_module:MyNet`."""
+"""Users' own models, named by where they are defined: `my_package.my_module:MyNet`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEPARATOR = ":"
 
 
 class _WithOwnFeatures(Tapped):
-    """A network that says itself what its features are."""
+    """A network that defines its features itself."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network, network)
@@ -31,9 +31,9 @@ class _WithOwnFeatures(Tapped):
 
 @functools.cache
 def check(name: str) -> str:
-    """`name`, if a model can be made of what it names; one is made and thrown away.
+    """`name`, if a model can be built from it; one is built as a test.
 
-    Raises: ValueError: says in one line what is missing, or where the user's code failed.
+    Raises: ValueError: if not; one line says what is missing, or where the user's code failed.
     """
     with seeding.global_draws(0, "check of a model"):
         build(name, 10)
@@ -51,7 +51,8 @@ def build(name: str, num_classes: int) -> Model:
         network = factory(num_classes=num_classes) if takes_keyword else factory(num_classes)
     except Exception as error:
         raise ValueError(
-            f"{name}: calling it with num_classes failed: {failure(error)}. It must take num_classes alone"
+            f"{name}: calling it with num_classes failed: {failure(error)}. It must accept num_classes as its only"
+            " argument"
         ) from error
     if isinstance(network, Model):
         return network
@@ -67,7 +68,7 @@ def build(name: str, num_classes: int) -> Model:
 
 
 def source_id(name: str) -> str:
-    """A hash of the files that name and that define the model: edited code makes another model."""
+    """A hash of the files that name and define the model, so that edited code counts as another model."""
     module_name, _, _ = name.partition(SEPARATOR)
     defined_in = getattr(_factory(name), "__module__", module_name)
     return " ".join(sorted({code_id(module_name), code_id(defined_in)} - {""}))

@@ -14,7 +14,7 @@ from kdas.models.interface import MODELS, Model
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions with a shortcut."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class CifarResNet(Model):
     def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         hidden = functional.relu(self.bn1(self.conv1(images)))
         hidden = self.layer3(self.layer2(self.layer1(hidden)))
-        # The mean is the pooling of the published models for any image size, and its gradient is deterministic.
+        # The mean is the published models' pooling for any image size, and its gradient is deterministic.
         features = hidden.mean(dim=(2, 3))
         return self.fc(features), features
 

@@ -14,7 +14,7 @@ from kdas.models.interface import MODELS, Model
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions with a shortcut."""
 
     expansion = 1
 
@@ -32,7 +32,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 3x3 convolution, which carries the stride, between two 1x1 ones, around a shortcut."""
+    """A 3x3 convolution, which has the stride, between two 1x1 ones, with a shortcut."""
 
     expansion = 4
 

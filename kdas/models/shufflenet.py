@@ -1,8 +1,8 @@
-"""ShuffleNets for small images: 1x1 convolutions in parts, and a shuffle of channels that lets the parts mix.
+"""ShuffleNets for small images: grouped 1x1 convolutions, and a channel shuffle that mixes the groups.
 
 Both have a 1x1 stem that keeps the resolution and start every stage with a block that halves it.
-Parameter names are those of the field's shared checkpoints, so that their files load as they are; so is the initial
-draw, which is torch's own.
+Parameter names are those of the field's shared checkpoints, so that their files load as they are. Initial weights are
+the field's too: torch's defaults.
 Source: V1: Zhang et al., CVPR 2018; V2: Ma et al., ECCV 2018; CIFAR forms: Tian et al., ICLR 2020 (RepDistiller).
 """
 
@@ -31,11 +31,11 @@ def _depthwise(channels: int, stride: int) -> nn.Conv2d:
 
 
 class GroupBlock(nn.Module):
-    """V1: two 1x1 convolutions in groups around a depthwise one; a shortcut is added, or appended where it halves."""
+    """V1: two grouped 1x1 convolutions around a depthwise one; the shortcut is added, or appended if it halves."""
 
     def __init__(self, in_channels: int, channels: int, *, halves: bool) -> None:
         super().__init__()
-        # The stem's channels are too few to be split, and a shortcut that is appended brings its own.
+        # The stem has too few channels to be split, and an appended shortcut brings its own.
         self.groups = 1 if in_channels == STEM_CHANNELS else V1_GROUPS
         width = channels - in_channels if halves else channels
         narrow = width // 4
@@ -153,7 +153,7 @@ class ShuffleNetV2(Model):
 
 @MODELS.register("ShuffleV1", source="Zhang et al., CVPR 2018")
 def build_v1(num_classes: int) -> Model:
-    """ShuffleNet V1 in three groups, 240 to 960 channels."""
+    """ShuffleNet V1 with three groups, 240 to 960 channels."""
     return ShuffleNetV1(num_classes)
 
 

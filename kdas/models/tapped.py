@@ -1,4 +1,4 @@
-"""A network written elsewhere as a `Model`: its features are what its last linear layer is given."""
+"""Makes a `Model` of a network written elsewhere: its features are the input of its last linear layer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from kdas.models.interface import Model
 
 
 class Tapped(Model):
-    """A network behind the seam of a model, under its own parameter names.
+    """A network with the interface of a model, under its own parameter names.
 
-    Args: network: maps images [B, 3, H, W] to logits [B, C]; head: the layer of it that makes the logits.
+    Args: network: maps images [B, 3, H, W] to logits [B, C]; head: its layer that computes the logits.
     """
 
     def __init__(self, network: nn.Module, head: nn.Module) -> None:
@@ -36,7 +36,7 @@ class Tapped(Model):
 
     def forward(self, images: Tensor) -> Tensor:
         outputs = self.network(images)
-        # Networks with auxiliary heads return their logits together with those while they train.
+        # In train mode, networks with auxiliary heads return their logits together with the heads'.
         logits: Tensor = getattr(outputs, "logits", outputs)
         return logits
 
@@ -47,14 +47,14 @@ class Tapped(Model):
         return self.network.load_state_dict(state_dict, strict, assign)
 
     def _pooled(self, hidden: Tensor) -> Tensor:
-        """Features [B, D] from what the head is given: averaged over pixels or tokens where it sees several."""
+        """Features [B, D] from the head's input, averaged over pixels or tokens if there are several."""
         if isinstance(self._head[0], nn.Conv2d):
             return hidden.mean(dim=(2, 3))
         return hidden if hidden.ndim == 2 else hidden.flatten(1, -2).mean(dim=1)
 
 
 def tapped(network: nn.Module, num_classes: int) -> Tapped:
-    """`network` as a model, its head being its last linear layer, one with an output for each class if there is one.
+    """`network` as a model. Its head is its last linear layer, preferably one with an output for each class.
 
     Raises: ValueError: if it has no linear layer.
     """

@@ -24,7 +24,7 @@ DEPTHS = {
 
 
 class CifarVGG(Model):
-    """Five blocks with a maximum over 2x2 pixels after each of the first three.
+    """Five blocks, with 2x2 max pooling after each of the first three.
 
     Args: depths: convolutions in each block.
     """
@@ -57,7 +57,7 @@ def _block(in_channels: int, channels: int, depth: int) -> nn.Sequential:
     for number in range(depth):
         convolution = nn.Conv2d(in_channels if number == 0 else channels, channels, 3, padding=1)
         layers += [convolution, nn.BatchNorm2d(channels), nn.ReLU()]
-    # The last ReLU is left to the model: peers hand out what comes before it.
+    # The last ReLU is left to the model, because peers expose what comes before it.
     return nn.Sequential(*layers[:-1])
 
 

@@ -17,7 +17,7 @@ from kdas.models.interface import MODELS, Model
 
 
 class PreActivationBlock(nn.Module):
-    """Normalise, activate, convolve, twice, around a shortcut."""
+    """Normalise, activate, convolve, twice, with a shortcut."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class PreActivationBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        # The name of the shared checkpoints. A module that is None has no place in the state dict.
+        # Named as in the shared checkpoints. A module that is None does not appear in the state dict.
         self.convShortcut: nn.Module | None = None
         if in_channels != channels:
             self.convShortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)

@@ -13,25 +13,26 @@ from typing import Any
 
 from kdas.files.cache import content_id, file_id
 
-# Why a plug-in could not be imported: asked again, it is told the same instead of being half imported twice.
+# Why plug-ins could not be imported. A second attempt gets the same error instead of importing half a module again.
 _FAILURES: dict[str, str] = {}
 
 
 def load_plugins(names: list[str]) -> list[str]:
-    """Import each of them, once: a dotted module name, or the path of a .py file.
+    """Import each plug-in once.
 
-    Returns: the names, files as absolute paths, since a worker may stand in another folder.
-    Raises: ValueError: if one is not there or fails; the message names it.
+    Args: names: dotted module names, or paths of .py files.
+    Returns: the names, files as absolute paths, since a worker may run in another folder.
+    Raises: ValueError: if one is missing or fails; the message names it.
     """
     return [_load(name) for name in names]
 
 
-# Folders in which modules of the user's own are looked for; a worker is told them, since it may stand elsewhere.
+# Folders that are searched for users' own modules. They are passed to workers, which may run in another folder.
 SEARCHED_FOLDERS: list[str] = []
 
 
 def search_also(folders: list[str]) -> None:
-    """Look for modules in these folders too, after all others."""
+    """Also search these folders for modules, after all others."""
     for folder in folders:
         if folder not in SEARCHED_FOLDERS:
             SEARCHED_FOLDERS.append(folder)
@@ -40,7 +41,7 @@ def search_also(folders: list[str]) -> None:
 
 
 def with_plugins_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A file's content with the plug-ins that lie beside it named by their full paths; its modules can be imported."""
+    """A file's content, with plug-ins beside the file named by full path. Modules beside it become importable."""
     search_also([str(folder.absolute())])
     named = content.get("plugins")
     names = [named] if isinstance(named, str) else named
@@ -92,11 +93,11 @@ def module_of(path: Path) -> str:
 
 
 def import_module(name: str) -> ModuleType:
-    """A module by its dotted name; the folder one stands in is searched too.
+    """A module by its dotted name; the current folder is searched too.
 
-    Raises: ValueError: if it is not there or fails; says what is missing or went wrong.
+    Raises: ValueError: if it is missing or fails; says what is missing or went wrong.
     """
-    # As `python -m` has it; the installed commands do not. Last, so that no file there hides an installed package.
+    # `python -m` searches the current folder, installed commands do not. Last, so that no file there hides a package.
     search_also([str(Path.cwd())])
     importlib.invalidate_caches()
     try:
@@ -124,12 +125,12 @@ def code_id(module_name: str) -> str:
 
 
 def plugin_ids(names: list[str]) -> list[str]:
-    """A hash of the file of each loaded plug-in, whatever the order they are named in."""
+    """Hashes of the files of loaded plug-ins, the same in whatever order these are named."""
     return sorted(code_id(module_of(Path(name)) if name.endswith(".py") else name) for name in names)
 
 
 def failure(error: Exception) -> str:
-    """An error of a user's code in one line, with the line of that code that raised it."""
+    """An error in a user's code as one line of text, with the line of that code that raised it."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
     ours = (__file__, importlib.__file__)
     theirs = [

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kdas.errors import UserError, nearest
 
-# What a value should have been, by pydantic's names of mistakes; other messages of pydantic say it themselves.
+# What was expected, by pydantic's type of error; pydantic's other messages say it themselves.
 _EXPECTED = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "a number"),
@@ -33,13 +33,13 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice: plain YAML keeps the last one without a word."""
+    """A safe loader that refuses duplicate keys: plain YAML silently keeps the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                continue  # `<<` takes over another mapping's keys, which may then be given again
+                continue  # `<<` copies another mapping's keys, which may then be given again
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "keys must be plain words", key_node.start_mark)
@@ -51,14 +51,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# YAML 1.1 takes 1e-3, without a dot, for a word; nobody who writes a learning rate does.
+# YAML 1.1 reads 1e-3, without a dot, as text; whoever writes a learning rate means a number.
 _UniqueKeyLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
 
 def parse_yaml(text: str) -> Any:
-    """What a text of YAML says. Raises: yaml.YAMLError, ValueError: if it is none, or has a key twice."""
+    """The content of a YAML text. Raises: yaml.YAMLError, ValueError: if it is not YAML, or has a duplicate key."""
     return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
 
 
@@ -76,7 +76,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = parse_yaml(text)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {_yaml_problem(error)}") from error
-    except ValueError as error:  # what looks like a date but is none
+    except ValueError as error:  # looks like a date but is not one
         raise UserError(f"{path}: {error}. Put the value in quotes.") from error
     if content is None:
         raise UserError(f"{path}: is empty. Add keys and values.")
@@ -116,7 +116,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
     keys = [str(key) for key in detail["loc"]]
     where = ".".join(keys)
-    if detail["type"] == "nested":  # a part's own schema has already said where and what
+    if detail["type"] == "nested":  # a part's own schema already says where and what
         inner_key, inner_text = detail["ctx"]["key"], detail["ctx"]["text"]
         return f"{'.'.join(filter(None, (where, inner_key)))}: {inner_text}"
     if detail["type"] == "extra_forbidden":
@@ -147,7 +147,7 @@ def _known_keys(known: list[str]) -> str:
 
 
 def refuse_booleans_for_numbers(cls: type[BaseModel], content: Any) -> Any:
-    """A validator of a whole block: `epochs: true` is a mistake, though Python counts true as 1."""
+    """A validator of a whole block: `epochs: true` is a mistake, although Python treats true as 1."""
     for name, field in cls.model_fields.items() if isinstance(content, Mapping) else ():
         kinds = get_args(field.annotation) or (field.annotation,)
         if isinstance(content.get(name), bool) and bool not in kinds and (int in kinds or float in kinds):
@@ -163,7 +163,7 @@ def nested_error(error: ValidationError, model: type[BaseModel]) -> PydanticCust
 
 
 def _interval_at(model: type[BaseModel], keys: list[str]) -> str:
-    """The bounds of the field, e.g. `(0, 1]`; empty where it has none."""
+    """The bounds of the field, e.g. `(0, 1]`; empty if it has none."""
     parent = _model_at(model, keys[:-1])
     field = parent.model_fields.get(keys[-1]) if parent else None
     lower, upper = "", ""
@@ -191,7 +191,7 @@ def _model_at(model: type[BaseModel], keys: list[str]) -> type[BaseModel] | None
         if _is_model(current):
             field = current.model_fields.get(key)
             current = field.annotation if field else None
-        else:  # values of a mapping or of a list are all of one kind
+        else:  # all values of a mapping or of a list have one type
             current = next(reversed(get_args(current)), None)
         candidates = (current, *get_args(current))
         current = next(filter(_is_model, candidates), current)

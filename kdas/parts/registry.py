@@ -1,4 +1,4 @@
-"""Parts by name: samplers, losses, models and datasets register here, and a file can then say them.
+"""Parts by name: samplers, losses, models and datasets register here under the names that files use.
 
 A part's keyword-only parameters are its schema: their annotations carry types, bounds and descriptions.
 """
@@ -24,7 +24,7 @@ T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
-# A part's own name, and the weight of a loss in a list.
+# Keys of a file that are not parameters: a part's name, and the weight of a loss in a list.
 _RESERVED = ("name", "weight")
 
 
@@ -32,8 +32,8 @@ _RESERVED = ("name", "weight")
 class Part(Generic[T]):
     """A registered part: how to build it, what its parameters may be, and where it comes from.
 
-    `needs` names what it is given beyond what every part of its kind is; `usual` holds values of other keys of the
-    file that its authors use with it.
+    `needs` names what it is given beyond what every part of its kind gets; `usual` holds the values of other keys of
+    the file that its authors use with it.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Part(Generic[T]):
 
     @property
     def module(self) -> str:
-        """Name of the module whose code the part is."""
+        """Name of the module that defines the part."""
         factory: Any = self.build
         while isinstance(factory, functools.partial):
             factory = factory.func
@@ -118,7 +118,7 @@ class Registry(Generic[T]):
     def named(self, given: Any) -> tuple[str, dict[str, Any]]:
         """Name and parameters of a part as a file gives it: `x`, `{name: x, PARAMETER: 1}` or `{X: {PARAMETER: 1}}`.
 
-        Returns: the name, known or not, and the given parameters in small letters.
+        Returns: the name, known or not, and the given parameters with keys in lower case.
         Raises: PydanticCustomError: if it is none of these.
         """
         content = {"name": given} if isinstance(given, str) else given
@@ -134,7 +134,7 @@ class Registry(Generic[T]):
     def build(self, checked: Mapping[str, Any], *context: Any) -> T:
         """The part that `checked` (a result of `checked()`) describes.
 
-        `context` goes to the factories that have positional parameters; the others do without.
+        `context` is passed only to factories that have positional parameters.
         """
         parameters = {key: value for key, value in checked.items() if key != "name"}
         factory = self[checked["name"]].build
@@ -142,9 +142,9 @@ class Registry(Generic[T]):
 
 
 def lower_keys(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """The same mapping with keys in small letters.
+    """The same mapping with keys in lower case.
 
-    Raises: PydanticCustomError: if two keys differ in their case alone.
+    Raises: PydanticCustomError: if two keys differ only in case.
     """
     lowered: dict[str, Any] = {}
     for key, value in content.items():
@@ -168,7 +168,7 @@ def _takes_context(factory: Callable[..., Any]) -> bool:
 
 
 def _check(kind: str, name: str, parameter: inspect.Parameter) -> None:
-    """Raises: ValueError: if a file could not give the parameter."""
+    """Raises: ValueError: if a file could not set the parameter."""
     where = f"the {kind} {name!r} has a parameter {parameter.name!r}"
     if parameter.name != parameter.name.lower() or parameter.name in _RESERVED:
         raise ValueError(f"{where}, which a file cannot set. Choose another name, in lower case")

@@ -28,7 +28,7 @@ def _as_list(given: Any) -> Any:
 
 
 class Strict(BaseModel):
-    """A block of a file: unknown keys are refused, values do not change once read."""
+    """A block of a file: unknown keys are refused, and values cannot be changed once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -48,7 +48,7 @@ class OptimizerConfig(Strict):
 
 
 class TeacherConfig(Strict):
-    """The teacher: a checkpoint, or a recipe by which it is trained once and kept."""
+    """The teacher: a checkpoint, or a recipe. With a recipe it is trained once and kept."""
 
     model: ModelName = Field(description="Name of a model, for example resnet20.")
     checkpoint: str | None = Field(
@@ -62,7 +62,7 @@ class TeacherConfig(Strict):
 
 
 class Recipe(Strict):
-    """All of a trial but the sampler and the seed: what the trials of a sweep have in common."""
+    """A trial without its sampler and seed: what the trials of a sweep have in common."""
 
     plugins: Annotated[list[str], BeforeValidator(_as_list), AfterValidator(load_plugins)] = Field(
         default_factory=list, description="Modules or .py files that register your own parts."
@@ -101,9 +101,8 @@ class Recipe(Strict):
     )
     bank: Literal["auto", "live", "float16", "float32"] = Field(
         "auto",
-        description="Precision of the teacher bank: auto uses float16 where that is exact; live runs the teacher in"
-        " every"
-        " trial instead.",
+        description="Precision of the teacher bank; auto uses float16 where a bank is possible and at most 32 GiB, live"
+        " runs the teacher in every trial instead.",
     )
     channels_last: bool = Field(
         True, description="Whether images are stored channels last; false is slower on most machines."
@@ -119,7 +118,7 @@ class Recipe(Strict):
     @classmethod
     def _with_defaults_of_its_parts(cls, content: Any) -> Any:
         if isinstance(content, dict) and content.get("plugins"):
-            # Their parts have defaults too. A plugin that fails is named where the key itself is checked.
+            # Plug-ins' parts have defaults too. The check of the key itself names a plug-in that fails.
             with suppress(ValueError, TypeError, AttributeError):
                 load_plugins(_as_list(content["plugins"]))
         return filled_in(content)
@@ -150,7 +149,7 @@ def check_warmup(where: str, warmup_epochs: int, epochs: int) -> None:
 
 
 class TrialConfig(Recipe):
-    """One trial. On CPUs of one kind equal values here, data and answers of the teacher give the same curve."""
+    """One trial. On CPUs of one kind, equal values here, equal data and equal teacher answers give equal curves."""
 
     sampler: SamplerPart = Field(
         default_factory=lambda: SAMPLERS.checked("full"),
@@ -170,5 +169,5 @@ class TrialConfig(Recipe):
 
 
 def load_trial_config(path: Path) -> TrialConfig:
-    """The trial a YAML file describes. Raises: UserError: one line for its first mistake."""
+    """The trial that a YAML file describes. Raises: UserError: one line for its first mistake."""
     return validated(TrialConfig, with_plugins_found(read_yaml(path), path.parent), source=str(path))

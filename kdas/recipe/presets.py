@@ -1,4 +1,4 @@
-"""Whose defaults hold where a file is silent: ours, those of the official release, or those its README states."""
+"""Presets: the defaults for what a file does not set. Ours, those of the official release, or those of its README."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PresetName = Literal["default", "official", "paper"]
 # Only what differs from the defaults of the parts and of the trial file; docs/method.md gives the reasons.
 _RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    # Published tables train on the whole training set and choose on the test set.
+    # Published results train on the whole training set and choose on the test set.
     "official": {"validation": 0.0},
     "paper": {"validation": 0.0},
 }
@@ -29,9 +29,9 @@ _LOSSES: dict[str, dict[str, dict[str, Any]]] = {"official": {"kd": {"direction"
 
 
 def filled_in(content: Any) -> Any:
-    """A trial or sweep file's content with the defaults of its preset, of its `KDAS` block and of its loss put in.
+    """A trial or sweep file's content with the defaults of its preset, of its `KDAS` block and of its loss filled in.
 
-    What the file says itself always stands. A mistake is left for the schema to name.
+    What the file itself says takes precedence. A mistake is left for the schema to name.
     """
     if not isinstance(content, Mapping):
         return content
@@ -83,7 +83,7 @@ def _taken_block(content: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _with_defaults(registry: Registry[Any], given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
-    """A part as the file gives it, with the defaults for a part of that name put under what it says."""
+    """A part as the file gives it, with the defaults for a part of that name filled in."""
     try:
         name, parameters = registry.named(given)
     except PydanticCustomError:
@@ -98,7 +98,7 @@ def _filled_loss(given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def _filled_choices(key: str, values: Any, content: Mapping[str, Any], samplers: Any, losses: Any) -> Any:
-    """Choices of parts in a search. A choice that the file also names outside the search takes over its parameters."""
+    """Choices of parts in a search. A choice that is also named outside the search inherits its parameters there."""
     choices = values.get("choices") if isinstance(values, Mapping) else values
     own = content.get(key)
     if key not in ("sampler", "loss") or not isinstance(choices, list):
@@ -112,7 +112,7 @@ def _filled_choices(key: str, values: Any, content: Mapping[str, Any], samplers:
 
 
 def usual_weights(loss: Any) -> dict[str, float]:
-    """What the authors of the loss weigh with. Each of several has its own weight, and the first says the label's."""
+    """The weights of the loss's authors. Several losses each have a `weight`, and the first one sets `ce_weight`."""
     first = loss[0] if isinstance(loss, list) and loss else loss
     name = first.get("name") if isinstance(first, Mapping) else None
     if name not in LOSSES.names():

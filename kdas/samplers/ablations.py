@@ -1,4 +1,4 @@
-"""KDAS with one half taken away. Without the penalty it is `kdas` with `penalty_lambda: 0`."""
+"""KDAS with one half removed. (KDAS without the penalty is `kdas` with `penalty_lambda: 0`.)"""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class KdasRandomChoice:
         plan = self.rhythm.plan(epoch)
         if not plan.selects:
             return plan
-        # Nothing is looked at, so only what is chosen need be fetched: of each batch as many as KDAS would keep.
+        # Nothing is scored, so only the chosen samples are fetched: as many of each batch as KDAS would keep.
         generator = seeding.generator(self.context.seed, "random choice", epoch)
         keep = self.context.batch_size
         chosen = torch.cat([batch[torch.randperm(len(batch), generator=generator)[:keep]] for batch in plan.batches()])

@@ -1,4 +1,4 @@
-"""Samplers that go by the loss a sample had: InfoBatch between epochs, selective backpropagation within batches."""
+"""Samplers that choose by a sample's loss: InfoBatch between epochs, selective backpropagation within batches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class InfoBatch:
         context = self.context
         self._take_in()
         order = permutation(context.num_samples, context.seed, "order", epoch)
-        # In the first epoch no loss is known; the last epochs see everything, as the paper does against bias.
+        # In the first epoch no loss is known; the last epochs use every sample, as in the paper, against bias.
         if epoch == 1 or epoch > self.whole_set_from * context.epochs:
             return EpochPlan(order, context.batch_size, rate=1.0)
         easy = self._last_losses < self._last_losses[self._last_losses.isfinite()].mean()
@@ -94,9 +94,9 @@ class SelectiveBackprop:
 
     def plan(self, epoch: int) -> EpochPlan:
         total, seed = self.context.num_samples, self.context.seed
-        # A draw by sample, not by position: what is fetched before does not change it.
+        # A draw per sample, not per position, so that what is fetched before does not change it.
         self._draws = torch.rand(total, generator=seeding.generator(seed, "selective", epoch))
-        # A uniform rank to the power of s is kept with chance 1 / (s + 1).
+        # The mean of rank ** s over uniform ranks.
         rate = 1 / (self.selectivity + 1)
         order = permutation(total, seed, "order", epoch)
         return EpochPlan(order, self.context.batch_size, rate, selects=True, score_mode=self.score_mode)

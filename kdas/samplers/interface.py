@@ -1,4 +1,4 @@
-"""The seam of a sampler."""
+"""The interface of a sampler."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ ScoreMode = Annotated[
 
 
 class SamplerNeed(StrEnum):
-    """What a sampler may need to know of a batch; only that is computed and charged."""
+    """What a sampler may need to know about a batch; only that is computed and charged."""
 
-    # For a selection, as keywords of these names:
+    # For `select`, as keywords of these names:
     STUDENT_LOGITS = "student_logits"  # [B, C], raw
     TEACHER_LOGITS = "teacher_logits"  # [B, C], raw
     TARGETS = "targets"  # [B]
-    # To observe what training found:
+    # For `observe`:
     LOSSES = "losses"  # [B]
 
 
 @dataclass(frozen=True)
 class SamplerContext:
-    """What a sampler may know of its trial. The training set is numbered 0..num_samples - 1."""
+    """What a sampler may know about its trial. The training set is numbered 0..num_samples - 1."""
 
     num_samples: int
     batch_size: int
@@ -47,7 +47,7 @@ class EpochPlan:
     """One epoch: the order of the samples, how many are fetched at once, and whether the sampler selects among them.
 
     `rate` is the fraction of the fetched samples that is trained on, for the record; `score_mode` the student's mode
-    while it answers for a selection; `loss_weights` [num_samples], if given, weigh the whole loss of each sample.
+    while scoring; `loss_weights` [num_samples], if given, weigh the whole loss of each sample.
     """
 
     order: Tensor
@@ -58,7 +58,7 @@ class EpochPlan:
     loss_weights: Tensor | None = None
 
     def check(self, name: str, epoch: int, num_samples: int) -> None:
-        """Raises: UserError: if the plan, perhaps of a user's own sampler, is empty or names unknown samples."""
+        """Raises: UserError: if the plan, perhaps that of a user's own sampler, is empty or names unknown samples."""
         if not len(self.order) or self.order.min() < 0 or self.order.max() >= num_samples:
             raise UserError(
                 f"sampler {name}: its plan for epoch {epoch} is empty or contains samples outside 0 to"
@@ -78,8 +78,8 @@ class EpochPlan:
 class Sampler(Protocol):
     """Decides what is trained on. All its draws come from the trial's seed; its state goes into checkpoints.
 
-    It says which `SamplerNeed`s it has where it registers. One whose plans select is a `SelectingSampler` as well,
-    one that needs losses an `ObservingSampler`.
+    It declares its `SamplerNeed`s when it registers. If its plans select, it is also a `SelectingSampler`; if it needs
+    losses, it is also an `ObservingSampler`.
     """
 
     def plan(self, epoch: int) -> EpochPlan:
@@ -96,23 +96,23 @@ class Sampler(Protocol):
 
 
 class SelectingSampler(Protocol):
-    """What a sampler has too if it chooses within fetched batches."""
+    """What a sampler also has if it chooses within fetched batches."""
 
     select: Callable[..., Tensor]
-    """select(epoch, indices, **needed): positions int64 [keep] to train on in a fetched batch, where a plan selects.
+    """select(epoch, indices, **needed): positions int64 [keep] to train on in a fetched batch, if the plan selects.
 
     Args: indices [B]; student_logits, teacher_logits [B, C], raw; targets [B]; all on the device. Selected samples are
-    trained on `batch_size` at a time, those of an epoch's end as they are.
+    trained on in batches of `batch_size`; the last batch of an epoch may be smaller.
     """
 
 
 class ObservingSampler(Protocol):
-    """What a sampler has too if it needs losses."""
+    """What a sampler also has if it needs losses."""
 
     def observe(self, indices: Tensor, losses: Tensor) -> None:
         """The unweighted losses [B] of a batch just trained on.
 
-        Args: indices, losses [B], on the device: to read them at every step makes it wait.
+        Args: indices, losses [B], on the device: reading them at every step makes it wait.
         """
         ...
 

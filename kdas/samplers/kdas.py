@@ -1,4 +1,4 @@
-"""Adaptive sampling: train on the samples that carry much good knowledge."""
+"""Adaptive sampling: trains on the samples that carry most knowledge, weighted by its quality."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdas.penalty import Penalty, PenaltyFactor, PenaltyLambda, PenaltyWarmup, T
 from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext, SamplerNeed, ScoreMode
 from kdas.samplers.remembered import Periods, RememberedSubset, WarmupEpochs
 
-# Over a half, nothing might be left to train on.
+# Above a half, no sample might be left to train on.
 Exclusion = Annotated[
     float,
     Field(
@@ -29,7 +29,7 @@ ExclusionHold = Annotated[float, Field(ge=0, lt=1, description="Fraction of the 
 
 
 def knowledge_scores(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """How much the teacher still has to say: KL(teacher || student) at temperature 1.
+    """How much the teacher still has to tell the student: KL(teacher || student) at temperature 1.
 
     Args: student_logits, teacher_logits [B, C], raw (also when the loss standardises them).
     Returns: scores [B], in nats.
@@ -38,10 +38,10 @@ def knowledge_scores(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 def select(scores: Tensor, keep: int, exclusion_rate: float) -> Tensor:
-    """The `keep` highest scores after the very highest are dropped as outliers.
+    """The `keep` highest scores, after the very highest have been dropped as outliers.
 
     Args: scores [B]; exclusion_rate: fraction of the batch dropped from the top, rounded up.
-    Returns: positions int64 [keep], highest score first; fewer where the batch has no more.
+    Returns: positions int64 [keep], highest score first; fewer if the batch is too small.
     Source: official release.
     """
     excluded = math.ceil(len(scores) * exclusion_rate)

@@ -1,4 +1,4 @@
-"""The rhythm of KDAS: epochs that choose afresh, and epochs that train on what was chosen."""
+"""The rhythm of KDAS: epochs that choose samples, and epochs that train on the last choice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdas.samplers.subsets import permutation
 Period = Annotated[
     int, Field(ge=1, description="Epochs from one scoring of the set to the next; the paper uses 1, 3, 5, 10.")
 ]
-# One period and a list of one are the same setting, so they are written the same.
+# One period and a list of one period are the same setting, so both are stored the same way.
 Periods = Annotated[
     tuple[Period, ...],
     BeforeValidator(
@@ -28,7 +28,7 @@ WarmupEpochs = Annotated[int, Field(ge=0, description="Epochs on the full set be
 
 
 class RememberedSubset:
-    """Plans epochs by the schedules of KDAS and remembers what a sampling epoch has chosen."""
+    """Plans epochs by KDAS's schedules and remembers what a sampling epoch has chosen."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class RememberedSubset:
         self._chosen: list[Tensor] = []
 
     def plan(self, epoch: int) -> EpochPlan:
-        """The whole set in warm-up; in a sampling epoch the set in larger batches to choose from; else the choice."""
+        """Warm-up: the whole set. Sampling epoch: the whole set, in larger batches to choose from. Else: the choice."""
         context = self.context
         rate = schedules.sampling_rate(epoch, context.epochs, self.start_rate, self.end_rate, self.warmup_epochs)
         if epoch <= self.warmup_epochs:
@@ -59,7 +59,7 @@ class RememberedSubset:
         return EpochPlan(remembered[shuffle], context.batch_size, rate)
 
     def remember(self, indices: Tensor) -> None:
-        """Args: indices of chosen samples, which stay on the device until the epoch is over: reading makes it wait."""
+        """Args: indices: of chosen samples. They stay on the device until the epoch ends: reading makes it wait."""
         self._chosen.append(indices)
 
     def state_dict(self) -> dict[str, Any]:

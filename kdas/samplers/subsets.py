@@ -1,4 +1,4 @@
-"""Samplers that never look at samples: the whole set, a fixed subset, and repeated random subsets."""
+"""Samplers that score nothing: the whole set, a fixed subset, and repeated random subsets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdas.samplers.interface import SAMPLERS, EpochPlan, Rate, SamplerContext
 
 
 class Unselective:
-    """All but the plan of a sampler that trains on every sample of it, with weight 1, and remembers nothing."""
+    """Base of samplers that only plan: every planned sample is trained on, with weight 1, and no state is kept."""
 
     def __init__(self, context: SamplerContext) -> None:
         self.context = context

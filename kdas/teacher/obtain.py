@@ -65,7 +65,7 @@ def obtain(
     device: str,
     progress: OnEpoch = lambda epoch, epochs, accuracy: None,
 ) -> Teacher:
-    """The teacher in eval mode on the device, trained first if nobody has.
+    """The teacher in eval mode on the device; trained first if the cache does not have it.
 
     Raises: UserError: if its checkpoint is missing, damaged or of another architecture.
     """
@@ -73,7 +73,7 @@ def obtain(
     was_trained = False
     if not config.checkpoint:
         writable_folder(path.parent)
-        # Two sweeps that start at once train it once.
+        # Two sweeps that start at the same time train it only once.
         with FileLock(f"{path}.lock"):
             if not path.exists():
                 model = _trained(config, splits, device, progress)
@@ -93,7 +93,7 @@ def obtain(
 
 
 def untrained(config: TeacherConfig, splits: ImageSplits, device: str) -> Teacher:
-    """A teacher that costs what the trained one would, and knows nothing."""
+    """A teacher with initial weights, whose forward passes cost what the trained teacher's would."""
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
@@ -107,7 +107,7 @@ def class_means(model: Model, splits: ImageSplits) -> Tensor:
     count: Tensor | float = 0.0
     for labels, (images,) in splits.evaluation_batches(splits.train):
         features = model.forward_with_features(images)[1]
-        # A product, since adding by index is not repeatable on a GPU.
+        # A matrix product, because adding by index is not deterministic on a GPU.
         of_class = functional.one_hot(labels, splits.num_classes).to(features.dtype)
         total = total + of_class.T @ features
         count = count + of_class.sum(dim=0)
@@ -125,7 +125,7 @@ def _weights_id(model: Model) -> str:
 
 def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: OnEpoch) -> Model:
     """Cross-entropy on the labels, with the views and schedules of a trial."""
-    # A teacher is trained while nothing else runs, so it may use the whole machine.
+    # Nothing else runs while a teacher is trained, so it may use all cores.
     repeatable(num_cpus())
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)

@@ -1,4 +1,4 @@
-"""A batch of views, what the teacher says about it, and parts and sums of batches."""
+"""Batches of views with the teacher's answers, and how they are split and joined."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdas.data import batches_of
 
 @dataclass(frozen=True)
 class TeacherAnswer:
-    """What the teacher says about a batch: logits [B, C]; features [B, D], if a loss needs them."""
+    """The teacher's answer to a batch: logits [B, C]; features [B, D], if a loss needs them."""
 
     logits: Tensor
     features: Tensor | None = None
@@ -21,7 +21,7 @@ class TeacherAnswer:
 
 @dataclass(frozen=True)
 class Batch:
-    """images float32 [B, 3, H, W], normalised; targets [B]; indices [B]; the teacher's answer, if asked.
+    """images float32 [B, 3, H, W], normalised; targets [B]; indices [B]; the teacher's answer, if it is known.
 
     All of it is on the device.
     """
@@ -35,7 +35,7 @@ class Batch:
         return len(self.indices)
 
     def rows(self, positions: Tensor) -> Batch:
-        """The samples at these positions; the teacher is not asked again."""
+        """The samples at these positions, with the teacher's answer to them."""
         answer = self.answer
         if answer is not None:
             features = None if answer.features is None else answer.features[positions]
@@ -44,7 +44,7 @@ class Batch:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """One batch of several, of which all or none hold the teacher's answer."""
+    """One batch made of several, of which all or none have the teacher's answer."""
     if len(batches) == 1:
         return batches[0]
     answers = [batch.answer for batch in batches if batch.answer is not None]
@@ -58,7 +58,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 def taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batch]:
-    """Takes all full batches out of the chosen samples, and with `all_of_them` the rest as well."""
+    """Remove all full batches from the waiting samples, with `all_of_them` also the rest, and return them."""
     if not waiting or (not all_of_them and sum(map(len, waiting)) < batch_size):
         return []
     chosen = joined(waiting)
@@ -70,5 +70,5 @@ def taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batc
     if num_taken < len(chosen):
         waiting.append(chosen.rows(positions[num_taken:]))
     batches = [chosen.rows(each) for each in batches_of(positions[:num_taken], batch_size)]
-    # At the end of an epoch a single sample may be all there is: batch norm cannot take it.
+    # At the end of an epoch a single sample may be left over, which batch norm cannot take.
     return [batch for batch in batches if len(batch) > 1]

@@ -1,4 +1,4 @@
-"""Prices of the clock: the median solo time of each kind of work, on the code that trials run."""
+"""Measures the clock's prices: the median time of each kind of work, run alone, on the code that trials run."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from kdas.training.distiller import Distiller
 from kdas.training.trial import priced_code
 
 WARM_UP_RUNS = 3
-# What takes longer than this is warm.
+# Work that has run for longer than this is warm.
 WARM_UP_SECONDS = 0.5
 TIMED_RUNS = 21
-# A kind whose single run is slow is timed less often, never under three times.
+# Slow work is timed less often, but at least three times.
 SECONDS_PER_PRICE = 1.0
 
 
 def priced_by(config: TrialConfig) -> dict[str, Any]:
-    """What of a trial's file decides its prices. Numbers of a loss are multiplied with, whatever they are."""
+    """The settings of a trial that its prices depend on. A loss costs the same whatever its numbers are."""
     return {
         "threads": config.threads,
         "precision": [config.precision, config.channels_last, config.compile, config.accumulate],
@@ -59,7 +59,7 @@ def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
         "torch": torch.__version__,
         "measure_version": MEASURE_VERSION,
         "image_size": distiller.splits.image_size,
-        # Batches larger than a small set cannot be measured on it.
+        # A small set cannot fill the larger batches.
         "largest_batch": min(len(distiller.splits.train), 4 * config.batch_size),
         "num_classes": distiller.splits.num_classes,
         **priced_by(config),
@@ -70,11 +70,10 @@ def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
 def calibration_for(
     config: TrialConfig, distiller: Distiller, announce: Callable[[], None] = lambda: None
 ) -> Calibration:
-    """The calibration kept for this subject, measured now if there is none. Run it while nothing else runs.
+    """The cached calibration of this subject, measured now if there is none. Call it while nothing else runs.
 
-    `announce` is called before anything is measured.
-
-    The distiller's student is trained a few steps by it: give one that is thrown away.
+    Args: distiller: to measure on; its student is trained for a few steps, so throw it away afterwards; announce:
+        called before anything is measured.
     """
     measured_on = subject(config, distiller)
     path = cache_root() / "calibrations" / f"{content_id(measured_on)}.json"
@@ -91,7 +90,7 @@ def calibration_for(
 
 
 def read_calibration(path: Path) -> Calibration | None:
-    """A kept calibration; None if it is missing or damaged, since it can be measured again."""
+    """A cached calibration; None if it is missing or damaged, since it can be measured again."""
     try:
         return Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
@@ -99,12 +98,12 @@ def read_calibration(path: Path) -> Calibration | None:
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Keep a calibration; a kill leaves the old file or the new one."""
+    """Write a calibration; a kill leaves the old file or the new one."""
     write_text(path, json.dumps(calibration.as_dict(), indent=1))
 
 
 def _measure(config: TrialConfig, distiller: Distiller) -> dict[Work, tuple[tuple[int, float], ...]]:
-    """Batch sizes: half of one, one, and what a scoring batch at rates of a half and a quarter holds."""
+    """Measured sizes: half a batch, one batch, and scoring batches at rates of a half and a quarter."""
     splits, size = distiller.splits, config.batch_size
     total = len(splits.train)
     small = sorted({math.ceil(size / 2), size})
@@ -154,7 +153,7 @@ def _median_seconds(work: Callable[[Batch], object], batch: Batch, device: str) 
 
 
 def _seconds_to_fetch(splits: ImageSplits, batch_size: int, device: str) -> float:
-    """From one batch to the next out of one epoch: where images stream, what reading ahead hides costs nothing."""
+    """Time from one batch to the next within an epoch: if images stream, time hidden by reading ahead is free."""
     views = splits.training_batches([torch.arange(batch_size)] * (WARM_UP_RUNS + TIMED_RUNS), Draw(seed=0, epoch=1))
     return _median(lambda: next(views), device)
 

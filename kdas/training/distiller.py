@@ -1,4 +1,4 @@
-"""The work on one batch: ask the teacher, score, take a training step. Prices are measured on this code."""
+"""The work on one batch: run the teacher, score, take a training step. Prices are measured on this code."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ class Distiller:
     def scoring_logits(self, batch: Batch, epoch: int, mode: str = "eval") -> Tensor:
         """Student logits [B, C].
 
-        Args: mode: in `eval` batch statistics move once a step, when it trains; in `train`, as in the official
-            release, they move here too, and logits depend on the batch.
+        Args: mode: with `eval`, only training steps update the batch statistics; with `train`, as in the official
+            release, scoring updates them too, and logits depend on the batch.
         """
         self.student.train(mode == "train")
         images = batch.images
         if self.config.compile and mode == "eval":
-            # The batch grows every epoch, and each size would be compiled. In eval mode no sample affects the others.
+            # Batches grow from epoch to epoch, and each size would be compiled. In eval mode padding is harmless.
             images = _filled_up(images, self._quantum)
         with self._draws("score", epoch), self.precision.autocast():
             logits, _ = self._student_answers(images)
@@ -140,7 +140,7 @@ class Distiller:
         return unweighted, unweighted if weights is None else label_loss + weights * distillation
 
     def _draws(self, purpose: str, epoch: int) -> AbstractContextManager[None]:
-        """Dropout and its like draw from the global generator: make that a function of seed, epoch and batch number."""
+        """Dropout and the like draw from the global generator: make that a function of seed, epoch and batch number."""
         if not self._student_draws:
             return nullcontext()
         self._forwards = (epoch, self._forwards[1] + 1 if self._forwards[0] == epoch else 0)
@@ -158,7 +158,7 @@ class Distiller:
         return student_forward / 2, student_step / 2, teacher_forward / 2
 
     def translate(self) -> None:
-        """Let the models be translated before the clock runs, on batches as small and as large as there will be."""
+        """Compile the models before the clock starts, on the smallest and the largest batches that will come."""
         total, size = len(self.splits.train), self.config.batch_size
         indices = [torch.arange(min(wanted, total)) for wanted in (max(2, total % size), size, 4 * size)]
         with self._unchanged():
@@ -170,7 +170,7 @@ class Distiller:
 
     @contextmanager
     def _unchanged(self) -> Any:
-        """Whatever is trained inside is undone at the end."""
+        """Undo, at the end, whatever is trained inside the block."""
         before = copy.deepcopy(self.state_dict())
         yield
         self.load_state_dict(before)
@@ -197,7 +197,7 @@ class Distiller:
             self.average.n_averaged.fill_(state["num_averaged"])
 
     def _answering(self, model: Model) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
-        """Images to logits and, only where a loss needs them, features."""
+        """A function from images to logits and, only if a loss needs them, features."""
 
         def logits_alone(images: Tensor) -> tuple[Tensor, Tensor | None]:
             return model(images), None
@@ -205,15 +205,15 @@ class Distiller:
         answer = model.forward_with_features if self.needs_features else logits_alone
         if not self.config.compile:
             return answer
-        # A worker translates for students and teachers, with and without gradients, for small and large batches.
+        # A worker compiles students and teachers, with and without gradients, for small and large batches.
         torch._dynamo.config.recompile_limit = 64
         if self.device != "cuda":
-            # One translation for all batch sizes of a kind: translating takes longer than it saves.
+            # Compile once for all batch sizes: once per size takes longer than it saves.
             return torch.compile(answer, dynamic=True)
         translated = torch.compile(answer, dynamic=False)
 
         def of_few_sizes(images: Tensor) -> tuple[Tensor, Tensor | None]:
-            # The odd sizes at an epoch's end would each be translated for a single use.
+            # Each odd size at an epoch's end would be compiled for a single use.
             usual = len(images) == self.config.batch_size or len(images) % self._quantum == 0
             return translated(images) if usual else answer(images)
 
@@ -221,7 +221,7 @@ class Distiller:
 
     @property
     def _quantum(self) -> int:
-        """Scoring batches that are translated are filled up to a multiple of this."""
+        """Compiled scoring batches are padded to a multiple of this."""
         return max(2, self.config.batch_size // 4)
 
     def _loss_context(self, class_means: Callable[[], Tensor]) -> LossContext | None:
@@ -238,14 +238,14 @@ class Distiller:
 
 
 def _filled_up(images: Tensor, multiple: int) -> Tensor:
-    """Images [B, ...] with copies of the last one added, up to a multiple."""
+    """Images [B, ...], padded with copies of the last one up to a multiple."""
     short = -len(images) % multiple
     return torch.cat([images, images[-1:].expand(short, -1, -1, -1)]) if short else images
 
 
 @torch.no_grad()
 def _draws_while_training(model: Model, image_size: int) -> bool:
-    """Whether the model, on the CPU and in train mode, takes numbers from the global generator."""
+    """Whether the model, on the CPU and in train mode, draws from the global generator."""
     with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
         copy.deepcopy(model).train()(torch.zeros(2, 3, image_size, image_size))

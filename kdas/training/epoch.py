@@ -1,6 +1,6 @@
-"""One walk through an epoch: what is fetched, chosen and trained on, and what of it is charged.
+"""Walks through an epoch: fetches, chooses, trains, and charges for it.
 
-A trial and the estimate of its cost walk alike. They differ in who does the work.
+A trial and the estimate of its cost share this walk. They differ in who does the work.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from kdas.training.batch import Batch, taken
 
 
 class EpochWork(Protocol):
-    """What is done with the batches of an epoch, by a trial or in a rehearsal. It charges for nothing that is here."""
+    """The work on the batches of an epoch, in a trial or in a rehearsal. The walk charges for it."""
 
     def fetched(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
-        """A batch for each of the given indices [B], on the CPU; without samples whose images cannot be read."""
+        """A batch for each of the given indices [B], on the CPU; samples with unreadable images are left out."""
         ...
 
     def looked_up(self, position: int, batch: Batch) -> Batch:
-        """The batch fetched at this position with the teacher's answer, if that is known without asking."""
+        """The batch fetched at this position, with the teacher's answer if there is a bank."""
         ...
 
     def asked(self, batch: Batch) -> Batch:
@@ -32,7 +32,7 @@ class EpochWork(Protocol):
         ...
 
     def teacher_logits(self, batch: Batch) -> Tensor:
-        """Logits [B, C] of a batch that was asked about."""
+        """The teacher's logits [B, C] from its answer to a batch."""
         ...
 
     def student_logits(self, batch: Batch, epoch: int, mode: str) -> Tensor:
@@ -51,7 +51,7 @@ class EpochWork(Protocol):
 
 
 class EpochWalk:
-    """Has a sampler's plans carried out and charges for it. Args: needs: of the sampler; batch_size: of a step."""
+    """Carries out a sampler's plans and charges for it. Args: needs: of the sampler; batch_size: of a step."""
 
     def __init__(
         self, sampler: Sampler, needs: Collection[StrEnum], batch_size: int, clock: Clock, work: EpochWork
@@ -60,7 +60,7 @@ class EpochWalk:
         self._clock, self._work = clock, work
 
     def batches(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
-        """What to train on, in order, and whether it is the epoch's last; fetched and chosen as it is asked for."""
+        """The batches to train on, in order, and whether each is the epoch's last; fetched and chosen lazily."""
         chosen: list[Batch] = []
         for fetched, is_last in self._fetched(epoch, plan):
             ready = [fetched] if len(fetched) > 1 else []  # unreadable images can leave too few for batch norm
@@ -87,14 +87,14 @@ class EpochWalk:
         return batch, loss
 
     def _fetched(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
-        """The batches of a plan, with what is known about them, and whether they are the last."""
+        """The batches of a plan, with the teacher's answers if there is a bank, and whether each is the last."""
         batches = plan.batches()
         for position, batch in enumerate(self._work.fetched(epoch, batches)):
             self._clock.charge(Work.AUGMENT, len(batch))
             yield self._work.looked_up(position, batch), position == len(batches) - 1
 
     def _selected(self, epoch: int, plan: EpochPlan, batch: Batch) -> Batch:
-        """The samples that the sampler chooses of a fetched batch, given just what it needs to know."""
+        """The samples that the sampler chooses from a fetched batch, given only what it needs to know."""
         needed: dict[str, Tensor] = {}
         if self._asks_to_select(plan):
             batch = self._asked(batch)
@@ -113,5 +113,5 @@ class EpochWalk:
         return self._work.asked(batch)
 
     def _asks_to_select(self, plan: EpochPlan) -> bool:
-        """Whether the teacher answers for all that is fetched, and not only for what is trained on."""
+        """Whether the teacher answers for all fetched samples, not only for those that are trained on."""
         return plan.selects and SamplerNeed.TEACHER_LOGITS in self._needs

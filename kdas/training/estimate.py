@@ -14,16 +14,16 @@ from kdas.samplers import SAMPLERS, SamplerContext, SamplerNeed
 from kdas.training.batch import Batch
 from kdas.training.epoch import EpochWalk
 
-# A part of a set large enough to hold whole batches at any rate; costs grow with the set.
+# A part of the set is enough, if it holds whole batches at any rate: costs grow in proportion to the set.
 BATCHES_PLAYED = 8
 _CLASSES = 10
 
 
 def estimated_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Calibration) -> float:
-    """Reference seconds of the whole schedule, were there no budget.
+    """Reference seconds of the whole schedule, without a budget.
 
-    The sampler plans and chooses as in a trial, among drawn logits and losses: right to a few percent, since what is
-    chosen hardly decides how much.
+    The sampler plans and chooses as in a trial, but from random logits and losses. The estimate is right to a few
+    percent, since which samples are chosen hardly affects how many.
     """
     played = min(num_samples, BATCHES_PLAYED * config.batch_size)
     context = SamplerContext(played, config.batch_size, config.epochs, config.seed)
@@ -32,14 +32,14 @@ def estimated_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Cal
     walk = EpochWalk(sampler, needs, config.batch_size, clock, _Rehearsal(config.seed, SamplerNeed.LOSSES in needs))
     for epoch in range(1, config.epochs + 1):
         plan = sampler.plan(epoch)
-        # All is chosen before any of it is trained on: a forecast that was made so stays the same to the last bit.
+        # Choose all batches before training on any, so that the order of draws, and so the estimate, stays the same.
         for batch, _ in list(walk.batches(epoch, plan)):
             walk.train(epoch, plan, batch)
     return clock.cost_ref_s * num_samples / played
 
 
 class _Rehearsal:
-    """An `EpochWork` in which nothing is done: what it would find is drawn, each time it is asked for."""
+    """An `EpochWork` that does nothing: its results are drawn at random, each time it is called."""
 
     def __init__(self, seed: int, draws_losses: bool) -> None:
         self._draw, self._draws_losses = seeding.generator(seed, "rehearsal"), draws_losses

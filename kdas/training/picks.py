@@ -10,13 +10,13 @@ from torch import Tensor
 
 from kdas.records import CONFIDENCE_EDGES, PicksWindow
 
-# However long training is, the record of a trial stays small.
+# Keeps the record of a trial small, however long the training is.
 MAX_WINDOWS = 24
 _EDGES = np.array(CONFIDENCE_EDGES, dtype=np.float32)
 
 
 def window_ends(epochs: int) -> list[int]:
-    """The epochs, counted from 1, with which windows end: each of them, or `MAX_WINDOWS` that lie evenly."""
+    """The last epoch of each window, counted from 1: every epoch, or `MAX_WINDOWS` evenly spaced ones."""
     count = min(MAX_WINDOWS, epochs)
     return [-(-number * epochs // count) for number in range(1, count + 1)]
 
@@ -32,12 +32,12 @@ class Picks:
         self._observed: list[tuple[Tensor, Tensor]] = []
 
     def observe(self, targets: Tensor, teacher_logits: Tensor) -> None:
-        """Take in a batch that is trained on. Args: targets [B]; teacher_logits [B, C], raw; on the device."""
-        # Kept there until the epoch ends: reading them every step would make the device wait.
+        """Record a batch that is trained on. Args: targets [B]; teacher_logits [B, C], raw; on the device."""
+        # Kept on the device until the epoch ends: reading them every step would make the device wait.
         self._observed.append((targets, teacher_logits.softmax(dim=1).amax(dim=1)))
 
     def end_epoch(self, epoch: int, *, ends_trial: bool = False) -> None:
-        """Count what was observed in an epoch. A window ends with it where one is due, or with the trial."""
+        """Count what was observed in an epoch, and end the window if it is due or the trial ends."""
         self._count()
         if ends_trial or epoch in self._ends:
             self.windows.append(PicksWindow(epoch, self._by_class.tolist(), self._by_confidence.tolist()))
@@ -45,7 +45,7 @@ class Picks:
 
     def state_dict(self) -> dict[str, Any]:
         self._count()
-        # Tensors, since thousands of numbers one by one are slow to read; the last row is the current window.
+        # Tensors, because thousands of single numbers are slow to load. The last row is the current window.
         by_class = [*(window.by_class for window in self.windows), self._by_class.tolist()]
         by_confidence = [*(window.by_confidence for window in self.windows), self._by_confidence.tolist()]
         return {
@@ -66,7 +66,7 @@ class Picks:
         targets, confidence = (torch.cat(parts).cpu().numpy() for parts in zip(*self._observed, strict=True))
         self._observed.clear()
         self._by_class += np.bincount(targets, minlength=len(self._by_class))
-        # A teacher that answers with NaN is confident of nothing: its samples are in no bin.
+        # A NaN answer has no confidence, so its sample is in no bin.
         confidence = confidence[~np.isnan(confidence)]
         bins = np.searchsorted(_EDGES, confidence, side="right")
         self._by_confidence += np.bincount(bins, minlength=len(self._by_confidence))

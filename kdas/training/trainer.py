@@ -28,17 +28,17 @@ from kdas.training.picks import Picks
 from kdas.training.trial import Trial
 from kdas.training.work import TrialWork
 
-# The part of a trial's training time that writing its checkpoints may take: short epochs do not each get one.
+# Share of a trial's training time that writing checkpoints may take: not every short epoch gets one.
 CHECKPOINT_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a trial is told about where it runs; nothing here may change its curve but the prices.
+    """What a trial is told about where it runs. Nothing here but the prices may change its curve.
 
-    `checkpoint_every_s`: seconds of training between two checkpoints, at least; by default so many that writing them
-    takes little of the time. `budget_ref_s`: what the trials of a sweep may spend, where their own prices would say
-    something else.
+    `checkpoint_every_s`: least seconds of training between two checkpoints; by default it follows from
+    `CHECKPOINT_SHARE`. `budget_ref_s`: what the trials of a sweep may spend, if a trial's own prices would give another
+    budget.
     """
 
     calibration: Calibration
@@ -50,7 +50,7 @@ class Surroundings:
 
 
 class CheckpointError(UserError):
-    """A trial cannot go on from the checkpoints that are there."""
+    """No checkpoint of the trial can be resumed from."""
 
 
 class Training:
@@ -79,25 +79,25 @@ class Training:
         self.train_loss = math.inf
         self._saved_at_wall_s = self._saving_took_s = 0.0
         if LossNeed.CLASS_MEANS in self.distiller.distillation.needs:
-            # The teacher's class means take one pass of it over the set.
+            # Computing class means takes one pass of the teacher over the set.
             for kind in (Work.TEACHER, Work.ASKED):
                 self.clock.charge_all(kind, num_samples, config.batch_size)
         if trial.inputs.splits.reading:
-            # Processes that read images start with the first batch: that is not training.
+            # Processes that read images start with the first batch, and their start is not training.
             next(trial.inputs.splits.training_batches([torch.arange(2)], Draw(seed=0, epoch=1)))
         if config.compile:
             self.distiller.translate()
         self._restore()
 
     def rows(self) -> Iterator[CurveRow]:
-        """Train on to the end of the schedule or of the budget."""
-        # Once more: another trial of this process may have been set up in between.
+        """Train to the end of the schedule or of the budget."""
+        # Set again: another trial may have been set up in this process in between.
         repeatable(self.trial.config.threads)
         while self.status is Status.RUNNING:
             self.epoch += 1
             for row in self._train_epoch(self.epoch):
                 if self.status is not Status.RUNNING:
-                    # Before the last row: whoever has it need not ask for another.
+                    # Before the last row is yielded: the caller may stop there.
                     self.picks.end_epoch(self.epoch, ends_trial=True)
                 yield row
             if self.status is Status.RUNNING:
@@ -122,7 +122,7 @@ class Training:
                 self.clock.start()
         self.clock.pause()
         if epoch == config.epochs:
-            # The last batches of the last epoch were fetched and none of their samples chosen.
+            # No sample of the last fetched batches was chosen.
             self.status = Status.BUDGET
             yield self._evaluate(plan.rate, learning_rate)
 
@@ -140,11 +140,11 @@ class Training:
         self.loss_samples += len(batch)
 
     def _evaluation_is_due(self) -> bool:
-        """Whether the cost has passed a point of the grid since this was last asked: the same for all methods."""
+        """Whether the cost has passed a point of the evaluation grid, the same for all methods, since the last call."""
         interval = self.budget_ref_s / self.trial.config.evaluations
 
         def passed(cost: float) -> int:
-            # An evaluation due exactly at an epoch's end must not slip behind it for the last bit of a sum.
+            # Rounding must not move an evaluation that is due exactly at an epoch's end into the next epoch.
             return math.floor(cost / interval + 1e-9)
 
         before, self.checked_ref_s = self.checked_ref_s, self.clock.cost_ref_s
@@ -195,7 +195,7 @@ class Training:
         return accuracy(distiller.evaluated, split, self.trial.inputs.splits, multi_crop, distiller.precision)
 
     def _save(self) -> None:
-        """Keep what a restart needs; between two epochs nothing else is in flight."""
+        """Write a checkpoint; between two epochs there is no other state."""
         unsaved_s = self.clock.wall_s - self._saved_at_wall_s
         pause_s = self.surroundings.checkpoint_every_s
         if pause_s is None:
@@ -230,7 +230,7 @@ class Training:
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
             raise CheckpointError(f"{path}: belongs to another trial or to other prices. Move it away.")
         if "picks" not in state:
-            # What was trained on up to there is told by nothing else.
+            # What was trained on up to there is recorded nowhere else.
             raise CheckpointError(f"{path}: was written by an earlier version of this program. Move it away.")
         self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])

@@ -1,4 +1,4 @@
-"""A trial that is ready to run: its file, data, teacher and device brought together, and its name."""
+"""A trial that is ready to run: its settings, data, teacher, device and id."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Inputs:
         return {}
 
     def flops(self, student: str, count: Callable[[], tuple[float, float, float]]) -> tuple[float, float, float]:
-        """What `Distiller.flops` counts, once for each student: counting takes longer than anything else at a start."""
+        """The result of `Distiller.flops`, counted once per student: counting is the slowest part of a start."""
         if student not in self._flops:
             self._flops[student] = count()
         return self._flops[student]
@@ -52,9 +52,9 @@ class Inputs:
         return {}
 
     def bank(self, recipe: Recipe, *, check: bool = False) -> TeacherBank | None:
-        """The teacher's answers that trials of a recipe share, opened once; None where the teacher runs live.
+        """The teacher bank that trials of a recipe share, opened once; None if the teacher runs live.
 
-        Args: check: also ask the teacher about a few of them, and begin the bank again if it does not agree.
+        Args: check: also compare a few answers with the teacher's, and rebuild the bank if they differ.
         Raises: UserError: if the disk has no room for it.
         """
         known_by = (recipe.precision, bank_precision(recipe, self.dataset, self.splits))
@@ -70,7 +70,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration with one seed. `config_id` names the configuration, `trial_id` it and the seed."""
+    """One configuration with one seed. `config_id` identifies the configuration, `trial_id` also the seed."""
 
     config: TrialConfig
     inputs: Inputs
@@ -88,7 +88,7 @@ class Trial:
         return f"{self.config.teacher.model}->{self.config.student}"
 
     def budget_ref_s(self, calibration: Calibration) -> float:
-        """What it may spend: as it is given, or the cost of plain distillation over all epochs with its loss."""
+        """What it may spend: the given budget, or the cost of plain distillation with its loss over all epochs."""
         if self.config.budget_ref_s is not None:
             return self.config.budget_ref_s
         num_samples, batch_size = len(self.inputs.splits.train), self.config.batch_size
@@ -103,15 +103,15 @@ class Trial:
 
 
 def config_id(config: TrialConfig, inputs: Inputs) -> str:
-    """A hash of all that decides the curve but the seed and the versions of packages.
+    """A hash of everything that can change the curve, except the seed and the versions of packages.
 
     Data and teacher count by content, never by path.
     """
-    # Data and teacher count by content; how they were named, or a preset's name, does not.
+    # The names of data, teacher and preset do not count; what they stand for does.
     named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers", "bank"}
     content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
     if config.budget_ref_s is None:
-        del content["budget_ref_s"]  # as it was before there was such a key
+        del content["budget_ref_s"]  # keeps ids from before there was this key
     return content_id(
         {
             **content,
@@ -126,12 +126,12 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
 
 
 def own_code(config: TrialConfig) -> list[str]:
-    """Hashes of the files that define parts of the user's own: once they are edited, it is another trial."""
+    """Hashes of the files that define the user's own parts: edited files make another trial."""
     return sorted({*priced_code(config), code_id(SAMPLERS[config.sampler["name"]].module)} - {""})
 
 
 def priced_code(config: TrialConfig) -> list[str]:
-    """Hashes of the files of the user's own by which a step may cost more or less."""
+    """Hashes of the user's own files that can change what a step costs."""
     modules = {LOSSES[part["name"]].module for _, part in as_terms(config.loss)}
     named = (config.student, config.teacher.model)
     return sorted({*map(code_id, modules), *map(models.source_id, named)} - {""})
@@ -140,14 +140,14 @@ def priced_code(config: TrialConfig) -> list[str]:
 def find_dataset(config: TrialConfig) -> Dataset:
     """The dataset, found and fingerprinted but not decoded.
 
-    Raises: UserError: if it is not there and cannot be downloaded, or is damaged.
+    Raises: UserError: if it is missing and cannot be downloaded, or is damaged.
     """
     return _found(json.dumps(config.dataset))
 
 
 @functools.lru_cache(maxsize=4)
 def _found(part: str) -> Dataset:
-    # Reading a large set once to fingerprint it is enough for a process.
+    # Fingerprinting reads a large set from beginning to end, so a process does it only once.
     dataset: Dataset = DATASETS.build(json.loads(part))
     if dataset.num_classes < 2:
         raise UserError(f"{dataset.origin}: expected at least 2 classes, got {dataset.num_classes}.")
@@ -155,9 +155,9 @@ def _found(part: str) -> Dataset:
 
 
 def load_inputs(config: TrialConfig, progress: OnEpoch = lambda epoch, epochs, accuracy: None) -> Inputs:
-    """Data on the device and the teacher, trained if nobody has.
+    """Data on the device, and the teacher, trained first if the cache does not have it.
 
-    Raises: UserError: if data or checkpoint are missing or damaged, or a model cannot take such images.
+    Raises: UserError: if data or checkpoint are missing or damaged, or a model cannot take images of this size.
     """
     dataset, splits, device = _data(config)
     teacher = teachers.obtain(config.teacher, dataset, config.validation, splits, device, progress)
@@ -165,7 +165,7 @@ def load_inputs(config: TrialConfig, progress: OnEpoch = lambda epoch, epochs, a
 
 
 def untrained_inputs(config: TrialConfig) -> Inputs:
-    """As `load_inputs`, with a teacher of drawn weights, which is enough for prices."""
+    """As `load_inputs`, but with an untrained teacher, which is enough for prices."""
     dataset, splits, device = _data(config)
     return Inputs(dataset, splits, teachers.untrained(config.teacher, splits, device), device)
 

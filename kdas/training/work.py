@@ -16,7 +16,7 @@ from kdas.training.distiller import Distiller
 
 
 class TrialWork:
-    """An `EpochWork` that is really done. It charges for the teacher's forwards that really run."""
+    """The `EpochWork` of a real trial. It charges for the teacher's forward passes that really run."""
 
     def __init__(self, distiller: Distiller, bank: TeacherBank | None, clock: Clock) -> None:
         self._distiller, self._bank, self._clock = distiller, bank, clock

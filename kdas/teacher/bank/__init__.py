@@ -1,4 +1,4 @@
-"""The teacher bank: what a frozen teacher says about a view of an image, asked once for all trials."""
+"""The teacher bank: a frozen teacher's answers to views of images, each computed once for all trials."""
 
 from kdas.teacher.bank.answers import EpochAnswers, TeacherBank
 from kdas.teacher.bank.opening import bank_precision, open_bank

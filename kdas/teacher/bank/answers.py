@@ -1,4 +1,4 @@
-"""What the teacher says about a view: read from the bank, or computed once and kept there."""
+"""The teacher's answers to views: read from the bank, or computed once and kept there."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from kdas.errors import UserError
 from kdas.models import Model
 from kdas.teacher.bank.store import BankStore, Logits, Numbers
 
-# Answers that lie ready on the device at a time: an epoch of a small set, a part of one of a large set.
+# Answers that are on the device at a time: those of an epoch of a small set, or of a part of an epoch of a large one.
 WINDOW_BYTES = 64_000_000
-# Images of one build step: their views are looked up at once.
+# Images of one build step, whose views are looked up together.
 _IMAGES_AT_ONCE = 64
 
 
 def fill_batch_size(image_size: int, device: str) -> int:
-    """Images that the teacher is asked about at once: 64 of up to 64 pixels on a CPU, else 256; fewer of larger ones.
+    """Batch size of the teacher's forward passes: 64 on a CPU, else 256; smaller for images over 64 pixels.
 
-    Always so many: then, with the same number of threads, an answer does not depend on which others were asked for
-    with it, nor on when. In batches of other sizes, as a live teacher gets, it may differ in its last bits. What is
-    short of a batch is filled up, so batches are no larger than a device needs to be busy.
+    The size is fixed, so with the same number of threads an answer does not depend on which others are computed with
+    it, nor on when. In batches of other sizes, as a live teacher gets, it may differ in its last bits. Incomplete
+    batches are padded, so the size is no larger than a device needs to be busy.
     """
     most = 64 if device == "cpu" else 256
     return min(most, max(16, most * 64**2 // image_size**2))
 
 
 class TeacherBank:
-    """A teacher that is asked about every view at most once. Args: precision: what the teacher computes in."""
+    """A teacher that computes each view's answer at most once. Args: precision: what the teacher computes in."""
 
     def __init__(self, store: BankStore, teacher: Model, splits: ImageSplits, precision: Precision) -> None:
         self.store, self._teacher, self._splits, self._precision = store, teacher, splits, precision
@@ -49,9 +49,9 @@ class TeacherBank:
         return EpochAnswers(self, batches, view_ids, on_forward)
 
     def answers(self, indices: Numbers, view_ids: Numbers, on_forward: Callable[[int], None]) -> Logits:
-        """Logits float32 [n, C] of training images in views; the teacher is asked about those that are missing.
+        """Logits float32 [n, C] of views of training images; the teacher computes those that are missing.
 
-        Args: indices, view_ids: int64 [n]; on_forward: told the size of each batch that the teacher is asked about.
+        Args: indices, view_ids: int64 [n]; on_forward: called with the batch size of each forward pass of the teacher.
         Raises: UserError: if a logit is beyond the range of the bank's precision.
         """
         logits, is_there = self.store.read(self._numbers[indices], view_ids)
@@ -61,7 +61,7 @@ class TeacherBank:
         return logits
 
     def build(self, on_views: Callable[[int], None]) -> None:
-        """Answer for every view of every training image that is missing; `on_views` is told how many are done."""
+        """Compute the missing answers of all views of all training images; `on_views` gets the number done so far."""
         views = np.arange(self.store.shape.num_views)
         waiting: list[tuple[Numbers, Numbers]] = []
         num_done = 0
@@ -75,7 +75,7 @@ class TeacherBank:
             on_views(num_done)
 
     def _fill(self, waiting: list[tuple[Numbers, Numbers]], all_of_them: bool) -> int:
-        """Ask about as many whole batches as wait. Returns: how many views were asked about."""
+        """Compute answers for waiting views, in whole batches unless `all_of_them`. Returns: number of views."""
         indices, view_ids = (np.concatenate(part) for part in zip(*waiting, strict=True))
         count = len(indices) if all_of_them else len(indices) - len(indices) % self.batch_size
         for _ in self._asked(indices[:count], view_ids[:count], lambda size: None):
@@ -85,38 +85,38 @@ class TeacherBank:
         return count
 
     def agrees(self) -> bool:
-        """Whether a few of the answers that are there are those that the teacher gives."""
+        """Whether a few of the stored answers agree with the teacher's."""
         random = np.random.default_rng()
         indices = random.integers(len(self._numbers), size=512)
         view_ids = random.integers(self.store.shape.num_views, size=512)
         kept, is_there = self.store.read(self._numbers[indices], view_ids)
         found = np.flatnonzero(is_there)[:8]
         for positions, logits in self._forward(indices[found], view_ids[found], batch_size=8):
-            # A batch of another size, or another machine, may differ in the last bits.
+            # Another batch size or another machine may change the last bits.
             if not np.allclose(kept[found[positions]], logits, rtol=0, atol=0.02 * max(1.0, np.abs(logits).max())):
                 return False
         return True
 
     def share_filled(self) -> float:
-        """About what share of the training images' views is answered."""
+        """Approximate share of the training images' views that is answered."""
         return self.store.share_filled(self._numbers)
 
     @property
     def num_images(self) -> int:
-        """Training images, which a bank that is built has all views of; it has room for those that validate too."""
+        """Number of training images. A bank is built for all their views; it has room for validation images too."""
         return len(self._numbers)
 
     def _asked(
         self, indices: Numbers, view_ids: Numbers, on_forward: Callable[[int], None]
     ) -> Iterator[tuple[Numbers, Logits]]:
-        """Asks the teacher and keeps what it says. Yields: positions [b] and their logits [b, C], as kept."""
+        """Compute answers and keep them. Yields: positions [b] and their logits [b, C], as kept."""
         for positions, logits in self._forward(indices, view_ids, self.batch_size):
             on_forward(self.batch_size)
             self._keep(indices[positions], view_ids[positions], logits)
             yield positions, self.store.rounded(logits)
 
     def _forward(self, indices: Numbers, view_ids: Numbers, batch_size: int) -> Iterator[tuple[Numbers, Logits]]:
-        """Has the teacher answer, always for `batch_size` images at once.
+        """Run the teacher, always on batches of `batch_size` images.
 
         Yields: positions [b] of those whose images could be read, and their logits [b, C].
         """
@@ -155,13 +155,13 @@ def _filled_up(images: Tensor, batch_size: int) -> Tensor:
     """Images [batch_size, ...]: the given ones, and copies of the last."""
     if len(images) == batch_size:
         return images
-    # By index, which keeps the memory layout: another one changes the last bits of the answers.
+    # Indexing keeps the memory layout; another layout changes the last bits of the answers.
     return images[torch.arange(batch_size, device=images.device).clamp(max=len(images) - 1)]
 
 
 @dataclass
 class EpochAnswers:
-    """The answers of an epoch, brought to the device window by window."""
+    """The answers of an epoch, moved to the device window by window."""
 
     bank: TeacherBank
     batches: Sequence[Tensor]
@@ -176,7 +176,7 @@ class EpochAnswers:
         return self._logits[self._rows[indices]]
 
     def _load(self, first: int, device: torch.device) -> None:
-        """Bring the answers for the batches from `first` on: as many as a window holds, at least one batch."""
+        """Move the answers for the batches from `first` on: as many as a window holds, at least one batch."""
         room = WINDOW_BYTES // (4 * self.bank.store.shape.num_classes)
         self._end = first + 1
         count = len(self.batches[first])

@@ -1,4 +1,4 @@
-"""Which bank a trial uses, and opening it: a damaged or foreign file is rebuilt."""
+"""Chooses the bank of a trial and opens it; a damaged file, or one of another teacher, is rebuilt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from kdas.teacher.obtain import Teacher
 if TYPE_CHECKING:
     from kdas.recipe.config import Recipe
 
-# A bank that nobody asked for by name may take so much of a disk.
+# The largest bank that `bank: auto` uses.
 LARGEST_UNASKED_BYTES = 32 * 2**30
 
 
@@ -38,11 +38,11 @@ def banks_root() -> Path:
 
 
 def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str | None:
-    """What answers are kept in; None where the teacher runs live, because no bank would be exact or none is wanted.
+    """Precision of the kept answers; None if the teacher runs live, because no bank is possible or wanted.
 
-    A function of the file and the data alone, never of what a machine has room for: it decides the curve.
+    Depends only on the file and the data, never on the free space of a machine, because it changes the curve.
 
-    Raises: UserError: if a bank was asked for by name and cannot be exact.
+    Raises: UserError: if the file asks for a bank of some precision, but no bank is possible.
     """
     if recipe.bank == "live":
         return None
@@ -53,7 +53,7 @@ def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str
         reason = "this loss needs the teacher's features, but a bank contains only logits. Set bank:"
     if recipe.bank != "auto":
         if reason:
-            raise UserError(f"bank: {recipe.bank} cannot be exact: {reason} live.")
+            raise UserError(f"bank: {recipe.bank} is not possible: {reason} live.")
         return recipe.bank
     if reason or _shape(splits, "float16").num_bytes > LARGEST_UNASKED_BYTES:
         return None
@@ -63,12 +63,12 @@ def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str
 def open_bank(
     recipe: Recipe, dataset: Dataset, splits: ImageSplits, teacher: Teacher, device: str, *, check: bool = False
 ) -> TeacherBank | None:
-    """The bank of a trial, made if it is not there; None where the teacher runs live.
+    """The bank of a trial, created if it is missing; None if the teacher runs live.
 
     A file that is damaged or belongs to another teacher is rebuilt.
 
-    Args: check: also ask the teacher about a few of the answers.
-    Raises: UserError: if the disk has no room for it, or if it cannot be exact and was asked for by name.
+    Args: check: also compare a few of the answers with the teacher's.
+    Raises: UserError: if the disk has no room for it, or if the file asks for a bank where none is possible.
     """
     precision = bank_precision(recipe, dataset, splits)
     if precision is None:
@@ -86,9 +86,9 @@ def open_bank(
                 _check_room(path, shape)
                 create(path, shape, identity)
             with suppress(OSError):
-                os.utime(path)  # when it was used last
+                os.utime(path)  # the time of its last use
             store = BankStore(path, shape)
-        # It is asked as it is: translated by torch.compile it might answer otherwise.
+        # The teacher is not compiled: torch.compile might change its answers.
         return TeacherBank(store, teacher.model, splits, Precision(recipe.precision, device))
 
     bank = opened()
@@ -106,7 +106,7 @@ def _shape(splits: ImageSplits, precision: str) -> Shape:
 
 
 def _identity(recipe: Recipe, dataset: Dataset, splits: ImageSplits, teacher: Teacher, device: str) -> dict[str, Any]:
-    """All that decides an answer."""
+    """Everything that can change an answer."""
     content = {
         "teacher": recipe.teacher.model,
         "weights": teacher.weights_id,
@@ -118,7 +118,7 @@ def _identity(recipe: Recipe, dataset: Dataset, splits: ImageSplits, teacher: Te
         "torch": torch.__version__,
         "measure_version": MEASURE_VERSION,
     }
-    # As it will be read again: tuples become lists.
+    # As it will be read back: tuples become lists.
     kept: dict[str, Any] = json.loads(json.dumps(content))
     return kept
 

@@ -1,9 +1,9 @@
-"""The file of a teacher bank: one record for each view of each image, each valid or not by itself.
+"""The file of a teacher bank: one record for each view of each image, each with its own checksum.
 
 Layout: a header of one page, JSON that says what the records answer; then records of 32-bit words in the order of
-(image, view). The first word of a record is a check over the others and over the record's place. Zero is no check, so
-the holes of a sparse file are records that nobody has written. A record that a kill, a full disk or a second writer
-left half written fails its check and counts as missing: neither locks nor flushes are needed to write.
+(image, view). The first word of a record is a checksum of the others and of the record's place. A checksum is never
+zero, so the holes of a sparse file are empty records. A record that a kill, a full disk or a second writer left half
+written fails its checksum and counts as missing, so writing needs neither locks nor flushes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Shape:
-    """How many answers of how many classes a bank has room for, and the precision it keeps them in."""
+    """The numbers of images, views and classes that a bank has room for, and the precision of its logits."""
 
     num_images: int
     num_views: int
@@ -60,7 +60,7 @@ class BankStore:
         self.path, self.shape = path, shape
         size = (shape.num_records, shape.words_per_record)
         self._words = np.memmap(path, np.uint32, "r", HEADER_BYTES, size)
-        # Random odd factors: any change of a record's words changes its check but for one in four billion.
+        # Random odd factors: about one in four billion changes to a record's words leaves its checksum the same.
         random = np.random.default_rng(0)
         self._factors = random.integers(2**63, size=shape.words_per_record, dtype=np.uint64) * np.uint64(2) + np.uint64(
             1
@@ -70,12 +70,12 @@ class BankStore:
         """Answers to (image, view) pairs.
 
         Args: images, views: int64 [n].
-        Returns: logits float32 [n, C]; whether each is there, bool [n]: where not, the logits mean nothing.
+        Returns: logits float32 [n, C], and whether each is valid, bool [n]; invalid logits are meaningless.
         """
         return self._decoded(self._records(images, views))
 
     def counted(self) -> tuple[int, int]:
-        """How many records are valid, and how many are neither valid nor empty; reads the whole file."""
+        """Number of valid records, and of records that are neither valid nor empty; reads the whole file."""
         num_valid = num_damaged = 0
         for first in range(0, self.shape.num_records, _RECORDS_AT_ONCE):
             records = np.arange(first, min(first + _RECORDS_AT_ONCE, self.shape.num_records))
@@ -92,7 +92,7 @@ class BankStore:
         records = self._records(images, views)
         order = np.argsort(records, kind="stable")
         records, words = records[order], self._encoded(records[order], logits[order])
-        # Neighbours are written at once.
+        # Adjacent records are written together.
         firsts = np.flatnonzero(np.diff(records, prepend=-2) != 1)
         handle = os.open(self.path, os.O_WRONLY)
         try:
@@ -102,13 +102,13 @@ class BankStore:
             os.close(handle)
 
     def share_filled(self, images: Numbers) -> float:
-        """About what share of the views of these images is answered, from a thousand of them drawn at random."""
+        """Share of the views of these images that is answered, estimated from a thousand drawn at random."""
         random = np.random.default_rng(0)
         views = random.integers(self.shape.num_views, size=1000)
         return float(self.read(random.choice(images, size=1000), views)[1].mean())
 
     def rounded(self, logits: Logits) -> Logits:
-        """The logits as they would be read again."""
+        """The logits as they would be read back."""
         return logits.astype(_PRECISIONS[self.shape.precision]).astype(np.float32)
 
     def _records(self, images: Numbers, views: Numbers) -> Numbers:
@@ -134,8 +134,8 @@ class BankStore:
         return words
 
     def _checks(self, records: Numbers, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        """A check of each record [n], never zero. Args: words [n, W - 1] without the check."""
-        # Whole records at a wrong place are found too. Sums wrap around.
+        """The checksum of each record [n], never zero. Args: words [n, W - 1] without the checksum."""
+        # The place counts too, so that a record at a wrong place is found. Sums wrap around.
         places = (records.astype(np.uint64) + np.uint64(1)) * self._factors[0]
         sums = words.astype(np.uint64) @ self._factors[1:] + places
         checks: NDArray[np.uint32] = (sums >> np.uint64(32)).astype(np.uint32)
@@ -143,7 +143,7 @@ class BankStore:
 
 
 def create(path: Path, shape: Shape, identity: Mapping[str, Any]) -> None:
-    """An empty bank. It takes no room on the disk before something is written.
+    """Create an empty bank. It takes no disk space until something is written.
 
     Raises: UserError: if the folder cannot be written to.
     """

@@ -55,7 +55,7 @@ def test_a_bank_is_announced_built_listed_verified_and_pruned(
 
     assert bank.name in command("info")[1]
     code, said = command("verify", trial_file)
-    assert code == 0 and "11,655 answers intact, 0 damaged" in said and "as its teacher answers" in said
+    assert code == 0 and "11,655 answers intact, 0 damaged" in said and "agrees with its teacher" in said
 
     assert command("prune") == (0, "0.0 MB freed\n") and bank.exists()
     old = time.time() - 31 * 86_400

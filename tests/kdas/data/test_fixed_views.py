@@ -74,7 +74,7 @@ def test_without_fixed_views_the_teacher_runs_live(folder: Path, config_of: Conf
     assert inputs.bank(config) is None
     asked = config_of(dataset=photographs(folder), data_workers=1, bank="float16")
     with pytest.raises(
-        UserError, match=r"^bank: float16 cannot be exact: .*\. Set dataset\.fixed_views, or bank: live"
+        UserError, match=r"^bank: float16 is not possible: .*\. Set dataset\.fixed_views, or bank: live"
     ):
         load_inputs(asked)
 

@@ -121,7 +121,7 @@ def test_pass_that_was_left_unfinished_disturbs_neither_the_next_nor_an_evaluati
     next(left)
     again = [images for _, images in splits.training_batches(batches, Draw(1, 1))]
     assert all(torch.equal(one, other) for one, other in zip(again, whole, strict=True))
-    with pytest.raises(AssertionError, match="another pass has taken the workers over"):
+    with pytest.raises(AssertionError, match="another pass has taken over the workers"):
         next(left)
     assert {worker.pid for worker in workers} < {worker.pid for worker in multiprocessing.active_children()}
     assert len(multiprocessing.active_children()) == 4

@@ -93,7 +93,7 @@ def test_archive_without_the_model_names_those_it_has(write_tar: WriteTar) -> No
 
 def test_archive_of_another_layout_is_refused_in_one_line(write_tar: WriteTar) -> None:
     path = write_tar({"readme.txt": b"nothing", "resnet8/ckpt_epoch_240.pth": b""})
-    with pytest.raises(UserError, match=r"^[^\n]*teachers\.tar: contains no resnet8_vanilla[^\n]* nor that of another"):
+    with pytest.raises(UserError, match=r"^[^\n]*teachers\.tar: contains no resnet8_vanilla[^\n]* nor one of another"):
         loaded(path, "resnet8")
 
 

@@ -83,7 +83,7 @@ class Blank(Model):
     ("logits", "problem"),
     [
         (torch.full((2, 10), math.nan), r"its logits are not finite"),
-        (torch.zeros(2, 7), r"it returns \[2, 7\] for two of them, not logits \[2, 10\]"),
+        (torch.zeros(2, 7), r"it returns \[2, 7\] for two images, not logits \[2, 10\]"),
     ],
     ids=["nan", "shape"],
 )

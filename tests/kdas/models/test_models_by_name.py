@@ -187,7 +187,7 @@ def test_tapped_model_can_be_copied_and_pickled() -> None:
         ("Convolutional", r"Convolutional has no Linear layer .*\. Define forward_with_features\."),
         (
             "takes_none",
-            r"takes_none: calling it with num_classes failed: TypeError: .*\. It must take num_classes alone\.",
+            r"takes_none: calling it with num_classes failed: TypeError: .*\. It must accept num_classes as its only",
         ),
         (
             "fails",

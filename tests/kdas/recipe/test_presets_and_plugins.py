@@ -105,7 +105,7 @@ def test_block_does_not_change_another_sampler(load: Load) -> None:
         ({"KDAS": {"START_RATE": 1.5}}, r"KDAS\.start_rate: expected a value in \(0, 1\], got 1\.5\."),
         ({"KDAS": 3}, r"KDAS: expected a mapping, got 3\. Write KDAS: \{START_RATE: 0\.6"),
         ({"KDAS": BLOCK, "kdas": BLOCK}, r"kdas: is given twice\. Keep one block\."),
-        ({"loss": []}, r"loss: is an empty list\. Name a loss\."),
+        ({"loss": []}, r"loss: expected a loss, got an empty list\. Name one\."),
         (
             {"loss": ["kd"]},
             r"loss\.0\.weight: expected a weight of at least 0, got None\. Give each loss of a list a weight\.",

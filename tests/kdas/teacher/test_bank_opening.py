@@ -181,7 +181,7 @@ def photographs(write_folders: Callable[..., Path], small_inputs: Inputs, tmp_pa
 
 @pytest.mark.parametrize("bank", ["float16", "float32"])
 def test_bank_asked_for_where_the_loss_needs_features_is_refused_in_one_line(opened: Open, bank: str) -> None:
-    said = rf"^bank: {bank} cannot be exact: this loss needs the teacher's features, [^\n]*\. Set bank: live\.$"
+    said = rf"^bank: {bank} is not possible: this loss needs the teacher's features, [^\n]*\. Set bank: live\.$"
     with pytest.raises(UserError, match=said):
         opened(bank=bank, loss="nd")
 
@@ -191,20 +191,20 @@ def test_bank_asked_for_over_endless_views_is_refused_in_one_line(
     opened: Open, photographs: Inputs, bank: str, empty_cache: Path
 ) -> None:
     reason = "image_folder has unlimited views"
-    said = rf"^bank: {bank} cannot be exact: {reason}\. Set dataset\.fixed_views, or bank: live"
+    said = rf"^bank: {bank} is not possible: {reason}\. Set dataset\.fixed_views, or bank: live"
     with pytest.raises(UserError, match=said):
         opened(photographs, bank=bank)
     assert not empty_cache.exists()
 
 
-def test_bank_that_cannot_be_exact_is_refused_before_a_teacher_is_trained(
+def test_bank_that_is_not_possible_is_refused_before_a_teacher_is_trained(
     config_of: ConfigOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def trained(*arguments: Any) -> None:
         raise AssertionError("a teacher was trained")
 
     monkeypatch.setattr("kdas.training.trial.teachers.obtain", trained)
-    with pytest.raises(UserError, match="cannot be exact"):
+    with pytest.raises(UserError, match="is not possible"):
         load_inputs(config_of(bank="float16", loss=[{"name": "kd", "weight": 1}, {"name": "nd", "weight": 1}]))
 
 

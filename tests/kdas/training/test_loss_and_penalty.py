@@ -143,7 +143,7 @@ def test_label_divergence_is_nearly_the_cross_entropy(given_logits: list[Tensor]
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, -0.1, 0.7, math.nan])
 def test_threshold_that_is_not_an_inner_quantile_is_refused(threshold: float) -> None:
-    with pytest.raises(ValueError, match=rf"threshold {threshold} is not in \(0, 0\.5\)"):
+    with pytest.raises(ValueError, match=rf"^threshold: expected a value in \(0, 0\.5\), got {threshold}\."):
         penalty_weights(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), threshold, 1.0, 0.5)
 
 
