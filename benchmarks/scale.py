@@ -36,10 +36,11 @@ from sweeps.file.layers import spec_path
 from sweeps.file.spec import load_spec
 from sweeps.prepare.resolved import plan_of, rule_of
 from sweeps.prepare.unchanged import spec_text
-from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
 from sweeps.record.tables import write_tables
+from sweeps.record.trial import Recorded
 from sweeps.replay.recorded import Curve
 from sweeps.replay.replay import Replay, SimulatedClock
 

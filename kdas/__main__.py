@@ -62,8 +62,8 @@ def train(
     training = Training(trial, Surroundings(calibration, checkpoint, data_s=data_s, checkpoint_every_s=0.0))
     if curve is not None:
         # Only rows up to the checkpoint, so that a resumed trial writes the curve of an uninterrupted one.
-        known = [row for row in Journal(curve).read() if row["step"] <= training.step] if training.step else []
-        Journal(curve).replace(known)
+        rows = Journal(curve, is_plain=True)
+        rows.replace(row for row in rows.read() if training.step and row["step"] <= training.step)
     console.print(f"trial {trial.trial_id}: {trial.pair} on {inputs.dataset.name}, {inputs.device}", highlight=False)
     if not config.validation:
         console.print('no validation split: "val acc" shows test accuracy')
@@ -72,7 +72,7 @@ def train(
         for row in training.rows():
             console.print(_line(row), highlight=False)
             if curve is not None:
-                Journal(curve).append([row.as_dict()], sync=False)
+                rows.append([row.as_dict()], sync=False)
     except KeyboardInterrupt:
         kept = f"the same command resumes from {checkpoint}" if checkpoint else "use --checkpoint to be able to resume"
         console.print(f"Interrupted in epoch {training.epoch}; {kept}.", highlight=False)

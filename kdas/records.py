@@ -5,7 +5,9 @@ Standard library only, so that a report can be built where torch is absent.
 
 from __future__ import annotations
 
+import json
 import math
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -137,6 +139,8 @@ class Measure:
     # What is confirmed: finalists and baselines, each on these seeds. Empty before that, and in tables from elsewhere.
     confirm_configs: tuple[str, ...] = ()
     confirm_seeds: tuple[int, ...] = ()
+    # Once the sweep has ended, the number of its trials: from then on none may be missing. 0 before.
+    num_ended_trials: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """The content of `measure.json`, where the budget is called tau, as in the statistics."""
@@ -180,6 +184,24 @@ TRIAL_KINDS: Mapping[str, Literal["str", "int", "float"]] = {
 TRIAL_COLUMNS = tuple(TRIAL_KINDS)
 # The columns of picks.parquet: whose window, then the window itself.
 PICKS_COLUMNS = (*SWEEP_COLUMNS, "trial_id", "config_id", "seed", *(field.name for field in fields(PicksWindow)))
+
+
+# The key under which a JSON object of the record holds its own check.
+CHECK = "check"
+
+
+def with_check(content: Mapping[str, object]) -> dict[str, object]:
+    """A JSON object with the check by which `is_intact` recognises it."""
+    return {**content, CHECK: _check_of(content)}
+
+
+def is_intact(content: Mapping[str, object]) -> bool:
+    """Whether an object is as `with_check` gave it. Objects of earlier versions have no check and pass."""
+    return content.get(CHECK) in (None, _check_of({key: value for key, value in content.items() if key != CHECK}))
+
+
+def _check_of(content: Mapping[str, object]) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 def reached(accuracy: float, target: float) -> bool:

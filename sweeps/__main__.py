@@ -131,6 +131,22 @@ def tables(name: Name) -> None:
 
 
 @app.command()
+def check(name: Name) -> None:
+    """Verify a sweep's files, and repair what can be repaired."""
+    from sweeps.record.check import check_sweep
+
+    directory = _existing(name)
+    if holder := directory.holder():
+        raise UserError(f"{directory.path}: {holder}. Check it when it has ended.")
+    found = check_sweep(directory)
+    for finding in found:
+        print(finding.text)
+    if not all(finding.is_repaired for finding in found):
+        raise UserError(f"{directory.path}: is not as it was written; see above.")
+    print(f"{directory.path}: {'repaired' if found else 'all files are as they were written'}")
+
+
+@app.command()
 def attach(name: Name) -> None:
     """Upload the report and missing runs to MLflow."""
     from sweeps.mlflow_view.state import TrackingState

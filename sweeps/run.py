@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,6 @@ from rich.console import Console
 
 from kdas.compute import device as devices
 from kdas.errors import UserError
-from kdas.files.cache import write_text
 from kdas.recipe.config import TrialConfig
 from kdas.records import Measure, Status
 from kdas.teacher import obtain as teachers
@@ -25,6 +23,7 @@ from sweeps.engine.objective import objective_of
 from sweeps.engine.plan import Plan
 from sweeps.engine.prices import Prices
 from sweeps.engine.proposals import ConfigurationSearch
+from sweeps.engine.restored import restore_search
 from sweeps.engine.slots import Slots, slots_for
 from sweeps.engine.spending import Spending
 from sweeps.engine.target import decide_target
@@ -36,10 +35,10 @@ from sweeps.prepare.forecast import forecast
 from sweeps.prepare.inputs import inputs_for, keep_inputs_of, open_bank_for, prepare_bank, prices_of
 from sweeps.prepare.preview import agree, look_ahead
 from sweeps.prepare.resolved import cost_shares_of, plan_of, rule_of
-from sweeps.prepare.unchanged import check_spec, spec_text
+from sweeps.prepare.unchanged import check_spec, keep_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
-from sweeps.record.measure import read_measure, write_measure
+from sweeps.record.measure import known_measure, read_measure, write_measure
 from sweeps.record.tables import write_tables
 
 
@@ -60,10 +59,10 @@ def run_sweep(
         has_work = agenda.fill()
         if sweep.num_adopted:
             console.print(f"{sweep.num_adopted} trials reused from other sweeps", highlight=False)
-        if has_work or not directory.environment_file.exists():
-            write_text(directory.environment_file, json.dumps(environment.describe(recipe, sweep.inputs), indent=1))
+        if has_work or not environment.is_kept(directory):
+            environment.keep(directory, recipe, sweep.inputs)
         if has_work:
-            write_text(directory.spec_file, spec_text(spec))
+            keep_spec(spec, directory)
             prepare_bank(recipe, len(spec.seeds), sweep.inputs, source, console)
             _train(sweep, spec.faults.retries, slots, console)
         sweep.spending.keep()
@@ -97,7 +96,7 @@ def _begun(
         open_bank_for(recipe, inputs, source)
         keep_inputs_of(recipe, inputs, directory)
         # Written last: until this file exists, the sweep counts as not started.
-        write_text(directory.spec_file, spec_text(spec))
+        keep_spec(spec, directory)
     prices.freeze(directory)
     return _Sweep(spec, plan, inputs, directory, prices, budget_ref_s, slots, console)
 
@@ -111,7 +110,8 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
     measure = read_measure(directory)
     if measure is not None:
         # Fewer than planned after early stopping, a spent budget or an exhausted space.
-        write_measure(directory, replace(measure, num_planned_trials=sum(1 for _ in directory.trials())))
+        have_ended = [folder.is_final for folder in directory.trials()]
+        write_measure(directory, replace(measure, num_planned_trials=len(have_ended), num_ended_trials=sum(have_ended)))
     elif num_crashed(directory):
         console.print(f"{plain} crashed, so no target is set yet. Run the sweep again to retry.", highlight=False)
     else:
@@ -140,7 +140,7 @@ def run_cells(
                 slots = _slots(cell.methods.recipe, cell.resources, source)
                 ahead = look_ahead(cell, source, of_cell, slots, console)
                 agree(ahead.forecast, cell.budget, source, console, is_agreed=is_agreed)
-        write_text(directory.spec_file, spec_text(spec))
+        keep_spec(spec, directory)
         for number, (name, cell) in enumerate(spec.cells.items(), start=1):
             console.rule(f"{name}, cell {number} of {len(spec.cells)}", align="left")
             is_finished = run_sweep(cell, source, directory.cell(name), console, is_agreed=True)
@@ -197,17 +197,24 @@ class _Sweep:
         self._target, self._algorithm, self._objective = spec.target, spec.algorithm, spec.objective
         self.num_adopted = 0
         self.progress = Progress(directory.name, plan.num_trials, budget_ref_s, slots.trials_at_once, console)
-        measure = read_measure(directory)
+        measure = known_measure(directory)
         if measure is not None:
             # Seeds and trials may have been added since.
             measure = self._write(measure.target, measure.target_rule, measure)
         objective = objective_of(spec.objective, budget_ref_s)
         terms = Terms(measure, self._fix_measure, partial(rule_of, spec), objective)
+        restore_search(directory)
         search = ConfigurationSearch(directory.study_file, plan.space, spec.algorithm, objective.directions)
-        self.spending = Spending(spec.budget, slots.share_of_device, directory.spent_file, time.monotonic)
+        self.spending = Spending(
+            spec.budget, slots.share_of_device, directory.spent_file, time.monotonic, self._trained_s
+        )
         self.agenda = Agenda(plan, directory, search, terms, self.spending, self._adopt)
         self.progress.num_done = sum(folder.is_final for folder in directory.trials())
         self.progress.num_to_come = self.agenda.num_to_come
+
+    def _trained_s(self) -> float:
+        rows = [folder.rows() for folder in self.directory.trials() if folder.damage() is None]
+        return sum(each[-1].row.wall_s for each in rows if each)
 
     def _adopt(self, job: Job) -> bool:
         was_here = self.directory.trial(job.trial_id).is_final

@@ -63,7 +63,6 @@ def findings(sweep_directory: Path | str) -> Findings:
     won = answer(summary, measure)
     generator = np.random.default_rng(RESAMPLING_SEED)
     searched = times[times["method"].map(is_searched).astype(bool) & (times["phase"] == "search")]
-    sweep_file = directory / "sweep.yaml"
     ranked, refused = _importance(times, trials, measure, generator)
     timing = timing_check(curves)
     return Findings(
@@ -81,8 +80,16 @@ def findings(sweep_directory: Path | str) -> Findings:
         answer=won,
         cautions=tuple(cautions(summary, times, every_curve, trials, measure, won, timing)),
         environment=load_environment(directory),
-        sweep_text=sweep_file.read_text(encoding="utf-8") if sweep_file.is_file() else "",
+        sweep_text=_sweep_text(directory / "sweep.yaml"),
     )
+
+
+def _sweep_text(file: Path) -> str:
+    """The resolved sweep, "" if there is none. It is only shown."""
+    try:
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is damaged (not UTF-8 text). Restore it from a copy.") from error
 
 
 def _importance(

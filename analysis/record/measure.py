@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdas.errors import UserError
-from kdas.records import MEASURE_KEYS, Measure
+from kdas.records import CHECK, MEASURE_KEYS, Measure, is_intact
 
-_OPTIONAL = ("calibration_ids", "algorithm", "objective", "log_parameters", "confirm_configs", "confirm_seeds")
+_OPTIONAL = (
+    "calibration_ids", "algorithm", "objective", "log_parameters", "confirm_configs", "confirm_seeds",
+    "num_ended_trials",
+)  # fmt: skip
 _TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
 
 
@@ -70,6 +73,9 @@ def _json_object(path: Path) -> dict[str, object]:
         raise UserError(f"{path}: not valid JSON ({error}). Delete it and run the sweep again.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected an object, got {type(content).__name__}. Delete it and run the sweep again.")
+    if not is_intact(content):
+        raise UserError(f"{path}: is damaged. Run the sweep again to rebuild it.")
+    content.pop(CHECK, None)
     return content
 
 

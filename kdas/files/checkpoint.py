@@ -72,6 +72,15 @@ def load(path: Path) -> Any:
     return _loaded(path, str(path))
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file is there and can be loaded."""
+    try:
+        load(path)
+    except UserError:
+        return False
+    return True
+
+
 def load_weights(model: nn.Module, path: Path, name: str) -> None:
     """Load a checkpoint, ours or in peers' layout (weights under `model`, or bare), into a model.
 

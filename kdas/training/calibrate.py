@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,25 +76,40 @@ def calibration_for(
         called before anything is measured.
     """
     measured_on = subject(config, distiller)
-    path = cache_root() / "calibrations" / f"{content_id(measured_on)}.json"
+    path = _kept_path(measured_on)
     kept = read_calibration(path)
     if kept is not None:
         return kept
     announce()
     repeatable(config.threads)
     prices = _measure(config, distiller)
-    plain = {work.value: pairs for work, pairs in prices.items()}
-    calibration = Calibration(content_id([measured_on, plain]), measured_on, prices)
+    calibration = calibration_of(measured_on, prices)
     write_calibration(path, calibration)
     return calibration
 
 
+def kept_calibration(config: TrialConfig, distiller: Distiller) -> Calibration | None:
+    """The calibration that this machine keeps for this subject; None if it has none."""
+    return read_calibration(_kept_path(subject(config, distiller)))
+
+
+def _kept_path(measured_on: Mapping[str, Any]) -> Path:
+    return cache_root() / "calibrations" / f"{content_id(measured_on)}.json"
+
+
+def calibration_of(measured_on: Mapping[str, Any], prices: Mapping[Work, tuple[tuple[int, float], ...]]) -> Calibration:
+    """Prices with the id that follows from them and from what they were measured on."""
+    plain = {work.value: pairs for work, pairs in prices.items()}
+    return Calibration(content_id([measured_on, plain]), measured_on, prices)
+
+
 def read_calibration(path: Path) -> Calibration | None:
-    """A cached calibration; None if it is missing or damaged, since it can be measured again."""
+    """A stored calibration; None if it is missing or damaged, which its id shows."""
     try:
-        return Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        kept = Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return kept if kept.calibration_id == calibration_of(kept.measured_on, kept.prices).calibration_id else None
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

@@ -74,6 +74,8 @@ class Training:
         self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
         self.status = Status.RUNNING
         self.epoch = self.step = self.loss_samples = 0
+        # Rows so far; None if the checkpoint is of an earlier version, which did not count them.
+        self.num_rows: int | None = 0
         self.checked_ref_s = 0.0
         self.loss_sum = torch.zeros((), device=trial.inputs.device)
         self.train_loss = math.inf
@@ -161,6 +163,8 @@ class Training:
             val_accuracy = self._accuracy(splits.validation) if own_split else test_accuracy
         if not math.isfinite(self.train_loss):
             self.status = Status.DIVERGED
+        if self.num_rows is not None:
+            self.num_rows += 1
         score_flops, step_flops, teacher_flops = self.flops
         trained, scored, asked = (self.clock.samples(work) for work in (Work.STEP, Work.SCORE, Work.TEACHER))
         return CurveRow(
@@ -213,6 +217,7 @@ class Training:
                 "clock": self.clock.state_dict(),
                 "picks": self.picks.state_dict(),
                 "calibration_id": self.surroundings.calibration.calibration_id,
+                "num_rows": self.num_rows,
                 **{name: getattr(self, name) for name in _COUNTERS},
             },
         )
@@ -238,6 +243,7 @@ class Training:
         self.picks.load_state_dict(state["picks"])
         for name in _COUNTERS:
             setattr(self, name, state[name])
+        self.num_rows = state.get("num_rows")
         self.loss_sum = self.loss_sum.to(self.trial.inputs.device)
         self._saved_at_wall_s = self.clock.wall_s
 

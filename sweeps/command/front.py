@@ -44,7 +44,18 @@ def sweep(
 def report(name: Name) -> None:
     """Rebuild the report from what is on disk."""
     _must(_python("sweeps", "tables", name))
+    if not any((sweep_path(each) / MEASURE).exists() for each in names_of_cells(name)):
+        raise UserError(
+            f"{sweep_path(name) / MEASURE}: missing, so no target is known. It is written once the baseline"
+            " has finished. If it has been deleted, run the sweep again to rebuild it."
+        )
     _report_and_attach(name)
+
+
+@app.command()
+def check(name: Name) -> None:
+    """Verify a sweep's files, and repair what can be repaired."""
+    _must(_python("sweeps", "check", name))
 
 
 @app.command()

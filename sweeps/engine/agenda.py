@@ -14,7 +14,7 @@ from sweeps.engine.proposals import Asked, ConfigurationSearch
 from sweeps.engine.queue import JobQueue
 from sweeps.engine.spending import Spending
 from sweeps.record.directory import SweepDirectory
-from sweeps.record.job import Job
+from sweeps.record.job import Job, Proposal
 from sweeps.record.measure import write_measure
 from sweeps.stopping import StoppingRule
 
@@ -62,6 +62,8 @@ class Agenda:
         self._space_is_exhausted = self._is_confirming = False
         # Crashed in this start: retried by the next one.
         self._crashed: set[str] = set()
+        # Trials that had ended and whose files were damaged: they are trained again to where they ended.
+        self._rebuilt: set[str] = set()
         missing = [job for job in plan.baselines if not adopt(job)]
         self._queue.add(missing)
         self._plain_waiting = {job.trial_id for job in missing if job.method == plan.methods.plain}
@@ -78,7 +80,7 @@ class Agenda:
         """
         self._drop_beaten()
         if self._spending.is_spent:
-            self._queue.withdraw(may_stop)
+            self._queue.withdraw(lambda job: may_stop(job) and job.trial_id not in self._rebuilt)
         while self._measure is not None and not self._queue.num_waiting and not self._is_search_over:
             self._propose()
             self._drop_beaten()
@@ -99,7 +101,9 @@ class Agenda:
         if self._stopping is None or not may_stop(job):
             return None
         self._stopping.evaluated(job, cost_ref_s, val_accuracy)
-        if self._stopping.stops(job):
+        if job.trial_id in self._rebuilt:
+            return None
+        if self._stops(job):
             return self._stopping.status
         return Status.RUNNING if self._spending.sets_aside else None
 
@@ -188,7 +192,8 @@ class Agenda:
 
     def _take_in(self, asked: Asked) -> None:
         """Plan the trials of a proposal and enqueue those that neither wait nor have run."""
-        jobs = self._plan.searched(asked.point)
+        proposal = Proposal(asked.number, asked.params)
+        jobs = [replace(job, proposal=proposal) for job in self._plan.searched(asked.point)]
         expected = {job.trial_id for job in jobs if self._queue.expects(job.trial_id)}
         to_run = [job for job in jobs if job.trial_id not in expected and not self._is_settled(job)]
         if self._stopping is not None:
@@ -198,16 +203,22 @@ class Agenda:
 
     def _is_settled(self, job: Job) -> bool:
         """Whether the job need not run. Capped trials may run again: more seeds can loosen the bounds."""
-        if job.trial_id in self._crashed:
+        if job.trial_id in self._crashed or self._adopt(job):
             return True
-        return self._adopt(job) or self._directory.trial(job.trial_id).status is Status.STOPPED_EARLY
+        folder = self._directory.trial(job.trial_id)
+        if folder.rebuilds is not None:
+            self._rebuilt.add(job.trial_id)
+        return folder.status is Status.STOPPED_EARLY
+
+    def _stops(self, job: Job) -> bool:
+        return self._stopping is not None and job.trial_id not in self._rebuilt and self._stopping.stops(job)
 
     def _drop_beaten(self) -> None:
         """Record waiting trials that the rule would stop as stopped, without running them."""
         stopping = self._stopping
         if stopping is None:
             return
-        for job in self._queue.withdraw(stopping.stops):
+        for job in self._queue.withdraw(self._stops):
             folder = self._directory.trial(job.trial_id)
             if folder.status not in STOPPED_STATUSES:
                 folder.begin(job)

@@ -10,8 +10,8 @@ from typing import Literal
 
 from kdas.records import Measure, Status
 from sweeps.file.blocks import AccuracyAtCost, ObjectiveConfig
-from sweeps.record.directory import Recorded
 from sweeps.record.measure import best_accuracy, time_to_target
+from sweeps.record.trial import Recorded
 
 Rows = Sequence[Recorded]
 Direction = Literal["minimize", "maximize"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from kdas.records import COMPLETE_STATUSES, Measure, Status
 from sweeps.engine.objective import Objective
-from sweeps.record.directory import TrialFolder
 from sweeps.record.measure import time_to_target
+from sweeps.record.trial import TrialFolder
 
 
 @dataclass(frozen=True)

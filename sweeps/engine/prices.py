@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kdas.clock import Calibration
+from kdas.errors import UserError
 from kdas.files.cache import content_id
+from kdas.files.record import DamagedError
 from kdas.recipe.config import TrialConfig
-from kdas.training.calibrate import calibration_for, priced_by, read_calibration, write_calibration
+from kdas.training.calibrate import (
+    calibration_for,
+    kept_calibration,
+    priced_by,
+    read_calibration,
+    write_calibration,
+)
 from kdas.training.trial import Inputs, Trial
 from sweeps.record.directory import SweepDirectory
+from sweeps.record.measure import read_measure
 from sweeps.space.space import Parameter, Space
 
 
@@ -30,12 +40,12 @@ class Prices:
         return self.calibrations[price_key(config)]
 
     def freeze(self, directory: SweepDirectory) -> None:
-        """Write them into the sweep directory, unless they are there."""
+        """Write them into the sweep directory, twice: nothing can replace lost prices."""
         for key, calibration in self.calibrations.items():
-            file = _file(directory, key, is_base=calibration is self.base)
-            if not file.exists():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_calibration(file, calibration)
+            for file in _files(directory, key, is_base=calibration is self.base):
+                if read_calibration(file) is None:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    write_calibration(file, calibration)
 
 
 def prices_for(
@@ -48,17 +58,56 @@ def prices_for(
     """The prices stored with the sweep; missing ones are taken from this machine's cache, or measured now.
 
     Args: content: what all trials share; announce: called before anything is measured.
+    Raises: UserError: if a sweep that has trials has lost its prices. Other prices would be another unit.
     """
     found: dict[str, Calibration] = {}
+    charged = charged_by(directory)
     for config in priced_variants(content, space):
         key = price_key(config)
-        frozen = read_calibration(_file(directory, key, is_base=not found))
+        files = _files(directory, key, is_base=not found)
+        frozen = next((kept for kept in map(read_calibration, files) if kept and charged.may_hold(kept)), None)
+        if frozen is None and charged.ids:
+            frozen = kept_calibration(config, Trial(config, inputs).distiller())
+            if frozen is None or frozen.calibration_id not in charged.ids:
+                raise UserError(
+                    f"{files[0]}: is damaged, missing, or not the prices that the trials were charged by"
+                    f" ({', '.join(sorted(charged.ids))}). Restore it from a copy, or start the sweep under another"
+                    " name."
+                )
         found[key] = frozen or calibration_for(config, Trial(config, inputs).distiller(), announce)
     return Prices(found)
 
 
-def _file(directory: SweepDirectory, key: str, *, is_base: bool) -> Path:
-    return directory.calibration_file if is_base else directory.path / "calibrations" / f"{key}.json"
+@dataclass(frozen=True)
+class Charged:
+    """Ids of the prices by which the trials of a sweep were charged, none before the first evaluation.
+
+    `are_all`: whether the ids are those of all prices of the sweep.
+    """
+
+    ids: frozenset[str]
+    are_all: bool
+
+    def may_hold(self, calibration: Calibration) -> bool:
+        return not self.are_all or calibration.calibration_id in self.ids
+
+
+def charged_by(directory: SweepDirectory) -> Charged:
+    """By what the trials were charged, as the measure says, or else their rows."""
+    with suppress(DamagedError):
+        if (measure := read_measure(directory)) is not None:
+            return Charged(frozenset([measure.calibration_id, *measure.calibration_ids]), bool(measure.calibration_ids))
+    ids: set[str] = set()
+    for folder in directory.trials():
+        with suppress(DamagedError):
+            ids |= {recorded.row.calibration_id for recorded in folder.rows()}
+    return Charged(frozenset(ids), are_all=False)
+
+
+def _files(directory: SweepDirectory, key: str, *, is_base: bool) -> tuple[Path, Path]:
+    """Where prices are kept, and where their copy is."""
+    folder = directory.path / "calibrations"
+    return directory.calibration_file if is_base else folder / f"{key}.json", folder / f"{key}.copy.json"
 
 
 _DECIDING = ("loss", "batch_size", "accumulate", "precision")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from kdas.files.cache import write_text
+from kdas.files.record import DamagedError, read_record, write_record
 from sweeps.file.blocks import BudgetConfig
 
+_TOTALS = ("wall_s", "device_s")
 # A kill may lose this much of the totals.
 KEPT_EVERY_S = 10.0
 SECONDS_PER_HOUR = 3600.0
@@ -19,15 +18,31 @@ class Spending:
     """Wall time and device time of the search. They end the search, but never baselines or confirmation runs.
 
     Args: share: the fraction of a device that one trial holds; file: where totals are stored, None for nowhere;
-        now: a clock in seconds.
+        now: a clock in seconds; trained_s: the seconds that all trials have trained, to rebuild a damaged file from.
     """
 
-    def __init__(self, budget: BudgetConfig, share: float, file: Path | None, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        budget: BudgetConfig,
+        share: float,
+        file: Path | None,
+        now: Callable[[], float],
+        trained_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._budget, self._share, self._file, self._now = budget, share, file, now
-        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file and file.exists() else {}
-        self.wall_s, self.device_s = kept.get("wall_s", 0.0), kept.get("device_s", 0.0)
+        self.wall_s, self.device_s = self._kept(trained_s)
         self._has_found = False
         self._last = self._kept_at = now()
+
+    def _kept(self, trained_s: Callable[[], float]) -> tuple[float, float]:
+        try:
+            kept = read_record(self._file, *_TOTALS, remedy="Delete it.") if self._file else {}
+        except FileNotFoundError:
+            kept = {}
+        except DamagedError:
+            # As if the device had been busy all the time.
+            return (trained_s() * self._share,) * 2
+        return kept.get("wall_s", 0.0), kept.get("device_s", 0.0)
 
     def tick(self, num_running: int) -> None:
         """Count the time since the last call, during which `num_running` trials ran."""
@@ -50,7 +65,7 @@ class Spending:
         """Write the totals to disk."""
         self._kept_at = self._last
         if self._file is not None:
-            write_text(self._file, json.dumps({"wall_s": self.wall_s, "device_s": self.device_s}))
+            write_record(self._file, {"wall_s": self.wall_s, "device_s": self.device_s})
 
     @property
     def is_spent(self) -> bool:

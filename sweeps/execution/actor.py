@@ -22,8 +22,9 @@ from kdas.records import CurveRow, Status
 from kdas.training.trainer import CheckpointError, Surroundings, Training
 from kdas.training.trial import Inputs, Trial, load_inputs
 from sweeps.engine.slots import Slots
-from sweeps.record.directory import SweepDirectory, TrialFolder
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.record.trial import Rebuilds, TrialFolder
 
 
 def ray_config(
@@ -75,7 +76,8 @@ class TrialActor(tune.Trainable):
         self._folder = TrialFolder(Path(config["folder"]))
         self._training: Training | None = None
         self._rows: Iterator[CurveRow] = iter(())
-        self._num_windows = 0
+        self._num_windows = self._num_rows = 0
+        self._rebuilds: Rebuilds | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -87,9 +89,13 @@ class TrialActor(tune.Trainable):
             row = next(self._rows)
             self._folder.append(row, training.clock.ledger())
             self._record_picks(training)
+            self._num_rows += 1
             is_done = training.status is not Status.RUNNING
             if is_done:
                 self._folder.end(training.status)
+            elif self._rebuilds is not None and self._num_rows == self._rebuilds.num_rows:
+                self._folder.end(Status(self._rebuilds.status))
+                is_done = True
         return {"cost_ref_s": row.cost_ref_s, "val_accuracy": row.val_accuracy, "done": is_done}
 
     def _begin(self) -> Training:
@@ -107,12 +113,19 @@ class TrialActor(tune.Trainable):
             data_s,
             budget_ref_s=self._config["budget_ref_s"],
         )
-        self._training = self._training_of(Trial(config, inputs), surroundings)
-        self._folder.keep_rows_up_to(self._training.step)
-        self._folder.picks.keep(self._training.picks.windows)
-        self._num_windows = len(self._training.picks.windows)
-        self._rows = self._training.rows()
-        return self._training
+        trial = Trial(config, inputs)
+        training = self._training_of(trial, surroundings)
+        num_kept = self._folder.keep_rows_up_to(training.step)
+        if training.num_rows not in (None, num_kept):
+            # Rows that the checkpoint knows of are lost: the trial is trained from its beginning.
+            self._folder.discard_checkpoint()
+            training = Training(trial, surroundings)
+            self._folder.keep_rows_up_to(0)
+        self._folder.picks.keep(training.picks.windows)
+        self._num_windows, self._num_rows = len(training.picks.windows), training.num_rows or num_kept
+        self._rebuilds = self._folder.rebuilds
+        self._training, self._rows = training, training.rows()
+        return training
 
     def _record_picks(self, training: Training) -> None:
         windows = training.picks.windows

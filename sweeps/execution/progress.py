@@ -16,9 +16,9 @@ from rich.text import Text
 
 from kdas.command.progress import readable_s
 from kdas.records import Status, is_searched
-from sweeps.record.directory import TrialFolder
 from sweeps.record.job import Job
 from sweeps.record.measure import best_accuracy, time_to_target
+from sweeps.record.trial import TrialFolder
 
 
 def short_settings(job: Job) -> str:

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from kdas.data import DATASETS
 from kdas.errors import UserError
-from kdas.parts.reading import explain, read_yaml, validated
+from kdas.parts.reading import explain, validated
 from kdas.parts.registry import lower_keys
 from kdas.recipe.config import Recipe, SamplerPart, check_warmup
 from kdas.records import is_searched
@@ -45,6 +45,7 @@ from sweeps.file.choices import checked_choices, first_searched
 from sweeps.file.first_points import first_points
 from sweeps.file.layers import content_of, layers_of, source_of
 from sweeps.file.methods import Methods
+from sweeps.record.spec_file import read_spec
 from sweeps.space.conditions import space_from
 from sweeps.space.ranges import Range
 from sweeps.space.space import Space
@@ -238,7 +239,7 @@ def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ())
 
 def recorded_spec(path: Path) -> SweepSpec:
     """The resolved file that a sweep keeps in its directory."""
-    return validated(SweepSpec, read_yaml(path), source=str(path))
+    return validated(SweepSpec, read_spec(path), source=str(path))
 
 
 def _with_data(content: Mapping[str, Any], data: str) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag
 
 from kdas.records import Measure, Status
-from sweeps.record.directory import Recorded
 from sweeps.record.measure import time_to_target
 from sweeps.record.tables import trial_status
+from sweeps.record.trial import Recorded
 
 _LONGEST_TAG = 5000
 _METRICS = (

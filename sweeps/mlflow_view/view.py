@@ -6,7 +6,6 @@ later pass sends what is missing.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -23,12 +22,14 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
+from kdas.files.record import DamagedError, read_record
 from kdas.records import FINAL_STATUSES, Measure, Status
 from sweeps.mlflow_view.content import evaluation_metrics, final_metrics, final_tags, parameters
 from sweeps.mlflow_view.state import ARTIFACTS, Sent, TrackingState
-from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
 from sweeps.record.paths import runs_root
+from sweeps.record.trial import Recorded, TrialFolder
 
 # MLflow's limits for one call.
 METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 1000, 100, 100
@@ -95,8 +96,8 @@ class MlflowView:
 
     def _tags(self) -> dict[str, str]:
         try:
-            facts = json.loads(self._directory.environment_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            facts = read_record(self._directory.environment_file, remedy="")
+        except (FileNotFoundError, DamagedError):
             return {}
         return {f"kdas.{name}": str(value) for name, value in facts.items()}
 

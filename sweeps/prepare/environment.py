@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 from kdas.compute.device import hardware_name
+from kdas.files.record import DamagedError, read_record, write_record
 from kdas.recipe.config import TrialConfig
 from kdas.training.trial import Inputs
+from sweeps.record.directory import SweepDirectory
 
 _PACKAGES = ("kdas-sweeps", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
@@ -29,6 +31,20 @@ def describe(recipe: TrialConfig, inputs: Inputs) -> dict[str, str]:
         "teacher": recipe.teacher.model,
         "teacher_weights": inputs.teacher.weights_id,
     }
+
+
+def is_kept(directory: SweepDirectory) -> bool:
+    """Whether the sweep has its facts. Nothing depends on them, so damaged ones are written again."""
+    try:
+        read_record(directory.environment_file, remedy="")
+    except (FileNotFoundError, DamagedError):
+        return False
+    return True
+
+
+def keep(directory: SweepDirectory, recipe: TrialConfig, inputs: Inputs) -> None:
+    """Keep the facts with the sweep."""
+    write_record(directory.environment_file, describe(recipe, inputs))
 
 
 def git_commit() -> str:

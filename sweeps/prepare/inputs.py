@@ -10,6 +10,7 @@ from rich.console import Console
 from kdas.command.bank_progress import announce, build_with_progress
 from kdas.command.progress import TeacherProgress
 from kdas.errors import UserError
+from kdas.files import checkpoint
 from kdas.files.cache import replaced_whole
 from kdas.recipe.config import TrialConfig
 from kdas.teacher import obtain as teachers
@@ -26,20 +27,27 @@ AHEAD_FROM = 0.9
 
 def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
     """Data and teacher. The sweep keeps a copy of the teacher's weights, in case the cache is emptied."""
-    has_begun = directory.spec_file.exists()
+    has_begun = directory.has_begun
     kept = teachers.teacher_path(recipe.teacher, find_dataset(recipe), recipe.validation)
-    if has_begun and directory.teacher_file.exists() and not kept.exists() and not recipe.teacher.checkpoint:
+    has_copy = has_begun and not recipe.teacher.checkpoint and checkpoint.is_whole(directory.teacher_file)
+    if has_copy and not kept.exists():
         with replaced_whole(kept) as temporary:
             shutil.copyfile(directory.teacher_file, temporary)
     inputs = load_inputs(recipe, TeacherProgress(console))
     if has_begun:
         check_inputs(directory, inputs, recipe)
+        if not has_copy:
+            _keep_teacher(recipe, inputs, directory)
     return inputs
 
 
 def keep_inputs_of(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
     """Record what later starts must match, and the weights of a teacher that was trained here."""
     keep_inputs(directory, inputs, recipe)
+    _keep_teacher(recipe, inputs, directory)
+
+
+def _keep_teacher(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
     if not recipe.teacher.checkpoint:
         with replaced_whole(directory.teacher_file) as temporary:
             shutil.copyfile(inputs.teacher.path, temporary)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from kdas.errors import UserError
-from kdas.files.cache import write_text
+from kdas.files.record import DamagedError, read_record, write_record
 from kdas.parts.plugins import plugin_ids
 from kdas.parts.reading import explain
 from kdas.recipe.config import TrialConfig
-from kdas.training.trial import Inputs, priced_code
+from kdas.training.trial import Inputs, config_id, priced_code
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
+from sweeps.record.spec_file import read_spec, write_spec_text
 
 # Keys that may differ between two starts of a sweep. More seeds, configurations or finalists extend it, plug-ins are
 # compared by their content, and the others change no result.
@@ -27,12 +27,17 @@ def spec_text(spec: SweepSpec) -> str:
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def keep_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
+    """Record the resolved sweep that later starts are compared with."""
+    write_spec_text(directory.spec_file, spec_text(spec))
+
+
 def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     """Raises: UserError: if the sweep file contradicts the recorded one."""
     if not directory.spec_file.exists():
         return
     now = yaml.safe_load(spec_text(spec))
-    recorded = yaml.safe_load(directory.spec_file.read_text(encoding="utf-8"))
+    recorded = read_spec(directory.spec_file)
     if spec.cells or recorded.get("cells"):
         _check_cells(recorded.get("cells") or {}, spec, directory)
         return
@@ -97,21 +102,34 @@ def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: Swe
 
 def keep_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
     """Record what later starts must match."""
-    write_text(directory.inputs_file, json.dumps(_facts(inputs, recipe), indent=1))
+    write_record(directory.inputs_file, _facts(inputs, recipe))
 
 
 def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
     """Raises: UserError: if data, teacher, device or user code differ from those that the sweep began with."""
-    if not directory.inputs_file.exists():
-        keep_inputs(directory, inputs, recipe)
+    try:
+        before = read_record(directory.inputs_file, remedy="")
+    except (FileNotFoundError, DamagedError):
+        _rebuild_inputs(directory, inputs, recipe)
         return
-    before = json.loads(directory.inputs_file.read_text(encoding="utf-8"))
     for key, value in _facts(inputs, recipe).items():
         if before.get(key, "") != value:
             raise UserError(
                 f"{directory.path}: the {key} was {before.get(key)} when this sweep began and is {value} now."
                 " Restore it, or move that folder away."
             )
+
+
+def _rebuild_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
+    """Write the facts again. A trial's name tells whether it was trained with these inputs."""
+    same = TrialConfig(**{**recipe.model_dump(mode="json"), "sampler": "full"})
+    known = {folder.path.name.rpartition("-s")[0] for folder in directory.trials()}
+    if known and config_id(same, inputs) not in known:
+        raise UserError(
+            f"{directory.inputs_file}: is damaged or missing, and the data or the teacher are not those of the trials"
+            " that have run. Restore data and teacher, or start the sweep under another name."
+        )
+    keep_inputs(directory, inputs, recipe)
 
 
 def _facts(inputs: Inputs, recipe: TrialConfig) -> dict[str, str]:

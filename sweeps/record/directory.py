@@ -2,120 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
-import time
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from kdas.clock import Calibration, priced
 from kdas.errors import UserError
 from kdas.files.cache import writable_folder, write_text
-from kdas.files.journal import Journal
-from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, CurveRow, Status
+from kdas.records import COMPLETE_STATUSES, CurveRow
 from sweeps.record.paths import CELLS, MEASURE, runs_root
-from sweeps.record.picks import PicksFile
+from sweeps.record.trial import Recorded, TrialFolder
 
 if TYPE_CHECKING:  # tables and tracking read directories without loading torch
     from sweeps.record.job import Job
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A curve row as recorded, with the work ledger behind its cost and the time of writing."""
-
-    row: CurveRow
-    ledger: list[list[Any]]
-    recorded_at: float
-
-
-class TrialFolder:
-    """One trial on disk: its resolved config, its rows, its picks, its checkpoint, its status."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.checkpoint, self.picks = path / "checkpoint.pt", PicksFile(path / "picks.jsonl")
-        self._curve = Journal(path / "curve.jsonl")
-        self._status, self._trial = path / "status.json", path / "trial.json"
-
-    def begin(self, job: Job) -> None:
-        """Create the folder of a trial that is about to run, and remove the status of an earlier attempt."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._status.unlink(missing_ok=True)
-        content = {
-            "method": job.method,
-            "phase": job.phase,
-            "config_id": job.config_id,
-            "configuration": job.configuration,
-        }
-        write_text(self._trial, json.dumps({**content, "config": job.config.model_dump(mode="json")}, indent=1))
-
-    @cached_property
-    def description(self) -> dict[str, Any]:
-        """`method`, `phase`, `config_id`, `configuration` in words, and the resolved `config`."""
-        content: dict[str, Any] = json.loads(self._trial.read_text(encoding="utf-8"))
-        return content
-
-    def append(self, row: CurveRow, ledger: list[list[Any]]) -> None:
-        """Add a row and flush it to disk."""
-        self._curve.append([_record(Recorded(row, ledger, time.time()))])
-
-    def rows(self) -> list[Recorded]:
-        """All complete rows; an incomplete line, left by a kill, is skipped."""
-        return [Recorded(CurveRow(**c["row"]), c["ledger"], c["recorded_at"]) for c in self._curve.read()]
-
-    @property
-    def curve_bytes(self) -> int:
-        """Size of the curve file, which shows cheaply whether there are new rows."""
-        return self._curve.num_bytes
-
-    def keep_rows_up_to(self, step: int) -> None:
-        """Drop rows later than this step, that of the checkpoint from which the trial resumes; 0 drops all."""
-        if not self.curve_bytes:
-            return
-        kept = [recorded for recorded in self.rows() if recorded.row.step <= step]
-        self.replace_rows(kept)
-
-    def replace_rows(self, rows: list[Recorded]) -> None:
-        self._curve.replace(map(_record, rows))
-
-    def end(self, status: Status, error: str = "") -> None:
-        write_text(self._status, json.dumps({"status": status.value, "error": error}))
-        if status in FINAL_STATUSES:
-            self.discard_checkpoint()
-
-    def discard_checkpoint(self) -> None:
-        """Remove the newest checkpoint and the previous one."""
-        for path in self.path.glob(f"{self.checkpoint.name}*"):
-            path.unlink(missing_ok=True)
-
-    @property
-    def status(self) -> Status:
-        return self._read_status()[0]
-
-    @property
-    def error(self) -> str:
-        return self._read_status()[1]
-
-    @property
-    def is_final(self) -> bool:
-        return self.status in FINAL_STATUSES
-
-    def _read_status(self) -> tuple[Status, str]:
-        try:
-            content = json.loads(self._status.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return Status.RUNNING, ""
-        return Status(content["status"]), content["error"]
 
 
 class SweepDirectory:
@@ -143,20 +49,22 @@ class SweepDirectory:
 
     def cells(self) -> list[SweepDirectory]:
         """The cells that have started, by name."""
-        folder = self.path / CELLS
-        return [self.cell(path.name) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+        return [self.cell(path.name) for path in _folders(self.path / CELLS)]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is something that later starts must agree with."""
+        return self.spec_file.exists() or next(self.trials(), None) is not None
 
     def trial(self, trial_id: str) -> TrialFolder:
         return TrialFolder(_trial_path(self.path, trial_id))
 
     def trials(self, leaving_out: AbstractSet[str] = frozenset()) -> Iterator[TrialFolder]:
         """Every trial that has started, in order of ids. Args: leaving_out: ids to skip."""
-        folder = self.path / "trials"
-        parts = sorted(folder.iterdir()) if folder.is_dir() else []
-        for part in parts:
-            for name in sorted({path.name for path in part.iterdir()} - leaving_out):
-                if (part / name / "trial.json").exists():
-                    yield TrialFolder(part / name)
+        for part in _folders(self.path / "trials"):
+            for path in _folders(part):
+                if path.name not in leaving_out and (trial := TrialFolder(path)).exists:
+                    yield trial
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -198,10 +106,12 @@ class SweepDirectory:
         Returns: whether one was found, so that the job need not run.
         """
         own = self.trial(job.trial_id)
+        if own.exists:
+            own.restore(job)
         if own.status in COMPLETE_STATUSES:
             return True
         for other in self._copies(job.trial_id):
-            if other.status in COMPLETE_STATUSES:
+            if other.status in COMPLETE_STATUSES and other.damage() is None:
                 shutil.rmtree(own.path, ignore_errors=True)
                 own.begin(job)
                 own.replace_rows([_repriced(recorded, calibration) for recorded in other.rows()])
@@ -214,16 +124,17 @@ class SweepDirectory:
         """The same trial in other sweeps and their cells, in order of the sweeps' names."""
         root = self.path.parents[2] if self._is_cell else self.path.parent
         # Called for every trial: one lookup per sweep is cheaper than a glob, which lists the folders of all sweeps.
-        for sweep in sorted(root.iterdir()):
-            cells = sweep / CELLS
-            for path in [sweep, *(sorted(cells.iterdir()) if cells.is_dir() else [])]:
+        for sweep in _folders(root):
+            for path in [sweep, *_folders(sweep / CELLS)]:
                 folder = _trial_path(path, trial_id)
                 if path != self.path and folder.exists():
                     yield TrialFolder(folder)
 
 
-def _record(recorded: Recorded) -> dict[str, Any]:
-    return {"row": recorded.row.as_dict(), "ledger": recorded.ledger, "recorded_at": recorded.recorded_at}
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, by name. File managers leave hidden ones."""
+    every = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in every if path.is_dir() and not path.name.startswith("."))
 
 
 def _trial_path(sweep: Path, trial_id: str) -> Path:

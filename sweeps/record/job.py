@@ -12,6 +12,14 @@ from kdas.samplers import SAMPLERS
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """What the search proposed: the number of the proposal, and the settings as Optuna names them."""
+
+    number: int
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Job:
     """One trial to run: a configuration, a seed, and the method that it counts for."""
 
@@ -23,6 +31,8 @@ class Job:
     searched: tuple[tuple[str, Any], ...] = ()
     # Names of the sampler's searched parameters, which are shown even at their defaults.
     searched_of_sampler: tuple[str, ...] = ()
+    # By it the search can be rebuilt from the trials. None for what no search proposed.
+    proposal: Proposal | None = None
 
     @property
     def trial_id(self) -> str:

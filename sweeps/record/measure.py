@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
 from typing import Any
 
-from kdas.files.cache import write_text
+from kdas.files.record import DamagedError, read_record, write_record
 from kdas.records import MEASURE_KEYS, Measure, first_reached
-from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.trial import Recorded
+
+# What every version has written.
+_KEYS = tuple(MEASURE_KEYS.get(field.name, field.name) for field in fields(Measure) if field.default is MISSING)
 
 
 def best_accuracy(rows: Sequence[Recorded]) -> float:
@@ -25,17 +29,25 @@ def time_to_target(rows: Sequence[Recorded], target: float) -> float:
 
 def write_measure(directory: SweepDirectory, measure: Measure) -> None:
     """Write the measure into the sweep directory."""
-    write_text(directory.measure_file, json.dumps(measure.as_dict(), indent=1))
+    write_record(directory.measure_file, measure.as_dict())
+
+
+def known_measure(directory: SweepDirectory) -> Measure | None:
+    """The measure of the sweep; None also if it is damaged, because the same trials fix it again."""
+    try:
+        return read_measure(directory)
+    except DamagedError:
+        return None
 
 
 def read_measure(directory: SweepDirectory) -> Measure | None:
-    """The measure of the sweep; None if plain distillation has not ended yet."""
+    """The measure of the sweep; None if plain distillation has not ended yet. Raises: DamagedError."""
     try:
-        content = json.loads(directory.measure_file.read_text(encoding="utf-8"))
+        content = read_record(directory.measure_file, *_KEYS, remedy="Run the sweep again to rebuild it.")
     except FileNotFoundError:
         return None
-    fields = {key: name for name, key in MEASURE_KEYS.items()}
+    names = {key: name for name, key in MEASURE_KEYS.items()}
     given: dict[str, Any] = {
-        fields.get(key, key): tuple(value) if isinstance(value, list) else value for key, value in content.items()
+        names.get(key, key): tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
     return Measure(**given)

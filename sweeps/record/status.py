@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from kdas.command.progress import readable_s
+from kdas.files.record import DamagedError
 from kdas.records import FINAL_STATUSES, Measure, Status
-from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure, time_to_target
 from sweeps.record.paths import CONFIRM, SEARCH
+from sweeps.record.trial import Recorded, TrialFolder
 
 # A running trial counts as stale if its last row is older than this many of its usual intervals between rows.
 STALE_INTERVALS = 10
@@ -47,16 +49,26 @@ class SweepStatus:
     fastest: list[tuple[str, float, int, int]]
     measure: Measure | None
     holder: str
+    # What is wrong with files of the record, a line each.
+    damages: list[str]
 
 
 def read_status(directory: SweepDirectory, now: float | None = None) -> SweepStatus:
     """Read a sweep directory. Args: now: seconds since 1970, by default the current time."""
     now = time.time() if now is None else now
-    measure = read_measure(directory)
+    damages: list[str] = []
+    try:
+        measure = read_measure(directory)
+    except DamagedError as error:
+        measure = None
+        damages.append(str(error))
     counts: Counter[Status] = Counter()
     under_way: list[UnderWay] = []
     times: dict[str, dict[str, list[float]]] = {SEARCH: {}, CONFIRM: {}}
     for folder in directory.trials():
+        if damage := folder.damage():
+            damages.append(str(damage))
+            continue
         status = folder.status
         counts[status] += 1
         if status is Status.RUNNING:
@@ -78,7 +90,7 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
             for name, of in times[phase].items()
         ]
     fastest = sorted(fastest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
-    return SweepStatus(counts, under_way, phase, fastest, measure, directory.holder())
+    return SweepStatus(counts, under_way, phase, fastest, measure, directory.holder(), damages)
 
 
 def print_status(directory: SweepDirectory, console: Console) -> None:
@@ -91,10 +103,12 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     parts = ", ".join(f"{count} {words[name]}" for name, count in sorted(status.counts.items()))
     console.print(f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}", highlight=False)
     console.print(f"  {status.holder or 'not running'}", highlight=False)
-    if status.measure is None:
+    if status.measure is None and not status.damages:
         console.print("  the target is fixed once plain distillation has finished on every seed")
-    else:
+    elif status.measure is not None:
         console.print(f"  target {status.measure.target:.4f} ({status.measure.target_rule})", highlight=False)
+    for damage in status.damages:
+        console.print(f"  {damage}", highlight=False, markup=False)
     if status.under_way:
         console.print(_running_table(status.under_way, status.measure))
     if status.fastest and status.measure is not None:

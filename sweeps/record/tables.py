@@ -12,31 +12,58 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import json as arrow_json
 
+from kdas.errors import UserError
 from kdas.files.cache import replaced_whole
 from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, TRIAL_COLUMNS, Measure, Status, reached
-from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import best_accuracy, read_measure, time_to_target
+from sweeps.record.trial import Recorded, TrialFolder
 
 
 def write_tables(directory: SweepDirectory) -> int:
-    """Write curves, trials and picks as `.parquet`, those of all cells together. Returns: the number of trials."""
+    """Write curves, trials and picks as `.parquet`, those of all cells together. Returns: the number of trials.
+
+    Raises: as `sweep_tables`.
+    """
+    tables = sweep_tables(directory)
+    for name, table in tables.items():
+        with replaced_whole(directory.path / name) as temporary:
+            pq.write_table(table, temporary)
+    return int(tables["trials.parquet"].num_rows)
+
+
+def sweep_tables(directory: SweepDirectory) -> dict[str, pa.Table]:
+    """The tables by file name.
+
+    Raises: UserError: if a trial that has ended is damaged or missing. A table without it would give another answer.
+    """
     curves: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
     settings: list[dict[str, Any]] = []
-    picks: list[bytes] = []
+    picks: list[list[bytes]] = []
     for each in directory.cells() or [directory]:
         measure = read_measure(each)
+        num_ended = 0
         for folder in each.trials():
+            if damage := folder.damage():
+                raise damage
+            num_ended += folder.is_final
             rows = folder.rows()
             labels = {"sweep": each.name, "method": folder.description["method"], "phase": folder.description["phase"]}
             curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
             trials.append(_trial_row(labels, folder, rows, measure))
             settings.append(_settings(folder.description["config"]))
-            picks.append(folder.picks.whole_lines())
-    _write(directory, "curves.parquet", pa.Table.from_pylist(curves, schema=curve_schema()))
-    _write(directory, "trials.parquet", _trials_table(trials, settings))
-    _write(directory, "picks.parquet", picks_table(trials, picks))
-    return len(trials)
+            picks.append(folder.picks.texts())
+        if measure is not None and num_ended < measure.num_ended_trials:
+            raise UserError(
+                f"{each.path}: {num_ended} trials have ended, expected {measure.num_ended_trials} as when the sweep"
+                " ended. Run the sweep again to train the missing ones."
+            )
+    return {
+        "curves.parquet": pa.Table.from_pylist(curves, schema=curve_schema()),
+        "trials.parquet": _trials_table(trials, settings),
+        "picks.parquet": picks_table(trials, picks),
+    }
 
 
 def _trials_table(trials: Sequence[dict[str, Any]], settings: Sequence[dict[str, Any]]) -> pa.Table:
@@ -56,11 +83,6 @@ def _of_one_kind(values: list[Any]) -> list[Any]:
         value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
     )
     return values if are_numbers else [None if value is None else str(value) for value in values]
-
-
-def _write(directory: SweepDirectory, name: str, table: pa.Table) -> None:
-    with replaced_whole(directory.path / name) as temporary:
-        pq.write_table(table, temporary)
 
 
 _TEXT = {"sweep", "method", "phase", "trial_id", "config_id", "dataset", "pair", "calibration_id", "device"}
@@ -89,9 +111,9 @@ def picks_schema() -> pa.Schema:
     return pa.schema([*fields, *_OF_A_WINDOW])
 
 
-def picks_table(trials: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> pa.Table:
-    """One row for each window. Args: trials: rows of `trials.parquet`; lines: the picks file of each trial."""
-    schema, content = picks_schema(), b"".join(lines)
+def picks_table(trials: Sequence[dict[str, Any]], windows_of: Sequence[Sequence[bytes]]) -> pa.Table:
+    """One row for each window. Args: trials: rows of `trials.parquet`; windows_of: the JSON texts of each trial."""
+    schema, content = picks_schema(), b"\n".join(text for texts in windows_of for text in texts)
     if not content:
         return schema.empty_table()
     # Parsed without a Python object for each count: ten thousand trials have millions.
@@ -100,7 +122,7 @@ def picks_table(trials: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> pa.
         read_options=arrow_json.ReadOptions(block_size=_BLOCK_BYTES),
         parse_options=arrow_json.ParseOptions(explicit_schema=_OF_A_WINDOW, unexpected_field_behavior="error"),
     )
-    trial_of_row = np.repeat(np.arange(len(trials)), [each.count(b"\n") for each in lines])
+    trial_of_row = np.repeat(np.arange(len(trials)), [len(texts) for texts in windows_of])
     names = [name for name in schema.names if name not in windows.column_names]
     labels = [pa.array([trial[name] for trial in trials], schema.field(name).type) for name in names]
     columns = [*(column.take(pa.array(trial_of_row)) for column in labels), *windows.select(_OF_A_WINDOW.names).columns]

@@ -19,9 +19,10 @@ from sweeps.engine.proposals import Asked, ConfigurationSearch, Drawn
 from sweeps.file.blocks import AlgorithmConfig
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
-from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import read_measure
+from sweeps.record.trial import Recorded
 from sweeps.space.ranges import RangeConfig
 from sweeps.space.space import Parameter, Point, Space
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from kdas.records import Status, is_searched
 from sweeps.engine.agenda import Agenda
-from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.record.trial import Recorded
 from sweeps.replay.recorded import Curve
 
 

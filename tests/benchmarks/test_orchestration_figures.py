@@ -11,7 +11,8 @@ import pytest
 from benchmarks import analysis_speed
 from benchmarks.orchestration import phase_of, sweep_of
 from kdas.records import CurveRow, Status
-from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.trial import Recorded
 
 
 def record(directory: SweepDirectory, trial_id: str, recorded_at: float, ended: float, wall_s: float) -> None:

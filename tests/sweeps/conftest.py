@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from kdas.losses import LOSSES
 from kdas.models import MODELS
 from kdas.parts.reading import read_yaml
 from kdas.recipe.config import TrialConfig
-from kdas.records import CurveRow, Status
+from kdas.records import CurveRow, PicksWindow, Status
 from kdas.samplers import SAMPLERS
 from kdas.training.trial import Inputs, config_id, load_inputs
 from sweeps.engine.objective import objective_of
@@ -118,13 +118,18 @@ def curve_row(job: Job, number: int, accuracy: float, calibration_id: str = "by-
 
 
 def train_on_paper(
-    directory: SweepDirectory, job: Job, accuracies: list[float], status: Status = Status.BUDGET
+    directory: SweepDirectory,
+    job: Job,
+    accuracies: list[float],
+    status: Status = Status.BUDGET,
+    windows: Sequence[PicksWindow] = (),
 ) -> None:
     """Write to a trial's folder what a worker would."""
     folder = directory.trial(job.trial_id)
     folder.begin(job)
     for number, accuracy in enumerate(accuracies, start=1):
         folder.append(curve_row(job, number, accuracy), [["step", 64, number]])
+    folder.picks.append(windows)
     folder.end(status, "ValueError: as told" if status is Status.CRASHED else "")
 
 

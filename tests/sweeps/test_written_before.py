@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -98,8 +99,10 @@ def test_only_what_was_missing_was_trained(resumed: Resumed) -> None:
 
 
 def test_search_and_prices_stay_as_they_were(resumed: Resumed) -> None:
-    for name in ("search.journal", "calibration.json", "inputs.json", "measure.json"):
+    for name in ("search.journal", "calibration.json", "inputs.json"):
         assert (resumed.path / name).read_bytes() == (STORED / "sweep" / name).read_bytes(), name
+    before, now = (json.loads((path / "measure.json").read_text()) for path in (STORED / "sweep", resumed.path))
+    assert now == {**before, "num_ended_trials": 20, "check": now["check"]}
 
 
 def test_it_is_reported_and_compared(resumed: Resumed) -> None:

@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
-from kdas.clock import Calibration, Work
+from kdas.clock import Work
 from kdas.training import calibrate
-from kdas.training.calibrate import calibration_for, read_calibration, subject, write_calibration
+from kdas.training.calibrate import (
+    calibration_for,
+    calibration_of,
+    read_calibration,
+    subject,
+    write_calibration,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +36,15 @@ def test_prices_are_positive_complete_kept_and_read_again(empty_cache: Path, tri
     assert measured.measured_on == subject(trial.config, trial.distiller())
 
     (kept,) = (empty_cache / "calibrations").glob("*.json")
-    marked = Calibration("marked", measured.measured_on, measured.prices)
-    write_calibration(kept, marked)
-    assert calibration_for(trial.config, trial.distiller()) == marked
+    dearer = {work: tuple((size, 2 * seconds) for size, seconds in pairs) for work, pairs in measured.prices.items()}
+    other = calibration_of(measured.measured_on, dearer)
+    write_calibration(kept, other)
+    assert calibration_for(trial.config, trial.distiller()) == other
 
-    kept.write_text("{", encoding="utf-8")
-    again = calibration_for(trial.config, trial.distiller())
-    assert again.calibration_id != "marked" and read_calibration(kept) == again
+    for damaged in ("{", kept.read_text(encoding="utf-8").replace(other.calibration_id, measured.calibration_id)):
+        kept.write_text(damaged, encoding="utf-8")
+        again = calibration_for(trial.config, trial.distiller())
+        assert again != other and read_calibration(kept) == again
 
 
 def test_prices_are_those_of_hardware_models_and_batch_size_not_of_sampler_or_seed(

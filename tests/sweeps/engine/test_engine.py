@@ -19,10 +19,11 @@ from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.engine.spending import Spending
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of, rule_of
-from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import read_measure
 from sweeps.record.paths import CONFIRM
+from sweeps.record.trial import Recorded
 from sweeps.replay.recorded import Curve
 from sweeps.replay.replay import Replay, SimulatedClock
 from tests.sweeps.conftest import curve_row, search_of
@@ -298,7 +299,7 @@ def test_no_pickle_lies_in_a_sweep(engine: Callable[..., Engine]) -> None:
     )
     sweep.start()
     events = [json.loads(line) for line in sweep.directory.study_file.read_text().splitlines()]
-    assert {tuple(event) for event in events} == {("asked", "params"), ("told", "values")}
+    assert {tuple(event) for event in events} == {("asked", "params", "check"), ("told", "values", "check")}
     values = [value for event in events for value in (event.get("params") or {}).values()]
     assert {type(value) for value in values} == {float}
 

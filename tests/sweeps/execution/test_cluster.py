@@ -21,7 +21,8 @@ import pytest
 
 from kdas.files.checkpoint import load_newest_whole
 from kdas.records import Status
-from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.trial import Recorded
 
 # Few trials, with epochs so long that each gets its checkpoint.
 SPEC = """

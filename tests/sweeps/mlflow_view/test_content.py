@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kdas.records import Measure, Status
 from sweeps.mlflow_view.content import evaluation_metrics, final_metrics, final_tags, parameters
-from sweeps.record.directory import Recorded
 from sweeps.record.job import Job
+from sweeps.record.trial import Recorded
 from tests.sweeps.conftest import curve_row
 
 MEASURE = Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "by-hand", "digits", (1, 2), 10)

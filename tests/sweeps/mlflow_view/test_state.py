@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
+from kdas.files.journal import Journal
 from sweeps.mlflow_view.state import Sent, TrackingState, tracking_uri
 from sweeps.record.directory import SweepDirectory
 
@@ -29,9 +28,9 @@ def test_what_was_sent_is_known_after_a_kill_in_the_middle_of_a_line(directory: 
 def test_a_line_holds_what_was_sent_of_one_trial(directory: SweepDirectory) -> None:
     state = TrackingState(directory)
     state.keep("a", Sent("1", rows=2, bytes=340, closed=True))
-    first, second = directory.tracking_file.read_text(encoding="utf-8").splitlines()
-    assert first == json.dumps({"uri": state.uri, "trials": {}})
-    assert second == '{"trials": {"a": {"run": "1", "rows": 2, "bytes": 340, "closed": true}}}'
+    first, second = Journal(directory.tracking_file).read()
+    assert first == {"uri": state.uri, "trials": {}}
+    assert second == {"trials": {"a": {"run": "1", "rows": 2, "bytes": 340, "closed": True}}}
 
 
 def test_what_another_server_has_does_not_count(directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from mlflow.tracking import MlflowClient
 
 from kdas.records import Status
 from sweeps.mlflow_view.view import MlflowView
-from sweeps.record.directory import Recorded, SweepDirectory, TrialFolder
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.record.trial import Recorded, TrialFolder
 from tests.sweeps.conftest import curve_row, train_on_paper
 from tests.sweeps.mlflow_view.conftest import accuracies, children
 

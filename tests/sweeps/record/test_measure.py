@@ -9,9 +9,10 @@ import pytest
 from kdas.records import Measure
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
-from sweeps.record.directory import Recorded, SweepDirectory
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import best_accuracy, read_measure, time_to_target, write_measure
+from sweeps.record.trial import Recorded
 from tests.sweeps.conftest import curve_row
 
 

@@ -28,11 +28,11 @@ def jobs(spec: SweepSpec, inputs: Inputs) -> list[Job]:
 
 @pytest.fixture
 def picks(tmp_path: Path) -> PicksFile:
-    return PicksFile(tmp_path / "picks.jsonl")
+    return PicksFile(tmp_path / "picks.jsonl", "")
 
 
 def windows_in(picks: PicksFile) -> list[PicksWindow]:
-    return [PicksWindow(**json.loads(line)) for line in picks.whole_lines().splitlines()]
+    return [PicksWindow(**json.loads(line)) for line in picks.texts()]
 
 
 def test_windows_come_back_as_they_were_written(picks: PicksFile) -> None:
@@ -68,9 +68,8 @@ def test_a_trial_that_has_trained_nothing_gets_no_file(picks: PicksFile, tmp_pat
 
 def test_a_trial_that_is_taken_over_brings_its_windows_along(directory: SweepDirectory, jobs: list[Job]) -> None:
     other = SweepDirectory(directory.path.parent / "other")
-    for job in jobs[:2]:
-        train_on_paper(other, job, [0.1])
-    other.trial(jobs[0].trial_id).picks.append(WINDOWS)
+    train_on_paper(other, jobs[0], [0.1], windows=WINDOWS)
+    train_on_paper(other, jobs[1], [0.1])
     assert all(directory.adopt(job, CALIBRATION) for job in jobs[:2])
     assert windows_in(directory.trial(jobs[0].trial_id).picks) == WINDOWS
     # The second trial has no windows, as if an earlier version had trained it.
@@ -108,3 +107,33 @@ def test_a_worker_that_is_killed_leaves_the_windows_of_an_undisturbed_one(
     assert windows_in(resumed.picks) == windows_in(whole.picks)
     trained = sum(sum(window.by_class) for window in windows_in(resumed.picks))
     assert trained == resumed.rows()[-1].row.samples_trained
+
+
+def test_worker_whose_rows_were_lost_trains_from_the_beginning(
+    directory: SweepDirectory, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.execution.actor._warm_inputs", lambda recipe: (inputs, 0.0))
+    monkeypatch.setattr("kdas.training.trainer.CHECKPOINT_SHARE", 1e9)
+    recipe = {"dataset": {"name": "digits"}, "teacher": {"model": "resnet8", "epochs": 1}, "student": "resnet8"}
+    job = Job("full", "search", TrialConfig(**recipe, epochs=3, evaluations=9, batch_size=256), "some-config")
+    folder = directory.trial(job.trial_id)
+    folder.path.mkdir(parents=True)
+
+    def worker() -> TrialActor:
+        actor = object.__new__(TrialActor)  # skips what Ray sets up, which this does not need
+        actor.setup(ray_config(job, directory, CALIBRATION, 200.0, Slots(1, 1, 0.0)))
+        return actor
+
+    killed = worker()
+    while not folder.checkpoint.exists():
+        killed.step()
+    before = folder.rows()
+    # A copy that was cut short: the rows are as they were written, and the checkpoint knows of more.
+    folder.replace_rows(before[:1])
+    resumed = worker()
+    while not resumed.step()["done"]:
+        pass
+    rows = folder.rows()
+    assert [row.row.step for row in rows[: len(before)]] == [row.row.step for row in before]
+    assert [row.row.val_accuracy for row in rows[: len(before)]] == [row.row.val_accuracy for row in before]
+    assert folder.status is Status.BUDGET and rows[-1].row.epoch == 3

@@ -60,10 +60,8 @@ def table_of(directory: SweepDirectory) -> pa.Table:
 
 
 def test_table_holds_a_row_for_each_window_of_each_trial(directory: SweepDirectory, jobs: list[Job]) -> None:
-    for job in jobs[:3]:
-        train_on_paper(directory, job, [0.1])
-    directory.trial(jobs[0].trial_id).picks.append(WINDOWS)
-    directory.trial(jobs[2].trial_id).picks.append(WINDOWS[:2])
+    for job, windows in zip(jobs[:3], (WINDOWS, [], WINDOWS[:2]), strict=True):
+        train_on_paper(directory, job, [0.1], windows=windows)
     with (directory.trial(jobs[2].trial_id).path / "picks.jsonl").open("a") as file:
         file.write('{"epoch": 3, "by_cl')
     table = table_of(directory)

@@ -1,0 +1,43 @@
+"""Small JSON files with a checksum, so that damage is noticed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kdas.errors import UserError
+from kdas.files.cache import write_text
+from kdas.records import CHECK, is_intact, with_check
+
+
+class DamagedError(UserError):
+    """A file of the record is not as it was written. `path` is the file, `reason` says what is wrong with it."""
+
+    def __init__(self, path: Path, reason: str, remedy: str) -> None:
+        super().__init__(f"{path}: {reason}. {remedy}")
+        self.path, self.reason = path, reason
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with its checksum; a kill leaves the old file or the new one."""
+    write_text(path, json.dumps(with_check(content), indent=1))
+
+
+def read_record(path: Path, *needed: str, remedy: str) -> dict[str, Any]:
+    """What `write_record` wrote, without the checksum. Files of earlier versions have none and are read as they are.
+
+    Args: needed: keys that must be there.
+    Raises: FileNotFoundError; DamagedError: if the file is not as it was written.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(path, "is damaged (not valid JSON)", remedy) from error
+    if not isinstance(content, dict) or not is_intact(content) or not content.keys() >= set(needed):
+        raise DamagedError(path, "is damaged", remedy)
+    content.pop(CHECK, None)
+    return content

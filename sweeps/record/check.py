@@ -1,0 +1,157 @@
+"""A sweep directory held against itself: files against their checks, costs against prices, tables against trials."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdas.clock import Calibration, priced
+from kdas.files.cache import replaced_whole
+from kdas.files.journal import Journal
+from kdas.files.record import DamagedError, read_record
+from kdas.training.calibrate import read_calibration, write_calibration
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.measure import known_measure, read_measure
+from sweeps.record.spec_file import read_spec
+from sweeps.record.tables import sweep_tables
+from sweeps.record.trial import Recorded, TrialFolder
+
+_COPY = ".copy.json"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, in a sentence, and whether it has been repaired."""
+
+    text: str
+    is_repaired: bool = False
+
+
+def check_sweep(directory: SweepDirectory) -> list[Finding]:
+    """Everything that is wrong with a sweep that is not running. Copies of prices, and tables, are repaired."""
+    found = [finding for each in directory.cells() or [directory] for finding in _of_the_record(each)]
+    return found if any(not each.is_repaired for each in found) else [*found, *_of_the_tables(directory)]
+
+
+def _of_the_record(directory: SweepDirectory) -> Iterator[Finding]:
+    yield from _of_single_files(directory)
+    yield from _of_prices(directory)
+    known = {each.calibration_id: each for each in map(read_calibration, _price_files(directory)) if each}
+    num_ended = 0
+    for folder in directory.trials():
+        damage = folder.damage()
+        if damage is not None:
+            yield Finding(str(damage))
+            continue
+        num_ended += folder.is_final
+        if folder.restore_status():
+            yield Finding(f"{folder.path}: status.json or its copy was damaged or missing; restored.", is_repaired=True)
+        if wrong := _wrong_in(folder, known):
+            yield Finding(f"{folder.path}: {wrong}. Move that folder away and run the sweep again.")
+    measure = known_measure(directory)
+    if measure is not None and num_ended < measure.num_ended_trials:
+        yield Finding(
+            f"{directory.path}: {num_ended} trials have ended, expected {measure.num_ended_trials} as when the sweep"
+            " ended. Run the sweep again to train the missing ones."
+        )
+
+
+def _of_single_files(directory: SweepDirectory) -> Iterator[Finding]:
+    rebuilt = "The next start rebuilds it."
+
+    def record(path: Path) -> Callable[[], object]:
+        return lambda: read_record(path, remedy=rebuilt)
+
+    def journal(path: Path) -> Callable[[], object]:
+        return lambda: Journal(path, remedy=rebuilt).read()
+
+    for look in (
+        lambda: read_spec(directory.spec_file),
+        lambda: read_measure(directory),
+        record(directory.inputs_file),
+        record(directory.environment_file),
+        record(directory.spent_file),
+        journal(directory.study_file),
+        journal(directory.tracking_file),
+    ):
+        try:
+            look()
+        except DamagedError as error:
+            yield Finding(str(error))
+        except FileNotFoundError:
+            continue  # a file that the sweep has not come to yet, or that the next start writes
+
+
+def _price_files(directory: SweepDirectory) -> list[Path]:
+    """All files of prices that should be there: each is kept twice."""
+    folder = directory.path / "calibrations"
+    found = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    return [directory.calibration_file, *found]
+
+
+def _of_prices(directory: SweepDirectory) -> Iterator[Finding]:
+    """Damaged or missing prices, written again from their copy."""
+    files = _price_files(directory)
+    whole = {path: kept for path in files if (kept := read_calibration(path)) is not None}
+    measure = known_measure(directory)
+    base = measure.calibration_id if measure is not None else None
+    for path in files:
+        if path in whole:
+            continue
+        is_copy = path.name.endswith(_COPY)
+        other = path.with_name(path.name.removesuffix(_COPY) + ".json" if is_copy else path.stem + _COPY)
+        of_base = (kept for kept in whole.values() if kept.calibration_id == base)
+        copy = whole.get(other) or (next(of_base, None) if is_copy or path == directory.calibration_file else None)
+        if copy is None:
+            yield Finding(f"{path}: is damaged or missing, and has no copy. Restore it from a backup.")
+        else:
+            write_calibration(path, copy)
+            yield Finding(f"{path}: was damaged or missing; restored from its copy.", is_repaired=True)
+
+
+def _wrong_in(folder: TrialFolder, calibrations: Mapping[str, Calibration]) -> str:
+    """What cannot be right in a trial whose files are as they were written; "" if nothing."""
+    rows = folder.rows()
+    if folder.path.name != f"{folder.description['config_id']}-s{folder.description['config']['seed']}":
+        return f"trial.json describes another trial, {folder.description['config_id']}"
+    if any(later.row.step <= row.row.step for row, later in pairwise(rows)):
+        return "curve.jsonl has steps that do not grow"
+    return next(filter(None, (_wrong_cost(recorded, calibrations) for recorded in rows)), "")
+
+
+def _wrong_cost(recorded: Recorded, calibrations: Mapping[str, Calibration]) -> str:
+    row = recorded.row
+    calibration = calibrations.get(row.calibration_id)
+    if calibration is None:
+        return f"was charged by prices {row.calibration_id}, which the sweep does not have"
+    expected = priced(recorded.ledger, calibration)
+    costs = (row.cost_ref_s, row.cost_as_run_s)
+    if all(math.isclose(*pair, rel_tol=1e-9, abs_tol=1e-12) for pair in zip(costs, expected, strict=True)):
+        return ""
+    return f"step {row.step} costs {row.cost_ref_s:g} reference seconds, expected {expected[0]:g} for its work"
+
+
+def _of_the_tables(directory: SweepDirectory) -> Iterator[Finding]:
+    """Tables that are not those of the trials, written again."""
+    for each in [*directory.cells(), directory]:
+        for name, table in sweep_tables(each).items():
+            path = each.path / name
+            if path.exists() and _holds(path, table):
+                continue
+            with replaced_whole(path) as temporary:
+                pq.write_table(table, temporary)
+            yield Finding(f"{path}: was not the table of these trials; rebuilt. Run make report.", is_repaired=True)
+
+
+def _holds(path: Path, table: pa.Table) -> bool:
+    """Whether a file is what is written for a table, byte for byte: values that are not numbers equal nothing."""
+    expected = io.BytesIO()
+    pq.write_table(table, expected)
+    return path.read_bytes() == expected.getvalue()

@@ -1,0 +1,56 @@
+"""`sweep.yaml`: the resolved sweep as it began, with a check in its last line."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdas.files.cache import write_text
+from kdas.files.record import DamagedError
+
+_LAST_LINE = re.compile(r"# check: ([0-9a-f]{8})\n?\Z")
+_REMEDY = "Restore it from a copy. If you have none, delete it: the sweep then takes the file that you give it."
+
+
+def write_spec_text(path: Path, text: str) -> None:
+    """Keep the text of a resolved sweep."""
+    write_text(path, f"{text}# check: {_check_of(text)}\n")
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The content of the kept file. Raises: as `read_spec_text`."""
+    try:
+        content = yaml.safe_load(read_spec_text(path))
+    except yaml.YAMLError as error:
+        raise DamagedError(path, "is damaged (not valid YAML)", _REMEDY) from error
+    if not isinstance(content, dict):
+        raise DamagedError(path, "is damaged (not a mapping)", _REMEDY)
+    return content
+
+
+def read_spec_text(path: Path) -> str:
+    """What `write_spec_text` wrote, without the check. Files of earlier versions have none.
+
+    Raises: FileNotFoundError; DamagedError: if the file is not as it was written.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedError(path, "is damaged (not UTF-8 text)", _REMEDY) from error
+    found = _LAST_LINE.search(text)
+    if found is None:
+        if not text.strip("\0 \n"):
+            raise DamagedError(path, "is damaged (empty)", _REMEDY)
+        return text
+    content = text[: found.start()]
+    if _check_of(content) != found.group(1):
+        raise DamagedError(path, "is damaged", _REMEDY)
+    return content
+
+
+def _check_of(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"

@@ -1,0 +1,246 @@
+"""One trial on disk: its resolved config, its rows, its picks, its checkpoint, its status."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdas.files.journal import Extent, Journal
+from kdas.files.record import DamagedError, read_record, write_record
+from kdas.records import FINAL_STATUSES, STOPPED_STATUSES, CurveRow, Status
+from sweeps.record.picks import PicksFile
+
+if TYPE_CHECKING:  # tables and tracking read directories without loading torch
+    from sweeps.record.job import Job
+
+_REMEDY = "Run the sweep again to rebuild it."
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A curve row as recorded, with the work ledger behind its cost and the time of writing."""
+
+    row: CurveRow
+    ledger: list[list[Any]]
+    recorded_at: float
+
+
+@dataclass(frozen=True)
+class Rebuilds:
+    """How a trial had ended: its status, and for one that was stopped the number of its rows, else 0."""
+
+    num_rows: int
+    status: str
+
+
+class TrialFolder:
+    """The folder of a trial. Its status holds the extent of the other files, so a shortened one is noticed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint, self.picks = path / "checkpoint.pt", PicksFile(path / "picks.jsonl", _REMEDY)
+        self._curve = Journal(path / "curve.jsonl", remedy=_REMEDY)
+        self._status, self._trial = path / "status.json", path / "trial.json"
+        # Nothing else tells how a trial has ended.
+        self._status_copy = path / "status.copy.json"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the trial has started: a kill at its very start leaves an empty folder."""
+        return any(file.exists() for file in (self._trial, self._status, self._curve.path))
+
+    def begin(self, job: Job) -> None:
+        """Create the folder of a trial that is about to run, and remove the status of an earlier attempt."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.rebuilds is None:
+            self._forget_status()
+        self.describe(job)
+
+    def describe(self, job: Job) -> None:
+        """Write down which trial this is."""
+        content: dict[str, Any] = {
+            "method": job.method,
+            "phase": job.phase,
+            "config_id": job.config_id,
+            "configuration": job.configuration,
+        }
+        if job.proposal is not None:
+            content["proposal"] = {"number": job.proposal.number, "params": dict(job.proposal.params)}
+        write_record(self._trial, {**content, "config": job.config.model_dump(mode="json")})
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """`method`, `phase`, `config_id`, `configuration` in words, and the resolved `config`.
+
+        Raises: DamagedError: if it is missing or not as it was written.
+        """
+        needed = ("method", "phase", "config_id", "configuration", "config")
+        try:
+            return read_record(self._trial, *needed, remedy=_REMEDY)
+        except FileNotFoundError as error:
+            raise DamagedError(self._trial, "is missing", _REMEDY) from error
+
+    def append(self, row: CurveRow, ledger: list[list[Any]]) -> None:
+        """Add a row and flush it to disk."""
+        self._curve.append([_record(Recorded(row, ledger, time.time()))])
+
+    def rows(self) -> list[Recorded]:
+        """All complete rows; an incomplete line, left by a kill, is skipped.
+
+        Raises: DamagedError: if a row is missing or changed.
+        """
+        try:
+            return [Recorded(CurveRow(**c["row"]), c["ledger"], c["recorded_at"]) for c in self._curve.read()]
+        except (KeyError, TypeError) as error:
+            raise DamagedError(self._curve.path, "holds a line that is not a row", _REMEDY) from error
+
+    @property
+    def curve_bytes(self) -> int:
+        """Size of the curve file, which shows cheaply whether there are new rows."""
+        return self._curve.num_bytes
+
+    def keep_rows_up_to(self, step: int) -> int:
+        """Drop rows later than this step, that of the checkpoint from which the trial resumes; 0 drops all.
+
+        Returns: how many are left.
+        """
+        if not self.curve_bytes:
+            return 0
+        kept = [recorded for recorded in self.rows() if recorded.row.step <= step] if step else []
+        self.replace_rows(kept)
+        return len(kept)
+
+    def replace_rows(self, rows: list[Recorded]) -> None:
+        self._curve.replace(map(_record, rows))
+
+    def end(self, status: Status, error: str = "") -> None:
+        """Write down how the trial ended, and the extent of what it leaves."""
+        extents = {"curve": self._curve.extent(), "picks": self.picks.extent()}
+        write_record(self._status, {"status": status.value, "error": error, **extents})
+        shutil.copyfile(self._status, self._status_copy)
+        if status in FINAL_STATUSES:
+            self.discard_checkpoint()
+
+    def restore(self, job: Job) -> None:
+        """Bring a damaged trial back to a state from which it can run; an intact one stays as it is."""
+        damage = self.damage()
+        if damage is not None and damage.path == self._trial:
+            self.describe(job)
+            damage = self.damage()
+        if damage is not None:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        """Forget all that the trial has done: it is trained again from its beginning.
+
+        If it had ended, it must end as it did before, whatever its stopping rule would say by now.
+        """
+        try:
+            ended, num_rows = self._read_status(), 0
+        except DamagedError:
+            ended, num_rows = {"status": ""}, 0
+        if "curve" in ended and ended["status"] in STOPPED_STATUSES:
+            num_rows = Extent(*ended["curve"]).num_records
+        self._forget_status()
+        for file in (self._curve.path, self.picks.path):
+            file.unlink(missing_ok=True)
+        self.discard_checkpoint()
+        if ended.get("status", Status.RUNNING) != Status.RUNNING:
+            as_before = {"num_rows": num_rows, "status": ended["status"]}
+            write_record(self._status, {"status": Status.RUNNING.value, "error": "", "as_before": as_before})
+
+    def _forget_status(self) -> None:
+        for file in (self._status_copy, self._status):
+            file.unlink(missing_ok=True)
+
+    def restore_status(self) -> bool:
+        """Write the status or its copy again where one of them is damaged or missing. Returns: whether one was."""
+        content = self._read_status()
+        if "curve" not in content or all(_is_whole(file) for file in (self._status, self._status_copy)):
+            return False
+        write_record(self._status, content)
+        shutil.copyfile(self._status, self._status_copy)
+        return True
+
+    @property
+    def rebuilds(self) -> Rebuilds | None:
+        """How a trial must end that is trained again because its files were damaged; None for any other."""
+        try:
+            as_before = self._read_status().get("as_before")
+        except DamagedError:
+            return None
+        return None if as_before is None else Rebuilds(**as_before)
+
+    def discard_checkpoint(self) -> None:
+        """Remove the newest checkpoint and the previous one."""
+        for path in self.path.glob(f"{self.checkpoint.name}*"):
+            path.unlink(missing_ok=True)
+
+    @property
+    def status(self) -> Status:
+        """How the trial ended. One whose status cannot be read has not ended: it resumes from its checkpoint."""
+        return self._ended()[0]
+
+    @property
+    def error(self) -> str:
+        return self._ended()[1]
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL_STATUSES
+
+    def damage(self) -> DamagedError | None:
+        """What is wrong with the trial's files; None if all are as they were written. It reads all of them."""
+        try:
+            self.description  # noqa: B018
+            status = self._read_status()
+            for file, extent in ((self._curve.path, self._curve.extent()), (self.picks.path, self.picks.extent())):
+                # Trials that run, and those of earlier versions, have recorded none.
+                recorded = Extent(*status.get(file.stem, extent))
+                if recorded != extent:
+                    had = f"had {recorded.num_records} lines when the trial ended"
+                    raise DamagedError(file, f"{had}, and has {extent.num_records} or other lines now", _REMEDY)
+        except DamagedError as error:
+            return error
+        return None
+
+    def _ended(self) -> tuple[Status, str]:
+        try:
+            content = self._read_status()
+        except DamagedError:
+            return Status.RUNNING, ""
+        return (Status(content["status"]), content["error"]) if content else (Status.RUNNING, "")
+
+    def _read_status(self) -> dict[str, Any]:
+        """The content of the status file or its copy, {} if there is neither."""
+        damage: DamagedError | None = None
+        for file in (self._status, self._status_copy):
+            try:
+                content = read_record(file, "status", "error", remedy=_REMEDY)
+            except FileNotFoundError:
+                continue
+            except DamagedError as error:
+                damage = damage or error
+                continue
+            if content["status"] in tuple(Status):
+                return content
+            damage = damage or DamagedError(file, f"holds an unknown status {content['status']!r}", _REMEDY)
+        if damage is not None:
+            raise damage
+        return {}
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        read_record(file, "status", "error", remedy=_REMEDY)
+    except (FileNotFoundError, DamagedError):
+        return False
+    return True
+
+
+def _record(recorded: Recorded) -> dict[str, Any]:
+    return {"row": recorded.row.as_dict(), "ledger": recorded.ledger, "recorded_at": recorded.recorded_at}
