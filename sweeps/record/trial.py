@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from kdas.files.journal import Extent, Journal
 from kdas.files.record import DamagedError, read_record, write_record
-from kdas.records import FINAL_STATUSES, STOPPED_STATUSES, CurveRow, Status
+from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, STOPPED_STATUSES, CurveRow, Status
+from sweeps.record.earlier import reaches_its_end
 from sweeps.record.picks import PicksFile
 
 if TYPE_CHECKING:  # tables and tracking read directories without loading torch
@@ -199,11 +200,15 @@ class TrialFolder:
             self.description  # noqa: B018
             status = self._read_status()
             for file, extent in ((self._curve.path, self._curve.extent()), (self.picks.path, self.picks.extent())):
-                # Trials that run, and those of earlier versions, have recorded none.
+                # Trials that still run, and those of earlier versions, have recorded none.
                 recorded = Extent(*status.get(file.stem, extent))
                 if recorded != extent:
                     had = f"had {recorded.num_records} lines when the trial ended"
                     raise DamagedError(file, f"{had}, and has {extent.num_records} or other lines now", _REMEDY)
+            if status.get("status") in COMPLETE_STATUSES and "curve" not in status:
+                rows = [recorded.row for recorded in self.rows()]
+                if not reaches_its_end(rows, Status(status["status"]), self.description["config"], self.path):
+                    raise DamagedError(self._curve.path, "ends before the trial had ended", _REMEDY)
         except DamagedError as error:
             return error
         return None

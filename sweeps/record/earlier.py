@@ -1,0 +1,34 @@
+"""What can be said of trials of earlier versions, which recorded no extent of their files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdas.files.record import DamagedError, read_record
+from kdas.records import MEASURE_KEYS, CurveRow, Status
+from sweeps.record.paths import MEASURE
+
+
+def reaches_its_end(rows: Sequence[CurveRow], status: Status, config: Mapping[str, Any], folder: Path) -> bool:
+    """Whether the curve of a complete trial goes on to the end of its schedule or budget, or to its divergence.
+
+    Args: folder: of the trial, in the directory of its sweep.
+    """
+    if not rows:
+        return False
+    last = rows[-1]
+    if status is Status.DIVERGED:
+        return not math.isfinite(last.train_loss)
+    return last.epoch >= config.get("epochs", 0) or last.cost_ref_s >= (1 - 1e-9) * _budget_ref_s(folder)
+
+
+def _budget_ref_s(folder: Path) -> float:
+    """What the trials of this sweep may spend; 0 if that is not known."""
+    try:
+        measure = read_record(folder.parents[2] / MEASURE, remedy="")
+    except (FileNotFoundError, DamagedError):
+        return 0.0
+    return float(measure.get(MEASURE_KEYS["budget_ref_s"], 0.0))
