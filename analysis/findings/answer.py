@@ -140,8 +140,10 @@ def _pairs(row: Row) -> str:
         return "They share one seed, so there is no interval."
     low, high = row["ratio_low"], row["ratio_high"]
     limits = f" {wording.interval(low, high)}" if row["mark"] == "to" else ""
-    unsure = "; it includes 1x, no difference" if low <= 1 <= high else ""
-    return f"The 95% interval{limits} is over {row['num_pairs']} paired seeds{unsure}."
+    pairs = f"{row['num_pairs']} paired seeds"
+    if low <= 1 <= high:
+        return f"The 95% interval{limits} ({pairs}) includes 1x, so there may be no difference."
+    return f"The 95% interval{limits} is over {pairs}."
 
 
 def _missed(rows: list[Row], phase: str) -> str:

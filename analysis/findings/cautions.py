@@ -175,7 +175,7 @@ def _of_misses(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
         share = 1 - 0.05 ** (1 / num_seeds)
         yield Caution(
             "table",
-            f"No miss on {wording.plural(num_seeds, 'seed')} is compatible with a true miss rate of up to {share:.0%}.",
+            f"No seed of {num_seeds} missed the target, but the true miss rate may be as high as {share:.0%}.",
         )
 
 
@@ -185,9 +185,9 @@ def _of_the_grid(summary: pd.DataFrame) -> Iterator[Caution]:
         worst = float(coarse["max_grid_gap"].max())
         yield Caution(
             "table",
-            f"The evaluation grid is coarse: in {wording.plural(len(coarse), 'row')} the gap before the hit is more "
-            f"than {COARSE_GRID:.0%} of the time to accuracy (at most {worst:.1%}). Smaller differences come from the "
-            "grid. Evaluate more often, or compare the interpolated times in the report.",
+            f"The evaluation grid is coarse: in {wording.plural(len(coarse), 'row')} one step is more than "
+            f"{COARSE_GRID:.0%} of the time to accuracy (at most {worst:.1%}). Ignore smaller differences, evaluate "
+            "more often, or compare the interpolated times in report.html.",
         )
 
 
@@ -207,8 +207,8 @@ def _of_the_clock(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) 
     if shared:
         yield Caution(
             "trials",
-            f"{wording.plural(shared, 'trial')} shared a device (marked *), so their wall seconds also measure other "
-            "trials. Do not quote them. Reference seconds are not affected.",
+            f"{wording.plural(shared, 'trial')} shared a device (marked * in report.html), so their wall seconds "
+            "include other trials' work. Do not quote them. Reference seconds are not affected.",
         )
     calibrations = sorted(
         {*curves["calibration_id"].unique(), *trials["calibration_id"], measure.calibration_id} - {""}

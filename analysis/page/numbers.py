@@ -29,8 +29,8 @@ def numbers(measure: Measure) -> list[Number]:
         ),
         Number(
             "Time to accuracy, T",
-            f"Cost of the first evaluation whose {measure.split} accuracy is at least the target. A miss is infinite "
-            "and reads “> budget”; a trial that ended early reads “> its last cost”.",
+            f"Cost of the first evaluation whose {measure.split} accuracy is at least the target. A miss "
+            "counts as infinite and is shown as “> budget”; a trial that ended early reads “> its last cost”.",
             "analysis.time_to_accuracy.time_to_accuracy",
         ),
         Number(
@@ -43,8 +43,7 @@ def numbers(measure: Measure) -> list[Number]:
         Number(
             "Ratio",
             f"Sum of min(T, tau) of {base} divided by that of the configuration, over the shared seeds. If L and U "
-            "differ, it is computed twice: with every doubt against the configuration, then with every doubt in its "
-            "favour.",
+            "differ, it is computed twice: in the worst case for the configuration, and in the best case.",
             "analysis.statistics.compare.ratio_of_sums",
         ),
         Number(

@@ -164,7 +164,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
     return [
         ("Target", f"{wording.goal(measure.target)} {measure.split} accuracy", measure.target_rule),
         ("Budget", f"{wording.amount(measure.budget_ref_s)} reference s", f"calibration {measure.calibration_id}"),
-        ("Baseline", measure.baseline, f"the {measure.split} split decided"),
+        ("Baseline", measure.baseline, f"accuracy on the {measure.split} split"),
         (
             "Seeds",
             wording.seeds(found.times.loc[found.times["phase"] == deciding_phase(found.summary), "seed"].tolist()),
@@ -177,7 +177,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
 def _trials_planned(found: Findings) -> str:
     trials = f"{wording.plural(len(found.times), 'trial')} of {found.measure.num_planned_trials} planned"
     others = found.times.loc[found.times["phase"] != deciding_phase(found.summary), "seed"]
-    return f"these decide, {wording.seeds(others.tolist())} do not; {trials}" if len(others) else trials
+    return f"the answer's; {wording.seeds(others.tolist())} are the search's; {trials}" if len(others) else trials
 
 
 def _winner_rows(found: Findings, shown: pd.DataFrame) -> list[int]:

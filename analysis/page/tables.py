@@ -110,7 +110,7 @@ def sensitivity_columns(summary: pd.DataFrame) -> list[Column]:
         Column(
             "[95% bootstrap]",
             _bootstrap,
-            "of the ratio of sums, with every doubt against the configuration; too narrow for few seeds",
+            "of the ratio of sums, in the worst case for the configuration; too narrow for few seeds",
         ),
     ]
 

@@ -150,7 +150,7 @@ def test_every_stage_of_a_sweep_has_a_report(
     trials = [replace(trial, ceiling=ceiling) for trial in plan(seeds)]
     trials[0] = replace(trials[0], status=Status.RUNNING, last_s=30.0)
     html = render(findings(new_sweep(trials, split=split)))
-    assert ("the test split decided" in html) == (split == "test")
+    assert ("accuracy on the test split" in html) == (split == "test")
     assert ">nan<" not in html and ">inf<" not in html
 
 
