@@ -177,7 +177,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
 def _trials_planned(found: Findings) -> str:
     trials = f"{wording.plural(len(found.times), 'trial')} of {found.measure.num_planned_trials} planned"
     others = found.times.loc[found.times["phase"] != deciding_phase(found.summary), "seed"]
-    return f"the answer's; {wording.seeds(others.tolist())} are the search's; {trials}" if len(others) else trials
+    return f"of the answer; the search used {wording.seeds(others.tolist())}; {trials}" if len(others) else trials
 
 
 def _winner_rows(found: Findings, shown: pd.DataFrame) -> list[int]:
