@@ -20,10 +20,33 @@ CLUSTER ?=
 QUICK ?=
 PORT ?=
 NAMES ?=
-PORT_OPTION = $(if $(PORT),--port $(PORT))
-DATA_OPTION = $(if $(DATA),--data "$(DATA)")
-# The shell reads it from the environment: its values may hold quotes and braces.
+RUNS_DIR ?=
+# What a user gives reaches the recipes through the environment, where neither make nor the shell runs any of it. Only
+# $$, which stands for $ in make, is replaced.
+define AS_IT_IS
+override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
+export $(1)
+endef
+$(foreach name,NAME DATA SET SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT NAMES RUNS_DIR,\
+  $(if $(filter file,$(origin $(name))),,$(eval $(call AS_IT_IS,$(name)))))
+PORT_OPTION = $(if $(PORT),--port "$$PORT")
+DATA_OPTION = $(if $(DATA),--data "$$DATA")
 SET_OPTION = $(if $(SET),--set "$$SET")
+
+# A folder that was moved or copied still names its old place in the programs of .venv, and a Python that was removed
+# leaves a dead link. Programs whose first line is a shell's tell nothing.
+define VENV_FAULT
+if test -e $(READY); then \
+  if ! $(VENV)/bin/python -c "" 2>/dev/null; then echo "its Python is gone"; \
+  else told="$$(sed -n '1s|^#!\(.*\)/python[0-9.]*$$|\1|p' $(VENV)/bin/kdas-sweeps 2>/dev/null)"; \
+    test -z "$$told" || test "$$told" = "$$(cd $(VENV)/bin && pwd -P)" || echo "it was made for $$told"; fi; fi
+endef
+ifneq ($(filter-out help,$(MAKECMDGOALS)),)
+FAULT := $(shell $(VENV_FAULT))
+ifneq ($(FAULT),)
+$(error $(CURDIR)/$(VENV): $(FAULT). Remove this folder, then run make setup)
+endif
+endif
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +62,8 @@ $(READY): requirements.lock pyproject.toml
 	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), but Python 3.11 to 3.13 is needed. Name one: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@echo "setting up $(VENV): a few GB of packages, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "$(BIN)/python is $$($(BIN)/python --version 2>&1), but Python 3.11 to 3.13 is needed. Remove $(VENV), then run make setup." >&2; exit 2; }
 	@command -v uv >/dev/null 2>&1 || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@UV=$$(command -v uv || echo $(BIN)/uv); export VIRTUAL_ENV="$(CURDIR)/$(VENV)"; \
 	  "$$UV" pip install --quiet --compile-bytecode --require-hashes -r requirements.lock && \
@@ -46,16 +71,16 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sweep: $(READY) ## run or resume NAME's sweep and report on it (NAME=digits_kd)
-	@$(BIN)/kdas-sweeps sweep "$(NAME)" $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$(CLUSTER)")
+	@$(BIN)/kdas-sweeps sweep $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$$CLUSTER") -- "$$NAME"
 
 report: $(READY) ## rebuild NAME's report from what is on disk
-	@$(BIN)/kdas-sweeps report "$(NAME)"
+	@$(BIN)/kdas-sweeps report -- "$$NAME"
 
 compare: $(READY) ## put several sweeps on one page (NAMES="a b")
-	@$(BIN)/kdas-sweeps compare "$(NAMES)"
+	@$(BIN)/kdas-sweeps compare -- "$$NAMES"
 
 watch: $(READY) ## serve NAME's report, updated while it runs (PORT=5001)
-	@$(BIN)/kdas-sweeps watch "$(NAME)" $(PORT_OPTION)
+	@$(BIN)/kdas-sweeps watch $(PORT_OPTION) -- "$$NAME"
 
 ui: $(READY) ## open the runs in MLflow on 127.0.0.1 (PORT=5000)
 	@$(BIN)/kdas-sweeps ui $(PORT_OPTION)
@@ -67,7 +92,7 @@ notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1
 test: $(READY) ## run all but the slow tests (5 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
-test-slow: $(READY) ## run the slow tests: kills, clusters (10 minutes)
+test-slow: $(READY) ## run the slow tests: kills, faults, clusters (15 minutes)
 	@$(BIN)/python -m pytest -m slow
 
 test-all: test test-slow ## run all tests
@@ -95,20 +120,20 @@ format: $(READY) ## format the code, fix what lint can fix
 	@$(BIN)/ruff check --fix .
 
 preview: $(READY) ## estimate NAME's trials and cost; trains nothing
-	@$(BIN)/python -m sweeps preview "$(NAME)" $(DATA_OPTION) $(SET_OPTION)
+	@$(BIN)/python -m sweeps preview $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"
 
 status: $(READY) ## show NAME's progress, from any terminal
-	@$(BIN)/python -m sweeps status "$(NAME)"
+	@$(BIN)/python -m sweeps status -- "$$NAME"
 
 simulate: $(READY) ## compare searches on NAME's recorded curves (SEARCH=)
-	@$(BIN)/python -m sweeps simulate "$(NAME)" $(if $(SEARCH),--search "$(SEARCH)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") \
-	  $(if $(SLOTS),--slots "$(SLOTS)") $(if $(REPLAYS),--replays "$(REPLAYS)") $(if $(SURROGATE),--surrogate)
+	@$(BIN)/python -m sweeps simulate $(if $(SEARCH),--search "$$SEARCH") $(if $(SCHEDULER),--scheduler "$$SCHEDULER") \
+	  $(if $(SLOTS),--slots "$$SLOTS") $(if $(REPLAYS),--replays "$$REPLAYS") $(if $(SURROGATE),--surrogate) -- "$$NAME"
 
 torture: $(READY) ## kill a sweep 20 times, check its results (30 minutes)
 	@TORTURE_KILLS=20 TORTURE_CONFIGURATIONS=12 $(BIN)/python -m pytest tests/sweeps/test_torture.py
 
 bench: $(READY) ## measure speed (an hour; QUICK=1: 8 minutes; NAME=part)
-	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick) $(DATA_OPTION)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(DATA_OPTION) $(if $(NAME),-- "$$NAME")
 
 lock: $(READY) ## rebuild requirements.lock from pyproject.toml
 	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

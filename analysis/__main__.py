@@ -52,7 +52,7 @@ def report(
         reason = f"{error.filename or sweep_directory}: cannot be written: {error.strerror}"
         raise UserError(f"{reason}. Make the folder writable.") from error
     if not quiet:
-        show(found, path, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False))
+        show(found, path, _console())
 
 
 @app.command()
@@ -76,7 +76,7 @@ def compare(
         raise UserError(f"{out}: cannot be written: {error.strerror}. Choose another --out.") from error
     if quiet:
         return
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    console = _console()
     console.print(_grid(tables.table(tables.cell_columns(), found.cells), "Sweep by sweep"))
     console.print(Text(found.answer, style="bold"))
     for caution in found.cautions:
@@ -116,6 +116,8 @@ def store(
         budget_ref_s=tau,
     )
     write_store(stored, out)
+    for note in stored.notes:
+        print(f"note: {note}")
     num_trials, num_rows = len(stored.trials), len(stored.curves)
     print(f"{num_trials:,} trials, {num_rows:,} evaluations. Next: python -m analysis report {shlex.quote(str(out))}")
 
@@ -137,6 +139,12 @@ def show(found: Findings, path: Path, console: Console) -> None:
             console.print(Text(f"note: {caution.text}", style="yellow"))
     # Not wrapped, so that it can be clicked or copied.
     console.print(Text(str(path)), soft_wrap=True)
+
+
+def _console() -> Console:
+    # Names may hold what Rich would take for markup.
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def _grid(content: tables.Table, title: str) -> Table:

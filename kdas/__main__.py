@@ -11,27 +11,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kdas.command import bank as bank_commands
-from kdas.command.bank_progress import announce
-from kdas.command.progress import TeacherProgress
-from kdas.data import DATASETS
 from kdas.errors import UserError, run_command_line
-from kdas.files.cache import writable_folder
+from kdas.files.cache import check_cache, writable_folder
+from kdas.files.home import ensure_home
 from kdas.files.journal import Journal
-from kdas.losses import LOSSES
-from kdas.models import BESIDE_THE_ZOO, MODELS
+from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS
 from kdas.parts.plugins import load_plugins
 from kdas.parts.registry import Registry
 from kdas.recipe.config import load_trial_config
 from kdas.records import CurveRow
-from kdas.samplers import SAMPLERS
-from kdas.training.calibrate import calibration_for
-from kdas.training.trainer import Surroundings, Training
-from kdas.training.trial import Trial, load_inputs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-console = Console(width=None if sys.stdout.isatty() else 160)
-app.add_typer(bank_commands.app, name="bank")
+# Names may hold what Rich would take for markup.
+console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
+if sys.argv[1:2] != ["train"]:  # whose mistakes are told without torch, which these commands import
+    from kdas.command import bank
+
+    app.add_typer(bank.app, name="bank")
 _KINDS: dict[str, Registry] = {"samplers": SAMPLERS, "losses": LOSSES, "models": MODELS, "datasets": DATASETS}  # type: ignore[type-arg]
 _HEADER = "epoch   step  ref. s  wall s    loss  val acc  test acc"
 
@@ -44,16 +40,27 @@ def train(
 ) -> None:
     """Run one trial alone and print its curve."""
     config = load_trial_config(trial_file)
-    for path in filter(None, (checkpoint, curve)):
-        writable_folder(path.parent)
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder. Give a file.")
+    checkpoint, curve = (_file_to_write(path) if path else None for path in (checkpoint, curve))
+    check_cache()
+    # Only now: they import torch, which takes seconds, and most files with a mistake are refused without it.
+    from kdas.command.bank_progress import announce
+    from kdas.command.progress import TeacherProgress
+    from kdas.command.teacher import tell_quality
+    from kdas.teacher.obtain import check_checkpoint
+    from kdas.training.calibrate import calibration_for
+    from kdas.training.own_parts import check_own_parts
+    from kdas.training.trainer import Surroundings, Training
+    from kdas.training.trial import Trial, find_dataset, load_inputs
+
     began = time.perf_counter()
     try:
+        check_own_parts(config)
+        check_checkpoint(config.teacher, find_dataset(config))
         inputs = load_inputs(config, TeacherProgress(console))
         bank = inputs.bank(config, check=True)
         if bank is not None:
             announce(bank, console)
+        tell_quality(config, inputs, console)
     except UserError as error:
         raise UserError(f"{trial_file}: {error}") from error
     data_s = time.perf_counter() - began
@@ -100,7 +107,24 @@ def list_parts(
         table.add_row(part.name, part.summary, ", ".join(parameters), ", ".join(part.needs), part.source)
     console.print(table)
     if kind == "models":
+        from kdas.models import BESIDE_THE_ZOO
+
         console.print(BESIDE_THE_ZOO, highlight=False)
+
+
+def _file_to_write(path: Path) -> Path:
+    """The file that `path` names, or links to: writing replaces it, which would destroy a link or a device.
+
+    Raises: UserError: if it is not a file, or cannot be written.
+    """
+    try:
+        file = path.resolve(strict=False) if path.is_symlink() else path
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{path}: expected a file, got a link to itself. Give a file.") from error
+    if file.exists() and not file.is_file():
+        raise UserError(f"{path}: expected a file, got a {'folder' if file.is_dir() else 'device'}. Give a file.")
+    writable_folder(file.parent)
+    return file
 
 
 def _line(row: CurveRow) -> str:
@@ -112,7 +136,7 @@ def _line(row: CurveRow) -> str:
 
 def main() -> None:
     """The program's entry point."""
-    run_command_line(app)
+    run_command_line(app, ensure_home)
 
 
 if __name__ == "__main__":

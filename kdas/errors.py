@@ -3,21 +3,65 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
+import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
+
+# How a system says that a disk, or the user's share of it, is full.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class UserError(Exception):
-    """A mistake in the user's input: one line that names file, key, value and remedy; exit code 2."""
+    """A mistake in the user's input: one line that names file, key, value and remedy; exit code 2.
+
+    Several mistakes of one file are several lines, each complete by itself.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
-def run_command_line(app: Callable[[], object]) -> None:
-    """Run a program's command line. A `UserError` becomes one line on standard error and exit code 2."""
+def run_command_line(app: Callable[[], object], *first: Callable[[], object]) -> None:
+    """Run a program's command line. Each line of a `UserError`, or a full disk, goes to standard error; exit code 2.
+
+    A warning of ours is one line too, without the place in the code. Args: first: called before it.
+    """
+    warnings.formatwarning = _formatted
     try:
+        for prepare in first:
+            prepare()
         app()
     except UserError as error:
-        print(str(error).replace("\n", " "), file=sys.stderr)
+        for line in error.args:
+            print(str(line).replace("\n", " "), file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{where}{error.strerror}. Free some space, and start again.", file=sys.stderr)
+        sys.exit(2)
+
+
+def brief(value: object, limit: int = 80) -> str:
+    """A value as a message shows it, cut short."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _formatted(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+    *,
+    _usual: Callable[..., str] = warnings.formatwarning,
+) -> str:
+    is_ours = category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent)
+    return f"{message}\n" if is_ours else _usual(message, category, filename, lineno, line)
 
 
 def alike(name: str, known: Iterable[str], most: int = 1) -> list[str]:

@@ -13,8 +13,10 @@ from torch import Tensor
 from kdas import schedules
 
 PenaltyFactor = Annotated[float, Field(ge=0, le=1, description="Smallest weight of a sample.")]
-PenaltyLambda = Annotated[float, Field(ge=0, description="Weight lost per nat; 0 turns the penalty off.")]
-PenaltyWarmup = Annotated[int, Field(ge=0, description="Epochs over which the penalty ramps up.")]
+PenaltyLambda = Annotated[
+    float, Field(ge=0, le=1_000_000_000, description="Weight lost per nat; 0 turns the penalty off.")
+]
+PenaltyWarmup = Annotated[int, Field(ge=0, le=1_000_000, description="Epochs over which the penalty ramps up.")]
 Threshold = Annotated[
     float,
     Field(gt=0, lt=0.5, description="Quantile beyond which samples are penalized; the paper uses 0.2."),

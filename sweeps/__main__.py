@@ -10,15 +10,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kdas.errors import UserError, run_command_line
-from sweeps.command.options import CRASHED_TRIALS, INTERRUPTED, Cluster, Data, Name, Settings, Yes, check_port
-from sweeps.record.paths import names_of_cells, sweep_path
+from kdas.errors import UserError, alike, run_command_line
+from kdas.files.home import ensure_home
+from sweeps.command import ending
+from sweeps.command.options import (
+    CRASHED_TRIALS,
+    RAY_LOST,
+    AsTrial,
+    Cluster,
+    Data,
+    Name,
+    OutFile,
+    ReleaseFile,
+    Settings,
+    Yes,
+    check_port,
+)
+from sweeps.record.paths import names_of_cells, recorded_names, sweep_path
 
 if TYPE_CHECKING:
     from sweeps.record.directory import SweepDirectory
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-console = Console()
+# Names may hold what Rich would take for markup.
+console = Console(markup=False, emoji=False)
 
 
 @app.command()
@@ -30,29 +45,31 @@ def run(
     cluster: Cluster = None,
 ) -> None:
     """Run or resume a sweep."""
+    ending.heed_sigterm()
+    ending.end_with_parent()
     if cluster:
         os.environ["RAY_ADDRESS"] = cluster
-    from sweeps.file.layers import spec_path
+    from sweeps.execution.outage import RayLostError
+    from sweeps.file.layers import directory_of, spec_path
     from sweeps.file.spec import load_spec
-    from sweeps.record.directory import SweepDirectory
-    from sweeps.run import num_crashed, run_cells, run_sweep
 
     path = spec_path(name)
     spec = load_spec(path, data, settings or ())
-    directory = SweepDirectory(sweep_path(path.name))
+    # Only now: it imports torch, which takes seconds, and most files with a mistake are refused without it.
+    from sweeps.record.directory import SweepDirectory
+    from sweeps.run import num_crashed, run_cells, run_sweep
+
+    directory = SweepDirectory(directory_of(path))
     try:
         is_finished = (run_cells if spec.cells else run_sweep)(spec, path, directory, console, is_agreed=yes)
     except KeyboardInterrupt:  # before Ray handles it: while reading data, training the teacher or starting Ray
         is_finished = False
+    except RayLostError as error:
+        _print_whole(f"Ray is gone ({error}). {ending.resume_hint(name, settings)}")
+        sys.exit(RAY_LOST)
     if not is_finished:
-        with_settings = f' SET="{" ".join(settings)}"' if settings else ""
-        console.print(
-            f"Interrupted. Finished trials are kept. Resume with: make sweep NAME={name}{with_settings}",
-            soft_wrap=True,
-            markup=False,
-            highlight=False,
-        )
-        sys.exit(INTERRUPTED)
+        _print_whole(f"Interrupted. {ending.resume_hint(name, settings)}")
+        sys.exit(ending.exit_code())
     crashed = num_crashed(directory)
     if crashed:
         console.print(
@@ -62,17 +79,22 @@ def run(
         sys.exit(CRASHED_TRIALS)
 
 
+def _print_whole(text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
 @app.command()
 def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
     """Estimate the cost of a sweep without training."""
-    from sweeps.file.layers import spec_path
+    from sweeps.file.layers import directory_of, spec_path
     from sweeps.file.spec import load_spec
-    from sweeps.prepare.preview import preview_sweep
-    from sweeps.record.directory import SweepDirectory
 
     path = spec_path(name)
     spec = load_spec(path, data, settings or ())
-    directory = SweepDirectory(sweep_path(path.name))
+    from sweeps.prepare.preview import preview_sweep
+    from sweeps.record.directory import SweepDirectory
+
+    directory = SweepDirectory(directory_of(path))
     for cell, of_cell in spec.cells.items():
         console.rule(cell, align="left")
         preview_sweep(of_cell, path, directory.cell(cell), console)
@@ -149,38 +171,60 @@ def check(name: Name) -> None:
 @app.command()
 def attach(name: Name) -> None:
     """Upload the report and missing runs to MLflow."""
-    from sweeps.mlflow_view.state import TrackingState
+    from sweeps.mlflow_view.address import tracking_uri, without_secrets
+    from sweeps.mlflow_view.follower import attach as attach_to
 
     directory = _existing(name)
     if directory.holder():
-        console.print("The sweep is still running and keeps MLflow up to date.", highlight=False)
+        console.print("The sweep is still running and keeps MLflow up to date.")
         return
-    state = TrackingState(directory)
-    if not state.is_attached:
-        from sweeps.mlflow_view.follower import failure_text
-        from sweeps.mlflow_view.view import MlflowView
-
-        try:
-            MlflowView(directory).attach()
-        except Exception as error:  # noqa: BLE001 (whatever the server does, the sweep is complete)
-            print(f"MLflow at {state.uri} failed: {failure_text(error)}", file=sys.stderr)
-            sys.exit(1)
-    console.print(f"runs in MLflow: {state.uri} (make ui opens them)", soft_wrap=True, highlight=False)
+    uri = without_secrets(tracking_uri())
+    failure = attach_to(directory)
+    if failure:
+        print(f"MLflow at {uri} failed: {failure}", file=sys.stderr)
+        sys.exit(1)
+    console.print(f"runs in MLflow: {uri} (make ui opens them)", soft_wrap=True)
 
 
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
     """Serve MLflow's page on 127.0.0.1."""
-    from sweeps.mlflow_view.state import tracking_uri
+    from sweeps.mlflow_view.address import embedded_database, is_embedded, tracking_uri, without_secrets
 
     uri = tracking_uri()
     if uri.startswith(("http://", "https://")):
-        console.print(f"Runs are on a tracking server. Open {uri}", highlight=False, soft_wrap=True)
+        console.print(f"Runs are on a tracking server. Open {without_secrets(uri)}", soft_wrap=True)
         return
     check_port(port)
-    console.print(f"MLflow's page: http://127.0.0.1:{port} (Ctrl-C closes it)", highlight=False)
-    arguments = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
+    if is_embedded(uri):
+        from sweeps.mlflow_view import embedded
+
+        embedded.ensure(embedded_database())
+    console.print(f"MLflow's page: http://127.0.0.1:{port} (Ctrl-C closes it)")
+    # Not an argument: every user of the machine sees those, and the address may hold a password.
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    arguments = ["ui", "--host", "127.0.0.1", "--port", str(port)]
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *arguments], environment)
+
+
+@app.command("import")
+def import_file(file: ReleaseFile, out: OutFile = None, trial: AsTrial = False) -> None:
+    """Translate a config file of the official release."""
+    from kdas.parts.yaml_file import read_yaml
+    from sweeps.file.translation import translated
+
+    text = translated(read_yaml(file), str(file), as_trial=trial)
+    if out is None:
+        print(text, end="")
+        return
+    if out.exists():
+        raise UserError(f"{out}: exists. Give --out another file, or remove it.")
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}. Give --out another file.") from error
+    command = f"python -m kdas train {out}" if trial else f"make sweep NAME={out}"
+    console.print(f"{out} written. Run it: {command}", highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -215,6 +259,11 @@ def _existing(name: str) -> SweepDirectory:
             raise UserError(
                 f"{directory.path}: {holder} and is still preparing data, teacher and prices. Try again once it trains."
             )
+        from sweeps.file.layers import shipped
+
+        near = alike(name, [*recorded_names(), *shipped()])
+        if near and near[0] != name:
+            raise UserError(f"{directory.path}: no sweep has run here. Did you mean NAME={near[0]}?")
         raise UserError(
             f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}. For your own file,"
             " NAME is its path."
@@ -224,7 +273,7 @@ def _existing(name: str) -> SweepDirectory:
 
 def main() -> None:
     """The program's entry point."""
-    run_command_line(app)
+    run_command_line(app, ensure_home)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Literal
 
 from rich.console import Console
 
+from kdas.command.teacher import tell_quality
 from kdas.compute import device as devices
 from kdas.errors import UserError
+from kdas.files.cache import check_cache
+from kdas.files.full import going_without
 from kdas.recipe.config import TrialConfig
 from kdas.records import Measure, Status
 from kdas.teacher import obtain as teachers
@@ -27,12 +31,15 @@ from sweeps.engine.restored import restore_search
 from sweeps.engine.slots import Slots, slots_for
 from sweeps.engine.spending import Spending
 from sweeps.engine.target import decide_target
+from sweeps.execution.outage import RayLostError
 from sweeps.execution.progress import Progress
+from sweeps.execution.ray_folder import parent_of_ray_folder
 from sweeps.file.blocks import ResourcesConfig
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare import environment
 from sweeps.prepare.forecast import forecast
 from sweeps.prepare.inputs import inputs_for, keep_inputs_of, open_bank_for, prepare_bank, prices_of
+from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.preview import agree, look_ahead
 from sweeps.prepare.resolved import cost_shares_of, plan_of, rule_of
 from sweeps.prepare.unchanged import check_spec, keep_spec
@@ -51,6 +58,7 @@ def run_sweep(
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
+    check_cache()
     slots = _slots(spec.methods.recipe, spec.resources, source)
     with directory.locked():
         check_spec(spec, directory)
@@ -64,12 +72,31 @@ def run_sweep(
         if has_work:
             keep_spec(spec, directory)
             prepare_bank(recipe, len(spec.seeds), sweep.inputs, source, console)
-            _train(sweep, spec.faults.retries, slots, console)
-        sweep.spending.keep()
-        if agenda.is_finished:
-            _conclude(sweep, source, console)
-        write_tables(directory)
+        with _tables_of(directory):
+            if has_work:
+                _train(sweep, spec.faults.retries, slots, console)
+            with going_without(directory.spent_file):
+                sweep.spending.keep()
+            if agenda.is_finished:
+                _conclude(sweep, source, console)
         return agenda.is_finished
+
+
+@contextmanager
+def _tables_of(directory: SweepDirectory) -> Iterator[None]:
+    """Write the tables when the block ends, also by the loss of Ray."""
+    try:
+        yield
+    except RayLostError:
+        _write_tables(directory)
+        raise
+    _write_tables(directory)
+
+
+def _write_tables(directory: SweepDirectory) -> None:
+    # Whatever ended the sweep is told, not that tables, which are made again any time, found no room.
+    with going_without(directory.path / "curves.parquet"):
+        write_tables(directory)
 
 
 def _begun(
@@ -80,6 +107,7 @@ def _begun(
     Raises: UserError: for a mistake that only data, teacher or machine reveal, or if the user rejects the estimate.
     """
     recipe = spec.methods.recipe
+    check_own_parts_of(spec, source)
     if cluster_address():
         _check_cluster(recipe, directory)
     try:
@@ -87,6 +115,8 @@ def _begun(
         inputs = inputs_for(recipe, directory, console)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
+    if not directory.spec_file.exists():
+        tell_quality(recipe, inputs, console)
     plan = plan_of(spec, partial(config_id, inputs=inputs))
     prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
@@ -141,12 +171,12 @@ def run_cells(
                 ahead = look_ahead(cell, source, of_cell, slots, console)
                 agree(ahead.forecast, cell.budget, source, console, is_agreed=is_agreed)
         keep_spec(spec, directory)
-        for number, (name, cell) in enumerate(spec.cells.items(), start=1):
-            console.rule(f"{name}, cell {number} of {len(spec.cells)}", align="left")
-            is_finished = run_sweep(cell, source, directory.cell(name), console, is_agreed=True)
-            if not is_finished:
-                break
-        write_tables(directory)
+        with _tables_of(directory):
+            for number, (name, cell) in enumerate(spec.cells.items(), start=1):
+                console.rule(f"{name}, cell {number} of {len(spec.cells)}", align="left")
+                is_finished = run_sweep(cell, source, directory.cell(name), console, is_agreed=True)
+                if not is_finished:
+                    break
         return is_finished
 
 
@@ -156,6 +186,8 @@ def _slots(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> Slo
         from sweeps.execution import cluster
 
         cluster.join()
+    else:
+        parent_of_ray_folder()
     try:
         if cluster_address():
             return cluster.slots_of_cluster(recipe.device, recipe.threads, resources)
@@ -274,4 +306,6 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
     finally:
         follower.stop(sweep.agenda.is_finished)
     if follower.failure:
-        console.print(f"Some runs were not uploaded to MLflow ({follower.failure}). Results are complete.")
+        console.print(
+            f"Some runs were not uploaded to MLflow ({follower.failure}). Results are complete.", soft_wrap=True
+        )

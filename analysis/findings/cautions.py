@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ import pandas as pd
 from analysis import wording
 from analysis.findings.answer import Answer
 from analysis.findings.summary import deciding_phase
+from analysis.record.measure import teacher_accuracy
 from analysis.time_to_accuracy import COARSE_GRID
 from kdas.records import Measure, Status
 
@@ -40,14 +41,16 @@ def cautions(
     measure: Measure,
     won: Answer,
     timing: pd.DataFrame,
+    environment: Mapping[str, str],
 ) -> list[Caution]:
     """All warnings about this sweep, the most important first.
 
     Args: summary: of `summarize`; times: of `trial_times`; curves, trials: as loaded; won: the answer that they
-        qualify; timing: of `timing_check`.
+        qualify; timing: of `timing_check`; environment: as recorded.
     """
     return [
         *_of_progress(times, measure),
+        *_of_the_teacher(environment, measure),
         *_of_the_split(measure),
         *_of_the_objective(measure),
         *_of_the_baseline(summary, measure),
@@ -78,6 +81,17 @@ def _of_the_split(measure: Measure) -> Iterator[Caution]:
             "answer",
             "The test split decided: target, stopping and choice used the reported test accuracy, as in published "
             "tables. This makes it look too good. Use a validation split to avoid it.",
+        )
+
+
+def _of_the_teacher(environment: Mapping[str, str], measure: Measure) -> Iterator[Caution]:
+    accuracy, clear_from = teacher_accuracy(environment)
+    if accuracy < clear_from:
+        yield Caution(
+            "answer",
+            f"The teacher is near chance: it has {wording.percent(accuracy)} {measure.split} accuracy, and "
+            f"{wording.percent(clear_from)} would be clearly above a guess. Students learn little from it, so this "
+            "says little about distillation. Check its weights, the order of its classes, and mean and std.",
         )
 
 

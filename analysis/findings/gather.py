@@ -65,6 +65,7 @@ def findings(sweep_directory: Path | str) -> Findings:
     searched = times[times["method"].map(is_searched).astype(bool) & (times["phase"] == "search")]
     ranked, refused = _importance(times, trials, measure, generator)
     timing = timing_check(curves)
+    environment = load_environment(directory)
     return Findings(
         measure=measure,
         curves=curves,
@@ -78,8 +79,8 @@ def findings(sweep_directory: Path | str) -> Findings:
         importance_refused=refused,
         timing=timing,
         answer=won,
-        cautions=tuple(cautions(summary, times, every_curve, trials, measure, won, timing)),
-        environment=load_environment(directory),
+        cautions=tuple(cautions(summary, times, every_curve, trials, measure, won, timing, environment)),
+        environment=environment,
         sweep_text=_sweep_text(directory / "sweep.yaml"),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import adbc_driver_manager
@@ -17,10 +16,10 @@ import sqlalchemy as sa
 from adbc_driver_sqlite import StatementOptions
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Select, column, select, table
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
-from kdas.errors import UserError, alike, nearest
+from analysis.mlflow_store.address import engine_of
+from kdas.errors import UserError, nearest
 
 # Only the columns that are read.
 _EXPERIMENTS = table("experiments", column("experiment_id"), column("name"))
@@ -79,7 +78,7 @@ def opened(uri: str) -> Iterator[Connection]:
     Raises: UserError: if it names a tracking server, a missing file, or a database that is not MLflow's, or if reading
         the database fails.
     """
-    engine, shown = _engine(uri)
+    engine, shown = engine_of(uri)
     try:
         missing = {each.name for each in _TABLES} - set(sa.inspect(engine).get_table_names())
         if missing:
@@ -92,44 +91,6 @@ def opened(uri: str) -> Iterator[Connection]:
         raise UserError(f"{shown}: cannot be read ({reason}). Check the file or URL, and your permissions.") from error
     finally:
         engine.dispose()
-
-
-def _engine(uri: str) -> tuple[Engine, str]:
-    """The engine, and its name in messages, without a password."""
-    if uri.startswith(("http://", "https://", "databricks")):
-        raise UserError(
-            f"{uri}: expected a database, got a tracking server, which sends only one run and metric at a time. Give"
-            " the server's --backend-store-uri, for example postgresql://user@host/mlflow."
-        )
-    if "://" not in uri:
-        return _sqlite(Path(uri)), uri
-    try:
-        url = make_url(uri)
-        if url.get_backend_name() == "sqlite":
-            return _sqlite(_file_of(url, uri)), uri
-        return sa.create_engine(url), url.render_as_string(hide_password=True)
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        scheme = uri.partition("://")[0]
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{scheme}://...: cannot be opened ({reason}). Give sqlite:///file, or another SQLAlchemy URL whose"
-            " driver is installed."
-        ) from error
-
-
-def _file_of(url: URL, uri: str) -> Path:
-    if not url.database or url.database == ":memory:":
-        raise UserError(f"{uri}: the file name is missing. Write sqlite:///mlflow.db, or sqlite:////absolute/path.")
-    return Path(url.database)
-
-
-def _sqlite(path: Path) -> Engine:
-    if not path.is_file():
-        near = alike(path.name, [entry.name for entry in path.parent.glob("*.db")])
-        hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the file that MLflow writes, or its URL."
-        raise UserError(f"{path}: no such file. {hint}")
-    # A plain path would create a missing file.
-    return sa.create_engine(URL.create("sqlite", database=path.resolve().as_uri(), query={"mode": "ro", "uri": "true"}))
 
 
 def chosen_runs(connection: Connection, experiment: str | None) -> Select[tuple[str]]:
@@ -171,6 +132,13 @@ def narrowed(
         return chosen, None
     saying = select(where.c.run_uuid).where(where.c.key == key, where.c.value == value)
     return chosen.where(_RUNS.c.run_uuid.in_(saying)), value
+
+
+def largest(connection: Connection, key: str, chosen: Select[tuple[str]]) -> float:
+    """The largest finite value of a metric in the chosen runs, 0 if there is none above."""
+    finite = (_METRICS.c.key == key) & (_METRICS.c.value < float(np.finfo(np.float64).max))
+    query = select(sa.func.max(_METRICS.c.value)).where(finite, _METRICS.c.run_uuid.in_(chosen))
+    return float(connection.execute(query).scalar_one() or 0.0)
 
 
 def is_a_part(connection: Connection, num_runs: int) -> bool:
@@ -218,13 +186,14 @@ def history(
 ) -> History:
     """Every value of a metric in the runs `uuids`.
 
-    Rows are ordered by timestamp, as in MLflow's primary key. Several threads may call it at once: each call has its
-    own connection.
+    Rows are ordered by timestamp and step, as in MLflow's primary key. Several threads may call it at once: each call
+    has its own connection.
 
     Args: among: a query that restricts the rows, which is faster for few runs; None reads all rows.
     """
     names = list(_HISTORY) if with_times else list(_HISTORY)[:-1]
-    query = select(*(_METRICS.c[name] for name in names)).where(_METRICS.c.key == key).order_by(_METRICS.c.timestamp)
+    query = select(*(_METRICS.c[name] for name in names)).where(_METRICS.c.key == key)
+    query = query.order_by(_METRICS.c.timestamp, _METRICS.c.step)
     if among is not None:
         query = query.where(_METRICS.c.run_uuid.in_(among))
     schema = pa.schema([(name, _HISTORY[name]) for name in names])

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Select
 from analysis.mlflow_store import database
 from analysis.mlflow_store.database import History, Run
 from analysis.mlflow_store.sources import ELAPSED, MEASURED, StoreRuns
+from analysis.mlflow_store.usable import refuse_unusable, refuse_unusable_steps
 from kdas.errors import UserError
 
 _METRICS_AT_ONCE = 4
@@ -29,6 +30,8 @@ class Evaluations:
     trials: NDArray[np.int64]
     steps: NDArray[np.int64]
     columns: dict[str, NDArray[np.float64]]
+    # Runs that are left out, each with the later one of the same configuration and seed.
+    superseded: list[tuple[Run, Run]]
 
     def of(self, trial: int, column: str) -> NDArray[np.float64]:
         """A column of one trial."""
@@ -40,7 +43,8 @@ def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tup
     """Every evaluation of every trial: one row wherever `val_accuracy` was logged.
 
     Args: among: a query for the runs to read, None for the entire store.
-    Raises: UserError: if a required metric is missing, an evaluation has no cost, or an accuracy is not a fraction.
+    Raises: UserError: if a required metric is missing, an evaluation has no cost, an accuracy is not a fraction, or a
+        run logged no steps or a cost that does not grow.
     """
     candidates = [run for run in store.runs if not store.is_sweep(run)]
     needs_times = ELAPSED in store.sources.values()
@@ -51,7 +55,9 @@ def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tup
 
     first = str(store.source("val_accuracy"))
     logged = history(first, candidates, needs_times)
-    runs, codes = _trials(store, candidates, np.bincount(logged.run_codes, minlength=len(candidates)) > 0)
+    has_rows = np.bincount(logged.run_codes, minlength=len(candidates)) > 0
+    runs, codes, superseded = _trials(store, candidates, has_rows)
+    refuse_unusable_steps(store, runs, codes[logged.run_codes], logged.steps)
     joined = _Join(codes[logged.run_codes], logged.steps)
     sources = {column: store.source(column) for column in MEASURED}
     others = {source for source in sources.values() if source and source.startswith("metrics.")} - {first}
@@ -70,15 +76,16 @@ def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tup
             columns[column] = read[source]
         else:
             columns[column] = np.array([_number(store, column, run) for run in runs])[joined.trials]
-    evaluations = Evaluations(runs, joined.trials, joined.steps, columns)
-    _refuse_useless(store, evaluations)
+    evaluations = Evaluations(runs, joined.trials, joined.steps, columns, superseded)
+    refuse_unusable(store, evaluations)
     return evaluations
 
 
 def _trials(
     store: StoreRuns, candidates: list[Run], has_rows: NDArray[np.bool_]
-) -> tuple[list[Run], NDArray[np.int64]]:
-    """The runs that are trials, ordered by trial id, and each candidate's position among them, or -1."""
+) -> tuple[list[Run], NDArray[np.int64], list[tuple[Run, Run]]]:
+    """The runs that are trials, ordered by trial id, each candidate's position among them, or -1, and the runs that
+    are left out for a later one of the same configuration and seed."""
     parents = set(store.texts.get("tags.mlflow.parentRunId", {}).values())
     methods, seeds, trial_ids = store.said("method"), store.said("seed"), store.said("trial_id")
     by_id: dict[str, int] = {}
@@ -87,10 +94,20 @@ def _trials(
         is_placed = run.uuid in methods and run.uuid in seeds and run.uuid not in parents
         if has_rows[place] or is_placed:
             by_id[trial_ids.get(run.uuid, run.uuid)] = place
-    places = [by_id[trial_id] for trial_id in sorted(by_id)]
+    same: dict[tuple[str, ...], int] = {}
+    superseded: list[tuple[Run, Run]] = []
+    # In the order in which they were started.
+    for place in sorted(by_id.values()):
+        run = candidates[place]
+        earlier = same.get(who := store.identity(run))
+        if earlier is not None:
+            superseded.append((candidates[earlier], run))
+        same[who] = place
+    counts = set(same.values())
+    places = [by_id[trial_id] for trial_id in sorted(by_id) if by_id[trial_id] in counts]
     codes = np.full(len(candidates), -1, np.int64)
     codes[places] = np.arange(len(places))
-    return [candidates[place] for place in places], codes
+    return [candidates[place] for place in places], codes, superseded
 
 
 class _Join:
@@ -141,27 +158,3 @@ def _number(store: StoreRuns, column: str, run: Run) -> float:
             f"{column}: expected a number, got {text!r} ({store.sources[column]} of run {run.uuid}). Use another"
             f" source: --name {column}=metrics.<key>"
         ) from None
-
-
-def _refuse_useless(store: StoreRuns, evaluations: Evaluations) -> None:
-    for column in ("val_accuracy", "test_accuracy"):
-        best = float(np.fmax.reduce(evaluations.columns[column], initial=0.0))
-        if best > 1:
-            raise UserError(
-                f"{column}: expected fractions in [0, 1], got {best:g} ({store.sources[column]}). Log 0.95 for 95%."
-            )
-    costless = np.flatnonzero(np.isnan(evaluations.columns["cost_ref_s"]))
-    if len(costless):
-        run, step = evaluations.runs[evaluations.trials[costless[0]]], evaluations.steps[costless[0]]
-        accuracy, cost = (store.sources[column] for column in ("val_accuracy", "cost_ref_s"))
-        raise UserError(
-            f"cost_ref_s: {len(costless)} of {len(evaluations.trials)} evaluations have no {cost}, the first at step"
-            f" {step} of run {run.uuid}. Log it at the steps of {accuracy}, or use the time of logging:"
-            f" --name cost_ref_s={ELAPSED}"
-        )
-    cost_ref_s = evaluations.columns["cost_ref_s"]
-    if len(cost_ref_s) and not (cost_ref_s.min() >= 0 and cost_ref_s.max() > 0):
-        raise UserError(
-            f"cost_ref_s: expected totals that grow from 0, got {cost_ref_s.min():g} to {cost_ref_s.max():g}"
-            f" ({store.sources['cost_ref_s']}). Use another metric, or the time of logging: --name cost_ref_s={ELAPSED}"
-        )

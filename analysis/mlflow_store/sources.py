@@ -130,6 +130,13 @@ class StoreRuns:
         values = {source: self.texts[source].get(run.uuid) for source in self.params()}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
+    def identity(self, run: Run) -> tuple[str, ...]:
+        """What a trial is alone in: its method, configuration, phase and seed; the run itself if it does not say."""
+        method, seed = self.said("method").get(run.uuid), self.said("seed").get(run.uuid)
+        if not method or not seed:
+            return (run.uuid,)
+        return (method, self.config_id(run), self.said("phase").get(run.uuid, PHASES[0]), seed)
+
     def params(self) -> list[str]:
         """The sources of all parameters except the seed, sorted by name."""
         return sorted(name for name in self.texts if name.startswith("params.") and name != self.sources["seed"])

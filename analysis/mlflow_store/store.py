@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+from sqlalchemy import Connection, Select
 
-from analysis.curves import PHASES
 from analysis.mlflow_store import database
 from analysis.mlflow_store.evaluations import Evaluations, read_evaluations
 from analysis.mlflow_store.sources import MEASURED, StoreRuns, by_run, identities, sources_with
+from analysis.mlflow_store.terms import measure_of
 from analysis.time_to_accuracy import times_to_accuracies
-from kdas.errors import UserError, nearest
+from kdas.errors import UserError
 from kdas.records import CURVE_COLUMNS, TRIAL_COLUMNS, Measure, Status
 
 EXPERIMENT = "kdas-sweeps"
@@ -27,11 +28,13 @@ _TEXTS = ("sweep", "method", "phase", "trial_id", "config_id", "dataset", "pair"
 
 @dataclass(frozen=True)
 class Stored:
-    """A sweep from a store: the tables as `analysis.curves` loads them, and what the sweep measures."""
+    """A sweep from a store: the tables as `analysis.curves` loads them, what the sweep measures, and notes on runs
+    that were left out."""
 
     curves: pd.DataFrame
     trials: pd.DataFrame
     measure: Measure
+    notes: tuple[str, ...] = ()
 
 
 def load_store(
@@ -47,8 +50,9 @@ def load_store(
     """Read one sweep from an MLflow tracking database.
 
     Metrics are joined by run and step; of several values at one step the latest counts. Deleted runs and parents of
-    trials are ignored. A killed or failed run counts as crashed: its time is only bounded. Of two runs of one trial the
-    one started later counts. A column that the store lacks is 0 for counts, NaN for measurements and "" for text.
+    trials are ignored. A killed or failed run counts as crashed: its time is only bounded. Of two runs of one trial, or
+    of one configuration and seed, the one started later counts. A column that the store lacks is 0 for counts, NaN for
+    measurements and "" for text.
 
     Args:
         uri: an SQLAlchemy URL or the path of an SQLite file.
@@ -61,12 +65,12 @@ def load_store(
         baseline: a method; by default the first that trains on everything.
         budget_ref_s: in the unit of `cost_ref_s`; by default the recorded one, else the largest cost.
     Raises: UserError: if the store cannot be read or is not MLflow's, if a required column, the sweep or the target is
-        missing, or if accuracies are not fractions.
+        missing, if accuracies are not fractions, or if a run has no steps or a cost that does not grow.
     """
     sources, mapped = sources_with(names or {}), frozenset(names or {})
     with database.opened(uri) as connection:
-        chosen = database.chosen_runs(connection, experiment)
-        chosen, found = database.narrowed(connection, chosen, sources["sweep"], sweep)
+        everything = database.chosen_runs(connection, experiment)
+        chosen, found = database.narrowed(connection, everything, sources["sweep"], sweep)
         runs = database.runs(connection, chosen)
         texts = database.texts(connection, chosen)
         texts |= {"attributes.run_id": by_run(runs, lambda run: run.uuid)}
@@ -74,10 +78,13 @@ def load_store(
         store = StoreRuns(tuple(runs), texts, database.last_values(connection, chosen), sources, mapped)
         is_a_part = database.is_a_part(connection, len(runs))
         evaluations = read_evaluations(connection, store, chosen if is_a_part else None)
+        if found is not None:
+            _refuse_other_unit(connection, store, everything)
     name = found or experiment or "mlflow"
     who = identities(store, evaluations.runs, name)
-    measure = _measure(store, evaluations, who, target=target, baseline=baseline, budget_ref_s=budget_ref_s)
-    return Stored(_curve_table(evaluations, who), _trial_table(store, evaluations, who, measure), measure)
+    measure = measure_of(store, evaluations, who, target=target, baseline=baseline, budget_ref_s=budget_ref_s)
+    curves, trials = _curve_table(evaluations, who), _trial_table(store, evaluations, who, measure)
+    return Stored(curves, trials, measure, _notes(evaluations))
 
 
 def named(options: Sequence[str]) -> dict[str, str]:
@@ -107,80 +114,27 @@ def write_store(stored: Stored, directory: Path) -> None:
         raise UserError(f"{directory}: cannot be written: {error.strerror}. Choose another --out.") from error
 
 
-def _measure(
-    store: StoreRuns,
-    evaluations: Evaluations,
-    who: dict[str, list[str]],
-    *,
-    target: float | None,
-    baseline: str | None,
-    budget_ref_s: float | None,
-) -> Measure:
-    """The given values, else those that our tracker recorded at the sweep's parent run."""
-    name = who["sweep"][0] if who["sweep"] else ""
-    recorded = _recorded(store)
-    rule = "given" if target is not None else "recorded by the sweep"
-    target = recorded.get("target") if target is None else target
-    if target is None:
-        raise UserError(f"--target: the store has no target for {name}. Give a fraction, for example --target 0.9.")
-    if not 0 < target <= 1:
-        raise UserError(f"--target: expected a fraction in (0, 1], got {target:g}. Write 0.95 for 95%.")
-    largest = float(np.max(evaluations.columns["cost_ref_s"], initial=0.0))
-    if budget_ref_s is None:
-        # The recorded budget is in our reference seconds and does not fit another cost.
-        budget_ref_s = largest if "cost_ref_s" in store.mapped else recorded.get("tau_ref_s", largest)
-    if not budget_ref_s > 0:
+def _refuse_other_unit(connection: Connection, store: StoreRuns, everything: Select[tuple[str]]) -> None:
+    """An accuracy of at most 1 may be a percentage where the other runs of the experiment are: 0.9 for 0.9 %."""
+    source = str(store.source("val_accuracy"))
+    best = database.largest(connection, source.partition(".")[2], everything)
+    if best > 1:
         raise UserError(
-            f"--tau: expected a number above 0, got {budget_ref_s:g}. Give a trial's budget in the unit of cost_ref_s."
+            f"val_accuracy: expected fractions in [0, 1], got {best:g} in other runs of the experiment ({source}), so"
+            " values up to 1 in these runs may be percentages. Log 0.95 for 95%, in an experiment of its own."
         )
-    calibrations = tuple(sorted(set(who["calibration_id"]) - {""}))
-    seeds = who["seed"]
-    searched = [int(seed) for seed, phase in zip(seeds, who["phase"], strict=True) if phase == PHASES[0]]
-    return Measure(
-        sweep=name,
-        target=target,
-        target_rule=rule,
-        budget_ref_s=budget_ref_s,
-        baseline=_baseline(store, evaluations, who["method"], baseline),
-        split="test" if _test_decides(store) else "validation",
-        calibration_id=calibrations[0] if len(calibrations) == 1 else "",
-        data_source=next(filter(None, who["data_source"]), "an MLflow store"),
-        seeds=tuple(sorted(set(searched or map(int, seeds)))),
-        num_planned_trials=len(evaluations.runs),
+
+
+def _notes(evaluations: Evaluations) -> tuple[str, ...]:
+    left_out = evaluations.superseded
+    if not left_out:
+        return ()
+    earlier, later = left_out[0]
+    return (
+        f"Runs left out, since a later run has the same configuration and seed: {len(left_out)}, for example run"
+        f" {earlier.uuid} ({earlier.name}) for {later.uuid} ({later.name}). If they differ in something, map config_id"
+        " to it: --name config_id=params.<key>",
     )
-
-
-def _recorded(store: StoreRuns) -> dict[str, float]:
-    """Target and budget from the latest parent run where our tracker logged them (at the end of a sweep)."""
-    parents = [run for run in store.runs if store.is_sweep(run)]
-    return {
-        name: values[run.uuid]
-        for name, values in ((name, store.last.get(f"metrics.{name}", {})) for name in ("target", "tau_ref_s"))
-        for run in parents
-        if run.uuid in values
-    }
-
-
-def _baseline(store: StoreRuns, evaluations: Evaluations, methods: list[str], asked: str | None) -> str:
-    """The method that others are compared with: the given one, else the first that trains on everything."""
-    known = sorted(set(methods))
-    if asked is None:
-        samplers = store.texts.get("params.sampler.name", {})
-        named = zip(evaluations.runs, methods, strict=True)
-        plain = [(run.start_ms, method) for run, method in named if samplers.get(run.uuid) == "full"]
-        if not plain:
-            raise UserError(f"--baseline: missing. Name the method to compare with, one of {', '.join(known)}.")
-        return min(plain)[1]
-    if asked not in known:
-        raise UserError(f"--baseline: the store has no method {asked!r}. {nearest(asked, known)}")
-    return asked
-
-
-def _test_decides(store: StoreRuns) -> bool:
-    if store.mapped & {"val_accuracy", "test_accuracy"}:
-        return store.sources["val_accuracy"] == store.sources["test_accuracy"]
-    # In our own trials without a validation split the test split decides.
-    return set(store.texts.get("params.validation", {}).values()) in ({"0"}, {"0.0"})
 
 
 def _curve_table(evaluations: Evaluations, who: dict[str, list[str]]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from analysis.findings.summary import deciding_phase
 from analysis.page import plots, tables
 from analysis.page.figures import figure, figures
 from analysis.page.numbers import numbers
+from analysis.record.measure import teacher_accuracy
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -171,7 +173,17 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
             _trials_planned(found),
         ),
         ("Data", measure.data_source, ", ".join(sorted(found.curves["dataset"].unique()))),
+        *_of_the_teacher(found),
     ]
+
+
+def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
+    """Its accuracy, where one was recorded."""
+    accuracy, _ = teacher_accuracy(found.environment)
+    if math.isnan(accuracy):
+        return []
+    split = found.measure.split
+    return [("Teacher", f"{wording.percent(accuracy)} {split} accuracy", found.environment.get("teacher", ""))]
 
 
 def _trials_planned(found: Findings) -> str:

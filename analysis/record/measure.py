@@ -64,6 +64,16 @@ def load_environment(sweep_directory: Path | str) -> dict[str, str]:
     return {str(key): str(value) for key, value in _json_object(path).items()} if path.is_file() else {}
 
 
+def teacher_accuracy(environment: Mapping[str, str]) -> tuple[float, float]:
+    """The teacher's accuracy on the split that decides, and the least that is clearly above chance; NaN if unknown."""
+    names = ("teacher_accuracy", "teacher_accuracy_clear_from")
+    try:
+        accuracy, clear_from = (float(environment[name]) for name in names)
+    except (KeyError, ValueError):
+        return math.nan, math.nan
+    return accuracy, clear_from
+
+
 def _json_object(path: Path) -> dict[str, object]:
     if not path.is_file():
         raise UserError(f"{path}: missing file. Run the sweep again: it resumes and writes the file.")

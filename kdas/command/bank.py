@@ -10,13 +10,13 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from filelock import FileLock
 from rich.console import Console
 from rich.table import Table
 
 from kdas.command.bank_progress import announce, build_with_progress, readable_size, size_on_disk
 from kdas.command.progress import TeacherProgress
 from kdas.errors import UserError
+from kdas.files.locks import locked
 from kdas.recipe.config import load_trial_config
 from kdas.teacher.bank.answers import TeacherBank
 from kdas.teacher.bank.opening import banks_root
@@ -24,7 +24,8 @@ from kdas.teacher.bank.store import BankStore, Shape, read_header
 from kdas.training.trial import load_inputs
 
 app = typer.Typer(no_args_is_help=True, help="The teacher's answers that trials share.")
-console = Console(width=None if sys.stdout.isatty() else 160)
+# Names may hold what Rich would take for markup.
+console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
 
 TrialFile = Annotated[Path, typer.Argument(help="YAML file of a trial that would use the bank.")]
 SECONDS_PER_DAY = 86_400
@@ -99,7 +100,7 @@ def prune(
         if time.time() - path.stat().st_mtime < days * SECONDS_PER_DAY:
             continue
         size = size_on_disk(path)
-        with FileLock(f"{path}.lock"):
+        with locked(path.with_name(f"{path.name}.lock")):
             path.unlink()
         num_bytes += size
         console.print(f"{path.name} removed, {readable_size(size)}", highlight=False)

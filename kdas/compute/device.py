@@ -8,6 +8,8 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Activations are large blocks; in pages of 2 MB they cause 500 times fewer page faults. PyTorch reads this at its first
@@ -17,6 +19,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 import torch
 
 from kdas.errors import UserError
+from kdas.files.control_groups import cpu_quota
 
 # Parameters of glibc's mallopt, and a size above any block of a training step.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -34,8 +37,10 @@ def resolve(requested: str) -> str:
 
 
 def num_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may use: at most those of its affinity, and of the quota of a container."""
+    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return present if quota is None else max(1, min(present, int(quota)))
 
 
 def compiler() -> str | None:
@@ -51,6 +56,19 @@ def repeatable(threads: int) -> None:
     torch.backends.cudnn.deterministic = True
     # With TF32, float32 convolutions would have ten bits of mantissa.
     torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def whole_machine() -> Iterator[None]:
+    """All processors for work while nothing else runs. Settings are restored at the end, so that no curve changes."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
+    repeatable(num_cpus())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before
 
 
 @functools.cache

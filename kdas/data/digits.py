@@ -8,9 +8,11 @@ import importlib.metadata
 import numpy as np
 
 from kdas.data import cache
-from kdas.data.interface import DATASETS, Dataset, Decoded
+from kdas.data.interface import DATASETS, Dataset, Decoded, MaxSamples, Resize
+from kdas.data.pixels import fitted
 from kdas.data.splits import stratified_parts
 from kdas.files.cache import cache_root
+from kdas.files.full import going_without
 
 TEST_FRACTION = 0.2
 
@@ -33,12 +35,13 @@ def _kept_or_decoded() -> Decoded:
     decoded = cache.read(folder)
     if decoded is None:
         decoded = _decode()
-        cache.keep(folder, decoded)
+        with going_without(folder):
+            cache.keep(folder, decoded)
     return decoded
 
 
 @DATASETS.register("digits", source="Alpaydin & Kaynak, 1998; bundled with scikit-learn")
-def digits() -> Dataset:
+def digits(*, resize: Resize = None, max_samples: MaxSamples = None) -> Dataset:
     """1,797 handwritten digits of 8x8 pixels; a fixed fifth is the test split."""
     decoded = _kept_or_decoded()
     content = hashlib.blake2b(digest_size=16)
@@ -50,7 +53,9 @@ def digits() -> Dataset:
         origin="bundled with scikit-learn",
         fingerprint=content.hexdigest(),
         num_classes=10,
-        decode=lambda: decoded,
-        padding=1,
+        decode=lambda: fitted(decoded, resize, max_samples),
+        padding=(resize or 8) // 8,
         flip=False,
+        size=resize,
+        max_samples=max_samples,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdas.errors import UserError
+
+# More are a mistake: the largest published sets have a fifth of it, and each is an output of every model.
+MAX_CLASSES = 100_000
+# What systems and tools leave in folders, besides names that begin with a dot.
+_LEFTOVERS = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin"}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is no part of a set: `._0.png`, `.ipynb_checkpoints`, `__MACOSX`, `Thumbs.db`."""
+    return name.startswith(".") or name.lower() in _LEFTOVERS
+
+
+def check_folder(folder: Path, remedy: str) -> None:
+    """Raises: UserError: if this is no folder that can be read; ends with the remedy where it is not there."""
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file. Give the folder that contains it.")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. {remedy}")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"{folder}: cannot be read: permission denied. Change its permissions.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +57,13 @@ class ImageFiles:
     def path(self, number: int) -> Path:
         begin = self.ends[number - 1] if number else 0
         return self.folder / os.fsdecode(self.names[begin : self.ends[number]])
+
+    def taken(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> ImageFiles:
+        """Some of the training and some of the test images, by their places in their part. The fingerprint stays."""
+        numbers = np.concatenate([train, self.num_train + test])
+        names = [os.fsencode(self.path(number).relative_to(self.folder)) for number in numbers.tolist()]
+        ends = np.cumsum([len(name) for name in names], dtype=np.int64)
+        return ImageFiles(self.folder, b"".join(names), ends, self.labels[numbers], len(train), self.fingerprint)
 
     @property
     def train_labels(self) -> NDArray[np.int64]:
@@ -73,37 +101,49 @@ def listed(folder: Path, train: Iterable[tuple[Path, int]], test: Iterable[tuple
 
 
 def classes_in(folder: Path) -> list[str]:
-    """The class folders of one part, in torchvision's order.
+    """The class folders of one part, in torchvision's order. Hidden folders are none.
 
-    Raises: UserError: if there are none.
+    Raises: UserError: if there are none, or too many.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Put the class folders there, or give another path.")
-    from torchvision.datasets.folder import find_classes
-
-    try:
-        return list(find_classes(folder)[0])
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: contains no class folders. Make one for each class.") from error
+    check_folder(folder, "Put the class folders there, or give another path.")
+    classes = sorted(each.name for each in os.scandir(folder) if not is_hidden(each.name) and each.is_dir())
+    if not classes:
+        raise UserError(f"{folder}: contains no class folders. Make one for each class.")
+    if len(classes) > MAX_CLASSES:
+        raise UserError(f"{folder}: expected at most {MAX_CLASSES:,} class folders, got {len(classes):,}.")
+    return classes
 
 
 def images_in(folder: Path, classes: Iterable[str]) -> Iterator[tuple[Path, int]]:
-    """The images below each class folder, in torchvision's order, with the number of the class.
+    """The images below each class folder, in torchvision's order, with the number of the class. Hidden ones are none.
 
     Raises: UserError: if a class has none.
     """
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+    from torchvision.datasets.folder import IMG_EXTENSIONS
 
     for label, name in enumerate(classes):
-        try:
-            # One class at a time: torchvision's list takes ten times the memory of ours.
-            found = make_dataset(str(folder), {name: label}, IMG_EXTENSIONS)
-        except FileNotFoundError as error:
+        found = False
+        for inner, names in sorted(_walked(folder / name)):
+            for each in sorted(names):
+                if each.lower().endswith(IMG_EXTENSIONS) and not is_hidden(each):
+                    found = True
+                    yield Path(inner) / each, label
+        if not found:
             endings = ", ".join(IMG_EXTENSIONS)
-            raise UserError(
-                f"{folder / name}: contains no image ({endings}). Add images, or remove the folder."
-            ) from error
-        yield from ((Path(path), label) for path, label in found)
+            raise UserError(f"{folder / name}: contains no image ({endings}). Add images, or remove the folder.")
+
+
+def _walked(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder below this one with its files, through links too, but each once: links may form a circle."""
+    seen: set[tuple[int, int]] = set()
+    for inner, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(inner)  # noqa: PTH116 (a string, as os.walk has it)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(each for each in folders if not is_hidden(each))
+        yield inner, names
 
 
 def check_same_classes(folder: Path, train: Iterable[str], test: Iterable[str]) -> None:
@@ -120,6 +160,9 @@ def check_same_classes(folder: Path, train: Iterable[str], test: Iterable[str]) 
 
 def _num_bytes(path: Path) -> int:
     try:
-        return path.stat().st_size
+        status = path.stat()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}. Add the image, or fix the list.") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: expected an image file, got a folder or a device. Remove it.")
+    return status.st_size

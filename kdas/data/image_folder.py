@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from kdas.data.files import ImageFiles, check_same_classes, classes_in, images_in, listed
-from kdas.data.interface import DATASETS, Augment, Dataset, Keep
+from kdas.data.fewer import drawn
+from kdas.data.files import ImageFiles, check_folder, check_same_classes, classes_in, images_in, listed
+from kdas.data.interface import DATASETS, Augment, Dataset, Keep, MaxSamples, Resize
 from kdas.data.pixels import decode_files
+from kdas.data.split_names import TEST, TRAIN, VALIDATION, part_in
+from kdas.data.survey import Encoded, surveyed
 from kdas.errors import UserError
+from kdas.files.cache import content_id
 
 # Not measured, since a streamed set is never completely in memory, and results must not depend on where a set is kept.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_USUAL_SIZE = 64
 
 FolderPath = Annotated[str, Field(description="Folder that contains train and test, or train and val.")]
 KeepWhere = Annotated[
@@ -37,12 +43,13 @@ Positive = Annotated[float, Field(gt=0, description="Standard deviation, over 0.
 def image_folder(
     *,
     path: FolderPath,
-    size: Annotated[int, Field(ge=8, le=2048, description="Side of the square images, in pixels.")] = 64,
+    size: Annotated[int, Field(ge=8, le=2048, description="Side of the square images, in pixels.")] = _USUAL_SIZE,
     augment: Annotated[Augment, Field(description="crop_flip for small images, resized_crop for photographs.")] = (
         "crop_flip"
     ),
     padding: Annotated[
-        int | None, Field(ge=0, description="Padding of the crop, in pixels; by default an eighth of the size.")
+        int | None,
+        Field(ge=0, le=2048, description="Padding of the crop, in pixels; by default an eighth of the size."),
     ] = None,
     flip: Annotated[bool, Field(description="Whether images may be mirrored.")] = True,
     mean: Annotated[
@@ -53,9 +60,11 @@ def image_folder(
     ] = None,
     fixed_views: FixedViews = None,
     keep: KeepWhere = "auto",
+    resize: Annotated[Resize, Field(description="The same as size, as other datasets call it.")] = None,
+    max_samples: MaxSamples = None,
 ) -> Dataset:
-    """Your own images: train/CLASS/* and test/CLASS/* (or, without test, val/CLASS/*)."""
-    folder = _existing(path)
+    """Your own images: train/CLASS/* and test/CLASS/* (or, without test, val, validation or valid)."""
+    folder, size = _existing(path), _side(size, resize)
     if (mean is None) != (std is None):
         raise UserError("dataset: expected both mean and std, or neither.")
     if padding is not None and padding >= size:
@@ -77,7 +86,7 @@ def image_folder(
         )
     return _dataset(
         "image_folder",
-        _listed_by_class(folder, "test" if (folder / "test").is_dir() else "val"),
+        _listed_by_class(part_in(folder, TRAIN), _test_part(folder)),
         size=size,
         augment=augment,
         padding=size // 8 if padding is None else padding,
@@ -86,23 +95,36 @@ def image_folder(
         mean=IMAGENET_MEAN if mean is None else (mean[0], mean[1], mean[2]),
         std=IMAGENET_STD if std is None else (std[0], std[1], std[2]),
         keep=keep,
+        max_samples=max_samples,
     )
 
 
 @DATASETS.register("tiny_imagenet", source="Le & Yang, 2015; the layout of tiny-imagenet-200.zip")
-def tiny_imagenet(*, path: FolderPath, keep: KeepWhere = "auto") -> Dataset:
+def tiny_imagenet(
+    *, path: FolderPath, keep: KeepWhere = "auto", resize: Resize = None, max_samples: MaxSamples = None
+) -> Dataset:
     """110,000 photographs of 64x64 pixels in 200 classes; the published validation part is the test split."""
-    folder = _existing(path)
+    folder, size = _existing(path), resize or 64
     classes = classes_in(folder / "train")
     files = listed(folder, images_in(folder / "train", classes), _annotated(folder, classes))
-    return _dataset("tiny_imagenet", files, size=64, padding=8, keep=keep)
+    return _dataset("tiny_imagenet", files, size=size, padding=size // 8, keep=keep, max_samples=max_samples)
 
 
 @DATASETS.register("imagenet", source="Russakovsky et al., 2015; the layout of torchvision's ImageNet")
-def imagenet(*, path: FolderPath, fixed_views: FixedViews = None) -> Dataset:
+def imagenet(
+    *, path: FolderPath, fixed_views: FixedViews = None, resize: Resize = None, max_samples: MaxSamples = None
+) -> Dataset:
     """1.3 million photographs in 1,000 classes, at 224 pixels; the published validation part is the test split."""
-    files = _listed_by_class(_existing(path), "val")
-    return _dataset("imagenet", files, size=224, augment="resized_crop", padding=0, fixed_views=fixed_views)
+    folder = _existing(path)
+    return _dataset(
+        "imagenet",
+        _listed_by_class(folder / "train", folder / "val"),
+        size=resize or 224,
+        augment="resized_crop",
+        padding=0,
+        fixed_views=fixed_views,
+        max_samples=max_samples,
+    )
 
 
 def _dataset(
@@ -113,36 +135,62 @@ def _dataset(
     padding: int,
     mean: Channels = IMAGENET_MEAN,
     std: Channels = IMAGENET_STD,
+    max_samples: int | None = None,
     **further: Any,
 ) -> Dataset:
+    num_classes, origin = int(files.labels.max()) + 1, f"image files in {files.folder}"
+    if max_samples is not None:
+        files = files.taken(*drawn(files.train_labels, files.test_labels, max_samples))
+    survey = surveyed(content_id([files.fingerprint, max_samples], length=32), origin, lambda: _encoded(files))
     dataset = Dataset(
         name=name,
-        origin=f"image files in {files.folder}",
-        fingerprint=files.fingerprint,
-        num_classes=int(files.labels.max()) + 1,
+        origin=origin,
+        fingerprint=survey.fingerprint(files.fingerprint),
+        num_classes=num_classes,
         decode=lambda: decode_files(files, dataset.views(size)),
         padding=0 if further.get("augment") == "resized_crop" else padding,
         mean=mean,
         std=std,
         files=files,
         size=size,
+        max_samples=max_samples,
         **further,
     )
     return dataset
 
 
+def _encoded(files: ImageFiles) -> Iterator[Encoded]:
+    for number in range(len(files)):
+        path = files.path(number)
+        yield Encoded(str(path), path)
+
+
 def _existing(path: str) -> Path:
     folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Unpack the dataset there, or give another path.")
+    check_folder(folder, "Unpack the dataset there, or give another path.")
     return folder
 
 
-def _listed_by_class(folder: Path, test: str) -> ImageFiles:
-    """Both parts in the layout of torchvision's ImageFolder."""
-    classes = classes_in(folder / "train")
-    check_same_classes(folder, classes, classes_in(folder / test))
-    return listed(folder, images_in(folder / "train", classes), images_in(folder / test, classes))
+def _side(size: int, resize: int | None) -> int:
+    if resize is not None and size not in (_USUAL_SIZE, resize):
+        raise UserError(f"dataset.resize: is the same as size, which is {size}. Give one of them.")
+    return resize or size
+
+
+def _test_part(folder: Path) -> Path:
+    """The folder of test images, or of validation images where there is none."""
+    test, validation = part_in(folder, TEST), part_in(folder, VALIDATION)
+    if test.is_dir() or not validation.is_dir():
+        return test
+    warnings.warn(f"{folder}: contains no test folder, so {validation.name} is the test split.", stacklevel=2)
+    return validation
+
+
+def _listed_by_class(train: Path, test: Path) -> ImageFiles:
+    """Both parts in the layout of torchvision's ImageFolder, in folders beside each other."""
+    classes = classes_in(train)
+    check_same_classes(train.parent, classes, classes_in(test))
+    return listed(train.parent, images_in(train, classes), images_in(test, classes))
 
 
 def _annotated(folder: Path, classes: list[str]) -> Iterator[tuple[Path, int]]:

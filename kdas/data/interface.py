@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from kdas.data.files import ImageFiles
 from kdas.parts.registry import Registry
@@ -18,6 +19,15 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Augment = Literal["crop_flip", "resized_crop"]
 Keep = Literal["auto", "memory", "disk"]
+# Parameters that every set has.
+Resize = Annotated[
+    int | None,
+    Field(ge=8, le=2048, description="Side that images are brought to, in pixels, by shorter side and centre."),
+]
+MaxSamples = Annotated[
+    int | None,
+    Field(ge=2, description="Most training images, and most test images, for a first try: as many of each class."),
+]
 
 
 @dataclass(frozen=True)
@@ -36,14 +46,22 @@ class Decoded:
     unreadable: Labels = field(default_factory=lambda: np.empty(0, np.int64))
     unreadable_names: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, np.str_))
 
+    def taken(self, train: Labels, test: Labels) -> Decoded:
+        """Some of the training and some of the test images, by their places in their part, of a set without gaps."""
+        assert not len(self.unreadable)
+        return Decoded(
+            self.train_images[train], self.train_labels[train], self.test_images[test], self.test_labels[test]
+        )
+
 
 @dataclass(frozen=True)
 class Dataset:
     """A dataset that was found on this machine, not yet decoded.
 
     `fingerprint` is a hash of its content. Trials and teachers are identified by `identity`, not by a path.
-    A set of image files has `files` and the `size` that they are resized to, and can be read without decoding all of
-    it. `keep` says where its images are kept; it changes no result.
+    `size` is what images are resized to, None where they stay as they are. A set of image files has `files` and such a
+    size, and can be read without decoding all of it. `keep` says where its images are kept; it changes no result.
+    `max_samples`: most images of a part. `fingerprint` is of the set before they are drawn; `decode` returns them.
     """
 
     name: str
@@ -60,11 +78,13 @@ class Dataset:
     augment: Augment = "crop_flip"
     fixed_views: int | None = None
     keep: Keep = "auto"
+    max_samples: int | None = None
 
     @property
     def identity(self) -> list[Any]:
         """Everything about a dataset that can change a curve, as plain data."""
         usual = {"size": None, "augment": "crop_flip", "fixed_views": None, "mean": None, "std": None}
+        usual |= {"max_samples": None}
         further = {name: getattr(self, name) for name in usual}
         given = {key: value for key, value in further.items() if value != usual[key]}
         return [self.fingerprint, self.padding, self.flip, *([given] if given else [])]

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import torch
 
+from kdas.errors import UserError
+from kdas.files.control_groups import free_memory_bytes
+
 # The other half is for models, batches and other processes.
 SHARE = 0.5
 _UNKNOWN_BYTES = 4 * 2**30
@@ -20,6 +23,16 @@ def fits(num_bytes: int, device: str) -> bool:
     return num_bytes <= SHARE * free
 
 
+def check_room(num_bytes: int, what: str) -> None:
+    """Raises: UserError: if decoded images need more than the free memory."""
+    free = _free_bytes()
+    if num_bytes > free:
+        raise UserError(
+            f"{what} need {num_bytes / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free. Set dataset.resize or"
+            " dataset.max_samples, or store the images as files and use image_folder, which can read them from disk."
+        )
+
+
 def _free_bytes() -> int:
     """Free memory of this machine; a laptop's worth if it is unknown."""
     try:
@@ -27,11 +40,8 @@ def _free_bytes() -> int:
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration, ValueError, IndexError):
         free = _physical_bytes()
-    try:
-        # A container may be allowed less than the machine has.
-        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        return free
+    allowed = free_memory_bytes()  # a container may be allowed less than the machine has
+    return free if allowed is None else min(free, allowed)
 
 
 def _physical_bytes() -> int:

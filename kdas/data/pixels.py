@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdas import seeding
-from kdas.data.corrupt import READING_ERRORS
+from kdas.data.decoding import DECODING_ERRORS, mapped, opened, rgb
+from kdas.data.fewer import drawn
 from kdas.data.files import ImageFiles
 from kdas.data.interface import Decoded, Images
-from kdas.views import ResizedCrop, Views
+from kdas.views import CropFlip, ResizedCrop, Views
 
 Transform = Callable[[Any], Any]
 
@@ -28,10 +29,13 @@ def read_image(path: Path, views: Views, drawn_from: Sequence[int] | None = None
         number); without them, the image as it is evaluated.
     """
     try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except READING_ERRORS:
+        with opened(path) as file:
+            return _seen(rgb(file), views, drawn_from)
+    except DECODING_ERRORS:
         return None
+
+
+def _seen(image: Image.Image, views: Views, drawn_from: Sequence[int] | None) -> Images:
     if drawn_from is None or not isinstance(views, ResizedCrop):
         return np.asarray(_centre(views)(image))
     seed, *further = drawn_from
@@ -39,12 +43,41 @@ def read_image(path: Path, views: Views, drawn_from: Sequence[int] | None = None
         return np.asarray(_drawn_crop(views)(image))
 
 
+def square(image: Image.Image, size: int) -> Image.Image:
+    """The middle of an image, whose shorter side is brought to `size` first."""
+    middle: Image.Image = _centre(CropFlip(padding=0, size=size))(image)
+    return middle
+
+
+def fitted(decoded: Decoded, size: int | None, max_samples: int | None) -> Decoded:
+    """A decoded set without gaps at another size, and of each part only the images that are drawn for a first try."""
+    if size is None and max_samples is None:
+        return decoded
+    fewer = decoded.taken(*drawn(decoded.train_labels, decoded.test_labels, max_samples))
+    if size is None:
+        return fewer
+    return replace(
+        fewer, train_images=_resized(fewer.train_images, size), test_images=_resized(fewer.test_images, size)
+    )
+
+
+def _resized(images: Images, size: int) -> Images:
+    """Images uint8 [N, 3, H, H] as [N, 3, size, size]."""
+    at_size = np.empty((len(images), 3, size, size), np.uint8)
+
+    def fit(number: int) -> None:
+        image = Image.fromarray(np.ascontiguousarray(images[number].transpose(1, 2, 0)))
+        at_size[number] = np.asarray(square(image, size)).transpose(2, 0, 1)
+
+    for _ in mapped(fit, range(len(images))):
+        pass
+    return at_size
+
+
 def decode_files(files: ImageFiles, views: Views) -> Decoded:
     """All images of a set, as they are evaluated."""
     images = np.zeros((len(files), 3, views.size, views.size), dtype=np.uint8)
-    # Pillow releases the interpreter lock while it decodes.
-    with ThreadPoolExecutor() as pool:
-        was_read = np.fromiter(pool.map(partial(_decode_into, images, files, views), range(len(files))), dtype=bool)
+    was_read = np.fromiter(mapped(partial(_decode_into, images, files, views), range(len(files))), dtype=bool)
     unreadable = np.flatnonzero(~was_read)
     return Decoded(
         images[: files.num_train],

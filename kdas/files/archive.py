@@ -1,48 +1,179 @@
-"""Archives of checkpoints in the layout of the field's shared teachers: `<model>_vanilla/ckpt_epoch_240.pth`."""
+"""Where a path holds the checkpoint of a model: in itself, in a folder, or in a tar or zip archive.
+
+The field's shared teachers have the layout `<model>_vanilla/ckpt_epoch_240.pth`.
+"""
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
+import os
 import re
 import tarfile
+import zipfile
 import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from kdas.errors import UserError
+from kdas.files.limits import Bounded, TooLargeError, check_growth, most_unpacked_bytes
 
-_MEMBER = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d+)\.pth")
+_OF_PEERS = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d{1,9})\.pth")
+_LAYOUT = "<model>_vanilla/ckpt_epoch_<number>.pth"
+_SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
+# To list more takes minutes, and no archive of checkpoints has so many.
+_MOST_MEMBERS = 10_000
+_SHOWN = 5
+_COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, KeyError, ValueError)
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file is a tar, plain or compressed; false if it is missing or cannot be read."""
-    try:
-        return tarfile.is_tarfile(path)
-    except (OSError, EOFError, zlib.error):
-        return False
+@contextmanager
+def opened(path: Path, model: str) -> Iterator[tuple[str, BinaryIO]]:
+    """The checkpoint of `model`, open, and its name for messages. Nothing is unpacked to disk, no link is followed.
 
-
-def read_member(path: Path, model: str) -> tuple[str, io.BytesIO]:
-    """Name and bytes of the checkpoint of `model` with the highest epoch in a tar. Nothing is unpacked to disk.
-
-    Raises: UserError: if the tar is damaged or has no checkpoint of that model; names the models it has.
+    Raises: UserError: if there is none, or several; names what is there instead.
     """
+    if path.is_dir():
+        top = path.absolute()
+        path = top.parent / _chosen(_names_in_folder(top), model, str(path))
+    with open_file(path) as file:
+        for member_of in (_tar_member, _zip_member):
+            member = member_of(file, path, model)
+            if member is not None:
+                yield f"{path}: {member[0]}", io.BytesIO(member[1])
+                return
+            file.seek(0)
+        yield str(path), file
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """A file, open for reading. Raises: UserError: if it is not there, is no regular file, or may not be read."""
     try:
-        with tarfile.open(path) as archive:
-            found = [(match, member) for member in archive if (match := _MEMBER.fullmatch(member.name))]
-            of_model = [(int(match["epoch"]), member) for match, member in found if match["model"] == model]
-            if not of_model:
-                raise UserError(f"{path}: {_none_of(model, {match['model'] for match, _ in found})}")
-            _, member = max(of_model, key=lambda pair: pair[0])
-            file = archive.extractfile(member)
-            # Into memory: a compressed tar can only be read forwards, and torch.load seeks back and forth.
-            content = file.read() if file else b""
-    except (OSError, EOFError, zlib.error, tarfile.TarError, KeyError) as error:
+        if not path.exists():
+            raise UserError(f"{path}: no such checkpoint. Give the path of a .pth file.")
+        if not path.is_file():
+            raise UserError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'a device or a pipe'}.")
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+    with file:
+        yield file
+
+
+def _names_in_folder(folder: Path) -> list[str]:
+    """Its files, each with the folder's own name before it."""
+    names: list[str] = []
+    for inner, folders, files in os.walk(folder):
+        names += [(Path(inner) / name).relative_to(folder.parent).as_posix() for name in files]
+        if len(names) + len(folders) > _MOST_MEMBERS:
+            raise UserError(f"{folder}: contains over {_MOST_MEMBERS:,} files. Give the checkpoint's own path.")
+    return names
+
+
+def _tar_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | None:
+    """The member of a tar, plain or compressed, and its bytes; None if the file is no tar."""
+    try:
+        archive = _opened_tar(file)
+        if archive is None:
+            return None
+        with archive:
+            members = _regular_members(archive, path)
+            if members is None:
+                return None
+            name = _chosen(list(members), model, str(path))
+            check_growth(members[name].size, file, f"{path}: {name}")
+            # Into memory: a compressed tar can only be read forwards, and torch.load goes back and forth.
+            unpacked = archive.extractfile(members[name])
+            return name, unpacked.read() if unpacked else b""
+    except TooLargeError as error:
+        raise UserError(
+            f"{path}: unpacks to over {most_unpacked_bytes(file) / 1e9:.1f} GB, far more than weights shrink. Unpack it"
+            " yourself and give the checkpoint."
+        ) from error
+    except (*_DAMAGE, RecursionError) as error:
         raise UserError(f"{path}: the archive is damaged ({error}). Copy it again.") from error
-    return member.name, io.BytesIO(content)
 
 
-def _none_of(model: str, known: set[str]) -> str:
-    wanted = f"contains no {model}_vanilla/ckpt_epoch_<number>.pth"
-    if not known:
-        return f"{wanted}, nor one of another model. Give an archive with this layout, or a .pth file."
-    return f"{wanted}. Choose a model that it contains: {', '.join(sorted(known))}."
+def _opened_tar(file: BinaryIO) -> tarfile.TarFile | None:
+    head = file.read(6)
+    file.seek(0)
+    unpacker = next((each for magic, each in _COMPRESSED.items() if head.startswith(magic)), None)
+    stream: Any = file if unpacker is None else Bounded(unpacker(file), most_unpacked_bytes(file))
+    try:
+        return tarfile.open(fileobj=stream, mode="r:")
+    except (*_DAMAGE, RecursionError):
+        return None
+
+
+def _regular_members(archive: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo] | None:
+    """The files in a tar by their names: a link may lead anywhere, or in circles. None if there is nothing at all."""
+    members: dict[str, tarfile.TarInfo] = {}
+    number = 0
+    for number, member in enumerate(archive, start=1):
+        if number > _MOST_MEMBERS:
+            raise UserError(f"{path}: contains over {_MOST_MEMBERS:,} members. Give the checkpoint itself.")
+        if member.isreg():
+            members[member.name] = member
+    return members if number else None
+
+
+def _zip_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | None:
+    """The member of a zip and its bytes; None if the file is no zip, or one that torch.save wrote."""
+    try:
+        archive = zipfile.ZipFile(file)
+    except (*_DAMAGE, NotImplementedError):
+        return None
+    with archive:
+        names = [each.filename for each in archive.infolist() if not each.is_dir()]
+        if any(re.fullmatch(r"[^/]+/data\.pkl", name) for name in names):
+            return None
+        if len(names) > _MOST_MEMBERS:
+            raise UserError(f"{path}: contains over {_MOST_MEMBERS:,} members. Give the checkpoint itself.")
+        name = _chosen(names, model, str(path))
+        check_growth(archive.getinfo(name).file_size, file, f"{path}: {name}")
+        try:
+            return name, archive.read(name)
+        except NotImplementedError as error:
+            raise UserError(f"{path}: {name}: is compressed in a way that is unknown here. Unpack it.") from error
+        except RuntimeError as error:
+            raise UserError(f"{path}: {name}: is encrypted. Unpack it.") from error
+        except _DAMAGE as error:
+            raise UserError(f"{path}: the archive is damaged ({error}). Copy it again.") from error
+
+
+def _chosen(names: Sequence[str], model: str, where: str) -> str:
+    """The name of a model's checkpoint: in peers' layout that of its highest epoch, else the only checkpoint.
+
+    Raises: UserError: if there is none, or several.
+    """
+    names = [name for name in names if not _is_of_finder(name)]
+    of_peers = [(match, name) for name in names if (match := _OF_PEERS.fullmatch(name))]
+    of_model = [(int(match["epoch"]), name) for match, name in of_peers if match["model"] == model]
+    if of_model:
+        return max(of_model)[1]
+    if of_peers:
+        known = ", ".join(sorted({match["model"] for match, _ in of_peers}))
+        wanted = _LAYOUT.replace("<model>", model)
+        raise UserError(f"{where}: contains no {wanted}. Choose a model that it contains: {known}.")
+    checkpoints = [name for name in names if name.lower().endswith(_SUFFIXES)]
+    if len(checkpoints) == 1:
+        return checkpoints[0]
+    if not checkpoints:
+        raise UserError(f"{where}: contains no checkpoint ({', '.join(_SUFFIXES)}). Give the path of one.")
+    shown = ", ".join(sorted(checkpoints)[:_SHOWN]) + (", ..." if len(checkpoints) > _SHOWN else "")
+    raise UserError(f"{where}: contains {len(checkpoints):,} checkpoints ({shown}), and none as {_LAYOUT}. Give one.")
+
+
+def _is_of_finder(name: str) -> bool:
+    """Whether macOS put it there, beside each real file."""
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")

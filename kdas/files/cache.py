@@ -15,12 +15,25 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from kdas.errors import UserError
+from kdas.files.full import written
 
 
 def cache_root() -> Path:
     """The folder named by `KDAS_CACHE`, else the user's cache folder."""
     named = os.environ.get("KDAS_CACHE")
     return Path(named).expanduser().absolute() if named else user_cache_path("kdas-sweeps")
+
+
+def check_cache() -> None:
+    """Raises: UserError: if there is no cache yet, and none can be made: before anything is computed that it keeps."""
+    root = cache_root()
+    if not os.path.isdir(root):  # noqa: PTH112 (a Path would raise where a folder above may not be read)
+        try:
+            writable_folder(root)
+        except UserError as error:
+            raise UserError(
+                f"{str(error).partition('. Give')[0]}. Set KDAS_CACHE to a folder that you may write to."
+            ) from error
 
 
 def content_id(content: Any, length: int = 16) -> str:
@@ -46,11 +59,18 @@ def replaced_whole(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """What the user takes away from everybody's rights. It can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _sync_folder(folder: Path) -> None:
@@ -67,8 +87,12 @@ def _sync_folder(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file atomically: a kill leaves the old or the new content."""
-    with replaced_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+
+    def write() -> None:
+        with replaced_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    written(path, write)
 
 
 def writable_folder(folder: Path) -> Path:

@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import argparse
+import io
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from kdas.errors import UserError
-from kdas.files import archive
+from kdas.files import archive, torch_file
 from kdas.files.cache import replaced_whole
-
-# Peers' checkpoints also hold an accuracy, which may be a NumPy scalar, and the options of their command line.
-# Both are plain data once read. NumPy 1 wrote the scalar under another module's name.
-_HARMLESS: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
-    *((np.float64(0).__reduce__()[0], f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
-]
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write tensors and plain values; readers see the old file until the new one is complete."""
     with replaced_whole(path) as temporary:
-        torch.save(dict(content), temporary)
+        _write(temporary, content)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    # PyTorch itself does not say why a file could not be written: a full disk is to be told from other faults.
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def previous(path: Path) -> Path:
-    """Where `save_and_keep_previous` keeps the previous checkpoint."""
+    """Where `save_and_keep_previous` keeps the checkpoint before the newest."""
     return path.with_name(f"{path.name}.previous")
 
 
 def save_and_keep_previous(path: Path, content: Mapping[str, Any]) -> None:
-    """Write as `save` does, and keep the previous checkpoint beside the new one."""
+    """Write as `save` does; the checkpoint before stays beside the new one."""
     with replaced_whole(path) as temporary:
-        torch.save(dict(content), temporary)
+        _write(temporary, content)
         if path.exists():
             path.replace(previous(path))
 
 
 def load_newest_whole(path: Path) -> Any:
-    """The newest checkpoint, or the previous one if the newest is damaged or missing.
+    """What `save_and_keep_previous` wrote last, or before that where the newest is damaged or missing.
 
-    Returns: None if there is no checkpoint.
+    Returns: None if there is none.
     Raises: UserError: if all of them are damaged.
     """
     if not path.exists():
@@ -65,11 +60,12 @@ def load_newest_whole(path: Path) -> Any:
 
 
 def load(path: Path) -> Any:
-    """What `save`, or a peer's trainer, wrote.
+    """What `save` wrote.
 
-    Raises: UserError: if the file is missing, damaged, or holds more than tensors and plain values.
+    Raises: UserError: if the file is missing, damaged, or contains more than tensors and plain values.
     """
-    return _loaded(path, str(path))
+    with archive.open_file(path) as file:
+        return torch_file.read_ours(file, str(path))
 
 
 def is_whole(path: Path) -> bool:
@@ -79,63 +75,3 @@ def is_whole(path: Path) -> bool:
     except UserError:
         return False
     return True
-
-
-def load_weights(model: nn.Module, path: Path, name: str) -> None:
-    """Load a checkpoint, ours or in peers' layout (weights under `model`, or bare), into a model.
-
-    Args: path: a .pth file, or a tar in peers' layout with a checkpoint of `name`.
-    Raises: UserError: if the weights belong to another architecture; names the first difference.
-    """
-    where, content = _named_checkpoint(path, name)
-    weights = content.get("model", content) if isinstance(content, Mapping) else None
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"{where}: contains no weights. Save a mapping of names to tensors, bare or under `model`.")
-    difference = _first_difference(model.state_dict(), weights)
-    if difference:
-        raise UserError(f"{where}: does not fit {name}: {difference}. Name the model that this file was made from.")
-    model.load_state_dict(dict(weights))
-
-
-def _named_checkpoint(path: Path, name: str) -> tuple[str, Any]:
-    """Where the checkpoint of the model `name` is, for messages, and its content."""
-    if not archive.is_archive(path):
-        return str(path), load(path)
-    member, file = archive.read_member(path, name)
-    where = f"{path}: {member}"
-    return where, _loaded(file, where)
-
-
-def _loaded(file: Path | BinaryIO, where: str) -> Any:
-    try:
-        _check_sums(file)
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{where}: no such checkpoint. Give the path of a .pth file.") from error
-    except MemoryError:
-        raise  # the file may be intact
-    except Exception as error:
-        raise UserError(
-            f"{where}: is damaged, or not a checkpoint of tensors and plain values. Copy it again."
-        ) from error
-
-
-def _check_sums(file: Path | BinaryIO) -> None:
-    """Verify a zip's checksums, which PyTorch does not. Raises: BadZipFile: if one is wrong."""
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as records:
-            damaged = records.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"the record {damaged} is damaged")
-    if not isinstance(file, Path):
-        file.seek(0)
-
-
-def _first_difference(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    for key, tensor in expected.items():
-        if key not in given:
-            return f"{key} is missing"
-        if given[key].shape != tensor.shape:
-            return f"{key} has shape {list(given[key].shape)}, not {list(tensor.shape)}"
-    return next((f"{key} is not part of this model" for key in given if key not in expected), "")

@@ -10,10 +10,12 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from kdas.files.cache import write_text
+from kdas.files.full import written
 from kdas.files.record import DamagedError
 
 _CHECK = b', "check": "%08x"}'
@@ -69,13 +71,23 @@ class Journal:
         lines, last = self._lines(records, before)
         if not lines:
             return
-        with self.path.open("ab+") as file:
-            # On a new line, so that records are not joined to a truncated one.
-            file.write(b"\n" + lines if _ends_within_a_line(file) else lines)
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
+        written(self.path, lambda: self._write(lines, sync=sync))
         self._last = last
+
+    def _write(self, lines: bytes, *, sync: bool) -> None:
+        """Append lines, all of them or nothing. Raises: OSError: if the disk is full."""
+        before = self.num_bytes
+        try:
+            with self.path.open("ab+") as file:
+                # On a new line, so that records are not joined to a truncated one.
+                file.write(b"\n" + lines if _ends_within_a_line(file) else lines)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self.path, before)
+            raise
 
     def replace(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Replace all records by these; readers see the old file until the new one is complete."""

@@ -53,14 +53,20 @@ def _decoupled(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 )
 def build_dkd(
     *,
-    alpha: Annotated[float, Field(ge=0, description="Weight of the target-class term; the paper uses 1.")] = 1.0,
+    alpha: Annotated[
+        float, Field(ge=0, le=1_000_000, description="Weight of the target-class term; the paper uses 1.")
+    ] = 1.0,
     beta: Annotated[
         float,
-        Field(ge=0, description="Weight of the non-target term; the paper uses 8, 6 or 2, depending on the pair."),
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="Weight of the non-target term; the paper uses 8, 6 or 2, depending on the pair.",
+        ),
     ] = 8.0,
     temperature: Temperature = 4.0,
     standardize: Standardize = False,
-    warmup_epochs: Annotated[int, Field(ge=0, description="Epochs over which the term ramps up.")] = 20,
+    warmup_epochs: Annotated[int, Field(ge=0, le=1_000_000, description="Epochs over which the term ramps up.")] = 20,
 ) -> Loss:
     """Decoupled distillation: weights what the teacher says about the target and about other classes separately."""
 

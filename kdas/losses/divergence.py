@@ -10,7 +10,7 @@ from torch import Tensor
 from kdas.losses.interface import LOSSES, Loss
 
 Direction = Literal["forward", "reverse"]
-Temperature = Annotated[float, Field(gt=0, description="Distillation temperature; the paper uses 4.")]
+Temperature = Annotated[float, Field(gt=0, le=1000, description="Distillation temperature; the paper uses 4.")]
 Standardize = Annotated[bool, Field(description="Whether to z-score both logits of each sample first.")]
 # Added to the standard deviation of the logits, as in the official code of Sun et al.
 STANDARDIZE_EPS = 1e-7

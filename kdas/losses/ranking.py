@@ -33,7 +33,7 @@ def pld(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, tempera
 def build_pld(
     *,
     temperature: Annotated[
-        float, Field(gt=0, description="Temperature of the teacher's distribution; the paper uses 1.")
+        float, Field(gt=0, le=1000, description="Temperature of the teacher's distribution; the paper uses 1.")
     ] = 1.0,
 ) -> Loss:
     """Plackett-Luce distillation: the label first, then the teacher's ranking of classes; needs no cross-entropy."""

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from kdas.errors import UserError
 from kdas.losses.interface import LOSSES, Loss, LossContext, LossNeed
+from kdas.parts.terms import as_terms
 
 FEATURES = frozenset({LossNeed.STUDENT_FEATURES, LossNeed.TEACHER_FEATURES})
-
-
-def checked_terms(given: Any) -> Any:
-    """The key `loss` of a file: one loss, or a list of losses each with a `weight`; every default is filled in.
-
-    Raises: PydanticCustomError: for the first mistake.
-    """
-    if not isinstance(given, list):
-        return LOSSES.checked(given)
-    if not given:
-        raise PydanticCustomError(
-            "nested", "{text}", {"key": "", "text": "expected a loss, got an empty list. Name one."}
-        )
-    return [_checked_term(number, term) for number, term in enumerate(given)]
-
-
-def _checked_term(number: int, given: Any) -> dict[str, Any]:
-    try:
-        name, parameters = LOSSES.named(given)
-        weight = parameters.pop("weight", None)
-        if type(weight) not in (int, float) or not 0 <= weight < math.inf:
-            text = f"expected a weight of at least 0, got {weight!r}. Give each loss of a list a weight."
-            raise PydanticCustomError("nested", "{text}", {"key": "weight", "text": text})
-        return {**LOSSES.checked({"name": name, **parameters}), "weight": float(weight)}
-    except PydanticCustomError as error:
-        context = error.context or {}
-        raise PydanticCustomError(
-            "nested", "{key}: {text}", {"key": f"{number}.{context['key']}", "text": context["text"]}
-        ) from error
-
-
-def as_terms(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
-    """(weight, checked part) of each loss under the key `loss` of a file."""
-    if isinstance(loss, Mapping):
-        return [(1.0, dict(loss))]
-    return [(term["weight"], {key: value for key, value in term.items() if key != "weight"}) for term in loss]
 
 
 def needs_of(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> frozenset[LossNeed]:

@@ -10,6 +10,7 @@ from kdas import seeding
 from kdas.errors import UserError
 from kdas.models.interface import Model
 from kdas.models.names import create
+from kdas.parts.plugins import failure
 
 
 def check_image_size(model: Model | str, num_classes: int, image_size: int, is_trained: bool = False) -> None:
@@ -41,8 +42,8 @@ def _problem(model: Model, num_classes: int, image_size: int, training: bool = F
     try:
         with torch.no_grad(), seeding.global_draws(0, "check of an image size"):
             logits = model(torch.zeros(2, 3, image_size, image_size))
-    except Exception as error:  # noqa: BLE001 (whatever a model's code raises, it cannot take such images)
-        return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".!")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a model's code raises, it cannot take such images)
+        return failure(error).rstrip("!")
     finally:
         model.train(was_training)
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from kdas.errors import UserError
 from kdas.models import own, vision
 from kdas.models.interface import MODELS, Model
 
@@ -42,10 +43,16 @@ def source_id(name: str) -> str:
 def create(name: str, num_classes: int = 100) -> Model:
     """A freshly initialised model, drawn from torch's global generator (see `seeding.global_draws`).
 
-    Raises: ValueError: as `check_name` does.
+    Raises: UserError: if there is no such model, or the code of one's own model fails.
     """
-    if name.startswith(vision.PREFIX):
-        return vision.build(name, num_classes)
-    if own.SEPARATOR in name:
-        return own.build(name, num_classes)
-    return MODELS.build({"name": check_name(name)}, num_classes)
+    try:
+        if name.startswith(vision.PREFIX):
+            return vision.build(name, num_classes)
+        if own.SEPARATOR in name:
+            return own.build(name, num_classes)
+        model = MODELS.build({"name": check_name(name)}, num_classes)
+        own.refuse_lazy(model, name)
+        return model
+    except ValueError as error:
+        text = str(error).rstrip(".")
+        raise UserError(f"model {text}" if text.endswith("?") else f"model {text}.") from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from kdas import seeding
 from kdas.errors import nearest
@@ -48,12 +50,16 @@ def build(name: str, num_classes: int) -> Model:
     factory = _factory(name)
     try:
         takes_keyword = "num_classes" in inspect.signature(factory).parameters
-        network = factory(num_classes=num_classes) if takes_keyword else factory(num_classes)
-    except Exception as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Lazy modules are a new feature")  # they are refused below
+            network = factory(num_classes=num_classes) if takes_keyword else factory(num_classes)
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"{name}: calling it with num_classes failed: {failure(error)}. It must accept num_classes as its only"
             " argument"
         ) from error
+    if isinstance(network, nn.Module):
+        refuse_lazy(network, name)
     if isinstance(network, Model):
         return network
     if not isinstance(network, nn.Module):
@@ -65,6 +71,16 @@ def build(name: str, num_classes: int) -> Model:
         return tapped(network, num_classes)
     except ValueError as error:
         raise ValueError(f"{name} {error}") from error
+
+
+def refuse_lazy(network: nn.Module, name: str) -> None:
+    """Raises: ValueError: if a layer waits for its first batch to know its size: it has no weights to begin with."""
+    for path, module in network.named_modules():
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc]
+            raise ValueError(
+                f"{name} has a lazy layer, {path or 'the model itself'} ({type(module).__name__}). Give its size, as in"
+                " nn.Linear(64, num_classes)"
+            )
 
 
 def source_id(name: str) -> str:

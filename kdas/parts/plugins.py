@@ -6,12 +6,20 @@ import functools
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from kdas.errors import UserError
 from kdas.files.cache import content_id, file_id
+
+# Code that is not the user's own, beside ours and Python's: the libraries that parts are made of.
+_LIBRARIES = ("torch", "torchvision", "numpy", "pydantic")
+_MOST_SHOWN = 300
 
 # Why plug-ins could not be imported. A second attempt gets the same error instead of importing half a module again.
 _FAILURES: dict[str, str] = {}
@@ -80,7 +88,7 @@ def _load_file(path: Path) -> str:
             raise ValueError(
                 f"no such file. Give its path relative to the file that names it, or to {Path.cwd()}"
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise ValueError(f"its import failed: {failure(error)}. Fix that file") from error
         code_id(module_name)
@@ -108,7 +116,7 @@ def import_module(name: str) -> ModuleType:
         raise ValueError(
             f"no module {error.name}. Use a package.module that can be imported from {Path.cwd()}"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"its import failed: {failure(error)}. Fix that file") from error
 
 
@@ -129,13 +137,32 @@ def plugin_ids(names: list[str]) -> list[str]:
     return sorted(code_id(module_of(Path(name)) if name.endswith(".py") else name) for name in names)
 
 
-def failure(error: Exception) -> str:
-    """An error in a user's code as one line of text, with the line of that code that raised it."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
-    ours = (__file__, importlib.__file__)
-    theirs = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename not in ours and not frame.filename.startswith("<")
-    ]
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """A user's own code runs inside. Args: what: names it in messages.
+
+    Raises: UserError: for whatever that code raises, in one line with its file and line.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what}: its code failed: {failure(error)}. Fix that file.") from error
+
+
+def failure(error: BaseException) -> str:
+    """An error of a user's code in one line, with the last line of that code that led to it."""
+    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(". :")
+    text = text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    theirs = [frame for frame in frames if not _is_of_library(Path(frame.filename))]
     return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text
+
+
+def _is_of_library(file: Path) -> bool:
+    """Whether a file is ours, Python's or of a library."""
+    libraries = (getattr(sys.modules.get(name), "__file__", None) for name in _LIBRARIES)
+    folders = [Path(__file__).parents[1], *(Path(each).parent for each in libraries if each)]
+    is_of_python = file.is_relative_to(sysconfig.get_path("stdlib")) and "site-packages" not in file.parts
+    return is_of_python or any(file.is_relative_to(folder) for folder in folders)

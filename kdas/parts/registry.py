@@ -10,15 +10,16 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
-from pydantic_core import PydanticCustomError
 
 from kdas.errors import nearest
-from kdas.parts.reading import nested_error, refuse_booleans_for_numbers
+from kdas.parts.plugins import blamed
+from kdas.parts.reading import nested_error, refuse_booleans_for_numbers, refused
 
 T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -50,6 +51,11 @@ class Part(Generic[T]):
         while isinstance(factory, functools.partial):
             factory = factory.func
         return str(factory.__module__)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a user's own, from a plug-in."""
+        return self.module.partition(".")[0] not in ("kdas", "sweeps")
 
     @property
     def summary(self) -> str:
@@ -109,7 +115,7 @@ class Registry(Generic[T]):
         try:
             part = self[name]
         except KeyError as error:
-            raise PydanticCustomError("nested", "{text}", {"key": "name", "text": error.args[0]}) from error
+            raise refused(str(error.args[0]), "name") from error
         try:
             return {"name": part.name, **part.schema.model_validate(parameters).model_dump(mode="json")}
         except ValidationError as error:
@@ -128,17 +134,25 @@ class Registry(Generic[T]):
             if isinstance(block, Mapping) and str(name).lower() in known:
                 content = {"name": known[str(name).lower()], **block}
         if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
-            raise PydanticCustomError("nested", "{text}", {"key": "name", "text": f"missing. Name a {self.kind}."})
+            raise refused(f"missing. Name a {self.kind}.", "name")
         return content["name"], lower_keys({key: value for key, value in content.items() if key != "name"})
 
     def build(self, checked: Mapping[str, Any], *context: Any) -> T:
         """The part that `checked` (a result of `checked()`) describes.
 
         `context` is passed only to factories that have positional parameters.
+
+        Raises: UserError: if the code of a user's own part fails.
         """
         parameters = {key: value for key, value in checked.items() if key != "name"}
-        factory = self[checked["name"]].build
-        return factory(*context, **parameters) if _takes_context(factory) else factory(**parameters)
+        part = self[checked["name"]]
+        with blamed(f"{self.kind} {part.name}") if part.is_own else nullcontext():
+            return part.build(*context, **parameters) if _takes_context(part.build) else part.build(**parameters)
+
+
+def parameters_of(registry: Iterable[Part[Any]]) -> list[str]:
+    """The names of all parameters that any of the parts has."""
+    return list(dict.fromkeys(name for part in registry for name in part.schema.model_fields))
 
 
 def lower_keys(content: Mapping[Any, Any]) -> dict[str, Any]:
@@ -150,8 +164,7 @@ def lower_keys(content: Mapping[Any, Any]) -> dict[str, Any]:
     for key, value in content.items():
         lower = str(key).lower()
         if lower in lowered:
-            text = "is given twice, in upper and lower case. Keep one."
-            raise PydanticCustomError("nested", "{text}", {"key": lower, "text": text})
+            raise refused("is given twice, in upper and lower case. Keep one.", lower)
         lowered[lower] = value
     return lowered
 

@@ -8,19 +8,48 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from kdas.data import DATASETS
-from kdas.losses import LOSSES
-from kdas.losses.terms import as_terms, checked_terms
-from kdas.models import check_name
+from kdas.errors import UserError
+from kdas.parts.fields import KeysOf
+from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS
+from kdas.parts.paths import with_paths_found
 from kdas.parts.plugins import load_plugins, with_plugins_found
-from kdas.parts.reading import read_yaml, refuse_booleans_for_numbers, validated
+from kdas.parts.reading import check_all, refuse_booleans_for_numbers, validated
+from kdas.parts.registry import parameters_of
+from kdas.parts.terms import MAX_WEIGHT, as_terms, checked_terms
+from kdas.parts.yaml_file import read_yaml
 from kdas.recipe.presets import PresetName, filled_in
-from kdas.samplers import SAMPLERS
+from kdas.recipe.release import refuse_release_file
 
-ModelName = Annotated[str, AfterValidator(check_name)]
-DatasetPart = Annotated[dict[str, Any], BeforeValidator(DATASETS.checked)]
-LossPart = Annotated[dict[str, Any] | list[dict[str, Any]], BeforeValidator(checked_terms)]
-SamplerPart = Annotated[dict[str, Any], BeforeValidator(SAMPLERS.checked)]
+
+def _checked_model(name: str) -> str:
+    if "/" in name or ":" in name:  # torchvision's, or the user's own: only their code knows
+        from kdas.models import check_name
+
+        return check_name(name)
+    try:
+        return MODELS[name].name
+    except KeyError as error:
+        raise ValueError(error.args[0]) from error
+
+
+def _checked_dataset(given: Any) -> dict[str, Any]:
+    return DATASETS.checked(given)
+
+
+def _checked_sampler(given: Any) -> dict[str, Any]:
+    return SAMPLERS.checked(given)
+
+
+ModelName = Annotated[str, AfterValidator(_checked_model)]
+DatasetPart = Annotated[dict[str, Any], BeforeValidator(_checked_dataset), KeysOf(lambda: parameters_of(DATASETS))]
+LossPart = Annotated[
+    dict[str, Any] | list[dict[str, Any]], BeforeValidator(checked_terms), KeysOf(lambda: parameters_of(LOSSES))
+]
+SamplerPart = Annotated[dict[str, Any], BeforeValidator(_checked_sampler), KeysOf(lambda: parameters_of(SAMPLERS))]
+# Far above all that makes sense: they catch slips, and what no generator, table or clock can take.
+MAX_LEARNING_RATE, MAX_EPOCHS, MAX_BATCH, MAX_REF_S = 1e15, 1_000_000, 1_000_000, 1_000_000_000
+# Seeds are kept in columns of 64 bits.
+MAX_SEED = 2**63 - 1
 
 
 def _as_list(given: Any) -> Any:
@@ -38,12 +67,16 @@ class Strict(BaseModel):
 class OptimizerConfig(Strict):
     """SGD and its schedule; the defaults are those of the official release."""
 
-    learning_rate: float = Field(0.05, gt=0, description="Learning rate of SGD; the paper uses 0.05.")
+    learning_rate: float = Field(
+        0.05, gt=0, le=MAX_LEARNING_RATE, description="Learning rate of SGD; the paper uses 0.05."
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(5e-4, ge=0, description="Weight decay of SGD.")
+    weight_decay: float = Field(5e-4, ge=0, le=MAX_LEARNING_RATE, description="Weight decay of SGD.")
     schedule: Literal["cosine", "step"] = Field("cosine", description="Schedule of the learning rate.")
-    final_learning_rate: float = Field(1e-5, ge=0, description="Learning rate at the end of the cosine.")
-    warmup_epochs: int = Field(0, ge=0, description="Epochs of linear warm-up before the schedule.")
+    final_learning_rate: float = Field(
+        1e-5, ge=0, le=MAX_LEARNING_RATE, description="Learning rate at the end of the cosine."
+    )
+    warmup_epochs: int = Field(0, ge=0, le=MAX_EPOCHS, description="Epochs of linear warm-up before the schedule.")
     clip_norm: float | None = Field(None, gt=0, description="Largest gradient norm of a step; no clipping by default.")
 
 
@@ -52,13 +85,14 @@ class TeacherConfig(Strict):
 
     model: ModelName = Field(description="Name of a model, for example resnet20.")
     checkpoint: str | None = Field(
-        None, description="A .pth file with the weights, or a tar that contains one. The teacher is then not trained."
+        None,
+        description="File with the weights, or a folder, tar or zip that contains one. No teacher is then trained.",
     )
-    epochs: int = Field(40, ge=1, description="Epochs of the teacher's training.")
-    batch_size: int = Field(64, ge=2, description="Samples per step.")
+    epochs: int = Field(40, ge=1, le=MAX_EPOCHS, description="Epochs of the teacher's training.")
+    batch_size: int = Field(64, ge=2, le=MAX_BATCH, description="Samples per step.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer: SGD and its schedule.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the teacher's training.")
-    seed: int = Field(0, ge=0, description="Seed of the teacher's training.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the teacher's training.")
 
 
 class Recipe(Strict):
@@ -80,14 +114,20 @@ class Recipe(Strict):
         default_factory=lambda: LOSSES.checked("kd"),
         description="Name of a distillation loss, or a list of losses with weights.",
     )
-    ce_weight: float = Field(0.1, ge=0, description="Weight of the cross-entropy on the label; the paper uses 0.1.")
-    kd_weight: float = Field(9.0, ge=0, description="Weight of the distillation term; the paper uses 9.")
+    ce_weight: float = Field(
+        0.1, ge=0, le=MAX_WEIGHT, description="Weight of the cross-entropy on the label; the paper uses 0.1."
+    )
+    kd_weight: float = Field(9.0, ge=0, le=MAX_WEIGHT, description="Weight of the distillation term; the paper uses 9.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer: SGD and its schedule.")
-    batch_size: int = Field(64, ge=2, description="Samples per step; the paper uses 64.")
-    accumulate: int = Field(1, ge=1, description="Number of parts that a batch is split into to save memory.")
-    epochs: int = Field(240, ge=1, description="Number of epochs, the length of all schedules; the paper uses 240.")
+    batch_size: int = Field(64, ge=2, le=MAX_BATCH, description="Samples per step; the paper uses 64.")
+    accumulate: int = Field(
+        1, ge=1, le=MAX_BATCH, description="Number of parts that a batch is split into to save memory."
+    )
+    epochs: int = Field(
+        240, ge=1, le=MAX_EPOCHS, description="Number of epochs, the length of all schedules; the paper uses 240."
+    )
     evaluations: int = Field(
-        60, ge=1, description="Number of evaluations, evenly spaced over the cost of plain distillation."
+        60, ge=1, le=MAX_EPOCHS, description="Number of evaluations, evenly spaced over the cost of plain distillation."
     )
     ema_decay: float | None = Field(
         None,
@@ -108,8 +148,10 @@ class Recipe(Strict):
         True, description="Whether images are stored channels last; false is slower on most machines."
     )
     compile: bool = Field(False, description="Whether to compile the models with torch.compile.")
-    threads: int = Field(1, ge=1, description="CPU threads; recorded, since they change rounding.")
-    data_workers: int = Field(2, ge=1, description="Processes that read images if a dataset does not fit into memory.")
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads; recorded, since they change rounding.")
+    data_workers: int = Field(
+        2, ge=1, le=1024, description="Processes that read images if a dataset does not fit into memory."
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="Device; auto tries CUDA, then MPS, then the CPU."
     )
@@ -125,19 +167,25 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _consistent_recipe(self) -> Self:
+        teacher = self.teacher
+        check_all(
+            self._check_batch,
+            self._check_weights,
+            lambda: check_warmup("optimizer", self.optimizer.warmup_epochs, self.epochs),
+            lambda: check_warmup("teacher.optimizer", teacher.optimizer.warmup_epochs, teacher.epochs),
+        )
+        return self
+
+    def _check_batch(self) -> None:
         if self.batch_size // self.accumulate < 2:
             raise ValueError(
                 f"accumulate: {self.accumulate} parts of a batch of {self.batch_size} have fewer than two samples each,"
                 " but batch norm needs two. Lower it"
             )
+
+    def _check_weights(self) -> None:
         if not self.ce_weight and not self.kd_weight * sum(weight for weight, _ in as_terms(self.loss)):
             raise ValueError("ce_weight: the cross-entropy and the distillation term both have weight 0. Raise one")
-        for where, warmup, epochs in (
-            ("optimizer", self.optimizer.warmup_epochs, self.epochs),
-            ("teacher.optimizer", self.teacher.optimizer.warmup_epochs, self.teacher.epochs),
-        ):
-            check_warmup(where, warmup, epochs)
-        return self
 
 
 def check_warmup(where: str, warmup_epochs: int, epochs: int) -> None:
@@ -155,10 +203,11 @@ class TrialConfig(Recipe):
         default_factory=lambda: SAMPLERS.checked("full"),
         description="Name of a sampler, for example kdas, with its parameters.",
     )
-    seed: int = Field(1, ge=0, description="Seed of every random draw.")
+    seed: int = Field(1, ge=0, le=MAX_SEED, description="Seed of every random draw.")
     budget_ref_s: float | None = Field(
         None,
         gt=0,
+        le=MAX_REF_S,
         description="Reference seconds that the trial may spend; by default the cost of plain distillation.",
     )
 
@@ -169,5 +218,10 @@ class TrialConfig(Recipe):
 
 
 def load_trial_config(path: Path) -> TrialConfig:
-    """The trial that a YAML file describes. Raises: UserError: one line for its first mistake."""
-    return validated(TrialConfig, with_plugins_found(read_yaml(path), path.parent), source=str(path))
+    """The trial a YAML file describes. Raises: UserError: a line for each of its mistakes."""
+    content = read_yaml(path)
+    refuse_release_file(content, str(path))
+    if {"search", "baselines"} <= content.keys():
+        raise UserError(f"{path}: is a sweep file. Run it with make sweep NAME={path}.")
+    content = with_paths_found(with_plugins_found(content, path.parent), path.parent)
+    return validated(TrialConfig, content, source=str(path))

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic_core import PydanticCustomError
 
-from kdas.losses import LOSSES
+from kdas.errors import brief
+from kdas.parts.known import LOSSES, SAMPLERS
+from kdas.parts.reading import below, refused
 from kdas.parts.registry import Registry, lower_keys
-from kdas.samplers import SAMPLERS
 
 PresetName = Literal["default", "official", "paper"]
 
@@ -26,6 +27,13 @@ _SAMPLERS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {"kdas": {"exclusion_rate": 0.0}},
 }
 _LOSSES: dict[str, dict[str, dict[str, Any]]] = {"official": {"kd": {"direction": "reverse"}}}
+# What the release's own files say of some students and pairs (teacher, student), under its preset.
+_STUDENT_LEARNING_RATES = dict.fromkeys(("MobileNetV2", "ShuffleV1", "ShuffleV2"), 0.01)
+_PAIR_BETAS = {
+    **dict.fromkeys((("vgg13", "vgg8"), ("vgg13", "MobileNetV2")), 6.0),
+    **dict.fromkeys((("wrn_40_2", "wrn_16_2"), ("wrn_40_2", "wrn_40_1")), 6.0),
+    **dict.fromkeys((("resnet56", "resnet20"), ("resnet110", "resnet32")), 2.0),
+}
 
 
 def filled_in(content: Any) -> Any:
@@ -51,7 +59,10 @@ def filled_in(content: Any) -> Any:
         content["baselines"] = {
             method: _with_defaults(SAMPLERS, part, samplers) for method, part in content["baselines"].items()
         }
-    losses = _LOSSES.get(preset, {})
+    losses = {**_LOSSES.get(preset, {})}
+    if preset == "official":
+        content = _with_learning_rate_of_student(content)
+        losses["dkd"] = _beta_of_pair(content)
     content["loss"] = _filled_loss(content.get("loss", "kd"), losses)
     if isinstance(content.get("search"), Mapping):
         content["search"] = {
@@ -61,24 +72,35 @@ def filled_in(content: Any) -> Any:
     return {**usual_weights(content["loss"]), **content}
 
 
+def _with_learning_rate_of_student(content: dict[str, Any]) -> dict[str, Any]:
+    student, optimizer = content.get("student"), content.get("optimizer", {})
+    if not isinstance(student, str) or student not in _STUDENT_LEARNING_RATES or not isinstance(optimizer, Mapping):
+        return content
+    return {**content, "optimizer": {"learning_rate": _STUDENT_LEARNING_RATES[student], **optimizer}}
+
+
+def _beta_of_pair(content: Mapping[str, Any]) -> dict[str, float]:
+    teacher = content.get("teacher")
+    model = teacher.get("model") if isinstance(teacher, Mapping) else None
+    pair = (str(model), str(content.get("student")))
+    return {"beta": _PAIR_BETAS[pair]} if pair in _PAIR_BETAS else {}
+
+
 def _taken_block(content: dict[str, Any]) -> dict[str, Any] | None:
     """The block of the official release, e.g. `KDAS: {START_RATE: 0.6, ...}`, taken out of the content."""
     named = [key for key in content if str(key).lower() == "kdas"]
     if not named:
         return None
     if len(named) > 1:
-        raise PydanticCustomError("nested", "{text}", {"key": named[1], "text": "is given twice. Keep one block."})
+        raise refused("is given twice. Keep one block.", str(named[1]))
     block = content.pop(named[0])
     if not isinstance(block, Mapping):
-        text = f"expected a mapping, got {block!r}. Write KDAS: {{START_RATE: 0.6, ...}}."
-        raise PydanticCustomError("nested", "{text}", {"key": named[0], "text": text})
+        raise refused(f"expected a mapping, got {brief(block)}. Write KDAS: {{START_RATE: 0.6, ...}}.", str(named[0]))
     lowered = lower_keys(block)
     try:
         SAMPLERS.checked({"name": "kdas", **lowered})
     except PydanticCustomError as error:
-        context = error.context or {}
-        key = f"{named[0]}.{context['key']}"
-        raise PydanticCustomError("nested", "{text}", {"key": key, "text": context["text"]}) from error
+        raise below(str(named[0]), error) from error
     return lowered
 
 

@@ -83,9 +83,11 @@ class SelectiveBackprop:
         context: SamplerContext,
         *,
         selectivity: Annotated[
-            float, Field(ge=0, description="Exponent s: a sample is kept with probability rank ** s.")
+            float, Field(ge=0, le=1000, description="Exponent s: a sample is kept with probability rank ** s.")
         ] = 3.0,
-        history: Annotated[int, Field(ge=1, description="Number of recent losses that a loss is ranked among.")] = 1024,
+        history: Annotated[
+            int, Field(ge=1, le=100_000_000, description="Number of recent losses that a loss is ranked among.")
+        ] = 1024,
         score_mode: ScoreMode = "eval",
     ) -> None:
         self.context = context

@@ -14,7 +14,10 @@ from kdas.samplers.interface import EpochPlan, SamplerContext
 from kdas.samplers.subsets import permutation
 
 Period = Annotated[
-    int, Field(ge=1, description="Epochs from one scoring of the set to the next; the paper uses 1, 3, 5, 10.")
+    int,
+    Field(
+        ge=1, le=1_000_000, description="Epochs from one scoring of the set to the next; the paper uses 1, 3, 5, 10."
+    ),
 ]
 # One period and a list of one period are the same setting, so both are stored the same way.
 Periods = Annotated[
@@ -24,7 +27,7 @@ Periods = Annotated[
     ),
     Field(min_length=1),
 ]
-WarmupEpochs = Annotated[int, Field(ge=0, description="Epochs on the full set before sampling starts.")]
+WarmupEpochs = Annotated[int, Field(ge=0, le=1_000_000, description="Epochs on the full set before sampling starts.")]
 
 
 class RememberedSubset:

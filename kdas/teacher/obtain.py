@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,7 +19,10 @@ from kdas.data import Dataset, Draw, ImageSplits, batches_of
 from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.files.cache import cache_root, content_id, writable_folder
+from kdas.files.full import check_room
+from kdas.files.locks import locked
 from kdas.models import Model
+from kdas.models.weights import check_finite, load_weights
 from kdas.recipe.config import TeacherConfig
 from kdas.records import MEASURE_VERSION
 
@@ -51,10 +53,12 @@ def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> 
 
 
 def check_checkpoint(config: TeacherConfig, dataset: Dataset) -> None:
-    """Refuse a checkpoint that is missing, damaged or of another architecture, before any compute is spent."""
+    """Refuse a checkpoint that is missing, damaged, of another architecture or not finite, before any compute is spent.
+
+    Raises: UserError: says which.
+    """
     if config.checkpoint:
-        model = models.create(config.model, dataset.num_classes)
-        checkpoint.load_weights(model, Path(config.checkpoint).expanduser(), config.model)
+        _load_given(models.create(config.model, dataset.num_classes), config)
 
 
 def obtain(
@@ -67,29 +71,57 @@ def obtain(
 ) -> Teacher:
     """The teacher in eval mode on the device; trained first if the cache does not have it.
 
-    Raises: UserError: if its checkpoint is missing, damaged or of another architecture.
+    Raises: UserError: if its checkpoint is missing, damaged, of another architecture or not finite, or if its training
+        diverged.
     """
     path = teacher_path(config, dataset, validation)
     was_trained = False
     if not config.checkpoint:
-        writable_folder(path.parent)
-        # Two sweeps that start at the same time train it only once.
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                model = _trained(config, splits, device, progress)
-                checkpoint.save(path, {"model": model.cpu().state_dict()})
-                was_trained = True
+        was_trained = not path.exists() and _train_and_keep(path, config, splits, device, progress)
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
-    try:
-        checkpoint.load_weights(model, path, config.model)
-    except UserError as error:
-        if config.checkpoint:
-            raise
-        raise UserError(f"{path}: the cached teacher is damaged. Remove this file to train it again.") from error
+    if config.checkpoint:
+        _load_given(model, config)
+    else:
+        try:
+            load_weights(model, path, config.model)
+        except UserError as error:
+            raise UserError(f"{path}: the cached teacher is damaged. Remove this file to train it again.") from error
     weights_id = _weights_id(model)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
     return Teacher(model, weights_id, path, was_trained)
+
+
+def _load_given(model: Model, config: TeacherConfig) -> None:
+    """Fill the teacher from the checkpoint that the file names. Raises: UserError: as `load_weights`, with the key."""
+    assert config.checkpoint
+    try:
+        load_weights(model, Path(config.checkpoint).expanduser(), config.model)
+    except UserError as error:
+        raise UserError(f"teacher.checkpoint: {error}") from error
+
+
+def _train_and_keep(path: Path, config: TeacherConfig, splits: ImageSplits, device: str, progress: OnEpoch) -> bool:
+    """Train a teacher, unless another process has meanwhile. Returns: whether it was trained here."""
+    writable_folder(path.parent)
+    # Two sweeps that start at the same time train it only once.
+    with locked(path.with_name(f"{path.name}.lock")):
+        if path.exists():
+            return False
+        check_room(path.parent, _num_bytes(config, splits), "the teacher")
+        model = _trained(config, splits, device, progress).cpu()
+        try:
+            check_finite(model)
+        except UserError as error:
+            raise UserError("teacher: its training diverged. Lower teacher.optimizer.learning_rate.") from error
+        checkpoint.save(path, {"model": model.state_dict()})
+        return True
+
+
+def _num_bytes(config: TeacherConfig, splits: ImageSplits) -> int:
+    with seeding.global_draws(config.seed, "teacher"):
+        state = models.create(config.model, splits.num_classes).state_dict()
+    return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
 
 
 def untrained(config: TeacherConfig, splits: ImageSplits, device: str) -> Teacher:

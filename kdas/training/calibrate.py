@@ -16,7 +16,8 @@ from kdas.clock import Calibration, Work
 from kdas.compute.device import hardware_name, repeatable, synchronize
 from kdas.data import Draw, ImageSplits
 from kdas.files.cache import cache_root, content_id, write_text
-from kdas.losses.terms import as_terms
+from kdas.files.full import going_without
+from kdas.parts.terms import as_terms
 from kdas.penalty import penalty_weights
 from kdas.recipe.config import TrialConfig
 from kdas.records import MEASURE_VERSION
@@ -84,7 +85,8 @@ def calibration_for(
     repeatable(config.threads)
     prices = _measure(config, distiller)
     calibration = calibration_of(measured_on, prices)
-    write_calibration(path, calibration)
+    with going_without(path):
+        write_calibration(path, calibration)
     return calibration
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from kdas import seeding
-from kdas.clock import Calibration, Clock
+from kdas.clock import Calibration, Clock, Work
+from kdas.parts.plugins import blamed
 from kdas.recipe.config import TrialConfig
 from kdas.samplers import SAMPLERS, SamplerContext, SamplerNeed
 from kdas.training.batch import Batch
@@ -24,7 +26,15 @@ def estimated_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Cal
 
     The sampler plans and chooses as in a trial, but from random logits and losses. The estimate is right to a few
     percent, since which samples are chosen hardly affects how many.
+
+    Raises: UserError: if the code of a user's own sampler fails.
     """
+    sampler = SAMPLERS[config.sampler["name"]]
+    with blamed(f"sampler {sampler.name}") if sampler.is_own else nullcontext():
+        return _rehearsed_cost_ref_s(config, num_samples, calibration)
+
+
+def _rehearsed_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Calibration) -> float:
     played = min(num_samples, BATCHES_PLAYED * config.batch_size)
     context = SamplerContext(played, config.batch_size, config.epochs, config.seed)
     sampler, needs = SAMPLERS.build(config.sampler, context), SAMPLERS[config.sampler["name"]].needs
@@ -36,6 +46,15 @@ def estimated_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Cal
         for batch, _ in list(walk.batches(epoch, plan)):
             walk.train(epoch, plan, batch)
     return clock.cost_ref_s * num_samples / played
+
+
+def rehearse(config: TrialConfig) -> None:
+    """Have the sampler plan, choose and observe for an epoch, among drawn logits and losses.
+
+    Raises: UserError: if its code fails.
+    """
+    free = Calibration("free", {}, dict.fromkeys(Work, ((1, 0.0),)))
+    estimated_cost_ref_s(config.model_copy(update={"epochs": 1}), BATCHES_PLAYED * config.batch_size, free)
 
 
 class _Rehearsal:

@@ -19,6 +19,7 @@ from kdas.compute.optimizer import set_learning_rate
 from kdas.data import Draw, Split
 from kdas.errors import UserError
 from kdas.files import checkpoint
+from kdas.files.full import going_without
 from kdas.losses import LossNeed
 from kdas.records import CurveRow, Status
 from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
@@ -208,20 +209,21 @@ class Training:
             return
         self._saved_at_wall_s = self.clock.wall_s
         began = time.perf_counter()
-        checkpoint.save_and_keep_previous(
-            self.surroundings.checkpoint,
-            {
-                "trial_id": self.trial.trial_id,
-                "distiller": self.distiller.state_dict(),
-                "sampler": self.sampler.state_dict(),
-                "clock": self.clock.state_dict(),
-                "picks": self.picks.state_dict(),
-                "calibration_id": self.surroundings.calibration.calibration_id,
-                "num_rows": self.num_rows,
-                **{name: getattr(self, name) for name in _COUNTERS},
-            },
-        )
+        with going_without(self.surroundings.checkpoint):
+            checkpoint.save_and_keep_previous(self.surroundings.checkpoint, self._state())
         self._saving_took_s = time.perf_counter() - began
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "trial_id": self.trial.trial_id,
+            "distiller": self.distiller.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "clock": self.clock.state_dict(),
+            "picks": self.picks.state_dict(),
+            "calibration_id": self.surroundings.calibration.calibration_id,
+            "num_rows": self.num_rows,
+            **{name: getattr(self, name) for name in _COUNTERS},
+        }
 
     def _restore(self) -> None:
         path = self.surroundings.checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +18,16 @@ from kdas.data import DATASETS, Dataset, ImageSplits, load_splits
 from kdas.errors import UserError
 from kdas.files.cache import content_id
 from kdas.losses import LOSSES, LossNeed
-from kdas.losses.terms import as_terms, needs_of
-from kdas.parts.plugins import code_id
+from kdas.losses.terms import needs_of
+from kdas.parts.plugins import blamed, code_id
+from kdas.parts.terms import as_terms
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import MEASURE_VERSION
 from kdas.samplers import SAMPLERS
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
 from kdas.teacher.obtain import OnEpoch, Teacher
+from kdas.teacher.quality import TeacherQuality, teacher_quality
 from kdas.training.distiller import Distiller
 
 
@@ -61,6 +64,10 @@ class Inputs:
         if known_by not in self._banks:
             self._banks[known_by] = open_bank(recipe, self.dataset, self.splits, self.teacher, self.device, check=check)
         return self._banks[known_by]
+
+    def teacher_quality(self, recipe: Recipe, announce: Callable[[], None] = lambda: None) -> TeacherQuality:
+        """How often the teacher is right on the split that decides; `announce` is called before it is evaluated."""
+        return teacher_quality(recipe, self.dataset, self.splits, self.teacher, self.device, announce)
 
     @functools.cached_property
     def class_means(self) -> Tensor:
@@ -177,7 +184,9 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
         raise UserError(
             "compile: true needs a C++ compiler on a CPU, and none was found. Install g++, or set compile: false."
         )
-    splits = load_splits(dataset, config.validation, device, config.data_workers)
+    part = DATASETS[config.dataset["name"]]
+    with blamed(f"dataset {part.name}") if part.is_own else nullcontext():
+        splits = load_splits(dataset, config.validation, device, config.data_workers)
     models.check_image_size(config.student, splits.num_classes, splits.image_size, is_trained=True)
     models.check_image_size(
         config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint

@@ -5,17 +5,35 @@ So the report loads neither torch nor Ray, and no room imports another just to r
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from kdas.errors import UserError, run_command_line
-from sweeps.command.options import CRASHED_TRIALS, Cluster, Data, Name, Settings, Yes
-from sweeps.record.paths import MEASURE, names_of_cells, runs_root, sweep_path
+from kdas.files.home import ensure_home
+from sweeps.command.ending import STARTED_BY, resume_hint
+from sweeps.command.options import (
+    CRASHED_TRIALS,
+    INTERRUPTED,
+    SIGNALLED,
+    TERMINATED,
+    AsTrial,
+    Cluster,
+    Data,
+    Name,
+    OutFile,
+    ReleaseFile,
+    Settings,
+    Yes,
+)
+from sweeps.record.paths import COMPARISONS, MEASURE, names_of_cells, runs_root, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -34,6 +52,11 @@ def sweep(
     given += ["--yes"] if yes else []
     given += ["--cluster", cluster] if cluster else []
     ended = _python("sweeps", "run", name, *given)
+    if ended > SIGNALLED and ended not in (INTERRUPTED, TERMINATED):
+        print(
+            f"The sweep's process was killed (signal {ended - SIGNALLED}). {resume_hint(name, settings)}",
+            file=sys.stderr,
+        )
     if ended not in (0, CRASHED_TRIALS):
         sys.exit(ended)
     _report_and_attach(name)
@@ -64,7 +87,7 @@ def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separ
     every = [each for name in names.split() for each in names_of_cells(name)]
     if len(every) < 2:
         raise UserError(f'NAMES="{names}": expected two or more sweeps. Write: make compare NAMES="a b".')
-    page = runs_root() / "compare" / f"{'+'.join(sweep_path(name).name for name in names.split())}.html"
+    page = runs_root() / COMPARISONS / f"{'+'.join(sweep_path(name).name for name in names.split())}.html"
     _must(_python("analysis", "compare", *(str(sweep_path(each)) for each in every), "--out", str(page)))
 
 
@@ -76,6 +99,13 @@ def watch(name: Name, port: Annotated[int, typer.Option(help="Port on 127.0.0.1.
     if not watching.has_begun(sweep_path(name)):
         _must(_python("sweeps", "tables", name))  # exits with an error that explains what is wrong with the name
     watching.watch(name, port, lambda: _build(name))
+
+
+@app.command("import")
+def import_file(file: ReleaseFile, out: OutFile = None, trial: AsTrial = False) -> None:
+    """Translate a config file of the official release."""
+    given = (["--out", str(out)] if out else []) + (["--trial"] if trial else [])
+    _must(_python("sweeps", "import", str(file), *given))
 
 
 @app.command()
@@ -119,19 +149,40 @@ def _must(code: int) -> None:
 
 
 def _python(module: str, *arguments: str) -> int:
-    """Run `python -m module` and wait for it. Ctrl-C also reaches the child, which ends in its own time."""
+    """Run `python -m module` and wait for it. Returns: its exit code, 128 + n if signal n ended it.
+
+    Ctrl-C also reaches the child, which ends in its own time. SIGTERM reaches only the front, which passes it on.
+    """
     command: Sequence[str] = [sys.executable, "-m", module, *arguments]
-    # A handler, not SIG_IGN: a child would inherit the latter and ignore Ctrl-C.
-    previous = signal.signal(signal.SIGINT, lambda number, frame: None)
+    children: list[subprocess.Popen[bytes]] = []
+    is_terminated = threading.Event()
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        is_terminated.set()
+        for child in children:
+            child.terminate()
+
+    # Handlers, not SIG_IGN: a child would inherit the latter and ignore Ctrl-C.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
+    }
     try:
-        return subprocess.Popen(command).wait()
+        children.append(subprocess.Popen(command, env={**os.environ, STARTED_BY: str(os.getpid())}))
+        if is_terminated.is_set():
+            children[0].terminate()
+        code = children[0].wait()
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if is_terminated.is_set() and code == 0:  # what would have followed is left out
+        return TERMINATED
+    return code if code >= 0 else SIGNALLED - code
 
 
 def main() -> None:
     """The program's entry point."""
-    run_command_line(app)
+    run_command_line(app, ensure_home)
 
 
 if __name__ == "__main__":

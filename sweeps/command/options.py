@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kdas.errors import UserError
+from sweeps.record.paths import sweep_path
 
-Name = Annotated[str, typer.Argument(help="Name of a shipped sweep, or path of a sweep file.")]
+
+def _checked(name: str) -> str:
+    """Raises: UserError: for a name that no sweep can have. Commands ask for one that is missing in their own words."""
+    if name.strip():
+        sweep_path(name)
+    return name
+
+
+Name = Annotated[str, typer.Argument(help="Name of a shipped sweep, or path of a sweep file.", callback=_checked)]
 Data = Annotated[str | None, typer.Option(help="Folder with a local copy of the dataset.")]
 Settings = Annotated[
     list[str] | None,
@@ -18,15 +28,23 @@ Settings = Annotated[
 
 Yes = Annotated[bool, typer.Option("--yes", help="Start even if the estimate exceeds the budget.")]
 Cluster = Annotated[str | None, typer.Option(help="Head of a Ray cluster, host:6379; default: RAY_ADDRESS.")]
+ReleaseFile = Annotated[Path, typer.Argument(help="Config file of the official release, or of mdistiller.")]
+OutFile = Annotated[Path | None, typer.Option(help="File to write; by default the translation is printed.")]
+AsTrial = Annotated[bool, typer.Option("--trial", help="Write the file of one trial instead of a sweep.")]
 
 # Exit codes besides 0, 2 (a user's mistake, in one line) and 1 (a bug of ours, with its traceback).
 CRASHED_TRIALS = 3
-INTERRUPTED = 130
+RAY_LOST = 4
+# A process that a signal has ended has this and the signal's number.
+SIGNALLED = 128
+INTERRUPTED = SIGNALLED + 2
+TERMINATED = SIGNALLED + 15
 
 
 def cluster_address() -> str:
     """The head of the Ray cluster to join, from Ray's own variable `RAY_ADDRESS`; empty for this machine only."""
-    return os.environ.get("RAY_ADDRESS", "")
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    return "" if address == "local" else address
 
 
 def check_port(port: int) -> None:

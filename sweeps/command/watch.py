@@ -20,6 +20,9 @@ from sweeps.record.paths import sweep_path
 HOST = "127.0.0.1"
 # The only files of the sweep's folder that are served.
 _PAGES = {"report.html": "text/html", "report.md": "text/markdown", "summary.csv": "text/csv"}
+# Names of this machine, with any port, since a tunnel has its own. A page from elsewhere whose name leads here, so that
+# it can read the report, is refused.
+_LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 _SERVED = re.compile(rf"(cells/\w[\w.-]*/)?({'|'.join(map(re.escape, _PAGES))})")
 _WAITING = b"<!doctype html><title>waiting</title><p>No report yet. The target is fixed once the baseline has finished."
 # The page polls the report's age and reloads when it changes; the browser keeps the scroll position.
@@ -43,6 +46,9 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*args)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
+        if not _LOCAL.fullmatch(self.headers.get("Host", "")):
+            self.send_error(HTTPStatus.FORBIDDEN)
+            return
         name = self.path.partition("?")[0].lstrip("/") or "report.html"
         path = self._folder / name
         if name == "age":

@@ -7,8 +7,8 @@ import json
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import torch
 from ray import tune
 
 from kdas.clock import Calibration
+from kdas.errors import UserError
+from kdas.files.full import is_full
 from kdas.parts.plugins import SEARCHED_FOLDERS, search_also
 from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
@@ -25,6 +27,11 @@ from sweeps.engine.slots import Slots
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.trial import Rebuilds, TrialFolder
+
+# In the result of a step that could not write its record: the folder whose disk is full.
+NO_ROOM = "no_room"
+# Between two tries to write.
+FULL_PAUSE_S = 2.0
 
 
 def ray_config(
@@ -78,6 +85,8 @@ class TrialActor(tune.Trainable):
         self._rows: Iterator[CurveRow] = iter(())
         self._num_windows = self._num_rows = 0
         self._rebuilds: Rebuilds | None = None
+        self._last: dict[str, Any] = {"cost_ref_s": 0.0, "val_accuracy": 0.0, "done": False}
+        self._to_write: list[Callable[[], None]] = []
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -85,18 +94,34 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         with self._crashes_recorded():
-            training = self._training or self._begin()
+            try:
+                return self._evaluated()
+            except (OSError, UserError) as error:
+                if not is_full(error):
+                    raise
+        # The driver says so; a short step, so that it need not wait for this worker.
+        time.sleep(FULL_PAUSE_S)
+        return {**self._last, "done": False, NO_ROOM: str(self._folder.path)}
+
+    def _evaluated(self) -> dict[str, Any]:
+        """The next evaluation, once its record is on the disk. Raises: OSError: if that is full; then call again."""
+        training = self._training or self._begin()
+        if not self._to_write:
             row = next(self._rows)
-            self._folder.append(row, training.clock.ledger())
-            self._record_picks(training)
             self._num_rows += 1
             is_done = training.status is not Status.RUNNING
+            self._last = {"cost_ref_s": row.cost_ref_s, "val_accuracy": row.val_accuracy, "done": is_done}
+            append = functools.partial(self._folder.append, row, training.clock.ledger())
+            self._to_write = [append, functools.partial(self._record_picks, training)]
             if is_done:
-                self._folder.end(training.status)
+                self._to_write.append(functools.partial(self._folder.end, training.status))
             elif self._rebuilds is not None and self._num_rows == self._rebuilds.num_rows:
-                self._folder.end(Status(self._rebuilds.status))
-                is_done = True
-        return {"cost_ref_s": row.cost_ref_s, "val_accuracy": row.val_accuracy, "done": is_done}
+                self._to_write.append(functools.partial(self._folder.end, Status(self._rebuilds.status)))
+                self._last["done"] = True
+        while self._to_write:
+            self._to_write[0]()
+            self._to_write.pop(0)
+        return self._last
 
     def _begin(self) -> Training:
         config = job_of(self._config).config
@@ -150,5 +175,6 @@ class TrialActor(tune.Trainable):
             # The trial is not to blame: it is retried beside fewer others, as if its worker had been lost.
             raise
         except Exception:
-            self._folder.end(Status.CRASHED, traceback.format_exc())
+            with suppress(OSError, UserError):  # a full disk: then it counts as a worker that was lost
+                self._folder.end(Status.CRASHED, traceback.format_exc())
             raise

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sweeps.command import ending
 from sweeps.command.options import cluster_address
 
 # Before Ray: sets the environment variables that Ray reads when it is imported.
@@ -50,6 +51,7 @@ def join() -> None:
             ) from error
     try:
         ray.init(address=cluster_address(), logging_level=logging.ERROR)
+        ending.heed_sigterm()  # Ray has set handlers of its own
     except Exception as error:  # Ray raises many kinds of exceptions
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(

@@ -3,187 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 # Before Ray: sets the environment variables that Ray reads when it is imported.
 from sweeps.execution import ray_setup  # isort: skip
 
-import ray
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import Searcher
 
-from kdas.records import STOPPED_STATUSES, Status
+from kdas.files.full import waiting_for_room
+from sweeps.command import ending
+from sweeps.command.options import cluster_address
 from sweeps.engine.agenda import Agenda
 from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
-from sweeps.execution.actor import TrialActor, ray_config
+from sweeps.execution.actor import TrialActor
 from sweeps.execution.cluster import has_room_for
+from sweeps.execution.neighbours import Neighbours
 from sweeps.execution.progress import Progress
+from sweeps.execution.tuning import AgendaScheduler, AgendaSearcher, TuneCallback
 from sweeps.record.directory import SweepDirectory
-from sweeps.record.job import Job
-
-LOST = "the worker process was lost (out of memory, killed, or its machine failed)"
-# Trials crash on a full disk, so none starts while less than this is free.
-LEAST_FREE_BYTES = 500_000_000
-
-
-class Unpickled:
-    """For objects that Ray pickles in order to restore them. We never restore them, so nothing is written.
-
-    The sweep directory is the record; a restart is a new Tuner over the missing trials.
-    """
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def save(self, checkpoint_path: str) -> None:
-        pass
-
-    def restore(self, checkpoint_path: str) -> None:
-        raise AssertionError("a sweep is never restored from Ray's own state")
-
-
-class AgendaSearcher(Unpickled, Searcher):
-    """Lets Ray Tune draw its trials from the agenda. `jobs` are the running ones, by Ray's trial ids.
-
-    Args: budget_ref_s: reference seconds that a trial may spend; has_room_for: whether a machine can hold such a trial;
-        retries: how often a trial is resumed after its worker was lost.
-    """
-
-    def __init__(
-        self,
-        agenda: Agenda,
-        directory: SweepDirectory,
-        prices: Prices,
-        budget_ref_s: float,
-        slots: Slots,
-        has_room_for: Callable[[Slots], bool],
-        retries: int,
-        progress: Progress,
-    ) -> None:
-        super().__init__(metric="val_accuracy", mode="max")
-        self._agenda, self._directory, self._progress = agenda, directory, progress
-        self._prices, self._budget_ref_s, self._slots, self._retries = prices, budget_ref_s, slots, retries
-        self._has_room_for = has_room_for
-        self.jobs: dict[str, Job] = {}
-        self._stopped: dict[str, Status] = {}
-        self._losses: Counter[str] = Counter()
-        self._says_full = False
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        # One trial too many would use up a proposal before the results that it should be based on are in.
-        if self._agenda.num_out >= self._slots.trials_at_once or self._disk_is_full():
-            return None
-        job = self._agenda.next_job()
-        if job is None:
-            return Searcher.FINISHED if self._agenda.is_finished else None
-        self.jobs[trial_id] = job
-        self._count()
-        folder = self._directory.trial(job.trial_id)
-        folder.begin(job)
-        # Most lost workers ran out of memory: the trial resumes with twice the resources, beside fewer others.
-        wide = self._slots.widened()
-        slots = wide if self._losses[job.trial_id] and self._has_room_for(wide) else self._slots
-        return ray_config(job, self._directory, self._prices.of(job.config), self._budget_ref_s, slots)
-
-    def _disk_is_full(self) -> bool:
-        free = shutil.disk_usage(self._directory.path).free
-        if free >= LEAST_FREE_BYTES:
-            self._says_full = False
-            return False
-        if not self._says_full:
-            self._says_full = True
-            self._progress.say(
-                f"{self._directory.path}: {free / 1e6:.0f} MB are free. New trials wait until"
-                f" {LEAST_FREE_BYTES / 1e6:.0f} MB are free. The sweep resumes by itself."
-            )
-        return True
-
-    def stops(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Report an evaluation. Returns: whether the trial should stop."""
-        status = self._agenda.evaluated(self.jobs[trial_id], result["cost_ref_s"], result["val_accuracy"])
-        if status is not None:
-            self._stopped[trial_id] = status
-        return status is not None
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._completed(trial_id, result, error)
-        self._count()
-
-    def _count(self) -> None:
-        # Ray reports the start of a trial only some time after asking for it.
-        waiting = sum(job.trial_id not in self._progress.running for job in self.jobs.values())
-        self._progress.num_to_come = self._agenda.num_to_come + waiting
-
-    def _completed(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
-        job = self.jobs[trial_id]
-        folder = self._directory.trial(job.trial_id)
-        status = self._stopped.pop(trial_id, None)
-        if error and folder.status is Status.RUNNING:
-            self._losses[job.trial_id] += 1
-            if self._losses[job.trial_id] <= self._retries:
-                self._agenda.lost(job)
-                return
-            folder.end(Status.CRASHED, LOST)
-        elif status in STOPPED_STATUSES:
-            folder.end(status)
-        elif status is None and result:
-            # Ray does not show a trial's last evaluation to its scheduler.
-            self._agenda.evaluated(job, result["cost_ref_s"], result["val_accuracy"])
-        self._agenda.ended(job)
-
-
-class AgendaScheduler(Unpickled, FIFOScheduler):
-    """Stops what the agenda stops, and gives a warm worker to a trial without one.
-
-    Ray's own scheduler gives it to the trial that has waited longest and ends the worker that is starting for that
-    trial. If a trial takes less time than starting a worker, one slot then does all the work. At every event, that
-    scheduler also looks through all trials so far.
-    """
-
-    def __init__(self, searcher: AgendaSearcher) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._searcher = searcher
-        self._unplaced: list[Any] = []
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._unplaced.append(trial)
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        # Ray places a trial as soon as it is chosen. Choosing it again would take it from its worker.
-        return self._unplaced.pop() if self._unplaced else None
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        return self.STOP if self._searcher.stops(trial.trial_id, result) else self.CONTINUE
-
-
-class ProgressCallback(Unpickled, tune.Callback):
-    """Passes on to the progress display what Ray is told about trials."""
-
-    def __init__(self, progress: Progress, directory: SweepDirectory, jobs: dict[str, Job]) -> None:
-        self._progress, self._directory, self._jobs = progress, directory, jobs
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        job = self._jobs[trial.trial_id]
-        self._progress.started(job, resumes=self._directory.trial(job.trial_id).checkpoint.exists())
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        self._progress.evaluated(self._jobs[trial.trial_id], result["cost_ref_s"], result["val_accuracy"])
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended(trial)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended(trial)
-
-    def _ended(self, trial: Any) -> None:
-        # Ray tells the searcher first, so nothing asks for this job again.
-        job = self._jobs.pop(trial.trial_id)
-        self._progress.ended(job, self._directory.trial(job.trial_id))
-        ray_setup.forget_trial(trial)
 
 
 def run_trials(
@@ -195,34 +35,59 @@ def run_trials(
     retries: int,
     progress: Progress,
 ) -> None:
-    """Run the agenda to its end, or until Ctrl-C."""
+    """Run the agenda to its end, or until Ctrl-C. Raises: RayLostError: if Ray itself is gone."""
     # Ray writes state that we never read back. It goes to a scratch folder that is removed at the end.
     scratch = directory.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    if not ray.is_initialized():  # initialized if a cluster was joined
-        ray_setup.start(slots.trials_at_once * slots.cpus_per_trial)
-    ray_setup.keep_chatter(directory.chatter_file)
-    ray_setup.allow_pending(slots.trials_at_once)
     searcher = AgendaSearcher(agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress)
+    neighbours = Neighbours(directory.name)
+    with suppress(KeyboardInterrupt), ExitStack() as until_end:
+        until_end.callback(shutil.rmtree, scratch, ignore_errors=True)
+        if not cluster_address():  # a cluster shares its machines out itself
+            until_end.enter_context(neighbours.told())
+        until_end.enter_context(ray_setup.started(slots.trials_at_once * slots.cpus_per_trial))
+        ray_setup.keep_chatter(directory.chatter_file)
+        ray_setup.allow_pending(slots.trials_at_once)
+        until_end.enter_context(ending.deferred())
+        until_end.enter_context(waiting_for_room(searcher.wait_for_room))
+        heart = ray_setup.Heart()
+
+        def look() -> None:
+            ending.check()
+            heart.check()
+            for news in neighbours.news():
+                progress.say(news)
+
+        callback = TuneCallback(progress, directory, searcher, look)
+        while not _fitted(searcher, callback, scratch):
+            progress.say("Ray lost more than a worker. Its trials start again.")
+
+
+def _fitted(searcher: AgendaSearcher, callback: TuneCallback, scratch: Path) -> bool:
+    """Run what is missing. Returns: False if Ray gave up: what it was running is to run again."""
+    tuner = tune.Tuner(
+        tune.with_resources(TrialActor, _resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, scheduler=AgendaScheduler(searcher), num_samples=-1, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[callback],
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
     try:
-        tuner = tune.Tuner(
-            tune.with_resources(TrialActor, _resources),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher, scheduler=AgendaScheduler(searcher), num_samples=-1, reuse_actors=True
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=str(scratch),
-                verbose=0,
-                callbacks=[ProgressCallback(progress, directory, searcher.jobs)],
-                failure_config=tune.FailureConfig(max_failures=0),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            ),
-        )
         tuner.fit()
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+    except Exception as error:
+        # Else it is a mistake of ours, or would come again at once.
+        if not (searcher.jobs and ray_setup.is_of_ray(error)):
+            raise
+        callback.lose_all()
+        return False
+    return True
 
 
 def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:

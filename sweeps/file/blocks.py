@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from types import NoneType
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WrapSerializer, model_validator
-from pydantic_core import PydanticCustomError
 
-from kdas.errors import nearest
-from kdas.parts.reading import nested_error
-from kdas.recipe.config import Strict
+from kdas.errors import brief, nearest
+from kdas.parts.reading import nested_error, refused
+from kdas.recipe.config import MAX_REF_S, MAX_SEED, Strict
 from sweeps.space.forms import short_form
 from sweeps.stopping import STOPPING_RULES
 
-Seed = Annotated[int, Field(ge=0, description="Seed, a whole number of at least 0.")]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="Seed, a whole number of at least 0.")]
 # Fresh seeds start here, so that a search may get more seeds without running into them.
 FIRST_FRESH_SEED = 1001
+# Far above all that makes sense: they catch slips, such as a seed given as a number of seeds.
+MOST_SEEDS, MOST_CONFIGURATIONS, MOST_HOURS = 1000, 1_000_000, 1_000_000
 
 
 def _by_name(kind: str, *classes: type[Strict]) -> BeforeValidator:
@@ -31,12 +32,10 @@ def _by_name(kind: str, *classes: type[Strict]) -> BeforeValidator:
         if isinstance(content, classes):
             return content
         if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
-            text = f"expected a name or a mapping with a name, got {given!r}. Known: {', '.join(known)}."
-            raise PydanticCustomError("nested", "{text}", {"key": "", "text": text})
+            raise refused(f"expected a name or a mapping with a name, got {brief(given)}. Known: {', '.join(known)}.")
         name = content["name"]
         if name not in known:
-            text = f"no {kind} is called {name!r}. {nearest(name, known)}"
-            raise PydanticCustomError("nested", "{text}", {"key": "name", "text": text})
+            raise refused(f"no {kind} is called {name!r}. {nearest(name, known)}", "name")
         try:
             return known[name].model_validate(content)
         except ValidationError as error:
@@ -45,11 +44,24 @@ def _by_name(kind: str, *classes: type[Strict]) -> BeforeValidator:
     return BeforeValidator(block, json_schema_input_type=reduce(or_, classes, Literal[tuple(known)]))
 
 
-def _seed_list(given: Any) -> Any:
-    return list(range(1, given + 1)) if isinstance(given, int) and not isinstance(given, bool) else given
+def _seeds_from(first: int, given: Any) -> Any:
+    """A number of seeds as a list of them; a list as it is."""
+    if not isinstance(given, int) or isinstance(given, bool):
+        return given
+    if given < 1:
+        raise refused(f"expected at least 1 seed, got {given}. Give a number of seeds, or a list of seeds.")
+    if given > MOST_SEEDS:
+        meant = f"Did you mean seeds: [{given}]?" if given <= MAX_SEED else "Give fewer."
+        raise refused(f"expected at most {MOST_SEEDS} seeds, got {given}. {meant}")
+    return list(range(first, first + given))
 
 
-Seeds = Annotated[list[Seed], short_form(_seed_list, "a whole number or a list", list, tuple, schema=int | list[Seed])]
+def _seeds(first: int) -> BeforeValidator:
+    written_out = partial(_seeds_from, first)
+    return short_form(written_out, "a whole number or a list", list, tuple, schema=int | list[Seed])
+
+
+Seeds = Annotated[list[Seed], _seeds(1)]
 
 
 class TargetConfig(Strict):
@@ -90,7 +102,7 @@ class AccuracyAtCost(Strict):
     """Maximize the best accuracy within a given cost."""
 
     name: Literal["accuracy_at_cost"] = "accuracy_at_cost"
-    cost_ref_s: float | None = Field(None, gt=0, description="Cost in reference seconds.")
+    cost_ref_s: float | None = Field(None, gt=0, le=MAX_REF_S, description="Cost in reference seconds.")
     share_of_budget: float | None = Field(
         None, gt=0, le=1, description="Cost as a fraction of the cost of plain distillation."
     )
@@ -125,8 +137,14 @@ class AlgorithmConfig(Strict):
         description="Sampler that proposes configurations. tpe learns from results, random does not; grid and"
         " brute_force try all.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the proposals.")
-    startup: int = Field(5, ge=0, description="Number of random proposals before tpe, gp and cmaes start to learn.")
+    # Optuna's samplers take no more than 32 bits.
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the proposals.")
+    startup: int = Field(
+        5,
+        ge=0,
+        le=MOST_CONFIGURATIONS,
+        description="Number of random proposals before tpe, gp and cmaes start to learn.",
+    )
 
 
 def _named(given: Any) -> Any:
@@ -142,23 +160,14 @@ Algorithm = Annotated[
 SchedulerPart = Annotated[dict[str, Any], BeforeValidator(STOPPING_RULES.checked)]
 
 
-def _fresh_seeds(given: Any) -> Any:
-    is_number = isinstance(given, int) and not isinstance(given, bool)
-    return list(range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + given)) if is_number else given
-
-
-FreshSeeds = Annotated[
-    list[Seed], short_form(_fresh_seeds, "a whole number or a list", list, tuple, schema=int | list[Seed])
-]
-
-
 class ConfirmConfig(Strict):
     """Run finalists and baselines again on fresh seeds: a search favours settings that were lucky on its own seeds."""
 
-    top: int = Field(3, ge=1, description="Number of finalists: the best searched settings.")
-    seeds: FreshSeeds = Field(
-        default_factory=lambda: _fresh_seeds(10),
+    top: int = Field(3, ge=1, le=MOST_CONFIGURATIONS, description="Number of finalists: the best searched settings.")
+    seeds: Annotated[list[Seed], _seeds(FIRST_FRESH_SEED)] = Field(
+        default_factory=lambda: _seeds_from(FIRST_FRESH_SEED, 10),
         min_length=1,
+        max_length=MOST_SEEDS,
         description=f"Number of fresh seeds, counted from {FIRST_FRESH_SEED}, or a list of seeds.",
     )
 
@@ -180,7 +189,10 @@ class StopWhen(Strict):
 
     first_reached: bool = Field(False, description="Stop once a setting reaches the target on every seed.")
     tta_ref_s_below: float | None = Field(
-        None, gt=0, description="Stop once a setting has a mean time to the target below this, in reference seconds."
+        None,
+        gt=0,
+        le=MAX_REF_S,
+        description="Stop once a setting has a mean time to the target below this, in reference seconds.",
     )
 
     @model_validator(mode="after")
@@ -210,18 +222,27 @@ Stop = Annotated[
 class BudgetConfig(Strict):
     """How much is searched, and what may be spent."""
 
-    configurations: int = Field(8, ge=1, description="Number of configurations to search; baselines do not count.")
+    configurations: int = Field(
+        8, ge=1, le=MOST_CONFIGURATIONS, description="Number of configurations to search; baselines do not count."
+    )
     trials: int | None = Field(
         None,
         ge=1,
+        le=MOST_CONFIGURATIONS,
         description="Number of trials before the confirmation, baselines included; replaces `configurations`.",
     )
-    wall_hours: float | None = Field(None, gt=0, description="Wall hours over all starts.")
+    wall_hours: float | None = Field(None, gt=0, le=MOST_HOURS, description="Wall hours over all starts.")
     device_hours: float | None = Field(
-        None, gt=0, description="Hours of whole GPUs (of whole machines if there is no GPU) over all starts."
+        None,
+        gt=0,
+        le=MOST_HOURS,
+        description="Hours of whole GPUs (of whole machines if there is no GPU) over all starts.",
     )
     ref_s_per_trial: float | None = Field(
-        None, gt=0, description="Reference seconds that a trial may spend; by default the cost of plain distillation."
+        None,
+        gt=0,
+        le=MAX_REF_S,
+        description="Reference seconds that a trial may spend; by default the cost of plain distillation.",
     )
     stop_when: Stop = Field(None, description="When to stop searching: first_reached, or tta_ref_s_below.")
     when_spent: Literal["finish", "checkpoint"] = Field(
@@ -238,14 +259,16 @@ class FaultsConfig(Strict):
     """
 
     retries: int = Field(
-        2, ge=0, description="How often one start resumes a trial that lost its worker, from its checkpoint."
+        2, ge=0, le=1000, description="How often one start resumes a trial that lost its worker, from its checkpoint."
     )
 
 
 class ResourcesConfig(Strict):
     """Resources of one trial, and how many trials run at once."""
 
-    trials_at_once: int | None = Field(None, ge=1, description="Number of trials at once; by default as many as fit.")
+    trials_at_once: int | None = Field(
+        None, ge=1, le=MOST_CONFIGURATIONS, description="Number of trials at once; by default as many as fit."
+    )
     gpus_per_trial: float | None = Field(
-        None, ge=0, description="GPUs per trial, may be a fraction; by default 1 on CUDA."
+        None, ge=0, le=1024, description="GPUs per trial, may be a fraction; by default 1 on CUDA."
     )

@@ -3,53 +3,58 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import PydanticCustomError
-
-from kdas.errors import nearest
-from kdas.models import file_name
+from kdas.errors import brief
+from kdas.parts.reading import Mistake, refusal, refused
 from sweeps.file.layers import merged
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ARROW = "->"
+MOST_CELLS = 200
 
 
 def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """What each cell changes, and its full content as a sweep file.
 
     Args: content: that of a sweep file with the key `cells`; known: the keys of a sweep file.
-    Raises: PydanticCustomError: for a mistake in `cells`; its context has key and text.
+    Raises: PydanticCustomError: for mistakes in `cells`, and for keys that a cell cannot change.
     """
     shared = {key: value for key, value in content.items() if key != "cells"}
     changes = _changes(content["cells"])
-    cells = {}
+    allowed = tuple(each for each in (*known, "pair", "KDAS") if each not in ("cells", "extends"))
+    mistakes: list[Mistake] = []
     for name, change in changes.items():
         if not _NAME.fullmatch(name):
-            raise _mistake(f"cells.{name}", "is not a valid folder name. Use letters, digits, dots and dashes.")
+            mistakes.append(
+                Mistake(f"cells.{name}", "is not a valid folder name. Use letters, digits, dots and dashes.")
+            )
         for key in change:
-            allowed = [each for each in (*known, "pair", "KDAS") if each not in ("cells", "extends")]
             is_empty = key == "cells" and not change[key]  # as in the recorded file of a cell
             if key not in allowed and key.lower() != "kdas" and not is_empty:
-                raise _mistake(f"cells.{name}.{key}", f"unknown key. {nearest(key, allowed)}")
-        cells[name] = (change, merged(shared, change))
-    return cells
+                mistakes.append(Mistake(f"cells.{name}.{key}", known=allowed))
+    if mistakes:
+        raise refusal(*mistakes)
+    return {name: (change, merged(shared, change)) for name, change in changes.items()}
 
 
 def _changes(given: Any) -> dict[str, dict[str, Any]]:
     """What each cell changes: as written, or every combination of a grid."""
     if not isinstance(given, Mapping) or not given:
-        raise _mistake(
-            "cells", f"expected a mapping, got {given!r}. Give names with the keys they change, or a grid of lists."
+        raise refused(
+            f"expected a mapping, got {brief(given)}. Give names with the keys they change, or a grid of lists.",
+            "cells",
         )
     if all(isinstance(values, list) for values in given.values()):
         return _grid(given)
     for name, change in given.items():
         if not isinstance(change, Mapping):
-            raise _mistake(
-                f"cells.{name}", f"expected a mapping, got {change!r}. Give the keys it changes, or lists for all keys."
+            raise refused(
+                f"expected a mapping, got {brief(change)}. Give the keys it changes, or lists for all keys.",
+                f"cells.{name}",
             )
     return {str(name): _written_out(change, f"cells.{name}") for name, change in given.items()}
 
@@ -57,14 +62,16 @@ def _changes(given: Any) -> dict[str, dict[str, Any]]:
 def _grid(given: Mapping[Any, list[Any]]) -> dict[str, dict[str, Any]]:
     for key, values in given.items():
         if not values:
-            raise _mistake(f"cells.{key}", "is an empty list. Give at least one value.")
+            raise refused("is an empty list. Give at least one value.", f"cells.{key}")
+    if (num_cells := math.prod(map(len, given.values()))) > MOST_CELLS:
+        raise refused(f"expected at most {MOST_CELLS} cells, got {num_cells}. Shorten the lists.", "cells")
     cells: dict[str, dict[str, Any]] = {}
     for combination in itertools.product(*given.values()):
         named = dict(zip(map(str, given), combination, strict=True))
         name = "_".join(_short(key, value) for key, value in named.items())
         if name in cells:
-            raise _mistake(
-                "cells", f"two cells would be called {name}. Name them yourself: cells: {{my_name: {{...}}, ...}}."
+            raise refused(
+                f"two cells would be called {name}. Name them yourself: cells: {{my_name: {{...}}, ...}}.", "cells"
             )
         cells[name] = _written_out(named, "cells")
     return cells
@@ -75,7 +82,7 @@ def _short(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
         value = value.get("name", value.get("model", "-".join(map(str, value))))
     text = "-".join(part.strip() for part in str(value).split(_ARROW)) if isinstance(value, str) else f"{key}-{value}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", file_name(text)).strip("-.")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"[^\w.-]", "-", text)).strip("-.")
 
 
 def _written_out(change: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -85,14 +92,10 @@ def _written_out(change: Mapping[str, Any], where: str) -> dict[str, Any]:
         return {str(key): value for key, value in change.items()}
     models = [model.strip() for model in str(pair).split(_ARROW)]
     if len(models) != 2 or not all(models):
-        raise _mistake(f"{where}.pair", f"expected teacher -> student, got {pair!r}. For example: vgg13 -> vgg8.")
+        raise refused(f"expected teacher -> student, got {pair!r}. For example: vgg13 -> vgg8.", f"{where}.pair")
     for key in ("teacher", "student"):
         if key in change and not (key == "teacher" and isinstance(change[key], Mapping) and "model" not in change[key]):
-            raise _mistake(f"{where}.{key}", "is also set by pair. Keep one of them.")
+            raise refused("is also set by pair. Keep one of them.", f"{where}.{key}")
     teacher = {**change.get("teacher", {}), "model": models[0]}
     rest = {str(key): value for key, value in change.items() if key not in ("pair", "teacher")}
     return {**rest, "teacher": teacher, "student": models[1]}
-
-
-def _mistake(key: str, text: str) -> PydanticCustomError:
-    return PydanticCustomError("nested", "{text}", {"key": key, "text": text})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from kdas.recipe.config import TrialConfig
 from sweeps.space.space import Space
 from sweeps.stopping import STOPPING_RULES
 
+MOST_COMBINATIONS = 2000
 # Keys that a trial file checks together: each may be valid while a combination is not.
 _TOGETHER = (
     ("batch_size", "accumulate"),
@@ -32,6 +34,10 @@ def check_combinations(content: Mapping[str, Any], space: Space) -> None:
             for parameter in space.parameters
             if parameter.name in names or (names[0] == "loss" and parameter.path[-1] == "weight")
         }
+        if (num_points := math.prod(map(len, ends.values()))) > MOST_COMBINATIONS:
+            raise ValueError(
+                f"search: {' and '.join(ends)} have {num_points} combinations, too many to check. Give fewer choices"
+            )
         for point in space.combinations(ends) if ends else ():
             try:
                 TrialConfig(**space.applied(content, point))
@@ -63,10 +69,16 @@ def check_algorithm(algorithm: str, objective: str, space: Space) -> None:
 
 
 def check_scheduler(scheduler: str, objective: str) -> None:
-    """Raises: ValueError: if the scheduler would stop trials that the objective needs."""
-    only_for = STOPPING_RULES[scheduler].build.only_for  # type: ignore[attr-defined]
+    """Raises: ValueError: if the scheduler would stop trials that the objective needs, or says nothing about it."""
+    rule = STOPPING_RULES[scheduler]
+    for attribute in ("status", "only_for", "cost_shares"):
+        if not hasattr(rule.build, attribute):
+            raise ValueError(
+                f"scheduler: {scheduler} has no attribute {attribute}. Add it to its class in {rule.module}"
+            )
+    only_for = rule.build.only_for  # type: ignore[attr-defined]
     if only_for not in (None, objective):
-        others = [part.name for part in STOPPING_RULES if part.build.only_for is None]  # type: ignore[attr-defined]
+        others = [part.name for part in STOPPING_RULES if getattr(part.build, "only_for", "") is None]
         raise ValueError(
             f"scheduler: {scheduler} is only exact for the objective {only_for}, got {objective}. Use"
             f" {', '.join(sorted(others)[:-1])} or {sorted(others)[-1]}"

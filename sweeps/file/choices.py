@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from kdas.losses.terms import checked_terms
-from kdas.samplers import SAMPLERS
+from kdas.parts.known import SAMPLERS
+from kdas.parts.reading import Mistake, below, refusal, told_by
+from kdas.parts.terms import checked_terms
 from sweeps.space.places import PARTS
 
 
@@ -30,12 +31,13 @@ def checked_choices(key: str, values: Any) -> Any:
     if key not in PARTS or choices is None:
         return values
     check = SAMPLERS.checked if key == "sampler" else checked_terms
-    checked = []
+    checked: list[Any] = []
+    mistakes: list[Mistake] = []
     for number, choice in enumerate(choices):
         try:
             checked.append(check(choice))
         except PydanticCustomError as error:
-            context = error.context or {}
-            at = ".".join(filter(None, (key, str(number), context["key"])))
-            raise PydanticCustomError("nested", "{text}", {"key": at, "text": context["text"]}) from error
+            mistakes += told_by(below(f"{key}.{number}", error))
+    if mistakes:
+        raise refusal(*mistakes)
     return {**values, "choices": checked} if isinstance(values, Mapping) else checked

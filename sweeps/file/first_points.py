@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from kdas.losses.terms import checked_terms
+from kdas.parts.known import SAMPLERS
+from kdas.parts.terms import checked_terms
 from kdas.recipe.config import OptimizerConfig, Recipe
 from kdas.recipe.presets import filled_in
-from kdas.samplers import SAMPLERS
 from sweeps.space.places import RECIPE_PARAMETERS
 from sweeps.space.space import Point, Space, names_of
 
@@ -18,15 +18,19 @@ PAPERS_SAMPLER = "kdas"
 
 
 def first_points(
-    space: Space, preset: str, sampler: Mapping[str, Any], loss: Any, points: Sequence[Mapping[str, Any]]
+    space: Space,
+    recipe: Recipe,
+    sampler: Mapping[str, Any],
+    points: Sequence[Mapping[str, Any]],
 ) -> Space:
     """The space with the points that are tried first, each once, starting with the paper's.
 
-    Args: preset: name of the defaults; sampler, loss: checked parts of the file; points: its `known_points`.
+    Args: recipe: the file's, whose preset and pair say which settings are the authors'; sampler: its checked sampler;
+        points: its `known_points`.
     Raises: ValueError: for a known point outside the space.
     """
     known = [space.point(point, f"known_points.{number}") for number, point in enumerate(points)]
-    paper = _papers_point(space, preset, sampler, loss)
+    paper = _papers_point(space, recipe, sampler)
     if paper is not None:
         # In the file's spelling, if the file has it too.
         known.insert(0, next((point for point in known if point == paper), paper))
@@ -34,7 +38,7 @@ def first_points(
     return replace(space, first=tuple(unique))
 
 
-def _papers_point(space: Space, preset: str, sampler: Mapping[str, Any], loss: Any) -> Point | None:
+def _papers_point(space: Space, recipe: Recipe, sampler: Mapping[str, Any]) -> Point | None:
     """The defaults of the file's preset for every searched parameter; None if they are outside the space."""
     if sampler["name"] != PAPERS_SAMPLER and all(parameter.name != "sampler" for parameter in space.parameters):
         return None
@@ -42,7 +46,7 @@ def _papers_point(space: Space, preset: str, sampler: Mapping[str, Any], loss: A
     for parameter in space.parameters:
         if not parameter.exists_at(point):
             continue
-        usual = _defaults(preset, point.get("loss", loss))
+        usual = _defaults(recipe, point.get("loss", recipe.loss))
         meant = parameter.matching(reduce(_below, parameter.path, usual))
         if not meant:
             return None
@@ -50,17 +54,17 @@ def _papers_point(space: Space, preset: str, sampler: Mapping[str, Any], loss: A
     return point
 
 
-def _defaults(preset: str, loss: Any) -> dict[str, Any]:
-    """The content of a trial that names only its sampler and its losses: everything else is a default."""
+def _defaults(recipe: Recipe, loss: Any) -> dict[str, Any]:
+    """The content of a trial that names only preset, pair, sampler and losses: everything else is a default."""
     terms: Any = [{"name": name, "weight": 1.0} for name in names_of(loss)] if isinstance(loss, list) else loss["name"]
-    content = filled_in({"preset": preset, "sampler": PAPERS_SAMPLER, "loss": terms})
-    recipe = {name: Recipe.model_fields[name].default for name in RECIPE_PARAMETERS}
+    pair = {"teacher": {"model": recipe.teacher.model}, "student": recipe.student}
+    content = filled_in({"preset": recipe.preset, **pair, "sampler": PAPERS_SAMPLER, "loss": terms})
     return {
-        **recipe,
+        **{name: Recipe.model_fields[name].default for name in RECIPE_PARAMETERS},
         **content,
         "sampler": SAMPLERS.checked(content["sampler"]),
         "loss": checked_terms(content["loss"]),
-        "optimizer": OptimizerConfig().model_dump(),
+        "optimizer": OptimizerConfig(**content.get("optimizer", {})).model_dump(),
     }
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kdas.errors import UserError, alike, nearest
+from kdas.parts.paths import with_paths_found
 from kdas.parts.plugins import with_plugins_found
-from kdas.parts.reading import parse_yaml, read_yaml
+from kdas.parts.yaml_file import parse_yaml, read_yaml
+from kdas.recipe.release import refuse_release_file
+from sweeps.record.paths import SPEC, recorded_names, runs_root, sweep_path
+from sweeps.record.spec_file import read_spec
 from sweeps.space.ranges import RangeConfig
 
 FILES = Path(__file__).parents[1] / "files"
@@ -33,17 +35,40 @@ class Layer:
 
 
 def spec_path(name: str) -> Path:
-    """The file of a sweep, by the name of a shipped sweep or by its path.
+    """The file of a sweep: that of a shipped sweep, a path, or the file that a sweep of that name has recorded.
 
     Raises: UserError: if it does not exist; names the nearest one.
     """
     if not name.strip():
         raise UserError(f"NAME is not given. Name a sweep: {', '.join(shipped())}, or the path of a .yaml file.")
     path = _path(name, Path())
-    if not path.is_file():
-        shown = name if _is_file_name(name) else f"sweeps/files/{name}.yaml"
-        raise UserError(f"{shown}: no such sweep file. {_nearest_file(name, path)}")
-    return path
+    if path.is_file():
+        return path
+    recorded = sweep_path(name) / SPEC
+    if recorded.is_file() and not _is_file_name(name) and "/" not in name:
+        return recorded
+    if Path(name).is_dir():
+        raise UserError(f"NAME={name}: is a folder. {_in_folder(Path(name))}")
+    missing = name if _is_file_name(name) else f"sweeps/files/{name}.yaml"
+    resumed = f" NAME={Path(name).stem} resumes the sweep in {shown(recorded.parent)}." if recorded.is_file() else ""
+    raise UserError(f"{missing}: no such sweep file. {_nearest_file(name, path)}{resumed}")
+
+
+def directory_of(path: Path) -> Path:
+    """The folder in which the sweep of a file runs. A recorded file belongs to the sweep that recorded it."""
+    return path.absolute().parent if _is_recorded(path) else sweep_path(path.name)
+
+
+def _is_recorded(path: Path) -> bool:
+    return path.name == SPEC and path.absolute().parents[1] == runs_root()
+
+
+def _in_folder(folder: Path) -> str:
+    """What to give instead of a folder."""
+    if (folder / SPEC).is_file() and folder.absolute().parent == runs_root():
+        return f"To resume the sweep in it, give NAME={folder.absolute().name}."
+    files = sorted(each.name for each in folder.glob("*.y*ml"))
+    return f"Give a file in it: {', '.join(files[:5])}." if files else "Give the path of a .yaml file."
 
 
 def shipped() -> list[str]:
@@ -61,7 +86,9 @@ def layers_of(path: Path, settings: Iterable[str] = ()) -> list[Layer]:
 
 
 def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
-    content = with_plugins_found(read_yaml(path), path.parent)
+    content = read_spec(path) if _is_recorded(path) else read_yaml(path)
+    refuse_release_file(content, shown(path))
+    content = with_paths_found(with_plugins_found(content, path.parent), path.parent)
     base = content.pop("extends", None)
     own = Layer(shown(path), content)
     if base is None:
@@ -91,7 +118,7 @@ def _is_file_name(name: str) -> bool:
 
 def _nearest_file(name: str, path: Path) -> str:
     if not _is_file_name(name):
-        return nearest(name, shipped())
+        return nearest(name, [*shipped(), *recorded_names()])
     close = alike(path.name, [each.name for each in path.parent.glob("*.y*ml")])
     return nearest(path.name, close or shipped())
 
@@ -110,7 +137,7 @@ def _setting(text: str) -> Layer:
         raise UserError(f'SET {text}: expected key=value. For example: SET="seeds=5 budget.trials=40".')
     try:
         content: Any = parse_yaml(value)
-    except (yaml.YAMLError, ValueError) as error:
+    except ValueError as error:
         raise UserError(
             f"SET {text}: the value is not valid YAML. Write a number, a word, [a, b] or {{a: b}}."
         ) from error

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
 from kdas.parts.registry import Registry
-from kdas.recipe.config import OptimizerConfig, Recipe, TeacherConfig
+from kdas.recipe.config import MAX_SEED, OptimizerConfig, Recipe, TeacherConfig
 from kdas.samplers import SAMPLERS
 from sweeps.file import blocks
 from sweeps.file.layers import FILES
@@ -148,11 +148,15 @@ def _takes(schema: Schema) -> str:
 
 
 def _interval(schema: Schema) -> str:
-    lower = f"({schema['exclusiveMinimum']:g}" if "exclusiveMinimum" in schema else None
-    lower = f"[{schema['minimum']:g}" if "minimum" in schema else lower
-    upper = f"{schema['exclusiveMaximum']:g})" if "exclusiveMaximum" in schema else None
-    upper = f"{schema['maximum']:g}]" if "maximum" in schema else upper
+    lower = f"({_number(schema['exclusiveMinimum'])}" if "exclusiveMinimum" in schema else None
+    lower = f"[{_number(schema['minimum'])}" if "minimum" in schema else lower
+    upper = f"{_number(schema['exclusiveMaximum'])})" if "exclusiveMaximum" in schema else None
+    upper = f"{_number(schema['maximum'])}]" if "maximum" in schema else upper
     return f" in {lower or '(-inf'}, {upper or 'inf)'}" if lower or upper else ""
+
+
+def _number(value: float) -> str:
+    return "2^63 - 1" if value == MAX_SEED else f"{value:.10g}"
 
 
 def _default(field: FieldInfo) -> str:

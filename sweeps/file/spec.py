@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,14 +18,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from kdas.data import DATASETS
 from kdas.errors import UserError
-from kdas.parts.reading import explain, validated
-from kdas.parts.registry import lower_keys
+from kdas.parts.fields import KeysOf
+from kdas.parts.known import DATASETS, SAMPLERS
+from kdas.parts.reading import Mistake, check_all, mistakes_in, refusal, refused, user_error, validated
+from kdas.parts.registry import lower_keys, parameters_of
 from kdas.recipe.config import Recipe, SamplerPart, check_warmup
 from kdas.records import is_searched
-from kdas.samplers import SAMPLERS
 from sweeps.file.blocks import (
+    MOST_SEEDS,
     Algorithm,
     AlgorithmConfig,
     BudgetConfig,
@@ -56,6 +58,15 @@ def _lower_keys(given: Any) -> Any:
     return lower_keys(given) if isinstance(given, dict) else given
 
 
+def _named_samplers(given: Any) -> Any:
+    """Raises: PydanticCustomError: for a list, whose samplers have no names."""
+    if not isinstance(given, list):
+        return given
+    named = [f"{'plain_kd' if each == 'full' else each}: {each}" for each in given if isinstance(each, str)]
+    example = ", ".join(named if named and len(named) == len(given) else ["plain_kd: full", "rs2: random"])
+    raise refused(f"expected a name for each sampler, got a list. Write baselines: {{{example}}}.")
+
+
 class SweepSpec(Recipe):
     """A sweep: a recipe, the baselines it must beat, and the settings to search."""
 
@@ -68,17 +79,22 @@ class SweepSpec(Recipe):
         default_factory=lambda: SAMPLERS.checked("kdas"),
         description="Sampler whose parameters are searched, with its fixed parameters.",
     )
-    baselines: dict[str, SamplerPart] = Field(
-        description="Methods to compare with, by name; one must use the sampler full."
+    baselines: Annotated[dict[str, SamplerPart], BeforeValidator(_named_samplers)] = Field(
+        max_length=100, description="Methods to compare with, by name; one must use the sampler full."
     )
-    search: Annotated[dict[str, Range], BeforeValidator(_lower_keys)] = Field(
+    search: Annotated[dict[str, Range], BeforeValidator(_lower_keys), KeysOf(lambda: parameters_of(SAMPLERS))] = Field(
         description="Parameters to search, each with low and high, or with choices."
     )
     known_points: list[Annotated[dict[str, Any], BeforeValidator(_lower_keys)]] = Field(
-        default_factory=list, description="Configurations to try first, after KDAS with its authors' settings."
+        default_factory=list,
+        max_length=1000,
+        description="Configurations to try first, after KDAS with its authors' settings.",
     )
     seeds: Seeds = Field(
-        default_factory=lambda: [1, 2, 3], min_length=1, description="Number of seeds, or a list of seeds."
+        default_factory=lambda: [1, 2, 3],
+        min_length=1,
+        max_length=MOST_SEEDS,
+        description="Number of seeds, or a list of seeds.",
     )
     target: Target = Field(default_factory=TargetConfig, description="Accuracy whose time is measured.")
     objective: ObjectiveConfig = Field(default_factory=TimeToAccuracy, description="What the search optimizes.")
@@ -124,12 +140,15 @@ class SweepSpec(Recipe):
         """A sweep with cells is its first cell, plus `cells`. Keys that all cells set may be missing above."""
         if not isinstance(content, Mapping) or not content.get("cells"):
             return handler(content)
-        cells = {}
+        cells: dict[str, SweepSpec] = {}
+        mistakes: list[Mistake] = []
         for name, (change, whole) in cell_contents(content, list(cls.model_fields)).items():
             try:
                 cells[name] = cls.model_validate(whole)
             except ValidationError as error:
-                raise _in_cell(name, change, error) from error
+                mistakes += _in_cell(name, change, error)
+        if mistakes:
+            raise refusal(*dict.fromkeys(mistakes))
         return next(iter(cells.values())).model_copy(update={"cells": cells})
 
     @field_validator("search", mode="before")
@@ -142,15 +161,24 @@ class SweepSpec(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> SweepSpec:
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds: contains a duplicate. Give each seed once")
-        for method in filter(is_searched, self.baselines):
-            raise ValueError(f"baselines.{method}: names that end in `_search` are reserved. Choose another")
-        if not any(part["name"] == "full" for part in self.baselines.values()):
-            raise ValueError("baselines: none uses the sampler full. Add plain_kd: full, which all ratios refer to")
-        self._check_baselines_differ()
-        for where, part in {"sampler": self.sampler, **self.baselines}.items():
-            check_warmup(where, part.get("warmup_epochs", 0), self.epochs)
+        check_all(
+            self._check_baselines,
+            *self._warmup_checks(),
+            self._check_search,
+            lambda: check_scheduler(self.scheduler["name"], self.objective.name),
+            self._check_seeds,
+            self._check_fresh_seeds,
+            self._check_budget,
+            self._check_share_of_budget,
+        )
+        return self
+
+    def _warmup_checks(self) -> list[Callable[[], None]]:
+        parts = {"sampler": self.sampler, **self.baselines}.items()
+        return [partial(check_warmup, where, part.get("warmup_epochs", 0), self.epochs) for where, part in parts]
+
+    def _check_search(self) -> None:
+        """Resolve what is searched. Each check builds on those before it."""
         samplers = self.search["sampler"].choices if "sampler" in self.search else None
         if samplers and self.sampler["name"] not in [choice["name"] for choice in samplers]:
             raise ValueError(
@@ -158,32 +186,42 @@ class SweepSpec(Recipe):
                 " add it there"
             )
         space = space_from(self.search, self.sampler, self.loss)
-        self._space = first_points(space, self.preset, self.sampler, self.loss, self.known_points)
-        check_combinations(self.methods.content, self._space)
+        self._space = first_points(space, self, self.sampler, self.known_points)
+        if any(part["name"] == "full" for part in self.baselines.values()):
+            check_combinations(self.methods.content, self._space)
         check_algorithm(self.algorithm.name, self.objective.name, self._space)
-        check_scheduler(self.scheduler["name"], self.objective.name)
-        self._check_seeds_and_budget()
+
+    def _check_share_of_budget(self) -> None:
         share = getattr(self.objective, "share_of_budget", None)
         if share is not None and share < 1 / self.evaluations:
             raise ValueError(
                 f"objective.share_of_budget: {share:g} ends before the first of {self.evaluations} evaluations. Use at"
                 f" least {1 / self.evaluations:.3g}, or raise evaluations"
             )
-        return self
 
-    def _check_baselines_differ(self) -> None:
+    def _check_baselines(self) -> None:
+        for method in filter(is_searched, self.baselines):
+            raise ValueError(f"baselines.{method}: names that end in `_search` are reserved. Choose another")
+        if not any(part["name"] == "full" for part in self.baselines.values()):
+            raise ValueError("baselines: none uses the sampler full. Add plain_kd: full, which all ratios refer to")
         methods = list(self.baselines)
         for place, method in enumerate(methods):
             for other in methods[:place]:
                 if self.baselines[method] == self.baselines[other]:
                     raise ValueError(f"baselines.{method}: is the same sampler as {other}. Remove one of them")
 
-    def _check_seeds_and_budget(self) -> None:
+    def _check_seeds(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: contains a duplicate. Give each seed once")
+
+    def _check_fresh_seeds(self) -> None:
         fresh = self.confirm.seeds if self.confirm else []
         if len(set(fresh)) < len(fresh):
             raise ValueError("confirm.seeds: contains a duplicate. Give each seed once")
         for seed in set(fresh) & set(self.seeds):
             raise ValueError(f"confirm.seeds: {seed} is also in seeds, so it is not fresh. Use other seeds")
+
+    def _check_budget(self) -> None:
         taken = len(self.baselines) * len(self.seeds)
         if self.budget.trials is not None and self.budget.trials < taken + len(self.seeds):
             raise ValueError(
@@ -212,19 +250,20 @@ class SweepSpec(Recipe):
         return Methods(content, self.baselines, plain)
 
 
-def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> PydanticCustomError:
-    """The first mistake of a cell, with the path of the key in the file: in the cell, or outside all cells."""
-    key, _, text = explain(error, SweepSpec).partition(": ")
-    is_changed = key.partition(".")[0].lower() in {each.lower() for each in change}
-    at = f"cells.{name}.{key}" if is_changed else key
-    return PydanticCustomError("nested", "{text}", {"key": at, "text": text})
+def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> list[Mistake]:
+    """The mistakes of a cell, each with the path of its key in the file: in the cell, or outside all cells."""
+    changed = {key.lower() for key in change}
+    return [
+        mistake.below(f"cells.{name}") if mistake.key.partition(".")[0].lower() in changed else mistake
+        for mistake in mistakes_in(error, SweepSpec)
+    ]
 
 
 def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ()) -> SweepSpec:
     """The sweep that a file describes, merged with the files that it extends.
 
     Args: data: folder that replaces `dataset.path`; settings: `key=value`, which override the file.
-    Raises: UserError: one line for the first mistake; it names the file or the setting that contains the key.
+    Raises: UserError: a line for each mistake; it names the file or the setting that contains the key.
     """
     layers = layers_of(path, settings)
     content = content_of(layers)
@@ -233,8 +272,7 @@ def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ())
     try:
         return _with_absolute_paths(SweepSpec.model_validate(content))
     except ValidationError as error:
-        line = explain(error, SweepSpec)
-        raise UserError(f"{source_of(layers, line.partition(': ')[0])}: {line}") from error
+        raise user_error(error, SweepSpec, partial(source_of, layers)) from error
 
 
 def recorded_spec(path: Path) -> SweepSpec:
@@ -243,6 +281,8 @@ def recorded_spec(path: Path) -> SweepSpec:
 
 
 def _with_data(content: Mapping[str, Any], data: str) -> Any:
+    if Path(data).expanduser().is_file():
+        raise UserError(f"DATA={data}: is a file. Unpack it if it is an archive, and give the folder of the data.")
     cells = content.get("cells")
     if isinstance(cells, Mapping) and any(
         "dataset" in (key, *(of if isinstance(of, Mapping) else ())) for key, of in cells.items()

@@ -32,6 +32,8 @@ _METRICS = (
     "teacher_forwards",
     "flops",
 )
+# Sent last of an evaluation.
+LAST_METRIC = _METRICS[-1]
 
 
 def evaluation_metrics(rows: Sequence[Recorded]) -> list[Metric]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import threading
 import time
 
+from kdas.errors import UserError
+from sweeps.mlflow_view.address import redacted
 from sweeps.mlflow_view.view import MlflowView
 from sweeps.record.directory import SweepDirectory
 
+# Pauses before each attempt to reach the server.
+_ATTEMPTS_S = (0.0, 1.0, 3.0)
+
 
 def failure_text(error: Exception) -> str:
-    """What went wrong with the server, in one line."""
-    return f"{type(error).__name__}: {error}".split("\n", 1)[0]
+    """What went wrong with the server, in one line and without passwords."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return redacted(text.strip().split("\n", 1)[0])
 
 
 def pause_s(took_s: float) -> float:
@@ -20,6 +26,21 @@ def pause_s(took_s: float) -> float:
     If trials end faster than the server accepts them, it would otherwise compete with them permanently.
     """
     return max(2.0, 3 * took_s)
+
+
+def attach(directory: SweepDirectory) -> str:
+    """Bring MLflow up to date with a sweep that is not running. Returns: what went wrong, empty if nothing did."""
+    failure = ""
+    for pause_before_s in _ATTEMPTS_S:
+        time.sleep(pause_before_s)
+        try:
+            MlflowView(directory).attach()
+            return ""
+        except UserError as error:
+            return failure_text(error)
+        except Exception as error:  # noqa: BLE001 (whatever a tracking server does, the sweep is complete)
+            failure = failure_text(error)
+    return failure
 
 
 class Follower:
@@ -48,9 +69,11 @@ class Follower:
             began = time.monotonic()
             try:
                 view = view or MlflowView(self._directory)
-                view.update()
-                if is_last and not self._sweep_is_finished:
-                    view.leave()
+                try:
+                    view.update()
+                finally:
+                    if is_last and not self._sweep_is_finished:
+                        view.leave()
                 self.failure = ""
             except Exception as error:  # noqa: BLE001 (whatever a tracking server does, the sweep continues)
                 self.failure = failure_text(error)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import re
+import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kdas.files.cache import content_id, file_id
+from kdas.files.cache import content_id, file_id, write_text
 from kdas.files.journal import Journal
+from kdas.files.record import DamagedError
+from sweeps.mlflow_view.address import is_same_store, recorded_address, tracking_uri
 from sweeps.record.directory import SweepDirectory
-from sweeps.record.paths import runs_root
 
 # Files attached to the parent run when a sweep has ended.
 ARTIFACTS = (
@@ -21,11 +24,6 @@ ARTIFACTS = (
     "picks.parquet",
     "sweep.yaml",
 )
-
-
-def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, else an SQLite file beside the sweeps."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_root() / 'mlflow.db'}"
 
 
 @dataclass(frozen=True)
@@ -43,20 +41,47 @@ class TrackingState:
     """The sweep's `tracking.journal`: run ids, and how much of each trial was sent to this server.
 
     Later lines override earlier ones, so the cost of a line does not grow with the sweep. `facts` are about the sweep:
-    `uri`, `experiment`, `parent`, `attached`.
+    `uri`, `sweep_id`, `experiment`, `parent`, `attached`.
     """
 
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory, self._journal = directory, Journal(directory.tracking_file)
-        self.uri = tracking_uri()
+        self._id_file = directory.path / "tracking.id"
+        self.uri = recorded_address(tracking_uri())
         self.facts: dict[str, Any] = {}
         self.trials: dict[str, Sent] = {}
-        for changes in self._journal.read():
-            self._take_in(changes)
-        self._is_kept = self.facts.get("uri") == self.uri
+        try:
+            for changes in self._journal.read():
+                self._take_in(changes)
+        except (DamagedError, AttributeError, TypeError):  # the runs are found again by their tags
+            self.facts, self.trials = {}, {}
+        recorded = str(self.facts.get("uri", ""))
+        self._is_kept = is_same_store(recorded_address(recorded), self.uri)
+        if recorded != recorded_address(recorded) or (self._is_kept and recorded != self.uri):
+            # An earlier version wrote it, perhaps with a password.
+            self.facts["uri"] = self.uri if self._is_kept else recorded_address(recorded)
+            self._rewrite({trial_id: asdict(sent) for trial_id, sent in self.trials.items()})
         if not self._is_kept:
             # Another server is filled from the beginning.
-            self.facts, self.trials = {"uri": self.uri}, {}
+            self.start_again()
+
+    @property
+    def sweep_id(self) -> str:
+        """What tells this sweep's runs from those of others of the same name; kept in a file of its own too, so that
+        the runs are found again if the journal is lost."""
+        try:
+            kept = self._id_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            kept = ""
+        if re.fullmatch("[0-9a-f]{32}", kept):
+            return kept
+        known = str(self.facts.get("sweep_id") or uuid.uuid4().hex)
+        write_text(self._id_file, f"{known}\n")
+        return known
+
+    def start_again(self) -> None:
+        """The server has nothing of the sweep."""
+        self.facts, self.trials, self._is_kept = {"uri": self.uri}, {}, False
 
     def record(self, **facts: Any) -> None:
         """Record facts of the sweep, overriding earlier ones."""
@@ -66,15 +91,26 @@ class TrackingState:
         """Record what the server now has of a trial."""
         self._append({"trials": {trial_id: asdict(sent)}})
 
+    def forget(self, trial_id: str) -> None:
+        """The server has nothing of this trial."""
+        self._append({"trials": {trial_id: None}})
+
     def _append(self, changes: dict[str, Any]) -> None:
         if not self._is_kept:
-            self._journal.replace([{**self.facts, "trials": {}}])
+            self._rewrite({})
             self._is_kept = True
         self._take_in(changes)
         self._journal.append([changes], sync=False)
 
+    def _rewrite(self, trials: Mapping[str, Any]) -> None:
+        self._journal.replace([{**self.facts, "trials": trials}])
+
     def _take_in(self, changes: dict[str, Any]) -> None:
-        self.trials.update({trial_id: Sent(**sent) for trial_id, sent in changes.get("trials", {}).items()})
+        for trial_id, sent in changes.get("trials", {}).items():
+            if sent is None:
+                self.trials.pop(trial_id, None)
+            else:
+                self.trials[trial_id] = Sent(**sent)
         self.facts.update({key: value for key, value in changes.items() if key != "trials"})
 
     def artifacts_id(self) -> str:
@@ -84,5 +120,5 @@ class TrackingState:
 
     @property
     def is_attached(self) -> bool:
-        """Whether the server has everything as it is on disk now."""
+        """Whether the parent run was given everything as it is on disk now."""
         return bool(self.facts.get("attached") == self.artifacts_id())

@@ -6,37 +6,28 @@ later pass sends what is missing.
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-# MLflow reads this when it is imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# The next pass retries a server that does not answer; minutes of retries would only delay the end.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.tracking import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from kdas.files.record import DamagedError, read_record
 from kdas.records import FINAL_STATUSES, Measure, Status
+from sweeps.mlflow_view import embedded
+from sweeps.mlflow_view.address import EMBEDDED, embedded_database, tracking_uri
 from sweeps.mlflow_view.content import evaluation_metrics, final_metrics, final_tags, parameters
+from sweeps.mlflow_view.runs import EXPERIMENT, SweepRuns
 from sweeps.mlflow_view.state import ARTIFACTS, Sent, TrackingState
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
-from sweeps.record.paths import runs_root
 from sweeps.record.trial import Recorded, TrialFolder
 
 # MLflow's limits for one call.
 METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 1000, 100, 100
-EXPERIMENT = "kdas-sweeps"
-# The first use of a new SQLite store would print every migration of its schema.
-for _name in ("alembic", "mlflow.store.db.utils"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class MlflowView:
@@ -45,54 +36,62 @@ class MlflowView:
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory = directory
         self._state = TrackingState(directory)
-        self._client = MlflowClient(tracking_uri=self._state.uri)
+        self._client = embedded.opened(tracking_uri(), EXPERIMENT)
+        self._runs = SweepRuns(self._client, self._state)
         self._settled: set[str] = set()
 
-    def update(self) -> None:
+    def update(self) -> str:
         """Send everything on disk that was not sent yet. Raises what MLflow raises.
 
-        Later passes skip a trial that has ended and was sent completely, since only another start can change it.
+        Later passes skip a trial that has ended and was sent completely. Only another start, or a user who deletes its
+        run, can change it.
+
+        Returns: the id of the parent run.
         """
         parent, measure = self._parent_run(), read_measure(self._directory)
         for folder in self._directory.trials(leaving_out=self._settled):
-            self._update_trial(folder, parent, measure)
+            with suppress(DamagedError):  # other commands tell it, and the next start trains the trial again
+                self._update_trial(folder, parent, measure)
+        return parent
 
     def attach(self) -> str:
         """The last pass: upload finished tables and report to the parent run. Returns: the id of the parent run."""
-        self.update()
-        parent = self._parent_run()
-        for name in ARTIFACTS:
-            if (self._directory.path / name).exists():
-                self._client.log_artifact(parent, str(self._directory.path / name))
-        measure = read_measure(self._directory)
-        if measure is not None:
-            self._client.log_metric(parent, "target", measure.target)
-            self._client.log_metric(parent, "tau_ref_s", measure.budget_ref_s)
-        self._client.set_terminated(parent)
-        self._state.record(attached=self._state.artifacts_id())
+        parent = self.update()
+        self._runs.close_those_that_run(parent)
+        if not self._state.is_attached:
+            for name in ARTIFACTS:
+                if (self._directory.path / name).exists():
+                    self._client.log_artifact(parent, str(self._directory.path / name))
+            measure = read_measure(self._directory)
+            if measure is not None:
+                self._client.log_metric(parent, "target", measure.target)
+                self._client.log_metric(parent, "tau_ref_s", measure.budget_ref_s)
+            self._client.set_terminated(parent)
+            self._state.record(attached=self._state.artifacts_id())
         return parent
 
     def leave(self) -> None:
         """Mark all unfinished runs as killed after the sweep was interrupted, so that none appears to be running."""
-        for sent in self._state.trials.values():
-            if not sent.closed:
-                self._client.set_terminated(sent.run, status="KILLED")
-        self._client.set_terminated(self._parent_run(), status="KILLED")
-
-    def _experiment_id(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (runs_root() / "mlflow-artifacts").as_uri()
-        return str(self._client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+        parent = self._parent_run()
+        self._runs.close_those_that_run(parent)
+        self._client.set_terminated(parent, status="KILLED")
 
     def _parent_run(self) -> str:
-        if "parent" not in self._state.facts:
-            experiment = self._experiment_id()
-            tags = {"mlflow.runName": self._directory.name, "kdas.sweep": self._directory.name, **self._tags()}
-            run = self._client.create_run(experiment, tags=tags, run_name=self._directory.name)
-            self._state.record(experiment=experiment, parent=run.info.run_id)
-        return str(self._state.facts["parent"])
+        """The sweep's own run, as it is now: a user may have deleted it, or runs of trials, in MLflow's page."""
+        if self._state.uri == EMBEDDED:
+            embedded.ensure(embedded_database())
+        before = self._state.facts.get("parent")
+        parent = self._runs.parent(self._directory.name, self._tags())
+        if parent != before:
+            self._settled.clear()
+        gone = self._runs.deleted(parent)
+        for trial_id in [trial_id for trial_id, sent in self._state.trials.items() if sent.run in gone]:
+            self._forget(trial_id)
+        return parent
+
+    def _forget(self, trial_id: str) -> None:
+        self._state.forget(trial_id)
+        self._settled.discard(trial_id)
 
     def _tags(self) -> dict[str, str]:
         try:
@@ -102,10 +101,19 @@ class MlflowView:
         return {f"kdas.{name}": str(value) for name, value in facts.items()}
 
     def _update_trial(self, folder: TrialFolder, parent: str, measure: Measure | None) -> None:
+        sent = self._state.trials.get(folder.path.name) or self._begun(folder, parent)
+        try:
+            self._send_missing(folder, sent, measure)
+        except MlflowException:
+            if self._runs.active(sent.run) is not None:
+                raise
+            self._forget(folder.path.name)  # deleted meanwhile
+            self._send_missing(folder, self._begun(folder, parent), measure)
+
+    def _send_missing(self, folder: TrialFolder, sent: Sent, measure: Measure | None) -> None:
         # In this order: what a trial writes in between is sent at the next pass.
         status, num_bytes = folder.status, folder.curve_bytes
         is_complete = status is not Status.RUNNING and measure is not None
-        sent = self._state.trials.get(folder.path.name) or self._begun(folder, parent)
         if sent.closed != is_complete or sent.bytes != num_bytes:
             rows = folder.rows()
             self._send_new(folder, rows, sent, status, measure if is_complete else None)
@@ -118,8 +126,18 @@ class MlflowView:
             self._settled.add(folder.path.name)
 
     def _begun(self, folder: TrialFolder, parent: str) -> Sent:
-        """Create a run for a trial that is new to MLflow, and record it before anything is sent to it."""
-        sent = Sent(self._new_run(folder, parent))
+        """Find or create the run of a trial that the record knows none of, and record it before anything is sent."""
+        description = folder.description
+        name = f"{description['method']} {description['config_id'][:6]} seed {description['config']['seed']}"
+        tags = {
+            "kdas.sweep": self._directory.name,
+            "kdas.config_id": description["config_id"],
+            "kdas.method": description["method"],
+            "kdas.phase": description["phase"],
+            "kdas.configuration": description["configuration"],
+            **self._tags(),
+        }
+        sent = self._runs.of_trial(folder.path.name, parent, name, tags)
         self._state.keep(folder.path.name, sent)
         return sent
 
@@ -137,22 +155,6 @@ class MlflowView:
             metrics += final_metrics(rows, final_measure)
             tags = final_tags(status, folder.error, rows, final_measure)
         self._send(sent.run, metrics, params, tags)
-
-    def _new_run(self, folder: TrialFolder, parent: str) -> str:
-        description = folder.description
-        name = f"{description['method']} {description['config_id'][:6]} seed {description['config']['seed']}"
-        tags = {
-            "mlflow.parentRunId": parent,
-            "kdas.sweep": self._directory.name,
-            "kdas.trial_id": folder.path.name,
-            "kdas.config_id": description["config_id"],
-            "kdas.method": description["method"],
-            "kdas.phase": description["phase"],
-            "kdas.configuration": description["configuration"],
-            **self._tags(),
-        }
-        run = self._client.create_run(self._state.facts["experiment"], tags=tags, run_name=name)
-        return str(run.info.run_id)
 
     def _send(self, run: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
         """Send in as few calls as the store allows, since a call costs about the same whatever it contains."""

@@ -17,11 +17,12 @@ _PACKAGES = ("kdas-sweeps", "torch", "torchvision", "ray", "optuna", "mlflow", "
 
 
 def describe(recipe: TrialConfig, inputs: Inputs) -> dict[str, str]:
-    """Flat facts for the report and for MLflow's tags."""
+    """Flat facts for the report and for MLflow's tags. The teacher is evaluated if this machine never has."""
+    quality = inputs.teacher_quality(recipe)
     return {
         "git_commit": git_commit(),
         "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in _PACKAGES},
+        **{package: _version(package) for package in _PACKAGES},
         "platform": platform.platform(),
         "hardware": hardware_name(inputs.device),
         "device": inputs.device,
@@ -30,7 +31,16 @@ def describe(recipe: TrialConfig, inputs: Inputs) -> dict[str, str]:
         "data_hash": inputs.dataset.fingerprint,
         "teacher": recipe.teacher.model,
         "teacher_weights": inputs.teacher.weights_id,
+        "teacher_accuracy": repr(quality.accuracy),
+        "teacher_accuracy_clear_from": repr(quality.clear_from),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # this project, where it runs from its source tree alone
+        return "not installed"
 
 
 def is_kept(directory: SweepDirectory) -> bool:

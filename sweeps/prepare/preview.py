@@ -13,6 +13,7 @@ from kdas.command.bank_progress import readable_size
 from kdas.command.progress import readable_s
 from kdas.compute import device as devices
 from kdas.errors import UserError
+from kdas.files.cache import check_cache
 from kdas.teacher import obtain as teachers
 from kdas.training.trial import Trial, find_dataset, untrained_inputs
 from sweeps.engine.plan import Plan
@@ -21,6 +22,7 @@ from sweeps.file.blocks import BudgetConfig
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.forecast import SECONDS_PER_HOUR, Estimate, Forecast, first_jobs, forecast
 from sweeps.prepare.inputs import prices_of
+from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.resolved import cost_shares_of, plan_of
 from sweeps.record.directory import SweepDirectory
 
@@ -44,6 +46,8 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
 
     Raises: UserError: for a mistake that only the data or this machine reveals.
     """
+    check_cache()
+    check_own_parts_of(spec, source)
     plan = plan_of(spec)
     recipe = plan.methods.recipe
     try:

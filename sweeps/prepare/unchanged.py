@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from kdas.errors import UserError
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.parts.plugins import plugin_ids
 from kdas.parts.reading import explain
+from kdas.parts.yaml_file import dump_yaml, parse_yaml
 from kdas.recipe.config import TrialConfig
 from kdas.training.trial import Inputs, config_id, priced_code
 from sweeps.file.spec import SweepSpec
@@ -24,7 +24,7 @@ _MAY_CHANGE = {"seeds", "budget", "confirm", "plugins", "preset", "resources", "
 
 def spec_text(spec: SweepSpec) -> str:
     """The resolved sweep, every default written out, as YAML."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(spec.model_dump(mode="json"))
 
 
 def keep_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
@@ -36,7 +36,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     """Raises: UserError: if the sweep file contradicts the recorded one."""
     if not directory.spec_file.exists():
         return
-    now = yaml.safe_load(spec_text(spec))
+    now = parse_yaml(spec_text(spec))
     recorded = read_spec(directory.spec_file)
     if spec.cells or recorded.get("cells"):
         _check_cells(recorded.get("cells") or {}, spec, directory)
@@ -91,7 +91,7 @@ def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: Swe
     # Plug-ins may have moved; `check_inputs` compares their content.
     recorded = {**before, "plugins": now["plugins"]}
     try:
-        completed: dict[str, Any] = yaml.safe_load(spec_text(SweepSpec.model_validate(recorded)))
+        completed: dict[str, Any] = parse_yaml(spec_text(SweepSpec.model_validate(recorded)))
     except ValidationError as error:
         raise UserError(
             f"{directory.spec_file}: {explain(error, SweepSpec)} Another version of this program wrote it."

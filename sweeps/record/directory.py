@@ -7,15 +7,16 @@ import platform
 import shutil
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from kdas.clock import Calibration, priced
 from kdas.errors import UserError
 from kdas.files.cache import writable_folder, write_text
+from kdas.files.locks import is_held, locked
 from kdas.records import COMPLETE_STATUSES, CurveRow
 from sweeps.record.paths import CELLS, MEASURE, runs_root
 from sweeps.record.trial import Recorded, TrialFolder
@@ -73,32 +74,25 @@ class SweepDirectory:
         Raises: UserError: if another process holds the lock; names that process.
         """
         writable_folder(self.path)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout as error:
-            who = self.holder() or "another process is running this sweep"
-            raise UserError(f"{self.path}: {who}. Wait for it or stop it.") from error
-        try:
+        with ExitStack() as held:
+            try:
+                # Not at once: those who look at the lock hold it for a moment.
+                held.enter_context(locked(self.path / ".lock", timeout_s=1, variable="RUNS_DIR"))
+            except Timeout as error:
+                who = self.holder() or "another process is running this sweep"
+                raise UserError(f"{self.path}: {who}. Wait for it or stop it.") from error
             write_text(self.path / ".holder", f"process {os.getpid()} on {platform.node()}\n")
             yield
-        finally:
-            lock.release()
 
     def holder(self) -> str:
         """The process that runs the sweep, in words; empty if there is none."""
-        if not self.path.is_dir():
+        if not is_held(self.path / ".lock"):
             return ""
-        lock = FileLock(self.path / ".lock")
         try:
-            with lock.acquire(blocking=False):
-                return ""
-        except Timeout:
-            file = self.path / ".holder"
-            who = file.read_text(encoding="utf-8").strip() if file.exists() else "another process"
-            return f"{who} is running this sweep"
-        except OSError:  # the directory is read-only
-            return ""
+            who = (self.path / ".holder").read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            who = "another process"
+        return f"{who or 'another process'} is running this sweep"
 
     def adopt(self, job: Job, calibration: Calibration) -> bool:
         """Reuse a finished trial of this or another sweep. Its costs are converted to these prices.

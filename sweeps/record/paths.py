@@ -9,6 +9,12 @@ from kdas.errors import UserError
 
 # The folder in a sweep that contains its cells, and the file with the terms of measurement.
 CELLS, MEASURE = "cells", "measure.json"
+# The file of a sweep as it began, in its folder.
+SPEC = "sweep.yaml"
+# Beside the sweeps: MLflow's embedded database, the files of its runs, and the pages that compare sweeps.
+DATABASE, ARTIFACTS, COMPARISONS = "mlflow.db", "mlflow-artifacts", "compare"
+_NOT_SWEEPS = {DATABASE, ARTIFACTS, COMPARISONS}
+_MOST_BYTES = 200
 # The phases of a sweep.
 SEARCH, CONFIRM = "search", "confirm"
 
@@ -21,12 +27,31 @@ def runs_root() -> Path:
 def sweep_path(name: str) -> Path:
     """The folder of a sweep, by its name or the path of its file; `sweep/cell` means one of its cells.
 
-    Raises: UserError: if the name is empty.
+    Raises: UserError: if the name is empty, or not one of a folder in `runs_root()`.
     """
     if not name.strip():
         raise UserError("NAME is not given. Name a sweep: NAME=digits_kd, or the path of its file.")
     sweep, _, cell = (Path(name).stem if Path(name).suffix in {".yaml", ".yml"} else name).partition("/")
+    for part in (sweep, cell) if cell else (sweep,):
+        _check_folder_name(name, part)
+    if sweep.lower() in _NOT_SWEEPS or sweep.lower().startswith(f"{DATABASE}-"):
+        raise UserError(f"NAME={name!r}: {sweep} is reserved in RUNS_DIR. Rename the sweep file.")
     return runs_root() / sweep / CELLS / cell if cell else runs_root() / sweep
+
+
+def recorded_names() -> list[str]:
+    """The sweeps that have started."""
+    return sorted(file.parent.name for file in runs_root().glob(f"*/{SPEC}"))
+
+
+def _check_folder_name(name: str, part: str) -> None:
+    if not part or part[0] in ".-" or "/" in part or "\\" in part or not part.isprintable():
+        raise UserError(
+            f"NAME={name!r}: expected the name of a sweep, got {part!r}. A name does not begin with a dot or dash, and"
+            " contains no slash or line break. Rename the sweep file."
+        )
+    if len(os.fsencode(part)) > _MOST_BYTES:
+        raise UserError(f"NAME={name[:40]}...: expected at most {_MOST_BYTES} bytes. Rename the sweep file.")
 
 
 def names_of_cells(name: str) -> list[str]:

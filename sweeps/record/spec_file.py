@@ -7,10 +7,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kdas.files.cache import write_text
 from kdas.files.record import DamagedError
+from kdas.parts.yaml_file import parse_yaml
 
 _LAST_LINE = re.compile(r"# check: ([0-9a-f]{8})\n?\Z")
 _REMEDY = "Restore it from a copy. If you have none, delete it: the sweep then takes the file that you give it."
@@ -24,8 +23,8 @@ def write_spec_text(path: Path, text: str) -> None:
 def read_spec(path: Path) -> dict[str, Any]:
     """The content of the kept file. Raises: as `read_spec_text`."""
     try:
-        content = yaml.safe_load(read_spec_text(path))
-    except yaml.YAMLError as error:
+        content = parse_yaml(read_spec_text(path))
+    except ValueError as error:
         raise DamagedError(path, "is damaged (not valid YAML)", _REMEDY) from error
     if not isinstance(content, dict):
         raise DamagedError(path, "is damaged (not a mapping)", _REMEDY)

@@ -101,7 +101,8 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     unfinished = "running" if status.holder else "interrupted"
     words = {**{each: each.value for each in Status}, Status.RUNNING: unfinished, Status.BUDGET: "complete"}
     parts = ", ".join(f"{count} {words[name]}" for name, count in sorted(status.counts.items()))
-    console.print(f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}", highlight=False)
+    counts = f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}"
+    console.print(counts, highlight=False, soft_wrap=True)
     console.print(f"  {status.holder or 'not running'}", highlight=False)
     if status.measure is None and not status.damages:
         console.print("  the target is fixed once plain distillation has finished on every seed")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from kdas.errors import nearest
+from kdas.parts.reading import check_all
 from sweeps.space.places import PARTS, Place, places_of, unknown
 from sweeps.space.ranges import RangeConfig
 from sweeps.space.space import Parameter, Space
@@ -18,27 +20,43 @@ def space_from(search: Mapping[str, RangeConfig], sampler: Mapping[str, Any], lo
     """The space of a sweep.
 
     Args: sampler, loss: checked parts that all trials share, unless they are searched.
-    Raises: ValueError: for an empty space, an unknown parameter, an invalid value, or a condition that can never
-        hold; one line that names the key.
+    Raises: ValueError: for an empty space, unknown parameters, invalid values, or conditions that can never hold;
+        names the key of each.
     """
     if not search:
         raise ValueError(f"search: the space is empty. Name at least one parameter of {sampler['name']}, or kd_weight")
     samplers = _choices_of("sampler", search, sampler)
     places = places_of(samplers, _choices_of("loss", search, loss))
+    check_all(*(partial(_check_known, name, places, samplers) for name in search))
     parameters: dict[str, Parameter] = {}
-    for name in _parents_first(search, places):
-        values, conditions = search[name], _conditions_of(name, search[name], parameters)
-        if name in PARTS:  # its choices were checked on reading the file
-            parameter = Parameter(name, (name,), values, None, conditions)
-        elif name in places:
-            possible = _possible_places(name, places[name], conditions)
-            conditions = _with_owners(conditions, possible, parameters)
-            parameter = _checked_parameter(name, values, conditions, possible)
-        else:
-            raise unknown(name, places, samplers)
-        _check_reachable(parameter, parameters)
-        parameters[name] = parameter
+
+    def add(name: str) -> None:
+        owners = {place.part for place in places.get(name, ()) if place.owner is not None}
+        if not owners.union(search[name].when) - parameters.keys():  # else one of these has a mistake of its own
+            parameters[name] = _resolved(name, search[name], places, parameters)
+
+    check_all(*(partial(add, name) for name in _parents_first(search, places)))
     return Space(tuple(parameters.values()))
+
+
+def _check_known(name: str, places: Mapping[str, Sequence[Place]], samplers: Sequence[Any]) -> None:
+    if name not in PARTS and name not in places:
+        raise unknown(name, places, samplers)
+
+
+def _resolved(
+    name: str, values: RangeConfig, places: Mapping[str, Sequence[Place]], parameters: Mapping[str, Parameter]
+) -> Parameter:
+    """A parameter, after those that its conditions refer to."""
+    conditions = _conditions_of(name, values, parameters)
+    if name in PARTS:  # its choices were checked on reading the file
+        parameter = Parameter(name, (name,), values, None, conditions)
+    else:
+        possible = _possible_places(name, places[name], conditions)
+        conditions = _with_owners(conditions, possible, parameters)
+        parameter = _checked_parameter(name, values, conditions, possible)
+    _check_reachable(parameter, parameters)
+    return parameter
 
 
 def _choices_of(part: str, search: Mapping[str, RangeConfig], fixed: Any) -> list[Any]:

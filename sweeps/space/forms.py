@@ -8,6 +8,10 @@ from typing import Any
 from pydantic import BaseModel, BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from kdas.errors import brief
+from kdas.parts.hints import meant_value
+from kdas.parts.reading import refused
+
 
 def short_form(written_out: Callable[[Any], Any], expected: str, *long_forms: type, schema: Any) -> BeforeValidator:
     """A validator that writes out the short form of a key and refuses what is neither the short nor a long form.
@@ -24,7 +28,8 @@ def short_form(written_out: Callable[[Any], Any], expected: str, *long_forms: ty
         if not blocks:  # the reader adds the description of the key
             raise PydanticCustomError("form", "{expected}", {"expected": expected})
         known = ", ".join(blocks[0].model_fields)
-        text = f"expected {expected}, got {given!r}. Known keys: {known}."
-        raise PydanticCustomError("nested", "{text}", {"key": "", "text": text})
+        raise refused(
+            f"expected {expected}, got {brief(given)}. {meant_value(given, expected) or f'Known keys: {known}.'}"
+        )
 
     return BeforeValidator(checked, json_schema_input_type=schema)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any, get_args
 
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from kdas.errors import nearest
-from kdas.losses import LOSSES
+from kdas.errors import brief, nearest
+from kdas.parts.hints import meant_value, written_out
+from kdas.parts.known import LOSSES, SAMPLERS
 from kdas.parts.reading import explain
+from kdas.parts.terms import MAX_WEIGHT
 from kdas.recipe.config import OptimizerConfig, Recipe
-from kdas.samplers import SAMPLERS
 
 # Keys whose value is a part. If one is searched, the chosen part decides which parameters exist.
 PARTS = ("sampler", "loss")
@@ -30,7 +31,7 @@ Path = tuple[str | int, ...]
 class _Term(BaseModel):
     """What a loss in a list has besides its parameters."""
 
-    weight: float = Field(ge=0, description="Weight of this loss among several.")
+    weight: float = Field(ge=0, le=MAX_WEIGHT, description="Weight of this loss among several.")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Place:
         kinds = get_args(field.annotation) or (field.annotation,)
         if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
             raise ValueError(f"{where}: expected a number, got {value}. {field.description or ''}".rstrip(". "))
+        if isinstance(value, str) and set(kinds) <= {bool, int, float, NoneType}:
+            # A trial file takes '0.1' and 'yes' too, but as choices they are other values than 0.1 and true.
+            expected = "true or false" if bool in kinds else "a number" if float in kinds else "a whole number"
+            hint = meant_value(value, expected) or field.description or ""
+            raise ValueError(f"{where}: expected {expected}, got {brief(value)}. {hint}".rstrip(". "))
         single = _only(self.schema, name)
         # Ranges are read as floats, but whole-number parameters are proposed as whole numbers.
         is_whole = isinstance(value, float) and value.is_integer() and int in kinds
@@ -80,7 +86,8 @@ class Place:
 def _only(schema: type[BaseModel], name: str) -> type[BaseModel]:
     """A schema with a single field of another; cached, since building one takes longer than using it."""
     field = schema.model_fields[name]
-    model: type[BaseModel] = create_model("Searched", **{name: (field.annotation, field)})  # type: ignore[call-overload]
+    config = ConfigDict(allow_inf_nan=False)
+    model: type[BaseModel] = create_model("Searched", __config__=config, **{name: (field.annotation, field)})  # type: ignore[call-overload]
     return model
 
 
@@ -129,5 +136,7 @@ def unknown(name: str, places: Mapping[str, Any], samplers: Sequence[Any]) -> Va
             f"{where}: cannot be searched, since all trials of a sweep must share it. Compare several values"
             f" with cells: {{{block}: [...]}}"
         )
+    elsewhere = [place for place in places if place.rpartition(".")[2] == written_out(name)]
+    hint = f"Did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(name, places)
     among = " or ".join(sorted({sampler["name"] for sampler in samplers}))
-    return ValueError(f"{where}: is not a parameter of {among}. {nearest(name, places)}".rstrip("."))
+    return ValueError(f"{where}: is not a parameter of {among}. {hint}".rstrip("."))

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BeforeValidator, Field, model_validator
 
+from kdas.errors import brief
 from kdas.parts.registry import lower_keys
 from kdas.recipe.config import Strict
 from sweeps.space.forms import short_form
 
+if TYPE_CHECKING:  # a file is checked without it
+    from optuna.distributions import BaseDistribution
+
+# Far above all that makes sense: lists of values that long take long, and memory.
+MOST_CHOICES, MOST_LISTED = 1000, 100_000
 # Tolerance for multiples of a step: 0.3 + 3 * 0.1 is not exactly 0.6.
 _ROUNDING = 1e-9
 
@@ -31,7 +36,7 @@ class RangeConfig(Strict):
     step: float | None = Field(
         None, gt=0, description="Distance between neighbouring values; the last one is high. By default any value."
     )
-    choices: list[Any] | None = Field(None, min_length=1, description="List of values.")
+    choices: list[Any] | None = Field(None, min_length=1, max_length=MOST_CHOICES, description="List of values.")
     when: Annotated[dict[str, Any], BeforeValidator(_lower_keys)] = Field(
         default_factory=dict,
         description="Conditions: other searched parameters, each with the values for which this one exists.",
@@ -57,12 +62,12 @@ class RangeConfig(Strict):
         return self
 
     def values(self, kind: type | None) -> list[Any] | None:
-        """All values in order; None for a continuous range. Args: kind: int, float, or None."""
+        """All values in order; None if there are infinitely many, or too many. Args: kind: int, float, or None."""
         if self.choices is not None:
             return list(self.choices)
         assert self.low is not None and self.high is not None
         step = self.step or (1.0 if kind is int else None)
-        if step is None:
+        if step is None or (self.high - self.low) / step > MOST_LISTED:
             return None
         return [self._nth(number, step, kind) for number in range(round((self.high - self.low) / step) + 1)]
 
@@ -84,6 +89,8 @@ class RangeConfig(Strict):
 
     def distribution(self, kind: type | None) -> BaseDistribution:
         """The values as a distribution of Optuna. Choices become JSON text, since Optuna stores only plain values."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
         if self.choices is not None:
             return CategoricalDistribution([json.dumps(choice) for choice in self.choices])
         assert self.low is not None and self.high is not None
@@ -113,7 +120,7 @@ class RangeConfig(Strict):
 
     def __str__(self) -> str:
         if self.choices is not None:
-            return f"one of {list(map(_named, self.choices))}"
+            return f"one of {brief(list(map(_named, self.choices)), limit=200)}"
         return f"{self.low:g} to {self.high:g}" + (f" in steps of {self.step:g}" if self.step else "")
 
 

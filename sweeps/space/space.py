@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optuna
-from optuna.distributions import BaseDistribution
 from pydantic import BaseModel
 
-from kdas.losses.terms import as_terms
+from kdas.parts.terms import as_terms
 from kdas.recipe.presets import usual_weights
 from sweeps.space.places import PARTS, Path, Place
 from sweeps.space.ranges import RangeConfig
+
+if TYPE_CHECKING:  # a file is checked without it
+    import optuna
+    from optuna.distributions import BaseDistribution
 
 Point = dict[str, Any]
 
@@ -171,6 +173,8 @@ def _the_one(parameter: Parameter, given: Any, where: str) -> Any:
 
 
 def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    import optuna
+
     match distribution:
         case optuna.distributions.CategoricalDistribution():
             return trial.suggest_categorical(name, distribution.choices)

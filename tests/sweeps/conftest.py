@@ -16,7 +16,7 @@ from kdas.clock import Calibration, Work
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
 from kdas.models import MODELS
-from kdas.parts.reading import read_yaml
+from kdas.parts.yaml_file import read_yaml
 from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, PicksWindow, Status
 from kdas.samplers import SAMPLERS

@@ -133,6 +133,16 @@ def test_a_trial_of_the_sweep_run_alone_has_the_same_curve_bit_for_bit(swept: Sw
     pd.testing.assert_frame_equal(alone[same], in_sweep[same], check_exact=True)
 
 
+def test_the_teachers_accuracy_is_said_before_the_first_trial_and_kept(swept: Swept) -> None:
+    said = re.search(r"^Teacher resnet8: (\d+\.\d)% validation accuracy$", swept.printed, re.MULTILINE)
+    assert said is not None and said.start() < swept.printed.index("starting Ray")
+    kept = json.loads(swept.directory.environment_file.read_text())
+    assert f"{float(kept['teacher_accuracy']):.1%}" == f"{said[1]}%"
+    assert f"{said[1]}" in (swept.directory.path / "report.md").read_text()
+    curves = load(swept.directory.path)
+    assert (curves["teacher_forwards"] <= curves["samples_trained"] + curves["samples_scored"]).all(), "not charged"
+
+
 def test_running_again_trains_nothing_and_does_not_start_ray(swept: Swept) -> None:
     def state() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in swept.directory.path.glob("trials/*/*/*")}

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock
 
 from kdas import models
 from kdas.compute.precision import Precision
 from kdas.data import Dataset, ImageSplits
 from kdas.errors import UserError
 from kdas.files.cache import cache_root, content_id, writable_folder
+from kdas.files.locks import locked
 from kdas.losses.terms import FEATURES, needs_of
 from kdas.records import MEASURE_VERSION
 from kdas.teacher.bank.answers import TeacherBank
@@ -77,9 +77,10 @@ def open_bank(
     known_by = content_id([identity, asdict(shape)])
     path = banks_root() / f"{dataset.name}-{models.file_name(recipe.teacher.model)}-{known_by}.bank"
     writable_folder(path.parent)
+    lock = path.with_name(f"{path.name}.lock")
 
     def opened() -> TeacherBank:
-        with FileLock(f"{path}.lock"):
+        with locked(lock):
             if path.exists() and read_header(path) != (shape, identity):
                 _refuse(path, "is damaged or belongs to another teacher")
             if not path.exists():
@@ -93,7 +94,7 @@ def open_bank(
 
     bank = opened()
     if check and not bank.agrees():
-        with FileLock(f"{path}.lock"):
+        with locked(lock):
             _refuse(path, "contains answers that differ from its teacher's")
         bank = opened()
     return bank

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -294,3 +295,19 @@ def test_tables_that_disagree_are_named_and_the_curves_win(sweep_directory: Path
     assert "have different times for 1 trial (c-plain-0)" in texts(found, "trials")
     assert "in curves.parquet but not in trials.parquet." in texts(found, "trials")
     assert found.times.set_index("trial_id").loc["c-plain-0", "tta_ref_s"] > 1
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ({"teacher_accuracy": "0.1011", "teacher_accuracy_clear_from": "0.15"}, True),
+        ({"teacher_accuracy": "0.15", "teacher_accuracy_clear_from": "0.15"}, False),
+        ({"teacher_accuracy": "soon", "teacher_accuracy_clear_from": "0.15"}, False),
+        ({}, False),
+    ],
+    ids=["near chance", "clear", "damaged", "of an earlier version"],
+)
+def test_a_teacher_near_chance_is_named(sweep_directory: Path, recorded: dict[str, str], expected: bool) -> None:
+    (sweep_directory / "environment.json").write_text(json.dumps(recorded))
+    said = texts(findings(sweep_directory), "answer")
+    assert ("The teacher is near chance: it has 10.11% validation accuracy, and 15.00% would be" in said) is expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import os
 import re
@@ -160,6 +161,14 @@ def test_a_sweep_without_rows_environment_or_sweep_file_has_a_report(new_sweep: 
     (directory / "sweep.yaml").unlink()
     html = render(findings(directory))
     assert "No trial has been recorded yet" in html and "Not recorded." in html and "No evaluation yet" in html
+
+
+def test_the_teachers_accuracy_is_among_the_facts(sweep_directory: Path) -> None:
+    facts = {"teacher": "resnet20", "teacher_accuracy": "0.9722", "teacher_accuracy_clear_from": "0.15"}
+    (sweep_directory / "environment.json").write_text(json.dumps(facts))
+    assert "97.22% validation accuracy" in render_markdown(findings(sweep_directory))
+    (sweep_directory / "environment.json").unlink()
+    assert "Teacher" not in render_markdown(findings(sweep_directory))
 
 
 def test_every_drawn_configuration_can_be_found_in_the_tables(sweep_directory: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,11 +89,13 @@ def test_train_prints_and_writes_the_curve(
     monkeypatch.setattr(calibrate, "WARM_UP_RUNS", 1)
     monkeypatch.setattr(calibrate, "TIMED_RUNS", 3)
 
+    original = calibrate.calibration_for
+
     def measured(*arguments: Any) -> Calibration:
         # On a busy machine a small batch may measure slower than a large one, which would move the evaluations.
-        return replace(calibrate.calibration_for(*arguments), prices=calibration.prices)
+        return replace(original(*arguments), prices=calibration.prices)
 
-    monkeypatch.setattr(command, "calibration_for", measured)
+    monkeypatch.setattr(calibrate, "calibration_for", measured)
     (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
     curve = tmp_path / "curve.jsonl"
     assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--curve", str(curve)) == 0
@@ -119,7 +123,7 @@ def test_resumed_command_writes_the_curve_of_an_uninterrupted_one(
     trial_file, whole, resumed, kept = (tmp_path / name for name in ("trial.yaml", "a.jsonl", "b.jsonl", "trial.pt"))
     trial_file.write_text(TRIAL.replace("epochs: 1\nevaluations: 2", "epochs: 4\nevaluations: 8"), encoding="utf-8")
     assert run(monkeypatch, "train", str(trial_file), "--curve", str(whole)) == 0
-    original, checkpoints = command.Training._train_epoch, []
+    original, checkpoints = Training._train_epoch, []
 
     def interrupted(self: Training, epoch: int) -> Iterator[CurveRow]:
         if epoch == 3 and not checkpoints:
@@ -127,7 +131,7 @@ def test_resumed_command_writes_the_curve_of_an_uninterrupted_one(
             raise KeyboardInterrupt
         yield from original(self, epoch)
 
-    monkeypatch.setattr(command.Training, "_train_epoch", interrupted)
+    monkeypatch.setattr(Training, "_train_epoch", interrupted)
     arguments = ("train", str(trial_file), "--curve", str(resumed), "--checkpoint", str(kept))
     assert run(monkeypatch, *arguments) == 130
     before = resumed.read_text(encoding="utf-8")
@@ -147,4 +151,30 @@ def test_folder_in_place_of_a_file_is_refused_before_any_training(
 ) -> None:
     (tmp_path / "trial.yaml").write_text(TRIAL, encoding="utf-8")
     assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), option, str(tmp_path)) == 2
-    assert capsys.readouterr().err == f"{tmp_path}: is a folder. Give a file.\n"
+    assert capsys.readouterr().err == f"{tmp_path}: expected a file, got a folder. Give a file.\n"
+
+
+def test_a_curve_or_checkpoint_that_is_no_file_is_refused_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = tmp_path / "trial.yaml"
+    trial.write_text(TRIAL)
+    pipe, loop = tmp_path / "pipe", tmp_path / "loop"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    (tmp_path / "link").symlink_to(pipe)
+    for option in ("--curve", "--checkpoint"):
+        for name, kind in ((".", "a folder"), ("pipe", "a device"), ("link", "a device"), ("loop", "a link to itself")):
+            assert run(monkeypatch, "train", str(trial), option, str(tmp_path / name)) == 2
+            assert f"expected a file, got {kind}. Give a file.\n" in capsys.readouterr().err
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and loop.is_symlink()
+
+
+def test_a_curve_behind_a_link_is_written_where_the_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "curve.jsonl"
+    link.symlink_to(tmp_path / "there" / "curve.jsonl")
+    file = command._file_to_write(link)
+    assert file == tmp_path / "there" / "curve.jsonl"
+    file.write_text("rows")
+    assert command._file_to_write(link) == file and link.is_symlink()

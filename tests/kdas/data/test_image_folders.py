@@ -69,15 +69,9 @@ def test_files_and_labels_are_those_of_torchvision(folder: Path) -> None:
     assert files.num_train == 13 and files.train_labels.tolist() == [0] * 4 + [1] * 5 + [2] * 4
 
 
-def test_listing_does_not_open_the_images(folder: Path) -> None:
+def test_image_that_cannot_be_read_keeps_its_place(folder: Path) -> None:
     (folder / "train" / "ant" / "0.png").write_bytes(b"no image")
     assert len(files_of(built(folder))) == 18
-
-
-def test_val_stands_in_where_there_is_no_test(folder: Path) -> None:
-    before = files_of(built(folder)).test_labels
-    (folder / "test").rename(folder / "val")
-    assert files_of(built(folder)).test_labels.tolist() == before.tolist()
 
 
 def test_tiny_imagenet_takes_the_classes_of_its_validation_images_from_the_table(tiny: Path) -> None:
@@ -133,6 +127,13 @@ def test_folder_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
         built(tmp_path, name)
 
 
+@pytest.mark.parametrize("name", ["image_folder", "parquet", "cifar10"])
+def test_file_in_place_of_a_folder_is_called_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / "set.zip").touch()
+    with pytest.raises(UserError, match=r"set\.zip: is a file\. Give the folder that contains it\.$"):
+        built(tmp_path / "set.zip", name)
+
+
 def test_part_without_classes_or_class_without_images_is_refused(folder: Path) -> None:
     (folder / "train" / "dog").mkdir()
     with pytest.raises(UserError, match=r"class 'dog' is in the train part but not in the test part \(1 such class\)"):
@@ -150,10 +151,11 @@ def test_part_without_classes_or_class_without_images_is_refused(folder: Path) -
     ("parameters", "message"),
     [
         ({"mean": [0.5, 0.5, 0.5]}, "expected both mean and std, or neither"),
+        ({"size": 48, "resize": 32}, r"resize: is the same as size, which is 48\. Give one"),
         ({"augment": "resized_crop", "padding": 4}, r"padding: 4 only applies to crop_flip.*Remove it"),
         ({"augment": "resized_crop", "keep": "memory"}, r"keep: memory only works with crop_flip.*Use auto or disk"),
     ],
-    ids=["mean alone", "padding", "keep"],
+    ids=["mean alone", "size", "padding", "keep"],
 )
 def test_parameters_that_contradict_each_other_are_refused(
     folder: Path, parameters: dict[str, Any], message: str

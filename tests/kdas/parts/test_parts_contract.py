@@ -369,8 +369,22 @@ def parquet_files(folder: Path, write_images: WriteImages, write_folders: WriteF
         write_images(folder / f"{part}.parquet", [0, 1, 2, 0, 1, 2], names=["ant", "bee", "cow"])
 
 
-def class_folders(folder: Path, write_images: WriteImages, write_folders: WriteFolders) -> None:
+def ten_classes(folder: Path, write_images: WriteImages, write_folders: WriteFolders) -> None:
+    for part in ("train", "test"):
+        write_images(folder / f"{part}.parquet", list(range(10)))
+
+
+def hundred_classes(folder: Path, write_images: WriteImages, write_folders: WriteFolders) -> None:
+    for part in ("train", "test"):
+        write_images(folder / f"{part}.parquet", list(range(100)), label_column="fine_label")
+
+
+def imagenet(folder: Path, write_images: WriteImages, write_folders: WriteFolders) -> None:
     write_folders(folder, {"train": 3, "val": 2})
+
+
+def class_folders(folder: Path, write_images: WriteImages, write_folders: WriteFolders) -> None:
+    write_folders(folder, {"train": 3, "test": 2})
 
 
 def tiny_imagenet(folder: Path, write_images: WriteImages, write_folders: WriteFolders) -> None:
@@ -384,11 +398,11 @@ def tiny_imagenet(folder: Path, write_images: WriteImages, write_folders: WriteF
 LAYOUTS: dict[str, Callable[[Path, WriteImages, WriteFolders], None]] = {
     "parquet": parquet_files,
     # The published files are recognised by their digests, so no test can write them; the dataset also reads parquet.
-    "cifar10": parquet_files,
-    "cifar100": parquet_files,
+    "cifar10": ten_classes,
+    "cifar100": hundred_classes,
     "image_folder": class_folders,
     "tiny_imagenet": tiny_imagenet,
-    "imagenet": class_folders,
+    "imagenet": imagenet,
 }
 
 

@@ -54,6 +54,47 @@ def test_official_preset_has_the_choices_of_the_release(load: Load) -> None:
     assert config.optimizer.schedule == "cosine" and config.optimizer.final_learning_rate == 1e-5
 
 
+@pytest.mark.parametrize(
+    ("student", "preset", "learning_rate"),
+    [
+        ("ShuffleV1", "official", 0.01),
+        ("ShuffleV2", "official", 0.01),
+        ("MobileNetV2", "official", 0.01),
+        ("vgg8", "official", 0.05),
+        ("ShuffleV2", "default", 0.05),
+        ("ShuffleV2", "paper", 0.05),
+    ],
+)
+def test_official_preset_has_the_learning_rate_of_the_student(
+    load: Load, student: str, preset: str, learning_rate: float
+) -> None:
+    assert load(preset=preset, student=student).optimizer.learning_rate == learning_rate
+    optimizer = load(preset=preset, student=student, optimizer={"momentum": 0.5}).optimizer
+    assert (optimizer.learning_rate, optimizer.momentum) == (learning_rate, 0.5)
+    assert load(preset=preset, student=student, optimizer={"learning_rate": 0.2}).optimizer.learning_rate == 0.2
+    teacher = load(preset=preset, student=student, teacher={"model": student}).teacher
+    assert teacher.optimizer.learning_rate == 0.05
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "preset", "beta"),
+    [
+        ("vgg13", "vgg8", "official", 6),
+        ("vgg13", "MobileNetV2", "official", 6),
+        ("wrn_40_2", "wrn_40_1", "official", 6),
+        ("resnet56", "resnet20", "official", 2),
+        ("resnet32x4", "resnet8x4", "official", 8),
+        ("vgg13", "vgg8", "default", 8),
+    ],
+)
+def test_official_preset_has_the_beta_of_the_pair(
+    load: Load, teacher: str, student: str, preset: str, beta: float
+) -> None:
+    pair = {"preset": preset, "teacher": {"model": teacher}, "student": student}
+    assert load(**pair, loss="dkd").loss["beta"] == beta  # type: ignore[call-overload]
+    assert load(**pair, loss={"name": "dkd", "beta": 3}).loss["beta"] == 3  # type: ignore[call-overload]
+
+
 def test_paper_preset_excludes_nothing_and_distils_forwards(load: Load) -> None:
     config = load(preset="paper", sampler="kdas")
     assert config.sampler["exclusion_rate"] == 0 and config.sampler["score_mode"] == "eval"
@@ -117,7 +158,7 @@ def test_block_does_not_change_another_sampler(load: Load) -> None:
         ),
         (
             {"loss": [{"name": "kd", "weight": 1, "temperature": 0}]},
-            r"loss\.0\.temperature: expected a value in \(0, inf\), got 0\.",
+            r"loss\.0\.temperature: expected a value in \(0, 1000\], got 0\.",
         ),
         ({"loss": {"name": "kd", "weight": 1}}, r"loss\.weight: unknown key"),
         ({"loss": 3}, r"loss\.name: missing\. Name a loss\."),

@@ -194,7 +194,7 @@ def test_bank_asked_for_over_endless_views_is_refused_in_one_line(
     said = rf"^bank: {bank} is not possible: {reason}\. Set dataset\.fixed_views, or bank: live"
     with pytest.raises(UserError, match=said):
         opened(photographs, bank=bank)
-    assert not empty_cache.exists()
+    assert not (empty_cache / "banks").exists()
 
 
 def test_bank_that_is_not_possible_is_refused_before_a_teacher_is_trained(
@@ -212,7 +212,7 @@ def test_where_no_bank_is_exact_the_teacher_runs_live_unless_asked_otherwise(
     opened: Open, photographs: Inputs, empty_cache: Path
 ) -> None:
     assert opened(loss="nd") is None and opened(photographs) is None and opened(bank="live") is None
-    assert not empty_cache.exists()
+    assert not (empty_cache / "banks").exists()
 
 
 def test_few_fixed_views_have_a_bank(config_of: ConfigOf, photographs: Inputs) -> None:

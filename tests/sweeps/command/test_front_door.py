@@ -36,6 +36,11 @@ def test_help_is_the_default_and_lists_every_target() -> None:
         (["sweep", ""], "NAME is not given. Name a sweep:"),
         (["sweep", "digit_kd"], "Did you mean digits_kd?"),
         (["report", "never_run"], "no sweep has run here"),
+        (["report", "../x"], "NAME='../x': expected the name of a sweep, got '..'."),
+        (["sweep", "...yaml"], "NAME='...yaml': expected the name of a sweep, got '..'."),
+        (["sweep", "--", "-x.yaml"], "NAME='-x.yaml': expected the name of a sweep, got '-x'."),
+        (["sweep", "a\nb.yaml"], r"NAME='a\nb.yaml': expected the name of a sweep"),
+        (["watch", "compare"], "NAME='compare': compare is reserved in RUNS_DIR."),
         (["sweep", "digits_kd", "--set", "seed=3"], "SET seed=3: seed: unknown key. Did you mean seeds?"),
     ],
 )
@@ -60,8 +65,73 @@ def test_make_passes_settings_on_as_they_are_written(tmp_path: Path) -> None:
     settings = """seeds=5 loss={"name": 'dkd', beta: 6} sampler=$kdas"""
     words = ("-o", ".venv/.ready", "sweep", f"BIN={tmp_path}", "NAME=digits_kd")
     done = make(*words, f"SET={settings.replace('$', '$$')}")
-    assert done.stdout.splitlines() == ["<sweep>", "<digits_kd>", "<--set>", f"<{settings}>"], done.stderr
-    assert make(*words).stdout.splitlines() == ["<sweep>", "<digits_kd>"]
+    assert done.stdout.splitlines() == ["<sweep>", "<--set>", f"<{settings}>", "<-->", "<digits_kd>"], done.stderr
+    assert make(*words).stdout.splitlines() == ["<sweep>", "<-->", "<digits_kd>"]
+
+
+def hostile(marker: Path) -> list[str]:
+    """What make or a shell would run if it read them, each of which creates `marker`."""
+    run = f"touch {marker}"
+    return [
+        f"`{run}`",
+        f"$$({run})",
+        f"$(shell {run})",
+        f"${{shell {run}}}",
+        f"a; {run}",
+        f'a"; {run}; "',
+        f"a'; {run}; '",
+        f"a\n{run}",
+        f"a && {run}",
+        f"a | {run}",
+        f"a > {marker}",
+        f"a $$(>{marker})",
+        f'"`{run}`"',
+        f"$(eval X := $$(shell {run}))",
+        f"\\`{run}`\\",
+        f"$(file >{marker},x)",
+        f"$$`{run}`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "variables"),
+    [
+        ("sweep", ["NAME", "DATA", "SET", "CLUSTER", "YES"]),
+        ("preview", ["NAME", "DATA", "SET"]),
+        ("status", ["NAME"]),
+        ("simulate", ["NAME", "SEARCH", "SCHEDULER", "SLOTS", "REPLAYS", "SURROGATE"]),
+        ("report", ["NAME"]),
+        ("compare", ["NAMES"]),
+        ("watch", ["NAME", "PORT"]),
+        ("ui", ["PORT", "RUNS_DIR"]),
+        ("bench", ["NAME", "DATA", "QUICK"]),
+    ],
+)
+def test_make_runs_nothing_that_a_variable_holds(tmp_path: Path, target: str, variables: list[str]) -> None:
+    for name in ("kdas-sweeps", "python"):
+        program = tmp_path / name
+        program.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
+        program.chmod(0o755)
+    marker = tmp_path / "was_run"
+    for value in hostile(marker):
+        done = make("-o", ".venv/.ready", target, f"BIN={tmp_path}", *(f"{name}={value}" for name in variables))
+        assert not marker.exists(), value
+        assert done.returncode == 0, done.stderr
+        passed_on = set(variables) - {"YES", "SURROGATE", "QUICK", "RUNS_DIR"}
+        assert done.stdout.count(f"<{value.replace('$$', '$')}>") == len(passed_on), done.stdout
+
+
+def test_make_takes_variables_of_the_environment_as_they_are(tmp_path: Path) -> None:
+    program, marker = tmp_path / "kdas-sweeps", tmp_path / "was_run"
+    program.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
+    program.chmod(0o755)
+    value = f"$(shell touch {marker})`touch {marker}`"
+    environment = {name: text for name, text in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(
+        ["make", "-o", ".venv/.ready", "report", f"BIN={tmp_path}"],
+        cwd=ROOT, env=environment | {"NAME": value}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"<report><--><{value}>" and not marker.exists()
 
 
 def commands_of_the_readme() -> list[str]:
@@ -88,3 +158,31 @@ def test_every_other_command_of_the_readme_exists(command: str) -> None:
     if program[:2] == ["python", "-m"]:
         done = subprocess.run([sys.executable, *program[1:4], "--help"], capture_output=True, text=True, check=False)
         assert done.returncode == 0
+
+
+def moved(tmp_path: Path, interpreter: str, told: str) -> str:
+    """What make says in a folder whose .venv has this interpreter, and programs that were made in the folder `told`."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    (tmp_path / ".venv" / ".ready").touch()
+    (programs / "python").symlink_to(interpreter)
+    (programs / "kdas-sweeps").write_text(f"#!{told}/python3\n", encoding="utf-8")
+    done = make("-C", str(tmp_path), "--no-print-directory", "status", "NAME=mine")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+def test_a_folder_that_was_moved_is_told_in_one_line(tmp_path: Path) -> None:
+    assert f"{tmp_path}/.venv: it was made for /elsewhere/.venv/bin. Remove" in moved(
+        tmp_path, sys.executable, "/elsewhere/.venv/bin"
+    )
+
+
+def test_a_python_that_is_gone_is_told_in_one_line(tmp_path: Path) -> None:
+    assert f"{tmp_path}/.venv: its Python is gone. Remove this folder, then run make setup" in moved(
+        tmp_path, "/nowhere/python3", str(tmp_path / ".venv" / "bin")
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 import urllib.error
 import urllib.request
@@ -49,6 +50,40 @@ def test_reports_of_cells_are_linked_until_there_is_one_of_all(address: str, tmp
     page = get(address)
     assert "No report yet" in page and '<a href="cells/a_cell/report.html">a_cell</a>' in page
     assert get(f"{address}/age") != "0"
+
+
+def asked_as(address: str, host: str | None) -> int:
+    """The status of a request that calls the server by this name."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    connection.putrequest("GET", "/age", skip_host=True)
+    if host is not None:
+        connection.putheader("Host", host)
+    connection.endheaders()
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:5001", "localhost:5001", "LOCALHOST", "[::1]:5001"])
+def test_a_request_by_a_name_of_this_machine_is_answered(address: str, host: str) -> None:
+    assert asked_as(address, host) == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:5001", "127.0.0.1.evil.example", "localhost.evil.example:80", "0.0.0.0"),
+        *("127.0.0.1:x", "user@127.0.0.1", "", None),
+    ],
+)
+def test_a_request_by_another_name_is_refused(address: str, host: str | None) -> None:
+    assert asked_as(address, host) == 403
+
+
+def test_the_server_listens_on_this_machine_only(tmp_path: Path) -> None:
+    with watch.server_of(tmp_path, 0) as server:
+        assert server.server_address[0] == "127.0.0.1"
 
 
 def test_nothing_else_of_the_folder_is_served(address: str, tmp_path: Path) -> None:

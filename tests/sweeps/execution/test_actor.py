@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from kdas.recipe.config import Recipe, TrialConfig
+from kdas.records import Status
 from kdas.training.trainer import Surroundings
 from kdas.training.trial import Inputs, Trial
 from sweeps.engine.slots import Slots
-from sweeps.execution.actor import TrialActor, ray_config
+from sweeps.execution import actor as module
+from sweeps.execution.actor import NO_ROOM, TrialActor, ray_config
 from sweeps.file.spec import load_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
@@ -35,6 +41,39 @@ def test_trial_whose_checkpoints_are_all_damaged_starts_over(directory: SweepDir
         training = actor._training_of(Trial(config, inputs), Surroundings(CALIBRATION, folder.checkpoint))
     assert training.epoch == training.step == 0
     assert not folder.checkpoint.exists() and not before.exists()
+
+
+@pytest.mark.parametrize("full_at", range(6))
+def test_a_worker_whose_record_finds_the_disk_full_waits_and_writes_each_row_once(
+    directory: SweepDirectory, inputs: Inputs, monkeypatch: pytest.MonkeyPatch, full_at: int
+) -> None:
+    teacher = {"model": "resnet8", "epochs": 1}
+    content = {"dataset": {"name": "digits"}, "teacher": teacher, "student": "resnet8", "epochs": 2, "evaluations": 2}
+    job = Job("plain_kd", "search", TrialConfig(**content), "some-config")
+    config = ray_config(job, directory, CALIBRATION, 1000.0, Slots(1, 1, 0.0))
+    monkeypatch.setattr(module, "FULL_PAUSE_S", 0.0)
+    folder = directory.trial(job.trial_id)
+    folder.begin(job)
+    calls = itertools.count()
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        if next(calls) == full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    actor = object.__new__(TrialActor)
+    actor.setup(config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a checkpoint is done without
+        results = [actor.step()]
+        while not results[-1]["done"]:
+            results.append(actor.step())
+    rows = folder.rows()
+    assert [row.row.val_accuracy for row in rows] == [each["val_accuracy"] for each in results if NO_ROOM not in each]
+    assert len({row.row.step for row in rows}) == len(rows)
+    assert folder.status is Status.BUDGET
 
 
 def test_worker_in_another_folder_finds_modules_beside_the_sweep_file(

@@ -13,10 +13,12 @@ from rich.console import Console
 
 from kdas.records import Status
 from kdas.training.trial import Inputs
+from sweeps.command import ending
 from sweeps.engine.prices import Prices, price_key
 from sweeps.engine.slots import Slots
-from sweeps.execution.launch import LOST, AgendaScheduler, AgendaSearcher, ProgressCallback
+from sweeps.execution.actor import NO_ROOM
 from sweeps.execution.progress import Progress
+from sweeps.execution.tuning import LOST, AgendaScheduler, AgendaSearcher, TuneCallback
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from tests.sweeps.conftest import CALIBRATION, train_on_paper
@@ -101,7 +103,7 @@ def test_what_is_planned_follows_what_the_agenda_still_expects(
     agenda = agenda_of(spec, inputs, directory)
     prices = Prices({price_key(spec.methods.recipe): CALIBRATION})
     searcher = AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), lambda slots: True, 2, progress)
-    callback = ProgressCallback(progress, directory, searcher.jobs)
+    callback = TuneCallback(progress, directory, searcher, lambda: None)
     for trial_id in ("a", "b"):
         suggested(searcher, trial_id)
     assert progress.num_planned == 10
@@ -130,6 +132,23 @@ def test_an_error_of_the_trial_itself_is_not_tried_again(
     searcher.on_trial_complete("a", error=True)
     suggested(searcher, "b")
     assert searcher.jobs["b"].trial_id != job.trial_id
+
+
+def test_trials_that_ray_gave_up_are_lost_and_run_again(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    callback = TuneCallback(searcher._progress, directory, searcher, lambda: None)
+    for trial_id in ("a", "b"):
+        suggested(searcher, trial_id)
+        callback.on_trial_start(0, [], Trial(trial_id))
+    lost = {job.trial_id for job in searcher.jobs.values()}
+    callback.lose_all()
+    assert searcher.jobs == {}
+    assert capsys.readouterr().out.count("its worker was lost; it will resume") == 2
+    for trial_id in ("c", "d"):
+        suggested(searcher, trial_id)
+    assert {job.trial_id for job in searcher.jobs.values()} == lost
 
 
 def test_what_can_no_longer_win_is_stopped(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:
@@ -179,3 +198,26 @@ def test_a_disk_that_is_nearly_full_holds_trials_back_and_says_so_once(
     assert said.count("3 MB are free") == 1
     monkeypatch.undo()
     assert isinstance(searcher.suggest("a"), dict)
+
+
+def test_a_trial_that_waits_for_room_goes_on_and_is_told_of_once(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    suggested(searcher, "a")
+    waiting = {"cost_ref_s": 0.0, "val_accuracy": 0.0, NO_ROOM: "/disk/trial"}
+    for _ in range(3):
+        assert AgendaScheduler(searcher).on_trial_result(None, Trial("a"), waiting) == TrialScheduler.CONTINUE
+    assert capsys.readouterr().out.splitlines() == [
+        "/disk/trial: the disk is full. Trials wait until there is room. The sweep resumes by itself."
+    ]
+
+
+@pytest.mark.parametrize("waits", ["for 500 MB", "for a record"])
+def test_ctrl_c_is_heard_while_the_disk_is_full(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch, waits: str
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    monkeypatch.setattr(ending, "_requests", ending._Requests(is_asked=True))
+    with pytest.raises(KeyboardInterrupt):
+        searcher.suggest("a") if waits == "for 500 MB" else searcher.wait_for_room(directory.path)

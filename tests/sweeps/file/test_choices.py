@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic_core import PydanticCustomError
 
-from kdas.losses.terms import checked_terms
+from kdas.parts.terms import checked_terms
 from kdas.samplers import SAMPLERS
 from sweeps.file.choices import checked_choices, first_searched
 from tests.sweeps.searches import Load
@@ -31,6 +31,5 @@ def test_choices_of_parts_are_written_out_and_other_values_stay() -> None:
 
 
 def test_a_mistake_names_the_choice() -> None:
-    with pytest.raises(PydanticCustomError, match="kdass") as caught:
+    with pytest.raises(PydanticCustomError, match=r"^sampler\.1\.name: no sampler is called 'kdass'"):
         checked_choices("sampler", ["kdas", "kdass"])
-    assert (caught.value.context or {})["key"].startswith("sampler.1")

@@ -33,6 +33,11 @@ def test_paper_s_setting_comes_first_though_the_file_does_not_name_it(load: Load
         ({"kd_weight": {"low": 1, "high": 20}}, {"loss": {"name": "dkd", "beta": 2}}, [{"kd_weight": 1}]),
         ({"loss.temperature": {"low": 1, "high": 8, "step": 1}}, {}, [{"loss.temperature": 4}]),
         ({"optimizer.learning_rate": {"low": 0.01, "high": 0.1}}, {}, [{"optimizer.learning_rate": 0.05}]),
+        (
+            {"optimizer.learning_rate": {"low": 0.01, "high": 0.1}},
+            {"preset": "official", "validation": 0.2, "student": "ShuffleV2"},
+            [{"optimizer.learning_rate": 0.01}],
+        ),
     ],
 )
 def test_paper_s_setting_is_that_of_the_preset_as_far_as_it_is_searched(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kdas.errors import UserError
-from kdas.parts.reading import read_yaml
+from kdas.parts.yaml_file import read_yaml
 from sweeps.file.layers import FILES, merged, spec_path
 from sweeps.file.spec import load_spec
 from tests.sweeps.conftest import TINY, written
@@ -110,3 +110,43 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
     spec = load_spec(path, settings=["known_points=[]", "search.start_rate=", "optimizer.weight_decay=1e-3"])
     assert spec.search["optimizer.learning_rate"].choices == [0.001, 0.05]
     assert spec.optimizer.weight_decay == 0.001
+
+
+PATHS = {"name": "parquet", "path": "data"}
+
+
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "data", tmp_path / "far" / "data"):
+        folder.mkdir(parents=True)
+    teacher = {"model": "resnet20", "checkpoint": "weights.pth"}
+    written(tmp_path / "far", "base.yaml", **{**read_yaml(TINY), "dataset": PATHS, "teacher": teacher})
+    spec = load_spec(written(tmp_path, "mine.yaml", extends="far/base.yaml"))
+    assert spec.dataset["path"] == str(tmp_path / "far" / "data")
+    assert spec.teacher.checkpoint == str(tmp_path / "far" / "weights.pth")
+    spec = load_spec(written(tmp_path, "mine.yaml", extends="far/base.yaml", dataset={"PATH": "data"}))
+    assert spec.dataset["path"] == str(tmp_path / "data")
+
+
+def test_path_that_is_only_in_the_working_directory_is_found_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    path = written(tmp_path / "far", "mine.yaml", **{**read_yaml(TINY), "dataset": {"parquet": {"path": "data"}}})
+    assert load_spec(path).dataset["path"] == str(tmp_path / "here" / "data")
+
+
+def test_paths_of_cells_are_relative_to_their_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "far", "grid.yaml", extends=str(TINY), cells={"dataset": ["digits", PATHS]})
+    written(tmp_path / "far", "named.yaml", extends=str(TINY), cells={"a": {}, "b": {"dataset": PATHS}})
+    for name in ("grid", "named"):
+        *_, last = load_spec(tmp_path / "far" / f"{name}.yaml").cells.values()
+        assert last.dataset["path"] == str(tmp_path / "far" / "data")
+
+
+@pytest.mark.parametrize("odd", ["x" * 300, "~nobody-of-this-name/data", "\0"])
+def test_path_that_no_file_can_have_is_taken_as_it_is(tmp_path: Path, odd: str) -> None:
+    path = written(tmp_path, "mine.yaml", **{**read_yaml(TINY), "dataset": {**PATHS, "path": odd}})
+    assert load_spec(path).dataset["path"] == str(tmp_path / odd)

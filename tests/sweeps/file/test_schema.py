@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
-from kdas.parts.reading import read_yaml
+from kdas.parts.yaml_file import read_yaml
 from sweeps.__main__ import app
 from sweeps.file.layers import FILES, shipped
 from sweeps.file.schema import sweep_file_schema

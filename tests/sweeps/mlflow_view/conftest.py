@@ -9,6 +9,7 @@ from mlflow.tracking import MlflowClient
 from kdas.records import Measure
 from kdas.training.trial import Inputs
 from sweeps.file.spec import SweepSpec
+from sweeps.mlflow_view import embedded
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
@@ -20,7 +21,9 @@ from tests.sweeps.conftest import identify_by
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One store for all tests in this folder, since it takes seconds to create one."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    embedded.ensure(path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(autouse=True)

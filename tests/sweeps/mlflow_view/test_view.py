@@ -69,6 +69,20 @@ def test_trial_that_restarts_while_it_is_sent_is_sent_as_it_had_ended(
     assert (run.data.tags["kdas.status"], run.info.status) == ("crashed", "FAILED")
 
 
+def test_a_damaged_trial_keeps_no_other_from_being_sent(
+    database: str, directory: SweepDirectory, jobs: list[Job]
+) -> None:
+    for job in jobs:
+        train_on_paper(directory, job, [0.5, 0.9])
+    ids = sorted(job.trial_id for job in jobs)
+    curve = directory.trial(ids[0]).path / "curve.jsonl"
+    curve.write_bytes(curve.read_bytes().replace(b"0.5", b"0.7", 1))
+    (directory.trial(ids[1]).path / "trial.json").write_text("{}")
+    MlflowView(directory).attach()
+    sent = {trial_id for trial_id, run in children(database, directory).items() if accuracies(database, run)}
+    assert sent == set(ids[2:])
+
+
 def test_another_server_is_filled_from_the_start(
     database: str, directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

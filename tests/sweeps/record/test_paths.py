@@ -33,6 +33,25 @@ def test_a_name_is_asked_for() -> None:
         sweep_path(" ")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("..yaml", "...yaml", "some/where/..yaml", ".yaml", "..", ".", "../x", "x/..", "x/../../y", "a/b/c", "/etc/x"),
+        *("-x", "x/-y", "-x.yaml", "a\nb", "a\nb.yaml", "a\rb", "a\x00b", "a\\b", ".hidden", "a\udc80b"),
+        *("mlflow.db", "mlflow.db.yaml", "MLflow.db.yaml", "mlflow.db-journal", "mlflow-artifacts", "compare"),
+        "x" * 300,
+    ],
+)
+def test_a_name_never_leads_out_of_the_folder_of_sweeps_or_to_what_else_is_in_it(name: str) -> None:
+    with pytest.raises(UserError, match=r"^NAME=.*Rename the sweep file\.$"):
+        sweep_path(name)
+
+
+@pytest.mark.parametrize("name", ["Größe", "a b", "a,b=c", "[b]", "mlflow", "v1.2-rc", "comparing", "$x", "'x'"])
+def test_other_names_are_taken_as_they_are(name: str, tmp_path: Path) -> None:
+    assert sweep_path(name) == tmp_path / name
+
+
 def test_sweeps_are_in_runs_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for nothing in ("", None):

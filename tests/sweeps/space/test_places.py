@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kdas.losses.terms import checked_terms
+from kdas.parts.terms import checked_terms
 from kdas.recipe.config import OptimizerConfig, Recipe
 from kdas.samplers import SAMPLERS
 from sweeps.space.places import RECIPE_PARAMETERS, Place, places_of

@@ -1,0 +1,33 @@
+"""What users are told about a teacher."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from kdas.recipe.config import Recipe
+from kdas.training.trial import Inputs
+
+# Fewer images are classified before anybody wonders.
+_WORTH_SAYING = 5000
+
+
+def tell_quality(recipe: Recipe, inputs: Inputs, console: Console) -> None:
+    """Say how good the teacher is, and warn if it is hardly better than a guess."""
+    split = "validation" if recipe.validation else "test"
+    num_images = len(inputs.splits.validation)
+
+    def announce() -> None:
+        if num_images > _WORTH_SAYING:
+            console.print(f"Evaluating the teacher on {num_images:,} {split} images.", highlight=False)
+
+    quality = inputs.teacher_quality(recipe, announce)
+    console.print(
+        f"Teacher {recipe.teacher.model}: {quality.accuracy:.1%} {split} accuracy", highlight=False, markup=False
+    )
+    if quality.is_near_chance:
+        console.print(
+            f"Warning: that is near chance ({quality.chance:.1%}), so students learn little from it. Check its weights,"
+            " the order of its classes, and the mean and std of its images.",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,148 @@
+"""The image cells of parquet files: bytes, structs of bytes and path, or paths of files beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from kdas.data.hub_folder import HubFolder
+from kdas.data.interface import Labels
+from kdas.data.parquet_file import damage_named, is_binary, is_text, open_parquet
+from kdas.data.survey import Encoded
+from kdas.errors import UserError
+
+# Columns of plain bytes, or else of paths, that are images.
+_NAMES = ("image", "images", "img", "photo", "picture", "pixel", "image_bytes", "bytes", "png", "jpg", "jpeg")
+_PATH_NAMES = (*_NAMES, "image_path", "img_path", "path", "file_path", "filepath", "file_name", "filename", "file")
+_MOST_ROWS, _USUAL_BATCH_BYTES = 1024, 32 * 2**20
+
+
+def find_image_column(schema: pa.Schema, file: Path) -> str:
+    """The first column of structs with bytes, else with paths, the only one of bytes, or one known by its name.
+
+    Raises: UserError: if there is none.
+    """
+    structs = [field.name for part in ("bytes", "path") for field in schema if _has_field(field.type, part)]
+    binary = [field.name for field in schema if is_binary(field.type)]
+    named = [name for name in _NAMES if name in binary] or [
+        name for name in _PATH_NAMES if name in schema.names and is_text(schema.field(name).type)
+    ]
+    for found in (structs, binary if len(binary) == 1 else [], named):
+        if found:
+            return str(found[0])
+    raise UserError(
+        f"{file}: expected a column of images (encoded, or paths), got {', '.join(schema.names)}. Set image_column."
+    )
+
+
+def cells_in(file: Path, folder: Path, column: str, rows: Labels) -> Iterator[Encoded]:
+    """The images in some rows of a file, in order, of which a few are held at once.
+
+    Args: folder: of the set, which paths may not leave; rows: sorted.
+    Raises: UserError: if the column is damaged, has no images, or has a path out of the folder.
+    """
+    wanted = iter(rows.tolist())
+    following, begin = next(wanted, None), 0
+    for batch in _batches(file, column) if following is not None else ():
+        inside = []
+        while following is not None and following < begin + len(batch):
+            inside.append(following - begin)
+            following = next(wanted, None)
+        some = batch if len(inside) == len(batch) else batch.take(pa.array(inside, pa.int64()))
+        for row, cell in zip(inside, some.to_pylist(), strict=True):
+            yield _encoded(cell, file, folder, begin + row)
+        begin += len(batch)
+        if following is None:
+            return
+
+
+def path_ids(files: HubFolder, column: str) -> list[list[Any]]:
+    """Path and size of every image that is a file of its own: the parquet files do not say what is in them."""
+    found: list[list[Any]] = []
+    for file in files.files:
+        for row, cell in _cells_with_paths(file, column):
+            source = _encoded(cell, file, files.folder, row).source
+            if isinstance(source, Path):
+                found.append([source.relative_to(files.folder.absolute()).as_posix(), source.stat().st_size])
+    return found
+
+
+def _cells_with_paths(file: Path, column: str) -> Iterator[tuple[int, Any]]:
+    """The rows of a file that may have a path and no bytes. Structs without gaps, as is usual, are not read for it."""
+    with open_parquet(file) as opened:
+        kind = _kind(file, opened.schema_arrow, column)
+        groups = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
+    if is_binary(kind):
+        return
+    if _is_struct(kind) and all(_num_nulls(group, f"{column}.bytes") == 0 for group in groups):
+        return
+    begin = 0
+    for batch in _batches(file, column):
+        yield from enumerate(batch.to_pylist(), begin)
+        begin += len(batch)
+
+
+def _num_nulls(group: Any, leaf: str) -> int | None:
+    """How many rows of a row group have no value; None where its statistics do not say, or there is no such column."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema == leaf and column.statistics is not None and column.statistics.has_null_count:
+            return int(column.statistics.null_count)
+    return None
+
+
+def _batches(file: Path, column: str) -> Iterator[pa.Array]:
+    """The column a piece at a time, so that one large row group does not come into memory whole."""
+    with open_parquet(file) as opened, damage_named(file, column):
+        _kind(file, opened.schema_arrow, column)
+        metadata, num_bytes = opened.metadata, 0
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            leaves = [group.column(each) for each in range(group.num_columns)]
+            num_bytes += sum(
+                leaf.total_uncompressed_size for leaf in leaves if leaf.path_in_schema.split(".")[0] == column
+            )
+        rows = _USUAL_BATCH_BYTES * max(1, metadata.num_rows) // max(1, num_bytes)
+        for batch in opened.iter_batches(batch_size=max(1, min(_MOST_ROWS, rows)), columns=[column]):
+            yield batch.column(0)
+
+
+def _encoded(cell: Any, file: Path, folder: Path, row: int) -> Encoded:
+    name = f"{file} row {row}"
+    content, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, cell)
+    if isinstance(content, bytes):
+        return Encoded(name, content)
+    if not isinstance(path, str) or not path:
+        return Encoded(name, None)
+    root = folder.absolute()
+    inside = [
+        place
+        for place in (Path(os.path.normpath(base.absolute() / path)) for base in (file.parent, folder))
+        if place.is_relative_to(root)
+    ]
+    if not inside:
+        raise UserError(f"{name}: the path {path} leads out of {root}. Use paths below that folder.")
+    try:
+        found = next((place for place in inside if place.is_file()), None)
+    except OSError:  # a name that no file can have
+        found = None
+    return Encoded(name, found, "" if found else f"{inside[0]}: no such file")
+
+
+def _kind(file: Path, schema: pa.Schema, column: str) -> pa.DataType:
+    kind = schema.field(column).type
+    if not (_is_struct(kind) or is_binary(kind) or is_text(kind)):
+        raise UserError(f"{file}: column {column!r}: expected images or paths, got {kind}. Set another image_column.")
+    return kind
+
+
+def _is_struct(kind: pa.DataType) -> bool:
+    return _has_field(kind, "bytes") or _has_field(kind, "path")
+
+
+def _has_field(kind: pa.DataType, name: str) -> bool:
+    return bool(pa.types.is_struct(kind) and kind.get_field_index(name) >= 0)

@@ -1,0 +1,194 @@
+"""From a label column of parquet files to class numbers: numbers, names, true and false."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kdas.data.files import MAX_CLASSES
+from kdas.data.hub_folder import HubFolder
+from kdas.data.interface import Labels
+from kdas.data.parquet_file import check_column, damage_named, is_text, open_parquet
+from kdas.errors import UserError
+
+_NAMES = ("label", "labels", "fine_label", "target", "class")
+# Numbers of what is coarser than a class. Beside a label they raise the question which is meant.
+_SUPERCLASSES = ("coarse_label", "superlabel", "superclass")
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """Class numbers of both parts, int64 [N] and [M], from 0 to `num_classes` - 1."""
+
+    train: Labels
+    test: Labels
+    num_classes: int
+
+
+def check_label_type(file: Path, column: str, kind: pa.DataType) -> None:
+    """Raises: UserError: if values of this type cannot name a class."""
+    if not _is_label(kind):
+        raise UserError(
+            f"{file}: column {column!r}: expected class numbers or names, got {kind}. Set another label_column."
+        )
+
+
+def _is_label(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or is_text(kind))
+
+
+def find_label_column(schema: pa.Schema, files: HubFolder) -> str:
+    """The column of labels.
+
+    Raises: UserError: if there is none, or if several could be meant and differ in more than names.
+    """
+    known = [name for name in (*_NAMES, *_SUPERCLASSES) if name in schema.names and _is_label(schema.field(name).type)]
+    file = files.train[0]
+    if not any(name in _NAMES for name in known):
+        for name in _NAMES:
+            if name in schema.names:
+                check_label_type(file, name, schema.field(name).type)
+        raise UserError(f"{file}: no column contains labels. Set label_column to one of: {', '.join(schema.names)}.")
+    numbers = [name for name in known if name in _NAMES and pa.types.is_integer(schema.field(name).type)]
+    chosen = numbers[0] if numbers else known[0]
+    for other in known:
+        if other != chosen and not _say_the_same(files.train, chosen, other):
+            raise UserError(
+                f"{file}: the columns {chosen!r} and {other!r} both contain labels, and differ. Set label_column to one"
+                " of them."
+            )
+    return chosen
+
+
+def _say_the_same(files: Sequence[Path], one: str, other: str) -> bool:
+    """Whether each value of one column always stands beside the same value of the other, and the other way round."""
+    tables = [pa.table([_values(file, name) for name in (one, other)], names=["one", "other"]) for file in files]
+    pairs = pa.concat_tables(tables).group_by(["one", "other"]).aggregate([])
+    return all(len(pc.unique(column)) == len(pairs) for column in pairs.columns)
+
+
+def read_labels(files: HubFolder, column: str, schema: pa.Schema) -> LabelColumn:
+    """The labels of both parts. Names become numbers in the order of the alphabet, false and true 0 and 1.
+
+    Raises: UserError: names the file with a label that is no class, or the first class that is in one part alone.
+    """
+    values = {file: _values(file, column) for file in files.files}
+    kind = values[files.train[0]].type
+    for file in files.files:
+        _check(file, column, values[file], kind)
+    if pa.types.is_integer(kind):
+        count = _num_numbered(schema, files, values, column)
+        numbers = [_in_range(file, column, values[file], count) for file in files.files]
+    elif pa.types.is_boolean(kind):
+        count = 2
+        numbers = [values[file].to_numpy().astype(np.int64) for file in files.files]
+    else:
+        names = _names(files, values, column)
+        count = len(names)
+        numbers = [_numbered(file, column, values[file], names) for file in files.files]
+    train, test = (np.concatenate(part) for part in (numbers[: len(files.train)], numbers[len(files.train) :]))
+    _say_what_lacks(files.folder, train, test, count)
+    return LabelColumn(train, test, count)
+
+
+def _values(file: Path, column: str) -> pa.ChunkedArray:
+    with open_parquet(file) as opened, damage_named(file, column):
+        check_column(file, opened.schema_arrow, column)
+        values = opened.read(columns=[column]).column(column)
+        if pa.types.is_dictionary(values.type):  # which the file may number as it likes
+            values = values.cast(values.type.value_type)
+        return values.cast(pa.large_string()) if is_text(values.type) else values
+
+
+def _check(file: Path, column: str, values: pa.ChunkedArray, kind: pa.DataType) -> None:
+    if values.null_count:
+        rows = "1 empty row" if values.null_count == 1 else f"{values.null_count} empty rows"
+        raise UserError(f"{file}: column {column!r} has {rows}. Label or remove them.")
+    if not len(values):
+        raise UserError(f"{file}: contains no rows. Copy the file again, or remove it.")
+    is_number = [pa.types.is_integer(each) for each in (kind, values.type)]
+    if is_number[0] != is_number[1] or (not is_number[0] and kind != values.type):
+        raise UserError(f"{file}: column {column!r}: expected {kind} as in the first file, got {values.type}.")
+
+
+def _num_numbered(schema: pa.Schema, files: HubFolder, values: dict[Path, pa.ChunkedArray], column: str) -> int:
+    """As the files' metadata says, else one more than the highest label that is trained on."""
+    count, file = _num_named(schema, column), files.train[0]
+    if count is None:
+        file = max(files.train, key=lambda each: int(pc.max(values[each]).as_py()))
+        count = int(pc.max(values[file]).as_py()) + 1
+    if count > MAX_CLASSES:
+        raise UserError(
+            f"{file}: column {column!r}: expected at most {MAX_CLASSES:,} classes, got {count:,}. Set another"
+            " label_column."
+        )
+    return count
+
+
+def _num_named(schema: pa.Schema, column: str) -> int | None:
+    try:
+        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
+    except (LookupError, ValueError, TypeError, RecursionError):
+        return None
+    return len(names) if isinstance(names, list) and names else None
+
+
+def _in_range(file: Path, column: str, values: pa.ChunkedArray, num_classes: int) -> Labels:
+    ends = pc.min_max(values).as_py()
+    if ends["min"] == ends["max"] == -1:
+        raise UserError(
+            f"{file}: column {column!r} is -1 in every row, so these images have no labels. Move the file out of the"
+            " folder; without a test part, a validation part is used."
+        )
+    if ends["min"] < 0 or ends["max"] >= num_classes:
+        odd = ends["min"] if ends["min"] < 0 else ends["max"]
+        raise UserError(f"{file}: expected labels from 0 to {num_classes - 1}, got {odd}. Fix that row.")
+    numbers: Labels = values.cast(pa.int64()).to_numpy()
+    return numbers
+
+
+def _names(files: HubFolder, values: dict[Path, pa.ChunkedArray], column: str) -> pa.Array:
+    names = pc.unique(pa.chunked_array([pc.unique(values[file]) for file in files.train]))
+    if len(names) > MAX_CLASSES:
+        raise UserError(
+            f"{files.train[0]}: column {column!r}: expected at most {MAX_CLASSES:,} classes, got {len(names):,} names."
+            " Set another label_column."
+        )
+    return names.take(pc.sort_indices(names))
+
+
+def _numbered(file: Path, column: str, values: pa.ChunkedArray, names: pa.Array) -> Labels:
+    numbers = pc.index_in(values, value_set=names)
+    if numbers.null_count:
+        odd = values.filter(pc.is_null(numbers))[0].as_py()
+        raise UserError(
+            f"{file}: column {column!r}: class {odd!r} is in no training file. Both parts need the same classes."
+        )
+    found: Labels = numbers.to_numpy().astype(np.int64)
+    return found
+
+
+def _say_what_lacks(folder: Path, train_labels: Labels, test_labels: Labels, num_classes: int) -> None:
+    """A warning where a class has no training images: labels may be numbered from 1."""
+    missing = np.flatnonzero(np.bincount(train_labels, minlength=num_classes) == 0)
+    if missing.tolist() == [0] and test_labels.min() > 0:
+        warnings.warn(
+            f"{folder}: labels go from 1 to {num_classes - 1}. Class 0 has no images, but counts as a class. If that is"
+            " not meant, number them from 0.",
+            stacklevel=2,
+        )
+    elif len(missing):
+        warnings.warn(
+            f"{folder}: {len(missing)} of {num_classes} classes have no training images, for example class"
+            f" {missing[0]}.",
+            stacklevel=2,
+        )

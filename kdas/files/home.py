@@ -1,0 +1,36 @@
+"""A user without a home folder or a name: containers often run as a number that their system does not know."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+
+from kdas.errors import UserError
+
+
+def ensure_home() -> None:
+    """Give libraries that ask for a home folder and a user's name an answer, where the system has none.
+
+    The folder named by `KDAS_CACHE` serves as home. Child processes inherit both.
+
+    Raises: UserError: if there is neither a home folder nor `KDAS_CACHE`.
+    """
+    try:
+        Path.home()
+    except RuntimeError as error:
+        cache = os.environ.get("KDAS_CACHE", "")
+        if not cache or cache.startswith("~"):
+            raise UserError(
+                f"HOME: the user {_number()} has no home folder. Set HOME, or KDAS_CACHE, to a folder that it may write"
+                " to."
+            ) from error
+        os.environ["HOME"] = str(Path(cache).absolute())
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = f"user{_number()}"
+
+
+def _number() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else ""

@@ -1,0 +1,40 @@
+"""Where the paths in a trial or sweep file lead: they are relative to that file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# The keys of a path, by the block that they are in.
+_PATH_KEYS = {"dataset": "path", "teacher": "checkpoint"}
+
+
+def with_paths_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A file's content with the paths of data sets and checkpoints in full, in its cells too.
+
+    Args: folder: of the file. What is not there but is in the working directory is meant there, as it once was.
+    """
+    return {key: _found(value, folder, str(key).lower()) for key, value in content.items()}
+
+
+def _found(value: Any, folder: Path, block: str, key: str = "") -> Any:
+    """Args: block: the innermost block of `_PATH_KEYS` that the value is in, or else a key; key: its own."""
+    if isinstance(value, Mapping):
+        return {
+            each: _found(inner, folder, block if block in _PATH_KEYS else str(each).lower(), str(each).lower())
+            for each, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_found(inner, folder, block) for inner in value]
+    if isinstance(value, str) and value.strip() and _PATH_KEYS.get(block) == key:
+        return _place(value, folder)
+    return value
+
+
+def _place(path: str, folder: Path) -> str:
+    given = os.path.expanduser(path)  # noqa: PTH111 (which leaves an unknown ~user as it is)
+    beside, here = (str((base / given).absolute()) for base in (folder, Path()))
+    # Not the methods of a path, which raise for a name that no file can have.
+    return here if os.path.exists(here) and not os.path.exists(beside) else beside  # noqa: PTH110

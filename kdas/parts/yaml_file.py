@@ -1,0 +1,165 @@
+"""YAML files by the core schema of YAML 1.2, within bounds that no file of settings exceeds.
+
+YAML 1.1, which PyYAML reads by itself, takes `1:30` for 90, `010` for 8, and `on`, `off`, `yes` and `no` for true and
+false. Here they are text, 10, and text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdas.errors import UserError
+
+# A file of settings has a few thousand of the last; one with a hundred cells stays below these too.
+MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES = 2**20, 50, 100, 100_000
+_TAG = "tag:yaml.org,2002:"
+# None and "!" where a file names no tag; "!!str" is harmless.
+_TAGS = (None, "!", f"{_TAG}str")
+_NULL = re.compile(r"(?:~|null|Null|NULL|)$")
+_BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)$")
+_INT = re.compile(r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
+_FLOAT = re.compile(
+    r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+_MERGE = re.compile(r"<<$")
+# In the order in which they are tried: an int would also be a float.
+_CORE = (
+    ("null", _NULL, ["~", "n", "N", ""]),
+    ("bool", _BOOL, list("tTfF")),
+    ("int", _INT, list("-+0123456789")),
+    ("float", _FLOAT, list("-+.0123456789")),
+    ("merge", _MERGE, ["<"]),
+)
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """A safe loader of the core schema that refuses duplicate keys and what would take too much time or memory."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (none of YAML 1.1; those of the core are added below)
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._num_values = 0
+        self._sizes: dict[Any, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Count what a file says, an alias as all that it stands for."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        before = self._num_values
+        if getattr(event, "tag", None) not in _TAGS:
+            raise _refused(f"the tag {event.tag.replace(_TAG, '!!')}, which no setting needs", event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in self.anchors and event.anchor not in self._sizes:
+                raise _refused(f"the alias *{event.anchor} stands for a block that contains it", event.start_mark)
+            self._num_values += self._sizes.get(event.anchor, 0)
+        else:
+            self._num_values += 1
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _refused(f"more than {MAX_DEPTH} levels of brackets or indentation", event.start_mark)
+        if self._num_values > MAX_VALUES:
+            raise _refused(f"more than {MAX_VALUES:,} values", event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if getattr(event, "anchor", None) and not isinstance(event, yaml.AliasEvent):
+            self._sizes[event.anchor] = self._num_values - before
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == f"{_TAG}merge":
+                continue  # `<<` takes over another mapping's keys, which may then be given again
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise _refused("keys must be plain words", key_node.start_mark)
+            if key in seen:
+                raise _refused(f"the key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+    def construct_core_int(self, node: yaml.ScalarNode) -> int:
+        """Digits are decimal, whatever they begin with."""
+        text = str(self.construct_scalar(node))
+        if len(text) > MAX_DIGITS:
+            raise _refused(f"a number of {len(text)} digits", node.start_mark)
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text[2:] if base != 10 else text, base)
+
+    def construct_core_float(self, node: yaml.ScalarNode) -> float:
+        text = str(self.construct_scalar(node)).lower()
+        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what YAML 1.1 and 1.2 both read as it was: text that one of them takes for something else gets quotes."""
+
+
+for _name, _pattern, _first in _CORE:
+    _CoreLoader.add_implicit_resolver(f"{_TAG}{_name}", _pattern, _first)
+    _Dumper.add_implicit_resolver(f"{_TAG}{_name}", _pattern, _first)
+_CoreLoader.add_constructor(f"{_TAG}int", _CoreLoader.construct_core_int)
+_CoreLoader.add_constructor(f"{_TAG}float", _CoreLoader.construct_core_float)
+
+
+def _refused(problem: str, mark: Any) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, mark)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value in a text of YAML. Raises: ValueError: in one line, for invalid YAML, a duplicate key or an excess."""
+    try:
+        return yaml.load(text, Loader=_CoreLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(_problem(error)) from error
+
+
+def dump_yaml(content: Any, *, in_line: bool = False) -> str:
+    """`content` as YAML, keys in their order. Args: in_line: write the innermost blocks on one line."""
+    return yaml.dump(
+        content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None if in_line else False
+    )
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises: UserError: if the file is missing, unreadable, not YAML (with line and column) or not a mapping.
+    """
+    try:
+        with path.open("rb") as file:
+            written = file.read(MAX_BYTES + 1)
+        if len(written) > MAX_BYTES:
+            raise UserError(f"{path}: expected at most 1 MB of YAML, got more. Give the path of a YAML file.")
+        text = written.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"{path}: cannot be read: {reason}. Give the path of a YAML file.") from error
+    try:
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from error
+    if content is None:
+        raise UserError(f"{path}: is empty. Add keys and values.")
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping of keys to values, got {type(content).__name__}.")
+    return content
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"contains the control character {chr(int(error.character))!r}. Remove it"
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "not valid YAML"
+    if "'\\t'" in problem:
+        problem = "a tab, where only spaces may indent"
+    if problem == "but found another document":
+        problem = "a second document"
+    if mark is None:
+        return f"{problem}. Fix the YAML"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}. Fix the YAML there"

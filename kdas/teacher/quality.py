@@ -1,0 +1,103 @@
+"""How often the teacher is right on the split that decides: measured once for its weights and the data, then kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from kdas import models
+from kdas.compute.device import whole_machine
+from kdas.compute.evaluate import accuracy
+from kdas.compute.precision import Precision
+from kdas.data import Dataset, ImageSplits
+from kdas.errors import UserError
+from kdas.files.cache import cache_root, content_id, write_text
+from kdas.records import MEASURE_VERSION
+from kdas.teacher.obtain import Teacher
+
+if TYPE_CHECKING:
+    from kdas.recipe.config import Recipe
+
+# How far above chance an accuracy must be: standard errors of a guesser's accuracy, and points.
+_ERRORS_ABOVE, _POINTS_ABOVE = 3.0, 0.05
+
+
+@dataclass(frozen=True)
+class TeacherQuality:
+    """`accuracy` on the split that decides, a fraction; `chance`: what a guess reaches there; `clear_from`: the least
+    accuracy that is clearly above chance.
+    """
+
+    accuracy: float
+    chance: float
+    clear_from: float
+
+    @property
+    def is_near_chance(self) -> bool:
+        return self.accuracy < self.clear_from
+
+
+def teacher_quality(
+    recipe: Recipe,
+    dataset: Dataset,
+    splits: ImageSplits,
+    teacher: Teacher,
+    device: str,
+    announce: Callable[[], None] = lambda: None,
+) -> TeacherQuality:
+    """The teacher's quality, evaluated as students are; charged to no trial.
+
+    A measured accuracy is kept in `KDAS_CACHE/teacher_accuracy`, by data, weights and what it was computed in.
+
+    Args: announce: called before anything is evaluated.
+    """
+    identity = {
+        "teacher": recipe.teacher.model,
+        "weights": teacher.weights_id,
+        "code": models.source_id(recipe.teacher.model),
+        "dataset": dataset.identity,
+        "validation": recipe.validation,
+        "computed_in": [recipe.precision, recipe.multi_crop],
+        "device": device,
+        "torch": torch.__version__,
+        "measure_version": MEASURE_VERSION,
+    }
+    name = f"{dataset.name}-{models.file_name(recipe.teacher.model)}-{content_id(identity)}.json"
+    path = cache_root() / "teacher_accuracy" / name
+    measured = _kept(path)
+    if measured is None:
+        announce()
+        with whole_machine():
+            precision = Precision(recipe.precision, device)
+            measured = accuracy(teacher.model, splits.validation, splits, recipe.multi_crop, precision)
+        with suppress(UserError):  # where it cannot be kept, the next start measures it again
+            write_text(path, json.dumps({"accuracy": measured}))
+    labels = torch.bincount(splits.validation.labels.cpu(), minlength=splits.num_classes)
+    chance = max(1 / splits.num_classes, float(labels.max() / labels.sum()))
+    return TeacherQuality(measured, chance, clearly_above(chance, int(labels.sum())))
+
+
+def clearly_above(chance: float, num_images: int) -> float:
+    """The least accuracy that is clearly above `chance`, a fraction, on so many images.
+
+    Three standard errors of a guesser above it, and 5 points; fewer points where chance or its complement is small:
+    twice chance is clear at 100 classes, half the way to 1 where nearly all images are of one class.
+    """
+    error = math.sqrt(chance * (1 - chance) / num_images)
+    return chance + max(_ERRORS_ABOVE * error, min(_POINTS_ABOVE, chance, (1 - chance) / 2))
+
+
+def _kept(path: Path) -> float | None:
+    """An accuracy measured before; None if there is none that can be read."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))["accuracy"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return float(kept) if isinstance(kept, (int, float)) and 0 <= kept <= 1 else None

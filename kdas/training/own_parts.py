@@ -1,0 +1,52 @@
+"""Users' own parts are tried before any compute is spent: a mistake in them is one line, not a crash hours later."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from kdas import seeding
+from kdas.errors import UserError
+from kdas.losses import LOSSES, Distillation, LossContext
+from kdas.losses.terms import FEATURES, needs_of
+from kdas.models.own import refuse_lazy
+from kdas.parts.plugins import blamed
+from kdas.parts.terms import as_terms
+from kdas.recipe.config import TrialConfig
+from kdas.samplers import SAMPLERS
+from kdas.training.estimate import rehearse
+
+# Of what a loss is tried on.
+_SAMPLES, _CLASSES, _WIDTH = 4, 10, 64
+
+
+def check_own_parts(config: TrialConfig) -> None:
+    """Build the sampler and the losses that come from plug-ins, and use them once on drawn numbers.
+
+    Raises: UserError: one line with the part, the file and the cause, if their code fails.
+    """
+    with seeding.global_draws(config.seed, "check of own parts"):
+        if SAMPLERS[config.sampler["name"]].is_own:
+            rehearse(config)
+        for _, part in as_terms(config.loss):
+            if LOSSES[part["name"]].is_own:
+                with blamed(f"loss {part['name']}"):
+                    _try_loss(part)
+
+
+def _try_loss(part: dict[str, Any]) -> None:
+    has_features = not FEATURES.isdisjoint(needs_of(part))
+    context = LossContext(_WIDTH, _WIDTH, lambda: torch.randn(_CLASSES, _WIDTH)) if has_features else None
+    student, teacher = torch.randn(2, _SAMPLES, _CLASSES)
+    targets = torch.arange(_SAMPLES)
+    features = {name: torch.randn(_SAMPLES, _WIDTH) for name in ("student_features", "teacher_features")}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Lazy modules are a new feature")  # they are refused below
+        distillation = Distillation(part, context)
+    try:
+        refuse_lazy(distillation, f"loss {part['name']}")
+    except ValueError as error:
+        raise UserError(f"{error}.") from error
+    distillation(student, teacher, targets, epoch=1, **features)

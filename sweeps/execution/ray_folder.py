@@ -1,0 +1,49 @@
+"""The folder of Ray's sockets and logs. It imports no Ray: what is wrong with it shows before anything is computed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from kdas.errors import UserError
+
+# A socket's path has 103 bytes at most on macOS, 107 on Linux. Ray takes up to 66 of them, and we 14, for
+# /kdas-12345678 and /session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store.1
+_LONGEST = 103 - 66 - 14
+# For those whose TMPDIR is longer. The last is there on every Linux.
+_OTHERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (each sweep makes a folder of its own there)
+
+
+def parent_of_ray_folder() -> Path:
+    """Where Ray's folder will be: in `RAY_TMPDIR` or `TMPDIR` if their paths are short enough for its sockets.
+
+    Raises: UserError: if no folder is short enough and may be written to.
+    """
+    named = [os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)]
+    for folder in (*named, *_OTHERS):
+        with suppress(OSError):
+            if len(os.fsencode(folder)) <= _LONGEST and _is_writable(Path(folder)):
+                return Path(folder)
+    raise UserError(
+        f"RAY_TMPDIR: Ray needs a writable folder whose path has at most {_LONGEST} bytes, and none of"
+        f" {', '.join((*named, *_OTHERS))} is. Set RAY_TMPDIR to one."
+    )
+
+
+@contextmanager
+def ray_folder() -> Iterator[Path]:
+    """A folder for one start of Ray alone, so that nothing of another Ray is found there; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="kdas-", dir=parent_of_ray_folder()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_writable(folder: Path) -> bool:
+    with tempfile.TemporaryFile(dir=folder):
+        return True

@@ -1,0 +1,66 @@
+"""Which MLflow a sweep is shown in: its address, and that address without passwords."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+from sweeps.record.paths import DATABASE, runs_root
+
+# How the record names the SQLite file beside the sweeps: it moves with them.
+EMBEDDED = "embedded"
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, else an embedded SQLite file beside the sweeps."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{embedded_database()}"
+
+
+def embedded_database() -> Path:
+    """The SQLite file beside the sweeps."""
+    return runs_root() / DATABASE
+
+
+def is_embedded(uri: str) -> bool:
+    """Whether an address names the SQLite file beside the sweeps."""
+    return uri in (EMBEDDED, f"sqlite:///{embedded_database()}")
+
+
+def without_secrets(uri: str) -> str:
+    """An address without what may be secret: user, password and options."""
+    scheme, mark, rest = uri.partition("://")
+    if rest.startswith("/"):  # a file: its path may hold any sign
+        return uri
+    # The last "@" ends a password, whatever else is in it.
+    rest = rest.rpartition("@")[2].partition("?")[0]
+    return f"{scheme}{mark}{rest}"
+
+
+def recorded_address(uri: str) -> str:
+    """An address as the record keeps it: the same after a move, and without secrets."""
+    return EMBEDDED if is_embedded(uri) else without_secrets(uri)
+
+
+def is_same_store(recorded: str, current: str) -> bool:
+    """Whether two addresses of the record mean the same store.
+
+    Earlier versions recorded the path of the embedded file. If the folder moved, the path is an old one; whether the
+    file holds the runs shows when they are looked up.
+    """
+    return recorded == current or (
+        current == EMBEDDED and recorded.startswith("sqlite:///") and recorded.endswith(f"/{DATABASE}")
+    )
+
+
+def redacted(text: str) -> str:
+    """A message of MLflow or a database driver without the user and password of the tracking address."""
+    uri = tracking_uri()
+    rest = uri.partition("://")[2]
+    secret = "" if rest.startswith("/") else rest.rpartition("@")[0]
+    if not secret:
+        return text
+    password = secret.partition(":")[2]
+    for part in (f"{secret}@", unquote(f"{secret}@"), password, unquote(password)):
+        text = text.replace(part, "") if part else text
+    return text

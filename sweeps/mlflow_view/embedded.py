@@ -1,0 +1,118 @@
+"""The SQLite file beside the sweeps, in which MLflow keeps runs if no other server is named."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from alembic.util import CommandError
+from filelock import FileLock
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from kdas.errors import UserError
+from kdas.files.cache import replaced_whole, writable_folder
+from sweeps.mlflow_view.address import embedded_database, is_embedded
+from sweeps.record.paths import ARTIFACTS, runs_root
+
+# MLflow names them so while it changes a table, and leaves them behind if it was stopped.
+_HALF_DONE = "_alembic_tmp_%"
+# The first use of a new SQLite store would print every migration of its schema, and a failure its traceback, which is
+# reported in one line.
+for _name in ("alembic", "mlflow.store.db.utils"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+def opened(uri: str, experiment: str) -> MlflowClient:
+    """A client of the store at `uri`. Args: experiment: the one whose artifacts lie beside the sweeps.
+
+    Raises: UserError: if the embedded file is not MLflow's, or is incomplete; and what MLflow raises.
+    """
+    if not is_embedded(uri):
+        return MlflowClient(tracking_uri=uri)
+    # A connection for each use: one that is kept would write into a file that was deleted.
+    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    path = embedded_database()
+    ensure(path)
+    try:
+        with _alone(path):
+            client = MlflowClient(tracking_uri=uri)
+            _take_artifacts_along(path, experiment)
+    except (CommandError, MlflowException, SQLAlchemyError, sqlite3.Error) as error:
+        if "is locked" in str(error):
+            raise
+        raise _unusable(path, error) from error
+    return client
+
+
+def ensure(path: Path) -> None:
+    """Make the file if it is missing, complete from the moment at which others see it.
+
+    Raises: UserError: if it is there, and is not MLflow's or is incomplete.
+    """
+    if not _has_content(path):
+        with _alone(path):
+            if not _has_content(path):  # another sweep may have made it meanwhile
+                with replaced_whole(path) as temporary:
+                    _create(temporary)
+    check(path)
+
+
+def _create(path: Path) -> None:
+    MlflowClient(tracking_uri=f"sqlite:///{path}")
+
+
+def check(path: Path) -> None:
+    """Raises: UserError: if the file is not MLflow's, or a stopped MLflow left it incomplete."""
+    if not _has_content(path):
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            half_done = database.execute("select 1 from sqlite_master where name like ?", (_HALF_DONE,)).fetchall()
+    except sqlite3.DatabaseError as error:
+        if "is locked" in str(error):
+            raise
+        raise _unusable(path, error) from error
+    if half_done:
+        raise _unusable(path, "MLflow was stopped while it created the tables")
+
+
+def artifact_location() -> str:
+    """Where the embedded store keeps files of runs."""
+    return (runs_root() / ARTIFACTS).as_uri()
+
+
+def _unusable(path: Path, reason: object) -> UserError:
+    first = str(reason).strip().split("\n", 1)[0]
+    return UserError(
+        f"{path}: expected a complete MLflow database, got an unusable one ({first}). Move the file away;"
+        " make report NAME=<sweep> fills a new one."
+    )
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Only one process creates the file: MLflow leaves it incomplete if two do."""
+    with FileLock(writable_folder(path.parent) / ".mlflow.lock"):
+        yield
+
+
+def _take_artifacts_along(path: Path, experiment: str) -> None:
+    """If the folder of all sweeps was moved, let the runs' files be where they are now: MLflow keeps full paths."""
+    with closing(sqlite3.connect(path, timeout=20)) as database, database:
+        named = database.execute("select artifact_location from experiments where name = ?", (experiment,)).fetchone()
+        before, now = named[0] if named else None, artifact_location()
+        if before and before != now and before.startswith("file:") and before.endswith(f"/{ARTIFACTS}"):
+            moved = "? || substr({0}, ?) where substr({0}, 1, ?) = ?"
+            given = (now, len(before) + 1, len(before), before)
+            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+                database.execute(f"update {table} set {column} = {moved.format(column)}", given)  # noqa: S608

@@ -1,0 +1,118 @@
+"""The runs of a sweep: exactly one for each trial, below one for the sweep.
+
+A run that MLflow may have is looked up by its tags before one is created, since an answer can get lost and a record
+can be damaged. What a user deleted in MLflow's page is created again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from sweeps.mlflow_view.address import EMBEDDED
+from sweeps.mlflow_view.content import LAST_METRIC
+from sweeps.mlflow_view.embedded import artifact_location
+from sweeps.mlflow_view.state import Sent, TrackingState
+
+EXPERIMENT = "kdas-sweeps"
+_PARENT = "mlflow.parentRunId"
+
+
+class SweepRuns:
+    """Finds the runs of one sweep, or creates them. `state` is told of the parent run."""
+
+    def __init__(self, client: MlflowClient, state: TrackingState) -> None:
+        self._client, self._state = client, state
+
+    def parent(self, name: str, tags: Mapping[str, str]) -> str:
+        """The sweep's own run. If it is gone, the state starts again, since its trials may be gone too."""
+        known = self._state.facts.get("parent")
+        if known is not None and self.active(known) is not None:
+            return str(known)
+        if known is not None:
+            self._state.start_again()
+        experiment, sweep_id = self._experiment_id(), self._state.sweep_id
+        found = self._only_one(self._search(experiment, f"tags.`kdas.sweep_id` = '{sweep_id}'"))
+        if found is None:
+            tags = {"mlflow.runName": name, "kdas.sweep": name, "kdas.sweep_id": sweep_id, **tags}
+            found = self._client.create_run(experiment, tags=tags, run_name=name)
+        self._state.record(experiment=experiment, parent=found.info.run_id, sweep_id=sweep_id)
+        return str(found.info.run_id)
+
+    def of_trial(self, trial_id: str, parent: str, name: str, tags: Mapping[str, str]) -> Sent:
+        """The run of a trial that the state does not know, and what the server has of it."""
+        experiment, sweep_id = self._state.facts["experiment"], self._state.sweep_id
+        same_trial = self._search(experiment, f"tags.`kdas.trial_id` = '{trial_id}'")
+        found = self._only_one([run for run in same_trial if _belongs(run, sweep_id, parent)])
+        if found is None:
+            tags = {_PARENT: parent, "kdas.trial_id": trial_id, "kdas.trial_of": sweep_id, **tags}
+            return Sent(str(self._client.create_run(experiment, tags=tags, run_name=name).info.run_id))
+        if found.data.tags.get(_PARENT) != parent:
+            self._client.set_tag(found.info.run_id, _PARENT, parent)
+        # The last metric of an evaluation: where it is, the others are too.
+        steps = {metric.step for metric in self._client.get_metric_history(found.info.run_id, LAST_METRIC)}
+        return Sent(str(found.info.run_id), rows=len(steps), bytes=0 if found.data.params else None)
+
+    def active(self, run_id: str) -> Run | None:
+        """A run that was not deleted. Raises what MLflow raises if the server cannot say."""
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
+
+    def deleted(self, parent: str) -> set[str]:
+        """Ids of the trials' runs that a user deleted."""
+        below = f"tags.`{_PARENT}` = '{parent}'"
+        return {run.info.run_id for run in self._search(self._state.facts["experiment"], below, ViewType.DELETED_ONLY)}
+
+    def close_those_that_run(self, parent: str) -> None:
+        """No trial is running: no run may look as if one were. A run that no trial has is deleted."""
+        known = {sent.run for sent in self._state.trials.values()}
+        running = f"tags.`{_PARENT}` = '{parent}' and attributes.status = 'RUNNING'"
+        for run in self._search(self._state.facts["experiment"], running):
+            self._client.set_terminated(run.info.run_id, status="KILLED")
+            if run.info.run_id not in known:
+                self._client.delete_run(run.info.run_id)
+
+    def _experiment_id(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None and found.lifecycle_stage == "active":
+            return str(found.experiment_id)
+        if found is not None:
+            # A deleted experiment keeps its name. It stays deleted, under another one.
+            self._client.restore_experiment(found.experiment_id)
+            self._client.rename_experiment(found.experiment_id, f"{EXPERIMENT} (deleted, {found.experiment_id})")
+            self._client.delete_experiment(found.experiment_id)
+        artifacts = artifact_location() if self._state.uri == EMBEDDED else None
+        return str(self._client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+
+    def _only_one(self, found: list[Run]) -> Run | None:
+        """The first of several runs of the same thing; the others are deleted."""
+        for surplus in found[1:]:
+            self._client.set_terminated(surplus.info.run_id, status="KILLED")
+            self._client.delete_run(surplus.info.run_id)
+        return found[0] if found else None
+
+    def _search(self, experiment: str, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+        """All runs that meet a condition, the first started first."""
+        runs: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [experiment], condition, view, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+
+def _belongs(run: Run, sweep_id: str, parent: str) -> bool:
+    """Earlier versions named no sweep in a trial's run, only the parent."""
+    return bool(run.data.tags.get("kdas.trial_of") == sweep_id or run.data.tags.get(_PARENT) == parent)

@@ -1,0 +1,208 @@
+"""What a store of others may hold that would give wrong times: it is refused, or said, by the run's name."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from analysis.__main__ import app
+from analysis.mlflow_store import Stored, load_store
+from kdas.errors import UserError
+
+# As MLflow has them, without what is not read.
+_TABLES = """
+create table experiments (experiment_id integer, name text);
+create table runs (run_uuid text, name text, status text, start_time integer, end_time integer, lifecycle_stage text,
+                   experiment_id integer);
+create table tags (key text, value text, run_uuid text);
+create table params (key text, value text, run_uuid text);
+create table latest_metrics (key text, value real, run_uuid text);
+create table metrics (key text, value real, timestamp integer, step integer, run_uuid text, is_nan boolean);
+"""
+NAMES = {"val_accuracy": "metrics.acc", "cost_ref_s": "metrics.time_s", "method": "params.sampler"}
+# Step, timestamp in ms, accuracy, cost.
+Row = tuple[int, int, float, float]
+
+
+def curve(steps: int = 10) -> list[Row]:
+    return [(k, k * 60_000, 0.8 * (1 - math.exp(-k / 3)), k * 60.0) for k in range(1, steps + 1)]
+
+
+class Store:
+    """A store by hand; every run starts a second after the one before."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._num_runs = path, 0
+        with closing(sqlite3.connect(path)) as database, database:
+            database.executescript(_TABLES)
+            database.execute("insert into experiments values (1, 'theirs')")
+
+    def run(self, method: str, seed: int, rows: Sequence[Row], **tags: str) -> str:
+        self._num_runs += 1
+        uuid, start_ms = f"uuid{self._num_runs}", 1000 * self._num_runs
+        with closing(sqlite3.connect(self.path)) as database, database:
+            values = (uuid, f"{method} {seed}", "FINISHED", start_ms, start_ms, "active", 1)
+            database.execute("insert into runs values (?, ?, ?, ?, ?, ?, ?)", values)
+            for key, value in (("sampler", method), ("seed", str(seed))):
+                database.execute("insert into params values (?, ?, ?)", (key, value, uuid))
+            for key, value in tags.items():
+                database.execute("insert into tags values (?, ?, ?)", (key, value, uuid))
+            for key, place in (("acc", 2), ("time_s", 3)):
+                database.execute("insert into latest_metrics values (?, ?, ?)", (key, rows[-1][place], uuid))
+                for row in rows:
+                    logged = (key, row[place], start_ms + row[1], row[0], uuid, False)
+                    database.execute("insert into metrics values (?, ?, ?, ?, ?, ?)", logged)
+        return uuid
+
+    def load(self, **given: object) -> Stored:
+        names = NAMES | dict(given.pop("names", {}))  # type: ignore[call-overload]
+        return load_store(str(self.path), experiment="theirs", names=names, target=0.6, baseline="plain", **given)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "theirs.db")
+    made.run("plain", 1, curve())
+    return made
+
+
+Change = Callable[[list[Row]], list[Row]]
+
+
+def without_steps(rows: list[Row]) -> list[Row]:
+    return [(0, time, accuracy, cost) for _, time, accuracy, cost in rows]
+
+
+def cost_restarts(rows: list[Row]) -> list[Row]:
+    return [(k, time, accuracy, cost if k <= 3 else cost - 180) for k, time, accuracy, cost in rows]
+
+
+def steps_and_cost_restart(rows: list[Row]) -> list[Row]:
+    return [row if row[0] <= 4 else (row[0] - 4, row[1], row[2], row[3] - 240) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            without_steps,
+            r"got 10 values at step 0 \(metrics\.acc of run uuid2 \(fast 1\)\)\. Log them with their steps",
+        ),
+        (cost_restarts, r"got 60 after 180 at step 4 of run uuid2 \(fast 1\) \(metrics\.time_s\)\. Use another metric"),
+        (
+            steps_and_cost_restart,
+            r"got step 1 again after step 4 \(metrics\.acc of run uuid2 \(fast 1\)\): the run starts over",
+        ),
+        (
+            lambda rows: [(*row[:3], 5.0) for row in rows],
+            r"got 5 at every step of run uuid2 \(fast 1\) \(metrics\.time_s\)",
+        ),
+        (lambda rows: [(*row[:3], 700 - row[3]) for row in rows], r"got 580 after 640 at step 2 of run uuid2"),
+        (
+            lambda rows: [(*row[:2], 100 * row[2], row[3]) for row in rows],
+            r"expected fractions in \[0, 1\], got 77.* \(metrics\.acc\)",
+        ),
+        (
+            lambda rows: [(*row[:2], -row[2], row[3]) for row in rows],
+            r"expected fractions in \[0, 1\], got -0\.7.* \(metrics\.acc\)",
+        ),
+    ],
+)
+def test_a_run_that_would_give_wrong_times_is_named(store: Store, change: Change, message: str) -> None:
+    store.run("fast", 1, change(curve()))
+    with pytest.raises(UserError, match=message):
+        store.load()
+
+
+def test_steps_that_restart_are_refused_with_the_time_of_logging_too(store: Store) -> None:
+    store.run("fast", 1, steps_and_cost_restart(curve()))
+    with pytest.raises(UserError, match=r"the run starts over, and its earlier values would be lost"):
+        store.load(names={"cost_ref_s": "elapsed"})
+
+
+def test_a_pause_within_the_time_of_logging_is_named(store: Store) -> None:
+    store.run("fast", 1, [(k, time + 36_000_000 * (k > 2), *rest) for k, time, *rest in curve()])
+    with pytest.raises(UserError, match=r"got 36060 s before step 3 of run uuid2 \(fast 1\) where 60 s are usual"):
+        store.load(names={"cost_ref_s": "elapsed"})
+    assert len(store.load().trials) == 2
+
+
+def test_evaluations_at_growing_distances_are_no_pause(store: Store) -> None:
+    store.run("fast", 1, [(2**k, 2**k * 60_000, 0.1 * k, 1.0 * k) for k in range(10)])
+    assert len(store.load(names={"cost_ref_s": "elapsed"}).trials) == 2
+
+
+def test_a_run_that_repeats_its_last_steps_after_a_restart_is_read(store: Store) -> None:
+    again = [(k, time + 3_600_000, accuracy, cost) for k, time, accuracy, cost in curve()[3:]]
+    store.run("fast", 1, [*curve(6), *again])
+    curves = store.load().curves
+    assert curves.loc[curves["method"] == "fast", "cost_ref_s"].tolist() == [60.0 * k for k in range(1, 11)]
+
+
+def test_a_single_evaluation_needs_neither_steps_nor_a_cost_that_grows(store: Store) -> None:
+    store.run("fast", 1, [(0, 1, 0.1, 0.0)])
+    assert store.load().trials.set_index("method").loc["fast", "num_evaluations"] == 1
+
+
+def test_a_percentage_under_one_is_told_by_the_other_runs_of_its_experiment(store: Store) -> None:
+    store.run("fast", 1, [(*row[:2], row[2], row[3]) for row in curve()], sweep="low")
+    store.run("fast", 2, [(*row[:2], 100 * row[2], row[3]) for row in curve()], sweep="high")
+    store.run("plain", 2, curve(), sweep="low")
+    with pytest.raises(UserError, match=r"got 77.* in other runs .* \(metrics\.acc\).* may be percentages"):
+        store.load(names={"sweep": "tags.sweep"}, sweep="low")
+
+
+def test_two_runs_of_one_configuration_and_seed_are_told_and_the_later_one_counts(store: Store) -> None:
+    store.run("fast", 1, curve(5))
+    store.run("fast", 1, curve(7))
+    stored = store.load()
+    assert stored.trials["num_evaluations"].tolist() == [10, 7] and stored.trials["trial_id"].tolist() == [
+        "uuid1",
+        "uuid3",
+    ]
+    (note,) = stored.notes
+    assert note.startswith("Runs left out") and ": 1, for example run uuid2 (fast 1) for uuid3 (fast 1)" in note
+
+
+def test_runs_that_differ_in_their_named_configuration_all_count(store: Store) -> None:
+    store.run("fast", 1, curve(5), config="a")
+    store.run("fast", 1, curve(7), config="b")
+    stored = store.load(names={"config_id": "tags.config"})
+    assert len(stored.trials) == 3 and not stored.notes
+
+
+def test_the_command_prints_what_was_left_out(store: Store, tmp_path: Path) -> None:
+    for _ in range(2):
+        store.run("fast", 1, curve())
+    words = ["store", str(store.path), "--out", str(tmp_path / "made"), "--experiment", "theirs"]
+    words += ["--target", "0.6", "--baseline", "plain"]
+    for column, source in NAMES.items():
+        words += ["--name", f"{column}={source}"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "note: Runs left out" in done.output
+
+
+def test_the_file_store_of_an_earlier_mlflow_is_named_with_its_conversion(tmp_path: Path) -> None:
+    folder = tmp_path / "mlruns"
+    (folder / "0").mkdir(parents=True)
+    for given, message in (
+        (str(folder), r"mlruns: expected a database file, got a folder\."),
+        (folder.as_uri(), r"mlruns: expected a database file, got a folder\."),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_store(given)
+    (folder / "0" / "meta.yaml").write_text("name: Default")
+    for given in (str(folder), folder.as_uri(), f"sqlite:///{folder}"):
+        with pytest.raises(UserError, match=r"got the file store .*mlflow migrate-filestore --source .*mlruns"):
+            load_store(given)
+
+
+def test_no_password_of_a_tracking_server_is_printed() -> None:
+    with pytest.raises(UserError, match=r"^https://host/x: expected a database, got a tracking server"):
+        load_store("https://ann:s@cret@host/x")

@@ -1,0 +1,196 @@
+"""Users' own parts that fail: one line with the part, its file and the cause, before any compute is spent."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from kdas.__main__ import app
+from kdas.data import DATASETS
+from kdas.errors import UserError
+from kdas.losses import LOSSES
+from kdas.models import MODELS
+from kdas.recipe.config import load_trial_config
+from kdas.samplers import SAMPLERS
+from kdas.training.own_parts import check_own_parts
+from kdas.training.trial import load_inputs
+
+SAMPLER = """
+import sys
+import torch
+from kdas.samplers import SAMPLERS, EpochPlan
+from kdas.samplers.subsets import Unselective
+
+@SAMPLERS.register("mine", source="a test", needs=["student_logits"])
+class Mine(Unselective):
+    def __init__(self, context, *, rate: float = 1.0):
+        {init}
+        super().__init__(context)
+
+    def plan(self, epoch):
+        {plan}
+        return EpochPlan(torch.arange(self.context.num_samples), self.context.batch_size, 1.0, selects=True)
+
+    def select(self, epoch, indices, *, student_logits):
+        {select}
+        return torch.arange(len(indices))
+"""
+LOSS = """
+from torch import nn
+from kdas.losses import LOSSES
+
+@LOSSES.register("mine", source="a test"{needs})
+class Mine(nn.Module):
+    def __init__(self{context}):
+        super().__init__()
+        {init}
+
+    def forward(self, student_logits, teacher_logits, targets{names}):
+        {forward}
+        return (student_logits - teacher_logits).pow(2).sum(1)
+"""
+DATASET = """
+from kdas.data import DATASETS, Dataset
+
+def decode():
+    {decode}
+
+@DATASETS.register("mine", source="a test")
+def mine() -> Dataset:
+    {build}
+    return Dataset("mine", "made up", "abc", 10, decode)
+"""
+MODEL = """
+import sys
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        {init}
+        self.last = nn.Linear(3, num_classes)
+
+    def forward(self, images):
+        {forward}
+        return self.last(images.mean(dim=(2, 3)))
+"""
+Refusal = Callable[..., str]
+
+
+def begin(path: Path) -> None:
+    """What comes before anything is computed."""
+    config = load_trial_config(path)
+    check_own_parts(config)
+    load_inputs(config, lambda *_: pytest.fail("the teacher was trained"))
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Refusal]:
+    """The one line that refuses a trial with this plug-in, in the form `trial.yaml: ...`."""
+    known = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for registry in (DATASETS, LOSSES, MODELS, SAMPLERS):
+        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
+    name = f"mine_{re.sub('[^a-z0-9]', '_', tmp_path.name.lower())}"
+
+    def refuse(code: str, **content: Any) -> str:
+        (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+        usual = {"dataset": "digits", "teacher": {"model": "resnet8", "epochs": 1}, "student": "resnet8"}
+        trial = {**usual, "plugins": [f"{name}.py"], "device": "cpu", **content}
+        (tmp_path / "trial.yaml").write_text(yaml.safe_dump(trial).replace("MODULE", name), encoding="utf-8")
+        with pytest.raises(UserError, match="mine") as caught:
+            begin(tmp_path / "trial.yaml")
+        assert "\n" not in str(caught.value)
+        return str(caught.value).replace(str(tmp_path), "").replace(name, "mine")
+
+    yield refuse
+    for module in set(sys.modules) - known:
+        del sys.modules[module]
+
+
+GOOD = dict.fromkeys(("init", "plan", "select", "forward", "decode", "build"), "pass")
+RAISED = "raise RuntimeError('my own\\n mistake')"
+SAID = r"RuntimeError: my own mistake"
+
+
+@pytest.mark.parametrize(
+    ("place", "line"), [("init", 10), ("plan", 14), ("select", 18)], ids=["init", "plan", "select"]
+)
+def test_sampler_that_raises(refusal: Refusal, place: str, line: int) -> None:
+    said = refusal(SAMPLER.format(**{**GOOD, place: RAISED}), sampler="mine")
+    assert said == f"sampler mine: its code failed: {SAID} (/mine.py, line {line}). Fix that file."
+
+
+@pytest.mark.parametrize("place", ["init", "forward"])
+@pytest.mark.parametrize("has_features", [False, True])
+def test_loss_that_raises(refusal: Refusal, place: str, has_features: bool) -> None:
+    needs = {"needs": ', needs=["student_features"]', "context": ", context", "names": ", *, student_features"}
+    extra = needs if has_features else dict.fromkeys(needs, "")
+    said = refusal(LOSS.format(**{**GOOD, **extra, place: RAISED}), loss="mine", bank="live")
+    assert re.fullmatch(rf"loss mine: its code failed: {SAID} \(/mine\.py, line \d+\)\. Fix that file\.", said)
+
+
+def test_loss_with_a_lazy_layer(refusal: Refusal) -> None:
+    code = LOSS.format(**GOOD | dict.fromkeys(("needs", "context", "names"), ""))
+    said = refusal(code.replace("super().__init__()", "super().__init__(); self.head = nn.LazyLinear(3)"), loss="mine")
+    assert re.fullmatch(r"loss mine has a lazy layer, term0\.head \(LazyLinear\)\. Give its size, as in .*\.", said)
+
+
+@pytest.mark.parametrize("place", ["build", "decode"])
+def test_dataset_that_raises(refusal: Refusal, place: str) -> None:
+    said = refusal(DATASET.format(**{**GOOD, place: RAISED}), dataset="mine")
+    assert re.fullmatch(rf"dataset mine: its code failed: {SAID} \(/mine\.py, line \d+\)\. Fix that file\.", said)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ({"init": RAISED}, rf"calling it with num_classes failed: {SAID} \(/mine\.py, line 9\)\."),
+        ({"init": "sys.exit(3)"}, r"calling it with num_classes failed: SystemExit: 3 \(/mine\.py, line 9\)\."),
+        ({"forward": RAISED}, rf"cannot take images of 8x8 pixels: {SAID} \(/mine\.py, line 13\)\."),
+        ({"forward": "sys.exit(3)"}, r"cannot take images of 8x8 pixels: SystemExit: 3 \(/mine\.py, line 13\)\."),
+        # Raised in torch's own code: the user's line is told.
+        ({"forward": "self.last(images)"}, r"RuntimeError: .*mat1 and mat2 .* \(/mine\.py, line 13\)\."),
+        (
+            {"init": "self.body = nn.Sequential(nn.LazyLinear(3))"},
+            r"has a lazy layer, body\.0 \(LazyLinear\)\. Give its",
+        ),
+    ],
+    ids=["init", "exit in init", "forward", "exit in forward", "in torch", "lazy"],
+)
+@pytest.mark.parametrize("key", ["student", "teacher"])
+def test_model_that_misbehaves(refusal: Refusal, key: str, code: dict[str, str], message: str) -> None:
+    content = {"student": "MODULE:Net"} if key == "student" else {"teacher": {"model": "MODULE:Net", "epochs": 1}}
+    said = refusal(MODEL.format(**{**GOOD, **code}), plugins=[], **content)
+    assert re.search(rf"(mine:|model )Net.*{message}", said), said
+
+
+def test_model_of_a_plugin_that_is_lazy_or_raises_later(refusal: Refusal) -> None:
+    code = (
+        "from torch import nn\nfrom kdas.models import MODELS\nfrom kdas.models.tapped import tapped\n"
+        "@MODELS.register('mine', source='a test')\ndef build(num_classes):\n    {body}\n"
+    )
+    said = refusal(code.format(body="raise KeyError(num_classes)"), student="mine")
+    assert said == "model mine: its code failed: KeyError: 10 (/mine.py, line 6). Fix that file."
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(3)", "exit()", "raise SystemExit"])
+def test_plugin_that_exits(refusal: Refusal, code: str) -> None:
+    assert re.search(r"plugins: /mine\.py: its import failed: SystemExit.* \(/mine\.py, line 1\)\. Fix", refusal(code))
+
+
+def test_command_says_it_and_ends_with_2(tmp_path: Path) -> None:
+    (tmp_path / "exits.py").write_text("import sys; sys.exit(3)", encoding="utf-8")
+    content = {"dataset": "digits", "teacher": {"model": "resnet8"}, "student": "resnet8", "plugins": ["exits.py"]}
+    (tmp_path / "trial.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    done = CliRunner().invoke(app, ["train", str(tmp_path / "trial.yaml")])
+    assert isinstance(done.exception, UserError) and "SystemExit: 3" in str(done.exception)

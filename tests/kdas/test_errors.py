@@ -1,0 +1,75 @@
+"""What ends a program in one line, and how warnings are told."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdas.errors import UserError, run_command_line
+from tests.places import ROOT
+
+SAYS = f"""
+import sys, warnings
+sys.path.insert(0, {str(ROOT)!r})
+from kdas import errors
+
+def app():
+    warnings.warn_explicit("a set: said in one line.", UserWarning, errors.__file__, 1)
+    warnings.warn_explicit("of a library", UserWarning, "library.py", 7)
+    raise errors.UserError("a mistake\\nof two lines")
+
+errors.run_command_line(app)
+"""
+
+
+def test_mistakes_and_warnings_are_one_line_each() -> None:
+    ended = subprocess.run([sys.executable, "-c", SAYS], capture_output=True, text=True, check=False)
+    ours, theirs, mistake = ended.stderr.splitlines()
+    assert ours == "a set: said in one line." and mistake == "a mistake of two lines"
+    assert theirs == "library.py:7: UserWarning: of a library" and ended.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("mine.yaml: seeds:\n3 too many."), "mine.yaml: seeds: 3 too many."),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/mine/sweep.yaml"),
+            "/runs/mine/sweep.yaml: No space left on device. Free some space, and start again.",
+        ),
+        (OSError(errno.EDQUOT, "Quota exceeded"), "Quota exceeded. Free some space, and start again."),
+    ],
+)
+def test_a_mistake_or_a_full_disk_is_one_line(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def app() -> None:
+        raise error
+
+    with pytest.raises(SystemExit, match="2"):
+        run_command_line(app)
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    def app() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(PermissionError, match="denied"):
+        run_command_line(app)
+
+
+@pytest.mark.parametrize("module", ["sweeps", "sweeps.command.front", "kdas"])
+def test_a_python_without_the_packages_is_told_in_one_line(module: str, tmp_path: Path) -> None:
+    # -I and -S leave out the installed packages; the folder of the source tree is put back by hand.
+    code = f"import sys, runpy; sys.path.insert(0, {str(ROOT)!r}); runpy.run_module({module!r}, run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{sys.executable} is Python ")
+    assert "lacks what this program needs" in line

@@ -1,0 +1,78 @@
+"""What we ask of Ray, and of its private names."""
+
+from __future__ import annotations
+
+import os
+import socket
+from types import SimpleNamespace
+
+import pytest
+import ray
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import OutOfMemoryError, RaySystemError
+
+from sweeps.execution import ray_setup
+from sweeps.execution.outage import RayLostError
+
+
+def test_a_worker_that_the_memory_monitor_kills_is_a_lost_worker_to_ray_tune() -> None:
+    heard: list[object] = []
+    actor = TrackedActor(1, on_error=lambda actor, error: heard.append(error))
+    task = TrackedActorTask(actor, on_error=lambda actor, error: heard.append(error))
+    error = OutOfMemoryError("killed")
+    manager = RayActorManager(resource_manager=SimpleNamespace(free_resources=lambda **resources: None))
+    manager._live_actors_to_ray_actors_resources[actor] = (SimpleNamespace(), SimpleNamespace())
+    manager._actor_task_failed(task, error)
+    assert heard == [error, error]
+    assert manager.is_actor_failed(actor)
+
+
+def test_the_memory_monitor_is_off_in_a_ray_of_our_own() -> None:
+    assert dict(os.environ)["RAY_memory_monitor_refresh_ms"] == "0"
+
+
+def test_errors_of_ray_are_told_from_ours() -> None:
+    ours = RuntimeError("Caught unexpected exception")
+    assert not ray_setup.is_of_ray(ours)
+    ours.__cause__ = RaySystemError("the raylet died")
+    assert ray_setup.is_of_ray(ours)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(ray_setup.time, "monotonic", lambda: clock.now)
+    return clock
+
+
+def heart_of(monkeypatch: pytest.MonkeyPatch, address: str, *dead: str) -> ray_setup.Heart:
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address=address))
+    node = SimpleNamespace(dead_processes=lambda: [(name, None) for name in dead])
+    monkeypatch.setattr(ray._private.worker, "_global_node", node)
+    return ray_setup.Heart()
+
+
+def test_a_head_that_no_longer_answers_ends_the_run(monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        heart = heart_of(monkeypatch, address)
+        clock.now = 100.0  # this process was busy
+        heart.check()
+    clock.now = 200.0
+    heart.check()  # one silence alone says nothing
+    clock.now = 229.0
+    heart.check()
+    clock.now = 231.0
+    with pytest.raises(RayLostError, match=f"{address} no longer answers"):
+        heart.check()
+
+
+def test_a_server_of_our_own_that_is_gone_ends_the_run_at_once(
+    monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace
+) -> None:
+    heart = heart_of(monkeypatch, "127.0.0.1:1", "log_monitor", "raylet")
+    clock.now = 1.0
+    with pytest.raises(RayLostError, match="its raylet was killed"):
+        heart.check()

@@ -1,0 +1,174 @@
+"""Config files of the official release, translated into files of ours."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from kdas.errors import UserError
+from kdas.parts.yaml_file import parse_yaml
+from kdas.recipe.config import load_trial_config
+from sweeps.__main__ import app
+from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.translation import translated
+
+# In the layout of the release's own files.
+RELEASE: dict[str, Any] = {
+    "EXPERIMENT": {"NAME": "", "TAG": "kdas,wrn_40_2,ShuffleV1", "PROJECT": "cifar100"},
+    "DATASET": {"TYPE": "cifar100", "NUM_WORKERS": 4, "TEST": {"BATCH_SIZE": 128}},
+    "DISTILLER": {"TYPE": "KD", "TEACHER": "wrn_40_2", "STUDENT": "ShuffleV1"},
+    "SOLVER": {
+        "TRAINER": "base",
+        "BATCH_SIZE": 32,
+        "EPOCHS": 120,
+        "LR": 0.02,
+        "LR_DECAY_STAGES": [75, 90, 105],
+        "LR_DECAY_RATE": 0.1,
+        "WEIGHT_DECAY": 0.001,
+        "MOMENTUM": 0.8,
+        "TYPE": "SGD",
+    },
+    "KD": {"TEMPERATURE": 2, "LOSS": {"CE_WEIGHT": 0.5, "KD_WEIGHT": 3}},
+    "AT": {"P": 2},
+    "LOG": {"TENSORBOARD_FREQ": 500, "PREFIX": "./output"},
+    "COLOUR": "blue",
+}
+
+
+def release(**changes: Any) -> dict[str, Any]:
+    """A file of the release with some keys replaced; `SOLVER__LR` stands for SOLVER.LR, and None removes a key."""
+    content = copy.deepcopy(RELEASE)
+    for path, value in changes.items():
+        block, _, key = path.partition("__")
+        into = content.setdefault(block, {}) if key else content
+        name = key or block
+        if value is None:
+            into.pop(name, None)
+        else:
+            into[name] = value
+    return content
+
+
+def of_another_release(**changes: Any) -> dict[str, Any]:
+    return release(**{"EXPERIMENT__TAG": "kd,wrn_40_2,ShuffleV1", **changes})
+
+
+def spec_of(text: str) -> SweepSpec:
+    return SweepSpec.model_validate(parse_yaml(text))
+
+
+def test_every_value_reaches_the_sweep() -> None:
+    spec = spec_of(translated(release(), "a.yaml"))
+    assert (spec.preset, spec.dataset["name"], spec.data_workers) == ("official", "cifar100", 4)
+    assert (spec.teacher.model, spec.student) == ("wrn_40_2", "ShuffleV1")
+    assert (spec.batch_size, spec.epochs, spec.evaluations) == (32, 120, 120)
+    optimizer = spec.optimizer
+    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.momentum) == (0.02, 0.001, 0.8)
+    assert optimizer.schedule == "cosine"
+    assert spec.loss == {"name": "kd", "temperature": 2.0, "direction": "reverse", "standardize": False}
+    assert (spec.ce_weight, spec.kd_weight, spec.validation) == (0.5, 3, 0)
+    assert {part["name"] for part in spec.baselines.values()} == {"full", "random", "kdas"}
+
+
+def test_table_tells_of_every_key_what_became_of_it() -> None:
+    text = translated(release(), "a.yaml")
+    table = [line for line in text.splitlines() if line.startswith("#")]
+    for block, keys in RELEASE.items():
+        for key in keys if isinstance(keys, dict) else [""]:
+            told = [line for line in table if line.startswith(f"# {block}.{key}".rstrip("."))]
+            assert told and all(len(line.split("  ")) > 1 for line in told), (block, key)
+    rows = {line[2:].partition(":")[0]: line.split("  ")[-1].strip() for line in table if ": " in line}
+    assert rows["SOLVER.LR"] == "optimizer.learning_rate"
+    assert rows["SOLVER.LR_DECAY_STAGES"] == "the release does not read it: the rate falls by a cosine"
+    assert rows["AT.P"] == "of another distiller than KD"
+    assert rows["COLOUR"] == "unknown"
+
+
+def test_block_of_kdas_is_kept_in_sweep_and_trial(tmp_path: Path) -> None:
+    content = of_another_release(KDAS={"START_RATE": 0.7, "SAMPLING_PERIOD": [1, 2]})
+    spec = spec_of(translated(content, "a.yaml"))
+    assert spec.preset == "official" and spec.baselines["kdas_paper"]["start_rate"] == 0.7
+    path = tmp_path / "trial.yaml"
+    path.write_text(translated(content, "a.yaml", as_trial=True), encoding="utf-8")
+    sampler = load_trial_config(path).sampler
+    assert (sampler["name"], sampler["start_rate"], sampler["sampling_period"]) == ("kdas", 0.7, [1, 2])
+    assert sampler["score_mode"] == "train"
+
+
+def test_file_of_another_release_keeps_its_direction_and_its_schedule() -> None:
+    spec = spec_of(translated(of_another_release(), "a.yaml"))
+    assert (spec.preset, spec.validation, spec.loss["direction"]) == ("default", 0, "forward")  # type: ignore[call-overload]
+    assert spec.optimizer.schedule == "step"
+    text = translated(of_another_release(SOLVER__LR_DECAY_STAGES=[30, 60]), "a.yaml")
+    assert spec_of(text).optimizer.schedule == "cosine" and "THIS CHANGES RESULTS" in text
+    trial = parse_yaml(translated(of_another_release(), "a.yaml", as_trial=True))
+    assert trial["sampler"] == "full" and "search" not in trial
+
+
+def test_decoupled_distillation_has_its_own_names() -> None:
+    content = release(DISTILLER__TYPE="DKD", DKD={"CE_WEIGHT": 2.0, "ALPHA": 3.0, "T": 1.0, "WARMUP": 1, "X": 1})
+    text = translated(content, "a.yaml")
+    spec = spec_of(text)
+    expected = {"name": "dkd", "alpha": 3.0, "beta": 8.0, "temperature": 1.0, "standardize": False, "warmup_epochs": 1}
+    assert spec.loss == expected and (spec.ce_weight, spec.kd_weight) == (2, 1)
+    assert "DKD.X: 1" in text and "KD.TEMPERATURE: 2" in text
+
+
+def test_short_file_gets_the_settings_of_its_pair() -> None:
+    content = {
+        "DISTILLER": {"TYPE": "DKD", "TEACHER": "vgg13", "STUDENT": "MobileNetV2"},
+        "EXPERIMENT": {"TAG": "KDAS"},
+    }
+    spec = spec_of(translated(content, "a.yaml"))
+    assert (spec.optimizer.learning_rate, spec.loss["beta"], spec.epochs) == (0.01, 6, 240)  # type: ignore[call-overload]
+
+
+def test_imagenet_asks_for_its_folder_and_takes_torchvision_s_models() -> None:
+    content = of_another_release(
+        DATASET__TYPE="imagenet", DISTILLER__TEACHER="ResNet34", DISTILLER__STUDENT="ResNet18", SOLVER__EPOCHS=100
+    )
+    spec = spec_of(translated(content, "a.yaml"))
+    assert spec.dataset["path"] == "/path/to/imagenet"
+    assert (spec.teacher.model, spec.student) == ("torchvision/resnet34", "torchvision/resnet18")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (release(DISTILLER__TYPE="CRD"), "DISTILLER.TYPE: no loss is called CRD. Known: "),
+        (release(DISTILLER__TYPE=None), "DISTILLER.TYPE: expected a name, got None. Add it."),
+        (release(DISTILLER__STUDENT=3), "DISTILLER.STUDENT: expected a name, got 3. Add it."),
+        (
+            release(DISTILLER__STUDENT="ShufleV1"),
+            "DISTILLER.STUDENT: no model is called 'ShufleV1'. Did you mean ShuffleV1?",
+        ),
+        (release(DATASET__TYPE="cifar"), "DATASET.TYPE: no dataset is called 'cifar'. Did you mean cifar10?"),
+        (release(SOLVER__TYPE="AdamW"), "SOLVER.TYPE: expected SGD, got 'AdamW'. Other optimizers do not exist here."),
+        (release(SOLVER__LR=-1), "SOLVER.LR: expected a value in (0, 1e+15], got -1."),
+        (release(SOLVER__EPOCHS="many"), "SOLVER.EPOCHS: expected a whole number, got 'many'."),
+        (release(KDAS={"START_RATE": 7}), "KDAS.start_rate: expected a value in (0, 1], got 7."),
+        ({"dataset": "digits"}, "is no configuration file of the official release. Such a file has the blocks"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_what_does_not_exist_here_is_named_by_the_release_s_key(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=r".") as caught:
+        translated(content, "a.yaml")
+    assert str(caught.value).startswith(f"a.yaml: {message}") and "\n" not in str(caught.value)
+
+
+def test_command_prints_a_file_or_writes_it(tmp_path: Path) -> None:
+    file, out = tmp_path / "a.yaml", tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(RELEASE), encoding="utf-8")
+    printed = CliRunner().invoke(app, ["import", str(file)])
+    assert printed.exit_code == 0 and spec_of(printed.stdout).student == "ShuffleV1"
+    done = CliRunner().invoke(app, ["import", str(file), "--out", str(out)])
+    assert done.exit_code == 0 and done.stdout == f"{out} written. Run it: make sweep NAME={out}\n"
+    assert load_spec(out) == spec_of(printed.stdout)
+    again = CliRunner().invoke(app, ["import", str(file), "--out", str(out)])
+    assert isinstance(again.exception, UserError) and "exists. Give --out another file" in str(again.exception)

@@ -1,0 +1,196 @@
+"""Mistakes in what a sweep file says as text: YAML, numbers, bounds, keys at another level."""
+
+# ruff: noqa: E501 (a mistake and its line stand side by side, as they are printed)
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.sweeps.file.refusals import BASE, refusal
+
+# What a file says as text, since a dumped one would put it in quotes. (lines after those of the tiny sweep, without the
+# keys that they replace; the line after the file's name)
+WRITTEN: list[tuple[str, str]] = [
+    # YAML 1.2
+    (
+        "budget: {wall_hours: 1:30}",
+        "budget.wall_hours: expected a number, got '1:30'. 1:30 is text, not a time; in hours it is 1.5.",
+    ),
+    ("search: {penalty_lambda: [1_000]}", "search.penalty_lambda: expected a number, got '1_000'. Write 1000."),
+    ("search: {threshold: ['0.1']}", "search.threshold: expected a number, got '0.1'. Quantile beyond which"),
+    ("epochs: 2026-01-31", "epochs: expected a whole number, got '2026-01-31'. 2026-01-31 is text, not a date."),
+    ("epochs: 0o400000000", "epochs: expected a value in [1, 1000000], got 67108864."),
+    ("confirm: off", "confirm: expected true, false or a mapping, got 'off'. off is text; write false."),
+    ("confirm: yes", "confirm: expected true, false or a mapping, got 'yes'. yes is text; write true."),
+    ("multi_crop: maybe", "multi_crop: expected true or false, got 'maybe'. Whether to evaluate the mean"),
+    (
+        "search: {loss.standardize: [yes, no]}",
+        "search.loss.standardize: expected true or false, got 'yes'. yes is text; write true.",
+    ),
+    ("baselines: {off: full, on: full}", "baselines.on: is the same sampler as off. Remove one of them."),
+    (
+        "seeds: " + "[" * 20_000,
+        "line 10, column 57: more than 50 levels of brackets or indentation. Fix the YAML there.",
+    ),
+    ("epochs: " + "9" * 5000, "line 10, column 9: a number of 5000 digits. Fix the YAML there."),
+    ("epochs: !!float 3", "line 10, column 9: the tag !!float, which no setting needs. Fix the YAML there."),
+    # Values that are written in another way
+    (
+        "search: {start_rate: {low: '0,3', high: 0.9}}",
+        "search.start_rate.low: expected a number, got '0,3'. Write 0.3, with a point.",
+    ),
+    ("target: 0,95", "target: expected a number or a mapping, got '0,95'. Write 0.95, with a point."),
+    ("kd_weight: 50%", "kd_weight: expected a number, got '50%'. Write 0.5."),
+    (
+        "epochs: twelve",
+        "epochs: expected a whole number, got 'twelve'. Number of epochs, the length of all schedules; the paper uses 240.",
+    ),
+    ("epochs:", "epochs: expected a whole number, got None. The key has no value: give one, or remove the key."),
+    ("epochs\u00a0: 3", "epochs\u00a0: contains an invisible character (no-break space). Write epochs."),
+    (
+        "search: {threshold: [0.1\u00a0]}",
+        "search.threshold: expected a number, got '0.1\\xa0'. It contains an invisible character (no-break space); write 0.1.",
+    ),
+    ("\u200bepochs: 3", "\u200bepochs: contains an invisible character (zero width space). Write epochs."),
+    ("evaluations: [6, 12]", "evaluations: expected a whole number, got [6, 12]. Number of evaluations,"),
+    (
+        "baselines: [full, kdas]",
+        "baselines: expected a name for each sampler, got a list. Write baselines: {plain_kd: full, kdas: kdas}.",
+    ),
+    (
+        "baselines: [{name: full}]",
+        "baselines: expected a name for each sampler, got a list. Write baselines: {plain_kd: full, rs2: random}.",
+    ),
+    ("baselines: full", "baselines: expected a mapping, got 'full'."),
+    ("10: 3", "10: "),
+    # Seeds
+    ("seeds: 0", "seeds: expected at least 1 seed, got 0. Give a number of seeds, or a list of seeds."),
+    ("seeds: -3", "seeds: expected at least 1 seed, got -3. Give a number of seeds, or a list of seeds."),
+    ("seeds: 2.5", "seeds: expected a whole number or a list, got 2.5. Number of seeds, or a list of seeds."),
+    ("seeds: [1, 2.5]", "seeds.1: expected a whole number, got 2.5. Number of seeds, or a list of seeds."),
+    ("seeds: []", "seeds: expected at least one entry, got none. Number of seeds, or a list of seeds."),
+    ("seeds: 20240101", "seeds: expected at most 1000 seeds, got 20240101. Did you mean seeds: [20240101]?"),
+    (
+        "confirm: {seeds: 20240101}",
+        "confirm.seeds: expected at most 1000 seeds, got 20240101. Did you mean seeds: [20240101]?",
+    ),
+    (
+        "seeds: [9223372036854775808]",
+        "seeds.0: expected at most 9223372036854775807, got 9223372036854775808. Number of seeds, or a list of seeds.",
+    ),
+    (f"seeds: {list(range(1001))}", "seeds: expected at most 1000 entries, got 1001."),
+    (
+        "algorithm: {seed: 4294967296}",
+        "algorithm.seed: expected a value in [0, 4294967296), got 4294967296. Seed of the proposals.",
+    ),
+    # Bounds
+    ("epochs: 1e9", "epochs: expected a value in [1, 1000000], got 1000000000.0."),
+    ("evaluations: 100000000", "evaluations: expected a value in [1, 1000000], got 100000000."),
+    (
+        "optimizer: {learning_rate: 1e300}",
+        "optimizer.learning_rate: expected a value in (0, 1e+15], got 1e+300. Learning rate of SGD; the paper uses 0.05.",
+    ),
+    ("optimizer: {learning_rate: 1e999}", "optimizer.learning_rate: expected a finite number, got inf."),
+    (
+        "loss: {name: kd, temperature: 1e300}",
+        "loss.temperature: expected a value in (0, 1000], got 1e+300. Distillation temperature; the paper uses 4.",
+    ),
+    (
+        "loss: [{name: kd, weight: 1e300}]",
+        "loss.0.weight: expected a weight of at most 1000000, got 1e+300. Give each loss of a list a weight.",
+    ),
+    ("kd_weight: 1e300", "kd_weight: expected a value in [0, 1000000], got 1e+300."),
+    ("batch_size: 100000000000", "batch_size: expected a value in [2, 1000000], got 100000000000."),
+    (
+        "budget: {configurations: 1000000000}",
+        "budget.configurations: expected a value in [1, 1000000], got 1000000000.",
+    ),
+    (
+        "search: {penalty_lambda: [1, .inf]}",
+        "search.penalty_lambda: expected a finite number, got inf. Weight lost per nat; 0 turns the penalty off.",
+    ),
+    (
+        "search: {optimizer.learning_rate: [0.1, .nan]}",
+        "search.optimizer.learning_rate: expected a finite number, got nan. Learning rate of SGD; the paper uses 0.05.",
+    ),
+    ("search: {penalty_lambda: [1, 1e300]}", "search.penalty_lambda: expected a value in [0, 1000000000], got 1e+300."),
+    ("search: {start_rate: {low: 0.1, high: .inf}}", "search.start_rate.high: expected a finite number, got inf."),
+    (
+        "search: {loss.temperature: {low: 1, high: 1e300}}",
+        "search.loss.temperature: expected a value in (0, 1000], got 1e+300.",
+    ),
+    ("known_points: [{start_rate: .nan}]", "known_points.0"),
+    (
+        f"cells: {{epochs: {list(range(1, 21))}, evaluations: {list(range(1, 21))}}}",
+        "cells: expected at most 200 cells, got 400. Shorten the lists.",
+    ),
+    ("loss: [" + "{name: kd, weight: 1}," * 101 + "]", "loss: expected at most 100 losses, got 101."),
+    (
+        f"search: {{threshold: {list(range(1001))}}}",
+        "search.threshold.choices: expected at most 1000 entries, got 1001.",
+    ),
+    (
+        f"search: {{batch_size: {list(range(2, 102))}, accumulate: {list(range(1, 101))}}}",
+        "search: batch_size and accumulate have 10000 combinations, too many to check. Give fewer choices.",
+    ),
+    (
+        f"baselines: {{{', '.join(f'b{n}: full' for n in range(101))}}}",
+        "baselines: expected at most 100 entries, got 101.",
+    ),
+    (
+        "search: {penalty_warmup: {low: 0, high: 1000000}}\nalgorithm: grid",
+        "algorithm: grid tries every value, but search.penalty_warmup has infinitely many. Give it a step or choices.",
+    ),
+    # Keys at another level
+    ("learning_rate: 0.1", "learning_rate: unknown key. Write it under optimizer: optimizer.learning_rate."),
+    ("lr: 0.1", "lr: unknown key. Write it under optimizer: optimizer.learning_rate."),
+    ("momentum: 0.9", "momentum: unknown key. Write it under optimizer: optimizer.momentum."),
+    ("temperature: 4", "temperature: unknown key. Write it under loss: loss.temperature."),
+    ("START_RATE: 0.6", "START_RATE: unknown key. Write it as sampler.start_rate or search.start_rate."),
+    ("wall_hours: 3", "wall_hours: unknown key. Write it under budget: budget.wall_hours."),
+    ("trials_at_once: 2", "trials_at_once: unknown key. Write it under resources: resources.trials_at_once."),
+    ("checkpoint: a.pth", "checkpoint: unknown key. Write it under teacher: teacher.checkpoint."),
+    ("path: data", "path: unknown key. Write it under dataset: dataset.path."),
+    ("seed: 3", "seed: unknown key. Did you mean seeds? Or write it as teacher.seed or algorithm.seed."),
+    ("budget: {seeds: 3}", "budget.seeds: unknown key. Write it at the top level: seeds."),
+    (
+        "teacher: {model: resnet8, lr: 0.1}",
+        "teacher.lr: unknown key. Write it under teacher.optimizer: teacher.optimizer.learning_rate.",
+    ),
+    (
+        "sampler: {name: kdas, temperature: 4}",
+        "sampler.temperature: unknown key. Write it under loss: loss.temperature.",
+    ),
+    ("search: {lr: [0.1]}", "search.lr: is not a parameter of kdas. Did you mean optimizer.learning_rate?"),
+    ("search: {temperature: [4]}", "search.temperature: is not a parameter of kdas. Did you mean loss.temperature?"),
+    (
+        "cells: {a: {learning_rate: 0.1}}",
+        "cells.a.learning_rate: unknown key. Write it under optimizer: optimizer.learning_rate.",
+    ),
+    ("zzz: 1", "zzz: unknown key. Remove it; docs/sweep-file.md lists all keys."),
+    # Configuration files of the official release
+    (
+        "EXPERIMENT: {TAG: x}\nDISTILLER: {TYPE: KD}",
+        "is a configuration file of the official release. Translate it with kdas-sweeps import mine.yaml, and run the file that this prints.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "expected"), WRITTEN, ids=[lines[:40] for lines, _ in WRITTEN])
+def test_mistake_in_a_written_file_is_one_line(
+    tmp_path: Path, lines: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {line.partition(":")[0] for line in lines.splitlines()}
+    kept = {key: value for key, value in BASE.items() if key not in given and key != "known_points"}
+    text = yaml.safe_dump(kept, sort_keys=False, default_flow_style=None)
+    head = "".join(f"{line}\n" for line in text.splitlines())
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{head}{lines}\n", encoding="utf-8")
+    line = refusal(path)
+    at = head.count("\n") + 1
+    assert f"mine.yaml: {expected.replace('line 10,', f'line {at},')}" in line
+    assert line.endswith((".", "?")) and len(line) < 400

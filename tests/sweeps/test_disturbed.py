@@ -1,0 +1,236 @@
+"""Sweeps that are disturbed from outside end in good order, and then as if nothing had happened."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sweeps.record.directory import SweepDirectory
+from tests.sweeps.test_torture import NOT_REPEATED, environment, processes_of, wait_until_all_are_gone
+
+# Few trials, and each long enough to be met in the middle.
+SPEC = """
+dataset: digits
+validation: 0.2
+teacher: {model: resnet8, epochs: 1}
+student: resnet8
+epochs: 30
+evaluations: 30
+baselines: {plain_kd: full}
+search: {START_RATE: {low: 0.3, high: 0.9}}
+seeds: 2
+target: 0.05
+algorithm: random
+budget: {configurations: 1}
+scheduler: none
+confirm: false
+"""
+WAIT_S = 400
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc"),
+    pytest.mark.timeout(1800),
+]
+
+
+def command(runs: Path) -> list[str]:
+    spec = runs / "disturbed.yaml"
+    spec.write_text(SPEC, encoding="utf-8")
+    return [sys.executable, "-m", "sweeps.command.front", "sweep", str(spec)]
+
+
+def run_whole(runs: Path, cache: Path) -> None:
+    done = subprocess.run(
+        command(runs), env=environment(runs, cache), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def curves(runs: Path) -> pd.DataFrame:
+    table = pd.read_parquet(runs / "disturbed" / "curves.parquet").drop(columns=NOT_REPEATED)
+    return table.sort_values(["trial_id", "step"], ignore_index=True)
+
+
+class Sweep:
+    """A sweep that runs, with what it has printed so far."""
+
+    def __init__(self, runs: Path, cache: Path, **variables: str) -> None:
+        self.runs, self.directory = runs, SweepDirectory(runs / "disturbed")
+        runs.mkdir(exist_ok=True)
+        self._output = runs / "output.txt"
+        with self._output.open("w") as output:
+            self.front = subprocess.Popen(
+                command(runs),
+                env={**environment(runs, cache), **variables},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def printed(self) -> str:
+        return self._output.read_text()
+
+    @property
+    def num_rows(self) -> int:
+        return sum(len(folder.rows()) for folder in self.directory.trials())
+
+    def until(self, what: str, is_there: Callable[[], bool]) -> None:
+        end = time.monotonic() + WAIT_S
+        while not is_there():
+            assert time.monotonic() < end, f"{what} did not come:\n{self.printed}"
+            assert self.front.poll() is None, f"ended before {what}:\n{self.printed}"
+            time.sleep(0.1)
+
+    def process(self, words: str) -> int:
+        """The one whose command line has these words."""
+        (found,) = (
+            each
+            for each in processes_of(self.runs)
+            if words in Path(f"/proc/{each}/cmdline").read_text().replace("\0", " ")
+        )
+        return found
+
+    def end(self) -> str:
+        """Wait until it has ended. Returns: what it has printed."""
+        self.front.wait(WAIT_S)
+        assert wait_until_all_are_gone(self.runs) == []
+        return self.printed
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) -> pd.DataFrame:
+    runs = tmp_path_factory.mktemp("undisturbed")
+    run_whole(runs, cache_of_the_tests)
+    return curves(runs)
+
+
+def test_a_sweep_that_is_ended_in_three_ways_resumes_to_the_same_curves(
+    undisturbed: pd.DataFrame, tmp_path: Path, cache_of_the_tests: Path
+) -> None:
+    def met_in_the_middle() -> Sweep:
+        sweep = Sweep(tmp_path, cache_of_the_tests)
+        before = sweep.num_rows
+        sweep.until("five rows", lambda: sweep.num_rows >= before + 5)
+        return sweep
+
+    tables = tmp_path / "disturbed" / "curves.parquet"
+    sweep = met_in_the_middle()
+    sweep.front.terminate()
+    printed = sweep.end()
+    assert sweep.front.returncode == 143, printed
+    assert "Interrupted. Finished trials are kept. Resume with: make sweep NAME=" in printed
+    assert "Traceback" not in printed and "SIGTERM" not in printed
+    assert tables.exists()
+
+    tables.unlink()
+    sweep = met_in_the_middle()
+    sweep.front.kill()
+    printed = sweep.end()
+    assert "Interrupted." in printed and "Traceback" not in printed
+    assert tables.exists()
+
+    tables.unlink()
+    sweep = met_in_the_middle()
+    os.kill(sweep.process("gcs_server"), signal.SIGKILL)
+    printed = sweep.end()
+    assert sweep.front.returncode == 4, printed
+    assert printed.splitlines()[-1].startswith("Ray is gone (its gcs_server was killed). Finished trials are kept.")
+    assert "Traceback" not in printed
+    assert tables.exists()
+
+    run_whole(tmp_path, cache_of_the_tests)
+    pd.testing.assert_frame_equal(curves(tmp_path), undisturbed, check_exact=True)
+
+
+def used_memory() -> tuple[float, int]:
+    """Share and bytes of this machine's memory."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    sizes = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
+    return 1 - sizes["MemAvailable"] / sizes["MemTotal"], sizes["MemTotal"]
+
+
+def test_a_worker_that_rays_memory_monitor_kills_is_retried(
+    undisturbed: pd.DataFrame, tmp_path: Path, cache_of_the_tests: Path
+) -> None:
+    share, total = used_memory()
+    threshold = share + 3e9 / total
+    if threshold > 0.8:
+        pytest.skip("needs 3 GB of free memory")
+    monitored = {"RAY_memory_monitor_refresh_ms": "100", "RAY_memory_usage_threshold": f"{threshold:.3f}"}
+    sweep = Sweep(tmp_path, cache_of_the_tests, **monitored)
+    sweep.until("five rows", lambda: sweep.num_rows >= 5)
+    held = []
+    while "its worker was lost" not in sweep.printed:
+        assert sweep.front.poll() is None, sweep.printed
+        if used_memory()[0] < threshold + 0.01:
+            held.append(b"\1" * 100_000_000)
+        time.sleep(0.1)
+    held.clear()
+    printed = sweep.end()
+    assert sweep.front.returncode == 0, printed
+    assert "Traceback" not in printed
+    pd.testing.assert_frame_equal(curves(tmp_path), undisturbed, check_exact=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 700 MB: trials only start while 500 are free."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "none", folder], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    for num_bytes in (1_000_000, 1):
+        with pytest.raises(OSError, match="No space left"), path.open("ab", buffering=0) as file:
+            file.writelines(itertools.repeat(bytes(num_bytes)))
+
+
+def test_a_disk_that_fills_up_pauses_a_sweep_until_there_is_room(
+    undisturbed: pd.DataFrame, small_disk: Path, cache_of_the_tests: Path
+) -> None:
+    sweep = Sweep(small_disk / "runs", cache_of_the_tests)
+    sweep.until("five rows", lambda: sweep.num_rows >= 5)
+    in_the_way = small_disk / "filler"
+    fill(in_the_way)
+    sweep.until("the line", lambda: "The sweep resumes by itself." in sweep.printed)
+    time.sleep(5)
+    in_the_way.unlink()
+    printed = sweep.end()
+    assert sweep.front.returncode == 0, printed
+    assert "Traceback" not in printed, printed
+    assert printed.count("resumes by itself") <= 2
+    pd.testing.assert_frame_equal(curves(small_disk / "runs"), undisturbed, check_exact=True)
+
+
+def test_sweeps_that_start_at_once_beside_another_ray_end_well_and_hear_of_each_other(
+    undisturbed: pd.DataFrame, tmp_path: Path, cache_of_the_tests: Path
+) -> None:
+    stale = tmp_path / "ray" / "ray_current_cluster"
+    stale.parent.mkdir()
+    stale.write_text("127.0.0.1:1")
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    first = Sweep(tmp_path / "first", cache_of_the_tests, RAY_TMPDIR=str(tmp_path))
+    second = Sweep(tmp_path / "second", cache_of_the_tests, TMPDIR=str(long))
+    for sweep in (first, second):
+        printed = sweep.end()
+        assert sweep.front.returncode == 0, printed
+        assert "disturbed trains on this machine too (process " in printed
+        pd.testing.assert_frame_equal(curves(sweep.runs), undisturbed, check_exact=True)
