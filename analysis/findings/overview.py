@@ -123,9 +123,10 @@ def _answer(sweeps: Sequence[Findings], cells: pd.DataFrame, profiles: pd.DataFr
     missing = f" Not run in every sweep, which counts as a miss: {', '.join(map(str, absent))}." if len(absent) else ""
     if is_best.sum() > 1:
         return f"{best} are equally good over {over}. {scores}{missing}"
+    num_fastest = round(first["share_best"] * num_cells)
     return (
-        f"{best} is best over {over}: fastest in {round(first['share_best'] * num_cells)}, within twice the best "
-        f"time in {first['share_within_2']:.0%}. {scores}{missing}"
+        f"{best} is best over {over}: fastest in {num_fastest or 'none'}, within twice the best time in "
+        f"{first['share_within_2']:.0%}. {scores}{missing}"
     )
 
 

@@ -33,7 +33,7 @@ from sweeps.command.options import (
     Settings,
     Yes,
 )
-from sweeps.record.paths import COMPARISONS, MEASURE, names_of_cells, runs_root, sweep_path
+from sweeps.record.paths import COMPARISONS, MEASURE, SPEC, names_of_cells, runs_root, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -87,6 +87,9 @@ def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separ
     every = [each for name in names.split() for each in names_of_cells(name)]
     if len(every) < 2:
         raise UserError(f'NAMES="{names}": expected two or more sweeps. Write: make compare NAMES="a b".')
+    for name in names.split():
+        if (sweep_path(name) / SPEC).exists():  # tables of another origin have no trials to rebuild them from
+            _must(_python("sweeps", "tables", name))
     page = runs_root() / COMPARISONS / f"{'+'.join(sweep_path(name).name for name in names.split())}.html"
     _must(_python("analysis", "compare", *(str(sweep_path(each)) for each in every), "--out", str(page)))
 

@@ -10,13 +10,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic.util import CommandError
-from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from kdas.errors import UserError
 from kdas.files.cache import replaced_whole, writable_folder
+from kdas.files.locks import locked
 from sweeps.mlflow_view.address import embedded_database, is_embedded
 from sweeps.record.paths import ARTIFACTS, runs_root
 
@@ -102,7 +102,7 @@ def _has_content(path: Path) -> bool:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Only one process creates the file: MLflow leaves it incomplete if two do."""
-    with FileLock(writable_folder(path.parent) / ".mlflow.lock"):
+    with locked(writable_folder(path.parent) / ".mlflow.lock", variable="RUNS_DIR"):
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -165,6 +166,20 @@ def test_a_changed_file_that_contradicts_the_sweep_is_refused(swept: Swept, tmp_
     assert done.returncode == 2
     assert "epochs was 3 when this sweep began and is 4 now" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_comparison_is_of_the_trials_as_they_are_and_not_of_older_tables(swept: Swept) -> None:
+    other = swept.directory.path.with_name("other")
+    shutil.copytree(swept.directory.path, other, ignore=shutil.ignore_patterns("*.parquet"))
+    try:
+        measure = json.loads((other / "measure.json").read_text())
+        del measure["check"]
+        (other / "measure.json").write_text(json.dumps({**measure, "sweep": "other"}))
+        done = swept.run("compare", "tiny other")
+        assert done.returncode == 0, done.stderr
+        assert "best over 2 sweeps" in done.stdout or "equally good over 2 sweeps" in done.stdout
+    finally:
+        shutil.rmtree(other)
 
 
 def test_report_is_rebuilt_from_the_directory(swept: Swept) -> None:
