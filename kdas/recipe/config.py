@@ -179,8 +179,8 @@ class Recipe(Strict):
     def _check_batch(self) -> None:
         if self.batch_size // self.accumulate < 2:
             raise ValueError(
-                f"accumulate: {self.accumulate} parts of a batch of {self.batch_size} have fewer than two samples each,"
-                " but batch norm needs two. Lower it"
+                f"accumulate: splitting a batch of {self.batch_size} into {self.accumulate} leaves parts of fewer than"
+                " two samples, which batch norm needs. Lower it"
             )
 
     def _check_weights(self) -> None:
@@ -192,7 +192,7 @@ def check_warmup(where: str, warmup_epochs: int, epochs: int) -> None:
     """Raises: ValueError: if a warm-up, named by `where`, leaves no other epoch."""
     if warmup_epochs >= epochs:
         raise ValueError(
-            f"{where}.warmup_epochs: {warmup_epochs} of {epochs} epochs leave no epoch after the warm-up. Lower it"
+            f"{where}.warmup_epochs: expected fewer than the {epochs} epochs, got {warmup_epochs}. Lower it"
         )
 
 

@@ -110,7 +110,7 @@ class AccuracyAtCost(Strict):
     @model_validator(mode="after")
     def _one_cost(self) -> AccuracyAtCost:
         if (self.cost_ref_s is None) == (self.share_of_budget is None):
-            raise ValueError("cost_ref_s: expected either this or share_of_budget. Give exactly one of them")
+            raise ValueError("cost_ref_s: expected either cost_ref_s or share_of_budget. Give exactly one")
         return self
 
 
@@ -259,7 +259,10 @@ class FaultsConfig(Strict):
     """
 
     retries: int = Field(
-        2, ge=0, le=1000, description="How often one start resumes a trial that lost its worker, from its checkpoint."
+        2,
+        ge=0,
+        le=1000,
+        description="How often one start resumes a trial from its checkpoint after its worker was lost.",
     )
 
 

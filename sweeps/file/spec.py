@@ -195,8 +195,8 @@ class SweepSpec(Recipe):
         share = getattr(self.objective, "share_of_budget", None)
         if share is not None and share < 1 / self.evaluations:
             raise ValueError(
-                f"objective.share_of_budget: {share:g} ends before the first of {self.evaluations} evaluations. Use at"
-                f" least {1 / self.evaluations:.3g}, or raise evaluations"
+                f"objective.share_of_budget: {share:g} of the budget ends before the first of {self.evaluations}"
+                f" evaluations. Use at least {1 / self.evaluations:.3g}, or raise evaluations"
             )
 
     def _check_baselines(self) -> None:

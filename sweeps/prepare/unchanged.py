@@ -67,7 +67,8 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
     if missing:
         raise UserError(
-            f"{directory.spec_file}: seeds: missing now, but already run: {missing}. Keep them; you may add more."
+            f"{directory.spec_file}: seeds: {missing} have run but are missing from the file. Restore them; you may"
+            " add others."
         )
 
 
@@ -82,7 +83,8 @@ def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDire
     missing = ", ".join(sorted(set(recorded) - set(spec.cells)))
     if missing:
         raise UserError(
-            f"{directory.spec_file}: cells: missing now, but already started: {missing}. Keep them; you may add more."
+            f"{directory.spec_file}: cells: {missing} has started but is missing from the file. Restore it; you may"
+            " add others."
         )
 
 

@@ -179,7 +179,7 @@ def _check_reachable(parameter: Parameter, found: Mapping[str, Parameter]) -> No
             allowed[name] = [value for value in before if value in values]
             if not allowed[name]:
                 raise ValueError(
-                    f"search.{parameter.name}.when: can never hold, since {name} would need two values at once. Change"
+                    f"search.{parameter.name}.when: is never true: it requires two values of {name} at once. Change"
                     f" the condition"
                 )
             waiting.append(found[name])

@@ -84,10 +84,14 @@ class Space:
                 point[name] = _the_one(parameter, given[name], f"{where}.{name}")
         odd = sorted({parameter.name for parameter in self.asked_at(point)} ^ set(given))
         if odd and self.is_conditional:
-            what = "does not exist with these other values" if odd[0] in given else "is missing with these other values"
-            raise ValueError(f"{where}: {odd[0]} {what}. {'Remove' if odd[0] in given else 'Add'} it")
+            what = "is not used" if odd[0] in given else "is required"
+            raise ValueError(
+                f"{where}: {odd[0]} {what} with the point's other values. {'Remove' if odd[0] in given else 'Add'} it"
+            )
         if odd:
-            raise ValueError(f"{where}: {', '.join(odd)} must be in both the point and search. Add or remove them")
+            raise ValueError(
+                f"{where}: expected a value for every key of search, and no other. Add or remove {', '.join(odd)}"
+            )
         return point
 
     def drawn(self, trial: optuna.Trial) -> Point:

@@ -226,7 +226,7 @@ def test_cells_are_sweeps_of_their_own_under_one_name(swept: Swept, tmp_path: Pa
     path.write_text(f"extends: {TINY}\ncells:\n  other: {{seeds: [2]}}\n")
     refused = swept.run("sweep", str(path))
     assert refused.returncode == 2
-    assert "cells: missing now, but already started: one" in refused.stderr
+    assert "cells: one has started but is missing from the file" in refused.stderr
 
 
 @pytest.mark.slow

@@ -252,7 +252,7 @@ def test_all_mistakes_are_told_each_in_a_line_of_its_own(load: Load) -> None:
 
 def test_mistakes_between_blocks_are_told_together(load: Load) -> None:
     text = "batch_size: 4\naccumulate: 3\nepochs: 2\nce_weight: 0\nkd_weight: 0\noptimizer: {warmup_epochs: 2}\n"
-    with pytest.raises(UserError, match=r"accumulate: 3 parts") as caught:
+    with pytest.raises(UserError, match=r"accumulate: splitting a batch of 4 into 3") as caught:
         load(GOOD + text)
     keys = [line.partition("trial.yaml: ")[2].partition(":")[0] for line in str(caught.value).splitlines()]
     assert keys == ["accumulate", "ce_weight", "optimizer.warmup_epochs"]

@@ -139,7 +139,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (search(batch_size={"low": 32, "high": 64}), "search.batch_size: expected a list of choices, got a range."),
     (
         search(batch_size=[4], accumulate=[1, 3]),
-        "search: with batch_size 4 and accumulate 3: accumulate: 3 parts of a batch of 4 have fewer than two samples each, but batch norm needs two. Lower it.",
+        "search: with batch_size 4 and accumulate 3: accumulate: splitting a batch of 4 into 3 leaves parts of fewer than two samples, which batch norm needs. Lower it.",
     ),
     (
         search(ce_weight=[0, 1], kd_weight={"low": 0, "high": 9}),
@@ -147,11 +147,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(warmup_epochs={"low": 0, "high": 3}),
-        "search: with warmup_epochs 3: sampler.warmup_epochs: 3 of 3 epochs leave no epoch after the warm-up. Lower it.",
+        "search: with warmup_epochs 3: sampler.warmup_epochs: expected fewer than the 3 epochs, got 3. Lower it.",
     ),
     (
         search(optimizer__warmup_epochs=[0, 3]),
-        "search: with optimizer.warmup_epochs 3: optimizer.warmup_epochs: 3 of 3 epochs leave no epoch after the warm-up. Lower it.",
+        "search: with optimizer.warmup_epochs 3: optimizer.warmup_epochs: expected fewer than the 3 epochs, got 3. Lower it.",
     ),
     # The searched sampler and conditions
     (search(sampler=["kdas", "randm"]), "search.sampler.1.name: no sampler is called 'randm'. Did you mean random?"),
@@ -221,7 +221,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
             kd_weight=when(sampler="random"),
             threshold={"low": 0.1, "high": 0.2, "when": {"kd_weight": 4}},
         ),
-        "search.threshold.when: can never hold, since sampler would need two values at once. Change the condition.",
+        "search.threshold.when: is never true: it requires two values of sampler at once. Change the condition.",
     ),
     # Known points
     (
@@ -234,15 +234,15 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {**search(start_rate=RATE), "known_points": [{"end_rate": 0.4}]},
-        "known_points.0: end_rate, start_rate must be in both the point and search. Add or remove them.",
+        "known_points.0: expected a value for every key of search, and no other. Add or remove end_rate, start_rate.",
     ),
     (
         {**search(sampler=SAMPLERS, threshold=[0.1]), "known_points": [{"sampler": "random", "threshold": 0.1}]},
-        "known_points.0: threshold does not exist with these other values. Remove it.",
+        "known_points.0: threshold is not used with the point's other values. Remove it.",
     ),
     (
         {**search(sampler=SAMPLERS, threshold=[0.1]), "known_points": [{"sampler": "kdas"}]},
-        "known_points.0: threshold is missing with these other values. Add it.",
+        "known_points.0: threshold is required with the point's other values. Add it.",
     ),
     # Objective, algorithm, scheduler
     (
@@ -255,7 +255,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"objective": "accuracy_at_cost"},
-        "objective.cost_ref_s: expected either this or share_of_budget. Give exactly one of them.",
+        "objective.cost_ref_s: expected either cost_ref_s or share_of_budget. Give exactly one.",
     ),
     (
         {"objective": {"name": "accuracy_at_cost", "share_of_budget": 2}},
@@ -263,7 +263,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"objective": {"name": "accuracy_at_cost", "share_of_budget": 0.001}},
-        "objective.share_of_budget: 0.001 ends before the first of 6 evaluations. Use at least 0.167, or raise"
+        "objective.share_of_budget: 0.001 of the budget ends before the first of 6 evaluations. Use at least 0.167, or raise"
         " evaluations.",
     ),
     (
@@ -348,7 +348,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"faults": {"retries": -1}},
-        "faults.retries: expected a value in [0, 1000], got -1. How often one start resumes a trial that lost its worker, from its checkpoint.",
+        "faults.retries: expected a value in [0, 1000], got -1. How often one start resumes a trial from its checkpoint after its worker was lost.",
     ),
     # Cells
     ({"cells": [1]}, "cells: expected a mapping, got [1]. Give names with the keys they change, or a grid of lists."),

@@ -51,7 +51,10 @@ def changed(tmp_path: Path, **changes: Any) -> Path:
         ({"search": {"START_RATE": {"low": 0.3}}}, "search.start_rate: expected low and high, or choices"),
         ({"search": {}}, "search: the space is empty"),
         ({"search": None}, "search: missing"),
-        ({"known_points": [{"START_RATE": 0.6}]}, "known_points.0: sampling_period must be in both"),
+        (
+            {"known_points": [{"START_RATE": 0.6}]},
+            "known_points.0: expected a value for every key of search, and no other. Add or remove sampling_period",
+        ),
         (
             {"known_points": [{"START_RATE": 0.2, "SAMPLING_PERIOD": 1}]},
             "known_points.0.start_rate: expected 0.3 to 0.9",
@@ -186,17 +189,17 @@ def test_proposal_that_equals_a_baseline_carries_its_name_only_if_all_is_equal(t
         ),
         (
             {"sampler": {"name": "kdas", "warmup_epochs": 99}},
-            "sampler.warmup_epochs: 99 of 3 epochs leave no epoch after the warm-up",
+            "sampler.warmup_epochs: expected fewer than the 3 epochs, got 99",
         ),
         (
             {"baselines": {"plain_kd": "full", "late": {"name": "kdas", "WARMUP_EPOCHS": 3}}},
-            "late.warmup_epochs: 3 of 3 epochs leave no epoch after the warm-up",
+            "late.warmup_epochs: expected fewer than the 3 epochs, got 3",
         ),
         (
             {"optimizer": {"warmup_epochs": 3}},
-            "optimizer.warmup_epochs: 3 of 3 epochs leave no epoch after the warm-up",
+            "optimizer.warmup_epochs: expected fewer than the 3 epochs, got 3",
         ),
-        ({"accumulate": 33}, "accumulate: 33 parts of a batch of 64 have fewer than two samples each"),
+        ({"accumulate": 33}, "accumulate: splitting a batch of 64 into 33 leaves parts of fewer than two samples"),
     ],
     ids=str,
 )

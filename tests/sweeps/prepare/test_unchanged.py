@@ -42,7 +42,7 @@ def test_what_changes_no_result_may_change(spec: SweepSpec, directory: SweepDire
         ({"kd_weight": 3.0}, r"kd_weight was 9\.0 when this sweep began and is 3\.0 now"),
         ({"precision": "bfloat16"}, "precision was float32"),
         ({"sampler": {"name": "kdas", "threshold": 0.1}}, "sampler was "),
-        ({"seeds": [1]}, r"seeds: missing now, but already run: \[2\]"),
+        ({"seeds": [1]}, r"seeds: \[2\] have run but are missing from the file"),
         ({"budget": {"ref_s_per_trial": 9.0}}, r"budget\.ref_s_per_trial was None when this sweep began and is 9\.0"),
     ],
     ids=str,
