@@ -14,7 +14,7 @@ from kdas.errors import UserError
 if TYPE_CHECKING:
     from analysis.mlflow_store.evaluations import Evaluations
 
-# A pause: so many times the run's usual time per step, and so large a share of all its time.
+# A pause: this multiple of the run's usual time per step, and this share of its whole time.
 _PAUSE_FACTOR, _PAUSE_SHARE, _FEWEST_INTERVALS = 10, 0.2, 3
 _ACCURACIES = ("val_accuracy", "test_accuracy")
 
@@ -105,7 +105,7 @@ def _refuse_cost(store: StoreRuns, rows: Evaluations) -> None:
 
 
 def _refuse_pauses(store: StoreRuns, rows: Evaluations) -> None:
-    """The time of logging goes on while a run is paused, or waits for its turn after a restart."""
+    """The time of logging also runs while a run is paused or waits to restart."""
     cost = rows.columns["cost_ref_s"]
     bounds = np.searchsorted(rows.trials, np.arange(len(rows.runs) + 1))
     for run, first, end in zip(rows.runs, bounds[:-1], bounds[1:], strict=True):

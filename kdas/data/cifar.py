@@ -73,7 +73,7 @@ def _cifar(name: str, path: str | None, size: int | None, max_samples: int | Non
 
 
 def _fitting(num_classes: int) -> str:
-    """How a sweep file names a set of so many classes."""
+    """The name in a sweep file of the set with this many classes."""
     name = next((each for each, (_, number, _) in _VARIANTS.items() if number == num_classes), "parquet")
     return f"dataset: {name}" if name != "parquet" else "dataset: {name: parquet, path: ...}"
 

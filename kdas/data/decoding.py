@@ -35,7 +35,7 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)
 _LARGEST_16_BITS = 65_535
 
-# Over 89 million pixels Pillow only warns. A few kilobytes may hold so many, and take a gigabyte.
+# Over 89 million pixels Pillow only warns. A file of a few kilobytes may hold that many, and then takes a gigabyte.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 # Which says no more than that such notes are not read.
 warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning)

@@ -25,7 +25,7 @@ from kdas.files.limits import Bounded, TooLargeError, check_growth, most_unpacke
 _OF_PEERS = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d{1,9})\.pth")
 _LAYOUT = "<model>_vanilla/ckpt_epoch_<number>.pth"
 _SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
-# To list more takes minutes, and no archive of checkpoints has so many.
+# Listing more takes minutes, and no archive of checkpoints has more.
 _MOST_MEMBERS = 10_000
 _SHOWN = 5
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {

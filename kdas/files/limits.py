@@ -19,7 +19,7 @@ def most_unpacked_bytes(file: BinaryIO) -> int:
 
 
 def check_growth(unpacked_bytes: int, file: BinaryIO, where: str) -> None:
-    """Raises: UserError: if so many bytes are more than a checkpoint in this file could have."""
+    """Raises: UserError: if a checkpoint in this file could not have that many bytes."""
     most = most_unpacked_bytes(file)
     if unpacked_bytes > most:
         raise UserError(

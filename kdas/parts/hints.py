@@ -16,7 +16,7 @@ _ABBREVIATIONS = {
     "tau": "temperature",
     "t": "temperature",
 }
-# At most so many keys are listed where none is like the one that is given.
+# At most this many keys are listed if none is similar to the given one.
 _LISTED = 12
 # What YAML 1.1 reads as true and false, and YAML 1.2 as text.
 _WORDS = {

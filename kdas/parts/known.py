@@ -25,7 +25,7 @@ _AS_USUAL = {"annotated_types", "pydantic", "pydantic_core", *sys.stdlib_module_
 _SHARED = ("kdas.errors", "kdas.parts", "kdas.records")
 # They define no part, and no type of a parameter.
 _WITHOUT_PARTS = ("kdas.files", "kdas.compute", "kdas.teacher", "kdas.training")
-# No module has such a name otherwise.
+# No other module has a name like this.
 _PREFIX = "read apart: "
 
 

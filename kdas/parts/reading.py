@@ -28,7 +28,7 @@ _BOUNDS = {
     "less_than": "a value below {lt}",
     "less_than_equal": "at most {le}",
 }
-# So many mistakes of one file are told.
+# At most this many mistakes of one file are told.
 MOST_TOLD = 10
 Schema = TypeVar("Schema", bound=BaseModel)
 

@@ -85,7 +85,7 @@ def teacher_quality(
 
 
 def clearly_above(chance: float, num_images: int) -> float:
-    """The least accuracy that is clearly above `chance`, a fraction, on so many images.
+    """The least accuracy that is clearly above `chance`, a fraction, on this many images.
 
     Three standard errors of a guesser above it, and 5 points; fewer points where chance or its complement is small:
     twice chance is clear at 100 classes, half the way to 1 where nearly all images are of one class.

@@ -13,7 +13,7 @@ from sweeps.record.paths import MEASURE
 
 
 def reaches_its_end(rows: Sequence[CurveRow], status: Status, config: Mapping[str, Any], folder: Path) -> bool:
-    """Whether the curve of a complete trial goes on to the end of its schedule or budget, or to its divergence.
+    """Whether the curve of a complete trial reaches the end of its schedule or budget, or its divergence.
 
     Args: folder: of the trial, in the directory of its sweep.
     """

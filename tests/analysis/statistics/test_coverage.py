@@ -40,7 +40,7 @@ class Truth:
 
     @functools.cached_property
     def ratio(self) -> float:
-        """The ratio of the means, from so many seeds that its own error is a thousandth."""
+        """The ratio of the means, from enough seeds that its own error is a thousandth."""
         baseline_s, candidate_s = self.sweeps(1, 1_000_000, seed=99)
         return float(baseline_s.mean() / candidate_s.mean())
 
