@@ -11,6 +11,7 @@ import builtins
 import functools
 import importlib
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -100,7 +101,10 @@ def _file_of(name: str) -> Path:
 
 @functools.cache
 def _read_registry(package: str, name: str) -> Registry[Any]:
-    modules = [_read(f"{package}.{file.stem}") for file in sorted(_file_of(package).with_suffix("").glob("[!_]*.py"))]
+    # Filters that a module sets would hold stand-ins for the classes of warnings.
+    with warnings.catch_warnings():
+        files = sorted(_file_of(package).with_suffix("").glob("[!_]*.py"))
+        modules = [_read(f"{package}.{file.stem}") for file in files]
     return next(value for module in modules if isinstance(value := vars(module).get(name), Registry))
 
 

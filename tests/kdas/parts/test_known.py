@@ -48,6 +48,21 @@ def test_package_that_cannot_be_read_apart_is_imported(monkeypatch: pytest.Monke
     assert "kd" in known.LOSSES.names()
 
 
+@pytest.mark.parametrize(("package", "name"), PACKAGES, ids=[name for _, name in PACKAGES])
+def test_reading_apart_leaves_the_process_as_it_was(package: Any, name: str) -> None:
+    program = (
+        "import sys, warnings, os\n"
+        "from kdas.parts import known\n"
+        "def state(): return list(warnings.filters), dict(os.environ), list(sys.path), sys.excepthook\n"
+        "before = state()\n"
+        f"known._read_registry({package.__name__!r}, {name!r})\n"
+        "assert state() == before\n"
+        "warnings.warn('still possible')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "still possible" in done.stderr, done.stderr
+
+
 def test_names_parameters_and_defaults_are_known_without_torch() -> None:
     program = (
         "import sys\n"
