@@ -196,6 +196,11 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> 
         console.print(f"Runs are on a tracking server. Open {without_secrets(uri)}", soft_wrap=True)
         return
     check_port(port)
+    if "://" not in uri:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={without_secrets(uri)}: expected an address such as http://host:5000 or"
+            " sqlite:////data/mlflow.db. Correct it, or unset it to use the embedded database."
+        )
     if is_embedded(uri):
         from sweeps.mlflow_view import embedded
 

@@ -17,6 +17,7 @@ from kdas.data.split_names import TEST, TRAIN, VALIDATION, part_in
 from kdas.data.survey import Encoded, surveyed
 from kdas.errors import UserError
 from kdas.files.cache import content_id
+from kdas.files.home import expanded
 
 # Not measured, since a streamed set is never completely in memory, and results must not depend on where a set is kept.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -166,7 +167,7 @@ def _encoded(files: ImageFiles) -> Iterator[Encoded]:
 
 
 def _existing(path: str) -> Path:
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     check_folder(folder, "Unpack the dataset there, or give another path.")
     return folder
 

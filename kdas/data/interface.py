@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from kdas.data.files import ImageFiles
+from kdas.files.home import expanded
 from kdas.parts.registry import Registry
 from kdas.views import CropFlip, ResizedCrop, Views
 
@@ -100,4 +101,4 @@ DATASETS: Registry[Dataset] = Registry("dataset")
 
 def resolved_path(path: str | None, default: Path) -> Path:
     """The folder the user named, or the default one."""
-    return Path(path).expanduser() if path else default
+    return expanded(path) if path else default

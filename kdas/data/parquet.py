@@ -24,6 +24,7 @@ from kdas.data.pixels import square
 from kdas.data.survey import Encoded, Survey, surveyed
 from kdas.errors import UserError
 from kdas.files.cache import content_id, file_id
+from kdas.files.home import expanded
 
 
 @DATASETS.register("parquet", source="the layout of image classification sets on dataset hubs")
@@ -43,7 +44,7 @@ def parquet(
     """Parquet files with one encoded image, or its path, and one class a row."""
     columns = (image_column, label_column)
     return parquet_folder(
-        "parquet", Path(path).expanduser(), *columns, padding=padding, flip=flip, size=resize, max_samples=max_samples
+        "parquet", expanded(path), *columns, padding=padding, flip=flip, size=resize, max_samples=max_samples
     )
 
 

@@ -16,12 +16,13 @@ from platformdirs import user_cache_path
 
 from kdas.errors import UserError
 from kdas.files.full import written
+from kdas.files.home import expanded
 
 
 def cache_root() -> Path:
     """The folder named by `KDAS_CACHE`, else the user's cache folder."""
     named = os.environ.get("KDAS_CACHE")
-    return Path(named).expanduser().absolute() if named else user_cache_path("kdas-sweeps")
+    return expanded(named).absolute() if named else user_cache_path("kdas-sweeps")
 
 
 def check_cache() -> None:

@@ -9,6 +9,11 @@ from pathlib import Path
 from kdas.errors import UserError
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with `~` replaced by the home folder. An unknown `~user` stays, so that it is reported as missing."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path's own method raises RuntimeError)
+
+
 def ensure_home() -> None:
     """Give libraries that ask for a home folder and a user's name an answer, where the system has none.
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kdas.files.home import expanded
+
 # The keys of a path, by the block that they are in.
 _PATH_KEYS = {"dataset": "path", "teacher": "checkpoint"}
 
@@ -34,7 +36,7 @@ def _found(value: Any, folder: Path, block: str, key: str = "") -> Any:
 
 
 def _place(path: str, folder: Path) -> str:
-    given = os.path.expanduser(path)  # noqa: PTH111 (which leaves an unknown ~user as it is)
+    given = str(expanded(path))
     beside, here = (str((base / given).absolute()) for base in (folder, Path()))
     # Not the methods of a path, which raise for a name that no file can have.
     return here if os.path.exists(here) and not os.path.exists(beside) else beside  # noqa: PTH110

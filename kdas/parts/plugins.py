@@ -16,6 +16,7 @@ from typing import Any
 
 from kdas.errors import UserError
 from kdas.files.cache import content_id, file_id
+from kdas.files.home import expanded
 
 # Code that is not the user's own, beside ours and Python's: the libraries that parts are made of.
 _LIBRARIES = ("torch", "torchvision", "numpy", "pydantic")
@@ -60,12 +61,12 @@ def with_plugins_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _load(name: str) -> str:
-    asked = str(Path(name).expanduser().absolute()) if name.endswith(".py") else name
+    asked = str(expanded(name).absolute()) if name.endswith(".py") else name
     if asked in _FAILURES:
         raise ValueError(_FAILURES[asked])
     try:
         if name.endswith(".py"):
-            return _load_file(Path(name).expanduser().absolute())
+            return _load_file(expanded(name).absolute())
         import_module(name)
         code_id(name)
         return name

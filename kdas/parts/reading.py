@@ -149,7 +149,9 @@ def _text(detail: ErrorDetails, model: type[BaseModel], keys: list[str]) -> str:
         case "missing":
             return f"missing. Add this key. {hint}".rstrip()
         case "invalid_key":
-            return f"expected a word as a key, got {brief(detail['input'])}. Put it in quotes."
+            return (
+                f"expected a word as a key, got {brief(detail['input'])}. Write decimals with a point, words in quotes."
+            )
     expected = _expected(detail, model, keys)
     meant = meant_value(detail["input"], expected)
     if detail["input"] is None:

@@ -138,8 +138,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: expected at most 1 MB of YAML, got more. Give the path of a YAML file.")
         text = written.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"{path}: cannot be read: {reason}. Give the path of a YAML file.") from error
+        if isinstance(error, UnicodeDecodeError):
+            raise UserError(
+                f"{path}: cannot be read: it is not UTF-8 text. Give a YAML file saved as UTF-8."
+            ) from error
+        raise UserError(f"{path}: cannot be read: {error.strerror}. Give the path of a YAML file.") from error
     try:
         content = parse_yaml(text)
     except ValueError as error:

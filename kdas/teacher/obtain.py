@@ -20,6 +20,7 @@ from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.files.cache import cache_root, content_id, writable_folder
 from kdas.files.full import check_room
+from kdas.files.home import expanded
 from kdas.files.locks import locked
 from kdas.models import Model
 from kdas.models.weights import check_finite, load_weights
@@ -43,7 +44,7 @@ class Teacher:
 def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> Path:
     """Where the weights are, or will be once trained."""
     if config.checkpoint:
-        return Path(config.checkpoint).expanduser()
+        return expanded(config.checkpoint)
     recipe = config.model_dump(mode="json", exclude={"checkpoint"}) | {
         "code": models.source_id(config.model),
         "measure_version": MEASURE_VERSION,
@@ -96,7 +97,7 @@ def _load_given(model: Model, config: TeacherConfig) -> None:
     """Fill the teacher from the checkpoint that the file names. Raises: UserError: as `load_weights`, with the key."""
     assert config.checkpoint
     try:
-        load_weights(model, Path(config.checkpoint).expanduser(), config.model)
+        load_weights(model, expanded(config.checkpoint), config.model)
     except UserError as error:
         raise UserError(f"teacher.checkpoint: {error}") from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdas.errors import UserError, alike, nearest
+from kdas.files.home import expanded
 from kdas.parts.paths import with_paths_found
 from kdas.parts.plugins import with_plugins_found
 from kdas.parts.yaml_file import parse_yaml, read_yaml
@@ -44,6 +45,10 @@ def spec_path(name: str) -> Path:
     path = _path(name, Path())
     if path.is_file():
         return path
+    if expanded(name).is_file() and not _is_file_name(name):
+        raise UserError(
+            f"NAME={name}: expected a file whose name ends in .yaml or .yml. Rename it if it is a sweep file."
+        )
     recorded = sweep_path(name) / SPEC
     if recorded.is_file() and not _is_file_name(name) and "/" not in name:
         return recorded
@@ -109,7 +114,7 @@ def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
 
 
 def _path(name: str, folder: Path) -> Path:
-    return folder / Path(name).expanduser() if _is_file_name(name) else FILES / f"{name}.yaml"
+    return folder / expanded(name) if _is_file_name(name) else FILES / f"{name}.yaml"
 
 
 def _is_file_name(name: str) -> bool:
@@ -132,7 +137,7 @@ def shown(path: Path) -> str:
 
 
 def _setting(text: str) -> Layer:
-    key, sign, value = text.partition("=")
+    key, sign, value = (part.strip() for part in text.partition("="))
     if not sign or not all(key.split(".")):
         raise UserError(f'SET {text}: expected key=value. For example: SET="seeds=5 budget.trials=40".')
     try:

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from kdas.errors import UserError
+from kdas.files.home import expanded
 from kdas.parts.fields import KeysOf
 from kdas.parts.known import DATASETS, SAMPLERS
 from kdas.parts.reading import Mistake, check_all, mistakes_in, refusal, refused, user_error, validated
@@ -281,7 +282,7 @@ def recorded_spec(path: Path) -> SweepSpec:
 
 
 def _with_data(content: Mapping[str, Any], data: str) -> Any:
-    if Path(data).expanduser().is_file():
+    if expanded(data).is_file():
         raise UserError(f"DATA={data}: is a file. Unpack it if it is an archive, and give the folder of the data.")
     cells = content.get("cells")
     if isinstance(cells, Mapping) and any(
@@ -302,7 +303,7 @@ def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
     """The same sweep with absolute paths, since workers may run in a folder other than the user's."""
 
     def absolute(path: str) -> str:
-        return str(Path(path).expanduser().absolute())
+        return str(expanded(path).absolute())
 
     dataset, teacher = spec.dataset, spec.teacher
     if dataset.get("path"):

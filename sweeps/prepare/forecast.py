@@ -127,6 +127,7 @@ def first_jobs(plan: Plan) -> list[Job]:
 
 def drawn_configs(plan: Plan, number: int) -> list[TrialConfig]:
     """Configurations like those that the search will propose: the points that are tried first, then random ones."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=derived_seed(0, "forecast") % 2**31))
     points: list[dict[str, Any]] = list(plan.space.first)
     while len(points) < number:

@@ -16,9 +16,11 @@ from kdas.clock import Calibration, priced
 from kdas.files.cache import replaced_whole
 from kdas.files.journal import Journal
 from kdas.files.record import DamagedError, read_record
+from kdas.records import is_searched
 from kdas.training.calibrate import read_calibration, write_calibration
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import known_measure, read_measure
+from sweeps.record.paths import CONFIRM
 from sweeps.record.spec_file import read_spec
 from sweeps.record.tables import sweep_tables
 from sweeps.record.trial import Recorded, TrialFolder
@@ -56,11 +58,19 @@ def _of_the_record(directory: SweepDirectory) -> Iterator[Finding]:
         if wrong := _wrong_in(folder, known):
             yield Finding(f"{folder.path}: {wrong}. Move that folder away and run the sweep again.")
     measure = known_measure(directory)
+    if not directory.measure_file.exists() and _is_past_the_baselines(directory):
+        yield Finding(f"{directory.measure_file}: is missing. Run the sweep again to rebuild it.")
     if measure is not None and num_ended < measure.num_ended_trials:
         yield Finding(
             f"{directory.path}: {num_ended} trials have ended, expected {measure.num_ended_trials} as when the sweep"
             " ended. Run the sweep again to train the missing ones."
         )
+
+
+def _is_past_the_baselines(directory: SweepDirectory) -> bool:
+    """Whether the target must have been fixed: trials of a search, or of a confirmation, come after it."""
+    intact = (folder.description for folder in directory.trials() if folder.damage() is None)
+    return any(is_searched(each["method"]) or each["phase"] == CONFIRM for each in intact)
 
 
 def _of_single_files(directory: SweepDirectory) -> Iterator[Finding]:

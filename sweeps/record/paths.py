@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from kdas.errors import UserError
+from kdas.files.home import expanded
 
 # The folder in a sweep that contains its cells, and the file with the terms of measurement.
 CELLS, MEASURE = "cells", "measure.json"
@@ -21,7 +22,7 @@ SEARCH, CONFIRM = "search", "confirm"
 
 def runs_root() -> Path:
     """The folder of all sweeps: `RUNS_DIR`, else `runs`."""
-    return Path(os.environ.get("RUNS_DIR") or "runs").expanduser().absolute()
+    return expanded(os.environ.get("RUNS_DIR") or "runs").absolute()
 
 
 def sweep_path(name: str) -> Path:

@@ -269,6 +269,12 @@ def test_check_finds_a_cost_that_is_not_that_of_the_counted_work(copy: SweepDire
     )
 
 
+def test_check_misses_the_terms_of_a_sweep_that_has_searched(copy: SweepDirectory) -> None:
+    copy.measure_file.unlink()
+    for _ in range(2):
+        assert texts(copy) == [f"{copy.measure_file}: is missing. Run the sweep again to rebuild it."]
+
+
 def test_lost_trial_is_missed_and_trained_again(copy: SweepDirectory, ended: Ended) -> None:
     lost = next(trial for trial in copy.trials() if trial.description["phase"] == "confirm")
     shutil.rmtree(lost.path)
