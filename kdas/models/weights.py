@@ -90,6 +90,12 @@ def _misfit(expected: Mapping[str, Tensor], networks: Sequence[Network], name: s
     if len(others) == 1:
         other = others.pop()
         return f"expected a checkpoint of {name}, got one of {other}. Name {other} as the model, or give another file."
+    missing = [key for key in expected if key not in nearest.weights]
+    if len(missing) == len(expected):
+        return f"contains no weight of {name}. Give a checkpoint that holds the weights of the network."
+    last = list(expected)[-1].rpartition(".")[0]
+    if missing and all(key.startswith(f"{last}.") for key in missing):
+        return f"lacks the classifier of {name} ({', '.join(missing)}). Give a checkpoint of the whole network."
     unlike = difference(expected, nearest.weights)
     return f"does not fit {name}: {unlike}. Name the model that this file was made from."
 

@@ -64,11 +64,11 @@ class Replayed:
 
 
 def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
-    """Every combination of the entries of three comma-separated lists.
+    """Every combination of the entries of three lists, separated by commas or blanks.
 
     Raises: UserError: for an invalid number of slots.
     """
-    parts = [[each.strip() for each in text.split(",") if each.strip()] for text in (algorithms, schedulers, slots)]
+    parts = [text.replace(",", " ").split() for text in (algorithms, schedulers, slots)]
     for each in parts[2]:
         if not each.isdigit() or not int(each):
             raise UserError(

@@ -6,6 +6,7 @@ import argparse
 import copy
 import json
 import pickle
+import re
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -274,3 +275,16 @@ def test_model_of_ones_own_that_cannot_be_made_does_not_hide_the_cause(
 
     with pytest.raises(UserError, match=r"got one of resnet14\."):
         loaded(OTHERS)
+
+
+def test_checkpoint_without_a_network_or_its_classifier_is_told_so(tmp_path: Path) -> None:
+    weights = models.create("resnet8", 10).state_dict()
+    torch.save({"optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}}, tmp_path / "optimizer.pth")
+    torch.save({key: each for key, each in weights.items() if not key.startswith("fc.")}, tmp_path / "backbone.pth")
+    for name, said in (
+        ("optimizer", "contains no weight of resnet8. Give a checkpoint that holds the weights of the network."),
+        ("backbone", "lacks the classifier of resnet8 (fc.weight, fc.bias). Give a checkpoint of the whole network."),
+    ):
+        path = tmp_path / f"{name}.pth"
+        with pytest.raises(UserError, match=re.escape(f"{path}: {said}")):
+            load_weights(models.create("resnet8", 10), path, "resnet8")
