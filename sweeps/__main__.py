@@ -21,10 +21,10 @@ from sweeps.command.options import (
     Data,
     Name,
     OutFile,
+    Port,
     ReleaseFile,
     Settings,
     Yes,
-    check_port,
 )
 from sweeps.record.paths import names_of_cells, recorded_names, sweep_path
 
@@ -187,7 +187,7 @@ def attach(name: Name) -> None:
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
+def ui(port: Port = 5000) -> None:
     """Serve MLflow's page on 127.0.0.1."""
     from sweeps.mlflow_view.address import embedded_database, is_embedded, tracking_uri, without_secrets
 
@@ -195,7 +195,6 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> 
     if uri.startswith(("http://", "https://")):
         console.print(f"Runs are on a tracking server. Open {without_secrets(uri)}", soft_wrap=True)
         return
-    check_port(port)
     if "://" not in uri:
         raise UserError(
             f"MLFLOW_TRACKING_URI={without_secrets(uri)}: expected an address such as http://host:5000 or"

@@ -29,6 +29,7 @@ from sweeps.command.options import (
     Data,
     Name,
     OutFile,
+    Port,
     ReleaseFile,
     Settings,
     Yes,
@@ -95,7 +96,7 @@ def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separ
 
 
 @app.command()
-def watch(name: Name, port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5001) -> None:
+def watch(name: Name, port: Port = 5001) -> None:
     """Serve a sweep's report and keep it up to date."""
     from sweeps.command import watch as watching
 
@@ -112,7 +113,7 @@ def import_file(file: ReleaseFile, out: OutFile = None, trial: AsTrial = False) 
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
+def ui(port: Port = 5000) -> None:
     """Serve MLflow's page on 127.0.0.1."""
     _must(_python("sweeps", "ui", "--port", str(port)))
 

@@ -47,7 +47,12 @@ def cluster_address() -> str:
     return "" if address == "local" else address
 
 
-def check_port(port: int) -> None:
-    """Raises: UserError: if the port is out of range. 0 means any free port."""
-    if not 0 <= port <= 65535:
+def check_port(port: str | int) -> int:
+    """A port as a number; 0 means any free port. Raises: UserError: if it is not a number, or out of range."""
+    text = str(port).strip()
+    if not text.isdecimal() or int(text) > 65535:
         raise UserError(f"PORT={port}: expected a port from 0 to 65535. Try PORT=5001.")
+    return int(text)
+
+
+Port = Annotated[int, typer.Option(parser=check_port, metavar="PORT", help="Port on 127.0.0.1.")]

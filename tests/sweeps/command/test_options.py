@@ -13,8 +13,8 @@ def test_a_port_is_any_that_a_server_can_have(port: int) -> None:
     check_port(port)
 
 
-@pytest.mark.parametrize("port", [-1, 65536])
-def test_a_number_that_is_not_a_port_is_refused(port: int) -> None:
+@pytest.mark.parametrize("port", [-1, 65536, "abc", "", "5 0"])
+def test_what_is_not_a_port_is_refused(port: int | str) -> None:
     with pytest.raises(UserError, match=f"PORT={port}: "):
         check_port(port)
 
