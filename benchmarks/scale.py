@@ -152,13 +152,13 @@ def _agenda(spec_file: Path, directory: SweepDirectory, clock: SimulatedClock) -
     write_measure(directory, measure)
     plan, objective = plan_of(spec), objective_of(spec.objective, TAU_REF_S)
     terms = Terms(measure, lambda plain: measure, partial(rule_of, spec), objective)
-    search = ConfigurationSearch(directory.study_file, plan.space, spec.algorithm, objective.directions)
+    search = ConfigurationSearch(directory.study_file, spec.space, spec.algorithm, objective.directions)
     spending = Spending(spec.budget, 1 / SLOTS, directory.spent_file, clock)
 
     def is_here(job: Job) -> bool:
         return directory.trial(job.trial_id).status in COMPLETE_STATUSES
 
-    return Agenda(plan, directory, search, terms, spending, is_here)
+    return Agenda(plan, directory, lambda _: search, terms, spending, is_here)
 
 
 def replayed(spec_file: Path, directory: SweepDirectory) -> Figures:

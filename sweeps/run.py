@@ -35,6 +35,7 @@ from sweeps.execution.outage import RayLostError
 from sweeps.execution.progress import Progress
 from sweeps.execution.ray_folder import parent_of_ray_folder
 from sweeps.file.blocks import ResourcesConfig
+from sweeps.file.methods import Search
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare import environment
 from sweeps.prepare.forecast import forecast
@@ -234,15 +235,18 @@ class _Sweep:
             # Seeds and trials may have been added since.
             measure = self._write(measure.target, measure.target_rule, measure)
         objective = objective_of(spec.objective, budget_ref_s)
-        terms = Terms(measure, self._fix_measure, partial(rule_of, spec), objective)
-        restore_search(directory)
-        search = ConfigurationSearch(directory.study_file, plan.space, spec.algorithm, objective.directions)
+        self._terms = Terms(measure, self._fix_measure, partial(rule_of, spec), objective)
         self.spending = Spending(
             spec.budget, slots.share_of_device, directory.spent_file, time.monotonic, self._trained_s
         )
-        self.agenda = Agenda(plan, directory, search, terms, self.spending, self._adopt)
+        self.agenda = Agenda(plan, directory, self._search_for, self._terms, self.spending, self._adopt)
         self.progress.num_done = sum(folder.is_final for folder in directory.trials())
         self.progress.num_to_come = self.agenda.num_to_come
+
+    def _search_for(self, search: Search) -> ConfigurationSearch:
+        restore_search(self.directory, search.name)
+        journal, directions = self.directory.study_file_of(search.name), self._terms.objective.directions
+        return ConfigurationSearch(journal, search.space, self._algorithm, directions)
 
     def _trained_s(self) -> float:
         rows = [folder.rows() for folder in self.directory.trials() if folder.damage() is None]
@@ -278,7 +282,8 @@ class _Sweep:
             calibration_ids=tuple(each.calibration_id for each in self.prices.calibrations.values()),
             algorithm=self._algorithm.name,
             objective=self._objective.name,
-            log_parameters=tuple(each.name for each in self.plan.space.parameters if each.values.log),
+            log_parameters=self.plan.methods.log_parameters,
+            plain_methods=self.plan.methods.plain_methods,
             # Keeps the previous confirmation until another one begins.
             confirm_configs=before.confirm_configs if before else (),
             confirm_seeds=before.confirm_seeds if before else (),

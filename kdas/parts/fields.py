@@ -67,8 +67,9 @@ def _model_at(model: type[BaseModel], keys: list[str]) -> type[BaseModel] | None
             current = field.annotation if field else None
         else:  # all values of a mapping or of a list have one type
             current = next(reversed(get_args(current)), None)
-        candidates = (current, *get_args(current))
-        current = next(filter(_is_model, candidates), current)
+        if getattr(current, "__origin__", None) not in (list, dict):
+            candidates = (current, *get_args(current))
+            current = next(filter(_is_model, candidates), current)
     return current if _is_model(current) else None
 
 

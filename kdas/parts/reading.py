@@ -70,8 +70,8 @@ def told_by(error: ValueError) -> list[Mistake]:
     return [Mistake(key, _sentence(text)) if colon else Mistake("", _sentence(key))]
 
 
-def below(key: str, error: PydanticCustomError) -> PydanticCustomError:
-    """A `refusal` of a block under `key`."""
+def below(key: str, error: ValueError) -> PydanticCustomError:
+    """The mistakes of a block under `key`, told by a validator's error, as a `refusal`."""
     return refusal(*(mistake.below(key) for mistake in told_by(error)))
 
 

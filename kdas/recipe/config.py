@@ -210,6 +210,12 @@ class TrialConfig(Recipe):
         le=MAX_REF_S,
         description="Reference seconds that the trial may spend; by default the cost of plain distillation.",
     )
+    budget_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_EPOCHS,
+        description="Number of epochs of plain distillation whose cost is the budget; by default epochs.",
+    )
 
     @model_validator(mode="after")
     def _samples_at_all(self) -> Self:

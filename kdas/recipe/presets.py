@@ -55,21 +55,40 @@ def filled_in(content: Any) -> Any:
     content = {**_RECIPES[preset], **content}
     if "sampler" in content:
         content["sampler"] = _with_defaults(SAMPLERS, content["sampler"], samplers)
-    if isinstance(content.get("baselines"), Mapping):
-        content["baselines"] = {
-            method: _with_defaults(SAMPLERS, part, samplers) for method, part in content["baselines"].items()
-        }
     losses = {**_LOSSES.get(preset, {})}
     if preset == "official":
         content = _with_learning_rate_of_student(content)
         losses["dkd"] = _beta_of_pair(content)
     content["loss"] = _filled_loss(content.get("loss", "kd"), losses)
-    if isinstance(content.get("search"), Mapping):
-        content["search"] = {
-            key: _filled_choices(str(key).lower(), values, content, samplers, losses)
-            for key, values in content["search"].items()
+    if isinstance(content.get("baselines"), Mapping):
+        content["baselines"] = {
+            name: _filled_method(method, content, samplers, losses) for name, method in content["baselines"].items()
         }
+    content = _with_filled_search(content, content, samplers, losses)
     return {**usual_weights(content["loss"]), **content}
+
+
+def _filled_method(method: Any, content: Mapping[str, Any], samplers: Any, losses: Any) -> Any:
+    """A method to compare with: a sampler, or a mapping with a sampler and other keys of its own."""
+    if not isinstance(method, Mapping) or "sampler" not in method:
+        return _with_defaults(SAMPLERS, method, samplers)
+    method = {**method, "sampler": _with_defaults(SAMPLERS, method["sampler"], samplers)}
+    if "loss" in method:
+        method["loss"] = _filled_loss(method["loss"], losses)
+    return _with_filled_search(method, {**content, **method}, samplers, losses)
+
+
+def _with_filled_search(
+    block: dict[str, Any], content: Mapping[str, Any], samplers: Any, losses: Any
+) -> dict[str, Any]:
+    """A block with its `search` filled in, if it has one. Args: content: what the block's trials have in common."""
+    if not isinstance(block.get("search"), Mapping):
+        return block
+    filled = {
+        key: _filled_choices(str(key).lower(), values, content, samplers, losses)
+        for key, values in block["search"].items()
+    }
+    return {**block, "search": filled}
 
 
 def _with_learning_rate_of_student(content: dict[str, Any]) -> dict[str, Any]:

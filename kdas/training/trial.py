@@ -95,11 +95,11 @@ class Trial:
         return f"{self.config.teacher.model}->{self.config.student}"
 
     def budget_ref_s(self, calibration: Calibration) -> float:
-        """What it may spend: the given budget, or the cost of plain distillation with its loss over all epochs."""
+        """What it may spend: the given budget, or the cost of plain distillation with its loss over `budget_epochs`."""
         if self.config.budget_ref_s is not None:
             return self.config.budget_ref_s
         num_samples, batch_size = len(self.inputs.splits.train), self.config.batch_size
-        budget = calibration.plain_run_s(num_samples, batch_size, self.config.epochs)
+        budget = calibration.plain_run_s(num_samples, batch_size, self.config.budget_epochs or self.config.epochs)
         if LossNeed.CLASS_MEANS in needs_of(self.config.loss):
             budget += calibration.pass_s(Work.TEACHER, num_samples, batch_size)
         return budget
@@ -117,8 +117,9 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     # The names of data, teacher and preset do not count; what they stand for does.
     named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers", "bank"}
     content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
-    if config.budget_ref_s is None:
-        del content["budget_ref_s"]  # keeps ids from before there was this key
+    for key in ("budget_ref_s", "budget_epochs"):
+        if content[key] is None:
+            del content[key]  # keeps ids from before there was this key
     return content_id(
         {
             **content,

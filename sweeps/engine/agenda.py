@@ -13,6 +13,7 @@ from sweeps.engine.plan import Plan
 from sweeps.engine.proposals import Asked, ConfigurationSearch
 from sweeps.engine.queue import JobQueue
 from sweeps.engine.spending import Spending
+from sweeps.file.methods import Search
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job, Proposal
 from sweeps.record.measure import write_measure
@@ -36,30 +37,50 @@ class Terms:
     objective: Objective
 
 
+@dataclass
+class _Lane:
+    """One search of the sweep: what it proposes, its configurations, and which of their trials may be stopped."""
+
+    search: Search
+    proposals: ConfigurationSearch
+    candidates: Candidates
+    stopping: EarlyStopping | None = None
+    space_is_exhausted: bool = False
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self.space_is_exhausted or self.candidates.num_repeats >= EXHAUSTED_AFTER
+
+
 class Agenda:
     """The state of a sweep's work. A driver asks it for jobs and reports what they do; it starts nothing itself.
 
     A sweep has three steps: the baselines, until plain distillation has ended and the measure is fixed; the search; and
     the confirmation, which begins once the search is over and no job waits or runs. The state is rebuilt from the sweep
-    directory and the study. `adopt` returns whether a complete copy of a trial was found, so that it need not run.
+    directory and the studies.
+
+    Each searched method has a search of its own. They take turns, so that each method gets as many configurations as
+    the others, and early stopping compares only configurations of one search.
+
+    Args: search_for: the proposals of a search; adopt: returns whether a complete copy of a trial was found, so that it
+        need not run.
     """
 
     def __init__(
         self,
         plan: Plan,
         directory: SweepDirectory,
-        search: ConfigurationSearch,
+        search_for: Callable[[Search], ConfigurationSearch],
         terms: Terms,
         spending: Spending,
         adopt: Callable[[Job], bool],
     ) -> None:
-        self._plan, self._directory, self._search = plan, directory, search
+        self._plan, self._directory = plan, directory
         self._terms, self._spending, self._adopt = terms, spending, adopt
-        self._candidates = Candidates(directory, search, terms.objective, spending)
+        self._lanes = [self._lane(search, search_for(search)) for search in plan.methods.searches]
         self._queue = JobQueue()
         self._measure: Measure | None = None
-        self._stopping: EarlyStopping | None = None
-        self._space_is_exhausted = self._is_confirming = False
+        self._is_confirming = False
         # Crashed in this start: retried by the next one.
         self._crashed: set[str] = set()
         # Trials that had ended and whose files were damaged: they are trained again to where they ended.
@@ -68,8 +89,13 @@ class Agenda:
         self._queue.add(missing)
         self._plain_waiting = {job.trial_id for job in missing if job.method == plan.methods.plain}
         self._fix_measure(terms.fixed)
-        for asked in search.asked():
-            self._take_in(asked)
+        for lane in self._lanes:
+            for asked in lane.proposals.asked():
+                self._take_in(lane, asked)
+
+    def _lane(self, search: Search, proposals: ConfigurationSearch) -> _Lane:
+        candidates = Candidates(self._directory, proposals, self._terms.objective, self._spending)
+        return _Lane(search, proposals, candidates)
 
     # For the driver: actions.
 
@@ -81,8 +107,8 @@ class Agenda:
         self._drop_beaten()
         if self._spending.is_spent:
             self._queue.withdraw(lambda job: may_stop(job) and job.trial_id not in self._rebuilt)
-        while self._measure is not None and not self._queue.num_waiting and not self._is_search_over:
-            self._propose()
+        while self._measure is not None and not self._queue.num_waiting and (lane := self._next_lane()) is not None:
+            self._propose(lane)
             self._drop_beaten()
         if self._measure is not None and self._queue.is_idle and not self._is_confirming:
             self._confirm(self._measure)
@@ -98,13 +124,13 @@ class Agenda:
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> Status | None:
         """Report an evaluation. Returns: the job's status if it should end now (RUNNING: a later start resumes it)."""
         self._spending.tick(self.num_out)
-        if self._stopping is None or not may_stop(job):
-            return None
-        self._stopping.evaluated(job, cost_ref_s, val_accuracy)
-        if job.trial_id in self._rebuilt:
+        rules = self._rules_of(job)
+        for rule in rules:
+            rule.evaluated(job, cost_ref_s, val_accuracy)
+        if not rules or job.trial_id in self._rebuilt:
             return None
         if self._stops(job):
-            return self._stopping.status
+            return rules[0].status
         return Status.RUNNING if self._spending.sets_aside else None
 
     def ended(self, job: Job) -> None:
@@ -116,10 +142,10 @@ class Agenda:
         status = self._directory.trial(job.trial_id).status
         if status is Status.CRASHED:
             self._crashed.add(job.trial_id)
-        if self._stopping is not None:
-            self._stopping.ended(job, status)
+        for rule in self._rules_of(job):
+            rule.ended(job, status)
         if status is not Status.RUNNING:  # otherwise it is paused, and its proposal waits for a later start
-            self._candidates.ended(job.trial_id, self._measure)
+            self._tell_ended(job)
 
     def lost(self, job: Job) -> None:
         """Report that a job's worker was lost. The trial is not to blame, so it resumes before others start."""
@@ -140,18 +166,24 @@ class Agenda:
     @property
     def num_to_come(self) -> int:
         """Number of trials that have not started and, as far as is known now, will."""
-        plan, num_searched = self._plan, self._candidates.num_searched
-        unproposed = 0 if self._is_search_over else max(0, plan.num_configurations - num_searched)
+        plan, num_unproposed, num_finalists = self._plan, 0, 0
+        for lane in self._lanes:
+            num_searched = lane.candidates.num_searched
+            num_open = 0 if self._is_over(lane) else plan.num_configurations - num_searched
+            num_unproposed += num_open
+            num_finalists += min(plan.confirm.top, num_searched + num_open) if plan.confirm is not None else 0
         confirming = 0
         if plan.confirm is not None and not self._is_confirming:
-            num_finalists = min(plan.confirm.top, num_searched + unproposed)
             confirming = (len(plan.methods.baselines) + num_finalists) * plan.num_fresh_seeds
-        return self._queue.num_waiting + unproposed * len(plan.seeds) + confirming
+        return self._queue.num_waiting + num_unproposed * len(plan.seeds) + confirming
 
     @property
     def lacks_configurations(self) -> bool:
         """Whether fewer configurations were searched than the file asks for."""
-        return self._candidates.num_searched < self._plan.num_configurations
+        return any(self._lacks_configurations(lane) for lane in self._lanes)
+
+    def _lacks_configurations(self, lane: _Lane) -> bool:
+        return lane.candidates.num_searched < self._plan.num_configurations
 
     # The steps.
 
@@ -160,28 +192,34 @@ class Agenda:
         self._measure = known
         if self._measure is None and not self._plain_waiting:
             self._measure = self._terms.fix(self._plan.plain)  # None: a later start may know more
-        if self._measure is not None and self._stopping is None:
-            self._stopping = EarlyStopping(self._terms.rule(self._measure), self._directory)
+        if self._measure is None:
+            return
+        for lane in self._lanes:
+            if lane.stopping is None:
+                lane.stopping = EarlyStopping(self._terms.rule(self._measure), self._directory)
 
-    @property
-    def _is_search_over(self) -> bool:
-        if self._space_is_exhausted or self._candidates.num_repeats >= EXHAUSTED_AFTER:
-            return True
-        return not self.lacks_configurations or self._spending.is_spent
+    def _is_over(self, lane: _Lane) -> bool:
+        return lane.is_exhausted or not self._lacks_configurations(lane) or self._spending.is_spent
 
-    def _propose(self) -> None:
-        asked = self._search.ask()
+    def _next_lane(self) -> _Lane | None:
+        """The search that has proposed least; None if all are over."""
+        still_open = [lane for lane in self._lanes if not self._is_over(lane)]
+        return min(still_open, key=lambda lane: lane.candidates.num_searched, default=None)
+
+    def _propose(self, lane: _Lane) -> None:
+        asked = lane.proposals.ask()
         if asked is None:
-            self._space_is_exhausted = True
+            lane.space_is_exhausted = True
         else:
-            self._take_in(asked)
+            self._take_in(lane, asked)
 
     def _confirm(self, measure: Measure) -> None:
         """Enqueue the confirmation and record its configurations and seeds."""
         self._is_confirming = True
         if self._plan.confirm is None:
             return
-        jobs = self._plan.confirmation(self._candidates.finalists(self._plan.confirm.top))
+        top = self._plan.confirm.top
+        jobs = self._plan.confirmation([job for lane in self._lanes for job in lane.candidates.finalists(top)])
         configs = tuple(dict.fromkeys(job.config_id for job in jobs))
         seeds = tuple(dict.fromkeys(job.config.seed for job in jobs))
         self._measure = replace(measure, confirm_configs=configs, confirm_seeds=seeds)
@@ -190,16 +228,16 @@ class Agenda:
 
     # Proposals.
 
-    def _take_in(self, asked: Asked) -> None:
+    def _take_in(self, lane: _Lane, asked: Asked) -> None:
         """Plan the trials of a proposal and enqueue those that neither wait nor have run."""
-        proposal = Proposal(asked.number, asked.params)
-        jobs = [replace(job, proposal=proposal) for job in self._plan.searched(asked.point)]
+        proposal = Proposal(asked.number, asked.params, lane.search.name)
+        jobs = [replace(job, proposal=proposal) for job in self._plan.searched(asked.point, lane.search)]
         expected = {job.trial_id for job in jobs if self._queue.expects(job.trial_id)}
         to_run = [job for job in jobs if job.trial_id not in expected and not self._is_settled(job)]
-        if self._stopping is not None:
-            self._stopping.take_in(jobs)
+        if lane.stopping is not None:
+            lane.stopping.take_in(jobs)
         self._queue.add(to_run)
-        self._candidates.take_in(asked, jobs, expected | {job.trial_id for job in to_run}, self._measure)
+        lane.candidates.take_in(asked, jobs, expected | {job.trial_id for job in to_run}, self._measure)
 
     def _is_settled(self, job: Job) -> bool:
         """Whether the job need not run. Capped trials may run again: more seeds can loosen the bounds."""
@@ -210,17 +248,25 @@ class Agenda:
             self._rebuilt.add(job.trial_id)
         return folder.status is Status.STOPPED_EARLY
 
+    def _rules_of(self, job: Job) -> list[EarlyStopping]:
+        """The stopping rules of the searches that have proposed a job's configuration."""
+        rules = (lane.stopping for lane in self._lanes)
+        return [rule for rule in rules if rule is not None and rule.knows(job)]
+
     def _stops(self, job: Job) -> bool:
-        return self._stopping is not None and job.trial_id not in self._rebuilt and self._stopping.stops(job)
+        """Whether no search needs the rest of a job."""
+        rules = self._rules_of(job)
+        return bool(rules) and job.trial_id not in self._rebuilt and all(rule.stops(job) for rule in rules)
+
+    def _tell_ended(self, job: Job) -> None:
+        for lane in self._lanes:
+            lane.candidates.ended(job.trial_id, self._measure)
 
     def _drop_beaten(self) -> None:
         """Record waiting trials that the rule would stop as stopped, without running them."""
-        stopping = self._stopping
-        if stopping is None:
-            return
         for job in self._queue.withdraw(self._stops):
             folder = self._directory.trial(job.trial_id)
             if folder.status not in STOPPED_STATUSES:
                 folder.begin(job)
-                folder.end(stopping.status)
-            self._candidates.ended(job.trial_id, self._measure)
+                folder.end(self._rules_of(job)[0].status)
+            self._tell_ended(job)

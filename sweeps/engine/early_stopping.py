@@ -17,21 +17,27 @@ def may_stop(job: Job) -> bool:
 
 
 class EarlyStopping:
-    """Tells a stopping rule about the trials that it may stop, and only about those."""
+    """Tells a stopping rule about the trials of one search, which it may stop, and only about those."""
 
     def __init__(self, rule: StoppingRule, directory: SweepDirectory) -> None:
         self._rule, self._directory = rule, directory
+        self._known: set[str] = set()
 
     @property
     def status(self) -> Status:
         """The status of a stopped trial."""
         return self._rule.status
 
+    def knows(self, job: Job) -> bool:
+        """Whether the job is of this search and may be stopped."""
+        return may_stop(job) and job.config_id in self._known
+
     def take_in(self, jobs: Sequence[Job]) -> None:
         """Add a configuration that will be trained, with the evaluations that earlier starts or other sweeps made."""
         # A configuration that equals a baseline is confirmed anyway, so it must not take the place of another.
         if not is_searched(jobs[0].method):
             return
+        self._known.add(jobs[0].config_id)
         self._rule.add(jobs[0].config_id, [job.trial_id for job in jobs])
         for job in jobs:
             folder = self._directory.trial(job.trial_id)
@@ -40,13 +46,13 @@ class EarlyStopping:
             self.ended(job, folder.status)
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> None:
-        if may_stop(job):
+        if self.knows(job):
             self._rule.evaluated(job.trial_id, cost_ref_s, val_accuracy)
 
     def ended(self, job: Job, status: Status) -> None:
-        if may_stop(job) and (status in COMPLETE_STATUSES or status is Status.CRASHED):
+        if self.knows(job) and (status in COMPLETE_STATUSES or status is Status.CRASHED):
             self._rule.ended(job.trial_id, status)
 
     def stops(self, job: Job) -> bool:
         """Whether the job should end now, or not start."""
-        return may_stop(job) and self._rule.stops(job.config_id, job.trial_id)
+        return self.knows(job) and self._rule.stops(job.config_id, job.trial_id)

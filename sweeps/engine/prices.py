@@ -21,9 +21,10 @@ from kdas.training.calibrate import (
     write_calibration,
 )
 from kdas.training.trial import Inputs, Trial
+from sweeps.file.methods import Methods
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
-from sweeps.space.space import Parameter, Space
+from sweeps.space.space import Parameter
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,19 @@ class Prices:
 
 
 def prices_for(
-    content: Mapping[str, Any],
-    space: Space,
+    methods: Methods,
     inputs: Inputs,
     directory: SweepDirectory,
     announce: Callable[[], None] = lambda: None,
 ) -> Prices:
     """The prices stored with the sweep; missing ones are taken from this machine's cache, or measured now.
 
-    Args: content: what all trials share; announce: called before anything is measured.
+    Args: announce: called before anything is measured.
     Raises: UserError: if a sweep that has trials has lost its prices. Other prices would be another unit.
     """
     found: dict[str, Calibration] = {}
     charged = charged_by(directory)
-    for config in priced_variants(content, space):
+    for config in priced_variants(methods):
         key = price_key(config)
         files = _files(directory, key, is_base=not found)
         frozen = next((kept for kept in map(read_calibration, files) if kept and charged.may_hold(kept)), None)
@@ -120,13 +120,17 @@ def price_key(config: TrialConfig) -> str:
     return content_id(priced_by(config))
 
 
-def priced_variants(content: Mapping[str, Any], space: Space) -> list[TrialConfig]:
-    """One trial for each set of prices that a sweep needs, that of the baselines first.
+def priced_variants(methods: Methods) -> list[TrialConfig]:
+    """One trial for each set of prices that a sweep needs, that of plain distillation first.
 
     Only the recipe of these trials matters, not the sampler or the seed.
     """
-    deciding = {parameter.name: values for parameter in space.parameters if (values := _values(parameter))}
-    contents = [content, *(space.applied(content, point) for point in space.combinations(deciding) if point)]
+    contents = [methods.content, *(each.content for each in methods.baselines.values())]
+    for search in methods.searches:
+        space = search.space
+        deciding = {parameter.name: values for parameter in space.parameters if (values := _values(parameter))}
+        contents.append(search.content)
+        contents += [space.applied(search.content, point) for point in space.combinations(deciding) if point]
     variants: dict[str, TrialConfig] = {}
     for each in contents:
         config = TrialConfig(**{**each, "sampler": "full"})

@@ -17,6 +17,11 @@ _ARROW = "->"
 MOST_CELLS = 200
 
 
+def is_name(name: str) -> bool:
+    """Whether a name may be part of a folder's or a file's name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """What each cell changes, and its full content as a sweep file.
 
@@ -28,7 +33,7 @@ def cell_contents(content: Mapping[str, Any], known: list[str]) -> dict[str, tup
     allowed = tuple(each for each in (*known, "pair", "KDAS") if each not in ("cells", "extends"))
     mistakes: list[Mistake] = []
     for name, change in changes.items():
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             mistakes.append(
                 Mistake(f"cells.{name}", "is not a valid folder name. Use letters, digits, dots and dashes.")
             )

@@ -18,8 +18,8 @@ MOST_COMBINATIONS = 2000
 _TOGETHER = (
     ("batch_size", "accumulate"),
     ("loss", "ce_weight", "kd_weight"),
-    ("optimizer.warmup_epochs",),
-    ("sampler", "warmup_epochs"),
+    ("epochs", "optimizer.warmup_epochs"),
+    ("epochs", "sampler", "warmup_epochs"),
 )
 
 

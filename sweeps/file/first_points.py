@@ -61,6 +61,8 @@ def _defaults(recipe: Recipe, loss: Any) -> dict[str, Any]:
     content = filled_in({"preset": recipe.preset, **pair, "sampler": PAPERS_SAMPLER, "loss": terms})
     return {
         **{name: Recipe.model_fields[name].default for name in RECIPE_PARAMETERS},
+        # Its authors' number belongs to another data set.
+        "epochs": recipe.epochs,
         **content,
         "sampler": SAMPLERS.checked(content["sampler"]),
         "loss": checked_terms(content["loss"]),

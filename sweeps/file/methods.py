@@ -1,4 +1,4 @@
-"""What a sweep compares: all that its trials are made of except the search and the seeds."""
+"""What a sweep compares: all that its trials are made of except the seeds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,40 @@ from functools import cached_property
 from typing import Any
 
 from kdas.recipe.config import TrialConfig
+from kdas.records import searched_method
+from sweeps.space.space import Space
+
+
+@dataclass(frozen=True)
+class Search:
+    """A method whose settings are searched.
+
+    `name`: the user's name for it; "" for the file's own search, whose methods are named after the proposed sampler.
+    `content`: that of a trial file, without what is searched; `overrides`: the keys that differ from the recipe.
+    """
+
+    name: str
+    content: Mapping[str, Any]
+    space: Space
+    overrides: Mapping[str, Any]
+
+    def method(self, sampler: str) -> str:
+        """Its name in tables. Args: sampler: name of the proposed sampler."""
+        return searched_method(self.name or sampler)
+
+    @property
+    def samplers(self) -> list[str]:
+        """The names of the samplers that it may propose."""
+        chosen = next((each.values.choices for each in self.space.parameters if each.name == "sampler"), None)
+        return [part["name"] for part in chosen or [self.content["sampler"]]]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A method with fixed settings. `content`: of a trial file; `overrides`: its keys that differ from the recipe."""
+
+    content: Mapping[str, Any]
+    overrides: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -15,15 +49,30 @@ class Methods:
     """What is compared.
 
     `content`: the content of a trial file with what all trials share, and the sampler whose parameters are searched;
-    `baselines`: samplers by the user's names; `plain`: the baseline that ratios and the target refer to, the first one
-    that trains on every sample.
+    `baselines`: methods with fixed settings, by the user's names; `searches`: methods whose settings are searched, the
+    file's own search first; `plain`: the baseline that the target refers to, the first one that trains on every sample
+    with the file's recipe.
     """
 
     content: Mapping[str, Any]
-    baselines: Mapping[str, Mapping[str, Any]]
+    baselines: Mapping[str, Baseline]
+    searches: tuple[Search, ...]
     plain: str
 
     @cached_property
     def recipe(self) -> TrialConfig:
         """What all trials share, as a trial that trains on every sample."""
         return TrialConfig(**{**self.content, "sampler": "full"})
+
+    @property
+    def log_parameters(self) -> tuple[str, ...]:
+        """The searched parameters that are drawn on a logarithmic scale."""
+        parameters = (parameter for each in self.searches for parameter in each.space.parameters)
+        return tuple(dict.fromkeys(parameter.name for parameter in parameters if parameter.values.log))
+
+    @property
+    def plain_methods(self) -> tuple[str, ...]:
+        """The names, in tables, of the methods that train on every sample."""
+        fixed = [name for name, each in self.baselines.items() if each.content["sampler"]["name"] == "full"]
+        searched = [each.method("full") for each in self.searches if "full" in each.samplers]
+        return (*fixed, *searched)

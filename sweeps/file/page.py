@@ -16,6 +16,7 @@ from kdas.parts.registry import Registry
 from kdas.recipe.config import MAX_SEED, OptimizerConfig, Recipe, TeacherConfig
 from kdas.samplers import SAMPLERS
 from sweeps.file import blocks
+from sweeps.file.baselines import Method
 from sweeps.file.layers import FILES
 from sweeps.file.schema import Schema, schema_of
 from sweeps.file.spec import SweepSpec
@@ -27,6 +28,7 @@ _TEMPLATE = Path(__file__).parent / "templates" / "sweep-file.md"
 _BLOCKS: dict[str, type[BaseModel]] = {
     "teacher": TeacherConfig,
     "optimizer": OptimizerConfig,
+    "method": Method,
     "search": RangeConfig,
     "target": blocks.TargetConfig,
     "algorithm": blocks.AlgorithmConfig,
@@ -45,7 +47,7 @@ _SAID = {
     "dataset": "[a dataset](#datasets)",
     "loss": "[a loss](#losses), or a list of them, each with a `weight`",
     "sampler": "[a sampler](#samplers)",
-    "baselines": "your names, each with [a sampler](#samplers)",
+    "baselines": "your names, each with [a method](#methods-to-compare-with)",
     "search": "names of parameters, each with [values](#values-of-a-searched-parameter)",
     "known_points": "list of points",
     "objective": "[an objective](#objective)",

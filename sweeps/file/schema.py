@@ -56,8 +56,11 @@ def sweep_file_schema() -> Schema:
     keys["scheduler"] = _referring("scheduler", keys["scheduler"])
     several = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/weighed_loss"}}
     keys["loss"] = {"anyOf": [{"$ref": "#/$defs/loss"}, several], **_described(keys["loss"])}
-    keys["baselines"]["additionalProperties"] = {"$ref": "#/$defs/sampler"}
-    keys["search"] = {**_search(keys["search"]["additionalProperties"]), **_described(keys["search"])}
+    search = _search(keys["search"]["additionalProperties"])
+    keys["search"] = {**search, **_described(keys["search"])}
+    method: Schema = definitions["Method"]["properties"]
+    method.update(sampler=keys["sampler"], loss=keys["loss"], search={**search, **_described(method["search"])})
+    keys["baselines"]["additionalProperties"] = {"anyOf": [{"$ref": "#/$defs/sampler"}, {"$ref": "#/$defs/Method"}]}
     keys["plugins"] = {"anyOf": [{"type": "string"}, keys["plugins"]], **_described(keys["plugins"])}
     keys["KDAS"] = keys["kdas"] = {**_block(SAMPLERS["kdas"]), "description": "A block of the official release."}
     keys["cells"] = {**_cells(keys), **_described(keys["cells"])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,19 +14,17 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PrivateAttr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from kdas.errors import UserError
 from kdas.files.home import expanded
-from kdas.parts.fields import KeysOf
 from kdas.parts.known import DATASETS, SAMPLERS
-from kdas.parts.reading import Mistake, check_all, mistakes_in, refusal, refused, user_error, validated
-from kdas.parts.registry import lower_keys, parameters_of
-from kdas.recipe.config import Recipe, SamplerPart, check_warmup
-from kdas.records import is_searched
+from kdas.parts.reading import Mistake, below, check_all, mistakes_in, refusal, refused, user_error, validated
+from kdas.recipe.config import Recipe, SamplerPart, TrialConfig, check_warmup
+from kdas.records import is_searched, searched_method
+from sweeps.file.baselines import Method, SearchBlock, lower_keys_of
 from sweeps.file.blocks import (
     MOST_SEEDS,
     Algorithm,
@@ -42,21 +41,16 @@ from sweeps.file.blocks import (
     TargetConfig,
     TimeToAccuracy,
 )
-from sweeps.file.cells import cell_contents
+from sweeps.file.cells import cell_contents, is_name
 from sweeps.file.checks import check_algorithm, check_combinations, check_scheduler
-from sweeps.file.choices import checked_choices, first_searched
+from sweeps.file.choices import first_searched
 from sweeps.file.first_points import first_points
 from sweeps.file.layers import content_of, layers_of, source_of
-from sweeps.file.methods import Methods
+from sweeps.file.methods import Baseline, Methods, Search
 from sweeps.record.spec_file import read_spec
 from sweeps.space.conditions import space_from
-from sweeps.space.ranges import Range
 from sweeps.space.space import Space
 from sweeps.stopping import STOPPING_RULES
-
-
-def _lower_keys(given: Any) -> Any:
-    return lower_keys(given) if isinstance(given, dict) else given
 
 
 def _named_samplers(given: Any) -> Any:
@@ -80,13 +74,11 @@ class SweepSpec(Recipe):
         default_factory=lambda: SAMPLERS.checked("kdas"),
         description="Sampler whose parameters are searched, with its fixed parameters.",
     )
-    baselines: Annotated[dict[str, SamplerPart], BeforeValidator(_named_samplers)] = Field(
-        max_length=100, description="Methods to compare with, by name; one must use the sampler full."
+    baselines: Annotated[dict[str, Method], BeforeValidator(_named_samplers)] = Field(
+        max_length=100, description="Methods to compare with, by name; one must be the sampler full alone."
     )
-    search: Annotated[dict[str, Range], BeforeValidator(_lower_keys), KeysOf(lambda: parameters_of(SAMPLERS))] = Field(
-        description="Parameters to search, each with low and high, or with choices."
-    )
-    known_points: list[Annotated[dict[str, Any], BeforeValidator(_lower_keys)]] = Field(
+    search: SearchBlock = Field(description="Parameters to search, each with low and high, or with choices.")
+    known_points: list[Annotated[dict[str, Any], BeforeValidator(lower_keys_of)]] = Field(
         default_factory=list,
         max_length=1000,
         description="Configurations to try first, after KDAS with its authors' settings.",
@@ -121,7 +113,8 @@ class SweepSpec(Recipe):
         default_factory=dict, description="Sweeps side by side: names with the keys they change, or a grid of lists."
     )
 
-    _space: Space = PrivateAttr()
+    # The spaces of the file's own search, under "", and of methods that are searched, by name.
+    _spaces: dict[str, Space] = PrivateAttr()
 
     @model_validator(mode="before")
     @classmethod
@@ -152,20 +145,13 @@ class SweepSpec(Recipe):
             raise refusal(*dict.fromkeys(mistakes))
         return next(iter(cells.values())).model_copy(update={"cells": cells})
 
-    @field_validator("search", mode="before")
-    @classmethod
-    def _parts_written_out(cls, search: Any) -> Any:
-        """Choices of parts with every default filled in, so that equal settings compare as equal."""
-        if not isinstance(search, Mapping):
-            return search
-        return {key: checked_choices(str(key).lower(), values) for key, values in search.items()}
-
     @model_validator(mode="after")
     def _consistent(self) -> SweepSpec:
         check_all(
             self._check_baselines,
             *self._warmup_checks(),
             self._check_search,
+            self._check_methods,
             lambda: check_scheduler(self.scheduler["name"], self.objective.name),
             self._check_seeds,
             self._check_fresh_seeds,
@@ -175,8 +161,11 @@ class SweepSpec(Recipe):
         return self
 
     def _warmup_checks(self) -> list[Callable[[], None]]:
-        parts = {"sampler": self.sampler, **self.baselines}.items()
-        return [partial(check_warmup, where, part.get("warmup_epochs", 0), self.epochs) for where, part in parts]
+        parts = {"sampler": self.sampler}
+        parts |= {f"baselines.{name}": each.sampler for name, each in self.baselines.items() if not each.overrides}
+        return [
+            partial(check_warmup, where, part.get("warmup_epochs", 0), self.epochs) for where, part in parts.items()
+        ]
 
     def _check_search(self) -> None:
         """Resolve what is searched. Each check builds on those before it."""
@@ -187,10 +176,32 @@ class SweepSpec(Recipe):
                 " add it there"
             )
         space = space_from(self.search, self.sampler, self.loss)
-        self._space = first_points(space, self, self.sampler, self.known_points)
-        if any(part["name"] == "full" for part in self.baselines.values()):
-            check_combinations(self.methods.content, self._space)
-        check_algorithm(self.algorithm.name, self.objective.name, self._space)
+        self._spaces = {"": first_points(space, self, self.sampler, self.known_points)}
+        if any(each.is_plain for each in self.baselines.values()):
+            check_combinations(self._content, self.space)
+        check_algorithm(self.algorithm.name, self.objective.name, self.space)
+
+    def _check_methods(self) -> None:
+        """Check that a trial file would accept each method, and resolve what is searched of it."""
+        check_all(*(partial(self._check_method, name, method) for name, method in self.baselines.items()))
+
+    def _check_method(self, name: str, method: Method) -> None:
+        if not method.overrides and method.search is None:
+            return
+        content = method.applied(self._content)
+        try:
+            TrialConfig(**content)
+        except ValidationError as error:
+            raise refusal(*(each.below(f"baselines.{name}") for each in mistakes_in(error, TrialConfig))) from error
+        if method.search is None:
+            return
+        try:
+            space = space_from(method.search, method.sampler, content["loss"])
+            check_combinations(content, space)
+            check_algorithm(self.algorithm.name, self.objective.name, space)
+        except ValueError as error:
+            raise below(f"baselines.{name}", error) from error
+        self._spaces[name] = space
 
     def _check_share_of_budget(self) -> None:
         share = getattr(self.objective, "share_of_budget", None)
@@ -203,13 +214,32 @@ class SweepSpec(Recipe):
     def _check_baselines(self) -> None:
         for method in filter(is_searched, self.baselines):
             raise ValueError(f"baselines.{method}: names that end in `_search` are reserved. Choose another")
-        if not any(part["name"] == "full" for part in self.baselines.values()):
-            raise ValueError("baselines: none uses the sampler full. Add plain_kd: full, which all ratios refer to")
-        methods = list(self.baselines)
-        for place, method in enumerate(methods):
-            for other in methods[:place]:
-                if self.baselines[method] == self.baselines[other]:
-                    raise ValueError(f"baselines.{method}: is the same sampler as {other}. Remove one of them")
+        if not any(each.is_plain for each in self.baselines.values()):
+            raise ValueError(
+                "baselines: none is the sampler full alone. Add plain_kd: full, which the target refers to"
+            )
+        check_all(
+            *(partial(self._check_name, name) for name, each in self.baselines.items() if each.search is not None)
+        )
+        content = self._content
+        resolved = {name: (each.applied(content), each.search) for name, each in self.baselines.items()}
+        for (method, one), (other, another) in itertools.combinations(resolved.items(), 2):
+            if one == another:
+                raise ValueError(f"baselines.{other}: is the same method as {method}. Remove one of them")
+
+    def _check_name(self, name: str) -> None:
+        """Check the name of a method that is searched."""
+        if not is_name(name):
+            raise ValueError(
+                f"baselines.{name}: is searched, so its name becomes part of a file's. Use letters, digits, dots and"
+                " dashes"
+            )
+        samplers = self.search["sampler"].choices or [] if "sampler" in self.search else [self.sampler]
+        if name in [part["name"] for part in samplers]:
+            raise ValueError(
+                f"baselines.{name}: its results would be called {searched_method(name)}, like those of the file's own"
+                " search. Rename it"
+            )
 
     def _check_seeds(self) -> None:
         if len(set(self.seeds)) < len(self.seeds):
@@ -223,32 +253,54 @@ class SweepSpec(Recipe):
             raise ValueError(f"confirm.seeds: {seed} is also in seeds, so it is not fresh. Use other seeds")
 
     def _check_budget(self) -> None:
-        taken = len(self.baselines) * len(self.seeds)
-        if self.budget.trials is not None and self.budget.trials < taken + len(self.seeds):
+        taken = self._num_fixed * len(self.seeds)
+        least = taken + self._num_searches * len(self.seeds)
+        if self.budget.trials is not None and self.budget.trials < least:
             raise ValueError(
-                f"budget.trials: {self.budget.trials} leaves no trials for the search: {len(self.baselines)} baselines"
-                f" on {len(self.seeds)} seeds take {taken}. Use at least {taken + len(self.seeds)}"
+                f"budget.trials: {self.budget.trials} leaves no trials for the search: {self._num_fixed} baselines"
+                f" on {len(self.seeds)} seeds take {taken}. Use at least {least}"
             )
 
     @property
+    def _num_searches(self) -> int:
+        return 1 + sum(method.search is not None for method in self.baselines.values())
+
+    @property
+    def _num_fixed(self) -> int:
+        """Number of methods whose settings are fixed."""
+        return 1 + len(self.baselines) - self._num_searches
+
+    @property
     def num_configurations(self) -> int:
-        """Number of configurations to search; baselines do not count."""
+        """Number of configurations of each search; methods with fixed settings do not count."""
         if self.budget.trials is None:
             return self.budget.configurations
-        return self.budget.trials // len(self.seeds) - len(self.baselines)
+        return (self.budget.trials // len(self.seeds) - self._num_fixed) // self._num_searches
 
     @property
     def space(self) -> Space:
-        """The search space, with the points that are tried first. It is resolved once, when the file is read."""
-        return self._space
+        """The space of the file's own search, with the points that are tried first, resolved when the file is read."""
+        return self._spaces[""]
+
+    @property
+    def _content(self) -> dict[str, Any]:
+        """The content of a trial file with what all trials share, and the sampler whose parameters are searched."""
+        content = {name: getattr(self, name) for name in Recipe.model_fields}
+        return content | {"sampler": self.sampler, "budget_ref_s": self.budget.ref_s_per_trial}
 
     @property
     def methods(self) -> Methods:
         """What is compared."""
-        content = {name: getattr(self, name) for name in Recipe.model_fields}
-        content |= {"sampler": self.sampler, "budget_ref_s": self.budget.ref_s_per_trial}
-        plain = next(method for method, part in self.baselines.items() if part["name"] == "full")
-        return Methods(content, self.baselines, plain)
+        content = self._content
+        searches = [Search("", content, self.space, {})]
+        baselines = {}
+        for name, method in self.baselines.items():
+            if method.search is None:
+                baselines[name] = Baseline(method.applied(content), method.overrides)
+            else:
+                searches.append(Search(name, method.applied(content), self._spaces[name], method.overrides))
+        plain = next(name for name, method in self.baselines.items() if method.is_plain)
+        return Methods(content, baselines, tuple(searches), plain)
 
 
 def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> list[Mistake]:

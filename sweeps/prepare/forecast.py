@@ -89,7 +89,7 @@ def forecast(
     evaluating = _evaluation_s(plan.methods.recipe, inputs, prices.base) / budget_ref_s
     trials_s = training.times(1 + evaluating).scaled(SLOWER if slots.num_cotenants else SLOWER_ALONE)
     num_confirming = (num_baselines + plan.num_finalists) * plan.num_fresh_seeds
-    num_searched = plan.num_configurations * num_seeds
+    num_searched = plan.num_searched * num_seeds
     num_trials = num_baselines * num_seeds + num_searched + num_confirming
     return Forecast(
         num_baseline_trials=num_baselines * num_seeds,
@@ -116,23 +116,30 @@ def _training_s(
     searched_s = statistics.fmean(map(cost_s, drawn_configs(plan, DRAWN)))
     num_seeds, num_fresh = len(plan.seeds), plan.num_fresh_seeds
     never_stopped = baselines_s * (num_seeds + num_fresh) + searched_s * plan.num_finalists * num_fresh
-    return _surely(never_stopped) + _surely(searched_s * plan.num_configurations * num_seeds).scaled(cost_shares)
+    return _surely(never_stopped) + _surely(searched_s * plan.num_searched * num_seeds).scaled(cost_shares)
 
 
 def first_jobs(plan: Plan) -> list[Job]:
-    """The first jobs of a sweep: baselines, and the points that its search tries first."""
-    searched = [job for point in plan.space.first for job in plan.searched(point)]
+    """The first jobs of a sweep: baselines, and the points that its searches try first."""
+    searches = plan.methods.searches
+    searched = [job for each in searches for point in each.space.first for job in plan.searched(point, each)]
     return list({(job.config_id, job.config.seed): job for job in [*plan.baselines, *searched]}.values())
 
 
 def drawn_configs(plan: Plan, number: int) -> list[TrialConfig]:
-    """Configurations like those that the search will propose: the points that are tried first, then random ones."""
+    """Configurations like those that searches will propose: the points that are tried first, then random ones.
+
+    Args: number: how many of each search, at least.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=derived_seed(0, "forecast") % 2**31))
-    points: list[dict[str, Any]] = list(plan.space.first)
-    while len(points) < number:
-        points.append(plan.space.drawn(study.ask()))
-    return [plan.searched(point)[0].config for point in points]
+    configs: list[TrialConfig] = []
+    for search in plan.methods.searches:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=derived_seed(0, "forecast") % 2**31))
+        points: list[dict[str, Any]] = list(search.space.first)
+        while len(points) < number:
+            points.append(search.space.drawn(study.ask()))
+        configs += [plan.searched(point, search)[0].config for point in points]
+    return configs
 
 
 def _evaluation_s(recipe: TrialConfig, inputs: Inputs, calibration: Calibration) -> float:

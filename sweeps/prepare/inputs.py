@@ -59,7 +59,7 @@ def prices_of(plan: Plan, inputs: Inputs, directory: SweepDirectory, console: Co
     def announce_measuring() -> None:
         console.print("Measuring the cost of a step on this machine. Run nothing else on it meanwhile.")
 
-    return prices_for(plan.methods.content, plan.space, inputs, directory, announce_measuring)
+    return prices_for(plan.methods, inputs, directory, announce_measuring)
 
 
 def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherBank | None:

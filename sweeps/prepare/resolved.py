@@ -13,7 +13,7 @@ from sweeps.stopping import STOPPING_RULES, StoppingContext, StoppingRule
 
 def plan_of(spec: SweepSpec, identify: Identify = identity) -> Plan:
     """The trials of a sweep."""
-    return Plan(spec.methods, spec.space, tuple(spec.seeds), spec.num_configurations, spec.confirm, identify)
+    return Plan(spec.methods, tuple(spec.seeds), spec.num_configurations, spec.confirm, identify)
 
 
 def rule_of(spec: SweepSpec, measure: Measure) -> StoppingRule:

@@ -88,7 +88,7 @@ def _of_single_files(directory: SweepDirectory) -> Iterator[Finding]:
         record(directory.inputs_file),
         record(directory.environment_file),
         record(directory.spent_file),
-        journal(directory.study_file),
+        *map(journal, directory.study_files()),
         journal(directory.tracking_file),
     ):
         try:

@@ -34,7 +34,7 @@ class SweepDirectory:
         self._is_cell = path.parent.name == CELLS and path.parent != runs_root()
         self.name = f"{path.parent.parent.name}/{path.name}" if self._is_cell else path.name
         self.spec_file = path / "sweep.yaml"
-        self.study_file = path / "search.journal"
+        self.study_file = self.study_file_of("")
         self.tracking_file = path / "tracking.journal"
         self.calibration_file = path / "calibration.json"
         self.measure_file = path / MEASURE
@@ -44,6 +44,14 @@ class SweepDirectory:
         self.teacher_file = path / "teacher.pth"
         self.chatter_file = path / "ray.log"
         self.report = path / "report.html"
+
+    def study_file_of(self, search: str) -> Path:
+        """Proposals and results of a search. Args: search: the searched method, "" for the file's own search."""
+        return self.path / ".".join(filter(None, ("search", search, "journal")))
+
+    def study_files(self) -> list[Path]:
+        """Those that exist."""
+        return sorted(self.path.glob("search*.journal"))
 
     def cell(self, name: str) -> SweepDirectory:
         return SweepDirectory(self.path / CELLS / name)

@@ -13,10 +13,14 @@ from kdas.samplers import SAMPLERS
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the search proposed: the number of the proposal, and the settings as Optuna names them."""
+    """What a search proposed: the number of the proposal, the settings as Optuna names them, and which search it was.
+
+    `search` is the name of the searched method, "" for the sweep file's own search.
+    """
 
     number: int
     params: Mapping[str, Any]
+    search: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Job:
     phase: str
     config: TrialConfig
     config_id: str
-    # Searched keys of the recipe: a trial file alone does not tell them from keys that all trials share.
-    searched: tuple[tuple[str, Any], ...] = ()
+    # Keys of the recipe that the method overrides or searches: the config alone does not tell them from shared keys.
+    of_recipe: tuple[tuple[str, Any], ...] = ()
     # Names of the sampler's searched parameters, which are shown even at their defaults.
     searched_of_sampler: tuple[str, ...] = ()
     # By it the search can be rebuilt from the trials. None for what no search proposed.
@@ -40,7 +44,7 @@ class Job:
 
     @property
     def configuration(self) -> str:
-        """The settings in a line: what is searched, what else differs from the sampler's defaults, unusual weights."""
+        """The settings in a line: what the method sets, what differs from the sampler's defaults, unusual weights."""
         sampler = dict(self.config.sampler)
         name = sampler.pop("name")
         fields = SAMPLERS[name].schema.model_fields
@@ -52,7 +56,7 @@ class Job:
         usual = usual_weights(self.config.loss)
         weights = {name: getattr(self.config, name) for name in ("ce_weight", "kd_weight")}
         shown += [f"{name} {value:g}" for name, value in weights.items() if value != usual.get(name, value)]
-        shown += [f"{name} {_readable(value)}" for name, value in self.searched if name not in weights]
+        shown += [f"{name} {_readable(value)}" for name, value in self.of_recipe if name not in weights]
         return " · ".join(shown) or ("every sample" if name == "full" else "defaults")
 
 

@@ -70,7 +70,9 @@ class TrialFolder:
             "configuration": job.configuration,
         }
         if job.proposal is not None:
-            content["proposal"] = {"number": job.proposal.number, "params": dict(job.proposal.params)}
+            of_method = {"search": job.proposal.search} if job.proposal.search else {}
+            params = dict(job.proposal.params)
+            content["proposal"] = {"number": job.proposal.number, "params": params, **of_method}
         write_record(self._trial, {**content, "config": job.config.model_dump(mode="json")})
 
     @cached_property

@@ -199,7 +199,7 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
             curves.setdefault(identity(config), {})[config.seed] = Curve(folder.rows(), folder.status)
     plan = plan_of(spec)
     directions = objective_of(spec.objective, measure.budget_ref_s).directions
-    search = ConfigurationSearch(directory.study_file, plan.space, spec.algorithm, directions)
+    search = ConfigurationSearch(directory.study_file, spec.space, spec.algorithm, directions)
     points: dict[str, Point] = {}
     for asked in search.asked():
         job = plan.searched(asked.point)[0]

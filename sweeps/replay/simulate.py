@@ -117,9 +117,9 @@ class Simulation:
         measure, clock = self._recording.measure, SimulatedClock()
         plan, objective = plan_of(spec), objective_of(spec.objective, measure.budget_ref_s)
         terms = Terms(measure, lambda plain: measure, partial(rule_of, spec), objective)
-        search = self._search(directory.study_file, plan.space, spec.algorithm, objective.directions)
+        search = self._search(directory.study_file, spec.space, spec.algorithm, objective.directions)
         spending = Spending(spec.budget, 1.0, None, clock)
-        agenda = Agenda(plan, directory, search, terms, spending, adopt=lambda job: False)
+        agenda = Agenda(plan, directory, lambda _: search, terms, spending, adopt=lambda job: False)
         waiting: dict[str, set[int]] = {}
         found = math.inf
 

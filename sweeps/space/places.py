@@ -21,7 +21,7 @@ from kdas.recipe.config import OptimizerConfig, Recipe
 PARTS = ("sampler", "loss")
 # Keys that may be searched besides parameters of parts and the optimizer. All other keys define the comparison itself:
 # data, models, budget, machine.
-RECIPE_PARAMETERS = ("ce_weight", "kd_weight", "batch_size", "accumulate", "ema_decay", "precision")
+RECIPE_PARAMETERS = ("epochs", "ce_weight", "kd_weight", "batch_size", "accumulate", "ema_decay", "precision")
 # Each value has its own prices, measured before the first trial, so a range would have too many.
 _PRICED_BY_VALUE = ("batch_size", "accumulate")
 

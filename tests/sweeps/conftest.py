@@ -24,6 +24,7 @@ from kdas.training.trial import Inputs, config_id, load_inputs
 from sweeps.engine.objective import objective_of
 from sweeps.engine.plan import Identify
 from sweeps.engine.proposals import ConfigurationSearch
+from sweeps.file.methods import Search
 from sweeps.file.spec import SweepSpec, load_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
@@ -72,6 +73,17 @@ def inputs(cache_of_the_tests: Path) -> Inputs:
 def identify_by(inputs: Inputs) -> Identify:
     """How a sweep with these inputs names its configurations."""
     return partial(config_id, inputs=inputs)
+
+
+def searches_in(directory: SweepDirectory, spec: SweepSpec) -> Callable[[Search], ConfigurationSearch]:
+    """The proposals of each search of a sweep, as `search_of`."""
+    directions = objective_of(spec.objective, 1.0).directions
+
+    def search_for(search: Search) -> ConfigurationSearch:
+        journal = directory.study_file_of(search.name)
+        return ConfigurationSearch(journal, search.space, spec.algorithm, directions)
+
+    return search_for
 
 
 def search_of(journal: Path, spec: SweepSpec) -> ConfigurationSearch:

@@ -19,7 +19,7 @@ from sweeps.prepare.resolved import plan_of, rule_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import read_measure, write_measure
-from tests.sweeps.conftest import CALIBRATION, identify_by, search_of, train_on_paper
+from tests.sweeps.conftest import CALIBRATION, identify_by, search_of, searches_in, train_on_paper
 
 TAU_REF_S = 10.0
 
@@ -40,7 +40,7 @@ def agenda_of(
 
     objective = objective_of(spec.objective, TAU_REF_S)
     terms = Terms(read_measure(directory), fix_measure, partial(rule_of, spec), objective)
-    search = search_of(directory.study_file, spec)
+    search = searches_in(directory, spec)
     spending = Spending(spec.budget, 0.5, directory.spent_file, now)
     adopt = lambda job: directory.adopt(job, CALIBRATION)  # noqa: E731
     return Agenda(plan_of(spec, identify_by(inputs)), directory, search, terms, spending, adopt)

@@ -26,7 +26,7 @@ from sweeps.record.paths import CONFIRM
 from sweeps.record.trial import Recorded
 from sweeps.replay.recorded import Curve
 from sweeps.replay.replay import Replay, SimulatedClock
-from tests.sweeps.conftest import curve_row, search_of
+from tests.sweeps.conftest import curve_row, search_of, searches_in
 
 TAU_S = 10.0
 TARGET = 0.9
@@ -66,7 +66,7 @@ class Engine:
         )
         objective = objective_of(self.spec.objective, TAU_S)
         terms = Terms(measure, lambda plain: measure, partial(rule_of, self.spec), objective)
-        search = search_of(self.directory.study_file, self.spec)
+        search = searches_in(self.directory, self.spec)
         spending = Spending(self.spec.budget, 0.5, self.directory.spent_file, self.clock)
         adopt = self._is_complete
         agenda = Agenda(plan_of(self.spec), self.directory, search, terms, spending, adopt)

@@ -26,7 +26,7 @@ MANY = {
 
 
 def variants_of(spec: SweepSpec) -> list[TrialConfig]:
-    return priced_variants(spec.methods.content, spec.space)
+    return priced_variants(spec.methods)
 
 
 def searching(**search: Any) -> SweepSpec:

@@ -30,7 +30,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 3}, "epoch: unknown key. Did you mean epochs?"),
     ({"budgets": {"trials": 4}}, "budgets: unknown key. Did you mean budget?"),
     ({"search": 5}, "search: expected a mapping, got 5."),
-    ({"baselines": {}}, "baselines: none uses the sampler full. Add plain_kd: full, which all ratios refer to."),
+    ({"baselines": {}}, "baselines: none is the sampler full alone. Add plain_kd: full, which the target refers to."),
     # Keys that allow several kinds of values
     ({"seeds": "three"}, "seeds: expected a whole number or a list, got 'three'. Number of seeds, or a list of seeds."),
     ({"seeds": True}, "seeds: expected a whole number or a list, got True. Number of seeds, or a list of seeds."),
@@ -98,8 +98,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Parameters of other blocks
     (search(start_rat=RATE), "search.start_rat: is not a parameter of kdas. Did you mean start_rate?"),
     (
-        search(epochs=[2, 3]),
-        "search.epochs: cannot be searched, since all trials of a sweep must share it. Compare several values with cells: {epochs: [...]}.",
+        search(evaluations=[2, 3]),
+        "search.evaluations: cannot be searched, since all trials of a sweep must share it. Compare several values with cells: {evaluations: [...]}.",
     ),
     (
         search(dataset=["digits"]),
@@ -268,7 +268,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"baselines": {"plain_kd": "full", "rs2": "random", "again": {"name": "random", "start_rate": 0.6}}},
-        "baselines.again: is the same sampler as rs2. Remove one of them.",
+        "baselines.again: is the same method as rs2. Remove one of them.",
     ),
     ({"objective": {"name": "tta", "cost_ref_s": 1}}, "objective.cost_ref_s: unknown key. Known: name."),
     (
@@ -499,7 +499,7 @@ def test_data_for_cells_that_have_datasets_of_their_own_is_refused(tmp_path: Pat
     [
         {"epoch": 3},
         {"cells": {"a": {"epochs": 0}}},
-        search(epochs=[1]),
+        search(evaluations=[1]),
         {"scheduler": "ashaa"},
         {"student": "resnt8"},
         search(start_rate=[2]),

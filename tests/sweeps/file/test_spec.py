@@ -69,7 +69,7 @@ def changed(tmp_path: Path, **changes: Any) -> Path:
         ),
         ({"seeds": [1, 1]}, "seeds: contains a duplicate"),
         ({"seeds": 0}, "seeds"),
-        ({"baselines": {"rs2": "random"}}, "baselines: none uses the sampler full"),
+        ({"baselines": {"rs2": "random"}}, "baselines: none is the sampler full alone"),
         ({"baselines": {"plain_kd": "full", "rs2": "randon"}}, "baselines.rs2.name: no sampler is called 'randon'."),
         ({"baselines": {"plain_kd": "full", "kdas_search": "kdas"}}, "are reserved"),
         (
@@ -97,7 +97,7 @@ def test_a_mistake_is_one_line_that_names_file_key_and_value(
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_sweeps_are_valid(name: str) -> None:
     spec = load_spec(spec_path(name))
-    samplers = {part["name"] for part in spec.baselines.values()}
+    samplers = {method.sampler["name"] for method in spec.baselines.values()}
     assert samplers == {"full", "random", "kdas"}
 
 
@@ -125,9 +125,9 @@ def test_every_default_is_written_out_so_that_equal_settings_are_equal(spec: Swe
 def test_preset_and_official_block_reach_baselines_and_search(tmp_path: Path) -> None:
     spec = load_spec(changed(tmp_path, validation=None, preset="official", KDAS={"THRESHOLD": 0.1}))
     assert spec.validation == 0 and spec.loss["direction"] == "reverse"  # type: ignore[call-overload]
-    for sampler in (spec.sampler, spec.baselines["kdas_paper"]):
+    for sampler in (spec.sampler, spec.baselines["kdas_paper"].sampler):
         assert sampler["score_mode"] == "train" and sampler["threshold"] == 0.1
-    assert spec.baselines["rs2"] == {"name": "random", "start_rate": 0.6, "end_rate": 0.4}
+    assert spec.baselines["rs2"].sampler == {"name": "random", "start_rate": 0.6, "end_rate": 0.4}
 
 
 def test_another_sampler_and_the_weight_of_distillation_can_be_searched(tmp_path: Path, inputs: Inputs) -> None:

@@ -72,7 +72,7 @@ def test_every_value_reaches_the_sweep() -> None:
     assert optimizer.schedule == "cosine"
     assert spec.loss == {"name": "kd", "temperature": 2.0, "direction": "reverse", "standardize": False}
     assert (spec.ce_weight, spec.kd_weight, spec.validation) == (0.5, 3, 0)
-    assert {part["name"] for part in spec.baselines.values()} == {"full", "random", "kdas"}
+    assert {method.sampler["name"] for method in spec.baselines.values()} == {"full", "random", "kdas"}
 
 
 def test_table_tells_of_every_key_what_became_of_it() -> None:
@@ -92,7 +92,7 @@ def test_table_tells_of_every_key_what_became_of_it() -> None:
 def test_block_of_kdas_is_kept_in_sweep_and_trial(tmp_path: Path) -> None:
     content = of_another_release(KDAS={"START_RATE": 0.7, "SAMPLING_PERIOD": [1, 2]})
     spec = spec_of(translated(content, "a.yaml"))
-    assert spec.preset == "official" and spec.baselines["kdas_paper"]["start_rate"] == 0.7
+    assert spec.preset == "official" and spec.baselines["kdas_paper"].sampler["start_rate"] == 0.7
     path = tmp_path / "trial.yaml"
     path.write_text(translated(content, "a.yaml", as_trial=True), encoding="utf-8")
     sampler = load_trial_config(path).sampler

@@ -30,7 +30,7 @@ WRITTEN: list[tuple[str, str]] = [
         "search: {loss.standardize: [yes, no]}",
         "search.loss.standardize: expected true or false, got 'yes'. yes is text; write true.",
     ),
-    ("baselines: {off: full, on: full}", "baselines.on: is the same sampler as off. Remove one of them."),
+    ("baselines: {off: full, on: full}", "baselines.on: is the same method as off. Remove one of them."),
     (
         "seeds: " + "[" * 20_000,
         "line 10, column 57: more than 50 levels of brackets or indentation. Fix the YAML there.",

@@ -1,0 +1,104 @@
+"""A method to compare with: its sampler, the keys of the recipe that it overrides, and what of it is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
+
+from kdas.parts.fields import KeysOf
+from kdas.parts.known import SAMPLERS
+from kdas.parts.reading import refused
+from kdas.parts.registry import lower_keys, parameters_of
+from kdas.parts.terms import MAX_WEIGHT
+from kdas.recipe.config import MAX_BATCH, MAX_EPOCHS, LossPart, OptimizerConfig, SamplerPart, Strict
+from kdas.recipe.presets import usual_weights
+from sweeps.file.choices import checked_choices
+from sweeps.space.ranges import Range
+from sweeps.space.space import names_of
+
+
+def _parts_written_out(search: Any) -> Any:
+    """Choices of parts with every default filled in, so that equal settings compare as equal."""
+    if not isinstance(search, Mapping):
+        return search
+    return {key: checked_choices(str(key).lower(), values) for key, values in search.items()}
+
+
+def lower_keys_of(given: Any) -> Any:
+    """A mapping with its keys in lower case; anything else as it is."""
+    return lower_keys(given) if isinstance(given, dict) else given
+
+
+SearchBlock = Annotated[
+    dict[str, Range],
+    BeforeValidator(lower_keys_of),
+    BeforeValidator(_parts_written_out),
+    KeysOf(lambda: parameters_of(SAMPLERS)),
+]
+
+
+class Method(Strict):
+    """A method to compare with. A sampler alone, by its name or with its parameters, overrides nothing."""
+
+    sampler: SamplerPart = Field(description="Sampler, with its parameters.")
+    # Data, models, budget and machine are not here: they define the comparison itself.
+    epochs: int | None = Field(
+        None, ge=1, le=MAX_EPOCHS, description="Number of epochs, the length of this method's schedules."
+    )
+    optimizer: OptimizerConfig | None = Field(None, description="Keys of the optimizer that differ for this method.")
+    loss: LossPart | None = Field(None, description="Distillation loss of this method, or a list of losses.")
+    ce_weight: float | None = Field(None, ge=0, le=MAX_WEIGHT, description="Weight of the cross-entropy on the label.")
+    kd_weight: float | None = Field(None, ge=0, le=MAX_WEIGHT, description="Weight of the distillation term.")
+    batch_size: int | None = Field(None, ge=2, le=MAX_BATCH, description="Samples per step.")
+    search: SearchBlock | None = Field(
+        None,
+        description="Parameters of this method to search, with as many configurations and finalists as the file's own"
+        " search.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_sampler(cls, given: Any) -> Any:
+        if isinstance(given, Method) or (isinstance(given, Mapping) and "sampler" in given):
+            return given
+        known = [key for key in given if key in cls.model_fields] if isinstance(given, Mapping) else []
+        if known:
+            name = given.get("name", "full")
+            raise refused(f"is not a key of a sampler. Write {{sampler: {name}, {known[0]}: ...}}.", str(known[0]))
+        return {"sampler": SAMPLERS.checked(given)}
+
+    @model_serializer
+    def _as_written(self) -> dict[str, Any]:
+        own = {**self.overrides, **({"search": self.search} if self.search is not None else {})}
+        return {"sampler": self.sampler, **own} if own else self.sampler
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The recipe's keys that it sets, with their values; of the optimizer, only what is set."""
+        names = (name for name in Method.model_fields if name not in ("sampler", "search"))
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.optimizer is not None:
+            given["optimizer"] = self.optimizer.model_dump(exclude_unset=True)
+        return given
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it trains on every sample, with the file's recipe."""
+        return self.sampler["name"] == "full" and not self.overrides and self.search is None
+
+    def applied(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """The content of a trial with this method. Another loss comes with its authors' weights, unless they are set.
+
+        Args: recipe: the content of a trial with the file's recipe.
+        """
+        overrides, usual = self.overrides, {}
+        if "loss" in overrides and names_of(overrides["loss"]) != names_of(recipe["loss"]):
+            usual = usual_weights(overrides["loss"])
+        if "optimizer" in overrides:
+            overrides["optimizer"] = {
+                **OptimizerConfig.model_validate(recipe["optimizer"]).model_dump(),
+                **overrides["optimizer"],
+            }
+        return {**recipe, **usual, **overrides, "sampler": self.sampler}
