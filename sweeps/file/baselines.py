@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_serializer, model_validator
 
 from kdas.parts.fields import KeysOf
 from kdas.parts.known import SAMPLERS
@@ -44,8 +44,11 @@ class Method(Strict):
 
     sampler: SamplerPart = Field(description="Sampler, with its parameters.")
     # Data, models, budget and machine are not here: they define the comparison itself.
-    epochs: int | None = Field(
-        None, ge=1, le=MAX_EPOCHS, description="Number of epochs, the length of this method's schedules."
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_EPOCHS,
+        description="Number of epochs, the length of all schedules; below 1, a fraction of the file's epochs.",
     )
     optimizer: OptimizerConfig | None = Field(None, description="Keys of the optimizer that differ for this method.")
     loss: LossPart | None = Field(None, description="Distillation loss of this method, or a list of losses.")
@@ -69,14 +72,23 @@ class Method(Strict):
             raise refused(f"is not a key of a sampler. Write {{sampler: {name}, {known[0]}: ...}}.", str(known[0]))
         return {"sampler": SAMPLERS.checked(given)}
 
+    @field_validator("epochs")
+    @classmethod
+    def _whole_or_a_fraction(cls, epochs: float | None) -> float | None:
+        if epochs is None or epochs < 1:
+            return epochs
+        if not epochs.is_integer():
+            raise ValueError(f"expected a whole number, or a fraction below 1, got {epochs:g}. Round it")
+        return int(epochs)
+
     @model_serializer
     def _as_written(self) -> dict[str, Any]:
-        own = {**self.overrides, **({"search": self.search} if self.search is not None else {})}
+        own = {**self._set, **({"search": self.search} if self.search is not None else {})}
         return {"sampler": self.sampler, **own} if own else self.sampler
 
     @property
-    def overrides(self) -> dict[str, Any]:
-        """The recipe's keys that it sets, with their values; of the optimizer, only what is set."""
+    def _set(self) -> dict[str, Any]:
+        """The recipe's keys that it sets; of the optimizer, only what is set."""
         names = (name for name in Method.model_fields if name not in ("sampler", "search"))
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.optimizer is not None:
@@ -84,16 +96,31 @@ class Method(Strict):
         return given
 
     @property
+    def is_bare(self) -> bool:
+        """Whether it is a sampler alone."""
+        return not self._set and self.search is None
+
+    @property
     def is_plain(self) -> bool:
         """Whether it trains on every sample, with the file's recipe."""
-        return self.sampler["name"] == "full" and not self.overrides and self.search is None
+        return self.sampler["name"] == "full" and self.is_bare
+
+    def overrides(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """The recipe's keys that it sets, with their values; of the optimizer, only what is set.
+
+        Args: recipe: the content of a trial with the file's recipe.
+        """
+        overrides = self._set
+        if self.epochs is not None and self.epochs < 1:
+            overrides["epochs"] = max(1, int(self.epochs * recipe["epochs"]))
+        return overrides
 
     def applied(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """The content of a trial with this method. Another loss comes with its authors' weights, unless they are set.
 
         Args: recipe: the content of a trial with the file's recipe.
         """
-        overrides, usual = self.overrides, {}
+        overrides, usual = self.overrides(recipe), {}
         if "loss" in overrides and names_of(overrides["loss"]) != names_of(recipe["loss"]):
             usual = usual_weights(overrides["loss"])
         if "optimizer" in overrides:

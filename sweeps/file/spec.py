@@ -162,7 +162,7 @@ class SweepSpec(Recipe):
 
     def _warmup_checks(self) -> list[Callable[[], None]]:
         parts = {"sampler": self.sampler}
-        parts |= {f"baselines.{name}": each.sampler for name, each in self.baselines.items() if not each.overrides}
+        parts |= {f"baselines.{name}": each.sampler for name, each in self.baselines.items() if each.is_bare}
         return [
             partial(check_warmup, where, part.get("warmup_epochs", 0), self.epochs) for where, part in parts.items()
         ]
@@ -186,7 +186,7 @@ class SweepSpec(Recipe):
         check_all(*(partial(self._check_method, name, method) for name, method in self.baselines.items()))
 
     def _check_method(self, name: str, method: Method) -> None:
-        if not method.overrides and method.search is None:
+        if method.is_bare:
             return
         content = method.applied(self._content)
         try:
@@ -296,9 +296,9 @@ class SweepSpec(Recipe):
         baselines = {}
         for name, method in self.baselines.items():
             if method.search is None:
-                baselines[name] = Baseline(method.applied(content), method.overrides)
+                baselines[name] = Baseline(method.applied(content), method.overrides(content))
             else:
-                searches.append(Search(name, method.applied(content), self._spaces[name], method.overrides))
+                searches.append(Search(name, method.applied(content), self._spaces[name], method.overrides(content)))
         plain = next(name for name, method in self.baselines.items() if method.is_plain)
         return Methods(content, baselines, tuple(searches), plain)
 

@@ -64,7 +64,16 @@ def test_a_method_is_written_as_it_was_given(compared: Load) -> None:
     searched = {"sampler": "full", "search": {"epochs": [1, 2, 3]}, "optimizer": {"momentum": 0.8}}
     spec = compared({"plain_half": HALF, "plain_tuned": searched})
     again = SweepSpec.model_validate(yaml.safe_load(spec_text(spec)))
-    assert again == spec and again.baselines["plain_tuned"].overrides == {"optimizer": {"momentum": 0.8}}
+    assert again == spec and again.baselines["plain_tuned"].overrides({}) == {"optimizer": {"momentum": 0.8}}
+
+
+@pytest.mark.parametrize(("epochs", "of_recipe", "expected"), [(0.5, 24, 12), (0.75, 3, 2), (0.5, 1, 1), (2.0, 3, 2)])
+def test_epochs_may_be_a_fraction_of_the_files(
+    compared: Load, inputs: Inputs, epochs: float, of_recipe: int, expected: int
+) -> None:
+    method = {"sampler": "full", "epochs": epochs, "kd_weight": 3}
+    job = first_jobs(compared({"short": method}, epochs=of_recipe), inputs)["short"]
+    assert (job.config.epochs, job.configuration) == (expected, f"kd_weight 3 · epochs {expected}")
 
 
 def test_only_the_methods_that_train_on_every_sample_are_plain(compared: Load) -> None:
@@ -134,7 +143,8 @@ def test_each_search_gets_the_same_number_of_configurations_and_finalists(compar
     ("method", "message"),
     [
         ({"name": "full", "epochs": 12}, "baselines.x.epochs: is not a key of a sampler. Write {sampler: full, "),
-        ({"sampler": "full", "epochs": 0}, "baselines.x.epochs: expected a value in [1, 1000000], got 0."),
+        ({"sampler": "full", "epochs": 0}, "baselines.x.epochs: expected a value in (0, 1000000], got 0."),
+        ({"sampler": "full", "epochs": 1.5}, "x.epochs: expected a whole number, or a fraction below 1, got 1.5."),
         ({"sampler": "ful"}, "baselines.x.sampler.name: no sampler is called 'ful'. Did you mean full?"),
         ({"sampler": "full", "optimizer": {"lr": 0.1}}, "x.optimizer.lr: unknown key. Did you mean learning_rate?"),
         ({"sampler": "full", "validation": 0.2}, "baselines.x.validation: unknown key."),
