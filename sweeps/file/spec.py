@@ -13,7 +13,6 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PrivateAttr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -68,6 +67,23 @@ def _named_samplers(given: Any) -> Any:
     raise refused(f"expected a name for each sampler, got a list. Write baselines: {{{example}}}.")
 
 
+def _blocks_filled_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The content with the sampler and the scheduler that its other blocks ask for."""
+    content = {"sampler": first_searched(content.get("search")), **content}
+    if content["sampler"] is None:
+        del content["sampler"]
+    objective = content.get("objective", "tta")
+    name = objective.get("name") if isinstance(objective, Mapping) else objective
+    return {"scheduler": "capping" if name == "tta" else "none", **content}
+
+
+def _parts_written_out(search: Any) -> Any:
+    """Choices of parts with every default filled in, so that equal settings compare as equal."""
+    if not isinstance(search, Mapping):
+        return search
+    return {key: checked_choices(str(key).lower(), values) for key, values in search.items()}
+
+
 class SweepSpec(Recipe):
     """A sweep: a recipe, the baselines it must beat, and the settings to search."""
 
@@ -83,9 +99,13 @@ class SweepSpec(Recipe):
     baselines: Annotated[dict[str, SamplerPart], BeforeValidator(_named_samplers)] = Field(
         max_length=100, description="Methods to compare with, by name; one must use the sampler full."
     )
-    search: Annotated[dict[str, Range], BeforeValidator(_lower_keys), KeysOf(lambda: parameters_of(SAMPLERS))] = Field(
-        description="Parameters to search, each with low and high, or with choices."
-    )
+    # Of the validators, the last runs first.
+    search: Annotated[
+        dict[str, Range],
+        BeforeValidator(_lower_keys),
+        BeforeValidator(_parts_written_out),
+        KeysOf(lambda: parameters_of(SAMPLERS)),
+    ] = Field(description="Parameters to search, each with low and high, or with choices.")
     known_points: list[Annotated[dict[str, Any], BeforeValidator(_lower_keys)]] = Field(
         default_factory=list,
         max_length=1000,
@@ -126,14 +146,11 @@ class SweepSpec(Recipe):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults_of_its_blocks(cls, content: Any) -> Any:
-        if not isinstance(content, Mapping):
-            return content
-        content = {"sampler": first_searched(content.get("search")), **content}
-        if content["sampler"] is None:
-            del content["sampler"]
-        objective = content.get("objective", "tta")
-        name = objective.get("name") if isinstance(objective, Mapping) else objective
-        return {"scheduler": "capping" if name == "tta" else "none", **content}
+        return _blocks_filled_in(content) if isinstance(content, Mapping) else content
+
+    @classmethod
+    def _prepared(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        return super()._prepared(_blocks_filled_in(content))
 
     @model_validator(mode="wrap")
     @classmethod
@@ -152,31 +169,23 @@ class SweepSpec(Recipe):
             raise refusal(*dict.fromkeys(mistakes))
         return next(iter(cells.values())).model_copy(update={"cells": cells})
 
-    @field_validator("search", mode="before")
-    @classmethod
-    def _parts_written_out(cls, search: Any) -> Any:
-        """Choices of parts with every default filled in, so that equal settings compare as equal."""
-        if not isinstance(search, Mapping):
-            return search
-        return {key: checked_choices(str(key).lower(), values) for key, values in search.items()}
-
-    @model_validator(mode="after")
-    def _consistent(self) -> SweepSpec:
-        check_all(
+    def _checks(self) -> list[Callable[[], None]]:
+        return [
+            *super()._checks(),
             self._check_baselines,
-            *self._warmup_checks(),
+            lambda: check_warmup("sampler", self.sampler.get("warmup_epochs", 0), self.epochs),
+            self._check_warmups_of_baselines,
             self._check_search,
             lambda: check_scheduler(self.scheduler["name"], self.objective.name),
             self._check_seeds,
             self._check_fresh_seeds,
             self._check_budget,
             self._check_share_of_budget,
-        )
-        return self
+        ]
 
-    def _warmup_checks(self) -> list[Callable[[], None]]:
-        parts = {"sampler": self.sampler, **self.baselines}.items()
-        return [partial(check_warmup, where, part.get("warmup_epochs", 0), self.epochs) for where, part in parts]
+    def _check_warmups_of_baselines(self) -> None:
+        parts = self.baselines.items()
+        check_all(*(partial(check_warmup, each, part.get("warmup_epochs", 0), self.epochs) for each, part in parts))
 
     def _check_search(self) -> None:
         """Resolve what is searched. Each check builds on those before it."""
@@ -187,10 +196,10 @@ class SweepSpec(Recipe):
                 " add it there"
             )
         space = space_from(self.search, self.sampler, self.loss)
+        check_algorithm(self.algorithm.name, self.objective.name, space)
         self._space = first_points(space, self, self.sampler, self.known_points)
         if any(part["name"] == "full" for part in self.baselines.values()):
             check_combinations(self.methods.content, self._space)
-        check_algorithm(self.algorithm.name, self.objective.name, self._space)
 
     def _check_share_of_budget(self) -> None:
         share = getattr(self.objective, "share_of_budget", None)
