@@ -16,6 +16,9 @@ _ABBREVIATIONS = {
     "tau": "temperature",
     "t": "temperature",
 }
+# Keys by which other programs choose an optimizer, and what there is to choose.
+_CHOOSES = ("name", "type", "optimizer", "algorithm", "kind")
+ONLY_SGD = "SGD is the only optimizer"
 # At most this many keys are listed if none is similar to the given one.
 _LISTED = 12
 # What YAML 1.1 reads as true and false, and YAML 1.2 as text.
@@ -38,6 +41,8 @@ def unknown_key(key: str, known: Sequence[str], places: Iterable[str] = ()) -> s
     block, _, name = key.rpartition(".")
     if invisible := invisible_in(name):
         return f"contains {invisible}. Write {_visible(name)}."
+    if name.lower() in _CHOOSES and block.rpartition(".")[2] == "optimizer":
+        return f"unknown key. {ONLY_SGD}: remove this key."
     meant = written_out(name)
     if meant in known and meant != name:
         return f"unknown key. Did you mean {meant}?"

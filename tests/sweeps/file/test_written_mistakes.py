@@ -175,6 +175,17 @@ WRITTEN: list[tuple[str, str]] = [
         "cells.a.learning_rate: unknown key. Write it under optimizer: optimizer.learning_rate.",
     ),
     ("zzz: 1", "zzz: unknown key. Remove it; docs/sweep-file.md lists all keys."),
+    # The optimizer cannot be chosen
+    ("optimizer: {name: adam}", "optimizer.name: unknown key. SGD is the only optimizer: remove this key."),
+    ("optimizer: {type: adamw}", "optimizer.type: unknown key. SGD is the only optimizer: remove this key."),
+    (
+        "teacher: {model: resnet8, optimizer: {name: sgd}}",
+        "teacher.optimizer.name: unknown key. SGD is the only optimizer: remove this key.",
+    ),
+    (
+        "optimizer: adam",
+        "optimizer: expected a mapping, got 'adam'. SGD is the only optimizer. Known keys: learning_rate, momentum,",
+    ),
     # Configuration files of the official release
     (
         "EXPERIMENT: {TAG: x}\nDISTILLER: {TYPE: KD}",
