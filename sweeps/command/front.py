@@ -39,7 +39,7 @@ from sweeps.command.options import (
     Surrogate,
     Yes,
 )
-from sweeps.record.paths import COMPARISONS, MEASURE, SPEC, names_of_cells, runs_root, sweep_path
+from sweeps.record.paths import COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -118,6 +118,10 @@ def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separ
     every = [each for name in names.split() for each in names_of_cells(name)]
     if len(every) < 2:
         raise UserError(f'NAMES="{names}": expected two or more sweeps. Write: make compare NAMES="a b".')
+    missing = [name for name in names.split() if not sweep_path(name).is_dir()]
+    if missing:
+        known = f" Known: {', '.join(recorded_names())}." if recorded_names() else ""
+        raise UserError(f'NAMES="{names}": no sweep has run as {" or ".join(missing)} in {runs_root()}.{known}')
     for name in names.split():
         if (sweep_path(name) / SPEC).exists():  # tables of another origin have no trials to rebuild them from
             _must(_python("sweeps", "tables", name))
