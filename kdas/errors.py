@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, NoReturn
 
 # How a system says that a disk, or the user's share of it, is full.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -23,26 +25,64 @@ class UserError(Exception):
         return "\n".join(map(str, self.args))
 
 
-def run_command_line(app: Callable[[], object], *first: Callable[[], object]) -> None:
+def run_command_line(app: Callable[..., object], *first: Callable[[], object]) -> None:
     """Run a program's command line. Each line of a `UserError`, or a full disk, goes to standard error; exit code 2.
 
-    A warning of ours is one line too, without the place in the code. Args: first: called before it.
+    So does a command or option that does not exist. A warning of ours is one line too, without the place in the code.
+    Args: app: a Typer program; first: called before it.
     """
     warnings.formatwarning = _formatted
     try:
         for prepare in first:
             prepare()
-        app()
+        code = app(standalone_mode=False)
     except UserError as error:
-        for line in error.args:
-            print(str(line).replace("\n", " "), file=sys.stderr)
-        sys.exit(2)
+        _end(*map(str, error.args))
     except OSError as error:
         if error.errno not in FULL:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{where}{error.strerror}. Free some space, and start again.", file=sys.stderr)
-        sys.exit(2)
+        _end(f"{where}{error.strerror}. Free some space, and start again.")
+    except Exception as error:  # noqa: BLE001 (what is not about the words of a command is raised again)
+        _end(*_usage(error))
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(*lines: str) -> NoReturn:
+    for line in lines:
+        print(line.replace("\n", " "), file=sys.stderr)
+    sys.exit(2)
+
+
+def _usage(error: Any) -> list[str]:
+    """What is wrong with the words of a command, in a line; none if its help was shown instead.
+
+    Args: error: from Typer, whose classes have other names in each version.
+    Raises: the error itself, if it is another one.
+    """
+    if not hasattr(error, "format_message"):
+        raise error
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return []
+    message = " ".join(str(error.format_message()).split())
+    message = re.sub(
+        r": Input should be (?:a valid )?(.*?)(?:, unable to parse.*)?$", r": expected \1", message.rstrip(".")
+    )
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return [f"{message}. See --help."]
+    command, where = context.command, context.command_path
+    options = [name for option in command.params for name in option.opts if name.startswith("-")]
+    if hasattr(error, "option_name") and hasattr(error, "possibilities"):
+        return [f"{where}: no such option {error.option_name}. {nearest(error.option_name, [*options, '--help'])}"]
+    if found := re.match(r"No such command ['\"](.*?)['\"]", message):
+        return [f"{where}: no such command {found[1]!r}. {nearest(found[1], command.commands)}"]
+    if found := re.search(r"unexpected extra arguments? ?(?:\(s\))? \((.*)\)", message):
+        setting = " Write a setting as --set KEY=VALUE." if "--set" in options else ""
+        return [f"{where}: unexpected {found[1]!r}. Put words that belong together in quotes.{setting}"]
+    return [f"{where}: {message[:1].lower()}{message[1:]}. See {where} --help."]
 
 
 def brief(value: object, limit: int = 80) -> str:

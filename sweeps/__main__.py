@@ -23,7 +23,12 @@ from sweeps.command.options import (
     OutFile,
     Port,
     ReleaseFile,
+    Replays,
+    Schedulers,
+    Searches,
     Settings,
+    Slots,
+    Surrogate,
     Yes,
 )
 from sweeps.record.paths import names_of_cells, recorded_names, sweep_path
@@ -121,13 +126,11 @@ def status(name: Name) -> None:
 @app.command()
 def simulate(
     name: Name,
-    search: Annotated[str, typer.Option(help="Search algorithms to compare, separated by commas.")] = "tpe,random",
-    scheduler: Annotated[str, typer.Option(help="Schedulers to compare, separated by commas.")] = "capping,none",
-    slots: Annotated[str, typer.Option(help="Numbers of trials at once, separated by commas.")] = "2",
-    replays: Annotated[int, typer.Option(min=1, help="Replays of each combination.")] = 20,
-    surrogate: Annotated[
-        bool, typer.Option("--surrogate", help="Interpolate between configurations with a fitted model.")
-    ] = False,
+    search: Searches = "tpe,random",
+    scheduler: Schedulers = "capping,none",
+    slots: Slots = "2",
+    replays: Replays = 20,
+    surrogate: Surrogate = False,
 ) -> None:
     """Compare searches and schedulers on recorded curves."""
     from sweeps.file.spec import recorded_spec
@@ -262,6 +265,11 @@ def _existing(name: str) -> SweepDirectory:
         if holder:
             raise UserError(
                 f"{directory.path}: {holder} and is still preparing data, teacher and prices. Try again once it trains."
+            )
+        if directory.measure_file.exists() or any(directory.trials()) or directory.cells():
+            raise UserError(
+                f"{directory.spec_file}: missing. Restore it from a copy, or run the sweep with its file, which writes"
+                " it again: make sweep NAME=FILE."
             )
         from sweeps.file.layers import shipped
 

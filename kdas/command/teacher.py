@@ -21,8 +21,12 @@ def tell_quality(recipe: Recipe, inputs: Inputs, console: Console) -> None:
             console.print(f"Evaluating the teacher on {num_images:,} {split} images.", highlight=False)
 
     quality = inputs.teacher_quality(recipe, announce)
+    of_file = f" (taken from its checkpoint: {inputs.teacher.choice})" if inputs.teacher.choice else ""
     console.print(
-        f"Teacher {recipe.teacher.model}: {quality.accuracy:.1%} {split} accuracy", highlight=False, markup=False
+        f"Teacher {recipe.teacher.model}: {quality.accuracy:.1%} {split} accuracy{of_file}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     if quality.is_near_chance:
         console.print(

@@ -77,6 +77,15 @@ def chosen(found: Sequence[Network], name: str) -> Network:
     return first
 
 
+def left_out(found: Sequence[Network], taken: Network) -> list[str]:
+    """Where the other networks that fit are, if they have other values than the one that is taken."""
+    others: list[Network] = []
+    for network in found:  # one is found under several prefixes
+        if not any(_equal(other.weights, network.weights) for other in [taken, *others]):
+            others.append(network)
+    return [other.place or "the top level" for other in others]
+
+
 def nearest_to(expected: Weights, networks: Sequence[Network]) -> Network:
     """The network that has most of the expected names. Args: networks: at least one."""
     candidates = [named for network in networks for named in [*_under_prefixes(expected, network), network]]

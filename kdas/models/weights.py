@@ -13,7 +13,7 @@ from kdas import seeding
 from kdas.errors import UserError
 from kdas.files.archive import opened
 from kdas.files.formats import content_of
-from kdas.files.layouts import Network, chosen, difference, fitting, nearest_to, networks_in, other_classes
+from kdas.files.layouts import Network, chosen, difference, fitting, left_out, nearest_to, networks_in, other_classes
 from kdas.files.torch_file import Skipped
 from kdas.models.interface import MODELS
 
@@ -21,20 +21,22 @@ from kdas.models.interface import MODELS
 _CLASSES_TRIED = 1013
 
 
-def load_weights(model: nn.Module, path: Path, name: str) -> None:
+def load_weights(model: nn.Module, path: Path, name: str) -> str:
     """Fill a model from a checkpoint of our own or of peers.
 
     Args: path: a file, or a folder or archive that contains one for `name`; docs/operating.md lists the layouts.
+    Returns: if other networks in the file fit too: which was taken, and which were left out.
     Raises: UserError: if it cannot be read, if the weights are those of another architecture, or not finite.
     """
     with opened(path, name) as (where, file):
         content = content_of(file, where)
     try:
-        weights = _weights_for(model.state_dict(), content, name)
+        weights, choice = _weights_for(model.state_dict(), content, name)
         model.load_state_dict(dict(weights))
         check_finite(model)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+    return choice
 
 
 def check_finite(model: nn.Module) -> None:
@@ -45,15 +47,19 @@ def check_finite(model: nn.Module) -> None:
             raise UserError(f"{key} holds {values}. Use a checkpoint from before the training diverged.")
 
 
-def _weights_for(expected: Mapping[str, Tensor], content: Any, name: str) -> Mapping[str, Tensor]:
-    """The weights in a checkpoint's content that fit. Raises: UserError: if none do, or they have no plain values."""
+def _weights_for(expected: Mapping[str, Tensor], content: Any, name: str) -> tuple[Mapping[str, Tensor], str]:
+    """The weights in a checkpoint's content that fit, and how they were chosen if others fit too.
+
+    Raises: UserError: if none do, or they have no plain values.
+    """
     networks = networks_in(content)
     if not networks:
         raise UserError(_without_weights(content))
     found = fitting(expected, networks)
     if not found:
         raise UserError(_misfit(expected, networks, name))
-    weights = chosen(found, name).weights
+    taken = chosen(found, name)
+    weights = taken.weights
     for key, tensor in weights.items():
         if tensor.is_meta:
             raise UserError(f"{key} has no values: it was saved from PyTorch's meta device. Save the model again.")
@@ -62,7 +68,8 @@ def _weights_for(expected: Mapping[str, Tensor], content: Any, name: str) -> Map
         if tensor.is_quantized or tensor.is_complex():
             kind = "quantized" if tensor.is_quantized else "complex"
             raise UserError(f"{key} is {kind}, and {name} computes with real numbers. Save its weights as float32.")
-    return weights
+    others = left_out(found, taken)
+    return weights, f"{taken.place or 'the top level'}, not {' or '.join(others[:3])}" if others else ""
 
 
 def _without_weights(content: Any) -> str:

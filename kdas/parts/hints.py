@@ -16,6 +16,9 @@ _ABBREVIATIONS = {
     "tau": "temperature",
     "t": "temperature",
 }
+# Keys by which other programs choose an optimizer, and what there is to choose.
+_CHOOSES = ("name", "type", "optimizer", "algorithm", "kind")
+ONLY_SGD = "SGD is the only optimizer"
 # At most this many keys are listed if none is similar to the given one.
 _LISTED = 12
 # What YAML 1.1 reads as true and false, and YAML 1.2 as text.
@@ -36,8 +39,10 @@ def unknown_key(key: str, known: Sequence[str], places: Iterable[str] = ()) -> s
     Args: key: the full path of the key; known: the keys of its block; places: full paths of all keys of the file.
     """
     block, _, name = key.rpartition(".")
-    if invisible := _invisible(name):
+    if invisible := invisible_in(name):
         return f"contains {invisible}. Write {_visible(name)}."
+    if name.lower() in _CHOOSES and block.rpartition(".")[2] == "optimizer":
+        return f"unknown key. {ONLY_SGD}: remove this key."
     meant = written_out(name)
     if meant in known and meant != name:
         return f"unknown key. Did you mean {meant}?"
@@ -75,7 +80,7 @@ def meant_value(value: object, expected: str) -> str:
     """
     if not isinstance(value, str):
         return ""
-    if invisible := _invisible(value):
+    if invisible := invisible_in(value):
         return f"It contains {invisible}; write {_visible(value)}."
     text = value.strip().lower()
     if "true" in expected:
@@ -106,9 +111,15 @@ def _visible(text: str) -> str:
     return "".join(each for each in unicodedata.normalize("NFKC", text) if unicodedata.category(each) != "Cf").strip()
 
 
-def _invisible(text: str) -> str:
+def invisible_in(text: str) -> str:
     """The name of the first character of a text that looks like a blank, or like nothing, and is something else."""
     for each in text:
         if each != " " and (unicodedata.category(each) in ("Cf", "Zs", "Zl", "Zp")):
             return f"an invisible character ({unicodedata.name(each, 'unnamed').lower()})"
     return ""
+
+
+def invisible_around(text: str) -> str:
+    """The same for a character at either end of a text, or before the sign of a comment."""
+    ends = [text[:1], text[-1:], *(text[place - 1] for place in range(1, len(text)) if text[place] == "#")]
+    return invisible_in("".join(ends))

@@ -19,7 +19,7 @@ from kdas.files.cache import content_id, file_id
 from kdas.files.home import expanded
 
 # Code that is not the user's own, beside ours and Python's: the libraries that parts are made of.
-_LIBRARIES = ("torch", "torchvision", "numpy", "pydantic")
+_LIBRARIES = ("torch", "torchvision", "numpy", "pydantic", "ray")
 _MOST_SHOWN = 300
 
 # Why plug-ins could not be imported. A second attempt gets the same error instead of importing half a module again.
@@ -156,9 +156,19 @@ def failure(error: BaseException) -> str:
     """An error of a user's code in one line, with the last line of that code that led to it."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(". :")
     text = text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    theirs = [frame for frame in frames if not _is_of_library(Path(frame.filename))]
+    theirs = [frame for frame in _frames(error) if not _is_of_library(Path(frame.filename))]
     return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text
+
+
+def is_own_exit(error: SystemExit) -> bool:
+    """Whether a user's code asked for the end of the process. A signal asks for it too, from a library's code."""
+    frames = _frames(error)
+    return bool(frames) and not _is_of_library(Path(frames[-1].filename))
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Where the error was raised, innermost last. Code without a file is left out."""
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
 
 
 def _is_of_library(file: Path) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kdas.errors import UserError, brief
 from kdas.parts.fields import description_at, fields_at, interval_at, places
-from kdas.parts.hints import meant_value, unknown_key
+from kdas.parts.hints import ONLY_SGD, meant_value, unknown_key
 
 # What was expected, by pydantic's type of error; pydantic's other messages say it themselves.
 _EXPECTED = {
@@ -31,6 +32,7 @@ _BOUNDS = {
 # At most this many mistakes of one file are told.
 MOST_TOLD = 10
 Schema = TypeVar("Schema", bound=BaseModel)
+Checks = Iterable[Callable[[], object]]
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,48 @@ def mistakes_in(error: ValidationError, model: type[BaseModel]) -> list[Mistake]
     return list(dict.fromkeys(found))
 
 
+def further_mistakes(
+    model: type[Schema], content: Mapping[str, Any], found: Iterable[Mistake], checks_of: Callable[[Schema], Checks]
+) -> list[Mistake]:
+    """The mistakes that pydantic does not look for once it has found others: in other keys, and between keys.
+
+    Args: checks_of: the checks of a whole block. One that needs a key with a mistake is left out.
+    """
+    wrong = {mistake.key.partition(".")[0] for mistake in found}
+    further: list[Mistake] = []
+    values: dict[str, Any] = {}
+    for name in model.model_fields:
+        if name in wrong or name not in content:
+            continue
+        try:
+            values[name] = getattr(_alone(model, name).model_validate({name: content[name]}), name)
+        except ValidationError as error:
+            further += mistakes_in(error, model)
+            wrong.add(name)
+    known = tuple(model.model_fields)
+    further += [Mistake(str(key), known=known) for key in content if str(key) not in {*known, *wrong}]
+    partial = model.model_construct(**values)
+    for name in wrong:  # which has a default, or nothing
+        partial.__dict__.pop(name, None)
+    for check in checks_of(partial):
+        try:
+            check()
+        except AttributeError:
+            continue
+        except ValueError as error:
+            further += told_by(error)
+    return further
+
+
+@functools.cache
+def _alone(model: type[BaseModel], name: str) -> type[BaseModel]:
+    """A block with one key of `model`."""
+    field = model.model_fields[name]
+    config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    alone: type[BaseModel] = create_model(name, __config__=config, **{name: (field.annotation, field)})  # type: ignore[call-overload]
+    return alone
+
+
 def _mistakes(detail: ErrorDetails, model: type[BaseModel]) -> list[Mistake]:
     keys = [str(key) for key in detail["loc"] if key != "[key]"]
     where = ".".join(keys)
@@ -141,7 +185,8 @@ def _text(detail: ErrorDetails, model: type[BaseModel], keys: list[str]) -> str:
         case "model_type" | "model_attributes_type" | "dict_type":
             known = fields_at(model, keys)
             listed = f" Known keys: {', '.join(known)}." if known else ""
-            return f"expected a mapping, got {brief(detail['input'])}.{listed}"
+            only = f" {ONLY_SGD}." if keys[-1:] == ["optimizer"] else ""
+            return f"expected a mapping, got {brief(detail['input'])}.{only}{listed}"
         case "too_short" if not detail["input"]:
             return f"expected at least one entry, got none. {hint}".rstrip()
         case "too_long":

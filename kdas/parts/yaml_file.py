@@ -13,7 +13,9 @@ from typing import Any
 
 import yaml
 
-from kdas.errors import UserError
+from kdas.errors import UserError, brief
+from kdas.parts.hints import invisible_around, invisible_in
+from kdas.parts.yaml_words import RefusedError, lines_of, problem_in, without_colon, without_comment
 
 # A file of settings has a few thousand of the last; one with a hundred cells stays below these too.
 MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES = 2**20, 50, 100, 100_000
@@ -53,12 +55,17 @@ class _CoreLoader(yaml.SafeLoader):
         before = self._num_values
         if getattr(event, "tag", None) not in _TAGS:
             raise _refused(f"the tag {event.tag.replace(_TAG, '!!')}, which no setting needs", event.start_mark)
+        if isinstance(event, yaml.ScalarEvent) and not event.style:
+            _check_visible(event, is_key=isinstance(parent, yaml.MappingNode) and index is None)
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in self.anchors and event.anchor not in self._sizes:
                 raise _refused(f"the alias *{event.anchor} stands for a block that contains it", event.start_mark)
             self._num_values += self._sizes.get(event.anchor, 0)
         else:
             self._num_values += 1
+            # An anchor may be given again: an alias means the last one above it.
+            for of_anchors in (self.anchors, self._sizes):
+                of_anchors.pop(getattr(event, "anchor", None), None)
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise _refused(f"more than {MAX_DEPTH} levels of brackets or indentation", event.start_mark)
@@ -99,6 +106,12 @@ class _CoreLoader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Writes what YAML 1.1 and 1.2 both read as it was: text that one of them takes for something else gets quotes."""
 
+    def analyze_scalar(self, scalar: str) -> Any:
+        analysis = super().analyze_scalar(scalar)
+        if invisible_in(scalar):
+            analysis.allow_flow_plain = analysis.allow_block_plain = False
+        return analysis
+
 
 for _name, _pattern, _first in _CORE:
     _CoreLoader.add_implicit_resolver(f"{_TAG}{_name}", _pattern, _first)
@@ -107,8 +120,14 @@ _CoreLoader.add_constructor(f"{_TAG}int", _CoreLoader.construct_core_int)
 _CoreLoader.add_constructor(f"{_TAG}float", _CoreLoader.construct_core_float)
 
 
-def _refused(problem: str, mark: Any) -> yaml.constructor.ConstructorError:
-    return yaml.constructor.ConstructorError(None, None, problem, mark)
+def _refused(problem: str, mark: Any, remedy: str = "Fix the YAML there") -> RefusedError:
+    return RefusedError(None, None, f"{problem}. {remedy}", mark)
+
+
+def _check_visible(event: yaml.ScalarEvent, *, is_key: bool) -> None:
+    """Raises: RefusedError: for an unquoted text around which, or for a key in which, a character is invisible."""
+    if found := invisible_in(event.value) if is_key else invisible_around(event.value):
+        raise _refused(f"contains {found}", event.start_mark, "Replace it with a plain space, or remove it")
 
 
 def parse_yaml(text: str) -> Any:
@@ -116,7 +135,7 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_CoreLoader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
-        raise ValueError(_problem(error)) from error
+        raise ValueError(problem_in(text, error)) from error
 
 
 def dump_yaml(content: Any, *, in_line: bool = False) -> str:
@@ -149,20 +168,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error}.") from error
     if content is None:
         raise UserError(f"{path}: is empty. Add keys and values.")
+    if isinstance(content, str):
+        lines = lines_of(text)
+        raise UserError(
+            f"{path}: {without_colon(lines, next(n for n, line in enumerate(lines) if without_comment(line)))}."
+        )
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a mapping of keys to values, got {type(content).__name__}.")
+        got = "a list" if isinstance(content, list) else brief(content)
+        raise UserError(f"{path}: expected a mapping of keys to values, got {got}. Write key: value on each line.")
     return content
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.reader.ReaderError):
-        return f"contains the control character {chr(int(error.character))!r}. Remove it"
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "not valid YAML"
-    if "'\\t'" in problem:
-        problem = "a tab, where only spaces may indent"
-    if problem == "but found another document":
-        problem = "a second document"
-    if mark is None:
-        return f"{problem}. Fix the YAML"
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}. Fix the YAML there"

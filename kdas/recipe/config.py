@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from kdas.errors import UserError
 from kdas.parts.fields import KeysOf
 from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS
 from kdas.parts.paths import with_paths_found
 from kdas.parts.plugins import load_plugins, with_plugins_found
-from kdas.parts.reading import check_all, refuse_booleans_for_numbers, validated
+from kdas.parts.reading import check_all, further_mistakes, mistakes_in, refusal, refuse_booleans_for_numbers, validated
 from kdas.parts.registry import parameters_of
 from kdas.parts.terms import MAX_WEIGHT, as_terms, checked_terms
 from kdas.parts.yaml_file import read_yaml
@@ -165,16 +176,39 @@ class Recipe(Strict):
                 load_plugins(_as_list(content["plugins"]))
         return filled_in(content)
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_all_mistakes(cls, content: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(content)
+        except ValidationError as error:
+            if not isinstance(content, Mapping):
+                raise
+            found = mistakes_in(error, cls)
+            with suppress(PydanticCustomError):  # which is among those that were found
+                content = cls._prepared(content)
+            further = further_mistakes(cls, content, found, cls._checks)
+            raise refusal(*dict.fromkeys([*found, *further])) from error
+
     @model_validator(mode="after")
-    def _consistent_recipe(self) -> Self:
-        teacher = self.teacher
-        check_all(
+    def _consistent(self) -> Self:
+        check_all(*self._checks())
+        return self
+
+    @classmethod
+    def _prepared(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The content with the defaults that depend on other keys. Raises: PydanticCustomError: for a wrong block."""
+        prepared: Mapping[str, Any] = filled_in(content)
+        return prepared
+
+    def _checks(self) -> list[Callable[[], None]]:
+        """The checks of keys that depend on each other."""
+        return [
             self._check_batch,
             self._check_weights,
             lambda: check_warmup("optimizer", self.optimizer.warmup_epochs, self.epochs),
-            lambda: check_warmup("teacher.optimizer", teacher.optimizer.warmup_epochs, teacher.epochs),
-        )
-        return self
+            lambda: check_warmup("teacher.optimizer", self.teacher.optimizer.warmup_epochs, self.teacher.epochs),
+        ]
 
     def _check_batch(self) -> None:
         if self.batch_size // self.accumulate < 2:
@@ -217,10 +251,9 @@ class TrialConfig(Recipe):
         description="Number of epochs of plain distillation whose cost is the budget; by default epochs.",
     )
 
-    @model_validator(mode="after")
-    def _samples_at_all(self) -> Self:
-        check_warmup("sampler", self.sampler.get("warmup_epochs", 0), self.epochs)
-        return self
+    def _checks(self) -> list[Callable[[], None]]:
+        warmup = lambda: check_warmup("sampler", self.sampler.get("warmup_epochs", 0), self.epochs)  # noqa: E731
+        return [*super()._checks(), warmup]
 
 
 def load_trial_config(path: Path) -> TrialConfig:

@@ -33,12 +33,16 @@ OnEpoch = Callable[[int, int, float], None]
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen teacher. `weights_id` is a hash of its weights: trials are identified by it, not by a recipe."""
+    """A frozen teacher. `weights_id` is a hash of its weights: trials are identified by it, not by a recipe.
+
+    `choice`: which network of its checkpoint was taken, and which were not; empty if only one fits.
+    """
 
     model: Model
     weights_id: str
     path: Path
     was_trained: bool
+    choice: str = ""
 
 
 def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> Path:
@@ -81,8 +85,9 @@ def obtain(
         was_trained = not path.exists() and _train_and_keep(path, config, splits, device, progress)
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
+    choice = ""
     if config.checkpoint:
-        _load_given(model, config)
+        choice = _load_given(model, config)
     else:
         try:
             load_weights(model, path, config.model)
@@ -90,14 +95,14 @@ def obtain(
             raise UserError(f"{path}: the cached teacher is damaged. Remove this file to train it again.") from error
     weights_id = _weights_id(model)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
-    return Teacher(model, weights_id, path, was_trained)
+    return Teacher(model, weights_id, path, was_trained, choice)
 
 
-def _load_given(model: Model, config: TeacherConfig) -> None:
-    """Fill the teacher from the checkpoint that the file names. Raises: UserError: as `load_weights`, with the key."""
+def _load_given(model: Model, config: TeacherConfig) -> str:
+    """`load_weights` from the checkpoint that the file names. Raises: UserError: as that does, with the key."""
     assert config.checkpoint
     try:
-        load_weights(model, expanded(config.checkpoint), config.model)
+        return load_weights(model, expanded(config.checkpoint), config.model)
     except UserError as error:
         raise UserError(f"teacher.checkpoint: {error}") from error
 

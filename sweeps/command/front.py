@@ -31,10 +31,15 @@ from sweeps.command.options import (
     OutFile,
     Port,
     ReleaseFile,
+    Replays,
+    Schedulers,
+    Searches,
     Settings,
+    Slots,
+    Surrogate,
     Yes,
 )
-from sweeps.record.paths import COMPARISONS, MEASURE, SPEC, names_of_cells, runs_root, sweep_path
+from sweeps.record.paths import COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -48,8 +53,7 @@ def sweep(
     cluster: Cluster = None,
 ) -> None:
     """Run or resume a sweep, then report it."""
-    given = [word for setting in settings or () for word in ("--set", setting)]
-    given += ["--data", data] if data else []
+    given = _of_file(data, settings)
     given += ["--yes"] if yes else []
     given += ["--cluster", cluster] if cluster else []
     ended = _python("sweeps", "run", name, *given)
@@ -62,6 +66,32 @@ def sweep(
         sys.exit(ended)
     _report_and_attach(name)
     sys.exit(ended)
+
+
+@app.command()
+def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
+    """Estimate the cost of a sweep without training."""
+    _must(_python("sweeps", "preview", *_of_file(data, settings), "--", name))
+
+
+@app.command()
+def status(name: Name) -> None:
+    """Show the progress of a sweep."""
+    _must(_python("sweeps", "status", "--", name))
+
+
+@app.command()
+def simulate(
+    name: Name,
+    search: Searches = "tpe,random",
+    scheduler: Schedulers = "capping,none",
+    slots: Slots = "2",
+    replays: Replays = 20,
+    surrogate: Surrogate = False,
+) -> None:
+    """Compare searches and schedulers on recorded curves."""
+    given = ["--search", search, "--scheduler", scheduler, "--slots", slots, "--replays", str(replays)]
+    _must(_python("sweeps", "simulate", *given, *(["--surrogate"] if surrogate else []), "--", name))
 
 
 @app.command()
@@ -88,6 +118,10 @@ def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separ
     every = [each for name in names.split() for each in names_of_cells(name)]
     if len(every) < 2:
         raise UserError(f'NAMES="{names}": expected two or more sweeps. Write: make compare NAMES="a b".')
+    missing = [name for name in names.split() if not sweep_path(name).is_dir()]
+    if missing:
+        known = f" Known: {', '.join(recorded_names())}." if recorded_names() else ""
+        raise UserError(f'NAMES="{names}": no sweep has run as {" or ".join(missing)} in {runs_root()}.{known}')
     for name in names.split():
         if (sweep_path(name) / SPEC).exists():  # tables of another origin have no trials to rebuild them from
             _must(_python("sweeps", "tables", name))
@@ -116,6 +150,12 @@ def import_file(file: ReleaseFile, out: OutFile = None, trial: AsTrial = False) 
 def ui(port: Port = 5000) -> None:
     """Serve MLflow's page on 127.0.0.1."""
     _must(_python("sweeps", "ui", "--port", str(port)))
+
+
+def _of_file(data: str | None, settings: Sequence[str] | None) -> list[str]:
+    """The options that say how a sweep file is read."""
+    given = [word for setting in settings or () for word in ("--set", setting)]
+    return [*given, "--data", data] if data else given
 
 
 def _report_and_attach(name: str) -> None:

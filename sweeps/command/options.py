@@ -31,6 +31,11 @@ Cluster = Annotated[str | None, typer.Option(help="Head of a Ray cluster, host:6
 ReleaseFile = Annotated[Path, typer.Argument(help="Config file of the official release, or of mdistiller.")]
 OutFile = Annotated[Path | None, typer.Option(help="File to write; by default the translation is printed.")]
 AsTrial = Annotated[bool, typer.Option("--trial", help="Write the file of one trial instead of a sweep.")]
+Searches = Annotated[str, typer.Option("--search", help="Search algorithms to compare, separated by commas.")]
+Schedulers = Annotated[str, typer.Option("--scheduler", help="Schedulers to compare, separated by commas.")]
+Slots = Annotated[str, typer.Option(help="Numbers of trials at once, separated by commas.")]
+Replays = Annotated[int, typer.Option(min=1, help="Replays of each combination.")]
+Surrogate = Annotated[bool, typer.Option("--surrogate", help="Interpolate between configurations with a fitted model.")]
 
 # Exit codes besides 0, 2 (a user's mistake, in one line) and 1 (a bug of ours, with its traceback).
 CRASHED_TRIALS = 3

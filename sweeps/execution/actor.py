@@ -18,7 +18,7 @@ from ray import tune
 from kdas.clock import Calibration
 from kdas.errors import UserError
 from kdas.files.full import is_full
-from kdas.parts.plugins import SEARCHED_FOLDERS, search_also
+from kdas.parts.plugins import SEARCHED_FOLDERS, failure, is_own_exit, search_also
 from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
 from kdas.training.trainer import CheckpointError, Surroundings, Training
@@ -174,7 +174,16 @@ class TrialActor(tune.Trainable):
         except (MemoryError, torch.OutOfMemoryError):
             # The trial is not to blame: it is retried beside fewer others, as if its worker had been lost.
             raise
+        except SystemExit as error:
+            if not is_own_exit(error):
+                raise
+            # Ray would take it for a lost worker, and the trial would be retried.
+            self._record_crash(f"your own code ended the process: {failure(error)}. Raise an error instead.")
+            raise RuntimeError("code of a trial asked for the end of its process") from error
         except Exception:
-            with suppress(OSError, UserError):  # a full disk: then it counts as a worker that was lost
-                self._folder.end(Status.CRASHED, traceback.format_exc())
+            self._record_crash(traceback.format_exc())
             raise
+
+    def _record_crash(self, text: str) -> None:
+        with suppress(OSError, UserError):  # a full disk: then it counts as a worker that was lost
+            self._folder.end(Status.CRASHED, text)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from kdas.parts.reading import explain
+from kdas.parts.reading import below, explain, mistakes_in, refusal
 from kdas.recipe.config import TrialConfig
+from kdas.records import searched_method
+from sweeps.file.baselines import Method
+from sweeps.file.cells import is_name
+from sweeps.space.conditions import space_from
 from sweeps.space.space import Space
 from sweeps.stopping import STOPPING_RULES
 
@@ -43,6 +47,40 @@ def check_combinations(content: Mapping[str, Any], space: Space) -> None:
                 TrialConfig(**space.applied(content, point))
             except ValidationError as error:
                 raise ValueError(f"search: with {_words(point)}: {explain(error, TrialConfig)}".rstrip(".")) from error
+
+
+def checked_space(name: str, method: Method, recipe: Mapping[str, Any], algorithm: str, objective: str) -> Space | None:
+    """The space of a method to compare with, None if it is not searched.
+
+    Args: name: that of the method; recipe: the content of a trial with the file's recipe.
+    Raises: PydanticCustomError: if a trial file would refuse the method, or for a mistake in its search.
+    """
+    content = method.applied(recipe)
+    try:
+        TrialConfig(**content)
+        if method.search is None:
+            return None
+        space = space_from(method.search, method.sampler, content["loss"])
+        check_algorithm(algorithm, objective, space)
+        check_combinations(content, space)
+    except ValidationError as error:
+        raise refusal(*(each.below(f"baselines.{name}") for each in mistakes_in(error, TrialConfig))) from error
+    except ValueError as error:
+        raise below(f"baselines.{name}", error) from error
+    return space
+
+
+def check_name_of_search(name: str, samplers: Sequence[str]) -> None:
+    """Check the name of a method that is searched. Args: samplers: those that the file's own search proposes."""
+    if not is_name(name):
+        raise ValueError(
+            f"baselines.{name}: is searched, so its name becomes part of a file's. Use letters, digits, dots and dashes"
+        )
+    if name in samplers:
+        raise ValueError(
+            f"baselines.{name}: its results would be called {searched_method(name)}, like those of the file's own"
+            " search. Rename it"
+        )
 
 
 def _words(point: Mapping[str, Any]) -> str:

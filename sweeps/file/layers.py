@@ -15,7 +15,7 @@ from kdas.parts.paths import with_paths_found
 from kdas.parts.plugins import with_plugins_found
 from kdas.parts.yaml_file import parse_yaml, read_yaml
 from kdas.recipe.release import refuse_release_file
-from sweeps.record.paths import SPEC, recorded_names, runs_root, sweep_path
+from sweeps.record.paths import SPEC, is_file_name, recorded_names, runs_root, sweep_path
 from sweeps.record.spec_file import read_spec
 from sweeps.space.ranges import RangeConfig
 
@@ -45,16 +45,16 @@ def spec_path(name: str) -> Path:
     path = _path(name, Path())
     if path.is_file():
         return path
-    if expanded(name).is_file() and not _is_file_name(name):
+    if expanded(name).is_file() and not is_file_name(name):
         raise UserError(
             f"NAME={name}: expected a file whose name ends in .yaml or .yml. Rename it if it is a sweep file."
         )
     recorded = sweep_path(name) / SPEC
-    if recorded.is_file() and not _is_file_name(name) and "/" not in name:
+    if recorded.is_file() and not is_file_name(name) and "/" not in name:
         return recorded
     if Path(name).is_dir():
         raise UserError(f"NAME={name}: is a folder. {_in_folder(Path(name))}")
-    missing = name if _is_file_name(name) else f"sweeps/files/{name}.yaml"
+    missing = name if is_file_name(name) else f"sweeps/files/{name}.yaml"
     resumed = f" NAME={Path(name).stem} resumes the sweep in {shown(recorded.parent)}." if recorded.is_file() else ""
     raise UserError(f"{missing}: no such sweep file. {_nearest_file(name, path)}{resumed}")
 
@@ -72,7 +72,7 @@ def _in_folder(folder: Path) -> str:
     """What to give instead of a folder."""
     if (folder / SPEC).is_file() and folder.absolute().parent == runs_root():
         return f"To resume the sweep in it, give NAME={folder.absolute().name}."
-    files = sorted(each.name for each in folder.glob("*.y*ml"))
+    files = sorted(each.name for each in folder.iterdir() if is_file_name(each.name))
     return f"Give a file in it: {', '.join(files[:5])}." if files else "Give the path of a .yaml file."
 
 
@@ -114,17 +114,13 @@ def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
 
 
 def _path(name: str, folder: Path) -> Path:
-    return folder / expanded(name) if _is_file_name(name) else FILES / f"{name}.yaml"
-
-
-def _is_file_name(name: str) -> bool:
-    return Path(name).suffix in {".yaml", ".yml"}
+    return folder / expanded(name) if is_file_name(name) else FILES / f"{name}.yaml"
 
 
 def _nearest_file(name: str, path: Path) -> str:
-    if not _is_file_name(name):
+    if not is_file_name(name):
         return nearest(name, [*shipped(), *recorded_names()])
-    close = alike(path.name, [each.name for each in path.parent.glob("*.y*ml")])
+    close = alike(path.name, [each.name for each in path.parent.glob("*.*") if is_file_name(each.name)])
     return nearest(path.name, close or shipped())
 
 

@@ -21,9 +21,9 @@ from pydantic_core import PydanticCustomError
 from kdas.errors import UserError
 from kdas.files.home import expanded
 from kdas.parts.known import DATASETS, SAMPLERS
-from kdas.parts.reading import Mistake, below, check_all, mistakes_in, refusal, refused, user_error, validated
-from kdas.recipe.config import Recipe, SamplerPart, TrialConfig, check_warmup
-from kdas.records import is_searched, searched_method
+from kdas.parts.reading import Mistake, check_all, mistakes_in, refusal, refused, user_error, validated
+from kdas.recipe.config import Recipe, SamplerPart, check_warmup
+from kdas.records import is_searched
 from sweeps.file.baselines import Method, SearchBlock, lower_keys_of
 from sweeps.file.blocks import (
     MOST_SEEDS,
@@ -41,8 +41,14 @@ from sweeps.file.blocks import (
     TargetConfig,
     TimeToAccuracy,
 )
-from sweeps.file.cells import cell_contents, is_name
-from sweeps.file.checks import check_algorithm, check_combinations, check_scheduler
+from sweeps.file.cells import cell_contents
+from sweeps.file.checks import (
+    check_algorithm,
+    check_combinations,
+    check_name_of_search,
+    check_scheduler,
+    checked_space,
+)
 from sweeps.file.choices import first_searched
 from sweeps.file.first_points import first_points
 from sweeps.file.layers import content_of, layers_of, source_of
@@ -60,6 +66,16 @@ def _named_samplers(given: Any) -> Any:
     named = [f"{'plain_kd' if each == 'full' else each}: {each}" for each in given if isinstance(each, str)]
     example = ", ".join(named if named and len(named) == len(given) else ["plain_kd: full", "rs2: random"])
     raise refused(f"expected a name for each sampler, got a list. Write baselines: {{{example}}}.")
+
+
+def _blocks_filled_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The content with the sampler and the scheduler that its other blocks ask for."""
+    content = {"sampler": first_searched(content.get("search")), **content}
+    if content["sampler"] is None:
+        del content["sampler"]
+    objective = content.get("objective", "tta")
+    name = objective.get("name") if isinstance(objective, Mapping) else objective
+    return {"scheduler": "capping" if name == "tta" else "none", **content}
 
 
 class SweepSpec(Recipe):
@@ -114,19 +130,16 @@ class SweepSpec(Recipe):
     )
 
     # The spaces of the file's own search, under "", and of methods that are searched, by name.
-    _spaces: dict[str, Space] = PrivateAttr()
+    _spaces: dict[str, Space] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _with_defaults_of_its_blocks(cls, content: Any) -> Any:
-        if not isinstance(content, Mapping):
-            return content
-        content = {"sampler": first_searched(content.get("search")), **content}
-        if content["sampler"] is None:
-            del content["sampler"]
-        objective = content.get("objective", "tta")
-        name = objective.get("name") if isinstance(objective, Mapping) else objective
-        return {"scheduler": "capping" if name == "tta" else "none", **content}
+        return _blocks_filled_in(content) if isinstance(content, Mapping) else content
+
+    @classmethod
+    def _prepared(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        return super()._prepared(_blocks_filled_in(content))
 
     @model_validator(mode="wrap")
     @classmethod
@@ -145,11 +158,12 @@ class SweepSpec(Recipe):
             raise refusal(*dict.fromkeys(mistakes))
         return next(iter(cells.values())).model_copy(update={"cells": cells})
 
-    @model_validator(mode="after")
-    def _consistent(self) -> SweepSpec:
-        check_all(
+    def _checks(self) -> list[Callable[[], None]]:
+        return [
+            *super()._checks(),
             self._check_baselines,
-            *self._warmup_checks(),
+            lambda: check_warmup("sampler", self.sampler.get("warmup_epochs", 0), self.epochs),
+            self._check_warmups_of_baselines,
             self._check_search,
             self._check_methods,
             lambda: check_scheduler(self.scheduler["name"], self.objective.name),
@@ -157,15 +171,15 @@ class SweepSpec(Recipe):
             self._check_fresh_seeds,
             self._check_budget,
             self._check_share_of_budget,
-        )
-        return self
-
-    def _warmup_checks(self) -> list[Callable[[], None]]:
-        parts = {"sampler": self.sampler}
-        parts |= {f"baselines.{name}": each.sampler for name, each in self.baselines.items() if each.is_bare}
-        return [
-            partial(check_warmup, where, part.get("warmup_epochs", 0), self.epochs) for where, part in parts.items()
         ]
+
+    def _check_warmups_of_baselines(self) -> None:
+        warmups = {
+            f"baselines.{name}": each.sampler.get("warmup_epochs", 0)
+            for name, each in self.baselines.items()
+            if each.is_bare
+        }
+        check_all(*(partial(check_warmup, where, number, self.epochs) for where, number in warmups.items()))
 
     def _check_search(self) -> None:
         """Resolve what is searched. Each check builds on those before it."""
@@ -176,32 +190,19 @@ class SweepSpec(Recipe):
                 " add it there"
             )
         space = space_from(self.search, self.sampler, self.loss)
-        self._spaces = {"": first_points(space, self, self.sampler, self.known_points)}
-        if any(each.is_plain for each in self.baselines.values()):
-            check_combinations(self._content, self.space)
-        check_algorithm(self.algorithm.name, self.objective.name, self.space)
+        check_algorithm(self.algorithm.name, self.objective.name, space)
+        self._spaces[""] = first_points(space, self, self.sampler, self.known_points)
+        check_combinations(self._content, self.space)
 
     def _check_methods(self) -> None:
         """Check that a trial file would accept each method, and resolve what is searched of it."""
-        check_all(*(partial(self._check_method, name, method) for name, method in self.baselines.items()))
 
-    def _check_method(self, name: str, method: Method) -> None:
-        if method.is_bare:
-            return
-        content = method.applied(self._content)
-        try:
-            TrialConfig(**content)
-        except ValidationError as error:
-            raise refusal(*(each.below(f"baselines.{name}") for each in mistakes_in(error, TrialConfig))) from error
-        if method.search is None:
-            return
-        try:
-            space = space_from(method.search, method.sampler, content["loss"])
-            check_combinations(content, space)
-            check_algorithm(self.algorithm.name, self.objective.name, space)
-        except ValueError as error:
-            raise below(f"baselines.{name}", error) from error
-        self._spaces[name] = space
+        def check(name: str, method: Method) -> None:
+            space = checked_space(name, method, self._content, self.algorithm.name, self.objective.name)
+            if space is not None:
+                self._spaces[name] = space
+
+        check_all(*(partial(check, name, method) for name, method in self.baselines.items() if not method.is_bare))
 
     def _check_share_of_budget(self) -> None:
         share = getattr(self.objective, "share_of_budget", None)
@@ -218,28 +219,14 @@ class SweepSpec(Recipe):
             raise ValueError(
                 "baselines: none is the sampler full alone. Add plain_kd: full, which the target refers to"
             )
-        check_all(
-            *(partial(self._check_name, name) for name, each in self.baselines.items() if each.search is not None)
-        )
+        proposed = self.search["sampler"].choices or [] if "sampler" in self.search else [self.sampler]
+        searched = [name for name, method in self.baselines.items() if method.search is not None]
+        check_all(*(partial(check_name_of_search, name, [part["name"] for part in proposed]) for name in searched))
         content = self._content
         resolved = {name: (each.applied(content), each.search) for name, each in self.baselines.items()}
         for (method, one), (other, another) in itertools.combinations(resolved.items(), 2):
             if one == another:
                 raise ValueError(f"baselines.{other}: is the same method as {method}. Remove one of them")
-
-    def _check_name(self, name: str) -> None:
-        """Check the name of a method that is searched."""
-        if not is_name(name):
-            raise ValueError(
-                f"baselines.{name}: is searched, so its name becomes part of a file's. Use letters, digits, dots and"
-                " dashes"
-            )
-        samplers = self.search["sampler"].choices or [] if "sampler" in self.search else [self.sampler]
-        if name in [part["name"] for part in samplers]:
-            raise ValueError(
-                f"baselines.{name}: its results would be called {searched_method(name)}, like those of the file's own"
-                " search. Rename it"
-            )
 
     def _check_seeds(self) -> None:
         if len(set(self.seeds)) < len(self.seeds):

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kdas.data.survey import Survey
 from kdas.errors import UserError
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.parts.plugins import plugin_ids
@@ -116,10 +117,30 @@ def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig)
         return
     for key, value in _facts(inputs, recipe).items():
         if before.get(key, "") != value:
-            raise UserError(
-                f"{directory.path}: the {key} was {before.get(key)} when this sweep began and is {value} now."
-                " Restore it, or move that folder away."
-            )
+            raise UserError(f"{directory.path}: {_what_changed(key, str(before.get(key)), value)}")
+
+
+def _what_changed(key: str, before: str, now: str) -> str:
+    """Which of the facts that this sweep began with has changed, and what to do."""
+    another = "or start the sweep under another name."
+    if key == "dataset" and Survey(is_plain=False).fingerprint(before) == now:
+        return (
+            "some of its images are turned, transparent or of 16 bits. This version decodes them otherwise than the one"
+            f" that began this sweep. Finish it with that version (see environment.json), {another}"
+        )
+    if key == "dataset":
+        return (
+            f"the images or labels have changed since this sweep began: their fingerprint was {before} and is {now}."
+            f" Restore the data, {another}"
+        )
+    if key == "device":
+        return f"this sweep began on {before}, and {now} is used now. Run it on {before}, {another}"
+    if key == "teacher weights":
+        return (
+            f"the teacher's weights have changed since this sweep began: their hash was {before} and is {now}. Restore"
+            f" its checkpoint, {another}"
+        )
+    return f"the {key} has changed since this sweep began. Restore your files, {another}"
 
 
 def _rebuild_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:

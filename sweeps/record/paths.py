@@ -32,12 +32,22 @@ def sweep_path(name: str) -> Path:
     """
     if not name.strip():
         raise UserError("NAME is not given. Name a sweep: NAME=digits_kd, or the path of its file.")
-    sweep, _, cell = (Path(name).stem if Path(name).suffix in {".yaml", ".yml"} else name).partition("/")
+    sweep, _, cell = (Path(name).stem if is_file_name(name) else name.rstrip("/")).partition("/")
+    if not sweep or "/" in cell:
+        raise UserError(
+            f"NAME={name!r}: {'is a folder' if os.path.isdir(name) else 'is not the name of a sweep'}. Give the name of"  # noqa: PTH112 (a name that no path can have)
+            " a sweep, or the path of a file that ends in .yaml."
+        )
     for part in (sweep, cell) if cell else (sweep,):
         _check_folder_name(name, part)
     if sweep.lower() in _NOT_SWEEPS or sweep.lower().startswith(f"{DATABASE}-"):
         raise UserError(f"NAME={name!r}: {sweep} is reserved in RUNS_DIR. Rename the sweep file.")
     return runs_root() / sweep / CELLS / cell if cell else runs_root() / sweep
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name is that of a sweep file, rather than of a sweep."""
+    return Path(name).suffix.lower() in {".yaml", ".yml"}
 
 
 def recorded_names() -> list[str]:

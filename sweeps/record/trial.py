@@ -205,8 +205,7 @@ class TrialFolder:
                 # Trials that still run, and those of earlier versions, have recorded none.
                 recorded = Extent(*status.get(file.stem, extent))
                 if recorded != extent:
-                    had = f"had {recorded.num_records} lines when the trial ended"
-                    raise DamagedError(file, f"{had}, and has {extent.num_records} or other lines now", _REMEDY)
+                    raise DamagedError(file, _unlike(recorded, extent), _REMEDY)
             if status.get("status") in COMPLETE_STATUSES and "curve" not in status:
                 rows = [recorded.row for recorded in self.rows()]
                 if not reaches_its_end(rows, Status(status["status"]), self.description["config"], self.path):
@@ -239,6 +238,14 @@ class TrialFolder:
         if damage is not None:
             raise damage
         return {}
+
+
+def _unlike(recorded: Extent, extent: Extent) -> str:
+    """How a file differs from what it was when its trial ended."""
+    if recorded.num_records == extent.num_records:
+        return "has changed since the trial ended"
+    lines = f"{recorded.num_records} line{'s' if recorded.num_records != 1 else ''}"
+    return f"had {lines} when the trial ended, and has {extent.num_records} now"
 
 
 def _is_whole(file: Path) -> bool:

@@ -18,7 +18,7 @@ import sys, warnings
 sys.path.insert(0, {str(ROOT)!r})
 from kdas import errors
 
-def app():
+def app(standalone_mode):
     warnings.warn_explicit("a set: said in one line.", UserWarning, errors.__file__, 1)
     warnings.warn_explicit("of a library", UserWarning, "library.py", 7)
     raise errors.UserError("a mistake\\nof two lines")
@@ -46,7 +46,7 @@ def test_mistakes_and_warnings_are_one_line_each() -> None:
     ],
 )
 def test_a_mistake_or_a_full_disk_is_one_line(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    def app() -> None:
+    def app(*, standalone_mode: bool) -> None:
         raise error
 
     with pytest.raises(SystemExit, match="2"):
@@ -55,7 +55,7 @@ def test_a_mistake_or_a_full_disk_is_one_line(error: Exception, line: str, capsy
 
 
 def test_other_errors_keep_their_traceback() -> None:
-    def app() -> None:
+    def app(*, standalone_mode: bool) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     with pytest.raises(PermissionError, match="denied"):
@@ -73,3 +73,38 @@ def test_a_python_without_the_packages_is_told_in_one_line(module: str, tmp_path
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{sys.executable} is Python ")
     assert "lacks what this program needs" in line
+
+
+USAGE = [
+    ("sweeps.command.front", ["bogus"], ": no such command 'bogus'. Known: check, compare, import,"),
+    ("sweeps.command.front", ["sweeep", "a"], ": no such command 'sweeep'. Did you mean sweep?"),
+    ("sweeps.command.front", ["sweep", "a", "--dta", "b"], " sweep: no such option --dta. Did you mean --data?"),
+    (
+        "sweeps.command.front",
+        ["sweep", "digits_kd", "--set", "epochs", "3"],
+        " sweep: unexpected '3'. Put words that belong together in quotes. Write a setting as --set KEY=VALUE.",
+    ),
+    ("sweeps.command.front", ["sweep"], " sweep: missing argument"),
+    ("sweeps.command.front", ["sweep", "a", "--data"], "Option '--data' requires an argument. See --help."),
+    ("sweeps", ["statsu", "a"], "python -m sweeps: no such command 'statsu'. Did you mean status?"),
+    ("sweeps", ["simulate", "a", "--replays", "many"], "python -m sweeps simulate: invalid value for '--replays': "),
+    ("kdas", ["bank", "infoo"], "python -m kdas bank: no such command 'infoo'. Did you mean info?"),
+    ("analysis", ["comprae"], "python -m analysis: no such command 'comprae'. Did you mean compare?"),
+]
+
+
+@pytest.mark.parametrize(("module", "words", "line"), USAGE, ids=[" ".join(words) for _, words, _ in USAGE])
+def test_wrong_words_of_a_command_are_one_line(module: str, words: list[str], line: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert line in ended.stderr and len(ended.stderr.splitlines()) == 1 and "Input should" not in ended.stderr
+
+
+def test_help_is_shown_as_before() -> None:
+    for words, code in ([], 2), (["--help"], 0):
+        ended = subprocess.run(
+            [sys.executable, "-m", "analysis", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == code and "Usage: python -m analysis" in ended.stdout + ended.stderr

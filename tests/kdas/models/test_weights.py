@@ -288,3 +288,24 @@ def test_checkpoint_without_a_network_or_its_classifier_is_told_so(tmp_path: Pat
         path = tmp_path / f"{name}.pth"
         with pytest.raises(UserError, match=re.escape(f"{path}: {said}")):
             load_weights(models.create("resnet8", 10), path, "resnet8")
+
+
+@pytest.mark.parametrize(
+    ("content", "choice"),
+    [
+        ({"state_dict": WEIGHTS}, ""),
+        ({"state_dict": WEIGHTS, "state_dict_ema": WEIGHTS}, ""),
+        ({"state_dict_ema": weights_of(seed=2), "state_dict": WEIGHTS}, "state_dict, not state_dict_ema"),
+        (
+            {"model": under("module.student.", WEIGHTS) | under("module.teacher.", weights_of(seed=2))},
+            "model.module.student, not model.module.teacher",
+        ),
+        ({**WEIGHTS, "ema": weights_of(seed=2)}, "the top level, not ema"),
+    ],
+    ids=["one", "equal", "averaged", "student and teacher", "top level"],
+)
+def test_choice_among_several_networks_that_fit_is_said(tmp_path: Path, content: Any, choice: str) -> None:
+    torch.save(content, tmp_path / "peer.pth")
+    model = models.create("resnet8", 10)
+    assert load_weights(model, tmp_path / "peer.pth", "resnet8") == choice
+    assert all(torch.equal(tensor, WEIGHTS[key]) for key, tensor in model.state_dict().items())

@@ -105,6 +105,16 @@ def test_always_naming_the_most_frequent_class_is_chance(small_inputs: Inputs, c
     assert quality.clear_from == pytest.approx(0.75 + 3 * math.sqrt(0.75 * 0.25 / 60))
 
 
+def test_network_that_was_taken_from_a_checkpoint_of_several_is_said(
+    small_inputs: Inputs, config_of: ConfigOf, empty_cache: Path
+) -> None:
+    teacher = replace(small_inputs.teacher, model=Oracle(small_inputs, 50), choice="state_dict, not ema")
+    said = io.StringIO()
+    tell_quality(config_of(), replace(small_inputs, teacher=teacher), Console(file=said, width=60))
+    (line,) = said.getvalue().splitlines()
+    assert line.startswith("Teacher resnet8: ") and line.endswith("(taken from its checkpoint: state_dict, not ema)")
+
+
 @pytest.mark.parametrize(("wrong", "warns"), [(50, False), (1, True)])
 def test_it_is_said_and_a_teacher_near_chance_is_warned_about(
     small_inputs: Inputs, config_of: ConfigOf, empty_cache: Path, wrong: int, warns: bool

@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import ray
 
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import Status
@@ -100,3 +101,30 @@ def test_worker_in_another_folder_finds_modules_beside_the_sweep_file(
     command = [sys.executable, "-c", code, str(tmp_path / "config.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == job.trial_id, done.stderr
+
+
+def test_own_code_that_ends_the_process_in_mid_training_is_a_crash_of_its_trial(
+    directory: SweepDirectory, tmp_path: Path
+) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text("import sys\n\ndef stop():\n    sys.exit(3)\n", encoding="utf-8")
+    scope: dict[str, object] = {}
+    exec(compile(own.read_text(encoding="utf-8"), str(own), "exec"), scope)
+    actor = object.__new__(TrialActor)
+    actor._folder = directory.trial("some-trial")
+    actor._folder.path.mkdir(parents=True)
+    with pytest.raises(RuntimeError, match="end of its process"), actor._crashes_recorded():
+        scope["stop"]()  # type: ignore[operator]
+    assert actor._folder.status is Status.CRASHED
+    told = f"your own code ended the process: SystemExit: 3 ({own}, line 4). Raise an error instead."
+    assert actor._folder.error == told
+
+
+def test_worker_that_a_signal_ends_is_lost_and_its_trial_not_crashed(directory: SweepDirectory) -> None:
+    actor = object.__new__(TrialActor)
+    actor._folder = directory.trial("some-trial")
+    actor._folder.path.mkdir(parents=True)
+    ended = compile("raise SystemExit(1)", ray.__file__, "exec")  # as Ray's handler of SIGTERM does
+    with pytest.raises(SystemExit), actor._crashes_recorded():
+        exec(ended)
+    assert actor._folder.status is Status.RUNNING

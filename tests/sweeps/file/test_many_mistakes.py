@@ -91,3 +91,52 @@ def test_mistakes_of_several_layers_name_each_its_own(tmp_path: Path, monkeypatc
         "base.yaml",
         "mine.yaml",
     ]
+
+
+def test_mistakes_of_single_keys_and_between_keys_are_told_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = {
+        "epochs": True,
+        "evaluations": "many",
+        "epoch": 3,
+        "seeds": [1, 1],
+        "accumulate": 9,
+        "batch_size": 8,
+        "scheduler": "asha",
+        "objective": "pareto",
+        "algorithm": "cmaes",
+        **search(start_rate=[0.4, 0.5]),
+    }
+    with pytest.raises(UserError, match=r".") as caught:
+        load_spec(written(tmp_path, {**BASE, **changes}))
+    assert sorted(line.split(": ")[1] for line in str(caught.value).splitlines()) == [
+        "accumulate",
+        "algorithm",
+        "epoch",
+        "epochs",
+        "evaluations",
+        "seeds",
+    ]
+
+
+def test_check_that_needs_a_key_with_a_mistake_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # With the default seeds, or without baselines, other numbers of trials would be too few.
+    changes = {"seeds": 0, "budget": {"trials": 5}, "search": {"sampler": ["kdas", "randm"]}, "sampler": "infobatch"}
+    with pytest.raises(UserError, match=r".") as caught:
+        load_spec(written(tmp_path, {**BASE, **changes}))
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["search.sampler.1.name", "seeds"]
+
+
+def test_mistakes_of_cells_of_both_kinds_are_told_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = {"a": {"evaluations": 0, "accumulate": 600}, "b": {"seeds": [3, 3]}}
+    with pytest.raises(UserError, match=r".") as caught:
+        load_spec(written(tmp_path, {**BASE, "cells": cells}))
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
+        "cells.a.evaluations",
+        "cells.a.accumulate",
+        "cells.b.seeds",
+    ]

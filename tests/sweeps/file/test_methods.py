@@ -174,6 +174,13 @@ def test_mistakes_in_a_method_are_told_with_its_name(compared: Load, method: Any
         compared({"x": method})
 
 
+def test_mistakes_of_both_searches_are_told_at_once(compared: Load) -> None:
+    with pytest.raises(UserError) as caught:
+        compared({"x": {"sampler": "full", "search": {"epoch": [1]}}}, search={"start_rat": [0.3]}, known_points=[])
+    told = str(caught.value)
+    assert "search.start_rat: is not a parameter of kdas" in told and "baselines.x.search.epoch: is not" in told
+
+
 @pytest.mark.parametrize(
     ("methods", "message"),
     [

@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 from kdas.errors import UserError
 from sweeps.__main__ import app
+from sweeps.command import front
 from sweeps.file.layers import directory_of, spec_path
 from sweeps.file.spec import load_spec
 from sweeps.prepare.unchanged import spec_text
+from sweeps.record.paths import sweep_path
 from tests.sweeps.file.refusals import BASE, written
 
 
@@ -30,6 +32,33 @@ def test_folder_or_missing_file_as_a_name_is_told_what_to_give(tmp_path: Path, m
     written(tmp_path / "here", BASE, "b.yaml")
     with pytest.raises(UserError, match=r"^NAME=here: is a folder\. Give a file in it: b\.yaml\.$"):
         spec_path("here")
+
+
+def test_path_that_is_no_sweep_file_is_told_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
+    (tmp_path / "here").mkdir()
+    remedy = "Give the name of a sweep, or the path of a file that ends in .yaml."
+    for name, what in (
+        ("/etc/passwd", "is not the name of a sweep"),
+        (str(tmp_path), "is a folder"),
+        (f"{tmp_path}/here/", "is a folder"),
+        ("a/b/c", "is not the name of a sweep"),
+    ):
+        with pytest.raises(UserError, match=rf"^NAME={re.escape(repr(name))}: {what}\. {re.escape(remedy)}$"):
+            sweep_path(name)
+    with pytest.raises(UserError, match=r"^NAME=here/: is a folder\. Give the path of a \.yaml file\.$"):
+        spec_path("here/")
+
+
+def test_ending_of_a_sweep_file_may_be_in_capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
+    path = written(tmp_path, BASE, "UP.YAML")
+    assert spec_path("UP.YAML") == path.relative_to(tmp_path) or spec_path("UP.YAML") == path
+    assert directory_of(path) == sweep_path("UP.YAML") == tmp_path / "runs" / "UP"
+    with pytest.raises(UserError, match=r"^Upp\.YML: no such sweep file\. Did you mean UP\.YAML\?$"):
+        spec_path("Upp.YML")
 
 
 def test_name_of_a_recorded_sweep_resumes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +102,23 @@ def test_status_of_a_misspelt_name_is_told_the_nearest(tmp_path: Path, monkeypat
     ):
         result = CliRunner().invoke(app, ["status", name])
         assert re.search(message, str(result.exception)), result.exception
+
+
+def test_sweep_without_its_file_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path))
+    (tmp_path / "mine" / "trials" / "abc-s1").mkdir(parents=True)
+    for command in ("status", "tables", "check", "attach"):
+        said = str(CliRunner().invoke(app, [command, "mine"]).exception)
+        assert said.startswith(
+            f"{tmp_path}/mine/sweep.yaml: missing. Restore it from a copy, or run the sweep with its"
+        )
+
+
+def test_comparing_sweeps_that_never_ran_names_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path))
+    said = str(CliRunner().invoke(front.app, ["compare", "one two"]).exception)
+    assert said == f'NAMES="one two": no sweep has run as one or two in {tmp_path}.'
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sweep.yaml").touch()
+    said = str(CliRunner().invoke(front.app, ["compare", "one mine"]).exception)
+    assert said == f'NAMES="one mine": no sweep has run as one in {tmp_path}. Known: mine.'

@@ -49,12 +49,16 @@ WRITTEN: list[tuple[str, str]] = [
         "epochs: expected a whole number, got 'twelve'. Number of epochs, the length of all schedules; the paper uses 240.",
     ),
     ("epochs:", "epochs: expected a whole number, got None. The key has no value: give one, or remove the key."),
-    ("epochs\u00a0: 3", "epochs\u00a0: contains an invisible character (no-break space). Write epochs."),
     (
-        "search: {threshold: [0.1\u00a0]}",
+        "epochs\u00a0: 3",
+        "line 10, column 1: contains an invisible character (no-break space). Replace it with a plain space, or remove it.",
+    ),
+    ("'epochs\u00a0': 3", "epochs\u00a0: contains an invisible character (no-break space). Write epochs."),
+    (
+        "search: {threshold: ['0.1\u00a0']}",
         "search.threshold: expected a number, got '0.1\\xa0'. It contains an invisible character (no-break space); write 0.1.",
     ),
-    ("\u200bepochs: 3", "\u200bepochs: contains an invisible character (zero width space). Write epochs."),
+    ("'\u200bepochs': 3", "\u200bepochs: contains an invisible character (zero width space). Write epochs."),
     ("evaluations: [6, 12]", "evaluations: expected a whole number, got [6, 12]. Number of evaluations,"),
     (
         "baselines: [full, kdas]",
@@ -171,6 +175,17 @@ WRITTEN: list[tuple[str, str]] = [
         "cells.a.learning_rate: unknown key. Write it under optimizer: optimizer.learning_rate.",
     ),
     ("zzz: 1", "zzz: unknown key. Remove it; docs/sweep-file.md lists all keys."),
+    # The optimizer cannot be chosen
+    ("optimizer: {name: adam}", "optimizer.name: unknown key. SGD is the only optimizer: remove this key."),
+    ("optimizer: {type: adamw}", "optimizer.type: unknown key. SGD is the only optimizer: remove this key."),
+    (
+        "teacher: {model: resnet8, optimizer: {name: sgd}}",
+        "teacher.optimizer.name: unknown key. SGD is the only optimizer: remove this key.",
+    ),
+    (
+        "optimizer: adam",
+        "optimizer: expected a mapping, got 'adam'. SGD is the only optimizer. Known keys: learning_rate, momentum,",
+    ),
     # Configuration files of the official release
     (
         "EXPERIMENT: {TAG: x}\nDISTILLER: {TYPE: KD}",

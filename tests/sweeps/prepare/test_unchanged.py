@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kdas.data.survey import Survey
 from kdas.errors import UserError
 from kdas.parts.plugins import code_id
 from kdas.recipe.config import Recipe, TrialConfig
@@ -91,10 +92,22 @@ def test_other_data_and_another_teacher_are_refused(spec: SweepSpec, directory: 
     recipe = recipe_of(spec)
     check_inputs(directory, inputs, recipe)
     check_inputs(directory, inputs, recipe)
-    with pytest.raises(UserError, match=r"the dataset was .* when this sweep began and is others now"):
+    with pytest.raises(UserError, match=r"the images or labels have changed .* and is others\. Restore the data, or"):
         check_inputs(directory, replace(inputs, dataset=replace(inputs.dataset, fingerprint="others")), recipe)
-    with pytest.raises(UserError, match=r"the teacher weights was .* and is others now"):
+    with pytest.raises(UserError, match=r"the teacher's weights have changed .* and is others\. Restore its checkp"):
         check_inputs(directory, replace(inputs, teacher=replace(inputs.teacher, weights_id="others")), recipe)
+
+
+def test_images_that_another_version_decoded_otherwise_are_told(
+    spec: SweepSpec, directory: SweepDirectory, inputs: Inputs
+) -> None:
+    recipe = recipe_of(spec)
+    check_inputs(directory, inputs, recipe)
+    now = Survey(is_plain=False).fingerprint(inputs.dataset.fingerprint)
+    with pytest.raises(UserError, match=r"images are turned, .* decodes them otherwise .* Finish it with that version"):
+        check_inputs(directory, replace(inputs, dataset=replace(inputs.dataset, fingerprint=now)), recipe)
+    with pytest.raises(UserError, match=rf"this sweep began on {inputs.device}, and cuda:7 is used now\. Run it on"):
+        check_inputs(directory, replace(inputs, device="cuda:7"), recipe)
 
 
 def test_edited_code_of_ones_own_is_refused(
@@ -107,5 +120,7 @@ def test_edited_code_of_ones_own_is_refused(
     check_inputs(directory, inputs, recipe)
     plugin.write_text(f"{PLUGIN}# edited\n", encoding="utf-8")
     code_id.cache_clear()  # the next process
-    with pytest.raises(UserError, match="the code of your own was "):
+    with pytest.raises(
+        UserError, match=r"the code of your own has changed since this sweep began\. Restore your files"
+    ):
         check_inputs(directory, inputs, recipe)
