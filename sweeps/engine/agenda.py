@@ -83,6 +83,8 @@ class Agenda:
         self._is_confirming = False
         # Crashed in this start: retried by the next one.
         self._crashed: set[str] = set()
+        # Whether one has crashed since capped trials were last looked at.
+        self._has_crashed = False
         # Trials that had ended and whose files were damaged: they are trained again to where they ended.
         self._rebuilt: set[str] = set()
         missing = [job for job in plan.baselines if not adopt(job)]
@@ -110,6 +112,8 @@ class Agenda:
         while self._measure is not None and not self._queue.num_waiting and (lane := self._next_lane()) is not None:
             self._propose(lane)
             self._drop_beaten()
+        if self._measure is not None and self._queue.is_idle and not self._is_confirming:
+            self._bring_back()
         if self._measure is not None and self._queue.is_idle and not self._is_confirming:
             self._confirm(self._measure)
         return self._queue.num_waiting > 0
@@ -142,6 +146,7 @@ class Agenda:
         status = self._directory.trial(job.trial_id).status
         if status is Status.CRASHED:
             self._crashed.add(job.trial_id)
+            self._has_crashed = True
         for rule in self._rules_of(job):
             rule.ended(job, status)
         if status is not Status.RUNNING:  # otherwise it is paused, and its proposal waits for a later start
@@ -261,6 +266,19 @@ class Agenda:
     def _tell_ended(self, job: Job) -> None:
         for lane in self._lanes:
             lane.candidates.ended(job.trial_id, self._measure)
+
+    def _bring_back(self) -> None:
+        """Enqueue capped trials that are no longer beaten: what had beaten them has crashed since."""
+        if not self._has_crashed or self._spending.is_spent:
+            return
+        self._has_crashed = False
+        for lane in self._lanes:
+            for asked in lane.proposals.asked():
+                jobs = self._plan.searched(asked.point, lane.search)
+                statuses = [self._directory.trial(job.trial_id).status for job in jobs]
+                # With a crashed seed it cannot be chosen, whatever its other seeds do.
+                if Status.CAPPED in statuses and Status.CRASHED not in statuses and not self._stops(jobs[0]):
+                    self._take_in(lane, asked)
 
     def _drop_beaten(self) -> None:
         """Record waiting trials that the rule would stop as stopped, without running them."""

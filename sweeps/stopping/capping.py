@@ -1,7 +1,8 @@
 """Exact capping: which configurations can no longer be among the fastest, whatever their trials do next.
 
-The rule and its proof are in docs/measuring.md. Bounds only ever tighten, so results may arrive late, twice or in any
-order: that can delay a stop but never cause a wrong one.
+The rule and its proof are in docs/measuring.md. Bounds only tighten, so results may arrive late, twice or in any order:
+that can delay a stop but never cause a wrong one. Only a crash loosens them, because its configuration leaves them. The
+agenda then brings back what is no longer beaten.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -373,6 +374,31 @@ def test_a_configuration_that_crashes_stops_no_others(engine: Callable[..., Engi
     }
     assert 0 < len(alive) < len(sweep.means_s())
     assert [alive[each] for each in finalists_of(sweep)] == [min(alive.values())]
+
+
+def test_what_a_crashed_configuration_had_stopped_comes_back(engine: Callable[..., Engine]) -> None:
+    """Rate 0.2 reaches the target after 1 s on two seeds, so its mean is at most 4 s; then its third seed crashes."""
+    sweep = engine(search={"start_rate": [0.2, 0.4]}, budget={"configurations": 2}, confirm={"top": 1, "seeds": 1})
+    sweep.slots = 9
+
+    def truth(job: Job) -> Curve:
+        rate, is_third = job.config.sampler.get("start_rate", 1.0), job.config.seed == 3
+        crashes = rate == 0.2 and is_third
+        reached_at = {0.2: 99 if is_third else 1, 0.4: 6}.get(rate, 8)
+        accuracies = [0.95 if number >= reached_at else 0.5 for number in range(1, NUM_ROWS + 1)]
+        rows = [
+            Recorded(curve_row(job, number, accuracy), [["step", 64, number]], 1000.0 + number)
+            for number, accuracy in enumerate(accuracies, start=1)
+        ]
+        return Curve(rows[:9] if crashes else rows, Status.CRASHED if crashes else Status.BUDGET)
+
+    sweep.truth = truth
+    assert sweep.start().is_finished
+    begun = Counter(job.trial_id for job in sweep.started)
+    slower = next(job.config_id for job in sweep.started if job.config.sampler.get("start_rate") == 0.4)
+    assert [begun[f"{slower}-s{seed}"] for seed in (1, 2, 3)] == [2, 2, 2], "capped after 5 s, then trained again"
+    assert finalists_of(sweep) == {slower}
+    assert sweep.start().is_finished
 
 
 def test_a_trial_that_crashes_after_the_target_has_a_time_and_may_be_chosen(engine: Callable[..., Engine]) -> None:
