@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,14 +115,17 @@ def classes_in(folder: Path) -> list[str]:
     return classes
 
 
-def images_in(folder: Path, classes: Iterable[str]) -> Iterator[tuple[Path, int]]:
+def images_in(folder: Path, classes: Iterable[str], only: Container[str] | None = None) -> Iterator[tuple[Path, int]]:
     """The images below each class folder, in torchvision's order, with the number of the class. Hidden ones are none.
 
+    Args: only: the classes of which there are images; by default all.
     Raises: UserError: if a class has none.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     for label, name in enumerate(classes):
+        if only is not None and name not in only:
+            continue
         found = False
         for inner, names in sorted(_walked(folder / name)):
             for each in sorted(names):
@@ -152,10 +156,32 @@ def check_same_classes(folder: Path, train: Iterable[str], test: Iterable[str]) 
     odd = sorted(train ^ test)
     for name in odd:
         here, there = ("train", "test") if name in train else ("test", "train")
+        raise UserError(f"{folder}: {_in_one_part(odd, here, there)}. Both parts need the same classes.")
+
+
+def check_tested_classes(folder: Path, train: Iterable[str], test: Iterable[str]) -> None:
+    """Raises: UserError: if a class is in the test part alone: nobody could learn it."""
+    odd = sorted(set(test) - set(train))
+    if odd:
         raise UserError(
-            f"{folder}: class {name!r} is in the {here} part but not in the {there} part"
-            f" ({len(odd)} such class{'es' if len(odd) > 1 else ''}). Both parts need the same classes."
+            f"{folder}: {_in_one_part(odd, 'test', 'train')}. Add training images of it, or remove it from the test"
+            " part."
         )
+
+
+def warn_of_untested(folder: Path, names: Sequence[str], num_classes: int) -> None:
+    """A warning that classes have no test images. Args: names: theirs, in order."""
+    if names:
+        warnings.warn(
+            f"{folder}: {len(names)} of {num_classes} classes have no test images, for example class {names[0]}. Test"
+            " accuracy says nothing of them.",
+            stacklevel=2,
+        )
+
+
+def _in_one_part(names: Sequence[str], here: str, there: str) -> str:
+    such = f"{len(names)} such class{'es' if len(names) > 1 else ''}"
+    return f"class {names[0]!r} is in the {here} part but not in the {there} part ({such})"
 
 
 def _num_bytes(path: Path) -> int:

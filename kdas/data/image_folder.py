@@ -10,7 +10,16 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from kdas.data.fewer import drawn
-from kdas.data.files import ImageFiles, check_folder, check_same_classes, classes_in, images_in, listed
+from kdas.data.files import (
+    ImageFiles,
+    check_folder,
+    check_same_classes,
+    check_tested_classes,
+    classes_in,
+    images_in,
+    listed,
+    warn_of_untested,
+)
 from kdas.data.interface import DATASETS, Augment, Dataset, Keep, MaxSamples, Resize
 from kdas.data.pixels import decode_files
 from kdas.data.split_names import TEST, TRAIN, VALIDATION, part_in
@@ -87,7 +96,7 @@ def image_folder(
         )
     return _dataset(
         "image_folder",
-        _listed_by_class(part_in(folder, TRAIN), _test_part(folder)),
+        _own_listed_by_class(part_in(folder, TRAIN), _test_part(folder)),
         size=size,
         augment=augment,
         padding=size // 8 if padding is None else padding,
@@ -192,6 +201,15 @@ def _listed_by_class(train: Path, test: Path) -> ImageFiles:
     classes = classes_in(train)
     check_same_classes(train.parent, classes, classes_in(test))
     return listed(train.parent, images_in(train, classes), images_in(test, classes))
+
+
+def _own_listed_by_class(train: Path, test: Path) -> ImageFiles:
+    """The same for a user's own set, of which some classes may have no test images."""
+    classes, tested = classes_in(train), classes_in(test)
+    check_tested_classes(train.parent, classes, tested)
+    files = listed(train.parent, images_in(train, classes), images_in(test, classes, tested))
+    warn_of_untested(train.parent, sorted(set(classes) - set(tested)), len(classes))
+    return files
 
 
 def _annotated(folder: Path, classes: list[str]) -> Iterator[tuple[Path, int]]:

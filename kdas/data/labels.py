@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kdas.data.files import MAX_CLASSES
+from kdas.data.files import MAX_CLASSES, check_tested_classes, warn_of_untested
 from kdas.data.hub_folder import HubFolder
 from kdas.data.interface import Labels
 from kdas.data.parquet_file import check_column, damage_named, is_text, open_parquet
@@ -35,8 +35,10 @@ class LabelColumn:
 def check_label_type(file: Path, column: str, kind: pa.DataType) -> None:
     """Raises: UserError: if values of this type cannot name a class."""
     if not _is_label(kind):
+        is_number = pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        remedy = "Save it as whole numbers, or set" if is_number else "Set"
         raise UserError(
-            f"{file}: column {column!r}: expected class numbers or names, got {kind}. Set another label_column."
+            f"{file}: column {column!r}: expected class numbers or names, got {kind}. {remedy} another label_column."
         )
 
 
@@ -82,6 +84,7 @@ def read_labels(files: HubFolder, column: str, schema: pa.Schema) -> LabelColumn
     Raises: UserError: names the file with a label that is no class, or the first class that is in one part alone.
     """
     values = {file: _values(file, column) for file in files.files}
+    called: list[str] | None = None
     kind = values[files.train[0]].type
     for file in files.files:
         _check(file, column, values[file], kind)
@@ -93,10 +96,10 @@ def read_labels(files: HubFolder, column: str, schema: pa.Schema) -> LabelColumn
         numbers = [values[file].to_numpy().astype(np.int64) for file in files.files]
     else:
         names = _names(files, values, column)
-        count = len(names)
+        count, called = len(names), names.to_pylist()
         numbers = [_numbered(file, column, values[file], names) for file in files.files]
     train, test = (np.concatenate(part) for part in (numbers[: len(files.train)], numbers[len(files.train) :]))
-    _say_what_lacks(files.folder, train, test, count)
+    _say_what_lacks(files.folder, train, test, called or [str(number) for number in range(count)])
     return LabelColumn(train, test, count)
 
 
@@ -151,7 +154,12 @@ def _in_range(file: Path, column: str, values: pa.ChunkedArray, num_classes: int
         )
     if ends["min"] < 0 or ends["max"] >= num_classes:
         odd = ends["min"] if ends["min"] < 0 else ends["max"]
-        raise UserError(f"{file}: expected labels from 0 to {num_classes - 1}, got {odd}. Fix that row.")
+        row = pc.index(values, odd).as_py() + 1
+        unlabelled = " -1 usually marks an image without a label." if odd == -1 else ""
+        raise UserError(
+            f"{file}: column {column!r}, row {row}: expected labels from 0 to {num_classes - 1}, got {odd}.{unlabelled}"
+            " Fix or remove that row."
+        )
     numbers: Labels = values.cast(pa.int64()).to_numpy()
     return numbers
 
@@ -177,10 +185,17 @@ def _numbered(file: Path, column: str, values: pa.ChunkedArray, names: pa.Array)
     return found
 
 
-def _say_what_lacks(folder: Path, train_labels: Labels, test_labels: Labels, num_classes: int) -> None:
-    """A warning where a class has no training images: labels may be numbered from 1."""
-    missing = np.flatnonzero(np.bincount(train_labels, minlength=num_classes) == 0)
-    if missing.tolist() == [0] and test_labels.min() > 0:
+def _say_what_lacks(folder: Path, train_labels: Labels, test_labels: Labels, names: Sequence[str]) -> None:
+    """A warning where a class has no images in a part: labels may be numbered from 1. Args: names: of the classes.
+
+    Raises: UserError: if there are only test images of a class.
+    """
+    num_classes = len(names)
+    counts = [np.bincount(labels, minlength=num_classes) for labels in (train_labels, test_labels)]
+    trained, tested = ([name for name, num in zip(names, count, strict=True) if num] for count in counts)
+    check_tested_classes(folder, trained, tested)
+    missing = np.flatnonzero(counts[0] == 0)
+    if missing.tolist() == [0]:
         warnings.warn(
             f"{folder}: labels go from 1 to {num_classes - 1}. Class 0 has no images, but counts as a class. If that is"
             " not meant, number them from 0.",
@@ -192,3 +207,5 @@ def _say_what_lacks(folder: Path, train_labels: Labels, test_labels: Labels, num
             f" {missing[0]}.",
             stacklevel=2,
         )
+    lacking = set(trained) - set(tested)
+    warn_of_untested(folder, [name for name in names if name in lacking], num_classes)

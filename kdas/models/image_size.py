@@ -29,24 +29,28 @@ def check_image_size(model: Model | str, num_classes: int, image_size: int, is_t
         # A copy, because train mode updates batch statistics.
         problem = _problem(copy.deepcopy(model), num_classes, image_size, training=True)
     if problem:
-        raise UserError(
-            f"model {name} cannot take images of {image_size}x{image_size} pixels: {problem}. "
-            "Choose another model, or a dataset with other image sizes."
-        )
+        raise UserError(f"model {name} {problem}")
 
 
 def _problem(model: Model, num_classes: int, image_size: int, training: bool = False) -> str:
-    """Why the model cannot classify images of that size; empty if it can."""
+    """Why the model cannot classify images of that size, and what to do; empty if it can."""
+    cannot = f"cannot take images of {image_size}x{image_size} pixels"
+    remedy = "Choose another model, or a dataset with other image sizes."
     was_training = model.training
     model.train(training)
     try:
         with torch.no_grad(), seeding.global_draws(0, "check of an image size"):
             logits = model(torch.zeros(2, 3, image_size, image_size))
     except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a model's code raises, it cannot take such images)
-        return failure(error).rstrip("!")
+        return f"{cannot}: {failure(error).rstrip('!')}. {remedy}"
     finally:
         model.train(was_training)
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
-        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        return f"it returns {shape} for two images, not logits [2, {num_classes}]"
-    return "" if torch.isfinite(logits).all() else "its logits are not finite"
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != 2:
+        got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        return f"returns {got} for two images, not logits [2, {num_classes}]. Return a row of logits for each image."
+    if logits.shape[1] != num_classes:
+        return (
+            f"has other classes: expected {num_classes}, as the dataset has, got {logits.shape[1]} logits for an image."
+            " Give its last layer num_classes outputs."
+        )
+    return "" if torch.isfinite(logits).all() else f"{cannot}: its logits are not finite. {remedy}"

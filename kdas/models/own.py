@@ -6,6 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -92,6 +93,9 @@ def source_id(name: str) -> str:
 
 def _factory(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(SEPARATOR)
+    if module_name.endswith(".py"):
+        module_of_file = Path(module_name).stem
+        raise ValueError(f"{name}: names a file. Write its module, without .py: {module_of_file}{SEPARATOR}{attribute}")
     try:
         module = import_module(module_name)
     except ValueError as error:

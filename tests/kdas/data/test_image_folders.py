@@ -134,11 +134,23 @@ def test_file_in_place_of_a_folder_is_called_so(tmp_path: Path, name: str) -> No
         built(tmp_path / "set.zip", name)
 
 
+def test_class_without_test_images_is_said_and_shifts_no_label(folder: Path) -> None:
+    classes = sorted(each.name for each in (folder / "train").iterdir())
+    shutil.rmtree(folder / "test" / classes[0])
+    with pytest.warns(
+        UserWarning, match=rf"1 of {len(classes)} classes have no test images, for example class {classes[0]}\."
+    ):
+        dataset = built(folder)
+    assert dataset.num_classes == len(classes)
+    assert dataset.files is not None
+    assert set(dataset.files.test_labels.tolist()) == set(range(1, len(classes)))
+
+
 def test_part_without_classes_or_class_without_images_is_refused(folder: Path) -> None:
-    (folder / "train" / "dog").mkdir()
-    with pytest.raises(UserError, match=r"class 'dog' is in the train part but not in the test part \(1 such class\)"):
-        built(folder)
     (folder / "test" / "dog").mkdir()
+    with pytest.raises(UserError, match=r"class 'dog' is in the test part but not in the train part \(1 such class\)"):
+        built(folder)
+    (folder / "train" / "dog").mkdir()
     with pytest.raises(UserError, match=r"dog: contains no image \(\.jpg, .*\)\. Add images, or remove the folder\."):
         built(folder)
     shutil.rmtree(folder / "test")

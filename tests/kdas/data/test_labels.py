@@ -66,7 +66,9 @@ def test_labels_of_every_kind_become_class_numbers(
 
 
 def test_names_are_numbered_the_same_in_every_file(write: Write) -> None:
-    dataset = built(write(label=pa.array(NAMES).dictionary_encode(), test={"label": pa.array(["elk", "fox"])}))
+    folder = write(label=pa.array(NAMES).dictionary_encode(), test={"label": pa.array(["elk", "fox"])})
+    with pytest.warns(UserWarning, match=r"1 of 3 classes have no test images, for example class ant\. Test accuracy"):
+        dataset = built(folder)
     assert dataset.decode().test_labels.tolist() == [1, 2]
 
 
@@ -78,7 +80,7 @@ def test_name_that_nothing_is_trained_on_is_refused(write: Write) -> None:
 def test_floats_are_no_classes(write: Write) -> None:
     for parameters in ({}, {"label_column": "label"}):
         with pytest.raises(
-            UserError, match=r"column 'label': expected class numbers or names, got double\. Set another"
+            UserError, match=r"column 'label': expected class numbers or names, got double\. Save it as whole"
         ):
             built(write(label=[0.0, 1.0]), **parameters)
 
@@ -120,6 +122,23 @@ def test_two_columns_that_say_the_same_are_no_question(write: Write) -> None:
 def test_cifar100_takes_its_classes_and_not_the_groups_of_them(write: Write) -> None:
     folder = write(fine_label=list(range(100)), coarse_label=[label // 5 for label in range(100)])
     assert DATASETS.build(DATASETS.checked({"name": "cifar100", "path": str(folder)})).num_classes == 100
+
+
+def test_number_that_nothing_is_trained_on_is_refused_as_a_name_is(write: Write) -> None:
+    with pytest.raises(UserError, match=r"class '1' is in the test part but not in the train part \(1 such class\)\."):
+        built(write(label=[0, 2], test={"label": [0, 1]}))
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ([0, -1], r"test\.parquet: column 'label', row 2: expected labels from 0 to 1, got -1\. -1 usually marks an"),
+        ([0, 1, 7], r"test\.parquet: column 'label', row 3: expected labels from 0 to 1, got 7\. Fix or remove"),
+    ],
+)
+def test_label_out_of_range_is_told_with_its_row(write: Write, test: list[int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        built(write(label=[0, 1], test={"label": test}))
 
 
 def test_part_without_labels_is_called_so(write: Write) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -82,13 +83,22 @@ class Blank(Model):
 @pytest.mark.parametrize(
     ("logits", "problem"),
     [
-        (torch.full((2, 10), math.nan), r"its logits are not finite"),
-        (torch.zeros(2, 7), r"it returns \[2, 7\] for two images, not logits \[2, 10\]"),
+        (
+            torch.full((2, 10), math.nan),
+            r"cannot take images of 8x8 pixels: its logits are not finite\. Choose",
+        ),
+        (
+            torch.zeros(2, 11),
+            r"has other classes: expected 10, as the dataset has, got 11 logits for an image\. Give its last layer"
+            r" num_classes outputs\.$",
+        ),
+        (torch.zeros(2, 10, 1), r"returns \[2, 10, 1\] for two images, not logits \[2, 10\]\. Return a row of logits"),
+        ((torch.zeros(2, 10),), r"returns tuple for two images, not logits \[2, 10\]\."),
     ],
-    ids=["nan", "shape"],
+    ids=["nan", "classes", "shape", "tuple"],
 )
-def test_model_that_misbehaves_silently_is_refused(logits: torch.Tensor, problem: str) -> None:
-    with pytest.raises(UserError, match=rf"^model Blank cannot take images of 8x8 pixels: {problem}\."):
+def test_model_that_misbehaves_silently_is_refused(logits: Any, problem: str) -> None:
+    with pytest.raises(UserError, match=rf"^model Blank {problem}"):
         check_image_size(Blank(logits), 10, 8)
 
 

@@ -244,3 +244,8 @@ def test_own_model_whose_last_layer_idles_says_so(own_module: OwnModule) -> None
     model = models.create(f"{own_module(NETS)}:Unused", 10)
     with pytest.raises(RuntimeError, match=r"^Unused does not use its last linear layer"):
         model.forward_with_features(IMAGES)
+
+
+def test_file_as_the_module_of_a_model_is_told_how_to_write_it() -> None:
+    with pytest.raises(UserError, match=r"mine\.py:Net: names a file\. Write its module, without \.py: mine:Net\.$"):
+        models.create("./nets/mine.py:Net", 10)

@@ -50,3 +50,19 @@ def test_shortened_curve_is_damage(directory: SweepDirectory, spec: SweepSpec, i
     folder.replace_rows(folder.rows()[:2])
     damage = folder.damage()
     assert damage is not None and damage.reason == "ends before the trial had ended"
+
+
+def test_curve_with_other_lines_than_its_trial_wrote_is_damage(
+    directory: SweepDirectory, spec: SweepSpec, inputs: Inputs
+) -> None:
+    job = plan_of(spec, identify_by(inputs)).baselines[0]
+    train_on_paper(directory, job, [0.1, 0.2, 0.3])
+    folder = directory.trial(job.trial_id)
+    rows = folder.rows()
+    for kept, reason in (
+        (rows[:2], "had 3 lines when the trial ended, and has 2 now"),
+        ([*rows[:2], replace(rows[2], recorded_at=1.0)], "has changed since the trial ended"),
+    ):
+        folder.replace_rows(kept)
+        damage = folder.damage()
+        assert damage is not None and damage.reason == reason
