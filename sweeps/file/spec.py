@@ -43,7 +43,7 @@ from sweeps.file.blocks import (
 )
 from sweeps.file.cells import cell_contents
 from sweeps.file.checks import check_algorithm, check_combinations, check_scheduler
-from sweeps.file.choices import checked_choices, first_searched
+from sweeps.file.choices import blocks_filled_in, parts_written_out
 from sweeps.file.first_points import first_points
 from sweeps.file.layers import content_of, layers_of, source_of
 from sweeps.file.methods import Methods
@@ -67,23 +67,6 @@ def _named_samplers(given: Any) -> Any:
     raise refused(f"expected a name for each sampler, got a list. Write baselines: {{{example}}}.")
 
 
-def _blocks_filled_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content with the sampler and the scheduler that its other blocks ask for."""
-    content = {"sampler": first_searched(content.get("search")), **content}
-    if content["sampler"] is None:
-        del content["sampler"]
-    objective = content.get("objective", "tta")
-    name = objective.get("name") if isinstance(objective, Mapping) else objective
-    return {"scheduler": "capping" if name == "tta" else "none", **content}
-
-
-def _parts_written_out(search: Any) -> Any:
-    """Choices of parts with every default filled in, so that equal settings compare as equal."""
-    if not isinstance(search, Mapping):
-        return search
-    return {key: checked_choices(str(key).lower(), values) for key, values in search.items()}
-
-
 class SweepSpec(Recipe):
     """A sweep: a recipe, the baselines it must beat, and the settings to search."""
 
@@ -103,7 +86,7 @@ class SweepSpec(Recipe):
     search: Annotated[
         dict[str, Range],
         BeforeValidator(_lower_keys),
-        BeforeValidator(_parts_written_out),
+        BeforeValidator(parts_written_out),
         KeysOf(lambda: parameters_of(SAMPLERS)),
     ] = Field(description="Parameters to search, each with low and high, or with choices.")
     known_points: list[Annotated[dict[str, Any], BeforeValidator(_lower_keys)]] = Field(
@@ -146,11 +129,11 @@ class SweepSpec(Recipe):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults_of_its_blocks(cls, content: Any) -> Any:
-        return _blocks_filled_in(content) if isinstance(content, Mapping) else content
+        return blocks_filled_in(content) if isinstance(content, Mapping) else content
 
     @classmethod
     def _prepared(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
-        return super()._prepared(_blocks_filled_in(content))
+        return super()._prepared(blocks_filled_in(content))
 
     @model_validator(mode="wrap")
     @classmethod
