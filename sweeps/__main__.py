@@ -266,7 +266,7 @@ def _existing(name: str) -> SweepDirectory:
             raise UserError(
                 f"{directory.path}: {holder} and is still preparing data, teacher and prices. Try again once it trains."
             )
-        if directory.measure_file.exists() or any(directory.trials()) or directory.cells():
+        if directory.measure_file.exists() or (directory.path / "trials").is_dir() or directory.cells():
             raise UserError(
                 f"{directory.spec_file}: missing. Restore it from a copy, or run the sweep with its file, which writes"
                 " it again: make sweep NAME=FILE."

@@ -179,7 +179,8 @@ def _numbered(file: Path, column: str, values: pa.ChunkedArray, names: pa.Array)
     if numbers.null_count:
         odd = values.filter(pc.is_null(numbers))[0].as_py()
         raise UserError(
-            f"{file}: column {column!r}: class {odd!r} is in no training file. Both parts need the same classes."
+            f"{file}: column {column!r}: class {odd!r} is in no training file. Add training images of it,"
+            " or remove those rows."
         )
     found: Labels = numbers.to_numpy().astype(np.int64)
     return found

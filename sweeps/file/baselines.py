@@ -14,16 +14,9 @@ from kdas.parts.registry import lower_keys, parameters_of
 from kdas.parts.terms import MAX_WEIGHT
 from kdas.recipe.config import MAX_BATCH, MAX_EPOCHS, LossPart, OptimizerConfig, SamplerPart, Strict
 from kdas.recipe.presets import usual_weights
-from sweeps.file.choices import checked_choices
+from sweeps.file.choices import parts_written_out
 from sweeps.space.ranges import Range
 from sweeps.space.space import names_of
-
-
-def _parts_written_out(search: Any) -> Any:
-    """Choices of parts with every default filled in, so that equal settings compare as equal."""
-    if not isinstance(search, Mapping):
-        return search
-    return {key: checked_choices(str(key).lower(), values) for key, values in search.items()}
 
 
 def lower_keys_of(given: Any) -> Any:
@@ -34,7 +27,7 @@ def lower_keys_of(given: Any) -> Any:
 SearchBlock = Annotated[
     dict[str, Range],
     BeforeValidator(lower_keys_of),
-    BeforeValidator(_parts_written_out),
+    BeforeValidator(parts_written_out),
     KeysOf(lambda: parameters_of(SAMPLERS)),
 ]
 

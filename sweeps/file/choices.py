@@ -41,3 +41,20 @@ def checked_choices(key: str, values: Any) -> Any:
     if mistakes:
         raise refusal(*mistakes)
     return {**values, "choices": checked} if isinstance(values, Mapping) else checked
+
+
+def blocks_filled_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The content with the sampler and the scheduler that its other blocks ask for."""
+    content = {"sampler": first_searched(content.get("search")), **content}
+    if content["sampler"] is None:
+        del content["sampler"]
+    objective = content.get("objective", "tta")
+    name = objective.get("name") if isinstance(objective, Mapping) else objective
+    return {"scheduler": "capping" if name == "tta" else "none", **content}
+
+
+def parts_written_out(search: Any) -> Any:
+    """Choices of parts with every default filled in, so that equal settings compare as equal."""
+    if not isinstance(search, Mapping):
+        return search
+    return {key: checked_choices(str(key).lower(), values) for key, values in search.items()}

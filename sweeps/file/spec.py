@@ -49,7 +49,7 @@ from sweeps.file.checks import (
     check_scheduler,
     checked_space,
 )
-from sweeps.file.choices import first_searched
+from sweeps.file.choices import blocks_filled_in
 from sweeps.file.first_points import first_points
 from sweeps.file.layers import content_of, layers_of, source_of
 from sweeps.file.methods import Baseline, Methods, Search
@@ -66,16 +66,6 @@ def _named_samplers(given: Any) -> Any:
     named = [f"{'plain_kd' if each == 'full' else each}: {each}" for each in given if isinstance(each, str)]
     example = ", ".join(named if named and len(named) == len(given) else ["plain_kd: full", "rs2: random"])
     raise refused(f"expected a name for each sampler, got a list. Write baselines: {{{example}}}.")
-
-
-def _blocks_filled_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content with the sampler and the scheduler that its other blocks ask for."""
-    content = {"sampler": first_searched(content.get("search")), **content}
-    if content["sampler"] is None:
-        del content["sampler"]
-    objective = content.get("objective", "tta")
-    name = objective.get("name") if isinstance(objective, Mapping) else objective
-    return {"scheduler": "capping" if name == "tta" else "none", **content}
 
 
 class SweepSpec(Recipe):
@@ -135,11 +125,11 @@ class SweepSpec(Recipe):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults_of_its_blocks(cls, content: Any) -> Any:
-        return _blocks_filled_in(content) if isinstance(content, Mapping) else content
+        return blocks_filled_in(content) if isinstance(content, Mapping) else content
 
     @classmethod
     def _prepared(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
-        return super()._prepared(_blocks_filled_in(content))
+        return super()._prepared(blocks_filled_in(content))
 
     @model_validator(mode="wrap")
     @classmethod

@@ -97,7 +97,7 @@ def translated(content: Mapping[str, Any], source: str, *, as_trial: bool = Fals
     """
     if not is_release_file(content):
         raise UserError(
-            f"{source}: is no configuration file of the official release. Such a file has the blocks DISTILLER and"
+            f"{source}: is not a configuration file of the official release. Such a file has the blocks DISTILLER and"
             " SOLVER."
         )
     translation = _Translation(dict(_flat(content)))
@@ -198,7 +198,7 @@ def _translate_rest(translation: _Translation, key: str, value: Any) -> None:
     block = key.partition(".")[0]
     if key == "SOLVER.TYPE":
         if str(value).upper() != "SGD":
-            raise ValueError(f"SOLVER.TYPE: expected SGD, got {brief(value)}. Other optimizers do not exist here")
+            raise ValueError(f"SOLVER.TYPE: expected SGD, got {brief(value)}. SGD is the only optimizer")
         translation.left_out[key] = "the only optimizer here"
     elif key in ("SOLVER.LR_DECAY_STAGES", "SOLVER.LR_DECAY_RATE"):
         _translate_schedule(translation, key)

@@ -73,7 +73,7 @@ def test_names_are_numbered_the_same_in_every_file(write: Write) -> None:
 
 
 def test_name_that_nothing_is_trained_on_is_refused(write: Write) -> None:
-    with pytest.raises(UserError, match=r"test\.parquet: column 'label': class 'yak' is in no training file\. Both"):
+    with pytest.raises(UserError, match=r"test\.parquet: column 'label': class 'yak' is in no training file\. Add"):
         built(write(label=NAMES, test={"label": ["ant", "yak"]}))
 
 

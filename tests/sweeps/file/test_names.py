@@ -14,6 +14,7 @@ from sweeps.command import front
 from sweeps.file.layers import directory_of, spec_path
 from sweeps.file.spec import load_spec
 from sweeps.prepare.unchanged import spec_text
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import sweep_path
 from tests.sweeps.file.refusals import BASE, written
 
@@ -106,7 +107,7 @@ def test_status_of_a_misspelt_name_is_told_the_nearest(tmp_path: Path, monkeypat
 
 def test_sweep_without_its_file_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNS_DIR", str(tmp_path))
-    (tmp_path / "mine" / "trials" / "abc-s1").mkdir(parents=True)
+    SweepDirectory(tmp_path / "mine").trial("abc-s1").path.mkdir(parents=True)
     for command in ("status", "tables", "check", "attach"):
         said = str(CliRunner().invoke(app, [command, "mine"]).exception)
         assert said.startswith(

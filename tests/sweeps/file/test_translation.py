@@ -148,11 +148,11 @@ def test_imagenet_asks_for_its_folder_and_takes_torchvision_s_models() -> None:
             "DISTILLER.STUDENT: no model is called 'ShufleV1'. Did you mean ShuffleV1?",
         ),
         (release(DATASET__TYPE="cifar"), "DATASET.TYPE: no dataset is called 'cifar'. Did you mean cifar10?"),
-        (release(SOLVER__TYPE="AdamW"), "SOLVER.TYPE: expected SGD, got 'AdamW'. Other optimizers do not exist here."),
+        (release(SOLVER__TYPE="AdamW"), "SOLVER.TYPE: expected SGD, got 'AdamW'. SGD is the only optimizer."),
         (release(SOLVER__LR=-1), "SOLVER.LR: expected a value in (0, 1e+15], got -1."),
         (release(SOLVER__EPOCHS="many"), "SOLVER.EPOCHS: expected a whole number, got 'many'."),
         (release(KDAS={"START_RATE": 7}), "KDAS.start_rate: expected a value in (0, 1], got 7."),
-        ({"dataset": "digits"}, "is no configuration file of the official release. Such a file has the blocks"),
+        ({"dataset": "digits"}, "is not a configuration file of the official release. Such a file has the blocks"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
