@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Rebuilds:
-    """How a trial had ended: its status, and for one that was stopped the number of its rows, else 0."""
+    """How a trial had ended: its status ("" if unknown), and the number of its rows if it was stopped, else 0."""
 
     num_rows: int
     status: str
@@ -121,8 +120,7 @@ class TrialFolder:
     def end(self, status: Status, error: str = "") -> None:
         """Write down how the trial ended, and the extent of what it leaves."""
         extents = {"curve": self._curve.extent(), "picks": self.picks.extent()}
-        write_record(self._status, {"status": status.value, "error": error, **extents})
-        shutil.copyfile(self._status, self._status_copy)
+        self._write_status({"status": status.value, "error": error, **extents})
         if status in FINAL_STATUSES:
             self.discard_checkpoint()
 
@@ -136,23 +134,34 @@ class TrialFolder:
             self._reopen()
 
     def _reopen(self) -> None:
-        """Forget all that the trial has done: it is trained again from its beginning.
+        """Delete all that the trial has done, so that it is trained again from its beginning.
 
-        If it had ended, it must end as it did before, whatever its stopping rule would say by now.
+        A trial that had ended must end as before, even if its stopping rule would decide otherwise by now. So its
+        status is replaced last: after a kill in between, the next start does the same again.
         """
-        try:
-            ended, num_rows = self._read_status(), 0
-        except DamagedError:
-            ended, num_rows = {"status": ""}, 0
-        if "curve" in ended and ended["status"] in STOPPED_STATUSES:
-            num_rows = Extent(*ended["curve"]).num_records
-        self._forget_status()
+        as_before = self._end_to_repeat()
         for file in (self._curve.path, self.picks.path):
             file.unlink(missing_ok=True)
         self.discard_checkpoint()
-        if ended.get("status", Status.RUNNING) != Status.RUNNING:
-            as_before = {"num_rows": num_rows, "status": ended["status"]}
-            write_record(self._status, {"status": Status.RUNNING.value, "error": "", "as_before": as_before})
+        if as_before is None:
+            self._forget_status()
+        else:
+            write_record(self._status, {"status": Status.RUNNING.value, "error": "", "as_before": asdict(as_before)})
+            self._status_copy.unlink(missing_ok=True)
+
+    def _end_to_repeat(self) -> Rebuilds | None:
+        """How a damaged trial must end when it is trained again; None if it had not ended."""
+        try:
+            content = self._read_status()
+        except DamagedError:
+            return Rebuilds(0, "")
+        if "as_before" in content:
+            return Rebuilds(**content["as_before"])
+        status = content.get("status", Status.RUNNING)
+        if status == Status.RUNNING:
+            return None
+        was_stopped = "curve" in content and status in STOPPED_STATUSES
+        return Rebuilds(Extent(*content["curve"]).num_records if was_stopped else 0, status)
 
     def _forget_status(self) -> None:
         for file in (self._status_copy, self._status):
@@ -163,13 +172,16 @@ class TrialFolder:
         content = self._read_status()
         if "curve" not in content or all(_is_whole(file) for file in (self._status, self._status_copy)):
             return False
-        write_record(self._status, content)
-        shutil.copyfile(self._status, self._status_copy)
+        self._write_status(content)
         return True
+
+    def _write_status(self, content: dict[str, Any]) -> None:
+        for file in (self._status, self._status_copy):
+            write_record(file, content)
 
     @property
     def rebuilds(self) -> Rebuilds | None:
-        """How a trial must end that is trained again because its files were damaged; None for any other."""
+        """How the trial must end if it is trained again because its files were damaged; None otherwise."""
         try:
             as_before = self._read_status().get("as_before")
         except DamagedError:
