@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,24 +63,24 @@ _LOOKS_EVERY_S = 0.5
 
 @contextmanager
 def started(num_cpus: int) -> Iterator[None]:
-    """Ray, on this machine with as many CPUs to share out unless a cluster was joined; it ends with the block."""
-    try:
+    """Run Ray until the block ends: on this machine with `num_cpus` CPUs, or on the cluster that was joined."""
+    with ExitStack() as until_end:
         if ray.is_initialized():
-            yield
+            until_end.callback(ray.shutdown)
         else:
-            with ray_folder() as folder:
-                # "local": else it would join whatever Ray somebody else has started here.
-                ray.init(
-                    address="local",
-                    num_cpus=num_cpus,
-                    include_dashboard=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=str(folder),
-                )
-                ending.heed_sigterm()  # Ray has set handlers of its own
-                yield
-    finally:
-        ray.shutdown()
+            # Ray ends before its folder is removed: it writes there while it shuts down.
+            folder = until_end.enter_context(ray_folder())
+            until_end.callback(ray.shutdown)
+            # "local": otherwise it would join any Ray that already runs on this machine.
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(folder),
+            )
+            ending.heed_sigterm()  # Ray has set handlers of its own
+        yield
 
 
 def is_of_ray(error: BaseException | None) -> bool:
