@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from kdas.files.cache import write_text
+from kdas.files.cache import sync_folder, write_text
 from kdas.files.full import written
-from kdas.files.record import DamagedError
+from kdas.files.record import DamagedError, record_bytes
 
 _CHECK = b', "check": "%08x"}'
 _CHECK_BYTES = len(_CHECK % 0)
@@ -49,7 +49,7 @@ class Journal:
     def read(self) -> list[dict[str, Any]]:
         """All complete records, in order; none if there is no file.
 
-        Raises: DamagedError: if a record is missing or changed.
+        Raises: DamagedError: if a record is missing or changed; UserError: if the file cannot be read.
         """
         return [json.loads(text) for text in self.texts()]
 
@@ -75,8 +75,8 @@ class Journal:
         self._last = last
 
     def _write(self, lines: bytes, *, sync: bool) -> None:
-        """Append lines, all of them or nothing. Raises: OSError: if the disk is full."""
-        before = self.num_bytes
+        """Append all lines or none. Raises: OSError: if the disk is full."""
+        before, is_new = self.num_bytes, not self.path.exists()
         try:
             with self.path.open("ab+") as file:
                 # On a new line, so that records are not joined to a truncated one.
@@ -84,6 +84,8 @@ class Journal:
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())
+            if sync and is_new:
+                sync_folder(self.path.parent)
         except OSError:
             with suppress(OSError):
                 os.truncate(self.path, before)
@@ -123,7 +125,7 @@ class Journal:
 
     def _content(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return record_bytes(self.path)
         except FileNotFoundError:
             return b""
 

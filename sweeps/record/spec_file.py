@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdas.files.cache import write_text
-from kdas.files.record import DamagedError
+from kdas.files.record import DamagedError, record_bytes
 from kdas.parts.yaml_file import parse_yaml
 
 _LAST_LINE = re.compile(r"# check: ([0-9a-f]{8})\n?\Z")
@@ -34,10 +34,10 @@ def read_spec(path: Path) -> dict[str, Any]:
 def read_spec_text(path: Path) -> str:
     """What `write_spec_text` wrote, without the check. Files of earlier versions have none.
 
-    Raises: FileNotFoundError; DamagedError: if the file is not as it was written.
+    Raises: as `record_bytes`; DamagedError: if the content is not as it was written.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = record_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise DamagedError(path, "is damaged (not UTF-8 text)", _REMEDY) from error
     found = _LAST_LINE.search(text)
