@@ -27,7 +27,7 @@ def cache_root() -> Path:
 
 
 def check_cache() -> None:
-    """Raises: UserError: if there is no cache yet, and none can be made: before anything is computed that it keeps."""
+    """Check that a cache exists or can be created, before anything is computed for it. Raises: UserError: if not."""
     root = cache_root()
     if not os.path.isdir(root):  # noqa: PTH112 (a Path would raise where a folder above may not be read)
         try:
@@ -52,9 +52,9 @@ def file_id(path: Path) -> str:
 
 @contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that replaces it when the block ends. Readers never see half a file.
+    """Yields a temporary path beside `path` that replaces it when the block ends. Readers never see a partial file.
 
-    Both the file and its name are on the disk when the block has ended.
+    When the block has ended, both the file and its name are on disk.
     """
     writable_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")

@@ -1,7 +1,8 @@
 """Append-only files of JSON objects, one per line, that survive a kill in the middle of a line.
 
-Each line ends with a checksum over itself and all lines before it. So a reader notices a line that is missing, doubled
-or changed. Text that is not a record is skipped: a kill left it, and no record is missing there.
+Each line ends with a checksum over itself and all lines before it. So a reader notices a missing, duplicate or changed
+line. Only a loss at the end of the file goes unnoticed; `Extent` reveals it. Text that is not a record is skipped: if a
+kill left it, no record is lost there.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class Extent(NamedTuple):
 
 
 class Journal:
-    """A file of JSON objects, one per line. A kill can truncate the last line, which then counts as not written.
+    """A file of JSON objects, one per line. A last line that a kill truncated counts as not written.
 
-    Args: remedy: what to do about a damaged file, for messages; is_plain: without checksums, for files that other
+    Args: remedy: what to do about a damaged file, for messages; is_plain: write no checksums, for files that other
         programs read.
     """
 
@@ -43,11 +44,11 @@ class Journal:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the file, 0 if there is none: a cheap sign of new records."""
+        """Size of the file in bytes, 0 if it does not exist: a cheap sign of new records."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def read(self) -> list[dict[str, Any]]:
-        """All complete records, in order; none if there is no file.
+        """All complete records, in order; an empty list if the file does not exist.
 
         Raises: DamagedError: if a record is missing or changed; UserError: if the file cannot be read.
         """
@@ -58,12 +59,12 @@ class Journal:
         return self._scan()[0]
 
     def extent(self) -> Extent:
-        """How much the file holds. Raises: as `read`."""
+        """Number of records and the last checksum. Raises: as `read`."""
         texts, last = self._scan()
         return Extent(len(texts), f"{last:08x}")
 
     def append(self, records: Iterable[Mapping[str, Any]], *, sync: bool = True) -> None:
-        """Append records; without records no file is created. Args: sync: return only once they are on disk.
+        """Append records. Creates no file if there are none. Args: sync: return only once they are on disk.
 
         Raises: as `read`.
         """

@@ -1,4 +1,4 @@
-"""Small JSON files with a checksum, so that damage is noticed."""
+"""Small JSON files with a checksum that reveals damage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdas.records import CHECK, is_intact, with_check
 
 
 class DamagedError(UserError):
-    """A file of the record is not as it was written. `path` is the file, `reason` says what is wrong with it."""
+    """A file of the record differs from what was written. `path` is the file, `reason` says what is wrong."""
 
     def __init__(self, path: Path, reason: str, remedy: str) -> None:
         super().__init__(f"{path}: {reason}. {remedy}")

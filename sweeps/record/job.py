@@ -27,11 +27,11 @@ class Job:
     phase: str
     config: TrialConfig
     config_id: str
-    # Searched keys of the recipe: a trial file alone does not tell them from keys that all trials share.
+    # Searched keys of the recipe. A trial's own config does not tell them from keys that all trials share.
     searched: tuple[tuple[str, Any], ...] = ()
     # Names of the sampler's searched parameters, which are shown even at their defaults.
     searched_of_sampler: tuple[str, ...] = ()
-    # By it the search can be rebuilt from the trials. None for what no search proposed.
+    # Lets the search be rebuilt from the trials. None for jobs that no search proposed.
     proposal: Proposal | None = None
 
     @property

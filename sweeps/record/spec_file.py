@@ -1,4 +1,4 @@
-"""`sweep.yaml`: the resolved sweep as it began, with a check in its last line."""
+"""`sweep.yaml`: the resolved sweep as it first started, with a checksum in its last line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _REMEDY = "Restore it from a copy. If you have none, delete it: the sweep then t
 
 
 def write_spec_text(path: Path, text: str) -> None:
-    """Keep the text of a resolved sweep."""
+    """Write the text of a resolved sweep, with its checksum."""
     write_text(path, f"{text}# check: {_check_of(text)}\n")
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """The content of the kept file. Raises: as `read_spec_text`."""
+    """The parsed content. Raises: as `read_spec_text`; DamagedError: if it is not a YAML mapping."""
     try:
         content = parse_yaml(read_spec_text(path))
     except ValueError as error:
@@ -32,7 +32,7 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def read_spec_text(path: Path) -> str:
-    """What `write_spec_text` wrote, without the check. Files of earlier versions have none.
+    """What `write_spec_text` wrote, without the checksum, which files of earlier versions lack.
 
     Raises: as `record_bytes`; DamagedError: if the content is not as it was written.
     """

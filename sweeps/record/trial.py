@@ -38,19 +38,19 @@ class Rebuilds:
 
 
 class TrialFolder:
-    """The folder of a trial. Its status holds the extent of the other files, so a shortened one is noticed."""
+    """The folder of a trial. Its status records the extent of the other files, so a truncated file is noticed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint, self.picks = path / "checkpoint.pt", PicksFile(path / "picks.jsonl", _REMEDY)
         self._curve = Journal(path / "curve.jsonl", remedy=_REMEDY)
         self._status, self._trial = path / "status.json", path / "trial.json"
-        # Nothing else tells how a trial has ended.
+        # A second copy, because no other file tells how a trial ended.
         self._status_copy = path / "status.copy.json"
 
     @property
     def exists(self) -> bool:
-        """Whether the trial has started: a kill at its very start leaves an empty folder."""
+        """Whether the trial has started. A kill at its very start leaves an empty folder."""
         return any(file.exists() for file in (self._trial, self._status, self._curve.path))
 
     def begin(self, job: Job) -> None:
@@ -61,7 +61,7 @@ class TrialFolder:
         self.describe(job)
 
     def describe(self, job: Job) -> None:
-        """Write down which trial this is."""
+        """Write `trial.json`, which identifies the trial and holds its resolved config."""
         content: dict[str, Any] = {
             "method": job.method,
             "phase": job.phase,
@@ -85,7 +85,7 @@ class TrialFolder:
             raise DamagedError(self._trial, "is missing", _REMEDY) from error
 
     def append(self, row: CurveRow, ledger: list[list[Any]]) -> None:
-        """Add a row and flush it to disk."""
+        """Append a row and flush it to disk."""
         self._curve.append([_record(Recorded(row, ledger, time.time()))])
 
     def rows(self) -> list[Recorded]:
@@ -106,7 +106,7 @@ class TrialFolder:
     def keep_rows_up_to(self, step: int) -> int:
         """Drop rows later than this step, that of the checkpoint from which the trial resumes; 0 drops all.
 
-        Returns: how many are left.
+        Returns: the number of rows kept.
         """
         if not self.curve_bytes:
             return 0
@@ -118,14 +118,14 @@ class TrialFolder:
         self._curve.replace(map(_record, rows))
 
     def end(self, status: Status, error: str = "") -> None:
-        """Write down how the trial ended, and the extent of what it leaves."""
+        """Record how the trial ended, and the extent of its files."""
         extents = {"curve": self._curve.extent(), "picks": self.picks.extent()}
         self._write_status({"status": status.value, "error": error, **extents})
         if status in FINAL_STATUSES:
             self.discard_checkpoint()
 
     def restore(self, job: Job) -> None:
-        """Bring a damaged trial back to a state from which it can run; an intact one stays as it is."""
+        """Repair a damaged trial so that it can run again. An intact trial stays as it is."""
         damage = self.damage()
         if damage is not None and damage.path == self._trial:
             self.describe(job)
@@ -168,9 +168,9 @@ class TrialFolder:
             file.unlink(missing_ok=True)
 
     def restore_status(self) -> bool:
-        """Write the status or its copy again where one of them is damaged or missing. Returns: whether one was."""
+        """Restore the status or its copy if one is damaged or missing. Returns: whether anything was restored."""
         content = self._read_status()
-        if "curve" not in content or all(_is_whole(file) for file in (self._status, self._status_copy)):
+        if "curve" not in content or all(_is_intact(file) for file in (self._status, self._status_copy)):
             return False
         self._write_status(content)
         return True
@@ -195,7 +195,7 @@ class TrialFolder:
 
     @property
     def status(self) -> Status:
-        """How the trial ended. One whose status cannot be read has not ended: it resumes from its checkpoint."""
+        """How the trial ended. With a damaged status it counts as running, and resumes from its checkpoint."""
         return self._ended()[0]
 
     @property
@@ -207,7 +207,7 @@ class TrialFolder:
         return self.status in FINAL_STATUSES
 
     def damage(self) -> DamagedError | None:
-        """What is wrong with the trial's files; None if all are as they were written. It reads all of them."""
+        """What is wrong with the trial's files, all of which are read; None if they are as they were written."""
         try:
             self.description  # noqa: B018
             status = self._read_status()
@@ -233,7 +233,7 @@ class TrialFolder:
         return (Status(content["status"]), content["error"]) if content else (Status.RUNNING, "")
 
     def _read_status(self) -> dict[str, Any]:
-        """The content of the status file or its copy, {} if there is neither."""
+        """The content of the status file or its copy; {} if neither exists. Raises: DamagedError: if none is intact."""
         damage: DamagedError | None = None
         for file in (self._status, self._status_copy):
             try:
@@ -251,7 +251,7 @@ class TrialFolder:
         return {}
 
 
-def _is_whole(file: Path) -> bool:
+def _is_intact(file: Path) -> bool:
     try:
         read_record(file, "status", "error", remedy=_REMEDY)
     except (FileNotFoundError, DamagedError):
