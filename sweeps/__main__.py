@@ -161,9 +161,8 @@ def check(name: Name) -> None:
     from sweeps.record.check import check_sweep
 
     directory = _existing(name)
-    if holder := directory.holder():
-        raise UserError(f"{directory.path}: {holder}. Check it when it has ended.")
-    found = check_sweep(directory)
+    with directory.locked():  # no sweep may start meanwhile: both would write the same files
+        found = check_sweep(directory)
     for finding in found:
         print(finding.text)
     if not all(finding.is_repaired for finding in found):

@@ -97,10 +97,11 @@ def prune(
     """Remove unused banks; a trial that needs one refills it."""
     num_bytes = 0
     for path, _ in _banks():
-        if time.time() - path.stat().st_mtime < days * SECONDS_PER_DAY:
-            continue
-        size = size_on_disk(path)
         with locked(path.with_name(f"{path.name}.lock")):
+            # Looked at under the lock: whoever held it until now has used the bank, or has removed it.
+            if not path.exists() or time.time() - path.stat().st_mtime < days * SECONDS_PER_DAY:
+                continue
+            size = size_on_disk(path)
             path.unlink()
         num_bytes += size
         console.print(f"{path.name} removed, {readable_size(size)}", highlight=False)

@@ -22,9 +22,9 @@ _MOST_ROWS, _USUAL_BATCH_BYTES = 1024, 32 * 2**20
 
 
 def find_image_column(schema: pa.Schema, file: Path) -> str:
-    """The first column of structs with bytes, else with paths, the only one of bytes, or one known by its name.
+    """The column of images: the first of structs with bytes, or with paths, the only one of bytes, or a usual name.
 
-    Raises: UserError: if there is none.
+    Raises: UserError: if no column fits.
     """
     structs = [field.name for part in ("bytes", "path") for field in schema if _has_field(field.type, part)]
     binary = [field.name for field in schema if is_binary(field.type)]
@@ -40,7 +40,7 @@ def find_image_column(schema: pa.Schema, file: Path) -> str:
 
 
 def cells_in(file: Path, folder: Path, column: str, rows: Labels) -> Iterator[Encoded]:
-    """The images in some rows of a file, in order, of which a few are held at once.
+    """The images in some rows of a file, in order. Holds only a few at once.
 
     Args: folder: of the set, which paths may not leave; rows: sorted.
     Raises: UserError: if the column is damaged, has no images, or has a path out of the folder.
@@ -61,7 +61,7 @@ def cells_in(file: Path, folder: Path, column: str, rows: Labels) -> Iterator[En
 
 
 def path_ids(files: HubFolder, column: str) -> list[list[Any]]:
-    """Path and size of every image that is a file of its own: the parquet files do not say what is in them."""
+    """Path and size of every image in a file of its own, whose content the parquet files do not cover."""
     found: list[list[Any]] = []
     for file in files.files:
         for row, cell in _cells_with_paths(file, column):
@@ -72,7 +72,7 @@ def path_ids(files: HubFolder, column: str) -> list[list[Any]]:
 
 
 def _cells_with_paths(file: Path, column: str) -> Iterator[tuple[int, Any]]:
-    """The rows of a file that may have a path and no bytes. Structs without gaps, as is usual, are not read for it."""
+    """The rows of a file that may have a path and no bytes. Skips columns without gaps, which are usual."""
     with open_parquet(file) as opened:
         kind = _kind(file, opened.schema_arrow, column)
         groups = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
@@ -87,7 +87,7 @@ def _cells_with_paths(file: Path, column: str) -> Iterator[tuple[int, Any]]:
 
 
 def _num_nulls(group: Any, leaf: str) -> int | None:
-    """How many rows of a row group have no value; None where its statistics do not say, or there is no such column."""
+    """Number of rows of a row group without a value; None if statistics or column are missing."""
     for number in range(group.num_columns):
         column = group.column(number)
         if column.path_in_schema == leaf and column.statistics is not None and column.statistics.has_null_count:
@@ -96,7 +96,7 @@ def _num_nulls(group: Any, leaf: str) -> int | None:
 
 
 def _batches(file: Path, column: str) -> Iterator[pa.Array]:
-    """The column a piece at a time, so that one large row group does not come into memory whole."""
+    """The column in pieces, so that a large row group does not have to fit into memory."""
     with open_parquet(file) as opened, damage_named(file, column):
         _kind(file, opened.schema_arrow, column)
         metadata, num_bytes = opened.metadata, 0

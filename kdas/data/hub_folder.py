@@ -1,4 +1,4 @@
-"""Which parquet files of a folder are which part of a set, in the layouts of dataset hubs."""
+"""Assigns the parquet files of a folder to the parts of a set, in the layouts of dataset hubs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def has_parquet(folder: Path) -> bool:
 def hub_folder(folder: Path) -> HubFolder:
     """The files of a set: `train*.parquet` and `test*.parquet`, or any parquet files in folders of these names.
 
-    Where nothing is called test, validation files are.
+    Without test files, the validation files serve as the test part.
 
     Raises: UserError: if a part is missing, or the folder holds more than one set.
     """
@@ -66,7 +66,7 @@ def _parquet_in(folder: Path) -> Iterator[Path]:
 
 
 def _parts_in(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Files with the part that their name begins with, or else a folder that they are in is called."""
+    """Each file with its part, by the beginning of its name, or else by the name of a folder above it."""
     for path in _parquet_in(folder):
         below = path.relative_to(folder).parts[:-1]
         part = _part_of_name(path.stem) or next(filter(None, map(_part_of_folder, reversed(below))), None)
@@ -91,7 +91,7 @@ def _first_word(name: str) -> str:
 
 
 def _check_one_name(files: list[Path]) -> None:
-    """Refuse `train.parquet` beside `training_extra.parquet`: either may be the part."""
+    """Reject `train.parquet` beside `training_extra.parquet`: either may be the part."""
     by_word = {_first_word(path.stem): path for path in files if _part_of_name(path.stem)}
     if len(by_word) > 1:
         one, other, *_ = by_word.values()
@@ -102,7 +102,7 @@ def _check_one_name(files: list[Path]) -> None:
 
 
 def _check_one_set(folder: Path, train: list[Path], test: list[Path]) -> None:
-    """Refuse two configurations of a hub's repository, which lie in folders beside each other."""
+    """Reject two configurations of a hub's repository, which have a folder each."""
     training, testing = ({_root(folder, path): None for path in files} for files in (train, test))
     whole = [root for root in training if root in testing]
     further = [root for root in (*training, *testing) if whole and root != whole[0]]

@@ -1,4 +1,4 @@
-"""A look at the headers of a set's images: which sizes they have, and whether they need more than a conversion."""
+"""Surveys the headers of a set's images: their sizes, and whether they need more than a conversion."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """Facts on all images of a set whose header can be read.
+    """Facts about all images of a set whose header can be read.
 
     `is_plain`: each is Pillow's own conversion, so that nothing but its bytes decides its pixels; `sizes`: width and
     height of the first image, and of the first that differs; `names` of these two, empty where the survey was kept.
@@ -50,12 +50,12 @@ class Survey:
     names: tuple[str, ...] = field(default=(), compare=False)
 
     def fingerprint(self, content: str) -> str:
-        """Of a set whose files have this one. Sets that need more than a conversion were decoded otherwise before."""
+        """The fingerprint of a set whose files have this one. Earlier versions decoded only plain sets as we do."""
         return content if self.is_plain else content_id(["upright, opaque, 8 bits", content], length=32)
 
 
 def surveyed(content: str, origin: str, images: Callable[[], Iterable[Encoded]], *, names: bool = False) -> Survey:
-    """The survey of a set, kept for the next time.
+    """The survey of a set, which is cached.
 
     Args: content: fingerprint of its files; origin: what messages call it; names: whether those are needed too.
     Raises: UserError: names the first image that must not be decoded.

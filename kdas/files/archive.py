@@ -1,6 +1,6 @@
-"""Where a path holds the checkpoint of a model: in itself, in a folder, or in a tar or zip archive.
+"""Finds a model's checkpoint at a path: the file itself, or a member of a folder, tar or zip archive.
 
-The field's shared teachers have the layout `<model>_vanilla/ckpt_epoch_240.pth`.
+Teachers that the field shares have the layout `<model>_vanilla/ckpt_epoch_240.pth`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kdas.files.limits import Bounded, TooLargeError, check_growth, most_unpacke
 _OF_PEERS = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d{1,9})\.pth")
 _LAYOUT = "<model>_vanilla/ckpt_epoch_<number>.pth"
 _SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
-# Listing more takes minutes, and no archive of checkpoints has more.
+# Listing more takes minutes. No archive of checkpoints has that many.
 _MOST_MEMBERS = 10_000
 _SHOWN = 5
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
@@ -38,9 +38,10 @@ _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ta
 
 @contextmanager
 def opened(path: Path, model: str) -> Iterator[tuple[str, BinaryIO]]:
-    """The checkpoint of `model`, open, and its name for messages. Nothing is unpacked to disk, no link is followed.
+    """Open the checkpoint of `model`. Unpacks nothing to disk and follows no link in an archive.
 
-    Raises: UserError: if there is none, or several; names what is there instead.
+    Yields: its name for messages, and the open file.
+    Raises: UserError: if there is no checkpoint, or several; lists what there is instead.
     """
     if path.is_dir():
         top = path.absolute()
@@ -57,7 +58,7 @@ def opened(path: Path, model: str) -> Iterator[tuple[str, BinaryIO]]:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[BinaryIO]:
-    """A file, open for reading. Raises: UserError: if it is not there, is no regular file, or may not be read."""
+    """A file, open for reading. Raises: UserError: if it is missing, not a regular file, or not readable."""
     try:
         if not path.exists():
             raise UserError(f"{path}: no such checkpoint. Give the path of a .pth file.")
@@ -71,7 +72,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _names_in_folder(folder: Path) -> list[str]:
-    """Its files, each with the folder's own name before it."""
+    """The files in a folder and below it, as paths that begin with the folder's own name."""
     names: list[str] = []
     for inner, folders, files in os.walk(folder):
         names += [(Path(inner) / name).relative_to(folder.parent).as_posix() for name in files]
@@ -81,7 +82,7 @@ def _names_in_folder(folder: Path) -> list[str]:
 
 
 def _tar_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | None:
-    """The member of a tar, plain or compressed, and its bytes; None if the file is no tar."""
+    """Name and bytes of the checkpoint in a tar, plain or compressed; None if the file is not a tar."""
     try:
         archive = _opened_tar(file)
         if archive is None:
@@ -92,7 +93,7 @@ def _tar_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | N
                 return None
             name = _chosen(list(members), model, str(path))
             check_growth(members[name].size, file, f"{path}: {name}")
-            # Into memory: a compressed tar can only be read forwards, and torch.load goes back and forth.
+            # Into memory: torch.load seeks, and seeking back in a compressed tar unpacks it again.
             unpacked = archive.extractfile(members[name])
             return name, unpacked.read() if unpacked else b""
     except TooLargeError as error:
@@ -116,7 +117,7 @@ def _opened_tar(file: BinaryIO) -> tarfile.TarFile | None:
 
 
 def _regular_members(archive: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo] | None:
-    """The files in a tar by their names: a link may lead anywhere, or in circles. None if there is nothing at all."""
+    """The regular files in a tar, by name; links are left out, since they may lead anywhere. None for an empty tar."""
     members: dict[str, tarfile.TarInfo] = {}
     number = 0
     for number, member in enumerate(archive, start=1):
@@ -128,7 +129,7 @@ def _regular_members(archive: tarfile.TarFile, path: Path) -> dict[str, tarfile.
 
 
 def _zip_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | None:
-    """The member of a zip and its bytes; None if the file is no zip, or one that torch.save wrote."""
+    """Name and bytes of the checkpoint in a zip; None if the file is not a zip, or is one that torch.save wrote."""
     try:
         archive = zipfile.ZipFile(file)
     except (*_DAMAGE, NotImplementedError):
@@ -152,9 +153,9 @@ def _zip_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | N
 
 
 def _chosen(names: Sequence[str], model: str, where: str) -> str:
-    """The name of a model's checkpoint: in peers' layout that of its highest epoch, else the only checkpoint.
+    """The name of a model's checkpoint: its highest epoch in the peers' layout, or else the only checkpoint.
 
-    Raises: UserError: if there is none, or several.
+    Raises: UserError: if there is no checkpoint, or several.
     """
     names = [name for name in names if not _is_of_finder(name)]
     of_peers = [(match, name) for name in names if (match := _OF_PEERS.fullmatch(name))]
@@ -175,5 +176,5 @@ def _chosen(names: Sequence[str], model: str, where: str) -> str:
 
 
 def _is_of_finder(name: str) -> bool:
-    """Whether macOS put it there, beside each real file."""
+    """Whether it is a file that macOS adds beside each real file."""
     return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")

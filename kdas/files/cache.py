@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ def cache_root() -> Path:
 
 
 def check_cache() -> None:
-    """Raises: UserError: if there is no cache yet, and none can be made: before anything is computed that it keeps."""
+    """Check that a cache exists or can be created, before anything is computed for it. Raises: UserError: if not."""
     root = cache_root()
     if not os.path.isdir(root):  # noqa: PTH112 (a Path would raise where a folder above may not be read)
         try:
@@ -51,31 +52,26 @@ def file_id(path: Path) -> str:
 
 @contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that replaces it when the block ends: readers never see half a file."""
+    """Yields a temporary path beside `path` that replaces it when the block ends. Readers never see a partial file.
+
+    When the block has ended, both the file and its name are on disk.
+    """
     writable_folder(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
+        # Not with `tempfile`, which lets only this user read the file. Here the system applies the user's umask.
+        temporary.touch(exist_ok=False)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    """What the user takes away from everybody's rights. It can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """See a folder's entries onto the disk: after a power failure a new name could be gone, or the old file back."""
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk. Otherwise a power failure could remove a new file or bring back the old."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Files of tensors: written atomically, read without executing anything, refused in one line when damaged."""
+"""Files of tensors: written atomically, read without executing anything, rejected in one line if damaged."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    # PyTorch itself does not say why a file could not be written: a full disk is to be told from other faults.
+    # PyTorch does not say why it could not write a file, and we treat a full disk differently from other faults.
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     path.write_bytes(buffer.getbuffer())
 
 
 def previous(path: Path) -> Path:
-    """Where `save_and_keep_previous` keeps the checkpoint before the newest."""
+    """Path of the checkpoint before the newest, as `save_and_keep_previous` keeps it."""
     return path.with_name(f"{path.name}.previous")
 
 
 def save_and_keep_previous(path: Path, content: Mapping[str, Any]) -> None:
-    """Write as `save` does; the checkpoint before stays beside the new one."""
+    """Write as `save` does, and keep the previous checkpoint beside the new one."""
     with replaced_whole(path) as temporary:
         _write(temporary, content)
         if path.exists():
             path.replace(previous(path))
 
 
-def load_newest_whole(path: Path) -> Any:
-    """What `save_and_keep_previous` wrote last, or before that where the newest is damaged or missing.
+def load_newest_intact(path: Path) -> Any:
+    """Load the newest checkpoint of `save_and_keep_previous`, or the previous one if that is damaged or missing.
 
-    Returns: None if there is none.
-    Raises: UserError: if all of them are damaged.
+    Returns: the content; None if there is no checkpoint.
+    Raises: UserError: if no checkpoint can be loaded.
     """
     if not path.exists():
         return load(previous(path)) if previous(path).exists() else None
@@ -60,7 +60,7 @@ def load_newest_whole(path: Path) -> Any:
 
 
 def load(path: Path) -> Any:
-    """What `save` wrote.
+    """Load what `save` wrote.
 
     Raises: UserError: if the file is missing, damaged, or contains more than tensors and plain values.
     """
@@ -68,8 +68,8 @@ def load(path: Path) -> Any:
         return torch_file.read_ours(file, str(path))
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a file is there and can be loaded."""
+def is_intact(path: Path) -> bool:
+    """Whether a file exists and can be loaded."""
     try:
         load(path)
     except UserError:

@@ -1,7 +1,7 @@
-"""What a container or a batch system allows this process: CPU quotas and memory limits of Linux control groups.
+"""CPU quotas and memory limits that a container or batch system sets for this process by Linux control groups.
 
-A limit holds for a group and everything below it, so all groups from the process's own up to the root count. Both
-versions are read, and both at once where a machine mounts both.
+A limit applies to a group and everything below it, so all groups from the process's own up to the root count. Versions
+1 and 2 are read, also on machines that mount both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ROOT = Path("/")
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:
-    """How many processors' time the groups allow; None without a limit. Args: root: of the file system, for tests."""
+    """The CPU quota, in processors; None without a limit. Args: root: of the file system, for tests."""
     quotas = [
         *(_share(*line.split()[:2]) for folder in _folders("", root) if (line := _text(folder / "cpu.max"))),
         *(
@@ -26,7 +26,10 @@ def cpu_quota(root: Path = _ROOT) -> float | None:
 
 
 def free_memory_bytes(root: Path = _ROOT) -> int | None:
-    """What the groups still allow; None without a limit. Pages of files count as free: the system gives them up."""
+    """Memory that the groups still allow, in bytes; None without a limit.
+
+    Inactive pages of files count as free, because the system reclaims them. Args: root: of the file system, for tests.
+    """
     free = [
         *(_left(folder, "memory.max", "memory.current", "inactive_file") for folder in _folders("", root)),
         *(
@@ -69,7 +72,7 @@ def _folders(controller: str, root: Path) -> list[Path]:
 
 
 def _mounts(controller: str, root: Path) -> Iterator[tuple[Path, str]]:
-    """Where a controller's groups are mounted, and which group that is."""
+    """The folders at which a controller's groups are mounted, each with the group that is mounted there."""
     for line in _text(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         words, kind = before.split(), after.split()

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: a checkpoint, or something else that has the name of one."""
+"""Recognizes a file by its first bytes: a checkpoint, or something else with a checkpoint's name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdas.files import safetensors, torch_file
 
 _SHOWN_BYTES = 512
 _SAVE_AGAIN = "Save the weights with torch.save(model.state_dict(), FILE)."
-# First bytes of what is no checkpoint, what it is, and what to do.
+# First bytes of files that are not checkpoints, with what they are and the remedy.
 _OTHERS = (
     (
         b"version https://git-lfs.github.com/spec/",
@@ -28,10 +28,10 @@ _WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
 
 def content_of(file: BinaryIO, where: str) -> Any:
-    """What a checkpoint file contains; nothing in it is executed.
+    """The content of a checkpoint file. Executes nothing in it.
 
-    Args: file: open at its beginning; where: names it in messages.
-    Raises: UserError: if it is damaged, of another format, or contains no plain values; says which.
+    Args: file: open at its beginning; where: its name for messages.
+    Raises: UserError: if it is damaged, has another format, or cannot be read without executing code; says which.
     """
     head = file.read(_SHOWN_BYTES)
     file.seek(0)

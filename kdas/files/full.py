@@ -1,4 +1,4 @@
-"""What a full disk is, and waiting until it has room again."""
+"""Recognizes a full disk, and waits until it has room again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TypeVar
 from kdas.errors import FULL, UserError
 
 Result = TypeVar("Result")
-# Called after a write failed: returns when it is worth another try.
+# Called after a write failed; returns when it is time to retry.
 Wait = Callable[[Path], None]
 
-# Of one thread: others keep failing at once.
+# Per thread: in other threads a full disk raises at once.
 _wait: ContextVar[Wait | None] = ContextVar("wait", default=None)
 
 
@@ -28,7 +28,7 @@ def is_full(error: BaseException) -> bool:
 
 @contextmanager
 def waiting_for_room(wait: Wait) -> Iterator[None]:
-    """Within the block, record files that find the disk full call `wait` and are written again."""
+    """Within the block, writing a file of the record to a full disk calls `wait` and retries."""
     token = _wait.set(wait)
     try:
         yield
@@ -37,9 +37,10 @@ def waiting_for_room(wait: Wait) -> Iterator[None]:
 
 
 def written(path: Path, write: Callable[[], Result]) -> Result:
-    """Do `write`, again and again while the disk is full, if somebody waits for it; else let the error through.
+    """Call `write`. Within `waiting_for_room`, retry while the disk is full; elsewhere let the error pass.
 
-    Args: write: leaves `path` as it was if it fails.
+    Args: write: must leave `path` unchanged if it fails.
+    Returns: what `write` returns.
     """
     while True:
         try:
@@ -53,7 +54,7 @@ def written(path: Path, write: Callable[[], Result]) -> Result:
 
 @contextmanager
 def going_without(path: Path) -> Iterator[None]:
-    """For files that can be computed again: where the disk is full, they are not kept, and a warning says so."""
+    """For files that can be computed again: on a full disk, warn and continue without the file."""
     try:
         yield
     except (OSError, UserError) as error:
@@ -63,7 +64,10 @@ def going_without(path: Path) -> Iterator[None]:
 
 
 def check_room(folder: Path, num_bytes: int, what: str) -> None:
-    """Refuse to begin what could not be kept. Raises: UserError: if the disk of the folder has less room."""
+    """Check that the disk of `folder` has room for `num_bytes`. Raises: UserError: if it has not.
+
+    Args: what: is to be written, for the message.
+    """
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A user without a home folder or a name: containers often run as a number that their system does not know."""
+"""Supports users without a home folder or a name: containers often run as a user id that their system does not know."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def expanded(path: str | Path) -> Path:
 
 
 def ensure_home() -> None:
-    """Give libraries that ask for a home folder and a user's name an answer, where the system has none.
+    """Set `HOME` and `USER` if the system knows neither, for libraries that need them. Child processes inherit both.
 
-    The folder named by `KDAS_CACHE` serves as home. Child processes inherit both.
+    The folder named by `KDAS_CACHE` serves as home.
 
     Raises: UserError: if there is neither a home folder nor `KDAS_CACHE`.
     """

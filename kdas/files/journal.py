@@ -1,7 +1,8 @@
 """Append-only files of JSON objects, one per line, that survive a kill in the middle of a line.
 
-Each line ends with a checksum over itself and all lines before it. So a reader notices a line that is missing, doubled
-or changed. Text that is not a record is skipped: a kill left it, and no record is missing there.
+Each line ends with a checksum over itself and all lines before it. So a reader notices a missing, duplicate or changed
+line. Only a loss at the end of the file goes unnoticed; `Extent` reveals it. Text that is not a record is skipped: if a
+kill left it, no record is lost there.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from kdas.files.cache import write_text
+from kdas.files.cache import sync_folder, write_text
 from kdas.files.full import written
-from kdas.files.record import DamagedError
+from kdas.files.record import DamagedError, record_bytes
 
 _CHECK = b', "check": "%08x"}'
 _CHECK_BYTES = len(_CHECK % 0)
@@ -30,9 +31,9 @@ class Extent(NamedTuple):
 
 
 class Journal:
-    """A file of JSON objects, one per line. A kill can truncate the last line, which then counts as not written.
+    """A file of JSON objects, one per line. A last line that a kill truncated counts as not written.
 
-    Args: remedy: what to do about a damaged file, for messages; is_plain: without checksums, for files that other
+    Args: remedy: what to do about a damaged file, for messages; is_plain: write no checksums, for files that other
         programs read.
     """
 
@@ -43,13 +44,13 @@ class Journal:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the file, 0 if there is none: a cheap sign of new records."""
+        """Size of the file in bytes, 0 if it does not exist: a cheap sign of new records."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def read(self) -> list[dict[str, Any]]:
-        """All complete records, in order; none if there is no file.
+        """All complete records, in order; an empty list if the file does not exist.
 
-        Raises: DamagedError: if a record is missing or changed.
+        Raises: DamagedError: if a record is missing or changed; UserError: if the file cannot be read.
         """
         return [json.loads(text) for text in self.texts()]
 
@@ -58,12 +59,12 @@ class Journal:
         return self._scan()[0]
 
     def extent(self) -> Extent:
-        """How much the file holds. Raises: as `read`."""
+        """Number of records and the last checksum. Raises: as `read`."""
         texts, last = self._scan()
         return Extent(len(texts), f"{last:08x}")
 
     def append(self, records: Iterable[Mapping[str, Any]], *, sync: bool = True) -> None:
-        """Append records; without records no file is created. Args: sync: return only once they are on disk.
+        """Append records. Creates no file if there are none. Args: sync: return only once they are on disk.
 
         Raises: as `read`.
         """
@@ -75,8 +76,8 @@ class Journal:
         self._last = last
 
     def _write(self, lines: bytes, *, sync: bool) -> None:
-        """Append lines, all of them or nothing. Raises: OSError: if the disk is full."""
-        before = self.num_bytes
+        """Append all lines or none. Raises: OSError: if the disk is full."""
+        before, is_new = self.num_bytes, not self.path.exists()
         try:
             with self.path.open("ab+") as file:
                 # On a new line, so that records are not joined to a truncated one.
@@ -84,6 +85,8 @@ class Journal:
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())
+            if sync and is_new:
+                sync_folder(self.path.parent)
         except OSError:
             with suppress(OSError):
                 os.truncate(self.path, before)
@@ -123,7 +126,7 @@ class Journal:
 
     def _content(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return record_bytes(self.path)
         except FileNotFoundError:
             return b""
 

@@ -1,4 +1,4 @@
-"""Where in a checkpoint's content the weights of a network are, whatever its writer put around them."""
+"""Finds the weights of a network in a checkpoint's content, whatever else its writer stored with them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _MOST_DEPTH, _MOST_MAPPINGS = 3, 2000
 _MOST_LISTED, _MOST_PREFIXES = 16, 64
 # What wrappers of modules put into the names of parameters.
 _WRAPPERS = ("module", "_orig_mod")
-# What counting tools and averages add to a network: no weights.
+# Added by FLOP counters and weight averages; not weights.
 _COUNTERS = ("total_ops", "total_params", "n_averaged")
-# Batch norm counts its training steps, and uses them in no forward pass of ours.
+# Batch norm's count of training steps, which no forward pass of ours uses.
 _STEPS = "num_batches_tracked"
 _USUAL_NAMES = frozenset({"state_dict", "model_state_dict", "model_state", "net", "network", "weights", "student"})
 _AVERAGES = frozenset({"ema", "swa", "shadow", "averaged", "average"})
@@ -53,7 +53,7 @@ def networks_in(content: Any) -> list[Network]:
 
 
 def fitting(expected: Weights, networks: Sequence[Network]) -> list[Network]:
-    """The networks that have just the expected names and shapes, under any prefix, the likeliest first."""
+    """The networks with exactly the expected names and shapes, under any prefix, likeliest first."""
     found = [
         named
         for network in networks
@@ -64,9 +64,9 @@ def fitting(expected: Weights, networks: Sequence[Network]) -> list[Network]:
 
 
 def chosen(found: Sequence[Network], name: str) -> Network:
-    """The likeliest of the networks that fit. Args: name: of the model, for the message.
+    """The likeliest of the networks that fit. Args: found: as `fitting` sorts them; name: of the model, for messages.
 
-    Raises: UserError: if another one that is as likely has other values.
+    Raises: UserError: if an equally likely network has other values.
     """
     first = found[0]
     for other in found[1:]:
@@ -87,13 +87,13 @@ def left_out(found: Sequence[Network], taken: Network) -> list[str]:
 
 
 def nearest_to(expected: Weights, networks: Sequence[Network]) -> Network:
-    """The network that has most of the expected names. Args: networks: at least one."""
+    """The network with the most of the expected names. Args: networks: at least one."""
     candidates = [named for network in networks for named in [*_under_prefixes(expected, network), network]]
     return max(candidates, key=lambda network: len(expected.keys() & network.weights.keys()))
 
 
 def difference(expected: Weights, given: Weights) -> str:
-    """The first difference in names and shapes, in words; empty if there is none."""
+    """The first difference in names or shapes, in words; "" if there is none."""
     for key, tensor in expected.items():
         if key not in given:
             return f"{key} is missing"
@@ -103,7 +103,7 @@ def difference(expected: Weights, given: Weights) -> str:
 
 
 def other_classes(expected: Weights, given: Weights) -> tuple[str, int, int] | None:
-    """If two networks differ in nothing but the number of classes: a tensor that shows it, and both numbers."""
+    """For networks that differ only in the number of classes: a tensor that shows it, and both numbers. Else None."""
     if expected.keys() != given.keys():
         return None
     differing = [key for key in expected if expected[key].shape != given[key].shape]
@@ -120,14 +120,14 @@ def other_classes(expected: Weights, given: Weights) -> tuple[str, int, int] | N
 
 
 def _items(value: Any) -> Collection[tuple[Any, Any]]:
-    """What a mapping, or a short list, contains; nothing for any other value."""
+    """The items of a mapping or a short list; nothing for any other value."""
     if isinstance(value, Mapping):
         return value.items()
     return list(enumerate(value)) if isinstance(value, (list, tuple)) and len(value) <= _MOST_LISTED else ()
 
 
 def _under_prefixes(expected: Weights, network: Network) -> Iterator[Network]:
-    """The network's tensors under each prefix that has the first expected name, without what is no weight."""
+    """The network's tensors under each prefix of the first expected name, without counters."""
     anchor = next(iter(expected))
     is_wrapped = any(part in _WRAPPERS for key in network.weights for part in key.split("."))
     for weights in (network.weights, _unwrapped(network.weights)) if is_wrapped else (network.weights,):

@@ -1,4 +1,4 @@
-"""How large a file may grow when it is unpacked: weights hardly shrink, so what grows a lot is no checkpoint."""
+"""Limits how large a file may grow when unpacked. Weights hardly compress, so no checkpoint grows much."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ALWAYS_ALLOWED_BYTES, _MOST_GROWTH = 256_000_000, 10
 
 
 def most_unpacked_bytes(file: BinaryIO) -> int:
-    """How many bytes may be unpacked from a file: ten times its own size, and always 256 MB."""
+    """The number of bytes that may be unpacked from a file: ten times its size, and at least 256 MB."""
     place = file.tell()
     size = file.seek(0, io.SEEK_END)
     file.seek(place)
@@ -33,7 +33,7 @@ class TooLargeError(Exception):
 
 
 class Bounded:
-    """A stream that is unpacked while it is read, and refuses to be read past `most` bytes."""
+    """A stream that is unpacked while it is read. Raises TooLargeError past `most` bytes."""
 
     def __init__(self, stream: Any, most: int) -> None:
         self._stream, self._most = stream, most

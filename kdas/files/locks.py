@@ -1,4 +1,4 @@
-"""Locks between processes: files whose lock the system frees when their process dies, however it died."""
+"""Lock files between processes. The system frees a lock when its process dies, for whatever reason."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _REFUSALS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 def locked(path: Path, *, timeout_s: float = -1, variable: str = "KDAS_CACHE") -> Iterator[None]:
     """Hold the lock file `path`.
 
-    Args: timeout_s: how long to wait for it, by default as long as it takes; variable: which environment variable
-        names the folder, for messages.
+    Args: timeout_s: how long to wait, by default without limit; variable: the environment variable that names the
+        folder, for messages.
     Raises: UserError: if the file system has no locks, or the lock file belongs to another user;
         filelock.Timeout: if another process holds it for longer.
     """
@@ -50,13 +50,13 @@ def locked(path: Path, *, timeout_s: float = -1, variable: str = "KDAS_CACHE") -
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock file. It need not be writable. False if there is no way to tell."""
+    """Whether a process holds the lock file, which need not be writable. False if the system cannot tell."""
     if sys.platform == "win32":
         return False
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
-            # Shared, so that two who look at the same time do not see each other.
+            # Shared, so that two processes that look at the same time do not see each other's lock.
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -66,7 +66,7 @@ def is_held(path: Path) -> bool:
 
 
 def _check(path: Path) -> None:
-    """Try a lock before `FileLock` does: where none works it would take the file's existence for one, and wait.
+    """Try a lock before `FileLock` does. On a file system without locks, it would take an existing file for a lock.
 
     Raises: OSError: as the file system answers.
     """

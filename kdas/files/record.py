@@ -1,4 +1,4 @@
-"""Small JSON files with a checksum, so that damage is noticed."""
+"""Small JSON files with a checksum that reveals damage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdas.records import CHECK, is_intact, with_check
 
 
 class DamagedError(UserError):
-    """A file of the record is not as it was written. `path` is the file, `reason` says what is wrong with it."""
+    """A file of the record differs from what was written. `path` is the file, `reason` says what is wrong."""
 
     def __init__(self, path: Path, reason: str, remedy: str) -> None:
         super().__init__(f"{path}: {reason}. {remedy}")
@@ -25,17 +25,30 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(with_check(content), indent=1))
 
 
-def read_record(path: Path, *needed: str, remedy: str) -> dict[str, Any]:
-    """What `write_record` wrote, without the checksum. Files of earlier versions have none and are read as they are.
+def record_bytes(path: Path) -> bytes:
+    """The content of a file of the record.
 
-    Args: needed: keys that must be there.
-    Raises: FileNotFoundError; DamagedError: if the file is not as it was written.
+    Raises: FileNotFoundError; UserError: if the system cannot read the file, which may be intact.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read: {error.strerror}. Check its permissions and its disk, then try again."
+        ) from error
+
+
+def read_record(path: Path, *needed: str, remedy: str) -> dict[str, Any]:
+    """What `write_record` wrote, without the checksum. Files of earlier versions have no checksum to compare.
+
+    Args: needed: keys that the file must contain.
+    Raises: as `record_bytes`; DamagedError: if the content is not as it was written.
+    """
+    try:
+        content = json.loads(record_bytes(path).decode())
+    except (ValueError, RecursionError) as error:
         raise DamagedError(path, "is damaged (not valid JSON)", remedy) from error
     if not isinstance(content, dict) or not is_intact(content) or not content.keys() >= set(needed):
         raise DamagedError(path, "is damaged", remedy)

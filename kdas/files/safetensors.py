@@ -57,7 +57,7 @@ def read(file: BinaryIO, where: str) -> dict[str, Tensor]:
 
 
 def _mapped(file: BinaryIO) -> mmap.mmap | bytearray:
-    """The file's bytes, read from the disk where they are looked at: a sparse file may claim more than the memory."""
+    """The file's bytes, mapped and read on demand: a sparse file may be larger than the memory."""
     try:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except (OSError, ValueError):  # it is in memory already
@@ -69,7 +69,7 @@ def _header_bytes(content: bytes | bytearray | mmap.mmap) -> int:
 
 
 def _tensor(content: bytearray | mmap.mmap, first: int, described: dict[str, Any]) -> Tensor:
-    """Raises: ValueError, TypeError, KeyError: if the description fits neither itself nor the content."""
+    """Raises: ValueError, TypeError, KeyError: if the description contradicts itself or the content."""
     kind, shape = _KINDS[described["dtype"]], described["shape"]
     begin, end = described["data_offsets"]
     count = math.prod(shape)

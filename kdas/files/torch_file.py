@@ -1,4 +1,4 @@
-"""A file that torch.save wrote, read without importing or calling anything that it names."""
+"""Reads files of torch.save without importing or calling anything that they name."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ import torch
 from kdas.errors import UserError
 from kdas.files.limits import check_growth
 
-# Peers keep beside the weights an accuracy, which may be numpy's scalar, and the options of their command line; some
-# keep the weights as numpy's arrays. All are plain data once read; NumPy 1 wrote some under another module's name.
+# Besides the weights, peers store an accuracy, which may be a NumPy scalar, and command-line options. Some store
+# weights as NumPy arrays. All of this is plain data. NumPy 1 wrote some of it under another module's name.
 _HARMLESS: list[Any] = [
     argparse.Namespace,
     np.ndarray,
@@ -33,7 +33,7 @@ _HARMLESS: list[Any] = [
 _HARMLESS_NAMES = {
     each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}" for each in _HARMLESS
 }
-# A checkpoint of the largest models and their optimizer has some hundred thousand; more would take minutes to read.
+# The largest models with their optimizers have some hundred thousand. More would take minutes to read.
 _MOST_OPERATIONS = 2_000_000
 # The pickle of the magic number that the old format begins with: protocol, number, end.
 _OPERATIONS_OF_MAGIC = 3
@@ -42,7 +42,7 @@ _PICKLE, _ZIP = b"\x80", b"PK"
 
 
 class Skipped:
-    """Takes the place of an object of any other class: that class is neither imported nor called.
+    """Replaces an object of any other class, which is neither imported nor called.
 
     `of` is the class's full name.
     """
@@ -63,7 +63,7 @@ def begins(head: bytes) -> bool:
 
 
 def read(file: BinaryIO, where: str) -> Any:
-    """What anybody saved. Objects that are neither tensors nor plain values become `Skipped`.
+    """Read a file from anyone. Objects that are neither tensors nor plain values become `Skipped`.
 
     Args: file: open at its beginning; where: names it in messages.
     Raises: UserError: if the file is damaged, or cannot be read without executing what it contains.
@@ -83,7 +83,7 @@ def read(file: BinaryIO, where: str) -> Any:
 
 
 def read_ours(file: BinaryIO, where: str) -> Any:
-    """What we saved: tensors and plain values, however many.
+    """Read a file of our own: tensors and plain values, in any number.
 
     Args: as `read`.
     Raises: UserError: if the file is damaged or contains anything else.
@@ -107,14 +107,14 @@ def _loaded(file: BinaryIO, stand_ins: list[Any]) -> Any:
 
 
 def _check_sums(records: zipfile.ZipFile) -> None:
-    """PyTorch reads records without looking at their check sums. Raises: BadZipFile: if one is wrong."""
+    """Verify the checksums of records, which PyTorch ignores. Raises: BadZipFile: if one is wrong."""
     damaged = records.testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"the record {damaged} is damaged")
 
 
 def _names_in_zip(file: BinaryIO, where: str) -> set[str]:
-    """What the pickle in a zip would import."""
+    """The names that the pickle in a zip would import."""
     with zipfile.ZipFile(file) as records:
         names = records.namelist()
         check_growth(sum(each.file_size for each in records.infolist()), file, where)
@@ -131,7 +131,7 @@ def _names_in_zip(file: BinaryIO, where: str) -> set[str]:
 
 
 def _names_in_old_format(file: BinaryIO, where: str) -> set[str]:
-    """What the pickles of the format before PyTorch 1.6 would import: a magic number, versions, then the object."""
+    """The names that the pickles of the format before PyTorch 1.6 would import: magic number, versions, object."""
     first = list(itertools.islice(pickletools.genops(file), _OPERATIONS_OF_MAGIC))
     if torch.serialization.MAGIC_NUMBER not in [argument for _, argument, _ in first]:
         raise UserError(
@@ -141,7 +141,7 @@ def _names_in_old_format(file: BinaryIO, where: str) -> set[str]:
 
 
 def _names_in(pickled: BinaryIO, where: str) -> set[str]:
-    """The classes and functions that a pickle names, found by reading it and not by running it."""
+    """The classes and functions that a pickle names, found without running it."""
     names: set[str] = set()
     for number, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if number >= _MOST_OPERATIONS:
@@ -154,7 +154,7 @@ def _names_in(pickled: BinaryIO, where: str) -> set[str]:
 
 
 def _full_name(module: str, name: str) -> str:
-    """A class or function by its name in Python 3: pickles for both name some as Python 2 did."""
+    """The Python 3 name of a class or function. Pickles may still use the name of Python 2."""
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
     return f"{module}.{name}"
 

@@ -17,7 +17,7 @@ from kdas.files.layouts import Network, chosen, difference, fitting, left_out, n
 from kdas.files.torch_file import Skipped
 from kdas.models.interface import MODELS
 
-# No layer of a network is as wide as this, so whatever is says how many classes there are.
+# No layer of a network has this width, so a tensor that does shows the number of classes.
 _CLASSES_TRIED = 1013
 
 
@@ -40,7 +40,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> str:
 
 
 def check_finite(model: nn.Module) -> None:
-    """Raises: UserError: names the first tensor that holds NaN or infinite values."""
+    """Check that all weights are finite. Raises: UserError: names the first tensor with NaN or infinite values."""
     for key, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             values = "NaN" if torch.isnan(tensor).any() else "infinite values"
@@ -50,7 +50,7 @@ def check_finite(model: nn.Module) -> None:
 def _weights_for(expected: Mapping[str, Tensor], content: Any, name: str) -> tuple[Mapping[str, Tensor], str]:
     """The weights in a checkpoint's content that fit, and how they were chosen if others fit too.
 
-    Raises: UserError: if none do, or they have no plain values.
+    Raises: UserError: if none do, or they are not plain dense tensors.
     """
     networks = networks_in(content)
     if not networks:
@@ -112,7 +112,7 @@ def _models_that_fit(networks: Sequence[Network]) -> set[str]:
     names = set()
     for part in MODELS:
         try:
-            # On the meta device nothing is drawn and no memory is taken.
+            # The meta device draws nothing and takes no memory.
             with torch.device("meta"), seeding.global_draws(0, "names of a checkpoint's model"):
                 expected = MODELS.build({"name": part.name}, _CLASSES_TRIED).state_dict()
         except Exception:  # noqa: BLE001, S112 (a model of the user's own, which is not the one that was asked for)

@@ -1,4 +1,4 @@
-"""What a schema says of a key: its block, its default, its bounds, its description, and where else keys are."""
+"""Looks up in a schema a key's block, default, bounds and description, and the paths of all keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True)
 class KeysOf:
-    """Annotates a field whose values have keys of their own, so that a message can say where a key belongs."""
+    """Annotates a field whose values have keys themselves, so that a message can say where a key belongs."""
 
     names: Callable[[], Iterable[str]]
 
@@ -32,7 +32,7 @@ def places(model: type[BaseModel], below: str = "", seen: tuple[type, ...] = ())
 
 
 def _blocks(annotation: Any) -> list[type[BaseModel]]:
-    """The models that a field may hold itself, not in a list or mapping."""
+    """The models that a field may hold directly, not in a list or mapping."""
     candidates = (annotation, *(get_args(annotation) if get_args(annotation) else ()))
     origin = getattr(annotation, "__origin__", None)
     return [] if origin in (list, dict) else [each for each in candidates if _is_model(each)]

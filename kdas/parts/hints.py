@@ -1,4 +1,4 @@
-"""What a user probably meant: a key at another level, a value that is written in another way."""
+"""Guesses what a user meant: a key at another level, or a value in another notation."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _WORDS = {
 
 
 def written_out(name: str) -> str:
-    """A key in small letters, an abbreviation of the field written out."""
+    """A key in lower case, with the field's usual abbreviations written out."""
     return _ABBREVIATIONS.get(name.lower(), name.lower())
 
 
 def unknown_key(key: str, known: Sequence[str], places: Iterable[str] = ()) -> str:
-    """The message for a key that its block does not have.
+    """The message for an unknown key.
 
     Args: key: the full path of the key; known: the keys of its block; places: full paths of all keys of the file.
     """
@@ -61,7 +61,7 @@ def unknown_key(key: str, known: Sequence[str], places: Iterable[str] = ()) -> s
 
 
 def _elsewhere(name: str, block: str, places: Iterable[str]) -> list[str]:
-    """The keys of that name in other blocks: those below the same block, else the outermost."""
+    """Keys of that name in other blocks: those below the same block, or else the outermost."""
     found = [place for place in places if place.rpartition(".")[2].lower() == name]
     below = [place for place in found if block and place.startswith(f"{block}.")]
     depths = [place.count(".") for place in below or found]
@@ -69,12 +69,12 @@ def _elsewhere(name: str, block: str, places: Iterable[str]) -> list[str]:
 
 
 def _is_slip(name: str, near: str) -> bool:
-    """Whether two names differ in a letter or two."""
+    """Whether two names differ in one or two letters."""
     return bool(alike(name, [near])) and abs(len(name) - len(near)) <= 1
 
 
 def meant_value(value: object, expected: str) -> str:
-    """How to write the value that was probably meant; empty where there is no telling.
+    """How to write the value that was probably meant; "" if that is unknown.
 
     Args: expected: what is allowed, in words: a number, a whole number, true or false.
     """
@@ -107,12 +107,12 @@ def _meant_number(value: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Text with plain blanks and no invisible characters."""
+    """The text with plain blanks and without invisible characters."""
     return "".join(each for each in unicodedata.normalize("NFKC", text) if unicodedata.category(each) != "Cf").strip()
 
 
 def invisible_in(text: str) -> str:
-    """The name of the first character of a text that looks like a blank, or like nothing, and is something else."""
+    """The name of the first character that is invisible, or only looks like a blank."""
     for each in text:
         if each != " " and (unicodedata.category(each) in ("Cf", "Zs", "Zl", "Zp")):
             return f"an invisible character ({unicodedata.name(each, 'unnamed').lower()})"

@@ -31,7 +31,7 @@ _PREFIX = "read apart: "
 
 
 class _StandIn:
-    """Stands for anything of a module that is not imported: a base class, a decorator, a type, a value."""
+    """Stands for anything in a module that is not imported: a base class, a decorator, a type or a value."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -74,7 +74,7 @@ class _Package:
 def _import(
     name: str, in_globals: Any = None, in_locals: Any = None, wanted: tuple[str, ...] = (), level: int = 0
 ) -> Any:
-    """What `import` does in a module that is read apart."""
+    """The `import` of a module that is read apart."""
     package = name.partition(".")[0]
     if package in _AS_USUAL or name.startswith(_SHARED):
         return builtins.__import__(name, in_globals, in_locals, wanted, level)
@@ -109,7 +109,7 @@ def _read_registry(package: str, name: str) -> Registry[Any]:
 
 
 class _Known:
-    """A registry by its place; looked up at each use, since a plug-in may import its package at any time."""
+    """A registry by its place. It is looked up at each use, since a plug-in may import its package at any time."""
 
     def __init__(self, package: str, name: str) -> None:
         self._package, self._name = package, name

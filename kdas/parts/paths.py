@@ -1,4 +1,4 @@
-"""Where the paths in a trial or sweep file lead: they are relative to that file."""
+"""Resolves the paths in a trial or sweep file, which are relative to that file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PATH_KEYS = {"dataset": "path", "teacher": "checkpoint"}
 
 
 def with_paths_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A file's content with the paths of data sets and checkpoints in full, in its cells too.
+    """A file's content, cells included, with full paths of data sets and checkpoints.
 
     Args: folder: of the file. What is not there but is in the working directory is meant there, as it once was.
     """

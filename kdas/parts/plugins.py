@@ -41,7 +41,7 @@ SEARCHED_FOLDERS: list[str] = []
 
 
 def search_also(folders: list[str]) -> None:
-    """Also search these folders for modules, after all others."""
+    """Search these folders for modules too, after all others."""
     for folder in folders:
         if folder not in SEARCHED_FOLDERS:
             SEARCHED_FOLDERS.append(folder)
@@ -134,13 +134,13 @@ def code_id(module_name: str) -> str:
 
 
 def plugin_ids(names: list[str]) -> list[str]:
-    """Hashes of the files of loaded plug-ins, the same in whatever order these are named."""
+    """Hashes of the files of loaded plug-ins, independent of the order in which these are named."""
     return sorted(code_id(module_of(Path(name)) if name.endswith(".py") else name) for name in names)
 
 
 @contextmanager
 def blamed(what: str) -> Iterator[None]:
-    """A user's own code runs inside. Args: what: names it in messages.
+    """Run a user's own code in this block. Args: what: its name in messages.
 
     Raises: UserError: for whatever that code raises, in one line with its file and line.
     """

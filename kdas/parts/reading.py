@@ -54,7 +54,7 @@ class Mistake:
 
 
 def refusal(*mistakes: Mistake) -> PydanticCustomError:
-    """What a validator raises for mistakes in the block that it checks."""
+    """The error that a validator raises for mistakes in the block that it checks."""
     told = " ".join(mistake.line() for mistake in mistakes)
     return PydanticCustomError("mistakes", "{told}", {"told": told, "mistakes": mistakes})
 
@@ -65,7 +65,7 @@ def refused(text: str, key: str = "") -> PydanticCustomError:
 
 
 def told_by(error: ValueError) -> list[Mistake]:
-    """The mistakes that a validator's error tells: those of a `refusal`, or a text that begins with the key."""
+    """The mistakes in a validator's error: those of a `refusal`, or a text that begins with the key."""
     if isinstance(error, PydanticCustomError):
         return list((error.context or {})["mistakes"])
     key, colon, text = str(error).partition(": ")

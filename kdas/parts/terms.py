@@ -1,4 +1,4 @@
-"""The key `loss` of a file: one loss, or several added up by their weights."""
+"""The key `loss` of a file: one loss, or a weighted sum of several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML files by the core schema of YAML 1.2, within bounds that no file of settings exceeds.
+"""Reads YAML files by the core schema of YAML 1.2, within bounds that no file of settings exceeds.
 
 YAML 1.1, which PyYAML reads by itself, takes `1:30` for 90, `010` for 8, and `on`, `off`, `yes` and `no` for true and
 false. Here they are text, 10, and text.
@@ -50,7 +50,7 @@ class _CoreLoader(yaml.SafeLoader):
         self._sizes: dict[Any, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Count what a file says, an alias as all that it stands for."""
+        """Count the nodes of a file; an alias counts as all nodes that it stands for."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         before = self._num_values
         if getattr(event, "tag", None) not in _TAGS:
@@ -91,7 +91,7 @@ class _CoreLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
     def construct_core_int(self, node: yaml.ScalarNode) -> int:
-        """Digits are decimal, whatever they begin with."""
+        """Read digits as decimal, even with a leading zero."""
         text = str(self.construct_scalar(node))
         if len(text) > MAX_DIGITS:
             raise _refused(f"a number of {len(text)} digits", node.start_mark)
@@ -104,7 +104,7 @@ class _CoreLoader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what YAML 1.1 and 1.2 both read as it was: text that one of them takes for something else gets quotes."""
+    """Writes what YAML 1.1 and 1.2 read alike: text that either would take for another type gets quotes."""
 
     def analyze_scalar(self, scalar: str) -> Any:
         analysis = super().analyze_scalar(scalar)

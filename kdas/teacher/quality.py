@@ -1,4 +1,4 @@
-"""How often the teacher is right on the split that decides: measured once for its weights and the data, then kept."""
+"""The teacher's accuracy on the deciding split: measured once for its weights and the data, then cached."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from kdas.teacher.obtain import Teacher
 if TYPE_CHECKING:
     from kdas.recipe.config import Recipe
 
-# How far above chance an accuracy must be: standard errors of a guesser's accuracy, and points.
+# By how much an accuracy must exceed chance: standard errors of a guesser's accuracy, and a difference of fractions.
 _ERRORS_ABOVE, _POINTS_ABOVE = 3.0, 0.05
 
 
 @dataclass(frozen=True)
 class TeacherQuality:
-    """`accuracy` on the split that decides, a fraction; `chance`: what a guess reaches there; `clear_from`: the least
-    accuracy that is clearly above chance.
+    """Fractions on the deciding split. `chance`: accuracy of the best constant guess; `clear_from`: lowest accuracy
+    that is clearly above chance.
     """
 
     accuracy: float
@@ -52,9 +52,9 @@ def teacher_quality(
     device: str,
     announce: Callable[[], None] = lambda: None,
 ) -> TeacherQuality:
-    """The teacher's quality, evaluated as students are; charged to no trial.
+    """The teacher's quality, evaluated like a student's. No trial is charged for it.
 
-    A measured accuracy is kept in `KDAS_CACHE/teacher_accuracy`, by data, weights and what it was computed in.
+    The accuracy is cached in `KDAS_CACHE/teacher_accuracy`, by data, weights and what it was computed in.
 
     Args: announce: called before anything is evaluated.
     """
@@ -95,7 +95,7 @@ def clearly_above(chance: float, num_images: int) -> float:
 
 
 def _kept(path: Path) -> float | None:
-    """An accuracy measured before; None if there is none that can be read."""
+    """The cached accuracy; None if it is missing or damaged."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))["accuracy"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -228,7 +228,7 @@ class Training:
     def _restore(self) -> None:
         path = self.surroundings.checkpoint
         try:
-            state: Any = None if path is None else checkpoint.load_newest_whole(path)
+            state: Any = None if path is None else checkpoint.load_newest_intact(path)
         except UserError as error:
             raise CheckpointError(str(error)) from error
         if state is None:

@@ -43,7 +43,7 @@ def run_trials(
     neighbours = Neighbours(directory.name)
     with suppress(KeyboardInterrupt), ExitStack() as until_end:
         until_end.callback(shutil.rmtree, scratch, ignore_errors=True)
-        if not cluster_address():  # a cluster shares its machines out itself
+        if not cluster_address():  # a cluster divides its machines itself
             until_end.enter_context(neighbours.told())
         until_end.enter_context(ray_setup.started(slots.trials_at_once * slots.cpus_per_trial))
         ray_setup.keep_chatter(directory.chatter_file)
@@ -64,7 +64,7 @@ def run_trials(
 
 
 def _fitted(searcher: AgendaSearcher, callback: TuneCallback, scratch: Path) -> bool:
-    """Run what is missing. Returns: False if Ray gave up: what it was running is to run again."""
+    """Run the missing trials. Returns: False if Ray gave up, so that its running trials must run again."""
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, _resources),
         tune_config=tune.TuneConfig(
@@ -82,7 +82,7 @@ def _fitted(searcher: AgendaSearcher, callback: TuneCallback, scratch: Path) -> 
     try:
         tuner.fit()
     except Exception as error:
-        # Else it is a mistake of ours, or would come again at once.
+        # Other errors are our own bugs, or would recur at once.
         if not (searcher.jobs and ray_setup.is_of_ray(error)):
             raise
         callback.lose_all()

@@ -1,4 +1,4 @@
-"""Other sweeps that train on this machine: each plans for all of it, so whoever waits for them should know."""
+"""Finds other sweeps that train on this machine. Each plans for the whole machine, so users should know of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kdas.files.cache import cache_root
 from kdas.files.locks import is_held, locked
 
 _LOOKS_EVERY_S = 5.0
-# A file that is just being locked is left alone.
+# Younger files may be about to be locked, so they are not removed.
 _STALE_AFTER_S = 60.0
 
 
 class Neighbours:
-    """One lock file for each sweep of this machine, in the cache. Nothing depends on it: where it fails, it is silent.
+    """One lock file in the cache for each sweep on this machine. It only serves messages, so its failures are silent.
 
-    Args: name: of the sweep, as the others are told.
+    Args: name: of the sweep, as other sweeps print it.
     """
 
     def __init__(self, name: str) -> None:
@@ -35,7 +35,7 @@ class Neighbours:
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Within the block other sweeps are told of this one."""
+        """Announce this sweep to others until the block ends."""
         name = self._own.with_suffix(".name")
         with ExitStack() as until_end:
             with suppress(OSError, UserError, Timeout):
@@ -47,7 +47,7 @@ class Neighbours:
             yield
 
     def news(self) -> list[str]:
-        """What there is to say about sweeps that were not here before."""
+        """A message for each sweep that has started since the last call; looks every 5 seconds at most."""
         now = time.monotonic()
         if self._looked_at is not None and now - self._looked_at < _LOOKS_EVERY_S:
             return []

@@ -1,10 +1,10 @@
-"""What ends a sweep that is not its fault. It imports no Ray."""
+"""The error for a lost Ray. This module does not import Ray."""
 
 from __future__ import annotations
 
 
 class RayLostError(BaseException):
-    """Ray's head was killed, or its machine is gone. Everything is kept; the next start resumes.
+    """Ray's head was killed, or its machine failed. The record is complete, and the next start resumes.
 
-    No `Exception`: at those Ray Tune asks its workers to end, which takes a minute where the head is gone.
+    Not an `Exception`: on those Ray Tune asks its workers to end, which takes a minute without the head.
     """

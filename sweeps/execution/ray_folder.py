@@ -1,4 +1,4 @@
-"""The folder of Ray's sockets and logs. It imports no Ray: what is wrong with it shows before anything is computed."""
+"""The folder of Ray's sockets and logs. It does not import Ray, so it can be checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 
 from kdas.errors import UserError
 
-# A socket's path has 103 bytes at most on macOS, 107 on Linux. Ray takes up to 66 of them, and we 14, for
-# /kdas-12345678 and /session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store.1
+# The path of a socket has at most 103 bytes on macOS, 107 on Linux. We take 14 of them for /kdas-12345678, and Ray up
+# to 66 for /session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store.1
 _LONGEST = 103 - 66 - 14
-# For those whose TMPDIR is longer. The last is there on every Linux.
+# Used if TMPDIR is too long. The last one exists on every Linux.
 _OTHERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (each sweep makes a folder of its own there)
 
 
 def parent_of_ray_folder() -> Path:
-    """Where Ray's folder will be: in `RAY_TMPDIR` or `TMPDIR` if their paths are short enough for its sockets.
+    """The parent of Ray's folder: `RAY_TMPDIR` or `TMPDIR` if short enough for sockets, or else a usual folder.
 
-    Raises: UserError: if no folder is short enough and may be written to.
+    Raises: UserError: if no folder is both short enough and writable.
     """
     named = [os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)]
     for folder in (*named, *_OTHERS):
@@ -36,7 +36,7 @@ def parent_of_ray_folder() -> Path:
 
 @contextmanager
 def ray_folder() -> Iterator[Path]:
-    """A folder for one start of Ray alone, so that nothing of another Ray is found there; removed at the end."""
+    """A new folder for one start of Ray, so that it finds no files of another; removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="kdas-", dir=parent_of_ray_folder()))
     try:
         yield folder

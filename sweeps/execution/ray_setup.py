@@ -1,6 +1,6 @@
-"""Ray as this project uses it: every environment variable of Ray that we set, every private name that we touch.
+"""How this project uses Ray: all environment variables of Ray that we set, and all private names that we touch.
 
-Import it before Ray: Ray reads the variables when it is imported or started.
+Import this module before Ray, which reads the variables when it is imported or started.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ from sweeps.command.options import cluster_address
 from sweeps.execution.outage import RayLostError
 from sweeps.execution.ray_folder import ray_folder
 
-# No usage statistics, and none of Ray's own logs and tables: the sweep directory holds the results.
+# No usage statistics, and no logs or tables by Ray: the sweep directory holds the results.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 # Ray would keep writing the state of all trials in order to restore them: see `tuning.Unpickled`.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")
-# We say ourselves when a sweep ends: `ending.deferred`.
+# We handle Ctrl-C ourselves: see `ending.deferred`.
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 if cluster_address():
     # A driver that joins must present the cluster's token.
@@ -35,12 +35,12 @@ if cluster_address():
 else:
     # Despite its name, this makes Ray's servers listen only on the loopback address, on any system.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    # Ray would kill workers once 95% of the machine's memory are used, whoever uses it. Where memory really runs out,
-    # the system ends workers first: Ray asks it to.
+    # Ray would kill workers once 95% of the machine's memory is used, by whichever program. If memory really runs out,
+    # the system kills workers first, because Ray marks them.
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
-    # A local server that is gone does not come back: its processes end soon, not after a minute.
+    # A local server that has died does not return, so its processes end after 10 seconds instead of a minute.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
-    # Else Ray keeps a token in the home folder, which a container's user may not have.
+    # Otherwise Ray stores a token in the home folder, which a container's user may lack.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray
@@ -51,11 +51,11 @@ from ray.air.execution._internal import actor_manager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.execution import tune_controller
 
-# Ray Tune ends everything when Ray's memory monitor kills a worker, which it takes for no way to lose one.
+# If Ray's memory monitor kills a worker, Ray Tune ends the run. With this it treats the worker as lost.
 for _module in (actor_manager, tune_controller):
     vars(_module).update(RayActorError=(RayActorError, OutOfMemoryError))
 
-# How long a cluster's head may not answer: it may be restarted. After a minute Ray would end this process itself.
+# How long a cluster's head may be silent, since it may be restarting. After a minute Ray would end this process.
 _LOST_AFTER_S = 30.0
 _SERVERS = {PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET}
 _LOOKS_EVERY_S = 0.5
@@ -63,28 +63,28 @@ _LOOKS_EVERY_S = 0.5
 
 @contextmanager
 def started(num_cpus: int) -> Iterator[None]:
-    """Ray, on this machine with as many CPUs to share out unless a cluster was joined; it ends with the block."""
-    try:
+    """Run Ray until the block ends: on this machine with `num_cpus` CPUs, or on the cluster that was joined."""
+    with ExitStack() as until_end:
         if ray.is_initialized():
-            yield
+            until_end.callback(ray.shutdown)
         else:
-            with ray_folder() as folder:
-                # "local": else it would join whatever Ray somebody else has started here.
-                ray.init(
-                    address="local",
-                    num_cpus=num_cpus,
-                    include_dashboard=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=str(folder),
-                )
-                ending.heed_sigterm()  # Ray has set handlers of its own
-                yield
-    finally:
-        ray.shutdown()
+            # Ray ends before its folder is removed: it writes there while it shuts down.
+            folder = until_end.enter_context(ray_folder())
+            until_end.callback(ray.shutdown)
+            # "local": otherwise it would join any Ray that already runs on this machine.
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(folder),
+            )
+            ending.heed_sigterm()  # Ray has set handlers of its own
+        yield
 
 
 def is_of_ray(error: BaseException | None) -> bool:
-    """Whether an error that ended Ray Tune has its cause in Ray: a worker or a machine that it lost in a new way."""
+    """Whether an error that ended Ray Tune was caused by Ray, for example by a machine that it lost."""
     while error is not None:
         if isinstance(error, RayError):
             return True
@@ -93,8 +93,11 @@ def is_of_ray(error: BaseException | None) -> bool:
 
 
 class Heart:
-    """Whether Ray still runs. Without its head Ray's calls block for a minute, and then end this process; without the
-    process that starts workers they wait for ever."""
+    """Checks that Ray still runs.
+
+    Without its head, Ray's calls block for a minute and then end this process. Without the process that starts workers
+    (the raylet), they block for ever.
+    """
 
     def __init__(self) -> None:
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
@@ -103,7 +106,7 @@ class Heart:
         self._silent_since: float | None = None
 
     def check(self) -> None:
-        """Raises: RayLostError: if a server that was started here is gone, or the head does not answer for long."""
+        """Raises: RayLostError: if a server that we started has died, or the head has been silent for 30 seconds."""
         now = time.monotonic()
         if now - self._looked_at < _LOOKS_EVERY_S:
             return
@@ -122,12 +125,12 @@ class Heart:
 
 
 def allow_pending(num_trials: int) -> None:
-    """Let Ray ask for further trials while some wait for their workers to start."""
+    """Let Ray ask for more trials while up to `num_trials` wait for their workers to start."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_trials)
 
 
 def keep_chatter(file: Path) -> None:
-    """Send what Ray and its workers print to a file, since the sweep itself prints what the user needs to know."""
+    """Redirect the output of Ray and its workers to a file. The sweep itself prints what users need to know."""
     said = logging.getLogger("kdas.ray")
     said.propagate = False
     handler = logging.FileHandler(file, encoding="utf-8")
@@ -136,24 +139,24 @@ def keep_chatter(file: Path) -> None:
     of_ray.handlers, said.handlers = [handler], [handler]
 
     def keep(printed: dict[str, Any]) -> None:
-        # The autoscaler prints its state again and again.
+        # Except the autoscaler's: it prints its state repeatedly.
         for line in printed["lines"] if printed.get("pid") != "autoscaler" else []:
             said.warning("[%s] %s", printed.get("pid"), line)
 
-    # A full disk is no reason for a traceback for each line.
+    # Otherwise a full disk would cause a traceback for each line.
     vars(handler).update(handleError=lambda record: None)
-    # Ray has no public place for it. Its own handlers would print all of this between our lines; the second prints the
-    # errors of Ray's servers.
+    # Ray has no public interface for this. Its own handlers would print between our lines; `print_worker_logs` prints
+    # the errors of Ray's servers.
     global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
     global_worker_stdstream_dispatcher.add_handler("ray_print_logs", keep)
     vars(ray._private.worker).update(print_worker_logs=lambda printed, sink, ignore_prefix: keep(printed))
 
 
 def forget_trial(trial: Any) -> None:
-    """Clear what Ray keeps of a trial that has ended.
+    """Clear what Ray stores of a trial that has ended.
 
-    Ray keeps the settings and reports of every trial until the sweep has ended, and the driver would keep growing.
-    Nothing reads them again.
+    Ray stores the settings and reports of every trial until the sweep ends, although nothing reads them again. So the
+    driver's memory would keep growing.
     """
     for kept in (trial.config, trial.evaluated_params, trial.last_result, trial.run_metadata.metric_analysis):
         kept.clear()

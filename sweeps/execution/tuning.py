@@ -1,4 +1,4 @@
-"""The agenda, as Ray Tune asks for it: a searcher, a scheduler and a callback."""
+"""Connects the agenda to Ray Tune: a searcher, a scheduler and a callback."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class AgendaSearcher(Unpickled, Searcher):
         return True
 
     def says_full(self, path: str) -> None:
-        """Say once that a trial waits, because a file of its record found the disk full."""
+        """Print once that trials wait, because a file of the record did not fit on the disk."""
         if not self._says_full:
             self._says_full = True
             self._progress.say(
@@ -114,7 +114,7 @@ class AgendaSearcher(Unpickled, Searcher):
             )
 
     def wait_for_room(self, path: Path) -> None:
-        """A file of the sweep's record found the disk full: wait a little. Raises: KeyboardInterrupt: on Ctrl-C."""
+        """Wait 2 seconds, since a file of the record did not fit on the disk. Raises: KeyboardInterrupt: on Ctrl-C."""
         self.says_full(str(path))
         until = time.monotonic() + FULL_PAUSE_S
         while time.monotonic() < until:
@@ -183,9 +183,9 @@ class AgendaScheduler(Unpickled, FIFOScheduler):
 
 
 class TuneCallback(Unpickled, tune.Callback):
-    """Tells the progress display what Ray hears of trials.
+    """Passes Ray's reports of trials to the progress display.
 
-    Args: look: called ten times a second where nothing is half done; what it raises ends the run.
+    Args: look: called ten times a second, between two steps of Ray Tune; an error that it raises ends the run.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class TuneCallback(Unpickled, tune.Callback):
         self.on_trial_complete(iteration, trials, trial)
 
     def lose_all(self) -> None:
-        """Every trial that was running has lost its worker."""
+        """Report every running trial as one whose worker was lost."""
         for ray_id in list(self._jobs):
             self._searcher.on_trial_complete(ray_id, error=True)
             self._ended(ray_id)

@@ -1,4 +1,4 @@
-"""Which MLflow a sweep is shown in: its address, and that address without passwords."""
+"""The address of the MLflow store that shows a sweep, with and without its passwords."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from sweeps.record.paths import DATABASE, runs_root
 
-# How the record names the SQLite file beside the sweeps: it moves with them.
+# How the record names the SQLite file beside the sweeps, so that both can be moved together.
 EMBEDDED = "embedded"
 
 
@@ -23,30 +23,30 @@ def embedded_database() -> Path:
 
 
 def is_embedded(uri: str) -> bool:
-    """Whether an address names the SQLite file beside the sweeps."""
+    """Whether an address means the SQLite file beside the sweeps."""
     return uri in (EMBEDDED, f"sqlite:///{embedded_database()}")
 
 
 def without_secrets(uri: str) -> str:
-    """An address without what may be secret: user, password and options."""
+    """An address without the parts that may be secret: user, password and options."""
     scheme, mark, rest = uri.partition("://")
-    if rest.startswith("/"):  # a file: its path may hold any sign
+    if rest.startswith("/"):  # a file, whose path may contain any character
         return uri
-    # The last "@" ends a password, whatever else is in it.
+    # The last "@" ends the password, which may contain others.
     rest = rest.rpartition("@")[2].partition("?")[0]
     return f"{scheme}{mark}{rest}"
 
 
 def recorded_address(uri: str) -> str:
-    """An address as the record keeps it: the same after a move, and without secrets."""
+    """An address as the record stores it: without secrets, and unchanged if the folder moves."""
     return EMBEDDED if is_embedded(uri) else without_secrets(uri)
 
 
 def is_same_store(recorded: str, current: str) -> bool:
-    """Whether two addresses of the record mean the same store.
+    """Whether two addresses of the record may mean the same store.
 
-    Earlier versions recorded the path of the embedded file. If the folder moved, the path is an old one; whether the
-    file holds the runs shows when they are looked up.
+    Earlier versions recorded the path of the embedded file. If the folder has moved since, that path is outdated. A
+    lookup of the runs then shows whether the file contains them.
     """
     return recorded == current or (
         current == EMBEDDED and recorded.startswith("sqlite:///") and recorded.endswith(f"/{DATABASE}")

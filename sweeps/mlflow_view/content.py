@@ -32,7 +32,7 @@ _METRICS = (
     "teacher_forwards",
     "flops",
 )
-# Sent last of an evaluation.
+# The last one sent for an evaluation.
 LAST_METRIC = _METRICS[-1]
 
 
@@ -42,13 +42,13 @@ def evaluation_metrics(rows: Sequence[Recorded]) -> list[Metric]:
 
 
 def final_metrics(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
-    """The time to the target. A store cannot hold infinity, so a miss lacks this metric; the status tag tells it."""
+    """The time to the target. MLflow cannot store infinity, so a miss has no such metric; its status tag shows it."""
     tta_ref_s = time_to_target(rows, measure.target)
     return [_metric("tta_ref_s", tta_ref_s, rows[-1])] if math.isfinite(tta_ref_s) else []
 
 
 def final_tags(status: Status, error: str, rows: Sequence[Recorded], measure: Measure) -> list[RunTag]:
-    """Tags that tell how a trial ended."""
+    """Tags that show how a trial ended."""
     tags = [RunTag("kdas.status", trial_status(status, rows, measure).value)]
     if rows:
         tags.append(RunTag("kdas.calibration_id", rows[-1].row.calibration_id))

@@ -1,4 +1,4 @@
-"""The SQLite file beside the sweeps, in which MLflow keeps runs if no other server is named."""
+"""The SQLite file beside the sweeps, which stores MLflow's runs unless another store is named."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from kdas.files.locks import locked
 from sweeps.mlflow_view.address import embedded_database, is_embedded
 from sweeps.record.paths import ARTIFACTS, runs_root
 
-# MLflow names them so while it changes a table, and leaves them behind if it was stopped.
+# Tables that MLflow creates while it changes another, and leaves behind if it is stopped.
 _HALF_DONE = "_alembic_tmp_%"
-# The first use of a new SQLite store would print every migration of its schema, and a failure its traceback, which is
-# reported in one line.
+# Otherwise the first use of a new file would print every migration of its schema, and a failure its traceback. We
+# report failures in one line.
 for _name in ("alembic", "mlflow.store.db.utils"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 def opened(uri: str, experiment: str) -> MlflowClient:
-    """A client of the store at `uri`. Args: experiment: the one whose artifacts lie beside the sweeps.
+    """A client of the store at `uri`. Args: experiment: the one whose artifacts are stored beside the sweeps.
 
-    Raises: UserError: if the embedded file is not MLflow's, or is incomplete; and what MLflow raises.
+    Raises: UserError: if the embedded file is incomplete or not MLflow's; errors of MLflow pass through.
     """
     if not is_embedded(uri):
         return MlflowClient(tracking_uri=uri)
-    # A connection for each use: one that is kept would write into a file that was deleted.
+    # One connection for each use: a permanent one would keep writing to the file after somebody deleted it.
     os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     path = embedded_database()
     ensure(path)
@@ -51,9 +51,9 @@ def opened(uri: str, experiment: str) -> MlflowClient:
 
 
 def ensure(path: Path) -> None:
-    """Make the file if it is missing, complete from the moment at which others see it.
+    """Create the file if it is missing. Others see it only once it is complete.
 
-    Raises: UserError: if it is there, and is not MLflow's or is incomplete.
+    Raises: UserError: if the file exists and is incomplete or not MLflow's.
     """
     if not _has_content(path):
         with _alone(path):
@@ -68,7 +68,7 @@ def _create(path: Path) -> None:
 
 
 def check(path: Path) -> None:
-    """Raises: UserError: if the file is not MLflow's, or a stopped MLflow left it incomplete."""
+    """Check an existing file. Raises: UserError: if it is not MLflow's, or MLflow was stopped while creating it."""
     if not _has_content(path):
         return
     try:
@@ -83,7 +83,7 @@ def check(path: Path) -> None:
 
 
 def artifact_location() -> str:
-    """Where the embedded store keeps files of runs."""
+    """The URI of the folder in which the embedded store keeps the files of runs."""
     return (runs_root() / ARTIFACTS).as_uri()
 
 
@@ -101,13 +101,13 @@ def _has_content(path: Path) -> bool:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Only one process creates the file: MLflow leaves it incomplete if two do."""
+    """Let only one process create the file: if two do, MLflow leaves it incomplete."""
     with locked(writable_folder(path.parent) / ".mlflow.lock", variable="RUNS_DIR"):
         yield
 
 
 def _take_artifacts_along(path: Path, experiment: str) -> None:
-    """If the folder of all sweeps was moved, let the runs' files be where they are now: MLflow keeps full paths."""
+    """Update the paths of the runs' files, which MLflow stores in full, if the folder of all sweeps was moved."""
     with closing(sqlite3.connect(path, timeout=20)) as database, database:
         named = database.execute("select artifact_location from experiments where name = ?", (experiment,)).fetchone()
         before, now = named[0] if named else None, artifact_location()

@@ -1,7 +1,7 @@
 """The runs of a sweep: exactly one for each trial, below one for the sweep.
 
-A run that MLflow may have is looked up by its tags before one is created, since an answer can get lost and a record
-can be damaged. What a user deleted in MLflow's page is created again.
+Before a run is created, it is looked up by its tags: MLflow's answer to an earlier request may have been lost, or our
+record damaged. Runs that a user deleted on MLflow's page are created again.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _PARENT = "mlflow.parentRunId"
 
 
 class SweepRuns:
-    """Finds the runs of one sweep, or creates them. `state` is told of the parent run."""
+    """Finds or creates the runs of one sweep. Records the parent run in `state`."""
 
     def __init__(self, client: MlflowClient, state: TrackingState) -> None:
         self._client, self._state = client, state
 
     def parent(self, name: str, tags: Mapping[str, str]) -> str:
-        """The sweep's own run. If it is gone, the state starts again, since its trials may be gone too."""
+        """The id of the sweep's own run. If it was deleted, the state is reset, since the trials' runs may be too."""
         known = self._state.facts.get("parent")
         if known is not None and self.active(known) is not None:
             return str(known)
@@ -43,7 +43,7 @@ class SweepRuns:
         return str(found.info.run_id)
 
     def of_trial(self, trial_id: str, parent: str, name: str, tags: Mapping[str, str]) -> Sent:
-        """The run of a trial that the state does not know, and what the server has of it."""
+        """Find or create the run of a trial that the state lacks. Returns: what the server has of it."""
         experiment, sweep_id = self._state.facts["experiment"], self._state.sweep_id
         same_trial = self._search(experiment, f"tags.`kdas.trial_id` = '{trial_id}'")
         found = self._only_one([run for run in same_trial if _belongs(run, sweep_id, parent)])
@@ -52,12 +52,12 @@ class SweepRuns:
             return Sent(str(self._client.create_run(experiment, tags=tags, run_name=name).info.run_id))
         if found.data.tags.get(_PARENT) != parent:
             self._client.set_tag(found.info.run_id, _PARENT, parent)
-        # The last metric of an evaluation: where it is, the others are too.
+        # The last metric of an evaluation: if it has arrived, so have the others.
         steps = {metric.step for metric in self._client.get_metric_history(found.info.run_id, LAST_METRIC)}
         return Sent(str(found.info.run_id), rows=len(steps), bytes=0 if found.data.params else None)
 
     def active(self, run_id: str) -> Run | None:
-        """A run that was not deleted. Raises what MLflow raises if the server cannot say."""
+        """The run; None if it does not exist or was deleted. Raises: MlflowException: if the server fails."""
         try:
             run = self._client.get_run(run_id)
         except MlflowException as error:
@@ -67,12 +67,12 @@ class SweepRuns:
         return run if run.info.lifecycle_stage == "active" else None
 
     def deleted(self, parent: str) -> set[str]:
-        """Ids of the trials' runs that a user deleted."""
+        """Ids of deleted runs of trials."""
         below = f"tags.`{_PARENT}` = '{parent}'"
         return {run.info.run_id for run in self._search(self._state.facts["experiment"], below, ViewType.DELETED_ONLY)}
 
     def close_those_that_run(self, parent: str) -> None:
-        """No trial is running: no run may look as if one were. A run that no trial has is deleted."""
+        """Close all runs that appear to be running, since no trial is. Delete those that belong to no trial."""
         known = {sent.run for sent in self._state.trials.values()}
         running = f"tags.`{_PARENT}` = '{parent}' and attributes.status = 'RUNNING'"
         for run in self._search(self._state.facts["experiment"], running):
@@ -85,7 +85,7 @@ class SweepRuns:
         if found is not None and found.lifecycle_stage == "active":
             return str(found.experiment_id)
         if found is not None:
-            # A deleted experiment keeps its name. It stays deleted, under another one.
+            # A deleted experiment still occupies its name: rename it, and leave it deleted.
             self._client.restore_experiment(found.experiment_id)
             self._client.rename_experiment(found.experiment_id, f"{EXPERIMENT} (deleted, {found.experiment_id})")
             self._client.delete_experiment(found.experiment_id)
@@ -100,7 +100,7 @@ class SweepRuns:
         return found[0] if found else None
 
     def _search(self, experiment: str, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
-        """All runs that meet a condition, the first started first."""
+        """All runs that meet a condition, in order of their start."""
         runs: list[Run] = []
         token: str | None = None
         while True:

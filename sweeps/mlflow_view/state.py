@@ -28,8 +28,11 @@ ARTIFACTS = (
 
 @dataclass(frozen=True)
 class Sent:
-    """What the server has of a trial: its run, the number of rows, the size of the curve file when it was last sent
-    (None before anything was sent), and whether the run was closed."""
+    """What the server has of a trial.
+
+    `run`: the run's id; `rows`: number of rows sent; `bytes`: size of the curve file when it was last sent, None before
+    anything was sent; `closed`: whether the run was closed.
+    """
 
     run: str
     rows: int = 0
@@ -62,13 +65,15 @@ class TrackingState:
             self.facts["uri"] = self.uri if self._is_kept else recorded_address(recorded)
             self._rewrite({trial_id: asdict(sent) for trial_id, sent in self.trials.items()})
         if not self._is_kept:
-            # Another server is filled from the beginning.
+            # A different server gets everything.
             self.start_again()
 
     @property
     def sweep_id(self) -> str:
-        """What tells this sweep's runs from those of others of the same name; kept in a file of its own too, so that
-        the runs are found again if the journal is lost."""
+        """An id that distinguishes this sweep's runs from those of other sweeps with the same name.
+
+        It has a file of its own too, so that the runs are found again if the journal is lost.
+        """
         try:
             kept = self._id_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError):
@@ -80,7 +85,7 @@ class TrackingState:
         return known
 
     def start_again(self) -> None:
-        """The server has nothing of the sweep."""
+        """Reset the state: the server has nothing of the sweep."""
         self.facts, self.trials, self._is_kept = {"uri": self.uri}, {}, False
 
     def record(self, **facts: Any) -> None:
@@ -88,11 +93,11 @@ class TrackingState:
         self._append(facts)
 
     def keep(self, trial_id: str, sent: Sent) -> None:
-        """Record what the server now has of a trial."""
+        """Record what the server has of a trial now."""
         self._append({"trials": {trial_id: asdict(sent)}})
 
     def forget(self, trial_id: str) -> None:
-        """The server has nothing of this trial."""
+        """Record that the server has nothing of this trial."""
         self._append({"trials": {trial_id: None}})
 
     def _append(self, changes: dict[str, Any]) -> None:
@@ -120,5 +125,5 @@ class TrackingState:
 
     @property
     def is_attached(self) -> bool:
-        """Whether the parent run was given everything as it is on disk now."""
+        """Whether the parent run has the files that are on disk now."""
         return bool(self.facts.get("attached") == self.artifacts_id())

@@ -50,7 +50,7 @@ class MlflowView:
         """
         parent, measure = self._parent_run(), read_measure(self._directory)
         for folder in self._directory.trials(leaving_out=self._settled):
-            with suppress(DamagedError):  # other commands tell it, and the next start trains the trial again
+            with suppress(DamagedError):  # other commands report it, and the next start trains the trial again
                 self._update_trial(folder, parent, measure)
         return parent
 
@@ -77,7 +77,7 @@ class MlflowView:
         self._client.set_terminated(parent, status="KILLED")
 
     def _parent_run(self) -> str:
-        """The sweep's own run, as it is now: a user may have deleted it, or runs of trials, in MLflow's page."""
+        """The id of the sweep's own run. Notices whether a user deleted it, or runs of trials, on MLflow's page."""
         if self._state.uri == EMBEDDED:
             embedded.ensure(embedded_database())
         before = self._state.facts.get("parent")
@@ -126,7 +126,7 @@ class MlflowView:
             self._settled.add(folder.path.name)
 
     def _begun(self, folder: TrialFolder, parent: str) -> Sent:
-        """Find or create the run of a trial that the record knows none of, and record it before anything is sent."""
+        """Find or create the run of a trial that the record lacks. Record it before anything is sent."""
         description = folder.description
         name = f"{description['method']} {description['config_id'][:6]} seed {description['config']['seed']}"
         tags = {

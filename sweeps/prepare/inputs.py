@@ -29,7 +29,7 @@ def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console)
     """Data and teacher. The sweep keeps a copy of the teacher's weights, in case the cache is emptied."""
     has_begun = directory.has_begun
     kept = teachers.teacher_path(recipe.teacher, find_dataset(recipe), recipe.validation)
-    has_copy = has_begun and not recipe.teacher.checkpoint and checkpoint.is_whole(directory.teacher_file)
+    has_copy = has_begun and not recipe.teacher.checkpoint and checkpoint.is_intact(directory.teacher_file)
     if has_copy and not kept.exists():
         with replaced_whole(kept) as temporary:
             shutil.copyfile(directory.teacher_file, temporary)

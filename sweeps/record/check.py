@@ -1,4 +1,4 @@
-"""A sweep directory held against itself: files against their checks, costs against prices, tables against trials."""
+"""Verifies a sweep directory: files against checksums, costs against prices, tables against trials."""
 
 from __future__ import annotations
 
@@ -30,14 +30,17 @@ _COPY = ".copy.json"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, in a sentence, and whether it has been repaired."""
+    """One fault, described in a sentence, and whether it has been repaired."""
 
     text: str
     is_repaired: bool = False
 
 
 def check_sweep(directory: SweepDirectory) -> list[Finding]:
-    """Everything that is wrong with a sweep that is not running. Copies of prices, and tables, are repaired."""
+    """Find all faults of a sweep that is not running. Repair what has a copy (prices, statuses), and the tables.
+
+    Tables are checked only if every other fault has been repaired.
+    """
     found = [finding for each in directory.cells() or [directory] for finding in _of_the_record(each)]
     return found if any(not each.is_repaired for each in found) else [*found, *_of_the_tables(directory)]
 
@@ -68,7 +71,7 @@ def _of_the_record(directory: SweepDirectory) -> Iterator[Finding]:
 
 
 def _is_past_the_baselines(directory: SweepDirectory) -> bool:
-    """Whether the target must have been fixed: trials of a search, or of a confirmation, come after it."""
+    """Whether the target must have been fixed, since trials of a search or a confirmation start only after that."""
     intact = (folder.description for folder in directory.trials() if folder.damage() is None)
     return any(is_searched(each["method"]) or each["phase"] == CONFIRM for each in intact)
 
@@ -96,29 +99,29 @@ def _of_single_files(directory: SweepDirectory) -> Iterator[Finding]:
         except DamagedError as error:
             yield Finding(str(error))
         except FileNotFoundError:
-            continue  # a file that the sweep has not come to yet, or that the next start writes
+            continue  # the sweep has not written it yet, or the next start rebuilds it
 
 
 def _price_files(directory: SweepDirectory) -> list[Path]:
-    """All files of prices that should be there: each is kept twice."""
+    """The files of prices: those found, and the first one even if it is missing. Each has a copy."""
     folder = directory.path / "calibrations"
     found = sorted(folder.glob("*.json")) if folder.is_dir() else []
     return [directory.calibration_file, *found]
 
 
 def _of_prices(directory: SweepDirectory) -> Iterator[Finding]:
-    """Damaged or missing prices, written again from their copy."""
+    """Restore damaged or missing prices from their copy."""
     files = _price_files(directory)
-    whole = {path: kept for path in files if (kept := read_calibration(path)) is not None}
+    intact = {path: kept for path in files if (kept := read_calibration(path)) is not None}
     measure = known_measure(directory)
     base = measure.calibration_id if measure is not None else None
     for path in files:
-        if path in whole:
+        if path in intact:
             continue
         is_copy = path.name.endswith(_COPY)
         other = path.with_name(path.name.removesuffix(_COPY) + ".json" if is_copy else path.stem + _COPY)
-        of_base = (kept for kept in whole.values() if kept.calibration_id == base)
-        copy = whole.get(other) or (next(of_base, None) if is_copy or path == directory.calibration_file else None)
+        of_base = (kept for kept in intact.values() if kept.calibration_id == base)
+        copy = intact.get(other) or (next(of_base, None) if is_copy or path == directory.calibration_file else None)
         if copy is None:
             yield Finding(f"{path}: is damaged or missing, and has no copy. Restore it from a backup.")
         else:
@@ -127,7 +130,7 @@ def _of_prices(directory: SweepDirectory) -> Iterator[Finding]:
 
 
 def _wrong_in(folder: TrialFolder, calibrations: Mapping[str, Calibration]) -> str:
-    """What cannot be right in a trial whose files are as they were written; "" if nothing."""
+    """What contradicts itself in a trial with intact files; "" if nothing does."""
     rows = folder.rows()
     if folder.path.name != f"{folder.description['config_id']}-s{folder.description['config']['seed']}":
         return f"trial.json describes another trial, {folder.description['config_id']}"
@@ -149,7 +152,7 @@ def _wrong_cost(recorded: Recorded, calibrations: Mapping[str, Calibration]) -> 
 
 
 def _of_the_tables(directory: SweepDirectory) -> Iterator[Finding]:
-    """Tables that are not those of the trials, written again."""
+    """Rebuild tables that differ from the trials."""
     for each in [*directory.cells(), directory]:
         for name, table in sweep_tables(each).items():
             path = each.path / name
@@ -161,7 +164,7 @@ def _of_the_tables(directory: SweepDirectory) -> Iterator[Finding]:
 
 
 def _holds(path: Path, table: pa.Table) -> bool:
-    """Whether a file is what is written for a table, byte for byte: values that are not numbers equal nothing."""
+    """Whether a file equals, byte for byte, what we write for a table. Comparing values fails at NaN."""
     expected = io.BytesIO()
     pq.write_table(table, expected)
     return path.read_bytes() == expected.getvalue()

@@ -1,4 +1,4 @@
-"""What can be said of trials of earlier versions, which recorded no extent of their files."""
+"""Checks trials of earlier versions, which did not record the extent of their files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reaches_its_end(rows: Sequence[CurveRow], status: Status, config: Mapping[st
 
 
 def _budget_ref_s(folder: Path) -> float:
-    """What the trials of this sweep may spend; 0 if that is not known."""
+    """Budget of a trial in this sweep, in reference seconds; 0 if it is unknown."""
     try:
         measure = read_record(folder.parents[2] / MEASURE, remedy="")
     except (FileNotFoundError, DamagedError):

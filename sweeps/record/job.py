@@ -35,7 +35,7 @@ class Job:
     of_recipe: tuple[tuple[str, Any], ...] = ()
     # Names of the sampler's searched parameters, which are shown even at their defaults.
     searched_of_sampler: tuple[str, ...] = ()
-    # By it the search can be rebuilt from the trials. None for what no search proposed.
+    # Lets the search be rebuilt from the trials. None for jobs that no search proposed.
     proposal: Proposal | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""`sweep.yaml`: the resolved sweep as it began, with a check in its last line."""
+"""`sweep.yaml`: the resolved sweep as it first started, with a checksum in its last line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdas.files.cache import write_text
-from kdas.files.record import DamagedError
+from kdas.files.record import DamagedError, record_bytes
 from kdas.parts.yaml_file import parse_yaml
 
 _LAST_LINE = re.compile(r"# check: ([0-9a-f]{8})\n?\Z")
@@ -16,12 +16,12 @@ _REMEDY = "Restore it from a copy. If you have none, delete it: the sweep then t
 
 
 def write_spec_text(path: Path, text: str) -> None:
-    """Keep the text of a resolved sweep."""
+    """Write the text of a resolved sweep, with its checksum."""
     write_text(path, f"{text}# check: {_check_of(text)}\n")
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """The content of the kept file. Raises: as `read_spec_text`."""
+    """The parsed content. Raises: as `read_spec_text`; DamagedError: if it is not a YAML mapping."""
     try:
         content = parse_yaml(read_spec_text(path))
     except ValueError as error:
@@ -32,12 +32,12 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def read_spec_text(path: Path) -> str:
-    """What `write_spec_text` wrote, without the check. Files of earlier versions have none.
+    """What `write_spec_text` wrote, without the checksum, which files of earlier versions lack.
 
-    Raises: FileNotFoundError; DamagedError: if the file is not as it was written.
+    Raises: as `record_bytes`; DamagedError: if the content is not as it was written.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = record_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise DamagedError(path, "is damaged (not UTF-8 text)", _REMEDY) from error
     found = _LAST_LINE.search(text)

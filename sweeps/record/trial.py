@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,26 +31,26 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Rebuilds:
-    """How a trial had ended: its status, and for one that was stopped the number of its rows, else 0."""
+    """How a trial had ended: its status ("" if unknown), and the number of its rows if it was stopped, else 0."""
 
     num_rows: int
     status: str
 
 
 class TrialFolder:
-    """The folder of a trial. Its status holds the extent of the other files, so a shortened one is noticed."""
+    """The folder of a trial. Its status records the extent of the other files, so a truncated file is noticed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint, self.picks = path / "checkpoint.pt", PicksFile(path / "picks.jsonl", _REMEDY)
         self._curve = Journal(path / "curve.jsonl", remedy=_REMEDY)
         self._status, self._trial = path / "status.json", path / "trial.json"
-        # Nothing else tells how a trial has ended.
+        # A second copy, because no other file tells how a trial ended.
         self._status_copy = path / "status.copy.json"
 
     @property
     def exists(self) -> bool:
-        """Whether the trial has started: a kill at its very start leaves an empty folder."""
+        """Whether the trial has started. A kill at its very start leaves an empty folder."""
         return any(file.exists() for file in (self._trial, self._status, self._curve.path))
 
     def begin(self, job: Job) -> None:
@@ -62,7 +61,7 @@ class TrialFolder:
         self.describe(job)
 
     def describe(self, job: Job) -> None:
-        """Write down which trial this is."""
+        """Write `trial.json`, which identifies the trial and holds its resolved config."""
         content: dict[str, Any] = {
             "method": job.method,
             "phase": job.phase,
@@ -88,7 +87,7 @@ class TrialFolder:
             raise DamagedError(self._trial, "is missing", _REMEDY) from error
 
     def append(self, row: CurveRow, ledger: list[list[Any]]) -> None:
-        """Add a row and flush it to disk."""
+        """Append a row and flush it to disk."""
         self._curve.append([_record(Recorded(row, ledger, time.time()))])
 
     def rows(self) -> list[Recorded]:
@@ -109,7 +108,7 @@ class TrialFolder:
     def keep_rows_up_to(self, step: int) -> int:
         """Drop rows later than this step, that of the checkpoint from which the trial resumes; 0 drops all.
 
-        Returns: how many are left.
+        Returns: the number of rows kept.
         """
         if not self.curve_bytes:
             return 0
@@ -121,15 +120,14 @@ class TrialFolder:
         self._curve.replace(map(_record, rows))
 
     def end(self, status: Status, error: str = "") -> None:
-        """Write down how the trial ended, and the extent of what it leaves."""
+        """Record how the trial ended, and the extent of its files."""
         extents = {"curve": self._curve.extent(), "picks": self.picks.extent()}
-        write_record(self._status, {"status": status.value, "error": error, **extents})
-        shutil.copyfile(self._status, self._status_copy)
+        self._write_status({"status": status.value, "error": error, **extents})
         if status in FINAL_STATUSES:
             self.discard_checkpoint()
 
     def restore(self, job: Job) -> None:
-        """Bring a damaged trial back to a state from which it can run; an intact one stays as it is."""
+        """Repair a damaged trial so that it can run again. An intact trial stays as it is."""
         damage = self.damage()
         if damage is not None and damage.path == self._trial:
             self.describe(job)
@@ -138,40 +136,54 @@ class TrialFolder:
             self._reopen()
 
     def _reopen(self) -> None:
-        """Forget all that the trial has done: it is trained again from its beginning.
+        """Delete all that the trial has done, so that it is trained again from its beginning.
 
-        If it had ended, it must end as it did before, whatever its stopping rule would say by now.
+        A trial that had ended must end as before, even if its stopping rule would decide otherwise by now. So its
+        status is replaced last: after a kill in between, the next start does the same again.
         """
-        try:
-            ended, num_rows = self._read_status(), 0
-        except DamagedError:
-            ended, num_rows = {"status": ""}, 0
-        if "curve" in ended and ended["status"] in STOPPED_STATUSES:
-            num_rows = Extent(*ended["curve"]).num_records
-        self._forget_status()
+        as_before = self._end_to_repeat()
         for file in (self._curve.path, self.picks.path):
             file.unlink(missing_ok=True)
         self.discard_checkpoint()
-        if ended.get("status", Status.RUNNING) != Status.RUNNING:
-            as_before = {"num_rows": num_rows, "status": ended["status"]}
-            write_record(self._status, {"status": Status.RUNNING.value, "error": "", "as_before": as_before})
+        if as_before is None:
+            self._forget_status()
+        else:
+            write_record(self._status, {"status": Status.RUNNING.value, "error": "", "as_before": asdict(as_before)})
+            self._status_copy.unlink(missing_ok=True)
+
+    def _end_to_repeat(self) -> Rebuilds | None:
+        """How a damaged trial must end when it is trained again; None if it had not ended."""
+        try:
+            content = self._read_status()
+        except DamagedError:
+            return Rebuilds(0, "")
+        if "as_before" in content:
+            return Rebuilds(**content["as_before"])
+        status = content.get("status", Status.RUNNING)
+        if status == Status.RUNNING:
+            return None
+        was_stopped = "curve" in content and status in STOPPED_STATUSES
+        return Rebuilds(Extent(*content["curve"]).num_records if was_stopped else 0, status)
 
     def _forget_status(self) -> None:
         for file in (self._status_copy, self._status):
             file.unlink(missing_ok=True)
 
     def restore_status(self) -> bool:
-        """Write the status or its copy again where one of them is damaged or missing. Returns: whether one was."""
+        """Restore the status or its copy if one is damaged or missing. Returns: whether anything was restored."""
         content = self._read_status()
-        if "curve" not in content or all(_is_whole(file) for file in (self._status, self._status_copy)):
+        if "curve" not in content or all(_is_intact(file) for file in (self._status, self._status_copy)):
             return False
-        write_record(self._status, content)
-        shutil.copyfile(self._status, self._status_copy)
+        self._write_status(content)
         return True
+
+    def _write_status(self, content: dict[str, Any]) -> None:
+        for file in (self._status, self._status_copy):
+            write_record(file, content)
 
     @property
     def rebuilds(self) -> Rebuilds | None:
-        """How a trial must end that is trained again because its files were damaged; None for any other."""
+        """How the trial must end if it is trained again because its files were damaged; None otherwise."""
         try:
             as_before = self._read_status().get("as_before")
         except DamagedError:
@@ -185,7 +197,7 @@ class TrialFolder:
 
     @property
     def status(self) -> Status:
-        """How the trial ended. One whose status cannot be read has not ended: it resumes from its checkpoint."""
+        """How the trial ended. With a damaged status it counts as running, and resumes from its checkpoint."""
         return self._ended()[0]
 
     @property
@@ -197,7 +209,7 @@ class TrialFolder:
         return self.status in FINAL_STATUSES
 
     def damage(self) -> DamagedError | None:
-        """What is wrong with the trial's files; None if all are as they were written. It reads all of them."""
+        """What is wrong with the trial's files, all of which are read; None if they are as they were written."""
         try:
             self.description  # noqa: B018
             status = self._read_status()
@@ -222,7 +234,7 @@ class TrialFolder:
         return (Status(content["status"]), content["error"]) if content else (Status.RUNNING, "")
 
     def _read_status(self) -> dict[str, Any]:
-        """The content of the status file or its copy, {} if there is neither."""
+        """The content of the status file or its copy; {} if neither exists. Raises: DamagedError: if none is intact."""
         damage: DamagedError | None = None
         for file in (self._status, self._status_copy):
             try:
@@ -248,7 +260,7 @@ def _unlike(recorded: Extent, extent: Extent) -> str:
     return f"had {lines} when the trial ended, and has {extent.num_records} now"
 
 
-def _is_whole(file: Path) -> bool:
+def _is_intact(file: Path) -> bool:
     try:
         read_record(file, "status", "error", remedy=_REMEDY)
     except (FileNotFoundError, DamagedError):

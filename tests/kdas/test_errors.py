@@ -49,7 +49,7 @@ def test_a_mistake_or_a_full_disk_is_one_line(error: Exception, line: str, capsy
     def app(*, standalone_mode: bool) -> None:
         raise error
 
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         run_command_line(app)
     assert capsys.readouterr().err.splitlines() == [line]
 

@@ -6,6 +6,8 @@ import json
 import math
 import re
 import shutil
+from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -78,15 +80,22 @@ def test_tables_report_and_printed_summary_agree(swept: Swept) -> None:
     html = (swept.directory.path / "report.html").read_text()
     for config_id, group in trials.groupby("config_id"):
         reached = f"{(group['status'] == 'reached').sum()}/{len(group)}"
-        configuration = group["configuration"].iloc[0]
-        row = next(line for line in swept.printed.splitlines() if configuration in line and reached in line)
+        method, configuration = group[["method", "configuration"]].iloc[0]
+        (row,) = (
+            line
+            for line in swept.printed.splitlines()
+            if re.search(rf" {method} +{re.escape(configuration)} .* {reached} ", line)
+        )
+        found = re.search(rf"(> budget|\d+\.?\d*)\s+{reached}", row)
+        assert found is not None, row
         median = group["tta_ref_s"].median()
-        printed = "> budget" if math.isinf(median) else re.search(r"(\d+\.?\d*)\s+\d/\d", row).group(1)  # type: ignore[union-attr]
-        assert printed in row
-        assert printed.replace(">", "&gt;") in html or printed in html
-        if math.isfinite(median):
-            assert float(printed) == pytest.approx(median, rel=5e-3)
-        assert config_id
+        if math.isinf(median):
+            assert found[1] == "> budget"
+        else:
+            assert float(found[1]) == pytest.approx(median, rel=5e-3)
+        of_the_page = re.findall(rf'<tr[^>]* data-config="{config_id}">.*?</tr>', html, re.DOTALL)
+        cells = [re.findall(r"<td[^>]*>(.*?)</td>", each) for each in of_the_page]
+        assert any((reached, escape(found[1])) in pairwise(each) for each in cells)
     assert str(swept.directory.report) in swept.printed.replace("\n", "")
 
 

@@ -78,18 +78,26 @@ def run_whole(runs: Path, cache: Path, *settings: str) -> str:
     return done.stdout
 
 
-def run_and_kill(runs: Path, cache: Path, after_s: float, *settings: str) -> None:
-    """Kill the driver alone, so that nothing tells the other processes that it is gone."""
+def run_and_kill(runs: Path, cache: Path, after_s: float, *settings: str) -> bool:
+    """Kill the driver and its front alone, so that nothing tells the other processes that they are gone.
+
+    Returns: whether the driver still ran. One that did not must have completed the sweep.
+    """
     started = subprocess.Popen(
         command(runs, *settings), env=environment(runs, cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     time.sleep(after_s)
+    is_killed = False
     for process in processes_of(runs):
         with suppress(OSError):  # it has ended by itself meanwhile
             words = Path(f"/proc/{process}/cmdline").read_bytes()
-            if b"\0sweeps\0run\0" in words or process == started.pid:
+            is_driver = b"\0sweeps\0run\0" in words
+            if is_driver or process == started.pid:
                 os.kill(process, signal.SIGKILL)
-    started.wait()
+            is_killed |= is_driver
+    code = started.wait()
+    assert is_killed or code in (0, -signal.SIGKILL), f"the driver had failed by itself ({code})"
+    return is_killed
 
 
 def curves(runs: Path) -> pd.DataFrame:
@@ -137,8 +145,9 @@ if KILLS > 2:
 def tortured(runs: Path, cache: Path, *settings: str) -> None:
     """Kill a sweep's driver at random moments, then run the sweep to its end."""
     draw = random.Random(KILLS)
-    for _ in range(KILLS):
-        run_and_kill(runs, cache, draw.uniform(3.0, LONGEST_BEFORE_A_KILL_S), *settings)
+    for number in range(1, KILLS + 1):
+        is_killed = run_and_kill(runs, cache, draw.uniform(3.0, LONGEST_BEFORE_A_KILL_S), *settings)
+        assert is_killed, f"nothing ran any more at kill {number} of {KILLS}: the sweep is too short"
         assert wait_until_all_are_gone(runs) == [], "no worker outlives its driver"
     run_whole(runs, cache, *settings)
     check_tracking(runs)

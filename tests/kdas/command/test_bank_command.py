@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,24 @@ def test_a_bank_is_announced_built_listed_verified_and_pruned(
     old = time.time() - 31 * 86_400
     os.utime(bank, (old, old))
     assert f"{bank.name} removed" in command("prune")[1] and not bank.exists()
+
+
+def test_a_bank_that_is_in_use_is_not_pruned_when_its_user_is_done(
+    command: Command, trial_file: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("build", trial_file)
+    (bank,) = banks(empty_cache)
+    old = time.time() - 31 * 86_400
+    os.utime(bank, (old, old))
+
+    @contextmanager
+    def held_by_another(path: Path) -> Iterator[None]:
+        os.utime(bank)  # by the trial that held the lock
+        yield
+
+    monkeypatch.setattr("kdas.command.bank.locked", held_by_another)
+    assert command("prune") == (0, "0.0 MB freed\n")
+    assert bank.exists()
 
 
 def test_building_again_asks_about_nothing(command: Command, trial_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

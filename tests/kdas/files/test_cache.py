@@ -20,3 +20,12 @@ def test_files_have_the_rights_that_the_users_umask_leaves(tmp_path: Path, umask
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file.json").stat().st_mode) == rights
+
+
+def test_writing_leaves_the_umask_alone_which_all_threads_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("changed"))
+    write_text(tmp_path / "file.json", "{}")
+    assert (tmp_path / "file.json").read_text() == "{}"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.json"]

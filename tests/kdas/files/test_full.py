@@ -99,4 +99,4 @@ def test_a_checkpoint_that_does_not_fit_is_a_full_disk_and_nothing_else(
     monkeypatch.setattr(Path, "write_bytes", no_room)
     with pytest.warns(UserWarning, match=r"a\.pt: not kept"), full.going_without(tmp_path / "a.pt"):
         checkpoint.save_and_keep_previous(tmp_path / "a.pt", {"step": 2})
-    assert checkpoint.load_newest_whole(tmp_path / "a.pt") == {"step": 1}
+    assert checkpoint.load_newest_intact(tmp_path / "a.pt") == {"step": 1}

@@ -49,7 +49,7 @@ def test_without_either_one_line_says_what_to_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: str
 ) -> None:
     monkeypatch.setenv("KDAS_CACHE", cache)
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         run_command_line(lambda: pytest.fail("the command began"), ensure_home)
     said = capsys.readouterr().err
     assert (

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kdas.errors import UserError
 from kdas.files.journal import Journal
 from kdas.files.record import DamagedError
 
@@ -79,8 +80,10 @@ def test_record_that_is_lost_or_changed_is_noticed(journal: Journal, damage: Any
     journal.path.write_bytes(b"".join(damage(lines_of(journal))))
     with pytest.raises(DamagedError, match=r"some\.journal: line \d or a line before it is missing or changed\. "):
         Journal(journal.path).read()
-    with pytest.raises(DamagedError):
+    damaged = journal.path.read_bytes()
+    with pytest.raises(DamagedError, match=r"some\.journal: line \d or a line before it is missing or changed\. "):
         Journal(journal.path).append([{"next": True}])
+    assert journal.path.read_bytes() == damaged
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_journal_of_an_earlier_version_is_read_and_continued(journal: Journal) -
     assert Journal(journal.path).read() == [*RECORDS, {"next": True}]
     # From now on its old lines are covered too.
     journal.path.write_bytes(journal.path.read_bytes().replace(b"2.5", b"2.6"))
-    with pytest.raises(DamagedError):
+    with pytest.raises(DamagedError, match="line 4 or a line before it is missing or changed"):
         Journal(journal.path).read()
 
 
@@ -129,9 +132,26 @@ def test_replaced_journal_holds_the_new_records_alone(journal: Journal) -> None:
 
 
 def test_append_waits_for_the_disk_unless_told_otherwise(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_size))
+    synced: list[tuple[int, int]] = []
+
+    def sync(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, journal.num_bytes))
+
+    monkeypatch.setattr(os, "fsync", sync)
     journal.append(RECORDS[:1], sync=False)
     assert not synced
     journal.append(RECORDS[1:])
-    assert synced == [journal.num_bytes]  # everything was written before it waited
+    assert synced == [(journal.path.stat().st_ino, journal.num_bytes)]  # everything was written before it waited
+
+
+def test_new_journal_is_on_the_disk_with_its_name(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    journal.append(RECORDS)
+    assert synced == [journal.path.stat().st_ino, journal.path.parent.stat().st_ino]
+
+
+def test_journal_that_the_system_does_not_let_us_read_is_one_line(journal: Journal) -> None:
+    journal.path.mkdir()
+    with pytest.raises(UserError, match=r"some\.journal: cannot be read: Is a directory\. "):
+        journal.read()

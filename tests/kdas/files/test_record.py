@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kdas.errors import UserError
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.records import is_intact, with_check
 
@@ -47,11 +48,20 @@ def test_damage_is_one_line_with_the_remedy(tmp_path: Path, content: bytes) -> N
 
 def test_missing_key_is_damage_and_a_missing_file_is_not(tmp_path: Path) -> None:
     path = tmp_path / "some.json"
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"some\.json"):
         read_record(path, remedy="")
     write_record(path, CONTENT)
-    with pytest.raises(DamagedError):
-        read_record(path, "absent", remedy="")
+    with pytest.raises(DamagedError, match=r"some\.json: is damaged\. Do this\.$"):
+        read_record(path, "absent", remedy="Do this.")
+
+
+def test_file_that_the_system_does_not_let_us_read_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    """What is damaged is deleted and computed again; this may be intact."""
+    path = tmp_path / "some.json"
+    path.mkdir()
+    with pytest.raises(UserError, match=r"some\.json: cannot be read: Is a directory\. ") as caught:
+        read_record(path, remedy="")
+    assert not isinstance(caught.value, DamagedError)
 
 
 def test_check_does_not_depend_on_the_order_of_keys() -> None:

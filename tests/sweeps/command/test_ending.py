@@ -120,7 +120,7 @@ def test_a_killed_sweep_is_told_of_with_the_way_to_resume(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(front, "_python", lambda *words: 137)
-    with pytest.raises(SystemExit, match="137"):
+    with pytest.raises(SystemExit, match=r"^137$"):
         front.sweep("mine", settings=["seeds=3"])
     assert capsys.readouterr().err == (
         "The sweep's process was killed (signal 9). Finished trials are kept. Resume with: make sweep NAME=mine"

@@ -413,7 +413,7 @@ def test_a_success_after_a_crash_is_told(engine: Callable[..., Engine]) -> None:
     sweep = engine(seeds=1, budget={"configurations": 3}, scheduler="none")
     sweep.truth = crashing(1.0, 1)
     sweep.start()
-    assert all(each.has_failed for each in _search(sweep).asked())
+    assert [each.has_failed for each in _search(sweep).asked()] == [True] * 3
     sweep.truth = curve_of
     sweep.start()
     assert not any(each.has_failed for each in _search(sweep).asked())

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kdas.files.checkpoint import load_newest_whole
+from kdas.files.checkpoint import load_newest_intact
 from kdas.records import Status
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.trial import Recorded
@@ -89,7 +89,7 @@ def epochs_saved(directory: SweepDirectory) -> dict[str, int]:
     with warnings.catch_warnings():
         # A checkpoint may be missing while it is replaced; the previous one then exists.
         warnings.simplefilter("ignore")
-        saved = {each.path.name: load_newest_whole(each.checkpoint) for each in directory.trials()}
+        saved = {each.path.name: load_newest_intact(each.checkpoint) for each in directory.trials()}
     return {trial_id: state["epoch"] for trial_id, state in saved.items() if state is not None}
 
 

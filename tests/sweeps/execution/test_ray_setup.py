@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -76,3 +77,17 @@ def test_a_server_of_our_own_that_is_gone_ends_the_run_at_once(
     clock.now = 1.0
     with pytest.raises(RayLostError, match="its raylet was killed"):
         heart.check()
+
+
+def test_rays_folder_stays_until_ray_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise Ray, while it shuts down, writes its folder again, and that stays in the temporary folder."""
+    folders: list[Path] = []
+    was_there: list[bool] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *, _temp_dir, **_: folders.append(Path(_temp_dir)))
+    monkeypatch.setattr(ray, "shutdown", lambda: was_there.append(folders[0].is_dir()))
+    monkeypatch.setattr(ray_setup.ending, "heed_sigterm", lambda: None)
+    with ray_setup.started(num_cpus=1):
+        assert folders[0].is_dir()
+    assert was_there == [True]
+    assert not folders[0].exists()

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from analysis.findings.gather import findings
 from kdas.errors import UserError
-from kdas.files.checkpoint import is_whole
+from kdas.files.checkpoint import is_intact
 from kdas.parts.yaml_file import read_yaml
 from kdas.training.calibrate import read_calibration
 from sweeps.engine.slots import Slots
@@ -298,7 +298,7 @@ def test_teacher_that_is_damaged_while_the_cache_is_empty_is_trained_again(
         copy.teacher_file.write_bytes(content)
     assert run_sweep(ended.spec, ended.source, copy, Console(file=io.StringIO()))
     assert_same(copy, ended)
-    assert is_whole(copy.teacher_file)
+    assert is_intact(copy.teacher_file)
 
 
 def test_trial_that_is_damaged_in_another_sweep_is_not_taken_over(copy: SweepDirectory, ended: Ended) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import itertools
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.record.trial import Rebuilds
 from tests.sweeps.conftest import CALIBRATION, curve_row, identify_by, train_on_paper
 
 
@@ -109,3 +113,76 @@ def test_a_trial_without_rows_is_not_written_to_when_it_begins(directory: SweepD
     folder.begin(job)
     folder.keep_rows_up_to(0)
     assert [path.name for path in folder.path.iterdir()] == ["trial.json"]
+
+
+def test_a_trial_that_is_damaged_while_it_is_rebuilt_still_ends_as_it_had_ended(
+    directory: SweepDirectory, job: Job
+) -> None:
+    train_on_paper(directory, job, [0.1, 0.2, 0.3], Status.CAPPED)
+    folder = directory.trial(job.trial_id)
+    curve = folder.path / "curve.jsonl"
+    for _ in range(2):
+        curve.write_bytes(curve.read_bytes().partition(b"\n")[2])
+        folder.restore(job)
+        assert folder.rebuilds == Rebuilds(3, "capped")
+        assert folder.rows() == []
+        folder.begin(job)
+        for step in (1, 2):
+            directory.trial(job.trial_id).append(curve_row(job, step, 0.1), [])
+
+
+def test_a_kill_while_a_damaged_trial_is_reopened_loses_nothing(
+    directory: SweepDirectory, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the last file operation was, the next start still knows how the trial had ended."""
+    train_on_paper(directory, job, [0.1, 0.2, 0.3], Status.CAPPED)
+    folder = directory.trial(job.trial_id)
+    (folder.path / "curve.jsonl").write_bytes(b"")
+    kept = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    operations = {name: getattr(Path, name) for name in ("unlink", "replace")}
+
+    def killed_after(num_operations: int) -> bool:
+        """Reopen the trial, killed before this many files have changed. Returns: whether that was in time."""
+        for path in folder.path.iterdir():
+            operations["unlink"](path)
+        for name, content in kept.items():
+            (folder.path / name).write_bytes(content)
+        left = itertools.count(num_operations, -1)
+
+        def stop(name: str) -> Callable[..., object]:
+            def or_do(path: Path, *arguments: object, **named: object) -> object:
+                if next(left) <= 0:
+                    raise KeyboardInterrupt
+                return operations[name](path, *arguments, **named)
+
+            return or_do
+
+        with monkeypatch.context() as patch:
+            for name in operations:
+                patch.setattr(Path, name, stop(name))
+            try:
+                folder.restore(job)
+            except KeyboardInterrupt:
+                return True
+        return False
+
+    num_kills = 0
+    while killed_after(num_kills):
+        num_kills += 1
+        folder.restore(job)
+        assert folder.rebuilds == Rebuilds(3, "capped"), f"killed before operation {num_kills}"
+    assert num_kills >= 3
+    assert folder.rebuilds == Rebuilds(3, "capped")
+
+
+def test_status_and_its_copy_are_on_the_disk_before_a_trial_has_ended(
+    directory: SweepDirectory, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_on_paper(directory, job, [0.1], Status.RUNNING)
+    folder = directory.trial(job.trial_id)
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.add(os.fstat(handle).st_ino))
+    folder.end(Status.BUDGET)
+    files = [folder.path / "status.json", folder.path / "status.copy.json"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert synced >= {path.stat().st_ino for path in (*files, folder.path)}
