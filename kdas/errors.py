@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -11,6 +12,10 @@ from pathlib import Path
 
 # How a system says that a disk, or the user's share of it, is full.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# What a system says of a path that it does not accept, or of a file that this user may not touch.
+_OF_PATHS = frozenset({errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP})
+_MOST_SHOWN = 2_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class UserError(Exception):
@@ -24,8 +29,9 @@ class UserError(Exception):
 
 
 def run_command_line(app: Callable[[], object], *first: Callable[[], object]) -> None:
-    """Run a program's command line. Each line of a `UserError`, or a full disk, goes to standard error; exit code 2.
+    """Run a program's command line. Each line of a `UserError` goes to standard error; exit code 2.
 
+    So does what the system says of a full disk, or of a path that it does not accept.
     A warning of ours is one line too, without the place in the code. Args: first: called before it.
     """
     warnings.formatwarning = _formatted
@@ -35,14 +41,23 @@ def run_command_line(app: Callable[[], object], *first: Callable[[], object]) ->
         app()
     except UserError as error:
         for line in error.args:
-            print(str(line).replace("\n", " "), file=sys.stderr)
+            print(_in_one_line(str(line)), file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in FULL:
+        remedy = (
+            "Free some space, and start again." if error.errno in FULL else "Give another path, or change this one."
+        )
+        if error.errno not in FULL and not (error.errno in _OF_PATHS and error.filename):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{where}{error.strerror}. Free some space, and start again.", file=sys.stderr)
+        print(_in_one_line(f"{where}{error.strerror}. {remedy}"), file=sys.stderr)
         sys.exit(2)
+
+
+def _in_one_line(text: str) -> str:
+    """A message without line breaks and what steers terminals; of a long one, which repeats a file, both ends."""
+    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], text.replace("\n", " "))
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]} ... {text[-_MOST_SHOWN // 2 :]}"
 
 
 def brief(value: object, limit: int = 80) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kdas.errors import UserError
-from kdas.files.limits import Bounded, TooLargeError, check_growth, most_unpacked_bytes
+from kdas.files.limits import Bounded, TooLargeError, check_growth, check_not_sparse, most_unpacked_bytes
 
 _OF_PEERS = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d{1,9})\.pth")
 _LAYOUT = "<model>_vanilla/ckpt_epoch_<number>.pth"
@@ -57,7 +57,10 @@ def opened(path: Path, model: str) -> Iterator[tuple[str, BinaryIO]]:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[BinaryIO]:
-    """A file, open for reading. Raises: UserError: if it is not there, is no regular file, or may not be read."""
+    """A file, open for reading.
+
+    Raises: UserError: if it is not there, is no regular file, may not be read, or holds less than it claims.
+    """
     try:
         if not path.exists():
             raise UserError(f"{path}: no such checkpoint. Give the path of a .pth file.")
@@ -67,6 +70,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
     with file:
+        check_not_sparse(file, str(path))
         yield file
 
 
@@ -83,7 +87,8 @@ def _names_in_folder(folder: Path) -> list[str]:
 def _tar_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | None:
     """The member of a tar, plain or compressed, and its bytes; None if the file is no tar."""
     try:
-        archive = _opened_tar(file)
+        stream = _unpacked(file)
+        archive = _opened_tar(stream)
         if archive is None:
             return None
         with archive:
@@ -92,23 +97,25 @@ def _tar_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | N
                 return None
             name = _chosen(list(members), model, str(path))
             check_growth(members[name].size, file, f"{path}: {name}")
+            stream.allow_all()
             # Into memory: a compressed tar can only be read forwards, and torch.load goes back and forth.
             unpacked = archive.extractfile(members[name])
             return name, unpacked.read() if unpacked else b""
     except TooLargeError as error:
-        raise UserError(
-            f"{path}: unpacks to over {most_unpacked_bytes(file) / 1e9:.1f} GB, far more than weights shrink. Unpack it"
-            " yourself and give the checkpoint."
-        ) from error
+        raise UserError(f"{path}: {error}") from error
     except (*_DAMAGE, RecursionError) as error:
         raise UserError(f"{path}: the archive is damaged ({error}). Copy it again.") from error
 
 
-def _opened_tar(file: BinaryIO) -> tarfile.TarFile | None:
+def _unpacked(file: BinaryIO) -> Bounded:
+    """The bytes of a file, unpacked while they are read if it is compressed."""
     head = file.read(6)
     file.seek(0)
     unpacker = next((each for magic, each in _COMPRESSED.items() if head.startswith(magic)), None)
-    stream: Any = file if unpacker is None else Bounded(unpacker(file), most_unpacked_bytes(file))
+    return Bounded(file if unpacker is None else unpacker(file), most_unpacked_bytes(file))
+
+
+def _opened_tar(stream: Any) -> tarfile.TarFile | None:
     try:
         return tarfile.open(fileobj=stream, mode="r:")
     except (*_DAMAGE, RecursionError):

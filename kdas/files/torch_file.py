@@ -20,19 +20,28 @@ import torch
 from kdas.errors import UserError
 from kdas.files.limits import check_growth
 
+
+def _empty_array(*_: Any) -> np.ndarray[Any, Any]:
+    """An array before its state, which brings shape and values: the shape in the call could claim any memory."""
+    return np.empty(0)
+
+
 # Peers keep beside the weights an accuracy, which may be numpy's scalar, and the options of their command line; some
 # keep the weights as numpy's arrays. All are plain data once read; NumPy 1 wrote some under another module's name.
 _HARMLESS: list[Any] = [
     argparse.Namespace,
-    np.ndarray,
+    (np.ndarray, ""),  # without a name none can be called, but its state can be set
+    (_empty_array, "numpy.ndarray"),
     np.dtype,
     *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
     *((np.float64(0).__reduce__()[0], f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
-    *((np.empty(0).__reduce__()[0], f"numpy.{package}.multiarray._reconstruct") for package in ("core", "_core")),
+    *((_empty_array, f"numpy.{package}.multiarray._reconstruct") for package in ("core", "_core")),
 ]
 _HARMLESS_NAMES = {
     each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}" for each in _HARMLESS
 }
+# A call takes as much memory as its argument says, and weights are none.
+_UNBOUNDED = frozenset({"builtins.bytearray"})
 # A checkpoint of the largest models and their optimizer has some hundred thousand; more would take minutes to read.
 _MOST_OPERATIONS = 2_000_000
 # The pickle of the magic number that the old format begins with: protocol, number, end.
@@ -74,8 +83,10 @@ def read(file: BinaryIO, where: str) -> Any:
         names = _names_in_zip(file, where) if is_zip else _names_in_old_format(file, where)
         file.seek(0)
         return _loaded(file, _stand_ins(names))
-    except (UserError, MemoryError):
+    except UserError:
         raise
+    except MemoryError as error:
+        raise UserError(f"{where}: asks for more memory than is free. {_SAVE_AGAIN}") from error
     except (zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{where}: is damaged or cut short ({_short(error)}). Copy it again.") from error
     except Exception as error:
@@ -147,7 +158,12 @@ def _names_in(pickled: BinaryIO, where: str) -> set[str]:
         if number >= _MOST_OPERATIONS:
             raise UserError(f"{where}: contains over {_MOST_OPERATIONS:,} objects beside its tensors. {_SAVE_AGAIN}")
         if opcode.name == "GLOBAL":
-            names.add(_full_name(*str(argument).split(" ", 1)))
+            name = _full_name(*str(argument).split(" ", 1))
+            if name in _UNBOUNDED:
+                raise UserError(
+                    f"{where}: contains a {name.rpartition('.')[2]}, which may be of any size. {_SAVE_AGAIN}"
+                )
+            names.add(name)
         elif opcode.proto > 3:
             raise UserError(f"{where}: was saved with pickle protocol 4. Save it again without pickle_protocol.")
     return names

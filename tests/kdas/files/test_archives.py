@@ -187,6 +187,17 @@ def hostile(kind: str, tmp_path: Path) -> Path:
         with gzip.open(path, "wb", compresslevel=1) as file:
             file.write(wanted.tobuf() + bytes(4_000_000))
         return path
+    if kind == "long name":
+        wanted.name, wanted.type, wanted.size = "././@LongLink", tarfile.GNUTYPE_LONGNAME, 3_000_000
+        path.write_bytes(wanted.tobuf(tarfile.GNU_FORMAT) + bytes(3_000_000))
+        return path
+    if kind.startswith("empty space"):
+        with path.open("wb") as file:
+            file.write(
+                {"tar": wanted.tobuf(), "safetensors": bytes(8) + b"{}", "pickle": b"\x80\x02"}[kind.split()[-1]]
+            )
+            file.truncate(2**40)
+        return path
     if kind == "zeros in zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(wanted.name, bytes(4_000_000))
@@ -202,6 +213,10 @@ def hostile(kind: str, tmp_path: Path) -> Path:
         ("zeros in gzip", r"unpacks to over 0\.0 GB, far more than weights shrink\."),
         ("zeros in zip", r"resnet8_vanilla/ckpt_epoch_240\.pth: would take 0\.0 GB unpacked"),
         ("many members", r"contains over 10,000 members\."),
+        ("long name", r"has a header of over 1 MB"),
+        ("empty space in a tar", r"is 1099\.5 GB long, but the disk holds 0\.0 GB of it"),
+        ("empty space in safetensors", r"is 1099\.5 GB long, but the disk holds 0\.0 GB of it"),
+        ("empty space in a pickle", r"is 1099\.5 GB long, but the disk holds 0\.0 GB of it"),
     ],
 )
 def test_archive_that_is_meant_to_hurt_is_one_line(
