@@ -31,7 +31,7 @@ _LEAST_RANGE = 4_096
 _LONGEST = 500  # times the shorter side
 # Decoding takes time and memory by the pixel. A photograph has up to 10 pixels for each byte of its file; a few
 # kilobytes may hold a black image of 80 million. Small images are no burden, however well they shrink.
-_LARGE_PIXELS, _MOST_SHRUNK_PIXELS, _MOST_PIXELS_OF_A_BYTE = 2**20, 30_000_000, 100
+_LARGE_PIXELS, _MOST_SHRUNK_PIXELS, _MOST_PIXELS_OF_A_BYTE = 2**20, 30_000_000, 50
 
 
 class Encoded(NamedTuple):

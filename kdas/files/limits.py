@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from kdas.errors import UserError
 
-_ALWAYS_ALLOWED_BYTES, _MOST_GROWTH = 256_000_000, 10
+_ALWAYS_ALLOWED_BYTES, MOST_GROWTH = 256_000_000, 10
 # A name takes up to 4 kB, the notes beside it a little more.
 _MOST_HEADER_BYTES = 1_000_000
 _BLOCK_BYTES = 512
@@ -17,7 +17,7 @@ _BLOCK_BYTES = 512
 
 def most_unpacked_bytes(file: BinaryIO) -> int:
     """How many bytes may be unpacked from a file: ten times what it takes on the disk, and always 256 MB."""
-    return max(_ALWAYS_ALLOWED_BYTES, _MOST_GROWTH * min(_length(file), _bytes_on_disk(file)))
+    return max(_ALWAYS_ALLOWED_BYTES, MOST_GROWTH * min(_length(file), _bytes_on_disk(file)))
 
 
 def check_growth(unpacked_bytes: int, file: BinaryIO, where: str) -> None:
@@ -25,7 +25,7 @@ def check_growth(unpacked_bytes: int, file: BinaryIO, where: str) -> None:
     most = most_unpacked_bytes(file)
     if unpacked_bytes > most:
         raise UserError(
-            f"{where}: would take {unpacked_bytes / 1e9:.1f} GB unpacked, more than {_MOST_GROWTH} times its size."
+            f"{where}: would take {unpacked_bytes / 1e9:.1f} GB unpacked, more than {MOST_GROWTH} times its size."
             " Unpack it yourself and give the checkpoint."
         )
 
