@@ -198,6 +198,14 @@ def _in_range(file: Path, column: str, values: pa.ChunkedArray, num_classes: int
 def _names(files: HubFolder, values: dict[Path, pa.ChunkedArray], column: str) -> pa.Array:
     names = pc.unique(pa.chunked_array([pc.unique(values[file]) for file in files.train]))
     _check_number(files.train[0], column, len(names))
+    trimmed = pc.utf8_trim_whitespace(names)
+    odd = names.filter(pc.and_(pc.not_equal(names, trimmed), pc.is_in(trimmed, value_set=names)))
+    if len(odd):
+        name = odd[0].as_py()
+        raise UserError(
+            f"{files.train[0]}: column {column!r}: the classes {name!r} and {name.strip()!r} differ in blanks alone."
+            " Write them the same way."
+        )
     return names.take(pc.sort_indices(names))
 
 

@@ -46,7 +46,7 @@ def _check_size(file: Path, opened: pq.ParquetFile) -> None:
         most = most_unpacked_bytes(content)
     if num_bytes > most:
         raise UserError(
-            f"{file}: would take {num_bytes / 1e9:.1f} GB unpacked, more than {MOST_GROWTH} times its size. Store images"
+            f"{file}: would take {num_bytes / 1e9:.1f} GB unpacked, over {MOST_GROWTH} times its size. Store images"
             " as PNG or JPEG, and labels as numbers or short names."
         )
 

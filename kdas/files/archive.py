@@ -27,6 +27,11 @@ _LAYOUT = "<model>_vanilla/ckpt_epoch_<number>.pth"
 _SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
 # Listing more takes minutes, and no archive of checkpoints has more.
 _MOST_MEMBERS = 10_000
+# What trainers write beside the weights, and how they name the parts of a checkpoint that they divide.
+_BESIDE = re.compile(
+    r"(?:optimizer|scheduler|scaler|random_states|rng_state|training_args)[\w-]*\.\w+|.*_optim_states\.pt"
+)
+_PART = re.compile(r".*-\d{5}-of-\d{5}\.\w+")
 _SHOWN = 5
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -172,9 +177,15 @@ def _chosen(names: Sequence[str], model: str, where: str) -> str:
         known = ", ".join(sorted({match["model"] for match, _ in of_peers}))
         wanted = _LAYOUT.replace("<model>", model)
         raise UserError(f"{where}: contains no {wanted}. Choose a model that it contains: {known}.")
-    checkpoints = [name for name in names if name.lower().endswith(_SUFFIXES)]
+    found = [name for name in names if name.lower().endswith(_SUFFIXES)]
+    checkpoints = [name for name in found if not _BESIDE.fullmatch(name.rpartition("/")[2])] or found
     if len(checkpoints) == 1:
         return checkpoints[0]
+    if checkpoints and all(_PART.fullmatch(name) for name in checkpoints):
+        raise UserError(
+            f"{where}: contains one checkpoint in {len(checkpoints)} parts. Load it with the library that wrote it, and"
+            " save the weights in one file."
+        )
     if not checkpoints:
         raise UserError(f"{where}: contains no checkpoint ({', '.join(_SUFFIXES)}). Give the path of one.")
     shown = ", ".join(sorted(checkpoints)[:_SHOWN]) + (", ..." if len(checkpoints) > _SHOWN else "")

@@ -11,7 +11,8 @@ import re
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -66,6 +67,26 @@ class Skipped:
     def __setstate__(self, state: Any) -> None: ...
 
 
+class SkippedMapping:
+    """Takes the place of an object of a class made from dict: its items are kept, its class is not."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        return OrderedDict()  # of which PyTorch also sets the attributes
+
+
+class SkippedList:
+    """Takes the place of an object of a class made from list."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        return []
+
+
+# What PyTorch says when it comes to the items of an object that is not known as a container.
+_USED_AS_CONTAINER = re.compile(
+    r"Can only (?P<use>SETITEM|append|extend)[^\n]* but got <class '[\w.]*torch_file\.(?P<of>[^']+)'>"
+)
+
+
 def begins(head: bytes) -> bool:
     """Whether a file with these first bytes may be one that torch.save wrote."""
     return head.startswith((_PICKLE, _ZIP))
@@ -82,7 +103,7 @@ def read(file: BinaryIO, where: str) -> Any:
     try:
         names = _names_in_zip(file, where) if is_zip else _names_in_old_format(file, where)
         file.seek(0)
-        return _loaded(file, _stand_ins(names))
+        return _loaded_whole(file, names)
     except UserError:
         raise
     except MemoryError as error:
@@ -109,6 +130,20 @@ def read_ours(file: BinaryIO, where: str) -> Any:
         raise  # the file may be intact
     except Exception as error:
         raise UserError(f"{where}: is damaged, or contains more than tensors and plain values.") from error
+
+
+def _loaded_whole(file: BinaryIO, names: Collection[str]) -> Any:
+    """As `_loaded`. Objects that turn out to be mappings or lists, of classes made from dict or list, become those."""
+    containers: dict[str, Any] = {}
+    while True:
+        try:
+            return _loaded(file, _stand_ins(names, containers))
+        except pickle.UnpicklingError as error:
+            found = _USED_AS_CONTAINER.search(str(error))
+            if not found or found["of"] in containers:
+                raise
+            containers[found["of"]] = SkippedMapping if found["use"] == "SETITEM" else SkippedList
+            file.seek(0)
 
 
 def _loaded(file: BinaryIO, stand_ins: list[Any]) -> Any:
@@ -175,11 +210,14 @@ def _full_name(module: str, name: str) -> str:
     return f"{module}.{name}"
 
 
-def _stand_ins(names: Iterable[str]) -> list[Any]:
-    """A `Skipped` for each name that is not known to be harmless; PyTorch prefers what it knows itself."""
-    containers: dict[str, Any] = {"collections.defaultdict": _empty_mapping, "collections.deque": _empty_list}
+def _stand_ins(names: Iterable[str], containers: Mapping[str, Any]) -> list[Any]:
+    """A `Skipped` for each name that is not known to be harmless; PyTorch prefers what it knows itself.
+
+    Args: containers: stand-ins of classes that are known to be mappings or lists.
+    """
+    containers = {"collections.defaultdict": _empty_mapping, "collections.deque": _empty_list, **containers}
     return [
-        (containers.get(name) or type("Skipped", (Skipped,), {"of": name}), name)
+        (containers.get(name) or type(name, (Skipped,), {"of": name}), name)
         for name in sorted(set(names) - _HARMLESS_NAMES)
     ]
 

@@ -143,6 +143,8 @@ def shown(path: Path) -> str:
 
 def _setting(text: str) -> Layer:
     key, sign, value = (part.strip() for part in text.partition("="))
+    if not value and sign and all(key.split(".")):
+        raise UserError(f"SET {text}: has no value. Give one, or null for the default.")
     if not sign or not all(key.split(".")):
         raise UserError(f'SET {text}: expected key=value. For example: SET="seeds=5 budget.trials=40".')
     try:

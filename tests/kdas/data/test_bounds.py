@@ -85,7 +85,7 @@ def test_cells_that_unpack_to_gigabytes_are_refused(tmp_path: Path, monkeypatch:
     images = pa.array([bytes([number]) * 30_000 for number in range(100)])
     parquet(tmp_path, images, [0, 1] * 50, compression="zstd", use_dictionary=False)
     with pytest.raises(
-        UserError, match=r"train\.parquet: would take 0\.0 GB unpacked, more than 10 times its size\. Store im"
+        UserError, match=r"train\.parquet: would take 0\.0 GB unpacked, over 10 times its size\. Store im"
     ):
         built("parquet", tmp_path)
 

@@ -75,6 +75,13 @@ def test_name_that_nothing_is_trained_on_is_refused(write: Write) -> None:
         built(write(label=NAMES, test={"label": ["ant", "yak"]}))
 
 
+def test_names_that_differ_in_blanks_alone_are_refused(write: Write) -> None:
+    with pytest.raises(
+        UserError, match=r"train\.parquet: column 'label': the classes 'fox ' and 'fox' differ in blanks"
+    ):
+        built(write(label=["fox ", "fox", "ant"]))
+
+
 def test_floats_are_no_classes(write: Write) -> None:
     for parameters in ({}, {"label_column": "label"}):
         with pytest.raises(

@@ -157,6 +157,30 @@ def test_folder_of_the_model_itself_is_enough(tmp_path: Path) -> None:
     assert equal(loaded(folder, "resnet8"), wanted)
 
 
+@pytest.mark.parametrize(
+    ("weights", "beside"),
+    [
+        ("model.safetensors.bin", ["optimizer.bin", "scheduler.bin", "random_states_0.pt", "training_args.bin"]),
+        ("global_step1/mp_rank_00_model_states.pt", ["global_step1/zero_pp_rank_0_mp_rank_00_optim_states.pt"]),
+    ],
+)
+def test_what_trainers_write_beside_the_weights_is_no_checkpoint(
+    tmp_path: Path, weights: str, beside: list[str]
+) -> None:
+    wanted = weights_of("resnet8")
+    for name in (weights, *beside):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(file_of({"module": wanted} if name == weights else {}))
+    assert equal(loaded(tmp_path, "resnet8"), wanted)
+
+
+def test_checkpoint_in_parts_is_called_so(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"model-0000{number}-of-00002.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"contains one checkpoint in 2 parts\. Load it with the library that wrote it"):
+        loaded(tmp_path, "resnet8")
+
+
 def tar_of(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: str = "w") -> Path:
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for info, content in members:

@@ -240,6 +240,20 @@ def test_array_takes_no_memory_before_its_values_are_there(loaded: Callable[...,
         loaded({"x": claims})
 
 
+class Settings(dict):  # type: ignore[type-arg]
+    """As Lightning's AttributeDict, EasyDict or a configuration of yacs: items and attributes."""
+
+
+class Names(list):  # type: ignore[type-arg]
+    """A list of a class of its own."""
+
+
+def test_mappings_and_lists_of_their_own_class_do_no_harm(loaded: Callable[..., Weights]) -> None:
+    settings = Settings(learning_rate=0.1)
+    settings.path = "x"  # type: ignore[attr-defined]
+    assert equal(loaded({"state_dict": WEIGHTS, "hyper_parameters": settings, "names": Names(["a", "b"])}), WEIGHTS)
+
+
 def test_buffer_of_any_size_is_refused(loaded: Callable[..., Weights]) -> None:
     with pytest.raises(UserError, match=r"contains a bytearray, which may be of any size\. Save its weights instead"):
         loaded({"fc.bias": Called(bytearray, 10)})
