@@ -13,6 +13,10 @@ from typing import Any, NoReturn
 
 # How a system says that a disk, or the user's share of it, is full.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# What a system says of a path that it does not accept, or of a file that this user may not touch.
+_OF_PATHS = frozenset({errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP})
+_MOST_SHOWN = 2_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class UserError(Exception):
@@ -26,9 +30,11 @@ class UserError(Exception):
 
 
 def run_command_line(app: Callable[..., object], *first: Callable[[], object]) -> None:
-    """Run a program's command line. Each line of a `UserError`, or a full disk, goes to standard error; exit code 2.
+    """Run a program's command line. Each line of a `UserError` goes to standard error; exit code 2.
 
-    So does a command or option that does not exist. A warning of ours is one line too, without the place in the code.
+    So does what the system says of a full disk or of a path that it does not accept, and a command or option that does
+    not exist. A warning of ours is one line too, without the place in the code.
+
     Args: app: a Typer program; first: called before it.
     """
     warnings.formatwarning = _formatted
@@ -39,10 +45,13 @@ def run_command_line(app: Callable[..., object], *first: Callable[[], object]) -
     except UserError as error:
         _end(*map(str, error.args))
     except OSError as error:
-        if error.errno not in FULL:
+        remedy = (
+            "Free some space, and start again." if error.errno in FULL else "Give another path, or change this one."
+        )
+        if error.errno not in FULL and not (error.errno in _OF_PATHS and error.filename):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _end(f"{where}{error.strerror}. Free some space, and start again.")
+        _end(f"{where}{error.strerror}. {remedy}")
     except Exception as error:  # noqa: BLE001 (what is not about the words of a command is raised again)
         _end(*_usage(error))
     else:
@@ -51,7 +60,7 @@ def run_command_line(app: Callable[..., object], *first: Callable[[], object]) -
 
 def _end(*lines: str) -> NoReturn:
     for line in lines:
-        print(line.replace("\n", " "), file=sys.stderr)
+        print(_in_one_line(line), file=sys.stderr)
     sys.exit(2)
 
 
@@ -83,6 +92,12 @@ def _usage(error: Any) -> list[str]:
         setting = " Write a setting as --set KEY=VALUE." if "--set" in options else ""
         return [f"{where}: unexpected {found[1]!r}. Put words that belong together in quotes.{setting}"]
     return [f"{where}: {message[:1].lower()}{message[1:]}. See {where} --help."]
+
+
+def _in_one_line(text: str) -> str:
+    """A message without line breaks and what steers terminals; of a long one, which repeats a file, both ends."""
+    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], text.replace("\n", " "))
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]} ... {text[-_MOST_SHOWN // 2 :]}"
 
 
 def brief(value: object, limit: int = 80) -> str:

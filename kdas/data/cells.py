@@ -14,11 +14,14 @@ from kdas.data.interface import Labels
 from kdas.data.parquet_file import damage_named, is_binary, is_text, open_parquet
 from kdas.data.survey import Encoded
 from kdas.errors import UserError
+from kdas.files.limits import MOST_GROWTH, most_unpacked_bytes
 
 # Columns of plain bytes, or else of paths, that are images.
 _NAMES = ("image", "images", "img", "photo", "picture", "pixel", "image_bytes", "bytes", "png", "jpg", "jpeg")
 _PATH_NAMES = (*_NAMES, "image_path", "img_path", "path", "file_path", "filepath", "file_name", "filename", "file")
-_MOST_ROWS, _USUAL_BATCH_BYTES = 1024, 32 * 2**20
+_MOST_ROWS, _USUAL_BATCH_BYTES = 128, 32 * 2**20
+# To look at an image takes as long as to read this many bytes of it.
+_LEAST_BYTES = 1_000
 
 
 def find_image_column(schema: pa.Schema, file: Path) -> str:
@@ -47,6 +50,7 @@ def cells_in(file: Path, folder: Path, column: str, rows: Labels) -> Iterator[En
     """
     wanted = iter(rows.tolist())
     following, begin = next(wanted, None), 0
+    num_bytes, most = 0, _most_bytes(file)
     for batch in _batches(file, column) if following is not None else ():
         inside = []
         while following is not None and following < begin + len(batch):
@@ -54,10 +58,24 @@ def cells_in(file: Path, folder: Path, column: str, rows: Labels) -> Iterator[En
             following = next(wanted, None)
         some = batch if len(inside) == len(batch) else batch.take(pa.array(inside, pa.int64()))
         for row, cell in zip(inside, some.to_pylist(), strict=True):
-            yield _encoded(cell, file, folder, begin + row)
+            encoded = _encoded(cell, file, folder, begin + row)
+            if isinstance(encoded.source, bytes):
+                num_bytes += max(len(encoded.source), _LEAST_BYTES)
+            if num_bytes > most:
+                raise UserError(
+                    f"{file}: its images take over {most / 1e9:.1f} GB, more than {MOST_GROWTH} times its size, so the"
+                    " same ones are there again and again. Keep each once."
+                )
+            yield encoded
         begin += len(batch)
         if following is None:
             return
+
+
+def _most_bytes(file: Path) -> int:
+    """How many bytes of images a file may hold: one image that many rows share takes no room in it, but time."""
+    with file.open("rb") as content:
+        return most_unpacked_bytes(content)
 
 
 def path_ids(files: HubFolder, column: str) -> list[list[Any]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -34,6 +36,9 @@ _TURNS = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 _LARGEST_16_BITS = 65_535
+# Larger images are decoded one after the other: the largest that are read take half a gigabyte each.
+_LARGE_PIXELS = 16_000_000
+_ONE_AT_A_TIME = Lock()
 
 # Over 89 million pixels Pillow only warns. A file of a few kilobytes may hold that many, and then takes a gigabyte.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -60,7 +65,8 @@ def opened(source: Path | bytes) -> Iterator[Image.Image]:
     with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file, Image.open(file) as image:
         if image.format == "EPS":
             raise OSError("PostScript is a program, which Pillow would run")
-        yield image
+        with _ONE_AT_A_TIME if math.prod(image.size) > _LARGE_PIXELS else nullcontext():
+            yield image
 
 
 def rgb(image: Image.Image) -> Image.Image:
@@ -79,7 +85,7 @@ def rgb(image: Image.Image) -> Image.Image:
         flat.alpha_composite(image.convert("RGBA"))
         flat = flat.convert("RGB")
     else:
-        flat = image.convert("RGB")
+        flat = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     return flat if turn is None else flat.transpose(turn)
 
 

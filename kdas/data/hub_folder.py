@@ -125,4 +125,8 @@ def _lacking(folder: Path, what: str) -> UserError:
     names = [path.name for path in _parquet_in(folder)]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     only = f", only {', '.join(names[:3])}{more}" if names else ""
-    return UserError(f"{folder}: contains no {what}{only}. Put the files there, or give another path.")
+    if not names and next(folder.rglob("*.arrow"), None):
+        remedy = "It holds Arrow files: save each split with to_parquet, for example train.parquet."
+    else:
+        remedy = "Put the files there, or give another path."
+    return UserError(f"{folder}: contains no {what}{only}. {remedy}")

@@ -32,7 +32,7 @@ from kdas.files.home import expanded
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _USUAL_SIZE = 64
 
-FolderPath = Annotated[str, Field(description="Folder that contains train and test, or train and val.")]
+FolderPath = Annotated[str, Field(min_length=1, description="Folder that contains train and test, or train and val.")]
 KeepWhere = Annotated[
     Keep, Field(description="Where images are kept; auto uses memory if they fit. Results are the same.")
 ]

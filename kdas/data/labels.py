@@ -21,6 +21,9 @@ from kdas.errors import UserError
 _NAMES = ("label", "labels", "fine_label", "target", "class")
 # Numbers of what is coarser than a class. Beside a label they raise the question which is meant.
 _SUPERCLASSES = ("coarse_label", "superlabel", "superclass")
+_ROWS_AT_ONCE, _MOST_NAME_BYTES = 65_536, 200_000_000
+# Read as JSON they take ten times as much; the names of all allowed classes take less.
+_MOST_DESCRIBED_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,45 @@ def read_labels(files: HubFolder, column: str, schema: pa.Schema) -> LabelColumn
 
 
 def _values(file: Path, column: str) -> pa.ChunkedArray:
+    _check_names(file, column)
     with open_parquet(file) as opened, damage_named(file, column):
         check_column(file, opened.schema_arrow, column)
         values = opened.read(columns=[column]).column(column)
         if pa.types.is_dictionary(values.type):  # which the file may number as it likes
             values = values.cast(values.type.value_type)
         return values.cast(pa.large_string()) if is_text(values.type) else values
+
+
+def _check_names(file: Path, column: str) -> None:
+    """Look through the names of a column, each kept once, before all are read.
+
+    Raises: UserError: if they are too many, or take too much memory.
+    """
+    with open_parquet(file, text=column) as opened, damage_named(file, column):
+        check_column(file, opened.schema_arrow, column)
+        if not pa.types.is_dictionary(opened.schema_arrow.field(column).type):
+            return
+        seen, num_bytes = pa.array([], pa.large_string()), 0
+        for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+            names = batch.column(0)
+            lengths = pc.binary_length(names.dictionary).take(names.indices)
+            num_bytes += pc.sum(lengths).as_py() or 0
+            used = names.dictionary.take(pc.unique(names.indices)).cast(pa.large_string())
+            seen = pc.unique(pa.concat_arrays([seen, used]))
+            _check_number(file, column, len(seen))
+            if num_bytes > _MOST_NAME_BYTES:
+                raise UserError(
+                    f"{file}: column {column!r}: its names take over {_MOST_NAME_BYTES / 1e6:.0f} MB. Number"
+                    " the classes instead."
+                )
+
+
+def _check_number(file: Path, column: str, number: int) -> None:
+    if number > MAX_CLASSES:
+        raise UserError(
+            f"{file}: column {column!r}: expected at most {MAX_CLASSES:,} classes, got more names. Set another"
+            " label_column."
+        )
 
 
 def _check(file: Path, column: str, values: pa.ChunkedArray, kind: pa.DataType) -> None:
@@ -139,7 +175,10 @@ def _num_numbered(schema: pa.Schema, files: HubFolder, values: dict[Path, pa.Chu
 
 def _num_named(schema: pa.Schema, column: str) -> int | None:
     try:
-        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
+        described = (schema.metadata or {})[b"huggingface"]
+        if len(described) > _MOST_DESCRIBED_BYTES:
+            return None
+        names = json.loads(described)["info"]["features"][column]["names"]
     except (LookupError, ValueError, TypeError, RecursionError):
         return None
     return len(names) if isinstance(names, list) and names else None
@@ -166,10 +205,14 @@ def _in_range(file: Path, column: str, values: pa.ChunkedArray, num_classes: int
 
 def _names(files: HubFolder, values: dict[Path, pa.ChunkedArray], column: str) -> pa.Array:
     names = pc.unique(pa.chunked_array([pc.unique(values[file]) for file in files.train]))
-    if len(names) > MAX_CLASSES:
+    _check_number(files.train[0], column, len(names))
+    trimmed = pc.utf8_trim_whitespace(names)
+    odd = names.filter(pc.and_(pc.not_equal(names, trimmed), pc.is_in(trimmed, value_set=names)))
+    if len(odd):
+        name = odd[0].as_py()
         raise UserError(
-            f"{files.train[0]}: column {column!r}: expected at most {MAX_CLASSES:,} classes, got {len(names):,} names."
-            " Set another label_column."
+            f"{files.train[0]}: column {column!r}: the classes {name!r} and {name.strip()!r} differ in blanks alone."
+            " Write them the same way."
         )
     return names.take(pc.sort_indices(names))
 

@@ -30,7 +30,7 @@ from kdas.files.home import expanded
 @DATASETS.register("parquet", source="the layout of image classification sets on dataset hubs")
 def parquet(
     *,
-    path: Annotated[str, Field(description="Folder that contains train*.parquet and test*.parquet.")],
+    path: Annotated[str, Field(min_length=1, description="Folder that contains train*.parquet and test*.parquet.")],
     image_column: Annotated[str | None, Field(description="Column of encoded images, or of paths.")] = None,
     label_column: Annotated[str | None, Field(description="Column of class numbers or names.")] = None,
     padding: Annotated[

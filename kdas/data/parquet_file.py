@@ -10,14 +10,45 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdas.errors import UserError
+from kdas.files.limits import MOST_GROWTH, most_unpacked_bytes
+
+# All are decoded into memory; a few kilobytes may claim any number.
+MOST_ROWS = 10_000_000
 
 
-def open_parquet(file: Path) -> pq.ParquetFile:
-    """A file of which parts are read as they are needed. Raises: UserError: says why it cannot be read."""
+def open_parquet(file: Path, text: str | None = None) -> pq.ParquetFile:
+    """A file of which parts are read as they are needed.
+
+    Args: text: a column whose repeated strings are kept once.
+    Raises: UserError: says why it cannot be read, or that it would take far more memory than its size suggests.
+    """
     try:
-        return pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
+        opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20, read_dictionary=[text] if text else None)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{file}: {_true_cause(file, error)}") from error
+    try:
+        _check_size(file, opened)
+    except UserError:
+        opened.close()
+        raise
+    return opened
+
+
+def _check_size(file: Path, opened: pq.ParquetFile) -> None:
+    metadata = opened.metadata
+    if metadata.num_rows > MOST_ROWS:
+        raise UserError(
+            f"{file}: has {metadata.num_rows:,} rows, and at most {MOST_ROWS:,} are read into memory. Store the images"
+            " as files and use image_folder."
+        )
+    num_bytes = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    with file.open("rb") as content:
+        most = most_unpacked_bytes(content)
+    if num_bytes > most:
+        raise UserError(
+            f"{file}: would take {num_bytes / 1e9:.1f} GB unpacked, over {MOST_GROWTH} times its size. Store images"
+            " as PNG or JPEG, and labels as numbers or short names."
+        )
 
 
 def _true_cause(file: Path, error: Exception) -> str:

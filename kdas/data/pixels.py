@@ -17,6 +17,7 @@ from kdas.data.decoding import DECODING_ERRORS, mapped, opened, rgb
 from kdas.data.fewer import drawn
 from kdas.data.files import ImageFiles
 from kdas.data.interface import Decoded, Images
+from kdas.data.memory import check_room
 from kdas.views import CropFlip, ResizedCrop, Views
 
 Transform = Callable[[Any], Any]
@@ -50,12 +51,16 @@ def square(image: Image.Image, size: int) -> Image.Image:
 
 
 def fitted(decoded: Decoded, size: int | None, max_samples: int | None) -> Decoded:
-    """A decoded set without gaps at another size, and of each part only the images that are drawn for a first try."""
+    """A decoded set without gaps at another size, and of each part only the images that are drawn for a first try.
+
+    Raises: UserError: if they do not fit into memory.
+    """
     if size is None and max_samples is None:
         return decoded
     fewer = decoded.taken(*drawn(decoded.train_labels, decoded.test_labels, max_samples))
     if size is None:
         return fewer
+    _check_room(len(fewer.train_labels) + len(fewer.test_labels), size)
     return replace(
         fewer, train_images=_resized(fewer.train_images, size), test_images=_resized(fewer.test_images, size)
     )
@@ -74,8 +79,13 @@ def _resized(images: Images, size: int) -> Images:
     return at_size
 
 
+def _check_room(num_images: int, size: int) -> None:
+    check_room(num_images * 3 * size**2, f"{num_images:,} images of {size}x{size} pixels")
+
+
 def decode_files(files: ImageFiles, views: Views) -> Decoded:
-    """All images of a set, as they are evaluated."""
+    """All images of a set, as they are evaluated. Raises: UserError: if they do not fit into memory."""
+    _check_room(len(files), views.size)
     images = np.zeros((len(files), 3, views.size, views.size), dtype=np.uint8)
     was_read = np.fromiter(mapped(partial(_decode_into, images, files, views), range(len(files))), dtype=bool)
     unreadable = np.flatnonzero(~was_read)

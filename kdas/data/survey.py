@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from kdas.data.corrupt import READING_ERRORS
@@ -27,6 +29,9 @@ Size = tuple[int, int]
 # A set of 12 bits in files of 16 would be almost black, and of 16 levels.
 _LEAST_RANGE = 4_096
 _LONGEST = 500  # times the shorter side
+# Decoding takes time and memory by the pixel. A photograph has up to 10 pixels for each byte of its file; a few
+# kilobytes may hold a black image of 80 million. Small images are no burden, however well they shrink.
+_LARGE_PIXELS, _MOST_SHRUNK_PIXELS, _MOST_PIXELS_OF_A_BYTE = 2**20, 30_000_000, 50
 
 
 class Encoded(NamedTuple):
@@ -76,10 +81,33 @@ class _Seen(NamedTuple):
     largest: int | None  # grey value, of a wide image
 
 
+class _Shrunk:
+    """Counts the pixels of large images, and the bytes that they are in, before any of them is decoded."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin, self._lock = origin, Lock()
+        self._num_pixels = self._num_bytes = 0
+
+    def add(self, image: Encoded, num_pixels: int) -> None:
+        """Raises: UserError: once the pixels are too many for the bytes."""
+        if image.source is None or num_pixels <= _LARGE_PIXELS:
+            return
+        size = image.source.stat().st_size if isinstance(image.source, Path) else len(image.source)
+        with self._lock:  # images are looked at in threads
+            self._num_pixels += num_pixels
+            self._num_bytes += size
+            if self._num_pixels > max(_MOST_SHRUNK_PIXELS, _MOST_PIXELS_OF_A_BYTE * self._num_bytes):
+                raise UserError(
+                    f"{self._origin}: {image.name} has {num_pixels / 1e6:.0f} million pixels in"
+                    f" {max(1, size // 1000):,} kB, far more than a photograph of this size. Make such images smaller,"
+                    " or remove them."
+                )
+
+
 def _survey(origin: str, images: Iterable[Encoded]) -> Survey:
     sizes: dict[Size, str] = {}
-    all_plain, largest = True, -1
-    for name, seen in mapped(lambda image: (image.name, _seen(image)), images):
+    all_plain, largest, shrunk = True, -1, _Shrunk(origin)
+    for name, seen in mapped(lambda image: (image.name, _seen(image, shrunk)), images):
         if seen is None:
             continue
         if seen.size not in sizes and len(sizes) < 2:
@@ -94,12 +122,13 @@ def _survey(origin: str, images: Iterable[Encoded]) -> Survey:
     return Survey(all_plain, tuple(sizes), tuple(sizes.values()))
 
 
-def _seen(image: Encoded) -> _Seen | None:
+def _seen(image: Encoded, shrunk: _Shrunk) -> _Seen | None:
     """None: it cannot be read, which is counted where it is decoded."""
     if image.source is None:
         return None
     try:
         with opened(image.source) as header:
+            shrunk.add(image, math.prod(header.size))
             size, largest = upright_size(header), int(grey_values(header).max()) if is_wide(header) else None
             if max(size) > _LONGEST * min(size):
                 # With its shorter side at the usual size it would take gigabytes.

@@ -20,13 +20,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kdas.errors import UserError
-from kdas.files.limits import Bounded, TooLargeError, check_growth, most_unpacked_bytes
+from kdas.files.limits import Bounded, TooLargeError, check_growth, check_not_sparse, most_unpacked_bytes
 
 _OF_PEERS = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d{1,9})\.pth")
 _LAYOUT = "<model>_vanilla/ckpt_epoch_<number>.pth"
 _SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
 # Listing more takes minutes. No archive of checkpoints has that many.
 _MOST_MEMBERS = 10_000
+# What trainers write beside the weights, and how they name the parts of a checkpoint that they divide.
+_BESIDE = re.compile(
+    r"(?:optimizer|scheduler|scaler|random_states|rng_state|training_args)[\w-]*\.\w+|.*_optim_states\.pt"
+)
+_PART = re.compile(r".*-\d{5}-of-\d{5}\.\w+")
 _SHOWN = 5
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -58,7 +63,10 @@ def opened(path: Path, model: str) -> Iterator[tuple[str, BinaryIO]]:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[BinaryIO]:
-    """A file, open for reading. Raises: UserError: if it is missing, not a regular file, or not readable."""
+    """A file, open for reading.
+
+    Raises: UserError: if it is missing, not a regular file, not readable, or holds less than it claims.
+    """
     try:
         if not path.exists():
             raise UserError(f"{path}: no such checkpoint. Give the path of a .pth file.")
@@ -68,6 +76,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
     with file:
+        check_not_sparse(file, str(path))
         yield file
 
 
@@ -84,7 +93,8 @@ def _names_in_folder(folder: Path) -> list[str]:
 def _tar_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | None:
     """Name and bytes of the checkpoint in a tar, plain or compressed; None if the file is not a tar."""
     try:
-        archive = _opened_tar(file)
+        stream = _unpacked(file)
+        archive = _opened_tar(stream)
         if archive is None:
             return None
         with archive:
@@ -93,23 +103,25 @@ def _tar_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | N
                 return None
             name = _chosen(list(members), model, str(path))
             check_growth(members[name].size, file, f"{path}: {name}")
+            stream.allow_all()
             # Into memory: torch.load seeks, and seeking back in a compressed tar unpacks it again.
             unpacked = archive.extractfile(members[name])
             return name, unpacked.read() if unpacked else b""
     except TooLargeError as error:
-        raise UserError(
-            f"{path}: unpacks to over {most_unpacked_bytes(file) / 1e9:.1f} GB, far more than weights shrink. Unpack it"
-            " yourself and give the checkpoint."
-        ) from error
+        raise UserError(f"{path}: {error}") from error
     except (*_DAMAGE, RecursionError) as error:
         raise UserError(f"{path}: the archive is damaged ({error}). Copy it again.") from error
 
 
-def _opened_tar(file: BinaryIO) -> tarfile.TarFile | None:
+def _unpacked(file: BinaryIO) -> Bounded:
+    """The bytes of a file, unpacked while they are read if it is compressed."""
     head = file.read(6)
     file.seek(0)
     unpacker = next((each for magic, each in _COMPRESSED.items() if head.startswith(magic)), None)
-    stream: Any = file if unpacker is None else Bounded(unpacker(file), most_unpacked_bytes(file))
+    return Bounded(file if unpacker is None else unpacker(file), most_unpacked_bytes(file))
+
+
+def _opened_tar(stream: Any) -> tarfile.TarFile | None:
     try:
         return tarfile.open(fileobj=stream, mode="r:")
     except (*_DAMAGE, RecursionError):
@@ -166,9 +178,15 @@ def _chosen(names: Sequence[str], model: str, where: str) -> str:
         known = ", ".join(sorted({match["model"] for match, _ in of_peers}))
         wanted = _LAYOUT.replace("<model>", model)
         raise UserError(f"{where}: contains no {wanted}. Choose a model that it contains: {known}.")
-    checkpoints = [name for name in names if name.lower().endswith(_SUFFIXES)]
+    found = [name for name in names if name.lower().endswith(_SUFFIXES)]
+    checkpoints = [name for name in found if not _BESIDE.fullmatch(name.rpartition("/")[2])] or found
     if len(checkpoints) == 1:
         return checkpoints[0]
+    if checkpoints and all(_PART.fullmatch(name) for name in checkpoints):
+        raise UserError(
+            f"{where}: contains one checkpoint in {len(checkpoints)} parts. Load it with the library that wrote it, and"
+            " save the weights in one file."
+        )
     if not checkpoints:
         raise UserError(f"{where}: contains no checkpoint ({', '.join(_SUFFIXES)}). Give the path of one.")
     shown = ", ".join(sorted(checkpoints)[:_SHOWN]) + (", ..." if len(checkpoints) > _SHOWN else "")

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from kdas.errors import UserError
 
-# The format's own limit is 100 MB; a header takes some 100 bytes for each tensor.
-_MOST_HEADER_BYTES = 20_000_000
-_LENGTH_BYTES = 8
+# The format's own limit is 100 MB, which take gigabytes once read. A header takes some 100 bytes for each tensor, and
+# the largest networks have a few thousand.
+_MOST_HEADER_BYTES = 5_000_000
+_LENGTH_BYTES, _MOST_DIMENSIONS = 8, 16
 _KINDS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -50,7 +51,7 @@ def read(file: BinaryIO, where: str) -> dict[str, Tensor]:
         header = json.loads(content[_LENGTH_BYTES:first])
         header.pop("__metadata__", None)
         return {name: _tensor(content, first, described) for name, described in header.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise UserError(
             f"{where}: is a damaged safetensors file: its header and its length do not agree. Copy it again."
         ) from error
@@ -72,6 +73,8 @@ def _tensor(content: bytearray | mmap.mmap, first: int, described: dict[str, Any
     """Raises: ValueError, TypeError, KeyError: if the description contradicts itself or the content."""
     kind, shape = _KINDS[described["dtype"]], described["shape"]
     begin, end = described["data_offsets"]
+    if len(shape) > _MOST_DIMENSIONS:
+        raise ValueError("a tensor of no network")
     count = math.prod(shape)
     if (
         not 0 <= begin <= end <= len(content) - first

@@ -11,7 +11,8 @@ import re
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,19 +21,28 @@ import torch
 from kdas.errors import UserError
 from kdas.files.limits import check_growth
 
+
+def _empty_array(*_: Any) -> np.ndarray[Any, Any]:
+    """An array before its state, which brings shape and values: the shape in the call could claim any memory."""
+    return np.empty(0)
+
+
 # Besides the weights, peers store an accuracy, which may be a NumPy scalar, and command-line options. Some store
 # weights as NumPy arrays. All of this is plain data. NumPy 1 wrote some of it under another module's name.
 _HARMLESS: list[Any] = [
     argparse.Namespace,
-    np.ndarray,
+    (np.ndarray, ""),  # without a name none can be called, but its state can be set
+    (_empty_array, "numpy.ndarray"),
     np.dtype,
     *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
     *((np.float64(0).__reduce__()[0], f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
-    *((np.empty(0).__reduce__()[0], f"numpy.{package}.multiarray._reconstruct") for package in ("core", "_core")),
+    *((_empty_array, f"numpy.{package}.multiarray._reconstruct") for package in ("core", "_core")),
 ]
 _HARMLESS_NAMES = {
     each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}" for each in _HARMLESS
 }
+# A call takes as much memory as its argument says, and weights need none.
+_UNBOUNDED = frozenset({"builtins.bytearray"})
 # The largest models with their optimizers have some hundred thousand. More would take minutes to read.
 _MOST_OPERATIONS = 2_000_000
 # The pickle of the magic number that the old format begins with: protocol, number, end.
@@ -57,6 +67,26 @@ class Skipped:
     def __setstate__(self, state: Any) -> None: ...
 
 
+class SkippedMapping:
+    """Takes the place of an object of a class made from dict: its items are kept, its class is not."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        return OrderedDict()  # of which PyTorch also sets the attributes
+
+
+class SkippedList:
+    """Takes the place of an object of a class made from list."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        return []
+
+
+# What PyTorch says when it comes to the items of an object that is not known as a container.
+_USED_AS_CONTAINER = re.compile(
+    r"Can only (?P<use>SETITEM|append|extend)[^\n]* but got <class '[\w.]*torch_file\.(?P<of>[^']+)'>"
+)
+
+
 def begins(head: bytes) -> bool:
     """Whether a file with these first bytes may be one that torch.save wrote."""
     return head.startswith((_PICKLE, _ZIP))
@@ -73,9 +103,11 @@ def read(file: BinaryIO, where: str) -> Any:
     try:
         names = _names_in_zip(file, where) if is_zip else _names_in_old_format(file, where)
         file.seek(0)
-        return _loaded(file, _stand_ins(names))
-    except (UserError, MemoryError):
+        return _loaded_whole(file, names)
+    except UserError:
         raise
+    except MemoryError as error:
+        raise UserError(f"{where}: asks for more memory than is free. {_SAVE_AGAIN}") from error
     except (zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{where}: is damaged or cut short ({_short(error)}). Copy it again.") from error
     except Exception as error:
@@ -98,6 +130,20 @@ def read_ours(file: BinaryIO, where: str) -> Any:
         raise  # the file may be intact
     except Exception as error:
         raise UserError(f"{where}: is damaged, or contains more than tensors and plain values.") from error
+
+
+def _loaded_whole(file: BinaryIO, names: Collection[str]) -> Any:
+    """As `_loaded`. Objects that turn out to be mappings or lists, of classes made from dict or list, become those."""
+    containers: dict[str, Any] = {}
+    while True:
+        try:
+            return _loaded(file, _stand_ins(names, containers))
+        except pickle.UnpicklingError as error:
+            found = _USED_AS_CONTAINER.search(str(error))
+            if not found or found["of"] in containers:
+                raise
+            containers[found["of"]] = SkippedMapping if found["use"] == "SETITEM" else SkippedList
+            file.seek(0)
 
 
 def _loaded(file: BinaryIO, stand_ins: list[Any]) -> Any:
@@ -147,7 +193,12 @@ def _names_in(pickled: BinaryIO, where: str) -> set[str]:
         if number >= _MOST_OPERATIONS:
             raise UserError(f"{where}: contains over {_MOST_OPERATIONS:,} objects beside its tensors. {_SAVE_AGAIN}")
         if opcode.name == "GLOBAL":
-            names.add(_full_name(*str(argument).split(" ", 1)))
+            name = _full_name(*str(argument).split(" ", 1))
+            if name in _UNBOUNDED:
+                raise UserError(
+                    f"{where}: contains a {name.rpartition('.')[2]}, which may be of any size. {_SAVE_AGAIN}"
+                )
+            names.add(name)
         elif opcode.proto > 3:
             raise UserError(f"{where}: was saved with pickle protocol 4. Save it again without pickle_protocol.")
     return names
@@ -159,11 +210,14 @@ def _full_name(module: str, name: str) -> str:
     return f"{module}.{name}"
 
 
-def _stand_ins(names: Iterable[str]) -> list[Any]:
-    """A `Skipped` for each name that is not known to be harmless; PyTorch prefers what it knows itself."""
-    containers: dict[str, Any] = {"collections.defaultdict": _empty_mapping, "collections.deque": _empty_list}
+def _stand_ins(names: Iterable[str], containers: Mapping[str, Any]) -> list[Any]:
+    """A `Skipped` for each name that is not known to be harmless; PyTorch prefers what it knows itself.
+
+    Args: containers: stand-ins of classes that are known to be mappings or lists.
+    """
+    containers = {"collections.defaultdict": _empty_mapping, "collections.deque": _empty_list, **containers}
     return [
-        (containers.get(name) or type("Skipped", (Skipped,), {"of": name}), name)
+        (containers.get(name) or type(name, (Skipped,), {"of": name}), name)
         for name in sorted(set(names) - _HARMLESS_NAMES)
     ]
 

@@ -86,12 +86,16 @@ def meant_value(value: object, expected: str) -> str:
     if "true" in expected:
         return f"{value} is text; write {_WORDS[text]}." if text in _WORDS else ""
     if "number" in expected:
-        return _meant_number(value)
+        return _meant_number(value, is_whole="whole" in expected)
     return ""
 
 
-def _meant_number(value: str) -> str:
+def _meant_number(value: str, *, is_whole: bool) -> str:
     text = value.strip()
+    if is_whole and re.fullmatch(r"[-+]?\d{1,3}([, .']000)+", text):  # other digits may be a list
+        return f"Write {re.sub('[^-0-9]', '', text)}."
+    if is_whole and "," in text:
+        return ""
     if re.fullmatch(r"[-+]?\d+,\d+", text):
         return f"Write {text.replace(',', '.')}, with a point."
     if re.fullmatch(r"[-+]?\d{1,3}([_ ']\d{3})+", text):

@@ -107,6 +107,8 @@ def import_module(name: str) -> ModuleType:
     Raises: ValueError: if it is missing or fails; says what is missing or went wrong.
     """
     # `python -m` searches the current folder, installed commands do not. Last, so that no file there hides a package.
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError("expected the path of a .py file, or a package.module")
     search_also([str(Path.cwd())])
     importlib.invalidate_caches()
     try:

@@ -189,6 +189,8 @@ def _text(detail: ErrorDetails, model: type[BaseModel], keys: list[str]) -> str:
             return f"expected a mapping, got {brief(detail['input'])}.{only}{listed}"
         case "too_short" if not detail["input"]:
             return f"expected at least one entry, got none. {hint}".rstrip()
+        case "string_too_short":
+            return f"expected text, got {brief(detail['input'])}. {hint}".rstrip()
         case "too_long":
             return f"expected at most {detail['ctx']['max_length']} entries, got {len(detail['input'])}."
         case "missing":

@@ -55,6 +55,7 @@ def _changes(given: Any) -> dict[str, dict[str, Any]]:
         )
     if all(isinstance(values, list) for values in given.values()):
         return _grid(given)
+    _check_number(len(given), "Divide them among several files.")
     for name, change in given.items():
         if not isinstance(change, Mapping):
             raise refused(
@@ -68,8 +69,7 @@ def _grid(given: Mapping[Any, list[Any]]) -> dict[str, dict[str, Any]]:
     for key, values in given.items():
         if not values:
             raise refused("is an empty list. Give at least one value.", f"cells.{key}")
-    if (num_cells := math.prod(map(len, given.values()))) > MOST_CELLS:
-        raise refused(f"expected at most {MOST_CELLS} cells, got {num_cells}. Shorten the lists.", "cells")
+    _check_number(math.prod(map(len, given.values())), "Shorten the lists.")
     cells: dict[str, dict[str, Any]] = {}
     for combination in itertools.product(*given.values()):
         named = dict(zip(map(str, given), combination, strict=True))
@@ -80,6 +80,11 @@ def _grid(given: Mapping[Any, list[Any]]) -> dict[str, dict[str, Any]]:
             )
         cells[name] = _written_out(named, "cells")
     return cells
+
+
+def _check_number(num_cells: int, remedy: str) -> None:
+    if num_cells > MOST_CELLS:
+        raise refused(f"expected at most {MOST_CELLS} cells, got {num_cells}. {remedy}", "cells")
 
 
 def _short(key: str, value: Any) -> str:

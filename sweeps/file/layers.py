@@ -22,6 +22,7 @@ from sweeps.space.ranges import RangeConfig
 FILES = Path(__file__).parents[1] / "files"
 # A setting may change the parameters of these parts even if the file does not name the part.
 _DEFAULT_PARTS = {"sampler": "kdas", "loss": "kd"}
+_MOST_EXTENDED = 20
 # Values may contain spaces, so a new setting starts only at a key with an equals sign.
 _SETTING = re.compile(r"\s+(?=[A-Za-z_][\w.]*=)")
 
@@ -104,6 +105,10 @@ def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
     if not extended.is_file():
         raise UserError(f"{own.source}: extends: {base}: no such sweep file. {_nearest_file(base, extended)}")
     chain = [*before, path]
+    if len(chain) > _MOST_EXTENDED:
+        raise UserError(
+            f"{own.source}: extends: expected a chain of at most {_MOST_EXTENDED} files. Merge some of them."
+        )
     known = [each.resolve() for each in chain]
     if extended.resolve() in known:
         circle = [*chain[known.index(extended.resolve()) :], extended]
@@ -134,6 +139,8 @@ def shown(path: Path) -> str:
 
 def _setting(text: str) -> Layer:
     key, sign, value = (part.strip() for part in text.partition("="))
+    if not value and sign and all(key.split(".")):
+        raise UserError(f"SET {text}: has no value. Give one, or null for the default.")
     if not sign or not all(key.split(".")):
         raise UserError(f'SET {text}: expected key=value. For example: SET="seeds=5 budget.trials=40".')
     try:

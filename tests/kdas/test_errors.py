@@ -42,6 +42,12 @@ def test_mistakes_and_warnings_are_one_line_each() -> None:
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/mine/sweep.yaml"),
             "/runs/mine/sweep.yaml: No space left on device. Free some space, and start again.",
         ),
+        (
+            OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), "/data/x"),
+            "/data/x: File name too long. Give another path, or change this one.",
+        ),
+        (UserError(f"{'a' * 2_000}{'b' * 2_000}."), f"{'a' * 1_000} ... {'b' * 999}."),
+        (UserError("mine.yaml: seeds: got '\x1b[31m3\0'."), r"mine.yaml: seeds: got '\x1b[31m3\x00'."),
         (OSError(errno.EDQUOT, "Quota exceeded"), "Quota exceeded. Free some space, and start again."),
     ],
 )

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdas.data import DATASETS, Dataset
+from kdas.data.hub_folder import hub_folder
 from kdas.errors import UserError
 
 WriteImages = Callable[..., Path]
@@ -191,3 +192,12 @@ def test_column_of_another_kind_is_refused(tmp_path: Path, two_images: list[byte
     folder = write_cells(tmp_path, two_images, pa.binary())
     with pytest.raises(UserError, match=r"column 'label': expected images or paths, got int64\. Set another image_c"):
         built(folder, image_column="label")
+
+
+def test_folder_of_arrow_files_is_told_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "data-00000-of-00001.arrow").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"contains no train\*\.parquet\. It holds Arrow files: save each split with to_p"
+    ):
+        hub_folder(tmp_path)

@@ -77,6 +77,13 @@ def test_name_that_nothing_is_trained_on_is_refused(write: Write) -> None:
         built(write(label=NAMES, test={"label": ["ant", "yak"]}))
 
 
+def test_names_that_differ_in_blanks_alone_are_refused(write: Write) -> None:
+    with pytest.raises(
+        UserError, match=r"train\.parquet: column 'label': the classes 'fox ' and 'fox' differ in blanks"
+    ):
+        built(write(label=["fox ", "fox", "ant"]))
+
+
 def test_floats_are_no_classes(write: Write) -> None:
     for parameters in ({}, {"label_column": "label"}):
         with pytest.raises(
@@ -156,7 +163,7 @@ def test_part_without_labels_is_called_so(write: Write) -> None:
         (
             [str(number) for number in range(100_001)],
             None,
-            r"expected at most 100,000 classes, got 100,001 names\. Set",
+            r"expected at most 100,000 classes, got more names\. Set",
         ),
         ([0, 1], ["x"] * 100_001, r"expected at most 100,000 classes, got 100,001\. Set another label_column"),
     ],
@@ -172,7 +179,14 @@ def test_more_classes_than_any_set_has_are_refused(
 
 
 @pytest.mark.parametrize(
-    "metadata", [b"[" * 100_000, b"9" * 5_000, b'{"info": 1}', b'{"info": {"features": {"label": {"names": "ab"}}}}']
+    "metadata",
+    [
+        b"[" * 100_000,
+        b'{"a": "' + b"x" * 10_000_001 + b'"}',
+        b"9" * 5_000,
+        b'{"info": 1}',
+        b'{"info": {"features": {"label": {"names": "ab"}}}}',
+    ],
 )
 def test_damaged_metadata_are_as_good_as_none(write: Write, metadata: bytes) -> None:
     assert built(write(label=[0, 1, 2], metadata=metadata)).num_classes == 3

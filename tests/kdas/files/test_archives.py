@@ -157,6 +157,30 @@ def test_folder_of_the_model_itself_is_enough(tmp_path: Path) -> None:
     assert equal(loaded(folder, "resnet8"), wanted)
 
 
+@pytest.mark.parametrize(
+    ("weights", "beside"),
+    [
+        ("model.safetensors.bin", ["optimizer.bin", "scheduler.bin", "random_states_0.pt", "training_args.bin"]),
+        ("global_step1/mp_rank_00_model_states.pt", ["global_step1/zero_pp_rank_0_mp_rank_00_optim_states.pt"]),
+    ],
+)
+def test_what_trainers_write_beside_the_weights_is_no_checkpoint(
+    tmp_path: Path, weights: str, beside: list[str]
+) -> None:
+    wanted = weights_of("resnet8")
+    for name in (weights, *beside):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(file_of({"module": wanted} if name == weights else {}))
+    assert equal(loaded(tmp_path, "resnet8"), wanted)
+
+
+def test_checkpoint_in_parts_is_called_so(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"model-0000{number}-of-00002.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"contains one checkpoint in 2 parts\. Load it with the library that wrote it"):
+        loaded(tmp_path, "resnet8")
+
+
 def tar_of(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: str = "w") -> Path:
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for info, content in members:
@@ -187,6 +211,17 @@ def hostile(kind: str, tmp_path: Path) -> Path:
         with gzip.open(path, "wb", compresslevel=1) as file:
             file.write(wanted.tobuf() + bytes(4_000_000))
         return path
+    if kind == "long name":
+        wanted.name, wanted.type, wanted.size = "././@LongLink", tarfile.GNUTYPE_LONGNAME, 3_000_000
+        path.write_bytes(wanted.tobuf(tarfile.GNU_FORMAT) + bytes(3_000_000))
+        return path
+    if kind.startswith("empty space"):
+        with path.open("wb") as file:
+            file.write(
+                {"tar": wanted.tobuf(), "safetensors": bytes(8) + b"{}", "pickle": b"\x80\x02"}[kind.split()[-1]]
+            )
+            file.truncate(2**40)
+        return path
     if kind == "zeros in zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(wanted.name, bytes(4_000_000))
@@ -202,6 +237,10 @@ def hostile(kind: str, tmp_path: Path) -> Path:
         ("zeros in gzip", r"unpacks to over 0\.0 GB, far more than weights shrink\."),
         ("zeros in zip", r"resnet8_vanilla/ckpt_epoch_240\.pth: would take 0\.0 GB unpacked"),
         ("many members", r"contains over 10,000 members\."),
+        ("long name", r"has a header of over 1 MB"),
+        ("empty space in a tar", r"is 1099\.5 GB long, but the disk holds 0\.0 GB of it"),
+        ("empty space in safetensors", r"is 1099\.5 GB long, but the disk holds 0\.0 GB of it"),
+        ("empty space in a pickle", r"is 1099\.5 GB long, but the disk holds 0\.0 GB of it"),
     ],
 )
 def test_archive_that_is_meant_to_hurt_is_one_line(

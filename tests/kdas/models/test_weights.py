@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from kdas import models, seeding
 from kdas.errors import UserError
+from kdas.files import torch_file
 from kdas.models import MODELS, Model
 from kdas.models.weights import load_weights
 
@@ -125,13 +126,15 @@ def test_safetensors_are_loaded(tmp_path: Path, kind: torch.dtype, name: str) ->
     assert equal(model.state_dict(), {key: each.to(WEIGHTS[key].dtype) for key, each in given.items()})
 
 
-@pytest.mark.parametrize("damage", ["cut", "offsets", "kind", "shape", "number", "nesting"])
+@pytest.mark.parametrize("damage", ["cut", "offsets", "kind", "shape", "number", "nesting", "dimensions", "strides"])
 def test_damaged_safetensors_are_one_line(tmp_path: Path, damage: str) -> None:
     whole = safetensors_of(WEIGHTS)
     headers = {
         "offsets": b'{"fc.bias":{"dtype":"F32","shape":[10],"data_offsets":[0,4000000000]}}',
         "kind": b'{"fc.bias":{"dtype":"X1","shape":[10],"data_offsets":[0,40]}}',
         "shape": b'{"fc.bias":{"dtype":"F32","shape":[-10],"data_offsets":[0,40]}}',
+        "dimensions": b'{"fc.bias":{"dtype":"F32","shape":[' + b"9," * 20 + b'9],"data_offsets":[0,40]}}',
+        "strides": b'{"fc.bias":{"dtype":"F32","shape":[0,%d,%d],"data_offsets":[0,0]}}' % (2**62, 2**62),
         "number": b'{"fc.bias":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,40]}}',
         "nesting": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     }
@@ -217,6 +220,52 @@ def test_call_of_the_system_is_refused_by_its_name(loaded: Callable[..., Weights
     with pytest.raises(UserError, match=r"calls (posix|nt)\.system when it is read, which could run any program\."):
         loaded({"model": WEIGHTS, "opt": harmful})
     assert not (tmp_path / "run").exists()
+
+
+class Called:
+    """Is pickled as a call."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("function", [np.empty(0).__reduce__()[0], np.ndarray])
+def test_array_takes_no_memory_before_its_values_are_there(loaded: Callable[..., Weights], function: Any) -> None:
+    shape = (10**13,)
+    claims = Called(function, *((np.ndarray, shape, "f") if function is not np.ndarray else (shape,)))
+    with pytest.raises(UserError, match=r"contains no weight of resnet8\."):
+        loaded({"x": claims})
+
+
+class Settings(dict):  # type: ignore[type-arg]
+    """As Lightning's AttributeDict, EasyDict or a configuration of yacs: items and attributes."""
+
+
+class Names(list):  # type: ignore[type-arg]
+    """A list of a class of its own."""
+
+
+def test_mappings_and_lists_of_their_own_class_do_no_harm(loaded: Callable[..., Weights]) -> None:
+    settings = Settings(learning_rate=0.1)
+    settings.path = "x"  # type: ignore[attr-defined]
+    assert equal(loaded({"state_dict": WEIGHTS, "hyper_parameters": settings, "names": Names(["a", "b"])}), WEIGHTS)
+
+
+def test_buffer_of_any_size_is_refused(loaded: Callable[..., Weights]) -> None:
+    with pytest.raises(UserError, match=r"contains a bytearray, which may be of any size\. Save its weights instead"):
+        loaded({"fc.bias": Called(bytearray, 10)})
+
+
+def test_more_memory_than_there_is_is_one_line(loaded: Callable[..., Weights], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch_file, "_loaded", fails)
+    with pytest.raises(UserError, match=r"^[^\n]*asks for more memory than is free\. Save its weights instead[^\n]*$"):
+        loaded({"fc.bias": 1})
 
 
 def test_types_are_allowed_for_the_reading_alone(loaded: Callable[..., Weights]) -> None:

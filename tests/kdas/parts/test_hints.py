@@ -49,6 +49,9 @@ def test_long_list_of_keys_is_not_printed() -> None:
     ("value", "expected", "hint"),
     [
         ("0,3", "a number", "Write 0.3, with a point."),
+        ("1,000", "a whole number", "Write 1000."),
+        ("1.000.000", "a whole number", "Write 1000000."),
+        ("64,128", "a whole number", ""),
         ("-1,5", "a number", "Write -1.5, with a point."),
         ("1_000", "a whole number", "Write 1000."),
         ("12 000 000", "a whole number", "Write 12000000."),

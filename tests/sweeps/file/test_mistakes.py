@@ -475,6 +475,7 @@ def test_line_names_the_file_that_contains_the_wrong_key(
             "SET epochs=many: epochs: expected a whole number, got 'many'. Number of epochs, the length of all schedules; the paper uses 240.",
         ),
         (["seeds"], 'SET seeds: expected key=value. For example: SET="seeds=5 budget.trials=40".'),
+        (["epochs="], "SET epochs=: has no value. Give one, or null for the default."),
         (["a..b=1"], 'SET a..b=1: expected key=value. For example: SET="seeds=5 budget.trials=40".'),
         (["seeds=[1"], "SET seeds=[1: the value is not valid YAML. Write a number, a word, [a, b] or {a: b}."),
         (

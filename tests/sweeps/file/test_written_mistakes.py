@@ -131,6 +131,13 @@ WRITTEN: list[tuple[str, str]] = [
         f"cells: {{epochs: {list(range(1, 21))}, evaluations: {list(range(1, 21))}}}",
         "cells: expected at most 200 cells, got 400. Shorten the lists.",
     ),
+    ("plugins: [.]", "plugins: .: expected the path of a .py file, or a package.module."),
+    ("dataset: {name: parquet, path: ''}", "dataset.path: expected text, got ''. Folder that contains train*.parquet"),
+    ("epochs: 1,000", "epochs: expected a whole number, got '1,000'. Write 1000."),
+    (
+        "cells: {" + ", ".join(f"c{number}: {{epochs: {number}}}" for number in range(1, 202)) + "}",
+        "cells: expected at most 200 cells, got 201. Divide them among several files.",
+    ),
     ("loss: [" + "{name: kd, weight: 1}," * 101 + "]", "loss: expected at most 100 losses, got 101."),
     (
         f"search: {{threshold: {list(range(1001))}}}",
