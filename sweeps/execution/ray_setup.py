@@ -92,6 +92,12 @@ def is_of_ray(error: BaseException | None) -> bool:
     return False
 
 
+def was_ended_by_memory_monitor(trial: Any) -> bool:
+    """Whether the worker of one of Ray's trials was ended because its machine was short of memory."""
+    # Ray keeps only the text of this error.
+    return "running low on memory" in (trial.get_error() or "")
+
+
 class Heart:
     """Whether Ray still runs. Without its head Ray's calls block for a minute, and then end this process; without the
     process that starts workers they wait for ever."""
