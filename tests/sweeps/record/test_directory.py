@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from kdas.clock import Calibration, Work
@@ -14,6 +15,8 @@ from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.record.status import read_status
+from sweeps.record.tables import write_tables
 from tests.sweeps.conftest import CALIBRATION, curve_row, identify_by, train_on_paper
 
 
@@ -109,3 +112,15 @@ def test_a_trial_without_rows_is_not_written_to_when_it_begins(directory: SweepD
     folder.begin(job)
     folder.keep_rows_up_to(0)
     assert [path.name for path in folder.path.iterdir()] == ["trial.json"]
+
+
+def test_files_of_other_programs_among_the_trials_are_passed_over(directory: SweepDirectory, job: Job) -> None:
+    train_on_paper(directory, job, [0.5])
+    folder = directory.trial(job.trial_id).path
+    for stray in (folder.parent.parent, folder.parent, folder):
+        (stray / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (folder.parent.parent / "zz" / "empty").mkdir(parents=True)
+    assert [trial.path for trial in directory.trials()] == [folder]
+    assert read_status(directory).damages == []
+    write_tables(directory)
+    assert len(pd.read_parquet(directory.path / "trials.parquet")) == 1
