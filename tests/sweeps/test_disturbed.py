@@ -186,8 +186,6 @@ def test_rays_memory_monitor_kills_five_workers_and_the_sweep_ends_as_if_undistu
     assert sweep.front.returncode == 0, printed
     assert "Traceback" not in printed
     assert printed.count(LOST) >= 5
-    # Nobody else ends workers here, and Ray says so too.
-    assert "killed due to memory pressure" in sweep.directory.chatter_file.read_text()
     pd.testing.assert_frame_equal(curves(tmp_path), undisturbed, check_exact=True)
 
 

@@ -28,13 +28,10 @@ from tests.sweeps.engine.test_agenda import TAU_REF_S, agenda_of
 class Trial:
     """The part of a Ray trial that the code reads."""
 
-    def __init__(self, trial_id: str, error: str | None = None) -> None:
-        self.trial_id, self._error = trial_id, error
+    def __init__(self, trial_id: str, error_file: str | None = None) -> None:
+        self.trial_id, self.error_file = trial_id, error_file
         self.config, self.evaluated_params, self.last_result = {"epochs": 3}, {"epochs": 3}, {"val_accuracy": 0.5}
         self.run_metadata = SimpleNamespace(metric_analysis={"val_accuracy": {"max": 0.5}})
-
-    def get_error(self) -> str | None:
-        return self._error
 
 
 def searcher_of(
@@ -117,10 +114,11 @@ def test_a_trial_outlasts_kills_by_rays_memory_monitor_but_not_for_ever(
     scheduler = AgendaScheduler(searcher)
     suggested(searcher, "0")
     folder = directory.trial(searcher.jobs["0"].trial_id)
+    told = directory.path / "error.txt"
+    told.write_text("Failure # 1\nTask was killed due to the node running low on memory.\n")
     for number in range(1, 2 * MEMORY_PATIENCE + 2):
         assert folder.status is Status.RUNNING
-        error = "Task was killed due to the node running low on memory.\nMemory on the node was ..."
-        scheduler.on_trial_error(None, Trial(str(number - 1), error))
+        scheduler.on_trial_error(None, Trial(str(number - 1), str(told)))
         searcher.on_trial_complete(str(number - 1), error=True)
         suggested(searcher, str(number))
     assert folder.status is Status.CRASHED
