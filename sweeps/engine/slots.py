@@ -14,12 +14,16 @@ from sweeps.file.blocks import ResourcesConfig
 
 @dataclass(frozen=True)
 class Slots:
-    """How many trials run at once, on how many machines, with which resources each."""
+    """How many trials run at once, on how many machines, with which resources each.
+
+    `is_fixed`: the sweep file says how many.
+    """
 
     trials_at_once: int
     cpus_per_trial: int
     gpus_per_trial: float
     num_machines: int = 1
+    is_fixed: bool = False
 
     @property
     def _on_a_machine(self) -> int:
@@ -52,7 +56,7 @@ def slots_for(device: str, threads: int, resources: ResourcesConfig) -> Slots:
     """
     if device == "mps":  # one device, which Ray cannot divide
         _check_threads(threads, num_cpus(), "this machine")
-        return Slots(resources.trials_at_once or 1, threads, 0.0)
+        return Slots(resources.trials_at_once or 1, threads, 0.0, is_fixed=resources.trials_at_once is not None)
     available = torch.cuda.device_count() if device == "cuda" else 0
     return slots_of_machines([(num_cpus(), available)], device, threads, resources, where="this machine")
 
@@ -74,7 +78,8 @@ def slots_of_machines(
         )
     numbers = [min(cores // threads, int(available / gpus)) if gpus else cores // threads for cores, available in held]
     fit = [number for number in numbers if number]
-    return Slots(resources.trials_at_once or max(1, sum(fit)), threads, gpus, max(1, len(fit)))
+    at_once = resources.trials_at_once or max(1, sum(fit))
+    return Slots(at_once, threads, gpus, max(1, len(fit)), is_fixed=resources.trials_at_once is not None)
 
 
 def _check_threads(threads: int, cores: int, where: str) -> None:

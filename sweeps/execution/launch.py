@@ -39,8 +39,10 @@ def run_trials(
     # Ray writes state that we never read back. It goes to a scratch folder that is removed at the end.
     scratch = directory.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    searcher = AgendaSearcher(agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress)
-    neighbours = Neighbours(directory.name)
+    neighbours = Neighbours(directory.name, slots)
+    searcher = AgendaSearcher(
+        agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress, neighbours.share
+    )
     with suppress(KeyboardInterrupt), ExitStack() as until_end:
         until_end.callback(shutil.rmtree, scratch, ignore_errors=True)
         if not cluster_address():  # a cluster divides its machines itself
@@ -55,8 +57,10 @@ def run_trials(
         def look() -> None:
             ending.check()
             heart.check()
-            for news in neighbours.news():
-                progress.say(news)
+            if not cluster_address():
+                for news in neighbours.news():
+                    progress.say(news)
+                progress.trials_at_once = neighbours.share()
 
         callback = TuneCallback(progress, directory, searcher, look)
         while not _fitted(searcher, callback, scratch):

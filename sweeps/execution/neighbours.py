@@ -1,4 +1,4 @@
-"""Finds other sweeps that train on this machine. Each plans for the whole machine, so users should know of them."""
+"""Finds other sweeps that train on this machine. They share its slots, and users should know of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from filelock import Timeout
 from kdas.errors import UserError
 from kdas.files.cache import cache_root
 from kdas.files.locks import is_held, locked
+from sweeps.engine.slots import Slots
 
 _LOOKS_EVERY_S = 5.0
 # Younger files may be about to be locked, so they are not removed.
@@ -21,13 +22,13 @@ _STALE_AFTER_S = 60.0
 
 
 class Neighbours:
-    """One lock file in the cache for each sweep on this machine. It only serves messages, so its failures are silent.
+    """One lock file in the cache for each sweep on this machine. If it fails, a sweep runs as if it were alone.
 
-    Args: name: of the sweep, as other sweeps print it.
+    Args: name: of the sweep, as other sweeps print it; slots: the number that it would use alone.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, slots: Slots) -> None:
+        self._name, self._slots, self._num_others = name, slots, 0
         self._folder = cache_root() / "running" / platform.node()
         self._own = self._folder / f"{os.getpid()}.lock"
         self._known: set[Path] = set()
@@ -46,6 +47,12 @@ class Neighbours:
                 until_end.enter_context(locked(self._own, timeout_s=1))
             yield
 
+    def share(self) -> int:
+        """How many trials this sweep may run: an equal share of its slots, or as many as its file says."""
+        if self._slots.is_fixed:
+            return self._slots.trials_at_once
+        return max(1, self._slots.trials_at_once // (1 + self._num_others))
+
     def news(self) -> list[str]:
         """A message for each sweep that has started since the last call; looks every 5 seconds at most."""
         now = time.monotonic()
@@ -53,10 +60,17 @@ class Neighbours:
             return []
         self._looked_at = now
         with suppress(OSError):
-            new = set(self._others()) - self._known
+            others = set(self._others())
+            new = others - self._known
             self._known |= new
-            return [_said(each) for each in sorted(new)]
+            self._num_others = len(others)
+            return [f"{_said(each)} {self._consequence()}" for each in sorted(new)]
         return []
+
+    def _consequence(self) -> str:
+        if self._slots.is_fixed:
+            return f"Both take longer. This one runs {self.share()} at once, as resources.trials_at_once says."
+        return f"They share the slots: this one starts trials while fewer than {self.share()} run."
 
     def _others(self) -> Iterator[Path]:
         for path in self._folder.glob("*.lock"):
@@ -70,10 +84,7 @@ class Neighbours:
 
 
 def _said(lock: Path) -> str:
-    name = lock.with_suffix(".name")
     with suppress(OSError, UnicodeDecodeError):
-        return (
-            f"{name.read_text(encoding='utf-8')} trains on this machine too (process {lock.stem}). Each sweep plans for"
-            " the whole machine, so both take longer. Set resources.trials_at_once in their files to share it."
-        )
-    return f"Another sweep trains on this machine too (process {lock.stem}), so both take longer."
+        name = lock.with_suffix(".name").read_text(encoding="utf-8")
+        return f"{name} trains on this machine too (process {lock.stem})."
+    return f"Another sweep trains on this machine too (process {lock.stem})."

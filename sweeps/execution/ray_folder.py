@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from kdas.errors import UserError
+from kdas.files.locks import is_held, locked
 
 # The path of a socket has at most 103 bytes on macOS, 107 on Linux. We take 14 of them for /kdas-12345678, and Ray up
 # to 66 for /session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store.1
 _LONGEST = 103 - 66 - 14
 # Used if TMPDIR is too long. The last one exists on every Linux.
 _OTHERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (each sweep makes a folder of its own there)
+
+_PREFIX = "kdas-"
+_LOCK = "in-use.lock"
+# A file that is just being locked is left alone.
+_STALE_AFTER_S = 60.0
 
 
 def parent_of_ray_folder() -> Path:
@@ -36,12 +43,31 @@ def parent_of_ray_folder() -> Path:
 
 @contextmanager
 def ray_folder() -> Iterator[Path]:
-    """A new folder for one start of Ray, so that it finds no files of another; removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="kdas-", dir=parent_of_ray_folder()))
+    """A new folder for one start of Ray, so that it finds no files of another; removed at the end.
+
+    Removes the folders that killed processes of this user have left.
+    """
+    parent = parent_of_ray_folder()
+    for left in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if _is_left_behind(left):
+                shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     try:
-        yield folder
+        with ExitStack() as until_end:
+            # Where there are no locks, nobody can tell whether the folder is in use: it is left alone.
+            with suppress(OSError, UserError):
+                until_end.enter_context(locked(folder / _LOCK, timeout_s=1))
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_left_behind(folder: Path) -> bool:
+    """Whether the process that made the folder is gone, as far as this user may know."""
+    lock = folder / _LOCK
+    is_own = folder.lstat().st_uid == lock.lstat().st_uid == os.getuid() and not folder.is_symlink()
+    return is_own and time.time() - lock.stat().st_mtime > _STALE_AFTER_S and not is_held(lock)
 
 
 def _is_writable(folder: Path) -> bool:

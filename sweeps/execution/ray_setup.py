@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,14 @@ def is_of_ray(error: BaseException | None) -> bool:
         if isinstance(error, RayError):
             return True
         error = error.__cause__ or error.__context__
+    return False
+
+
+def was_ended_by_memory_monitor(trial: Any) -> bool:
+    """Whether the worker of one of Ray's trials was ended because its machine was short of memory."""
+    # Ray keeps only the text of this error. Its `get_error` looks in the storage, where it comes later or never.
+    with suppress(OSError):
+        return bool(trial.error_file) and "running low on memory" in Path(trial.error_file).read_text(encoding="utf-8")
     return False
 
 

@@ -29,6 +29,8 @@ from sweeps.record.job import Job
 LOST = "the worker process was lost (out of memory, killed, or its machine failed)"
 # Trials crash on a full disk, so none starts while less than this is free.
 LEAST_FREE_BYTES = 500_000_000
+# Ray's memory monitor ends workers while anything on the machine uses up its memory. That may take minutes to pass.
+MEMORY_PATIENCE = 10
 
 
 class Unpickled:
@@ -51,7 +53,8 @@ class AgendaSearcher(Unpickled, Searcher):
     """Lets Ray Tune draw its trials from the agenda. `jobs` are the running ones, by Ray's trial ids.
 
     Args: budget_ref_s: reference seconds that a trial may spend; has_room_for: whether a machine can hold such a trial;
-        retries: how often a trial is resumed after its worker was lost.
+        retries: how often in a row a trial is resumed after its worker was lost, before a new evaluation;
+        share: how many trials this sweep may run at present.
     """
 
     def __init__(
@@ -64,21 +67,25 @@ class AgendaSearcher(Unpickled, Searcher):
         has_room_for: Callable[[Slots], bool],
         retries: int,
         progress: Progress,
+        share: Callable[[], int],
     ) -> None:
         super().__init__(metric="val_accuracy", mode="max")
         self._agenda, self._directory, self._progress = agenda, directory, progress
         self._prices, self._budget_ref_s, self._slots, self._retries = prices, budget_ref_s, slots, retries
-        self._has_room_for = has_room_for
+        self._has_room_for, self._share = has_room_for, share
         self.jobs: dict[str, Job] = {}
         self._stopped: dict[str, Status] = {}
+        # Losses of a trial since it last came further, and the cost up to which it had come.
         self._losses: Counter[str] = Counter()
+        self._furthest: Counter[str] = Counter()
+        self._short_of_memory: set[str] = set()
         self._says_full = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # While there is no trial to run, Ray asks once a second for ten minutes, and does nothing else.
         ending.check()
         # One trial too many would use up a proposal before the results that it should be based on are in.
-        if self._agenda.num_out >= self._slots.trials_at_once or self._disk_is_full():
+        if self._agenda.num_out >= self._share() or self._disk_is_full():
             return None
         job = self._agenda.next_job()
         if job is None:
@@ -123,10 +130,19 @@ class AgendaSearcher(Unpickled, Searcher):
 
     def stops(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Report an evaluation. Returns: whether the trial should stop."""
-        status = self._agenda.evaluated(self.jobs[trial_id], result["cost_ref_s"], result["val_accuracy"])
+        job = self.jobs[trial_id]
+        # A trial that resumes may repeat evaluations: only a new one shows that it will come to its end.
+        if result["cost_ref_s"] > self._furthest[job.trial_id]:
+            self._furthest[job.trial_id] = result["cost_ref_s"]
+            self._losses[job.trial_id] = 0
+        status = self._agenda.evaluated(job, result["cost_ref_s"], result["val_accuracy"])
         if status is not None:
             self._stopped[trial_id] = status
         return status is not None
+
+    def ran_out_of_memory(self, trial_id: str) -> None:
+        """Ray's memory monitor has ended the worker of a trial that is about to be reported as lost."""
+        self._short_of_memory.add(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._completed(trial_id, result, error)
@@ -143,7 +159,8 @@ class AgendaSearcher(Unpickled, Searcher):
         status = self._stopped.pop(trial_id, None)
         if error and folder.status is Status.RUNNING:
             self._losses[job.trial_id] += 1
-            if self._losses[job.trial_id] <= self._retries:
+            patience = MEMORY_PATIENCE if trial_id in self._short_of_memory else 1
+            if self._losses[job.trial_id] <= self._retries * patience:
                 self._agenda.lost(job)
                 return
             folder.end(Status.CRASHED, LOST)
@@ -174,6 +191,11 @@ class AgendaScheduler(Unpickled, FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         # Ray places a trial as soon as it is chosen. Choosing it again would take it from its worker.
         return self._unplaced.pop() if self._unplaced else None
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        # Ray tells the searcher next, but not why.
+        if ray_setup.was_ended_by_memory_monitor(trial):
+            self._searcher.ran_out_of_memory(trial.trial_id)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if NO_ROOM in result:

@@ -262,7 +262,7 @@ class FaultsConfig(Strict):
         2,
         ge=0,
         le=1000,
-        description="How often one start resumes a trial from its checkpoint after its worker was lost.",
+        description="How often in a row a trial resumes after losing its worker, without a new evaluation in between.",
     )
 
 

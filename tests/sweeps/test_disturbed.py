@@ -160,7 +160,10 @@ def used_memory() -> tuple[float, int]:
     return 1 - sizes["MemAvailable"] / sizes["MemTotal"], sizes["MemTotal"]
 
 
-def test_a_worker_that_rays_memory_monitor_kills_is_retried(
+LOST = "its worker was lost"
+
+
+def test_rays_memory_monitor_kills_five_workers_and_the_sweep_ends_as_if_undisturbed(
     undisturbed: pd.DataFrame, tmp_path: Path, cache_of_the_tests: Path
 ) -> None:
     share, total = used_memory()
@@ -169,17 +172,20 @@ def test_a_worker_that_rays_memory_monitor_kills_is_retried(
         pytest.skip("needs 3 GB of free memory")
     monitored = {"RAY_memory_monitor_refresh_ms": "100", "RAY_memory_usage_threshold": f"{threshold:.3f}"}
     sweep = Sweep(tmp_path, cache_of_the_tests, **monitored)
-    sweep.until("five rows", lambda: sweep.num_rows >= 5)
-    held = []
-    while "its worker was lost" not in sweep.printed:
-        assert sweep.front.poll() is None, sweep.printed
-        if used_memory()[0] < threshold + 0.01:
-            held.append(b"\1" * 100_000_000)
-        time.sleep(0.1)
-    held.clear()
+    held: list[bytes] = []
+    for num_kills in range(5):
+        before = sweep.num_rows
+        sweep.until("a row", lambda before=before: sweep.num_rows > before)
+        while sweep.printed.count(LOST) <= num_kills:
+            assert sweep.front.poll() is None, sweep.printed
+            if used_memory()[0] < threshold + 0.01:
+                held.append(b"\1" * 200_000_000)
+            time.sleep(0.05)
+        held.clear()
     printed = sweep.end()
     assert sweep.front.returncode == 0, printed
     assert "Traceback" not in printed
+    assert printed.count(LOST) >= 5
     pd.testing.assert_frame_equal(curves(tmp_path), undisturbed, check_exact=True)
 
 

@@ -18,7 +18,7 @@ from sweeps.engine.prices import Prices, price_key
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import NO_ROOM
 from sweeps.execution.progress import Progress
-from sweeps.execution.tuning import LOST, AgendaScheduler, AgendaSearcher, TuneCallback
+from sweeps.execution.tuning import LOST, MEMORY_PATIENCE, AgendaScheduler, AgendaSearcher, TuneCallback
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from tests.sweeps.conftest import CALIBRATION, train_on_paper
@@ -28,8 +28,8 @@ from tests.sweeps.engine.test_agenda import TAU_REF_S, agenda_of
 class Trial:
     """The part of a Ray trial that the code reads."""
 
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
+    def __init__(self, trial_id: str, error_file: str | None = None) -> None:
+        self.trial_id, self.error_file = trial_id, error_file
         self.config, self.evaluated_params, self.last_result = {"epochs": 3}, {"epochs": 3}, {"val_accuracy": 0.5}
         self.run_metadata = SimpleNamespace(metric_analysis={"val_accuracy": {"max": 0.5}})
 
@@ -39,11 +39,12 @@ def searcher_of(
     inputs: Inputs,
     directory: SweepDirectory,
     has_room_for: Callable[[Slots], bool] = lambda slots: True,
+    share: Callable[[], int] = lambda: 2,
 ) -> AgendaSearcher:
     prices = Prices({price_key(spec.methods.recipe): CALIBRATION})
     progress = Progress("tiny", 10, TAU_REF_S, 2, Console(force_terminal=False))
     agenda = agenda_of(spec, inputs, directory)
-    return AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), has_room_for, 2, progress)
+    return AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), has_room_for, 2, progress, share)
 
 
 def suggested(searcher: AgendaSearcher, trial_id: str) -> dict[str, Any]:
@@ -87,6 +88,53 @@ def test_a_lost_worker_s_trial_resumes_with_more_room_but_not_for_ever(
     assert searcher.jobs["d"].trial_id != job.trial_id
 
 
+def test_a_trial_that_comes_further_between_losses_is_resumed_each_time(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    suggested(searcher, "0")
+    trial_id = searcher.jobs["0"].trial_id
+    for number in range(1, 6):
+        searcher.stops(str(number - 1), {"cost_ref_s": 0.1 * number, "val_accuracy": 0.1})
+        searcher.on_trial_complete(str(number - 1), error=True)
+        suggested(searcher, str(number))
+        assert searcher.jobs[str(number)].trial_id == trial_id
+    # The same evaluation again and again is no progress.
+    for number in range(6, 9):
+        searcher.stops(str(number - 1), {"cost_ref_s": 0.5, "val_accuracy": 0.1})
+        searcher.on_trial_complete(str(number - 1), error=True)
+        suggested(searcher, str(number))
+    assert directory.trial(trial_id).status is Status.CRASHED
+
+
+def test_a_trial_outlasts_kills_by_rays_memory_monitor_but_not_for_ever(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    searcher = searcher_of(spec, inputs, directory)
+    scheduler = AgendaScheduler(searcher)
+    suggested(searcher, "0")
+    folder = directory.trial(searcher.jobs["0"].trial_id)
+    told = directory.path / "error.txt"
+    told.write_text("Failure # 1\nTask was killed due to the node running low on memory.\n")
+    for number in range(1, 2 * MEMORY_PATIENCE + 2):
+        assert folder.status is Status.RUNNING
+        scheduler.on_trial_error(None, Trial(str(number - 1), str(told)))
+        searcher.on_trial_complete(str(number - 1), error=True)
+        suggested(searcher, str(number))
+    assert folder.status is Status.CRASHED
+
+
+def test_a_sweep_runs_no_more_trials_than_its_share_of_the_machine(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    share = 1
+    searcher = searcher_of(spec, inputs, directory, share=lambda: share)
+    suggested(searcher, "a")
+    assert searcher.suggest("b") is None
+    share = 2
+    suggested(searcher, "b")
+
+
 def test_a_lost_worker_s_trial_keeps_its_room_where_no_machine_has_more(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
 ) -> None:
@@ -102,7 +150,9 @@ def test_what_is_planned_follows_what_the_agenda_still_expects(
     progress = Progress("tiny", 10, TAU_REF_S, 2, Console(quiet=True))
     agenda = agenda_of(spec, inputs, directory)
     prices = Prices({price_key(spec.methods.recipe): CALIBRATION})
-    searcher = AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), lambda slots: True, 2, progress)
+    searcher = AgendaSearcher(
+        agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), lambda slots: True, 2, progress, lambda: 2
+    )
     callback = TuneCallback(progress, directory, searcher, lambda: None)
     for trial_id in ("a", "b"):
         suggested(searcher, trial_id)

@@ -10,23 +10,54 @@ from pathlib import Path
 
 import pytest
 
+from kdas.files.locks import locked
+from sweeps.engine.slots import Slots
 from sweeps.execution import neighbours as module
 from sweeps.execution.neighbours import Neighbours
 from tests.places import ROOT
 
 OTHER = """
 import sys
+from sweeps.engine.slots import Slots
 from sweeps.execution.neighbours import Neighbours
-with Neighbours("theirs").told():
+with Neighbours("theirs", Slots(1, 1, 0.0)).told():
     print("told", flush=True)
     sys.stdin.read()
 """
 
 
+@pytest.mark.parametrize(
+    ("slots", "beside_it", "said"),
+    [
+        (Slots(5, 1, 0.0), 2, "They share the slots: this one starts trials while fewer than 2 run."),
+        (Slots(1, 1, 0.0), 1, "They share the slots: this one starts trials while fewer than 1 run."),
+        (
+            Slots(5, 1, 0.0, is_fixed=True),
+            5,
+            "Both take longer. This one runs 5 at once, as resources.trials_at_once says.",
+        ),
+    ],
+)
+def test_sweeps_share_their_slots_while_both_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: Slots, beside_it: int, said: str
+) -> None:
+    monkeypatch.setenv("KDAS_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "_LOOKS_EVERY_S", 0.0)
+    ours = Neighbours("ours", slots)
+    assert ours.news() == [] and ours.share() == slots.trials_at_once
+    theirs = ours._folder / "1.lock"
+    theirs.parent.mkdir(parents=True)
+    with locked(theirs):
+        assert ours.news() == [f"Another sweep trains on this machine too (process 1). {said}"]
+        assert ours.share() == beside_it
+    assert ours.news() == []
+    assert ours.share() == slots.trials_at_once
+
+
 def test_a_sweep_is_told_once_of_each_other_sweep_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDAS_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "_LOOKS_EVERY_S", 0.0)
-    ours = Neighbours("ours")
+    ours = Neighbours("ours", Slots(5, 1, 0.0))
     with ours.told():
         assert ours.news() == []
         other = subprocess.Popen(
@@ -51,7 +82,7 @@ def test_what_a_killed_sweep_left_is_no_neighbour_and_is_cleared_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KDAS_CACHE", str(tmp_path))
-    ours = Neighbours("ours")
+    ours = Neighbours("ours", Slots(5, 1, 0.0))
     folder = ours._folder
     folder.mkdir(parents=True)
     (folder / "1.lock").touch()
@@ -68,6 +99,6 @@ def test_a_cache_that_cannot_be_written_keeps_nothing_from_running(
     in_the_way = tmp_path / "file"
     in_the_way.touch()
     monkeypatch.setenv("KDAS_CACHE", str(in_the_way))
-    ours = Neighbours("ours")
+    ours = Neighbours("ours", Slots(5, 1, 0.0))
     with ours.told():
         assert ours.news() == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,8 +13,17 @@ import pytest
 from kdas.errors import UserError
 from sweeps.execution import ray_folder as module
 from sweeps.execution.ray_folder import parent_of_ray_folder, ray_folder
+from tests.places import ROOT
 
 SOCKET = "/session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store.1"
+
+LEAVES_ITS_FOLDER = """
+import time
+from sweeps.execution.ray_folder import ray_folder
+with ray_folder() as folder:
+    print(folder, flush=True)
+    time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -28,6 +40,25 @@ def test_a_short_temporary_folder_is_used_and_left_clean(short: Path, monkeypatc
         (first / "session").mkdir()
     assert list(short.iterdir()) == []
     short.rmdir()
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(short))
+    monkeypatch.setattr(module, "_STALE_AFTER_S", -1.0)
+    killed = subprocess.Popen([sys.executable, "-c", LEAVES_ITS_FOLDER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None
+    left = Path(killed.stdout.readline().strip())
+    (short / "kdas-of-others").mkdir()
+    (short / "kdas-link").symlink_to(left)
+    with ray_folder() as ours:
+        assert left.exists()  # its process runs
+        killed.kill()
+        killed.communicate()
+        with ray_folder():
+            assert not left.exists()
+            assert ours.exists()
+    assert sorted(each.name for each in short.iterdir()) == ["kdas-link", "kdas-of-others"]
+    shutil.rmtree(short)
 
 
 def test_a_long_temporary_folder_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -348,7 +348,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"faults": {"retries": -1}},
-        "faults.retries: expected a value in [0, 1000], got -1. How often one start resumes a trial from its checkpoint after its worker was lost.",
+        "faults.retries: expected a value in [0, 1000], got -1. How often in a row a trial resumes after losing its worker, without a new evaluation in between.",
     ),
     # Cells
     ({"cells": [1]}, "cells: expected a mapping, got [1]. Give names with the keys they change, or a grid of lists."),

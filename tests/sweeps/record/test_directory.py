@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from kdas.clock import Calibration, Work
@@ -17,6 +18,8 @@ from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.record.status import read_status
+from sweeps.record.tables import write_tables
 from sweeps.record.trial import Rebuilds
 from tests.sweeps.conftest import CALIBRATION, curve_row, identify_by, train_on_paper
 
@@ -186,3 +189,15 @@ def test_status_and_its_copy_are_on_the_disk_before_a_trial_has_ended(
     files = [folder.path / "status.json", folder.path / "status.copy.json"]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert synced >= {path.stat().st_ino for path in (*files, folder.path)}
+
+
+def test_files_of_other_programs_among_the_trials_are_passed_over(directory: SweepDirectory, job: Job) -> None:
+    train_on_paper(directory, job, [0.5])
+    folder = directory.trial(job.trial_id).path
+    for stray in (folder.parent.parent, folder.parent, folder):
+        (stray / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (folder.parent.parent / "zz" / "empty").mkdir(parents=True)
+    assert [trial.path for trial in directory.trials()] == [folder]
+    assert read_status(directory).damages == []
+    write_tables(directory)
+    assert len(pd.read_parquet(directory.path / "trials.parquet")) == 1
