@@ -139,6 +139,10 @@ class Measure:
     # What is confirmed: finalists and baselines, each on these seeds. Empty before that, and in tables from elsewhere.
     confirm_configs: tuple[str, ...] = ()
     confirm_seeds: tuple[int, ...] = ()
+    # The two-sided level at which the confirmation's last look may be read. It is smaller if there could be several.
+    confirm_level: float = 0.05
+    # All methods that train on every sample, `baseline` included. If empty, only `baseline` is known.
+    plain_methods: tuple[str, ...] = ()
     # Once the sweep has ended, the number of its trials: from then on none may be missing. 0 before.
     num_ended_trials: int = 0
 

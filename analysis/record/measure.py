@@ -12,7 +12,7 @@ from kdas.records import CHECK, MEASURE_KEYS, Measure, is_intact
 
 _OPTIONAL = (
     "calibration_ids", "algorithm", "objective", "log_parameters", "confirm_configs", "confirm_seeds",
-    "num_ended_trials",
+    "confirm_level", "plain_methods", "num_ended_trials",
 )  # fmt: skip
 _TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
 
@@ -52,6 +52,8 @@ def load_measure(sweep_directory: Path | str) -> Measure:
         log_parameters=_texts(content.get("log_parameters", []), path, "log_parameters"),
         confirm_configs=_texts(content.get("confirm_configs", []), path, "confirm_configs"),
         confirm_seeds=_seeds(content.get("confirm_seeds", []), path, "confirm_seeds"),
+        confirm_level=_number({"confirm_level": Measure.confirm_level, **content}, "confirm_level", path),
+        plain_methods=_texts(content.get("plain_methods", []), path, "plain_methods"),
     )
 
 
