@@ -139,7 +139,7 @@ class Measure:
     # What is confirmed: finalists and baselines, each on these seeds. Empty before that, and in tables from elsewhere.
     confirm_configs: tuple[str, ...] = ()
     confirm_seeds: tuple[int, ...] = ()
-    # The two-sided level at which the confirmation is read: below 0.05 if seeds were added until it was decided.
+    # The two-sided level at which the confirmation's last look is read: below 0.05 if there could be several looks.
     confirm_level: float = 0.05
     # The methods that train on every sample, `baseline` among them. Empty in sweeps of earlier versions.
     plain_methods: tuple[str, ...] = ()

@@ -287,6 +287,7 @@ class _Sweep:
             # Keeps the previous confirmation until another one begins.
             confirm_configs=before.confirm_configs if before else (),
             confirm_seeds=before.confirm_seeds if before else (),
+            confirm_level=before.confirm_level if before else Measure.confirm_level,
         )
         write_measure(self.directory, measure)
         self.progress.target_is(target, rule)

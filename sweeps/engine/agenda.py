@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from kdas.records import STOPPED_STATUSES, Measure, Status
 from sweeps.engine.candidates import Candidates
+from sweeps.engine.confirmation import Confirmation
 from sweeps.engine.early_stopping import EarlyStopping, may_stop
 from sweeps.engine.objective import Objective
 from sweeps.engine.plan import Plan
@@ -80,7 +81,7 @@ class Agenda:
         self._lanes = [self._lane(search, search_for(search)) for search in plan.methods.searches]
         self._queue = JobQueue()
         self._measure: Measure | None = None
-        self._is_confirming = False
+        self._confirmation = Confirmation(plan, directory)
         # Crashed in this start: retried by the next one.
         self._crashed: set[str] = set()
         # Whether one has crashed since capped trials were last looked at.
@@ -102,7 +103,7 @@ class Agenda:
     # For the driver: actions.
 
     def fill(self) -> bool:
-        """Find jobs to run, if there are any: ask the search, or begin the confirmation.
+        """Find jobs to run, if there are any: ask the search, or take the next look of the confirmation.
 
         Returns: whether a job waits.
         """
@@ -112,9 +113,9 @@ class Agenda:
         while self._measure is not None and not self._queue.num_waiting and (lane := self._next_lane()) is not None:
             self._propose(lane)
             self._drop_beaten()
-        if self._measure is not None and self._queue.is_idle and not self._is_confirming:
+        if self._measure is not None and self._queue.is_idle and not self._confirmation.has_begun:
             self._bring_back()
-        if self._measure is not None and self._queue.is_idle and not self._is_confirming:
+        while self._measure is not None and self._queue.is_idle and not self._confirmation.is_over:
             self._confirm(self._measure)
         return self._queue.num_waiting > 0
 
@@ -162,7 +163,7 @@ class Agenda:
     @property
     def is_finished(self) -> bool:
         """No job waits or runs, and this start will add none."""
-        return self._queue.is_idle and (self._measure is None or self._is_confirming)
+        return self._queue.is_idle and (self._measure is None or self._confirmation.is_over)
 
     @property
     def num_out(self) -> int:
@@ -178,7 +179,7 @@ class Agenda:
             num_unproposed += num_open
             num_finalists += min(plan.confirm.top, num_searched + num_open) if plan.confirm is not None else 0
         confirming = 0
-        if plan.confirm is not None and not self._is_confirming:
+        if plan.confirm is not None and not self._confirmation.has_begun:
             confirming = (len(plan.methods.baselines) + num_finalists) * plan.num_fresh_seeds
         return self._queue.num_waiting + num_unproposed * len(plan.seeds) + confirming
 
@@ -219,17 +220,13 @@ class Agenda:
             self._take_in(lane, asked)
 
     def _confirm(self, measure: Measure) -> None:
-        """Enqueue the confirmation and record its configurations and seeds."""
-        self._is_confirming = True
-        if self._plan.confirm is None:
-            return
-        top = self._plan.confirm.top
-        jobs = self._plan.confirmation([job for lane in self._lanes for job in lane.candidates.finalists(top)])
-        configs = tuple(dict.fromkeys(job.config_id for job in jobs))
-        seeds = tuple(dict.fromkeys(job.config.seed for job in jobs))
-        self._measure = replace(measure, confirm_configs=configs, confirm_seeds=seeds)
-        write_measure(self._directory, self._measure)
-        self._queue.add(job for job in jobs if not self._adopt(job))
+        """Enqueue the next look of the confirmation, if there is one, and record its configurations and seeds."""
+        top = self._plan.confirm.top if self._plan.confirm is not None else 0
+        finalists = [job for lane in self._lanes for job in lane.candidates.finalists(top)]
+        jobs, self._measure = self._confirmation.next_look(finalists, measure)
+        if jobs:
+            write_measure(self._directory, self._measure)
+        self._queue.add(job for job in jobs if job.trial_id not in self._crashed and not self._adopt(job))
 
     # Proposals.
 

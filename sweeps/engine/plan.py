@@ -9,7 +9,8 @@ from typing import Any
 
 from kdas.files.cache import content_id
 from kdas.recipe.config import TrialConfig
-from sweeps.file.blocks import ConfirmConfig
+from sweeps.engine.sequential import looks_between
+from sweeps.file.confirm import ConfirmConfig
 from sweeps.file.methods import Methods, Search
 from sweeps.record.job import Job
 from sweeps.record.paths import CONFIRM, SEARCH
@@ -72,17 +73,17 @@ class Plan:
         equal = next((job.method for job in self.baselines if job.config_id == jobs[0].config_id), None)
         return jobs if equal is None else [job for job in self.baselines if job.method == equal]
 
-    def confirmation(self, finalists: Sequence[Job]) -> list[Job]:
+    def confirmation(self, finalists: Sequence[Job], num_seeds: int) -> list[Job]:
         """Finalists and baselines, each once, on fresh seeds: seed by seed, so that pairs are complete early.
 
-        Args: finalists: one job of each finalist.
+        Args: finalists: one job of each finalist; num_seeds: how many of the fresh seeds.
         """
         if self.confirm is None:
             return []
         configurations = {job.config_id: job for job in [*self.baselines, *finalists]}
         return [
             replace(job, phase=CONFIRM, config=job.config.model_copy(update={"seed": seed}))
-            for seed in self.confirm.seeds
+            for seed in self.confirm.fresh_seeds[:num_seeds]
             for job in configurations.values()
         ]
 
@@ -98,13 +99,25 @@ class Plan:
             return 0
         return min(self.confirm.top, self.num_configurations) * len(self.methods.searches)
 
+    @cached_property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of fresh seeds after which the confirmation may end; none if there is no confirmation."""
+        if self.confirm is None:
+            return ()
+        num_seeds = len(self.confirm.fresh_seeds)
+        return looks_between(num_seeds if self.confirm.until is None else self.confirm.least, num_seeds)
+
     @property
     def num_fresh_seeds(self) -> int:
-        return 0 if self.confirm is None else len(self.confirm.seeds)
+        """Number of fresh seeds that the confirmation needs at least."""
+        return min(self.looks, default=0)
 
     @property
     def num_trials(self) -> int:
-        """Number of trials of the sweep, confirmation included; a proposal that equals a baseline adds none."""
+        """Number of trials of the sweep, the least of the confirmation included.
+
+        A proposal that equals a baseline adds none.
+        """
         num_baselines = len(self.methods.baselines)
         searched = (num_baselines + self.num_searched) * len(self.seeds)
         return searched + (num_baselines + self.num_finalists) * self.num_fresh_seeds

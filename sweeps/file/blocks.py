@@ -1,4 +1,4 @@
-"""The blocks of a sweep file: target, objective, search algorithm, confirmation, budget, faults, resources."""
+"""The blocks of a sweep file: target, objective, search algorithm, budget, faults, resources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from operator import or_
 from types import NoneType
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, WrapSerializer, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kdas.errors import brief, nearest
 from kdas.parts.reading import nested_error, refused
@@ -17,8 +17,6 @@ from sweeps.space.forms import short_form
 from sweeps.stopping import STOPPING_RULES
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="Seed, a whole number of at least 0.")]
-# Fresh seeds start here, so that a search may get more seeds without running into them.
-FIRST_FRESH_SEED = 1001
 # Far above all that makes sense: they catch slips, such as a seed given as a number of seeds.
 MOST_SEEDS, MOST_CONFIGURATIONS, MOST_HOURS = 1000, 1_000_000, 1_000_000
 
@@ -44,7 +42,7 @@ def _by_name(kind: str, *classes: type[Strict]) -> BeforeValidator:
     return BeforeValidator(block, json_schema_input_type=reduce(or_, classes, Literal[tuple(known)]))
 
 
-def _seeds_from(first: int, given: Any) -> Any:
+def seeds_from(first: int, given: Any) -> Any:
     """A number of seeds as a list of them; a list as it is."""
     if not isinstance(given, int) or isinstance(given, bool):
         return given
@@ -56,12 +54,13 @@ def _seeds_from(first: int, given: Any) -> Any:
     return list(range(first, first + given))
 
 
-def _seeds(first: int) -> BeforeValidator:
-    written_out = partial(_seeds_from, first)
+def seeds_counted_from(first: int) -> BeforeValidator:
+    """Reads a number of seeds, or a list of them."""
+    written_out = partial(seeds_from, first)
     return short_form(written_out, "a whole number or a list", list, tuple, schema=int | list[Seed])
 
 
-Seeds = Annotated[list[Seed], _seeds(1)]
+Seeds = Annotated[list[Seed], seeds_counted_from(1)]
 
 
 class TargetConfig(Strict):
@@ -158,30 +157,6 @@ Algorithm = Annotated[
 
 
 SchedulerPart = Annotated[dict[str, Any], BeforeValidator(STOPPING_RULES.checked)]
-
-
-class ConfirmConfig(Strict):
-    """Run finalists and baselines again on fresh seeds: a search favours settings that were lucky on its own seeds."""
-
-    top: int = Field(3, ge=1, le=MOST_CONFIGURATIONS, description="Number of finalists: the best searched settings.")
-    seeds: Annotated[list[Seed], _seeds(FIRST_FRESH_SEED)] = Field(
-        default_factory=lambda: _seeds_from(FIRST_FRESH_SEED, 10),
-        min_length=1,
-        max_length=MOST_SEEDS,
-        description=f"Number of fresh seeds, counted from {FIRST_FRESH_SEED}, or a list of seeds.",
-    )
-
-
-def _confirm(given: Any) -> Any:
-    return {True: {}, False: None}[given] if isinstance(given, bool) else given
-
-
-Confirm = Annotated[
-    ConfirmConfig | None,
-    short_form(_confirm, "true, false or a mapping", Mapping, ConfirmConfig, NoneType, schema=ConfirmConfig | bool),
-    # Written as false: in a file that extends another, null would remove the key.
-    WrapSerializer(lambda value, write: False if value is None else write(value)),
-]
 
 
 class StopWhen(Strict):

@@ -17,6 +17,7 @@ from kdas.recipe.config import MAX_SEED, OptimizerConfig, Recipe, TeacherConfig
 from kdas.samplers import SAMPLERS
 from sweeps.file import blocks
 from sweeps.file.baselines import Method
+from sweeps.file.confirm import ConfirmConfig
 from sweeps.file.layers import FILES
 from sweeps.file.schema import Schema, schema_of
 from sweeps.file.spec import SweepSpec
@@ -32,7 +33,7 @@ _BLOCKS: dict[str, type[BaseModel]] = {
     "search": RangeConfig,
     "target": blocks.TargetConfig,
     "algorithm": blocks.AlgorithmConfig,
-    "confirm": blocks.ConfirmConfig,
+    "confirm": ConfirmConfig,
     "budget": blocks.BudgetConfig,
     "stop_when": blocks.StopWhen,
     "faults": blocks.FaultsConfig,

@@ -30,8 +30,6 @@ from sweeps.file.blocks import (
     Algorithm,
     AlgorithmConfig,
     BudgetConfig,
-    Confirm,
-    ConfirmConfig,
     FaultsConfig,
     ObjectiveConfig,
     ResourcesConfig,
@@ -50,6 +48,7 @@ from sweeps.file.checks import (
     checked_space,
 )
 from sweeps.file.choices import blocks_filled_in
+from sweeps.file.confirm import Confirm, ConfirmConfig
 from sweeps.file.first_points import first_points
 from sweeps.file.layers import content_of, layers_of, source_of
 from sweeps.file.methods import Baseline, Methods, Search
@@ -223,10 +222,14 @@ class SweepSpec(Recipe):
             raise ValueError("seeds: contains a duplicate. Give each seed once")
 
     def _check_fresh_seeds(self) -> None:
-        fresh = self.confirm.seeds if self.confirm else []
+        fresh = self.confirm.fresh_seeds if self.confirm else []
         if len(set(fresh)) < len(fresh):
             raise ValueError("confirm.seeds: contains a duplicate. Give each seed once")
         for seed in set(fresh) & set(self.seeds):
+            if self.confirm and self.confirm.until:
+                raise ValueError(
+                    f"seeds: {seed} is a fresh seed of the confirmation, {fresh[0]} to {fresh[-1]}. Use others"
+                )
             raise ValueError(f"confirm.seeds: {seed} is also in seeds, so it is not fresh. Use other seeds")
 
     def _check_budget(self) -> None:

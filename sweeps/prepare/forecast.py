@@ -56,11 +56,15 @@ def _surely(seconds: float) -> Estimate:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`device_s`: seconds of whole devices, as budgets count them; `wall_s`: seconds until the sweep ends."""
+    """`device_s`: seconds of whole devices, as budgets count them; `wall_s`: seconds until the sweep ends.
+
+    A confirmation takes `num_confirming_trials` at least; `num_added_trials` may follow until its answer is decided.
+    """
 
     num_baseline_trials: int
     num_searched_trials: int
     num_confirming_trials: int
+    num_added_trials: int
     device_s: Estimate
     wall_s: Estimate
     disk_bytes: int
@@ -88,13 +92,15 @@ def forecast(
     training = _training_s(plan, inputs, prices, budget_ref_s, cost_shares)
     evaluating = _evaluation_s(plan.methods.recipe, inputs, prices.base) / budget_ref_s
     trials_s = training.times(1 + evaluating).scaled(SLOWER if slots.num_cotenants else SLOWER_ALONE)
-    num_confirming = (num_baselines + plan.num_finalists) * plan.num_fresh_seeds
+    num_confirmed = num_baselines + plan.num_finalists
+    num_confirming, num_at_most = (num_confirmed * end(plan.looks, default=0) for end in (min, max))
     num_searched = plan.num_searched * num_seeds
-    num_trials = num_baselines * num_seeds + num_searched + num_confirming
+    num_trials = num_baselines * num_seeds + num_searched + num_at_most
     return Forecast(
         num_baseline_trials=num_baselines * num_seeds,
         num_searched_trials=num_searched,
         num_confirming_trials=num_confirming,
+        num_added_trials=num_at_most - num_confirming,
         device_s=trials_s.times(slots.share_of_device),
         wall_s=trials_s.times(1 / slots.trials_at_once),
         disk_bytes=_disk_bytes(plan.methods.recipe, inputs, slots.trials_at_once, num_trials),
@@ -114,9 +120,11 @@ def _training_s(
     baselines = {job.config_id: job.config for job in plan.baselines}
     baselines_s = sum(map(cost_s, baselines.values()))
     searched_s = statistics.fmean(map(cost_s, drawn_configs(plan, DRAWN)))
-    num_seeds, num_fresh = len(plan.seeds), plan.num_fresh_seeds
-    never_stopped = baselines_s * (num_seeds + num_fresh) + searched_s * plan.num_finalists * num_fresh
-    return _surely(never_stopped) + _surely(searched_s * plan.num_searched * num_seeds).scaled(cost_shares)
+    looks = plan.looks or (0,)
+    fresh_seed_s = baselines_s + searched_s * plan.num_finalists
+    confirming = Estimate(*(fresh_seed_s * look for look in (looks[0], looks[len(looks) // 2], looks[-1])))
+    searching = _surely(searched_s * plan.num_searched * len(plan.seeds)).scaled(cost_shares)
+    return _surely(baselines_s * len(plan.seeds)) + confirming + searching
 
 
 def first_jobs(plan: Plan) -> list[Job]:

@@ -82,9 +82,14 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
 
 def print_forecast(expected: Forecast, console: Console) -> None:
     """Print counts, times with their ranges, disk and memory."""
+    added = expected.num_added_trials
+
+    def at_least(number: int) -> str:
+        return f"{number} to {number + added}" if added else f"{number}"
+
     console.print(
-        f"{expected.num_trials} trials: {expected.num_baseline_trials} of baselines, {expected.num_searched_trials}"
-        f" searched, {expected.num_confirming_trials} to confirm",
+        f"{at_least(expected.num_trials)} trials: {expected.num_baseline_trials} of baselines,"
+        f" {expected.num_searched_trials} searched, {at_least(expected.num_confirming_trials)} to confirm",
         highlight=False,
     )
     console.print(

@@ -14,6 +14,7 @@ from kdas.parts.reading import explain
 from kdas.parts.yaml_file import dump_yaml, parse_yaml
 from kdas.recipe.config import TrialConfig
 from kdas.training.trial import Inputs, config_id, priced_code
+from sweeps.file.confirm import ConfirmConfig
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.spec_file import read_spec, write_spec_text
@@ -59,7 +60,8 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
             f" began and is {now['budget']['ref_s_per_trial']} now. All times depend on it. Save the changed file under"
             " another name."
         )
-    used = [seed for seed in (before["confirm"] or {}).get("seeds", []) if seed in now["seeds"]]
+    confirmed = ConfirmConfig.model_validate(before["confirm"]).fresh_seeds if before["confirm"] else []
+    used = [seed for seed in confirmed if seed in now["seeds"]]
     if used:
         raise UserError(
             f"{directory.spec_file}: seeds: {used} were used for the confirmation, so the search cannot use them. Use"

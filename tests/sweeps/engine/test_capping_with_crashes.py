@@ -134,8 +134,12 @@ def plan_and_points(num_configurations: int, num_seeds: int, top: int) -> tuple[
     plan = plan_of(spec)
     jobs = {rate: plan.searched({"start_rate": rate}) for rate in rates}
     remembered = SimpleNamespace(
-        **{name: getattr(plan, name) for name in ("methods", "seeds", "num_configurations", "confirm", "baselines")},
+        **{
+            name: getattr(plan, name)
+            for name in ("methods", "seeds", "num_configurations", "confirm", "baselines", "looks")
+        },
         plain=plan.plain,
+        num_trials=plan.num_trials,
         confirmation=plan.confirmation,
         searched=lambda point, search=None: jobs[point["start_rate"]],
     )

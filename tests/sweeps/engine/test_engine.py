@@ -59,12 +59,17 @@ class Engine:
     clock: SimulatedClock = field(default_factory=SimulatedClock)
     started: list[Job] = field(default_factory=list)
     truth: Callable[[Job], Curve] = curve_of
+    plain_methods: tuple[str, ...] = ()
 
     def start(self, stop_after: int = 10**9) -> Agenda:
         """Run to the end, or until `stop_after` trials have started. Running trials are then lost, as in a kill."""
         measure = Measure(
             "x", TARGET, "given", TAU_S, "plain_kd", "validation", "by-hand", "digits", tuple(self.spec.seeds), 9
         )
+        before = read_measure(self.directory)
+        if before is not None:
+            measure = replace(before, seeds=measure.seeds)
+        measure = replace(measure, plain_methods=self.plain_methods)
         objective = objective_of(self.spec.objective, TAU_S)
         terms = Terms(measure, lambda plain: measure, partial(rule_of, self.spec), objective)
         search = searches_in(self.directory, self.spec)

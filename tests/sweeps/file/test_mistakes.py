@@ -327,7 +327,29 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"confirm": {"seeds": 0}},
         "confirm.seeds: expected at least 1 seed, got 0. Give a number of seeds, or a list of seeds.",
     ),
-    ({"confirm": 3}, "confirm: expected true, false or a mapping, got 3. Known keys: top, seeds."),
+    (
+        {"confirm": 3},
+        "confirm: expected true, false or a mapping, got 3. Known keys: top, seeds, until, least, most.",
+    ),
+    (
+        {"confirm": {"until": "decided", "seeds": 3}},
+        "confirm.seeds: expected none beside until: decided. Remove seeds or until; where this file extends another,"
+        " write seeds: null.",
+    ),
+    (
+        {"confirm": {"until": "decided", "least": 40}},
+        "confirm.least: expected at most 30, the value of most, got 40. Lower it, or raise most.",
+    ),
+    (
+        {"confirm": {"least": 5, "most": 30}},
+        "confirm.least: expected until: decided beside it. Add until, or give seeds instead.",
+    ),
+    ({"confirm": {"until": "desided"}}, "confirm.until: expected 'decided', got 'desided'."),
+    ({"confirm": {"until": "decided", "least": 1}}, "confirm.least: expected a value in [2, 1000], got 1."),
+    (
+        {"confirm": {"until": "decided"}, "seeds": [1, 1003]},
+        "seeds: 1003 is among the confirmation's, 1001 to 1030. Use other seeds.",
+    ),
     ({"budget": {"trial": 3}}, "budget.trial: unknown key. Did you mean trials?"),
     (
         {"budget": {"trials": 7}},

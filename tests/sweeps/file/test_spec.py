@@ -252,6 +252,18 @@ def test_fresh_seeds_are_counted_from_1001_and_confirmation_can_be_left_out(tmp_
     assert load_spec(changed(tmp_path, confirm=False)).confirm is None
 
 
+def test_confirmation_until_decided_is_written_out_so_that_it_reads_the_same_again(tmp_path: Path) -> None:
+    spec = load_spec(changed(tmp_path, confirm={"until": "decided", "most": 12}))
+    assert spec.confirm is not None and spec.confirm.fresh_seeds == list(range(1001, 1013))
+    written = spec.model_dump(mode="json")
+    assert written["confirm"] == {"top": 3, "until": "decided", "least": 5, "most": 12}
+    assert SweepSpec.model_validate(written).confirm == spec.confirm
+    assert load_spec(changed(tmp_path, confirm={"seeds": 3})).model_dump(mode="json")["confirm"] == {
+        "top": 3,
+        "seeds": [1001, 1002, 1003],
+    }
+
+
 def test_short_forms_stand_for_blocks(tmp_path: Path) -> None:
     spec = load_spec(changed(tmp_path, algorithm="random", objective="tta", budget={"stop_when": "first_reached"}))
     assert spec.algorithm.name == "random" and spec.objective.name == "tta"

@@ -42,6 +42,20 @@ def test_counts_are_those_of_the_plan(spec: SweepSpec, inputs: Inputs) -> None:
     assert ahead.num_trials == plan_of(confirmed).num_trials
 
 
+def test_a_confirmation_until_decided_is_foreseen_with_its_least_and_its_most(spec: SweepSpec, inputs: Inputs) -> None:
+    until = {"top": 1, "until": "decided", "least": 5, "most": 12}
+    ahead = expected(changed(spec, confirm=until), inputs)
+    assert (ahead.num_confirming_trials, ahead.num_added_trials) == (4 * 5, 4 * 7)
+    least, most = (expected(changed(spec, confirm={"top": 1, "seeds": seeds}), inputs) for seeds in (5, 12))
+    assert ahead.wall_s.low == pytest.approx(least.wall_s.low)
+    assert ahead.wall_s.high == pytest.approx(most.wall_s.high)
+    assert least.wall_s.middle < ahead.wall_s.middle < most.wall_s.middle
+    assert ahead.disk_bytes == most.disk_bytes
+    console = Console(file=io.StringIO(), width=120)
+    preview.print_forecast(ahead, console)
+    assert "30 to 58 trials: 6 of baselines, 4 searched, 20 to 48 to confirm" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_a_whole_sweep_costs_what_its_trials_cost(spec: SweepSpec, inputs: Inputs) -> None:
     """With two known points for two configurations, no part of the search has to be guessed."""
     points = [{"START_RATE": 0.6, "SAMPLING_PERIOD": [1, 3, 5, 10]}, {"START_RATE": 0.8, "SAMPLING_PERIOD": 1}]
@@ -75,7 +89,7 @@ def test_what_is_trained_first_is_baselines_and_known_points(spec: SweepSpec) ->
 
 HOUR_S = 3600.0
 AHEAD = Forecast(
-    2, 4, 0, Estimate(2 * HOUR_S, 4 * HOUR_S, 6 * HOUR_S), Estimate(1 * HOUR_S, 2 * HOUR_S, 3 * HOUR_S), 10**6, 10**9
+    2, 4, 0, 0, Estimate(2 * HOUR_S, 4 * HOUR_S, 6 * HOUR_S), Estimate(1 * HOUR_S, 2 * HOUR_S, 3 * HOUR_S), 10**6, 10**9
 )
 
 
