@@ -58,6 +58,12 @@ class Neighbours:
             return [_said(each) for each in sorted(new)]
         return []
 
+    def names(self) -> list[str]:
+        """The other sweeps that train on this machine now."""
+        with suppress(OSError):
+            return [_name_of(each) or "another sweep" for each in sorted(self._others())]
+        return []
+
     def _others(self) -> Iterator[Path]:
         for path in self._folder.glob("*.lock"):
             if path == self._own:
@@ -70,10 +76,15 @@ class Neighbours:
 
 
 def _said(lock: Path) -> str:
-    name = lock.with_suffix(".name")
-    with suppress(OSError, UnicodeDecodeError):
+    if name := _name_of(lock):
         return (
-            f"{name.read_text(encoding='utf-8')} trains on this machine too (process {lock.stem}). Each sweep plans for"
+            f"{name} trains on this machine too (process {lock.stem}). Each sweep plans for"
             " the whole machine, so both take longer. Set resources.trials_at_once in their files to share it."
         )
     return f"Another sweep trains on this machine too (process {lock.stem}), so both take longer."
+
+
+def _name_of(lock: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return lock.with_suffix(".name").read_text(encoding="utf-8")
+    return ""

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.execution import neighbours as module
-from sweeps.execution.neighbours import Neighbours
+from sweeps.prepare import neighbours as module
+from sweeps.prepare.neighbours import Neighbours
 from tests.places import ROOT
 
 OTHER = """
 import sys
-from sweeps.execution.neighbours import Neighbours
+from sweeps.prepare.neighbours import Neighbours
 with Neighbours("theirs").told():
     print("told", flush=True)
     sys.stdin.read()
