@@ -42,8 +42,10 @@ def test_a_sweep_is_told_once_of_each_other_sweep_that_runs(tmp_path: Path, monk
         (said,) = ours.news()
         assert said.startswith(f"theirs trains on this machine too (process {other.pid}).")
         assert ours.news() == []
+        assert ours.names() == ["theirs"]
         other.communicate()
         assert ours.news() == []
+        assert ours.names() == []
     assert list(tmp_path.rglob("*.lock")) == []
 
 
