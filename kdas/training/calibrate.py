@@ -31,6 +31,8 @@ IDLE = 0.05
 # Before another attempt on a busy machine.
 PAUSE_S = 10.0
 
+_REMEDY = "Comparisons of methods may be wrong. Stop other work and measure again (make calibrate)."
+
 # Busy calibrations that this process measured: it uses them for all its sweeps, others measure again.
 _measured_here: set[str] = set()
 
@@ -105,9 +107,7 @@ def measured_calibration(
         attempts.append(_measured(config, distiller, neighbours))
     best = min(attempts, key=lambda each: (bool(each.busy), each.spread))
     if doubts(best):
-        tell(
-            f"WARNING: {doubts(best)} Ratios between methods may be off by as much. Stop other work and measure again."
-        )
+        tell(f"WARNING: {doubts(best)} {_REMEDY}")
     _measured_here.add(best.calibration_id)
     path = kept_path(best.measured_on)
     with going_without(path):
