@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview status simulate report compare watch ui notebooks test test-slow test-all test-floor torture check format bench lock
+.PHONY: help setup sweep preview calibrate status simulate report compare watch ui notebooks test test-slow test-all test-floor torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -121,6 +121,9 @@ format: $(READY) ## format the code, fix what lint can fix
 
 preview: $(READY) ## estimate NAME's trials and cost; trains nothing
 	@$(BIN)/python -m sweeps preview $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"
+
+calibrate: $(READY) ## measure NAME's prices anew, or show those it has
+	@$(BIN)/python -m sweeps calibrate $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"
 
 status: $(READY) ## show NAME's progress, from any terminal
 	@$(BIN)/python -m sweeps status -- "$$NAME"

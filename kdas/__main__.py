@@ -65,7 +65,7 @@ def train(
         raise UserError(f"{trial_file}: {error}") from error
     data_s = time.perf_counter() - began
     trial = Trial(config, inputs)
-    calibration = calibration_for(config, trial.distiller())
+    calibration = calibration_for(config, trial.distiller(), _say)
     training = Training(trial, Surroundings(calibration, checkpoint, data_s=data_s, checkpoint_every_s=0.0))
     if curve is not None:
         # Only rows up to the checkpoint, so that a resumed trial writes the curve of an uninterrupted one.
@@ -125,6 +125,10 @@ def _file_to_write(path: Path) -> Path:
         raise UserError(f"{path}: expected a file, got a {'folder' if file.is_dir() else 'device'}. Give a file.")
     writable_folder(file.parent)
     return file
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _line(row: CurveRow) -> str:

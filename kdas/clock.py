@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from typing import Any
 
 
 class Work(StrEnum):
-    """Kinds of work, each charged per batch."""
+    """Kinds of work. Each is charged per batch, an epoch's beginning by the number of samples that it plans."""
 
+    EPOCH = "epoch"  # plan an epoch, draw its views, read its answers from the bank
     AUGMENT = "augment"  # cut the views of a batch and normalise them
     TEACHER = "teacher"  # teacher forward
     SCORE = "score"  # student forward without gradients, scores and choice
@@ -33,16 +35,27 @@ def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
     return [batch_size] * whole + [rest] * (rest > 0)
 
 
+# Seconds of a batch of each kind of work, at increasing batch sizes.
+PriceTable = Mapping[Work, tuple[tuple[int, float], ...]]
+# Earlier versions did not charge for epochs.
+_FREE = {Work.EPOCH: ((1, 0.0),)}
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Prices: median seconds of a batch of each kind of work, run alone, at a few batch sizes.
 
-    `measured_on` is what the prices depend on; `calibration_id` is a hash of it and of the prices.
+    `measured_on` is what the prices depend on; `calibration_id` is a hash of everything else. `rounds` are the prices
+    of each round of measuring, whose medians `prices` are; earlier versions had no rounds. `measured_at` is in seconds
+    since 1970. `busy` says what else the machine did meanwhile, "" if it did nothing else.
     """
 
     calibration_id: str
     measured_on: Mapping[str, Any]
-    prices: Mapping[Work, tuple[tuple[int, float], ...]]
+    prices: PriceTable
+    rounds: tuple[PriceTable, ...] = ()
+    measured_at: float = 0.0
+    busy: str = ""
 
     @cached_property
     def _known(self) -> dict[tuple[Work, int], float]:
@@ -52,33 +65,82 @@ class Calibration:
         """Seconds of one batch: measured, or on the straight line through the two nearest measured sizes."""
         key = (Work.TEACHER if work is Work.ASKED else work, batch_size)
         if key not in self._known:
-            self._known[key] = _on_line(self.prices[key[0]], batch_size)
+            points = self.prices[key[0]] if key[0] in self.prices else _FREE[key[0]]
+            self._known[key] = _on_line(points, batch_size)
         return self._known[key]
 
     def plain_run_s(self, num_samples: int, batch_size: int, epochs: int) -> float:
         """Reference seconds of plain distillation over all epochs."""
         kinds = (Work.AUGMENT, Work.TEACHER, Work.STEP)
         sizes = Counter(batch_sizes(num_samples, batch_size))
-        return epochs * sum(count * self.price(kind, size) for size, count in sizes.items() for kind in kinds)
+        batches = sum(count * self.price(kind, size) for size, count in sizes.items() for kind in kinds)
+        return epochs * (batches + self.price(Work.EPOCH, num_samples))
 
     def pass_s(self, work: Work, num_samples: int, batch_size: int) -> float:
         """Reference seconds of one kind of work, once on every sample."""
         return sum(self.price(work, size) for size in batch_sizes(num_samples, batch_size))
 
+    @cached_property
+    def of_rounds(self) -> tuple[Calibration, ...]:
+        """The prices of each round, to charge by them alone."""
+        return tuple(Calibration("", self.measured_on, prices) for prices in self.rounds)
+
+    @cached_property
+    def spread(self) -> float:
+        """How much rounds differ: the standard deviation of KDAS's cost in units of plain distillation's.
+
+        It is a fraction of that cost, 0 where there are no rounds to compare. If a single kind of work varies more
+        within the sum than the sum itself does, that counts.
+        """
+        if len(self.rounds) < 2:
+            return 0.0
+        parts = [each._parts_of_kdas() for each in self.of_rounds]
+        sums = [sum(each.values()) for each in parts]
+        columns = [sums, *([each[kind] for each in parts] for kind in parts[0])]
+        return max(map(statistics.stdev, columns)) / statistics.fmean(sums)
+
+    def _parts_of_kdas(self) -> Mapping[Work, float]:
+        """Each kind's cost, in plain steps, in a scoring step at a rate of a half and a step on remembered samples."""
+        size = self.prices[Work.STEP][-1][0]
+        scoring = [(kind, 2 * size) for kind in (Work.AUGMENT, Work.TEACHER, Work.SCORE)]
+        training = [(kind, size) for kind in (Work.WEIGH, Work.STEP)]
+        remembered = [(kind, size) for kind in (Work.AUGMENT, Work.TEACHER)]
+        plain_s = sum(self.price(kind, size) for kind in (Work.AUGMENT, Work.TEACHER, Work.STEP))
+        parts: defaultdict[Work, float] = defaultdict(float)
+        for kind, number in (*scoring, *training, *remembered, *training):
+            parts[kind] += self.price(kind, number) / plain_s
+        return parts
+
     def as_dict(self) -> dict[str, Any]:
-        return {
+        content = {
             "calibration_id": self.calibration_id,
             "measured_on": dict(self.measured_on),
-            "prices": {work.value: [list(pair) for pair in pairs] for work, pairs in self.prices.items()},
+            "prices": _as_lists(self.prices),
         }
+        if not self.rounds:
+            return content
+        return {**content, "rounds": [*map(_as_lists, self.rounds)], "measured_at": self.measured_at, "busy": self.busy}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
-        prices = {
-            Work(work): tuple((int(size), float(seconds)) for size, seconds in pairs)
-            for work, pairs in content["prices"].items()
-        }
-        return cls(content["calibration_id"], content["measured_on"], prices)
+        return cls(
+            content["calibration_id"],
+            content["measured_on"],
+            _from_lists(content["prices"]),
+            tuple(map(_from_lists, content.get("rounds", ()))),
+            float(content.get("measured_at", 0.0)),
+            str(content.get("busy", "")),
+        )
+
+
+def _as_lists(prices: PriceTable) -> dict[str, Any]:
+    return {work.value: [list(pair) for pair in pairs] for work, pairs in prices.items()}
+
+
+def _from_lists(content: Mapping[str, Any]) -> PriceTable:
+    return {
+        Work(work): tuple((int(size), float(seconds)) for size, seconds in pairs) for work, pairs in content.items()
+    }
 
 
 def _on_line(points: tuple[tuple[int, float], ...], batch_size: int) -> float:
@@ -167,3 +229,15 @@ def priced(counts: list[list[Any]], calibration: Calibration) -> tuple[float, fl
     seconds = [(Work(work), count * calibration.price(Work(work), size)) for work, size, count in counts]
     alone = sum((each for work, each in seconds if work is not Work.ASKED), 0.0)
     return alone, sum((each for work, each in seconds if work is not Work.TEACHER), 0.0)
+
+
+def with_epochs(counts: list[list[Any]], num_epochs: int) -> list[list[Any]]:
+    """A ledger with all epochs that had begun: earlier versions did not count them.
+
+    An epoch's price is linear in the samples that it plans, so their mean prices each of the missing epochs.
+    """
+    missing = num_epochs - sum(count for work, _, count in counts if work == Work.EPOCH)
+    if missing <= 0:
+        return counts
+    fetched = sum(size * count for work, size, count in counts if work == Work.AUGMENT)
+    return [*counts, [Work.EPOCH.value, max(1, round(fetched / num_epochs)), missing]]

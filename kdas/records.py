@@ -156,7 +156,8 @@ class Measure:
         return "test_accuracy" if self.split == "test" else "val_accuracy"
 
 
-# Raised with every changelog line marked [Measure]: a trial measured by other rules is another trial.
+# Raised with every changelog line marked [Measure]: a trial measured by other rules is another trial. It stays if
+# recorded curves can be priced by the new rules, as `kdas.clock.with_epochs` does.
 MEASURE_VERSION = 2
 
 # The columns of curves.parquet: sweep, method and phase, then the row itself.
@@ -186,6 +187,8 @@ TRIAL_KINDS: Mapping[str, Literal["str", "int", "float"]] = {
     "error": "str",
 }
 TRIAL_COLUMNS = tuple(TRIAL_KINDS)
+# Then, for each round of measuring prices, what the trial costs at that round's prices alone, divided by its cost.
+PRICE_ROUND = "price_round_"
 # The columns of picks.parquet: whose window, then the window itself.
 PICKS_COLUMNS = (*SWEEP_COLUMNS, "trial_id", "config_id", "seed", *(field.name for field in fields(PicksWindow)))
 

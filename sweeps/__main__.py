@@ -108,6 +108,25 @@ def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
 
 
 @app.command()
+def calibrate(name: Name, data: Data = None, settings: Settings = None) -> None:
+    """Measure a sweep's prices anew, or show those it has."""
+    from sweeps.file.layers import directory_of, spec_path
+    from sweeps.file.spec import load_spec
+
+    path = spec_path(name)
+    spec = load_spec(path, data, settings or ())
+    from sweeps.prepare.calibration import calibrate_sweep
+    from sweeps.record.directory import SweepDirectory
+
+    directory = SweepDirectory(directory_of(path))
+    for cell, of_cell in spec.cells.items():
+        console.rule(cell, align="left")
+        calibrate_sweep(of_cell, path, directory.cell(cell), console)
+    if not spec.cells:
+        calibrate_sweep(spec, path, directory, console)
+
+
+@app.command()
 def status(name: Name) -> None:
     """Show the progress of a sweep."""
     from sweeps.record.directory import SweepDirectory

@@ -69,7 +69,7 @@ def run_sweep(
         if sweep.num_adopted:
             console.print(f"{sweep.num_adopted} trials reused from other sweeps", highlight=False)
         if has_work or not environment.is_kept(directory):
-            environment.keep(directory, recipe, sweep.inputs)
+            environment.keep(directory, recipe, sweep.inputs, sweep.prices)
         if has_work:
             keep_spec(spec, directory)
             prepare_bank(recipe, len(spec.seeds), sweep.inputs, source, console)

@@ -1,37 +1,40 @@
-"""Measures the clock's prices: the median time of each kind of work, run alone, on the code that trials run."""
+"""The clock's prices on this machine: measured when they are needed, kept in the cache, doubted if they vary."""
 
 from __future__ import annotations
 
-import json
-import math
-import statistics
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kdas.clock import Calibration, Work
-from kdas.compute.device import hardware_name, repeatable, synchronize
-from kdas.data import Draw, ImageSplits
-from kdas.files.cache import cache_root, content_id, write_text
+from kdas.clock import Calibration
+from kdas.compute.device import hardware_name, repeatable
+from kdas.files.cache import cache_root, content_id
 from kdas.files.full import going_without
+from kdas.files.prices import calibration_of, read_calibration, write_calibration
 from kdas.parts.terms import as_terms
-from kdas.penalty import penalty_weights
 from kdas.recipe.config import TrialConfig
 from kdas.records import MEASURE_VERSION
-from kdas.samplers import knowledge_scores, select
-from kdas.training.batch import Batch
 from kdas.training.distiller import Distiller
+from kdas.training.timing import median_of, timed
 from kdas.training.trial import priced_code
 
-WARM_UP_RUNS = 3
-# Work that has run for longer than this is warm.
-WARM_UP_SECONDS = 0.5
-TIMED_RUNS = 21
-# Slow work is timed less often, but at least three times.
-SECONDS_PER_PRICE = 1.0
+# Prices are measured this often, if rounds differ or the machine does other work.
+ATTEMPTS = 3
+# Rounds that differ by less than this fraction of a cost are steady.
+STEADY = 0.03
+# On an idle machine a process waits for its processor less than this share of the time.
+IDLE = 0.05
+# Before another attempt on a busy machine.
+PAUSE_S = 10.0
+
+_REMEDY = "Comparisons of methods may be wrong. Stop other work and measure again (make calibrate)."
+
+# Busy calibrations that this process measured: it uses them for all its sweeps, others measure again.
+_measured_here: set[str] = set()
 
 
 def priced_by(config: TrialConfig) -> dict[str, Any]:
@@ -69,123 +72,81 @@ def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
 
 
 def calibration_for(
-    config: TrialConfig, distiller: Distiller, announce: Callable[[], None] = lambda: None
+    config: TrialConfig,
+    distiller: Distiller,
+    tell: Callable[[str], None] = lambda line: None,
+    neighbours: Callable[[], Sequence[str]] = lambda: (),
 ) -> Calibration:
     """The cached calibration of this subject, measured now if there is none. Call it while nothing else runs.
 
-    Args: distiller: to measure on; its student is trained for a few steps, so throw it away afterwards; announce:
-        called before anything is measured.
+    Calibrations from a busy machine are not used again.
+
+    Args: distiller: to measure on; its student is trained for a few steps, so throw it away afterwards; tell: called
+        with each line that the user should read; neighbours: the names of other sweeps that train on this machine.
     """
-    measured_on = subject(config, distiller)
-    path = _kept_path(measured_on)
-    kept = read_calibration(path)
-    if kept is not None:
+    kept = kept_calibration(config, distiller)
+    if kept is not None and kept.rounds and (not kept.busy or kept.calibration_id in _measured_here):
         return kept
-    announce()
+    return measured_calibration(config, distiller, tell, neighbours)
+
+
+def measured_calibration(
+    config: TrialConfig,
+    distiller: Distiller,
+    tell: Callable[[str], None] = lambda line: None,
+    neighbours: Callable[[], Sequence[str]] = lambda: (),
+) -> Calibration:
+    """The steadiest of a few calibrations, measured now and kept in the cache. Args: as `calibration_for`."""
+    tell("Measuring the cost of a step on this machine. Run nothing else on it meanwhile.")
     repeatable(config.threads)
-    prices = _measure(config, distiller)
-    calibration = calibration_of(measured_on, prices)
+    attempts: list[Calibration] = []
+    while not attempts or (len(attempts) < ATTEMPTS and doubts(attempts[-1])):
+        if attempts:
+            tell(f"{doubts(attempts[-1])} Measuring again.")
+            time.sleep(PAUSE_S if attempts[-1].busy else 0)
+        attempts.append(_measured(config, distiller, neighbours))
+    best = min(attempts, key=lambda each: (bool(each.busy), each.spread))
+    if doubts(best):
+        tell(f"WARNING: {doubts(best)} {_REMEDY}")
+    _measured_here.add(best.calibration_id)
+    path = kept_path(best.measured_on)
     with going_without(path):
-        write_calibration(path, calibration)
-    return calibration
+        write_calibration(path, best)
+    return best
+
+
+def doubts(calibration: Calibration) -> str:
+    """Why these prices may be wrong, in a sentence or two; "" if nothing is known against them."""
+    said = []
+    if calibration.busy:
+        said.append(f"The machine was busy while prices were measured: {calibration.busy}.")
+    if calibration.spread > STEADY:
+        said.append(f"Prices differ by {calibration.spread:.1%} between rounds, expected at most {STEADY:.0%}.")
+    return " ".join(said)
 
 
 def kept_calibration(config: TrialConfig, distiller: Distiller) -> Calibration | None:
     """The calibration that this machine keeps for this subject; None if it has none."""
-    return read_calibration(_kept_path(subject(config, distiller)))
+    return read_calibration(kept_path(subject(config, distiller)))
 
 
-def _kept_path(measured_on: Mapping[str, Any]) -> Path:
+def kept_path(measured_on: Mapping[str, Any]) -> Path:
+    """Where the cache keeps prices of this subject."""
     return cache_root() / "calibrations" / f"{content_id(measured_on)}.json"
 
 
-def calibration_of(measured_on: Mapping[str, Any], prices: Mapping[Work, tuple[tuple[int, float], ...]]) -> Calibration:
-    """Prices with the id that follows from them and from what they were measured on."""
-    plain = {work.value: pairs for work, pairs in prices.items()}
-    return Calibration(content_id([measured_on, plain]), measured_on, prices)
+def _measured(config: TrialConfig, distiller: Distiller, neighbours: Callable[[], Sequence[str]]) -> Calibration:
+    found = timed(config, distiller)
+    busy = "; ".join(_signs_of_other_work(found.waited, neighbours()))
+    return calibration_of(subject(config, distiller), median_of(found.rounds), found.rounds, time.time(), busy)
 
 
-def read_calibration(path: Path) -> Calibration | None:
-    """A stored calibration; None if it is missing or damaged, which its id shows."""
-    try:
-        kept = Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return kept if kept.calibration_id == calibration_of(kept.measured_on, kept.prices).calibration_id else None
-
-
-def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write a calibration; a kill leaves the old file or the new one."""
-    write_text(path, json.dumps(calibration.as_dict(), indent=1))
-
-
-def _measure(config: TrialConfig, distiller: Distiller) -> dict[Work, tuple[tuple[int, float], ...]]:
-    """Measured sizes: half a batch, one batch, and scoring batches at rates of a half and a quarter."""
-    splits, size = distiller.splits, config.batch_size
-    total = len(splits.train)
-    small = sorted({math.ceil(size / 2), size})
-    sizes = sorted({min(wanted, total) for wanted in (*small, 2 * size, 4 * size)})
-    drawn = splits.training_batches([torch.arange(n) for n in sizes], Draw(seed=0, epoch=1))
-    batches = {n: distiller.asked(distiller.batch(*views)) for n, views in zip(sizes, drawn, strict=True)}
-    last_losses = torch.zeros(total)
-
-    def teach(batch: Batch) -> object:
-        return distiller.asked(batch)
-
-    def score(batch: Batch) -> object:
-        assert batch.answer is not None
-        scores = knowledge_scores(distiller.scoring_logits(batch, epoch=1), batch.answer.logits)
-        return batch.rows(select(scores, size, 0.05))
-
-    def weigh(batch: Batch) -> object:
-        assert batch.answer is not None
-        return penalty_weights(batch.answer.logits, batch.targets, 0.2, 1000.0, 0.5)
-
-    def step(batch: Batch) -> object:
-        return distiller.step(batch, epoch=1)
-
-    def observe(batch: Batch) -> object:
-        assert batch.answer is not None
-        last_losses[batch.indices] = batch.answer.logits[:, 0].to(last_losses)
-        return last_losses
-
-    trained_on = [n for n in sizes if n <= size]
-    kinds: dict[Work, tuple[Callable[[Batch], object], list[int]]] = {
-        Work.TEACHER: (teach, sizes),
-        Work.SCORE: (score, sizes),
-        Work.WEIGH: (weigh, trained_on),
-        Work.STEP: (step, trained_on),
-        Work.OBSERVE: (observe, trained_on),
-    }
-    prices = {
-        kind: tuple((n, _median_seconds(work, batches[n], distiller.device)) for n in which)
-        for kind, (work, which) in kinds.items()
-    }
-    prices[Work.AUGMENT] = tuple((n, _seconds_to_fetch(splits, n, distiller.device)) for n in sizes)
-    return prices
-
-
-def _median_seconds(work: Callable[[Batch], object], batch: Batch, device: str) -> float:
-    return _median(lambda: work(batch), device)
-
-
-def _seconds_to_fetch(splits: ImageSplits, batch_size: int, device: str) -> float:
-    """Time from one batch to the next within an epoch: if images stream, time hidden by reading ahead is free."""
-    views = splits.training_batches([torch.arange(batch_size)] * (WARM_UP_RUNS + TIMED_RUNS), Draw(seed=0, epoch=1))
-    return _median(lambda: next(views), device)
-
-
-def _median(work: Callable[[], object], device: str) -> float:
-    began = time.perf_counter()
-    for _ in range(WARM_UP_RUNS):
-        work()
-        synchronize(device)
-        if time.perf_counter() - began > WARM_UP_SECONDS:
-            break
-    seconds: list[float] = []
-    while len(seconds) < TIMED_RUNS and (len(seconds) < 3 or sum(seconds) < SECONDS_PER_PRICE):
-        began = time.perf_counter()
-        work()
-        synchronize(device)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+def _signs_of_other_work(waited: float, neighbours: Sequence[str]) -> list[str]:
+    signs = [f"{name} trains on it" for name in neighbours]
+    if waited > IDLE:
+        signs.append(f"other work had the processor for {waited:.0%} of the time")
+    load, present = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    # One more than the processors: before this, the sweep itself may have used all of them.
+    if load > present + 1:
+        signs.append(f"{load:.1f} processes wanted its {present} processors")
+    return signs

@@ -61,6 +61,7 @@ class EpochWalk:
 
     def batches(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
         """The batches to train on, in order, and whether each is the epoch's last; fetched and chosen lazily."""
+        self._clock.charge(Work.EPOCH, len(plan.order))
         chosen: list[Batch] = []
         for fetched, is_last in self._fetched(epoch, plan):
             ready = [fetched] if len(fetched) > 1 else []  # unreadable images can leave too few for batch norm

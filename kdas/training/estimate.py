@@ -45,7 +45,12 @@ def _rehearsed_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Ca
         # Choose all batches before training on any, so that the order of draws, and so the estimate, stays the same.
         for batch, _ in list(walk.batches(epoch, plan)):
             walk.train(epoch, plan, batch)
-    return clock.cost_ref_s * num_samples / played
+    scale = num_samples / played
+    epochs = [(size, count) for (work, size), count in clock.counts.items() if work is Work.EPOCH]
+    played_s = sum(count * calibration.price(Work.EPOCH, size) for size, count in epochs)
+    # The beginning of an epoch costs something however few samples it plans.
+    epochs_s = sum(count * calibration.price(Work.EPOCH, round(scale * size)) for size, count in epochs)
+    return scale * (clock.cost_ref_s - played_s) + epochs_s
 
 
 def rehearse(config: TrialConfig) -> None:

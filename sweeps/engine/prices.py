@@ -11,20 +11,19 @@ from typing import Any
 from kdas.clock import Calibration
 from kdas.errors import UserError
 from kdas.files.cache import content_id
+from kdas.files.prices import read_calibration, write_calibration
 from kdas.files.record import DamagedError
 from kdas.recipe.config import TrialConfig
-from kdas.training.calibrate import (
-    calibration_for,
-    kept_calibration,
-    priced_by,
-    read_calibration,
-    write_calibration,
-)
+from kdas.training.calibrate import calibration_for, kept_calibration, priced_by
+from kdas.training.distiller import Distiller
 from kdas.training.trial import Inputs, Trial
 from sweeps.file.methods import Methods
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
 from sweeps.space.space import Parameter
+
+# The prices of a trial, as `calibration_for` returns them.
+Measured = Callable[[TrialConfig, Distiller], Calibration]
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,11 @@ def prices_for(
     methods: Methods,
     inputs: Inputs,
     directory: SweepDirectory,
-    announce: Callable[[], None] = lambda: None,
+    measured: Measured = calibration_for,
 ) -> Prices:
     """The prices stored with the sweep; missing ones are taken from this machine's cache, or measured now.
 
-    Args: announce: called before anything is measured.
+    Args: measured: returns prices that the sweep does not have.
     Raises: UserError: if a sweep that has trials has lost its prices. Other prices would be another unit.
     """
     found: dict[str, Calibration] = {}
@@ -74,7 +73,7 @@ def prices_for(
                     f" ({', '.join(sorted(charged.ids))}). Restore it from a copy, or start the sweep under another"
                     " name."
                 )
-        found[key] = frozen or calibration_for(config, Trial(config, inputs).distiller(), announce)
+        found[key] = frozen or measured(config, Trial(config, inputs).distiller())
     return Prices(found)
 
 

@@ -20,9 +20,9 @@ from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor
 from sweeps.execution.cluster import has_room_for
-from sweeps.execution.neighbours import Neighbours
 from sweeps.execution.progress import Progress
 from sweeps.execution.tuning import AgendaScheduler, AgendaSearcher, TuneCallback
+from sweeps.prepare.neighbours import Neighbours
 from sweeps.record.directory import SweepDirectory
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+from kdas.clock import Calibration
 from kdas.compute.device import hardware_name
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.recipe.config import TrialConfig
 from kdas.training.trial import Inputs
+from sweeps.engine.prices import Prices
 from sweeps.record.directory import SweepDirectory
 
 _PACKAGES = ("kdas-sweeps", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
 
-def describe(recipe: TrialConfig, inputs: Inputs) -> dict[str, str]:
+def describe(recipe: TrialConfig, inputs: Inputs, prices: Prices) -> dict[str, str]:
     """Flat facts for the report and for MLflow's tags. The teacher is evaluated if this machine never has."""
     quality = inputs.teacher_quality(recipe)
     return {
@@ -33,6 +37,19 @@ def describe(recipe: TrialConfig, inputs: Inputs) -> dict[str, str]:
         "teacher_weights": inputs.teacher.weights_id,
         "teacher_accuracy": repr(quality.accuracy),
         "teacher_accuracy_clear_from": repr(quality.clear_from),
+        **_of_prices(list(prices.calibrations.values())),
+    }
+
+
+def _of_prices(calibrations: Sequence[Calibration]) -> dict[str, str]:
+    """The worst of the sweep's prices; nothing for prices of earlier versions, which recorded none of it."""
+    if not all(each.rounds for each in calibrations):
+        return {}
+    measured_at = datetime.fromtimestamp(min(each.measured_at for each in calibrations), UTC)
+    return {
+        "price_spread": repr(max(each.spread for each in calibrations)),
+        "prices_measured_at": measured_at.isoformat(timespec="seconds"),
+        "prices_busy": next((each.busy for each in calibrations if each.busy), ""),
     }
 
 
@@ -52,9 +69,9 @@ def is_kept(directory: SweepDirectory) -> bool:
     return True
 
 
-def keep(directory: SweepDirectory, recipe: TrialConfig, inputs: Inputs) -> None:
+def keep(directory: SweepDirectory, recipe: TrialConfig, inputs: Inputs, prices: Prices) -> None:
     """Keep the facts with the sweep."""
-    write_record(directory.environment_file, describe(recipe, inputs))
+    write_record(directory.environment_file, describe(recipe, inputs, prices))
 
 
 def git_commit() -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from kdas.clock import Calibration
 from kdas.command.bank_progress import announce, build_with_progress
 from kdas.command.progress import TeacherProgress
 from kdas.errors import UserError
@@ -15,9 +18,11 @@ from kdas.files.cache import replaced_whole
 from kdas.recipe.config import TrialConfig
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank
+from kdas.training.calibrate import calibration_for
 from kdas.training.trial import Inputs, find_dataset, load_inputs
 from sweeps.engine.plan import Plan
 from sweeps.engine.prices import Prices, prices_for
+from sweeps.prepare.neighbours import other_sweeps
 from sweeps.prepare.unchanged import check_inputs, keep_inputs
 from sweeps.record.directory import SweepDirectory
 
@@ -53,13 +58,17 @@ def _keep_teacher(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory
             shutil.copyfile(inputs.teacher.path, temporary)
 
 
-def prices_of(plan: Plan, inputs: Inputs, directory: SweepDirectory, console: Console) -> Prices:
-    """The prices of a sweep, measured now if neither it nor this machine's cache has them."""
-
-    def announce_measuring() -> None:
-        console.print("Measuring the cost of a step on this machine. Run nothing else on it meanwhile.")
-
-    return prices_for(plan.methods, inputs, directory, announce_measuring)
+def prices_of(
+    plan: Plan,
+    inputs: Inputs,
+    directory: SweepDirectory,
+    console: Console,
+    measured: Callable[..., Calibration] = calibration_for,
+) -> Prices:
+    """The prices of a sweep. Args: measured: `calibration_for`, or `measured_calibration` to ignore the cache."""
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    told = partial(measured, tell=say, neighbours=other_sweeps)
+    return prices_for(plan.methods, inputs, directory, told)
 
 
 def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherBank | None:

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from kdas.clock import Calibration, priced
 from kdas.files.cache import replaced_whole
 from kdas.files.journal import Journal
+from kdas.files.prices import read_calibration, write_calibration
 from kdas.files.record import DamagedError, read_record
 from kdas.records import is_searched
-from kdas.training.calibrate import read_calibration, write_calibration
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import known_measure, read_measure
 from sweeps.record.paths import CONFIRM
@@ -48,7 +48,7 @@ def check_sweep(directory: SweepDirectory) -> list[Finding]:
 def _of_the_record(directory: SweepDirectory) -> Iterator[Finding]:
     yield from _of_single_files(directory)
     yield from _of_prices(directory)
-    known = {each.calibration_id: each for each in map(read_calibration, _price_files(directory)) if each}
+    known = directory.calibrations()
     num_ended = 0
     for folder in directory.trials():
         damage = folder.damage()
@@ -102,16 +102,9 @@ def _of_single_files(directory: SweepDirectory) -> Iterator[Finding]:
             continue  # the sweep has not written it yet, or the next start rebuilds it
 
 
-def _price_files(directory: SweepDirectory) -> list[Path]:
-    """The files of prices: those found, and the first one even if it is missing. Each has a copy."""
-    folder = directory.path / "calibrations"
-    found = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return [directory.calibration_file, *found]
-
-
 def _of_prices(directory: SweepDirectory) -> Iterator[Finding]:
     """Restore damaged or missing prices from their copy."""
-    files = _price_files(directory)
+    files = directory.price_files()
     intact = {path: kept for path in files if (kept := read_calibration(path)) is not None}
     measure = known_measure(directory)
     base = measure.calibration_id if measure is not None else None

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from kdas.clock import Calibration, priced
+from kdas.clock import Calibration, priced, with_epochs
 from kdas.errors import UserError
 from kdas.files.cache import writable_folder, write_text
 from kdas.files.locks import is_held, locked
+from kdas.files.prices import read_calibration
 from kdas.records import COMPLETE_STATUSES, CurveRow
 from sweeps.record.paths import CELLS, MEASURE, runs_root
 from sweeps.record.trial import Recorded, TrialFolder
@@ -52,6 +53,15 @@ class SweepDirectory:
     def study_files(self) -> list[Path]:
         """Those that exist."""
         return sorted(self.path.glob("search*.journal"))
+
+    def price_files(self) -> list[Path]:
+        """All files of prices that should be there: each is kept twice."""
+        folder = self.path / "calibrations"
+        return [self.calibration_file, *(sorted(folder.glob("*.json")) if folder.is_dir() else [])]
+
+    def calibrations(self) -> dict[str, Calibration]:
+        """The prices that are frozen with the sweep, by id."""
+        return {kept.calibration_id: kept for kept in map(read_calibration, self.price_files()) if kept}
 
     def cell(self, name: str) -> SweepDirectory:
         return SweepDirectory(self.path / CELLS / name)
@@ -147,7 +157,8 @@ def _trial_path(sweep: Path, trial_id: str) -> Path:
 def _repriced(recorded: Recorded, calibration: Calibration) -> Recorded:
     if recorded.row.calibration_id == calibration.calibration_id:
         return recorded
-    alone_s, as_run_s = priced(recorded.ledger, calibration)
+    ledger = with_epochs(recorded.ledger, recorded.row.epoch)
+    alone_s, as_run_s = priced(ledger, calibration)
     content = recorded.row.as_dict()
     content.update(cost_ref_s=alone_s, cost_as_run_s=as_run_s, calibration_id=calibration.calibration_id)
-    return Recorded(CurveRow(**content), recorded.ledger, recorded.recorded_at)  # type: ignore[arg-type]
+    return Recorded(CurveRow(**content), ledger, recorded.recorded_at)  # type: ignore[arg-type]

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import json as arrow_json
 
+from kdas.clock import Calibration, priced
 from kdas.errors import UserError
 from kdas.files.cache import replaced_whole
-from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, TRIAL_COLUMNS, Measure, Status, reached
+from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, PRICE_ROUND, TRIAL_COLUMNS, Measure, Status, reached
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import best_accuracy, read_measure, time_to_target
 from sweeps.record.trial import Recorded, TrialFolder
@@ -43,7 +44,7 @@ def sweep_tables(directory: SweepDirectory) -> dict[str, pa.Table]:
     picks: list[list[bytes]] = []
     for each in directory.cells() or [directory]:
         measure = read_measure(each)
-        num_ended = 0
+        calibrations, num_ended = each.calibrations(), 0
         for folder in each.trials():
             if damage := folder.damage():
                 raise damage
@@ -51,7 +52,7 @@ def sweep_tables(directory: SweepDirectory) -> dict[str, pa.Table]:
             rows = folder.rows()
             labels = {"sweep": each.name, "method": folder.description["method"], "phase": folder.description["phase"]}
             curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
-            trials.append(_trial_row(labels, folder, rows, measure))
+            trials.append(_trial_row(labels, folder, rows, measure) | _of_price_rounds(rows, measure, calibrations))
             settings.append(_settings(folder.description["config"]))
             picks.append(folder.picks.texts())
         if measure is not None and num_ended < measure.num_ended_trials:
@@ -170,6 +171,23 @@ def _trial_row(
     missing = set(TRIAL_COLUMNS) - set(row)
     assert not missing, f"trials.parquet lacks {missing}"
     return row
+
+
+def _of_price_rounds(
+    rows: Sequence[Recorded], measure: Measure | None, calibrations: Mapping[str, Calibration]
+) -> dict[str, float]:
+    """The cost of the trial's work at the prices of each round alone, divided by its cost: at its hit or its end."""
+    if not rows:
+        return {}
+    hits = (each for each in rows if measure and reached(each.row.val_accuracy, measure.target))
+    recorded = next(hits, rows[-1])
+    calibration, cost_ref_s = calibrations.get(recorded.row.calibration_id), recorded.row.cost_ref_s
+    if calibration is None or not cost_ref_s > 0:
+        return {}
+    return {
+        f"{PRICE_ROUND}{number}": priced(recorded.ledger, of_round)[0] / cost_ref_s
+        for number, of_round in enumerate(calibration.of_rounds, start=1)
+    }
 
 
 def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import statistics
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdas.clock import Calibration, Clock, Work, priced
+from kdas.clock import Calibration, Clock, Work, priced, with_epochs
 
 quickly = settings(max_examples=100)
 
@@ -166,6 +168,7 @@ def test_a_plain_run_costs_what_charging_it_by_hand_costs(
 ) -> None:
     clock = Clock(calibration)
     for _ in range(epochs):
+        clock.charge(Work.EPOCH, num_samples)
         for first in range(0, num_samples, batch_size):
             for work in (Work.AUGMENT, Work.TEACHER, Work.STEP):
                 clock.charge(work, min(batch_size, num_samples - first))
@@ -174,3 +177,61 @@ def test_a_plain_run_costs_what_charging_it_by_hand_costs(
 
 def test_calibration_goes_through_json(calibration: Calibration) -> None:
     assert Calibration.from_dict(json.loads(json.dumps(calibration.as_dict()))) == calibration
+
+
+def test_a_ledger_without_epochs_costs_what_it_did_at_prices_without_them(calibration: Calibration) -> None:
+    earlier = Calibration("earlier", {}, {w: points for w, points in calibration.prices.items() if w is not Work.EPOCH})
+    counted = [["step", 16, 10], ["epoch", 100, 3]]
+    assert priced(counted, earlier) == priced(counted[:1], earlier)
+    assert earlier.plain_run_s(100, 16, 3) < calibration.plain_run_s(100, 16, 3)
+    assert Calibration.from_dict(earlier.as_dict()) == earlier and "rounds" not in earlier.as_dict()
+
+
+def test_epochs_that_an_earlier_version_did_not_count_are_added_to_its_ledger(calibration: Calibration) -> None:
+    counted = [["augment", 10, 12], ["augment", 20, 4], ["step", 16, 10], ["epoch", 60, 1], ["epoch", 40, 3]]
+    assert with_epochs(counted, 4) == counted
+    earlier = counted[:3]
+    assert with_epochs(earlier, 4) == [*earlier, ["epoch", 50, 4]]
+    # On a line, epochs of 60, 40, 40 and 60 samples cost what four epochs of 50 do.
+    assert priced(with_epochs(earlier, 4), calibration)[0] == pytest.approx(
+        priced([*earlier, ["epoch", 60, 2], ["epoch", 40, 2]], calibration)[0]
+    )
+    resumed = [*earlier, ["epoch", 50, 1]]
+    assert with_epochs(resumed, 4) == [*resumed, ["epoch", 50, 3]]
+
+
+def in_rounds(*steps_s: float, score_s: float = 0.5) -> Calibration:
+    """Rounds with these prices of a step of 10; fetching costs 0.5 a batch, whatever its size."""
+    rounds = tuple(
+        {
+            Work.AUGMENT: ((10, 0.25), (20, 0.25)),
+            Work.TEACHER: ((10, 0.25), (20, 0.25)),
+            Work.SCORE: ((10, score_s), (20, score_s)),
+            Work.WEIGH: ((10, 0.25),),
+            Work.STEP: ((10, step_s),),
+        }
+        for step_s in steps_s
+    )
+    return Calibration("in rounds", {}, rounds[0], rounds)
+
+
+def test_spread_is_that_of_a_cost_of_kdas_in_units_of_plain_distillation() -> None:
+    assert in_rounds(1.5, 1.5, 1.5).spread == 0
+    assert Calibration("one", {}, in_rounds(1.5).prices).spread == in_rounds(1.5).spread == 0
+    # Plain 2 and 2.5; a scoring step of 3.25 or 3.75 with one on remembered samples of 2.25 or 2.75.
+    # In plain steps: steps 1.5 and 1.6, weights 0.25 and 0.2, scores 0.25 and 0.2, fetching 0.5 and 0.4; sum 2.5, 2.4.
+    found = in_rounds(1.5, 2.0)
+    assert found.spread == pytest.approx(statistics.stdev([2.5, 2.4]) / statistics.fmean([2.5, 2.4]), rel=0.5)
+    assert found.spread == pytest.approx(statistics.stdev([1.5, 1.6]) / 2.45)
+
+
+def test_a_machine_that_gets_slower_alike_for_all_work_has_no_spread() -> None:
+    steady = in_rounds(1.5)
+    slower = {work: tuple((size, 1.3 * seconds) for size, seconds in points) for work, points in steady.prices.items()}
+    assert replace(steady, rounds=(steady.prices, slower)).spread == pytest.approx(0, abs=1e-12)
+
+
+def test_prices_of_a_round_charge_by_that_round_alone() -> None:
+    found = in_rounds(1.5, 2.0)
+    assert [priced([["step", 10, 4]], each)[0] for each in found.of_rounds] == [6.0, 8.0]
+    assert Calibration.from_dict(json.loads(json.dumps(found.as_dict()))) == found

@@ -15,9 +15,9 @@ import pytest
 
 from analysis.curves import load
 from analysis.time_to_accuracy import time_to_accuracy
+from kdas.files.prices import read_calibration
 from kdas.recipe.config import TrialConfig
 from kdas.records import CURVE_COLUMNS
-from kdas.training.calibrate import read_calibration
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial, load_inputs
 from tests.sweeps.conftest import TINY, Swept

@@ -106,6 +106,7 @@ def test_too_little_to_tell_is_refused(generator: np.random.Generator) -> None:
 
 def test_what_varied_and_where_it_stands() -> None:
     _, trials = search(30, lambda rate, wide, choice: 30.0)
+    trials = trials.assign(price_round_1=np.linspace(0.9, 1.1, len(trials)))
     configurations = searched_configurations(trials)
     parameters = {each.name: each for each in varied_parameters(configurations, ["sampler.WIDE"])}
     assert set(parameters) == {"rate", "wide", "loss"}

@@ -17,7 +17,7 @@ import pytest
 from kdas import __main__ as command
 from kdas.clock import Calibration
 from kdas.records import CurveRow
-from kdas.training import calibrate
+from kdas.training import calibrate, timing
 from kdas.training.trainer import Training
 
 TRIAL = """
@@ -86,8 +86,9 @@ def test_unknown_kind_is_refused_with_the_known_ones(
 def test_train_prints_and_writes_the_curve(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, calibration: Calibration
 ) -> None:
-    monkeypatch.setattr(calibrate, "WARM_UP_RUNS", 1)
-    monkeypatch.setattr(calibrate, "TIMED_RUNS", 3)
+    monkeypatch.setattr(timing, "WARM_UP_RUNS", 1)
+    monkeypatch.setattr(timing, "TIMED_RUNS", 2)
+    monkeypatch.setattr(calibrate, "ATTEMPTS", 1)
 
     original = calibrate.calibration_for
 

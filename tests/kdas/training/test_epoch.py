@@ -89,7 +89,7 @@ def test_plan_that_chooses_nothing_is_trained_on_as_it_is_fetched() -> None:
     work, _, clock, are_last = walked(EpochPlan(torch.arange(4), 2, rate=1.0))
     assert work.done == ["fetch 2", "ask 2", "step [0, 1]", "fetch 2", "ask 2", "step [2, 3]"]
     assert are_last == [False, True]
-    assert clock.ledger() == [["augment", 2, 2], ["teacher", 2, 2], ["step", 2, 2]]
+    assert clock.ledger() == [["epoch", 4, 1], ["augment", 2, 2], ["teacher", 2, 2], ["step", 2, 2]]
 
 
 def test_teacher_that_takes_no_part_in_the_choice_is_asked_about_the_chosen_alone() -> None:
@@ -98,7 +98,7 @@ def test_teacher_that_takes_no_part_in_the_choice_is_asked_about_the_chosen_alon
     )
     assert work.done == ["fetch 4", "score 4 in eval", "ask 2", "step [0, 1]"]
     assert sampler.given == ["student_logits"]
-    assert clock.ledger() == [["augment", 4, 1], ["score", 4, 1], ["teacher", 2, 1], ["step", 2, 1]]
+    assert clock.ledger() == [["epoch", 4, 1], ["augment", 4, 1], ["score", 4, 1], ["teacher", 2, 1], ["step", 2, 1]]
 
 
 def test_teacher_that_takes_part_in_the_choice_is_asked_once_about_all_that_is_fetched() -> None:
@@ -106,7 +106,14 @@ def test_teacher_that_takes_part_in_the_choice_is_asked_once_about_all_that_is_f
     work, sampler, clock, _ = walked(plan, needs=list(SamplerNeed))
     assert work.done == ["fetch 4", "ask 4", "score 4 in train", "step [0, 1]"]
     assert sorted(sampler.given) == ["student_logits", "targets", "teacher_logits"]
-    assert clock.ledger() == [["augment", 4, 1], ["teacher", 4, 1], ["score", 4, 1], ["step", 2, 1], ["observe", 2, 1]]
+    assert clock.ledger() == [
+        ["epoch", 4, 1],
+        ["augment", 4, 1],
+        ["teacher", 4, 1],
+        ["score", 4, 1],
+        ["step", 2, 1],
+        ["observe", 2, 1],
+    ]
 
 
 def test_chosen_samples_wait_until_a_batch_is_full() -> None:

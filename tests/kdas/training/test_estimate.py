@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kdas.clock import Calibration
+from kdas.clock import Calibration, Work
 from kdas.training.estimate import estimated_cost_ref_s
 from kdas.training.trainer import Training
 from tests.kdas.conftest import NUM_TRAIN, ConfigOf
@@ -27,5 +27,22 @@ def test_estimate_agrees_with_the_cost_of_a_trial(
 
 
 def test_estimate_grows_with_the_set(config_of: ConfigOf, calibration: Calibration) -> None:
-    small, large = (estimated_cost_ref_s(config_of(sampler="kdas"), n, calibration) for n in (16 * 24, 16 * 240))
+    config, earlier = config_of(sampler="kdas"), without_epochs(calibration)
+    small, large = (estimated_cost_ref_s(config, n, earlier) for n in (16 * 24, 16 * 240))
     assert large == pytest.approx(10 * small)
+
+
+def test_beginning_an_epoch_costs_by_the_samples_that_it_plans(config_of: ConfigOf, calibration: Calibration) -> None:
+    config, earlier = config_of(sampler="full", epochs=4), without_epochs(calibration)
+    line = ((60, 5e-3 + 60 * 4e-5), (4000, 5e-3 + 4000 * 4e-5))
+    calibration = Calibration("with epochs", {}, {**earlier.prices, Work.EPOCH: line})
+    for num_samples in (60, 16 * 240):
+        begun_s = estimated_cost_ref_s(config, num_samples, calibration) - estimated_cost_ref_s(
+            config, num_samples, earlier
+        )
+        assert begun_s == pytest.approx(4 * (5e-3 + num_samples * 4e-5), rel=1e-9)
+
+
+def without_epochs(calibration: Calibration) -> Calibration:
+    prices = {work: points for work, points in calibration.prices.items() if work is not Work.EPOCH}
+    return Calibration("without epochs", {}, prices)

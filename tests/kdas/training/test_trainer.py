@@ -132,6 +132,7 @@ def test_full_counts_every_sample_once_an_epoch(finished: Finished, calibration:
     by_hand = sum(
         count * price(work, size) for size, count in batches for work in (Work.AUGMENT, Work.TEACHER, Work.STEP)
     )
+    by_hand += 3 * price(Work.EPOCH, 100)
     assert rows[-1].cost_ref_s == pytest.approx(by_hand)
     _, step_flops, teacher_flops = training.flops
     assert rows[-1].flops == pytest.approx(300 * (step_flops + teacher_flops))

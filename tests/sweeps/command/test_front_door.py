@@ -13,7 +13,7 @@ import pytest
 
 from tests.places import ROOT
 
-TARGETS = ["setup", "sweep", "preview", "status", "simulate", "report", "ui", "notebooks"]
+TARGETS = ["setup", "sweep", "preview", "calibrate", "status", "simulate", "report", "ui", "notebooks"]
 TARGETS += ["compare", "watch", "test", "test-floor", "torture", "check", "bench"]
 
 
@@ -98,6 +98,7 @@ def hostile(marker: Path) -> list[str]:
     [
         ("sweep", ["NAME", "DATA", "SET", "CLUSTER", "YES"]),
         ("preview", ["NAME", "DATA", "SET"]),
+        ("calibrate", ["NAME", "DATA", "SET"]),
         ("status", ["NAME"]),
         ("simulate", ["NAME", "SEARCH", "SCHEDULER", "SLOTS", "REPLAYS", "SURROGATE"]),
         ("report", ["NAME"]),

@@ -20,8 +20,8 @@ from rich.console import Console
 from analysis.findings.gather import findings
 from kdas.errors import UserError
 from kdas.files.checkpoint import is_intact
+from kdas.files.prices import read_calibration
 from kdas.parts.yaml_file import read_yaml
-from kdas.training.calibrate import read_calibration
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor, ray_config
 from sweeps.file.spec import SweepSpec, load_spec

@@ -64,10 +64,11 @@ def test_a_finished_trial_of_another_sweep_is_taken_over_at_this_sweeps_prices(
 ) -> None:
     other = SweepDirectory(directory.path.parent / "other")
     train_on_paper(other, job, [0.1, 0.2])
-    dearer = Calibration("dearer", {}, dict.fromkeys(Work, ((64, 3.0),)))
+    # Steps cost 3, and the epochs that the trial had begun 1 each: its ledger did not count them yet.
+    dearer = Calibration("dearer", {}, {Work.STEP: ((64, 3.0),), Work.EPOCH: ((64, 1.0), (128, 1.0))})
     assert directory.adopt(job, dearer)
     rows = [r.row for r in directory.trial(job.trial_id).rows()]
-    assert [row.cost_ref_s for row in rows] == [3.0, 6.0]
+    assert [row.cost_ref_s for row in rows] == [4.0, 8.0]
     assert [row.val_accuracy for row in rows] == [0.1, 0.2]
     assert {row.calibration_id for row in rows} == {"dearer"}
     assert [r.row.cost_ref_s for r in other.trial(job.trial_id).rows()] == [1.0, 2.0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kdas.clock import Work
+from kdas.files.prices import calibration_of, write_calibration
 from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, TRIAL_COLUMNS, Measure, PicksWindow, Status
 from kdas.training.trial import Inputs
 from sweeps.file.spec import SweepSpec
@@ -16,7 +19,7 @@ from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
 from sweeps.record.tables import picks_schema, write_tables
-from tests.sweeps.conftest import identify_by, train_on_paper
+from tests.sweeps.conftest import CALIBRATION, identify_by, train_on_paper
 from tests.sweeps.record.conftest import WINDOWS
 
 
@@ -52,6 +55,46 @@ def test_tables_hold_every_trial_with_the_status_that_censoring_goes_by(
     curves = pq.read_table(directory.path / "curves.parquet")
     assert tuple(curves.column_names) == CURVE_COLUMNS
     assert curves.num_rows == 8
+
+
+def test_costs_at_the_prices_of_each_round_are_those_of_the_hit_or_of_the_end(
+    directory: SweepDirectory, jobs: list[Job]
+) -> None:
+    train_on_paper(directory, jobs[0], [0.5, 0.9, 0.95])
+    train_on_paper(directory, jobs[1], [0.5, 0.6, 0.7])
+    train_on_paper(directory, jobs[2], [])
+    scoring = {Work.SCORE: ((64, 1.0),)}
+    rounds = tuple({**scoring, Work.STEP: ((64, seconds),)} for seconds in (1.0, 0.9, 1.2))
+    calibration = calibration_of({}, rounds[0], rounds)
+    write_calibration(directory.calibration_file, calibration)
+    for job in jobs[:2]:
+        folder = directory.trial(job.trial_id)
+        rows = [
+            replace(
+                each,
+                row=replace(each.row, calibration_id=calibration.calibration_id, cost_ref_s=1.0 + each.row.step),
+                ledger=[["step", 64, 1], ["score", 64, each.row.step]],
+            )
+            for each in folder.rows()
+        ]
+        folder.replace_rows(rows)
+        folder.end(Status.BUDGET)
+    write_measure(directory, Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "x", "digits", (1, 2), 10))
+    write_tables(directory)
+    trials = {row["trial_id"]: row for row in pq.read_table(directory.path / "trials.parquet").to_pylist()}
+    for job, num_scored in ((jobs[0], 2), (jobs[1], 3)):
+        found = [trials[job.trial_id][f"price_round_{number}"] for number in (1, 2, 3)]
+        assert found == pytest.approx([(step_s + num_scored) / (1 + num_scored) for step_s in (1.0, 0.9, 1.2)])
+    assert trials[jobs[2].trial_id]["price_round_1"] is None
+    assert "price_round_4" not in trials[jobs[0].trial_id]
+
+
+def test_prices_without_rounds_give_no_columns_of_rounds(directory: SweepDirectory, jobs: list[Job]) -> None:
+    train_on_paper(directory, jobs[0], [0.5, 0.9])
+    write_calibration(directory.calibration_file, calibration_of({}, CALIBRATION.prices))
+    write_tables(directory)
+    names = pq.read_table(directory.path / "trials.parquet").column_names
+    assert not [name for name in names if name.startswith("price_round")]
 
 
 def table_of(directory: SweepDirectory) -> pa.Table:

@@ -12,14 +12,14 @@ import pytest
 
 from kdas.files.locks import locked
 from sweeps.engine.slots import Slots
-from sweeps.execution import neighbours as module
-from sweeps.execution.neighbours import Neighbours
+from sweeps.prepare import neighbours as module
+from sweeps.prepare.neighbours import Neighbours
 from tests.places import ROOT
 
 OTHER = """
 import sys
 from sweeps.engine.slots import Slots
-from sweeps.execution.neighbours import Neighbours
+from sweeps.prepare.neighbours import Neighbours
 with Neighbours("theirs", Slots(1, 1, 0.0)).told():
     print("told", flush=True)
     sys.stdin.read()
@@ -45,7 +45,7 @@ def test_sweeps_share_their_slots_while_both_run(
     monkeypatch.setattr(module, "_LOOKS_EVERY_S", 0.0)
     ours = Neighbours("ours", slots)
     assert ours.news() == [] and ours.share() == slots.trials_at_once
-    theirs = ours._folder / "1.lock"
+    theirs = ours._own.parent / "1.lock"
     theirs.parent.mkdir(parents=True)
     with locked(theirs):
         assert ours.news() == [f"Another sweep trains on this machine too (process 1). {said}"]
@@ -73,8 +73,10 @@ def test_a_sweep_is_told_once_of_each_other_sweep_that_runs(tmp_path: Path, monk
         (said,) = ours.news()
         assert said.startswith(f"theirs trains on this machine too (process {other.pid}).")
         assert ours.news() == []
+        assert module.other_sweeps() == ["theirs"]
         other.communicate()
         assert ours.news() == []
+        assert module.other_sweeps() == []
     assert list(tmp_path.rglob("*.lock")) == []
 
 

@@ -29,8 +29,7 @@ class Neighbours:
 
     def __init__(self, name: str, slots: Slots) -> None:
         self._name, self._slots, self._num_others = name, slots, 0
-        self._folder = cache_root() / "running" / platform.node()
-        self._own = self._folder / f"{os.getpid()}.lock"
+        self._own = _own_lock()
         self._known: set[Path] = set()
         self._looked_at: float | None = None
 
@@ -40,7 +39,7 @@ class Neighbours:
         name = self._own.with_suffix(".name")
         with ExitStack() as until_end:
             with suppress(OSError, UserError, Timeout):
-                self._folder.mkdir(parents=True, exist_ok=True)
+                self._own.parent.mkdir(parents=True, exist_ok=True)
                 until_end.callback(self._own.unlink, missing_ok=True)
                 until_end.callback(name.unlink, missing_ok=True)
                 name.write_text(self._name, encoding="utf-8")
@@ -60,7 +59,7 @@ class Neighbours:
             return []
         self._looked_at = now
         with suppress(OSError):
-            others = set(self._others())
+            others = set(_others())
             new = others - self._known
             self._known |= new
             self._num_others = len(others)
@@ -72,19 +71,37 @@ class Neighbours:
             return f"Both take longer. This one runs {self.share()} at once, as resources.trials_at_once says."
         return f"They share the slots: this one starts trials while fewer than {self.share()} run."
 
-    def _others(self) -> Iterator[Path]:
-        for path in self._folder.glob("*.lock"):
-            if path == self._own:
-                continue
-            if is_held(path):
-                yield path
-            elif time.time() - path.stat().st_mtime > _STALE_AFTER_S:  # its sweep was killed
-                path.with_suffix(".name").unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
+
+def other_sweeps() -> list[str]:
+    """The names of the other sweeps that train on this machine now."""
+    with suppress(OSError):
+        return [_name_of(each) or "another sweep" for each in sorted(_others())]
+    return []
+
+
+def _own_lock() -> Path:
+    return cache_root() / "running" / platform.node() / f"{os.getpid()}.lock"
+
+
+def _others() -> Iterator[Path]:
+    """The lock files of the other sweeps."""
+    own = _own_lock()
+    for path in own.parent.glob("*.lock"):
+        if path == own:
+            continue
+        if is_held(path):
+            yield path
+        elif time.time() - path.stat().st_mtime > _STALE_AFTER_S:  # its sweep was killed
+            path.with_suffix(".name").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _said(lock: Path) -> str:
+    name = _name_of(lock)
+    return f"{name or 'Another sweep'} trains on this machine too (process {lock.stem})."
+
+
+def _name_of(lock: Path) -> str:
     with suppress(OSError, UnicodeDecodeError):
-        name = lock.with_suffix(".name").read_text(encoding="utf-8")
-        return f"{name} trains on this machine too (process {lock.stem})."
-    return f"Another sweep trains on this machine too (process {lock.stem})."
+        return lock.with_suffix(".name").read_text(encoding="utf-8")
+    return ""
