@@ -163,7 +163,7 @@ def _rank(place: str) -> int:
 def _equal(one: Weights, other: Weights) -> bool:
     if any(each.layout != torch.strided for each in (*one.values(), *other.values())):
         return False
-    return all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+    return all(_same_bytes(tensor, other[key]) for key, tensor in one.items())
 
 
 def _as_tensor(value: Any) -> Tensor | None:
@@ -177,3 +177,9 @@ def _as_tensor(value: Any) -> Tensor | None:
 
 def _joined(place: str, key: str) -> str:
     return ".".join(filter(None, (place, key)))
+
+
+def _same_bytes(one: Tensor, other: Tensor) -> bool:
+    """Bytes, because not every type of number can be compared, and NaN is not equal to itself."""
+    alike = one.shape == other.shape and one.dtype == other.dtype
+    return alike and torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (one, other)))

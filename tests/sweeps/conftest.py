@@ -92,7 +92,7 @@ def prices_of_the_tests(cache_of_the_tests: Path, tmp_path_factory: pytest.TempP
     """The prices of the tiny sweep: no test measures its own."""
     spec = load_spec(TINY)
     recipe, nowhere = spec.methods.recipe, SweepDirectory(tmp_path_factory.mktemp("nowhere"))
-    prices_for(spec.methods.content, spec.space, untrained_inputs(recipe), nowhere, _by_hand)
+    prices_for(spec.methods, untrained_inputs(recipe), nowhere, _by_hand)
 
 
 @pytest.fixture(scope="session")

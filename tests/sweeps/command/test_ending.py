@@ -74,7 +74,8 @@ def test_a_second_ctrl_c_does_not_wait_for_a_safe_moment(started: list[subproces
             driver.wait(0.05)
         except subprocess.TimeoutExpired:
             continue
-    assert driver.returncode == 130
+    # A further one that comes while Python itself is ending kills it, which shells show as 130 too.
+    assert driver.returncode in (130, -signal.SIGINT)
 
 
 FRONT = """

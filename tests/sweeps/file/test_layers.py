@@ -72,7 +72,7 @@ def test_plug_in_of_an_extended_file_lies_beside_that_file(tmp_path: Path) -> No
         (["search.START_RATE.low=0.5"], {"search": {"start_rate": {"low": 0.5, "high": 0.9}}}),
         (["confirm=true confirm.top=2"], {"confirm": {"top": 2}}),
         (["teacher.optimizer.learning_rate=1e-2"], {"teacher": {"optimizer": {"learning_rate": 0.01}}}),
-        (["ema_decay=0.9", "ema_decay="], {"ema_decay": None}),
+        (["ema_decay=0.9", "ema_decay=null"], {"ema_decay": None}),
     ],
     ids=str,
 )
@@ -107,7 +107,7 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
     path.write_text(
         f"extends: digits_kd\nknown_points: [{{optimizer.learning_rate: 1e-3}}]\n{text}\n", encoding="utf-8"
     )
-    spec = load_spec(path, settings=["known_points=[]", "search.start_rate=", "optimizer.weight_decay=1e-3"])
+    spec = load_spec(path, settings=["known_points=[]", "search.start_rate=null", "optimizer.weight_decay=1e-3"])
     assert spec.search["optimizer.learning_rate"].choices == [0.001, 0.05]
     assert spec.optimizer.weight_decay == 0.001
 

@@ -85,7 +85,7 @@ def test_what_a_killed_sweep_left_is_no_neighbour_and_is_cleared_away(
 ) -> None:
     monkeypatch.setenv("KDAS_CACHE", str(tmp_path))
     ours = Neighbours("ours", Slots(5, 1, 0.0))
-    folder = ours._folder
+    folder = ours._own.parent
     folder.mkdir(parents=True)
     (folder / "1.lock").touch()
     (folder / "1.name").write_text("theirs")
