@@ -227,9 +227,7 @@ class SweepSpec(Recipe):
             raise ValueError("confirm.seeds: contains a duplicate. Give each seed once")
         for seed in set(fresh) & set(self.seeds):
             if self.confirm and self.confirm.until:
-                raise ValueError(
-                    f"seeds: {seed} is a fresh seed of the confirmation, {fresh[0]} to {fresh[-1]}. Use others"
-                )
+                raise ValueError(f"seeds: {seed} is needed as a fresh seed, {fresh[0]} to {fresh[-1]}. Use other seeds")
             raise ValueError(f"confirm.seeds: {seed} is also in seeds, so it is not fresh. Use other seeds")
 
     def _check_budget(self) -> None:

@@ -44,7 +44,7 @@ class MlflowView:
         """Send everything on disk that was not sent yet. Raises what MLflow raises.
 
         Later passes skip a trial that has ended and was sent completely. Only another start, or a user who deletes its
-        run, can change it.
+        run, can change it. A capped trial is not skipped: this start may train it after all.
 
         Returns: the id of the parent run.
         """
@@ -122,7 +122,7 @@ class MlflowView:
             # A trial that starts over has fewer rows for a while, equal to those already sent.
             num_rows = max(sent.rows, len(rows))
             self._state.keep(folder.path.name, replace(sent, rows=num_rows, bytes=num_bytes, closed=is_complete))
-        if is_complete:
+        if is_complete and status is not Status.CAPPED:
             self._settled.add(folder.path.name)
 
     def _begun(self, folder: TrialFolder, parent: str) -> Sent:

@@ -175,6 +175,25 @@ def test_a_time_that_is_not_known_counts_against_whoever_gains_by_it() -> None:
     assert not is_decided([crashed], [known(PLAIN)], 0.05)
 
 
+def test_a_coarse_evaluation_grid_takes_a_larger_difference() -> None:
+    """By hand: means 13 and 10, so the ratio is 1.3 and its logarithm 0.26236; a gap of 2.6 of 13 seconds is 20%.
+
+    The grid widens by -log(1 - 0.2) = 0.22314. What the interval must exclude is then
+    exp(0.26236 - sqrt(0.26236**2 - 0.22314**2)) = 1.13244, so gains are 11 to 15 less 11.3244: mean 1.6756, t 2.3697.
+    p of t with 4 degrees of freedom is 0.07685.
+    """
+    coarse = Times(PLAIN, PLAIN, gap_s=2.6)
+    assert is_decided([coarse], [known(SOONER)], 0.0769)
+    assert not is_decided([coarse], [known(SOONER)], 0.0768)
+    assert is_decided([known(PLAIN)], [Times(SOONER, SOONER, gap_s=2.0)], 0.0133), "the faster one's grid is no doubt"
+
+
+def test_hits_at_first_evaluations_decide_nothing_and_never_will() -> None:
+    first = Times(PLAIN, PLAIN, gap_s=float(PLAIN.mean()))
+    assert not is_decided([first], [known(SOONER)], 0.5)
+    assert chance_of_decision([first], [known(SOONER)], 0.5, [30]) < 1e-6
+
+
 def test_equal_times_decide_nothing_and_never_will() -> None:
     assert not is_decided([known(PLAIN)], [known(PLAIN)], 0.05)
     assert chance_of_decision([known(PLAIN)], [known(PLAIN)], 0.05, [6, 30]) == 0.0

@@ -348,7 +348,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"confirm": {"until": "decided", "least": 1}}, "confirm.least: expected a value in [2, 1000], got 1."),
     (
         {"confirm": {"until": "decided"}, "seeds": [1, 1003]},
-        "seeds: 1003 is among the confirmation's, 1001 to 1030. Use other seeds.",
+        "seeds: 1003 is needed as a fresh seed, 1001 to 1030. Use other seeds.",
     ),
     ({"budget": {"trial": 3}}, "budget.trial: unknown key. Did you mean trials?"),
     (

@@ -109,6 +109,20 @@ def test_trial_that_was_sent_completely_is_not_read_again(
     assert read == [jobs[0].trial_id, jobs[1].trial_id]
 
 
+def test_a_capped_trial_that_is_trained_after_all_is_sent_to_its_end(
+    database: str, directory: SweepDirectory, jobs: list[Job]
+) -> None:
+    train_on_paper(directory, jobs[0], [0.5], Status.CAPPED)
+    view = MlflowView(directory)
+    view.update()
+    directory.trial(jobs[0].trial_id).replace_rows([])
+    train_on_paper(directory, jobs[0], [0.5, 0.9])
+    view.update()
+    run = children(database, directory)[jobs[0].trial_id]
+    assert accuracies(database, run) == [0.5, 0.9]
+    assert run.data.tags["kdas.status"] == "reached"
+
+
 def test_all_of_a_trial_reaches_the_server_in_two_calls_after_its_run_was_made(
     directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:

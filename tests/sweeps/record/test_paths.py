@@ -43,7 +43,10 @@ def test_a_name_is_asked_for() -> None:
     ],
 )
 def test_a_name_never_leads_out_of_the_folder_of_sweeps_or_to_what_else_is_in_it(name: str) -> None:
-    with pytest.raises(UserError, match=r"^NAME=.*(Rename the sweep file|Give the name of a sweep, or the path of a file that ends in \.yaml)\.$"):
+    with pytest.raises(
+        UserError,
+        match=r"^NAME=.*(Rename the sweep file|Give the name of a sweep, or the path of a file that ends in \.yaml)\.$",
+    ):
         sweep_path(name)
 
 
