@@ -128,12 +128,12 @@ def show(found: Findings, path: Path, console: Console) -> None:
     content = tables.table(tables.terminal_columns(found.summary, found.measure), shown)
     if content.rows:
         console.print(_grid(content, found.measure.sweep))
-        order = "Ordered by the mean over seeds; a miss counts as the full budget. Ratios compare sums over seeds."
+        order = "Ordered by the mean over seeds; a miss counts as the full budget. Intervals hold for a phase together."
         console.print(order, style="dim", soft_wrap=True)
     if len(later):
         console.print(f"{len(later)} more searched configurations are in the report.", style="dim")
     console.print(Text(found.answer.headline, style="bold"))
-    console.print(Text(f"{found.answer.details} {found.answer.missed}".strip()))
+    console.print(Text(found.answer.qualified))
     for caution in found.cautions:
         if caution.place in ("answer", "table"):
             console.print(Text(f"note: {caution.text}", style="yellow"))

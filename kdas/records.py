@@ -141,6 +141,11 @@ class Measure:
     confirm_seeds: tuple[int, ...] = ()
     # Once the sweep has ended, the number of its trials: from then on none may be missing. 0 before.
     num_ended_trials: int = 0
+    # Names, as in the tables, of all methods that train on every sample, the baseline included. Empty in older sweeps
+    # and in tables from elsewhere: then it is the baseline alone.
+    plain_methods: tuple[str, ...] = ()
+    # The two-sided level at which the confirmation's last look may be read: smaller where it looks more than once.
+    confirm_level: float = 0.05
 
     def as_dict(self) -> dict[str, object]:
         """The content of `measure.json`, where the budget is called tau, as in the statistics."""

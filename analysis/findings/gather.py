@@ -11,11 +11,13 @@ import pandas as pd
 from analysis.curves import load, load_trials
 from analysis.findings.answer import Answer, answer
 from analysis.findings.anytime import anytime_curve
-from analysis.findings.cautions import Caution, cautions
+from analysis.findings.cautions import cautions
+from analysis.findings.cautions_of_data import Caution
 from analysis.findings.importance import importance
+from analysis.findings.judgement import judge
 from analysis.findings.pareto import pareto_front
 from analysis.findings.summary import RESAMPLING_SEED, deciding_phase, summarize
-from analysis.findings.timing import timing_check
+from analysis.findings.timing import slowdown_by_method, timing_check
 from analysis.findings.trial_times import trial_times
 from analysis.record.measure import load_environment, load_measure
 from analysis.record.picks import load_picks
@@ -46,7 +48,7 @@ class Findings:
     @property
     def baseline_s(self) -> float:
         """The baseline's mean restricted time on the seeds of the search, NaN if it has none."""
-        of_baseline = self.summary[self.summary["is_baseline"].astype(bool) & (self.summary["phase"] == "search")]
+        of_baseline = self.summary[self.summary["is_reference"].astype(bool) & (self.summary["phase"] == "search")]
         return float(of_baseline["mean_upper_s"].iloc[0]) if len(of_baseline) else float("nan")
 
 
@@ -60,11 +62,12 @@ def findings(sweep_directory: Path | str) -> Findings:
     curves = every_curve[every_curve["trial_id"].isin(trials["trial_id"])]
     times = trial_times(curves, trials, measure)
     summary = summarize(times, measure)
-    won = answer(summary, measure)
+    judged = judge(times, summary, measure)
+    won = answer(judged, measure)
     generator = np.random.default_rng(RESAMPLING_SEED)
     searched = times[times["method"].map(is_searched).astype(bool) & (times["phase"] == "search")]
     ranked, refused = _importance(times, trials, measure, generator)
-    timing = timing_check(curves)
+    timing, picks = timing_check(curves), load_picks(directory)
     environment = load_environment(directory)
     return Findings(
         measure=measure,
@@ -72,14 +75,27 @@ def findings(sweep_directory: Path | str) -> Findings:
         trials=trials,
         times=times,
         summary=summary,
-        picks=load_picks(directory),
+        picks=picks,
         front=pareto_front(times[times["phase"] == deciding_phase(summary)], generator=generator),
         anytime=anytime_curve(searched, num_seeds=len(measure.seeds)),
         importance=ranked,
         importance_refused=refused,
         timing=timing,
         answer=won,
-        cautions=tuple(cautions(summary, times, every_curve, trials, measure, won, timing, environment)),
+        cautions=tuple(
+            cautions(
+                summary,
+                times,
+                every_curve,
+                trials,
+                measure,
+                won,
+                timing,
+                slowdown_by_method(curves),
+                picks,
+                environment,
+            )
+        ),
         environment=environment,
         sweep_text=_sweep_text(directory / "sweep.yaml"),
     )

@@ -44,7 +44,7 @@ def overview(sweeps: Sequence[Findings]) -> Overview:
         raise UserError(f"compare: expected two or more different sweeps, got {', '.join(names) or 'none'}. Name them.")
     cells = pd.concat([_fastest(found) for found in sweeps], ignore_index=True)
     # The baselines are one method, whatever each sweep calls them.
-    cells["method"] = cells["method"].mask(cells["is_baseline"].astype(bool), baseline_of(sweeps))
+    cells["method"] = cells["method"].mask(cells["is_reference"].astype(bool), baseline_of(sweeps))
     profiles = profile_table(cells)
     apart = _apart([found.measure.calibration_id for found in sweeps], sweeps)
     return Overview(

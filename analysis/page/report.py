@@ -16,7 +16,7 @@ from markupsafe import Markup
 from analysis import wording
 from analysis.findings.gather import Findings
 from analysis.findings.overview import Overview, baseline_of
-from analysis.findings.summary import deciding_phase
+from analysis.findings.summary import deciding_phase, reference_name
 from analysis.page import plots, tables
 from analysis.page.figures import figure, figures
 from analysis.page.numbers import numbers
@@ -36,6 +36,7 @@ def render(found: Findings) -> str:
         found=found,
         measure=found.measure,
         facts=_facts(found),
+        reference=reference_name(found.summary, found.measure),
         figures=drawn,
         numbers=numbers(found.measure),
         names={str(row["config_id"]): wording.setting(row) for row in found.summary.to_dict("records")},
@@ -61,6 +62,7 @@ def render_markdown(found: Findings) -> str:
         found=found,
         measure=found.measure,
         facts=_facts(found),
+        reference=reference_name(found.summary, found.measure),
         num_later=len(later),
         summary_table=tables.table(columns, shown),
         indicator_table=tables.table(tables.indicator_columns(found.summary), reached),
@@ -166,7 +168,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
     return [
         ("Target", f"{wording.goal(measure.target)} {measure.split} accuracy", measure.target_rule),
         ("Budget", f"{wording.amount(measure.budget_ref_s)} reference s", f"calibration {measure.calibration_id}"),
-        ("Baseline", measure.baseline, f"accuracy on the {measure.split} split"),
+        ("Baseline", measure.baseline, _plain(found)),
         (
             "Seeds",
             wording.seeds(found.times.loc[found.times["phase"] == deciding_phase(found.summary), "seed"].tolist()),
@@ -175,6 +177,13 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
         ("Data", measure.data_source, ", ".join(sorted(found.curves["dataset"].unique()))),
         *_of_the_teacher(found),
     ]
+
+
+def _plain(found: Findings) -> str:
+    """What else counts as plain distillation, and which split decides."""
+    others = [name for name in found.measure.plain_methods if name != found.measure.baseline]
+    also = f"also plain: {', '.join(others)}; " if others else ""
+    return f"{also}accuracy on the {found.measure.split} split"
 
 
 def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
@@ -193,6 +202,8 @@ def _trials_planned(found: Findings) -> str:
 
 
 def _winner_rows(found: Findings, shown: pd.DataFrame) -> list[int]:
-    """Positions of the answer's row in the summary table."""
+    """Positions in the summary table of the setting that the answer claims to be faster; none if it claims nothing."""
+    if not found.answer.is_claimed:
+        return []
     won = (shown["config_id"] == found.answer.config_id) & (shown["phase"] == found.answer.phase)
     return [position for position, is_winner in enumerate(won) if is_winner]

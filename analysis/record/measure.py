@@ -12,7 +12,7 @@ from kdas.records import CHECK, MEASURE_KEYS, Measure, is_intact
 
 _OPTIONAL = (
     "calibration_ids", "algorithm", "objective", "log_parameters", "confirm_configs", "confirm_seeds",
-    "num_ended_trials",
+    "num_ended_trials", "plain_methods", "confirm_level",
 )  # fmt: skip
 _TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
 
@@ -52,6 +52,8 @@ def load_measure(sweep_directory: Path | str) -> Measure:
         log_parameters=_texts(content.get("log_parameters", []), path, "log_parameters"),
         confirm_configs=_texts(content.get("confirm_configs", []), path, "confirm_configs"),
         confirm_seeds=_seeds(content.get("confirm_seeds", []), path, "confirm_seeds"),
+        plain_methods=_texts(content.get("plain_methods", []), path, "plain_methods"),
+        confirm_level=_level(content, path),
     )
 
 
@@ -106,6 +108,12 @@ def _texts(value: object, path: Path, name: str) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return tuple(value)
     raise UserError(f"{path}: {name}: expected a list of strings, got {value!r}. Run the sweep again.")
+
+
+def _level(content: Mapping[str, object], path: Path) -> float:
+    level = _number({"confirm_level": content.get("confirm_level", Measure.confirm_level)}, "confirm_level", path)
+    _require(0 < level < 1, path, "confirm_level", level, "a probability in (0, 1)")
+    return level
 
 
 def _require(holds: bool, path: Path, name: str, value: object, expected: str) -> None:

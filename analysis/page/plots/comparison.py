@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import wording
+from analysis.findings.summary import reference_name
 from analysis.page.plots.style import INK, RULE, Look, empty, label, logarithmic, looks, plain, styled, tagged
 from analysis.statistics.profiles import LARGEST_RATIO, profile, ratios_to_best
 from analysis.wording import Row
@@ -21,14 +22,15 @@ _MOST_ROWS = 40
 
 @styled
 def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
-    """Ratios to the baseline with their 95% intervals, one per row; an arrow if misses leave one side open.
+    """Ratios to the fastest plain setting with 95% intervals, one per row; an arrow if misses leave one side open.
 
     Args: summary: rows of `analysis.findings.summary.summarize`, of one phase, in the order to draw them. Rows of
         several sweeps need the column `cell`, the name of the sweep.
     """
-    compared = summary[~summary["is_baseline"].astype(bool) & summary["ratio"].notna()]
+    reference = measure.baseline if "cell" in summary else reference_name(summary, measure)
+    compared = summary[~summary["is_reference"].astype(bool) & summary["ratio"].notna()]
     if compared.empty:
-        return empty(f"Nothing can be compared with {measure.baseline} yet.")
+        return empty(f"Nothing can be compared with {reference} yet.")
     rows = compared.head(_MOST_ROWS).to_dict("records")
     cut = f"; the first {_MOST_ROWS} of {len(compared)}" if len(compared) > _MOST_ROWS else ""
     figure = Figure(figsize=(7.6, 1.4 + 0.38 * len(rows)), layout="constrained")
@@ -48,7 +50,7 @@ def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
     axes.set_xlim(*limits)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), [_named(row) for row in rows], fontsize=8)
-    axes.set_xlabel(f"times as fast as {measure.baseline} (right of 1 is faster)\nratio of sums, 95% interval{cut}")
+    axes.set_xlabel(f"times as fast as {reference} (right of 1 is faster)\nratio of sums, 95% interval{cut}")
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)

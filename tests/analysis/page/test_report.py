@@ -77,9 +77,11 @@ def test_the_report_shows_the_numbers_of_the_summary(sweep_directory: Path) -> N
     assert list(columns["method"]) == [row["method"] for row in records]
     times = [wording.time(row["tta_ref_s"], row["tta_at_least_s"]) for row in records]
     assert list(columns["median TTA"]) == times
-    assert list(columns["mean L"]) == [wording.seconds(row["mean_lower_s"]) for row in records]
+    assert list(columns["mean time"]) == [wording.mean_time(row) for row in records]
     assert list(columns["ratio to plain_kd [95%]"]) == [wording.ratio(row) for row in records]
-    assert list(columns["reached"]) == [f"{row['num_reached']}/{row['num_trials']}" for row in records]
+    assert columns["reached [95%]"][0] == "3/3 [29%, 100%]" and "p" not in columns
+    assert list(columns["tuned"]) == ["4 configurations" if row["is_searched"] else "fixed" for row in records]
+    assert columns["final test acc."][0].startswith("94.98% ± ")
     assert list(columns["best validation acc."]) == [wording.percent(row["best_accuracy"]) for row in records]
     assert "> budget" in columns["median TTA"]
 
@@ -263,18 +265,19 @@ def test_seconds_have_the_significant_digits(value: float, text: str) -> None:
     ("row", "text"),
     [
         ({}, "1.28x [1.15, 1.41]"),
-        ({"ratio_low": 0.2, "ratio_high": math.inf}, "1.28x [0.20, ∞]"),
+        ({"ratio_low": 0.0, "ratio_high": 2.62, "ratio": 1.18}, "[0.00, 2.62] 1.18x"),
+        ({"ratio_low": 0.2, "ratio_high": math.inf}, "[0.20, ∞] 1.28x"),
         ({"mark": ">=", "ratio": 1.35, "ratio_low": 1.1, "ratio_high": 1.62}, ">= 1.35x [1.10, 1.62]"),
-        ({"mark": "to", "ratio": 0.46, "ratio_at_most": 1.02, "ratio_low": 0.2}, "0.46x to 1.02x [0.20, 1.41]"),
+        ({"mark": "to", "ratio": 0.46, "ratio_at_most": 1.02, "ratio_low": 0.2}, "[0.20, 1.41] 0.46x to 1.02x"),
         ({"num_pairs": 1, "ratio_low": math.nan, "ratio_high": math.nan}, "1.28x (1 seed)"),
-        ({"is_baseline": True}, "1x (baseline)"),
+        ({"is_reference": True}, "1x (reference)"),
         ({"ratio": math.nan}, "both missed"),
         ({"ratio": math.nan, "num_pairs": 0}, "–"),
     ],
 )
 def test_ratios_have_one_form(row: dict[str, Any], text: str) -> None:
     usual = {"mark": "", "ratio": 1.28, "ratio_at_most": 1.28, "ratio_low": 1.15, "ratio_high": 1.41}
-    assert wording.ratio({"is_baseline": False, "num_pairs": 3, "num_open": 0} | usual | row) == text
+    assert wording.ratio({"is_reference": False, "num_pairs": 3, "num_open": 0} | usual | row) == text
 
 
 def test_functions_named_on_the_page_exist(sweep_directory: Path) -> None:

@@ -1,0 +1,113 @@
+"""`python -m benchmarks.claims`: simulated sweeps whose truth is known, and what our answer would have said of them.
+
+It prints the tables of docs/measuring.md. The tests run the same simulations.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.statistics.interval import Doubt, Floats, grid_doubt, joint_interval, price_doubt
+from analysis.statistics.verdict import Verdict, decide, simultaneous_level
+
+NUM_SWEEPS = 4_000
+NUM_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Lognormal times of settings, the first `num_plain` of which are plain.
+
+    `speedups` [m]: how many times as fast as a plain setting of 1 each is; `spread`: deviation of the logarithm;
+    `shared`: the part of its variance that the settings of one seed have in common; `grid`: the distance of
+    evaluations, as a part of the spread; `price_error`: deviation, by errors of prices, of the
+    logarithm of a ratio.
+    """
+
+    speedups: tuple[float, ...]
+    num_plain: int = 1
+    spread: float = 0.3
+    shared: float = 0.0
+    grid: float = 0.0
+    price_error: float = 0.0
+
+    @property
+    def is_plain(self) -> list[bool]:
+        return [place < self.num_plain for place in range(len(self.speedups))]
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """What was recorded: `times_s` [S, m, n], the gap before each hit, and `log_prices` [S, m, R] of each round."""
+
+    times_s: Floats
+    gaps_s: Floats
+    log_prices: Floats
+
+    def interval(self, baseline: int, candidate: int, level: float) -> tuple[Floats, Floats]:
+        """The quoted interval of one comparison, ends [S] each."""
+        first, second = self.times_s[:, baseline], self.times_s[:, candidate]
+        low, high = (
+            grid_doubt(self.gaps_s[:, place].sum(axis=-1), self.times_s[:, place].sum(axis=-1))
+            for place in (baseline, candidate)
+        )
+        error = price_doubt(self.log_prices[:, baseline] - self.log_prices[:, candidate])
+        return joint_interval(first, second, level, Doubt(low, high, error, self.log_prices.shape[-1]))
+
+    def beats(self, level: float) -> NDArray[np.bool_]:
+        """Whether a setting is faster beyond doubt than another [S, m, m]."""
+        num_settings = self.times_s.shape[1]
+        found = np.zeros((len(self.times_s), num_settings, num_settings), dtype=bool)
+        for one in range(num_settings):
+            for other in range(one):
+                low, high = self.interval(other, one, level)
+                found[:, one, other], found[:, other, one] = low > 1, high < 1
+        return found
+
+
+def simulated(truth: Truth, num_sweeps: int, num_seeds: int, seed: int = 0) -> Sweeps:
+    """Sweeps of settings with these true times."""
+    generator = np.random.default_rng([seed, num_seeds, len(truth.speedups)])
+    shape = (num_sweeps, len(truth.speedups), num_seeds)
+    common, own = generator.standard_normal((num_sweeps, 1, num_seeds)), generator.standard_normal(shape)
+    times_s = np.exp(truth.spread * (truth.shared**0.5 * common + (1 - truth.shared) ** 0.5 * own))
+    times_s = times_s / np.array(truth.speedups)[:, None]
+    gaps_s = np.zeros_like(times_s)
+    if truth.grid:
+        step_s = truth.grid * truth.spread
+        times_s = np.ceil(times_s / step_s) * step_s
+        gaps_s = np.full_like(times_s, step_s)
+    # Each round measures every price anew; a trial is charged their mean.
+    rounds = generator.standard_normal((num_sweeps, len(truth.speedups), NUM_ROUNDS))
+    log_prices = truth.price_error * (NUM_ROUNDS / 2) ** 0.5 * rounds
+    charged = log_prices.mean(axis=-1, keepdims=True)
+    return Sweeps(times_s * np.exp(charged), gaps_s * np.exp(charged), log_prices - charged)
+
+
+def verdicts(truth: Truth, num_sweeps: int, num_seeds: int, seed: int = 0) -> Iterator[Verdict]:
+    """What may be claimed of each simulated sweep."""
+    sweeps = simulated(truth, num_sweeps, num_seeds, seed)
+    beats = sweeps.beats(simultaneous_level(len(truth.speedups)))
+    for means, faster in zip(sweeps.times_s.mean(axis=-1).tolist(), beats, strict=True):
+        yield decide(means, truth.is_plain, functools.partial(_looked_up, faster))
+
+
+def _looked_up(faster: NDArray[np.bool_], one: int, other: int) -> bool:
+    return bool(faster[one, other])
+
+
+def covered(truth: Truth, num_sweeps: int, num_seeds: int, seed: int = 0) -> float:
+    """The share of sweeps in which the intervals of all settings against the first hold the true ratios together."""
+    sweeps = simulated(truth, num_sweeps, num_seeds, seed)
+    level = simultaneous_level(len(truth.speedups))
+    holds = np.ones(num_sweeps, dtype=bool)
+    for place, speedup in enumerate(truth.speedups[1:], start=1):
+        low, high = sweeps.interval(0, place, level)
+        ratio = speedup / truth.speedups[0]
+        holds &= (low <= ratio) & (ratio <= high)
+    return float(holds.mean())
