@@ -15,14 +15,21 @@ import pandas as pd
 
 from analysis.record.measure import load_measure
 from kdas.errors import UserError, alike
-from kdas.records import CURVE_COLUMNS, SWEEP_COLUMNS, TRIAL_COLUMNS, TRIAL_KINDS, CurveRow, Measure, Status
+from kdas.records import (
+    CURVE_COLUMNS,
+    PRICE_ROUND,
+    SWEEP_COLUMNS,
+    TRIAL_COLUMNS,
+    TRIAL_KINDS,
+    CurveRow,
+    Measure,
+    Status,
+)
 
 __all__ = ["PHASES", "TRIAL_COLUMNS", "Measure", "load", "load_measure", "load_trials"]
 
 PHASES = ("search", "confirm")
 
-# The cost of a trial's work at the prices of one round of calibration, as a part of its cost; one column a round.
-PRICE_ROUND = "price_round_"
 # The cost with a cached teacher. Tables of earlier versions, and from elsewhere, have no such column.
 WITHOUT_TEACHER = "cost_without_teacher_s"
 

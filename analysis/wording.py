@@ -85,26 +85,35 @@ def speedup(row: Mapping[Any, Any]) -> str:
     return factor(row["ratio"])
 
 
-def estimate(row: Mapping[Any, Any]) -> str:
-    """A comparison's ratio with its interval: `1.28x [1.15, 1.41]`.
+def estimate(row: Mapping[Any, Any], *than: str) -> str:
+    """A comparison in words: `1.28x [1.15, 1.41] as fast as plain_kd`.
 
-    The interval is first where it includes 1, so that no ratio is read without it: `[0.45, 1.51] (estimate 0.83x)`.
+    The interval is first where it includes 1, so that no ratio is read without it: `[0.45, 1.51] times as fast as
+    plain_kd (estimate 0.83x)`. Args: than: the name of the other setting, if it has to be said.
     """
-    sign = row["mark"] if row["mark"] != "to" else ""
-    limits = interval(row["ratio_low"], row["ratio_high"])
-    one = " ".join(filter(None, (sign, speedup(row))))
+    one, limits = _ratio(row), interval(row["ratio_low"], row["ratio_high"])
+    as_fast = " as ".join(("as fast", *than))
     if not limits:
-        return f"{one} (1 seed)" if row["num_pairs"] == 1 else one
-    return f"{limits} (estimate {one})" if row["ratio_low"] <= 1 <= row["ratio_high"] else f"{one} {limits}"
+        return f"{one} {as_fast}" + (" (1 seed)" if row["num_pairs"] == 1 else "")
+    is_open = row["ratio_low"] <= 1 <= row["ratio_high"]
+    return f"{limits} times {as_fast} (estimate {one})" if is_open else f"{one} {limits} {as_fast}"
 
 
-def ratio(row: Row) -> str:
-    """A summary row's ratio to the reference: `>= 1.35x [1.10, 1.62]`, `[0.45, 1.51] 0.83x`, `1x (reference)`."""
-    if row["is_reference"]:
+def _ratio(row: Mapping[Any, Any]) -> str:
+    """The ratio alone, with the mark of misses: `>= 1.35x`."""
+    return " ".join(filter(None, (row["mark"] if row["mark"] != "to" else "", speedup(row))))
+
+
+def ratio(row: Mapping[Any, Any]) -> str:
+    """A comparison in a table: `>= 1.35x [1.10, 1.62]`, `[0.45, 1.51] 0.83x`, `1x (reference)`."""
+    if row.get("is_reference"):
         return "1x (reference)"
     if math.isnan(row["ratio"]):
-        return "both missed" if row["num_pairs"] and not row["num_open"] else NOTHING
-    return estimate(row).replace("(estimate ", "").replace("x)", "x")
+        return "both missed" if row["num_pairs"] and not row.get("num_open") else NOTHING
+    one, limits = _ratio(row), interval(row["ratio_low"], row["ratio_high"])
+    if not limits:
+        return f"{one} (1 seed)" if row["num_pairs"] == 1 else one
+    return f"{limits} {one}" if row["ratio_low"] <= 1 <= row["ratio_high"] else f"{one} {limits}"
 
 
 def full(row: Row) -> str:
@@ -139,6 +148,11 @@ def tuned(row: Row) -> str:
 def with_deviation(mean: float, deviation: float) -> str:
     """An accuracy with its deviation over seeds: `73.33% ± 0.25`."""
     return percent(mean) if math.isnan(mean) or math.isnan(deviation) else f"{percent(mean)} ± {deviation * 100:.2f}"
+
+
+def count(number: float) -> str:
+    """A number of things, rounded up: inf reads "never"."""
+    return "never" if math.isinf(number) else "unknown" if math.isnan(number) else f"{math.ceil(number):,}"
 
 
 def setting(row: Row) -> str:

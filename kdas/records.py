@@ -139,13 +139,12 @@ class Measure:
     # What is confirmed: finalists and baselines, each on these seeds. Empty before that, and in tables from elsewhere.
     confirm_configs: tuple[str, ...] = ()
     confirm_seeds: tuple[int, ...] = ()
+    # The two-sided level at which the confirmation is read: below 0.05 if seeds were added until it was decided.
+    confirm_level: float = 0.05
+    # The methods that train on every sample, `baseline` among them. Empty in sweeps of earlier versions.
+    plain_methods: tuple[str, ...] = ()
     # Once the sweep has ended, the number of its trials: from then on none may be missing. 0 before.
     num_ended_trials: int = 0
-    # Names, as in the tables, of all methods that train on every sample, the baseline included. Empty in older sweeps
-    # and in tables from elsewhere: then it is the baseline alone.
-    plain_methods: tuple[str, ...] = ()
-    # The two-sided level at which the confirmation's last look may be read: smaller where it looks more than once.
-    confirm_level: float = 0.05
 
     def as_dict(self) -> dict[str, object]:
         """The content of `measure.json`, where the budget is called tau, as in the statistics."""
@@ -187,6 +186,8 @@ TRIAL_KINDS: Mapping[str, Literal["str", "int", "float"]] = {
     "error": "str",
 }
 TRIAL_COLUMNS = tuple(TRIAL_KINDS)
+# Then, for each round of measuring prices, what the trial costs at that round's prices alone, divided by its cost.
+PRICE_ROUND = "price_round_"
 # The columns of picks.parquet: whose window, then the window itself.
 PICKS_COLUMNS = (*SWEEP_COLUMNS, "trial_id", "config_id", "seed", *(field.name for field in fields(PicksWindow)))
 

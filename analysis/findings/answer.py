@@ -49,14 +49,14 @@ class Answer:
         return " ".join(filter(None, (estimate, self.compared, self.details, self.missed)))
 
 
-def answer(judged: Judgement, measure: Measure) -> Answer:
-    """The answer, from what `analysis.findings.judgement.judge` found."""
+def answer(judged: Judgement, measure: Measure, near: Sequence[tuple[float, Comparison]] = ()) -> Answer:
+    """The answer, from what `analysis.findings.judgement.judge` found. Args: near: the ratio at other targets."""
     rows, phase = judged.rows, judged.phase
     goal = f"{wording.goal(measure.target)} {measure.split} accuracy"
     if not any(row["num_reached"] for row in rows):
         confirmed = "confirmed " if phase == "confirm" else ""
         return Answer(f"No {confirmed}trial has reached {goal}.", "", "", "", _best_so_far(rows, measure))
-    quoted, reference = _quoted(judged)
+    quoted, reference = judged.quoted
     so_far = " so far" if any(row["num_running"] for row in rows) else ""
     headline = _verdict(judged, goal + so_far)
     compared, missed = _compared(judged), _missed(rows, phase)
@@ -72,12 +72,11 @@ def answer(judged: Judgement, measure: Measure) -> Answer:
         _times([rows[quoted], rows[reference]], phase),
         _settings(rows[quoted]),
         _power(judged, found),
+        _at_other_targets(near),
     ]
     return Answer(
         headline,
-        f"{wording.estimate(asdict(found))} as fast as {wording.named(rows[reference])}"
-        if not math.isnan(found.ratio)
-        else "",
+        wording.estimate(asdict(found), wording.named(rows[reference])) if not math.isnan(found.ratio) else "",
         compared,
         " ".join(filter(None, details)),
         missed,
@@ -85,20 +84,6 @@ def answer(judged: Judgement, measure: Measure) -> Answer:
         str(rows[quoted]["config_id"]),
         is_claimed=quoted == judged.verdict.winner,
     )
-
-
-def _quoted(judged: Judgement) -> tuple[int | None, int | None]:
-    """The setting that the answer gives a ratio of, and the one that it is compared with."""
-    found = judged.verdict
-    if found.reference is None:
-        # Nothing is plain: the fastest against the next.
-        return (0, 1) if len(judged.rows) > 1 else (None, None)
-    quoted = found.best
-    if found.winner is not None and not judged.rows[found.winner]["is_plain"]:
-        quoted = found.winner
-    if quoted is None:
-        quoted = next((place for place in range(len(judged.rows)) if place != found.reference), None)
-    return quoted, found.reference
 
 
 def _verdict(judged: Judgement, goal: str) -> str:
@@ -177,7 +162,7 @@ def _rival(judged: Judgement) -> str:
         return ""
     rival = _other(judged.rows[found.rival], judged.rows[found.winner])
     compared = judged.compare(found.winner, found.rival)
-    return f"Compared with {rival} it was {wording.estimate(asdict(compared))} as fast."
+    return f"Compared with {rival} it was {wording.estimate(asdict(compared))}."
 
 
 def _other(row: Row, subject: Row) -> str:
@@ -190,7 +175,7 @@ def _best_searched(judged: Judgement, quoted: int) -> str:
     best = next((row for row in judged.rows if row["is_searched"] and not row["is_plain"]), None)
     if best is None or best is judged.rows[quoted] or math.isnan(best["ratio"]):
         return ""
-    return f"The best searched setting, {wording.setting(best)}, was {wording.estimate(best)} as fast."
+    return f"The best searched setting, {wording.setting(best)}, was {wording.estimate(best)}."
 
 
 def _against_full(row: Row, reference: Row, measure: Measure) -> str:
@@ -235,6 +220,15 @@ def _power(judged: Judgement, found: Comparison) -> str:
         return f"With this spread, {found.num_pairs} seeds are too few to show a difference of any size reliably."
     shown = f"{found.num_pairs} seeds show a true ratio of {wording.factor(ratio)}"
     return f"With this spread, {shown} in {POWER:.0%} of sweeps."
+
+
+def _at_other_targets(near: Sequence[tuple[float, Comparison]]) -> str:
+    """The ratio where the target itself would be, had the baseline drawn other seeds, as a sentence."""
+    known = [(wording.goal(target), wording.ratio(asdict(found))) for target, found in near if found.ratio > 0]
+    if not known:
+        return ""
+    texts = " and ".join(f"{estimate} at {goal}" for goal, estimate in known)
+    return f"The target comes from few seeds; one standard deviation away the ratio is {texts}."
 
 
 def _missed(rows: Sequence[Row], phase: str) -> str:

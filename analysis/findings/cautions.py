@@ -36,14 +36,17 @@ def cautions(
     methods: pd.Series,
     picks: pd.DataFrame,
     environment: Mapping[str, str],
+    own_target: float,
 ) -> list[Caution]:
     """All warnings about this sweep, the most important first.
 
     Args: summary: of `summarize`; times: of `trial_times`; curves, trials: as loaded; won: the answer that they
-        qualify; timing: of `timing_check`; methods: of `slowdown_by_method`; environment: as recorded.
+        qualify; timing: of `timing_check`; methods: of `slowdown_by_method`; environment: as recorded;
+        own_target: of the sweep.
     """
     return [
         *_of_progress(times, measure),
+        *_of_another_target(measure, own_target),
         *_of_the_teacher(environment, measure),
         *of_accuracies(times, picks, measure, teacher_accuracy(environment)[1]),
         *_of_the_split(measure),
@@ -67,6 +70,15 @@ def _of_progress(times: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
             "answer",
             f"The sweep is not finished: {num_ended:,} of {planned} have ended. All numbers may change. Running "
             "trials count in the means with their bounds and in no comparison.",
+        )
+
+
+def _of_another_target(measure: Measure, own_target: float) -> Iterator[Caution]:
+    if measure.target != own_target:
+        yield Caution(
+            "answer",
+            f"The sweep chose and stopped by its own target, {wording.goal(own_target)}. At this one other settings "
+            "may be better than its finalists, and trials that were stopped only bound their times.",
         )
 
 

@@ -31,6 +31,20 @@ class Judgement:
     level: float
     verdict: Verdict
 
+    @property
+    def quoted(self) -> tuple[int | None, int | None]:
+        """The setting that the answer gives a ratio of, and the one that it is compared with."""
+        found = self.verdict
+        if found.reference is None:
+            # Nothing is plain: the fastest against the next.
+            return (0, 1) if len(self.rows) > 1 else (None, None)
+        quoted = found.best
+        if found.winner is not None and not self.rows[found.winner]["is_plain"]:
+            quoted = found.winner
+        if quoted is None:
+            quoted = next((place for place in range(len(self.rows)) if place != found.reference), None)
+        return quoted, found.reference
+
     def compare(self, candidate: int, reference: int) -> Comparison:
         """Two of the rows, at the simultaneous level."""
         return compare(self.trials[reference], self.trials[candidate], level=self.level)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.curves import PRICE_ROUND
-from kdas.records import TRIAL_COLUMNS, is_searched
+from kdas.records import PRICE_ROUND, TRIAL_COLUMNS, is_searched
 
 _SAMPLER = "sampler."
 
@@ -39,8 +38,7 @@ def varied_parameters(configurations: pd.DataFrame, log_parameters: Collection[s
     found = []
     for column in map(str, configurations.columns):
         values = _choices(configurations, column).replace([np.inf, -np.inf], np.nan)
-        is_setting = column not in TRIAL_COLUMNS and not column.startswith(PRICE_ROUND)
-        if not is_setting or values.dropna().astype(str).nunique() < 2:
+        if column in TRIAL_COLUMNS or column.startswith(PRICE_ROUND) or values.dropna().astype(str).nunique() < 2:
             continue
         is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
         is_log = is_number and column.lower().rpartition(".")[2] in on_log and float(values.min()) > 0

@@ -40,6 +40,14 @@ def figures(found: Findings) -> dict[str, Figure]:
         "accuracy": _accuracy(found, "cost_ref_s"),
         "accuracy_by_wall": _accuracy(found, "wall_s"),
         "accuracy_by_flops": _accuracy(found, "flops"),
+        "ratio_by_target": figure(
+            "ratio_by_target",
+            plots.ratio_against_target(found.by_target, measure, found.answer.config_id),
+            "Ratio to the fastest plain setting at other targets",
+            "Each method against the plain setting that is fastest at that target, from 95% to 99.5% of the best "
+            "accuracy of plain distillation. The band is the interval of the setting that the answer is about. Above 1 "
+            "is faster.",
+        ),
         "target": figure(
             "target",
             plots.time_against_target(curves, summary, measure),

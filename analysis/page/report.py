@@ -71,11 +71,15 @@ def render_markdown(found: Findings) -> str:
 
 
 def write(found: Findings, folder: Path) -> Path:
-    """Write `report.html`, `report.md` and `summary.csv` into the sweep's folder. Returns: the page."""
-    page = folder / "report.html"
+    """Write `report.html`, `report.md` and `summary.csv` into the sweep's folder. Returns: the page.
+
+    At another target than the sweep's own, the names end in it: `report_at_0.95.html`.
+    """
+    at = "" if found.measure.target == found.own_target else f"_at_{found.measure.target:g}"
+    page = folder / f"report{at}.html"
     write_atomically(page, render(found))
-    write_atomically(folder / "report.md", render_markdown(found))
-    write_atomically(folder / "summary.csv", found.summary.to_csv(index=False))
+    write_atomically(folder / f"report{at}.md", render_markdown(found))
+    write_atomically(folder / f"summary{at}.csv", found.summary.to_csv(index=False))
     return page
 
 
@@ -176,6 +180,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
         ),
         ("Data", measure.data_source, ", ".join(sorted(found.curves["dataset"].unique()))),
         *_of_the_teacher(found),
+        *_of_the_payback(found),
     ]
 
 
@@ -193,6 +198,19 @@ def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
         return []
     split = found.measure.split
     return [("Teacher", f"{wording.percent(accuracy)} {split} accuracy", found.environment.get("teacher", ""))]
+
+
+def _of_the_payback(found: Findings) -> list[tuple[str, str, str]]:
+    """How many later trainings repay the sweep, where it found something to save."""
+    repaid = found.payback
+    if repaid is None or math.isinf(repaid.least):
+        return []
+    count, least, most = (wording.count(each) for each in (repaid.trainings, repaid.least, repaid.most))
+    value = f"{count} trainings" if found.answer.is_claimed else "not shown to pay"
+    note = (
+        f"[{least}, {most}] later trainings to the target repay the sweep's {wording.amount(repaid.cost_s)} reference s"
+    )
+    return [("Break-even", value, note)]
 
 
 def _trials_planned(found: Findings) -> str:

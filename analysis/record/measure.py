@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 from kdas.errors import UserError
 from kdas.records import CHECK, MEASURE_KEYS, Measure, is_intact
 
-_OPTIONAL = (
-    "calibration_ids", "algorithm", "objective", "log_parameters", "confirm_configs", "confirm_seeds",
-    "num_ended_trials", "plain_methods", "confirm_level",
-)  # fmt: skip
+_OPTIONAL = {field.name for field in fields(Measure) if field.default is not MISSING}
 _TEXTS = ("sweep", "target_rule", "baseline", "calibration_id", "data_source")
 
 
@@ -32,6 +30,8 @@ def load_measure(sweep_directory: Path | str) -> Measure:
         _require(isinstance(content[name], str), path, name, content[name], "text")
     split = content["split"]
     target, budget_ref_s = _number(content, "target", path), _number(content, "tau_ref_s", path)
+    level = _number(content, "confirm_level", path) if "confirm_level" in content else Measure.confirm_level
+    _require(0 < level < 1, path, "confirm_level", level, "a level in (0, 1)")
     _require(0 < target <= 1, path, "target", target, "a fraction in (0, 1]")
     _require(budget_ref_s > 0, path, "tau_ref_s", budget_ref_s, "reference seconds above 0")
     _require(split in ("validation", "test"), path, "split", split, "validation or test")
@@ -52,8 +52,8 @@ def load_measure(sweep_directory: Path | str) -> Measure:
         log_parameters=_texts(content.get("log_parameters", []), path, "log_parameters"),
         confirm_configs=_texts(content.get("confirm_configs", []), path, "confirm_configs"),
         confirm_seeds=_seeds(content.get("confirm_seeds", []), path, "confirm_seeds"),
+        confirm_level=level,
         plain_methods=_texts(content.get("plain_methods", []), path, "plain_methods"),
-        confirm_level=_level(content, path),
     )
 
 
@@ -108,12 +108,6 @@ def _texts(value: object, path: Path, name: str) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return tuple(value)
     raise UserError(f"{path}: {name}: expected a list of strings, got {value!r}. Run the sweep again.")
-
-
-def _level(content: Mapping[str, object], path: Path) -> float:
-    level = _number({"confirm_level": content.get("confirm_level", Measure.confirm_level)}, "confirm_level", path)
-    _require(0 < level < 1, path, "confirm_level", level, "a probability in (0, 1)")
-    return level
 
 
 def _require(holds: bool, path: Path, name: str, value: object, expected: str) -> None:

@@ -120,3 +120,41 @@ def performance_profiles(cells: pd.DataFrame, baseline: str, one: str = "cell") 
     axes.grid(color=RULE, linewidth=0.6)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+@styled
+def ratio_against_target(by_target: pd.DataFrame, measure: Measure, config_id: str) -> Figure:
+    """Ratios to the fastest plain setting at other targets, one line per method.
+
+    Args: by_target: of `analysis.findings.targets.OtherTargets.picture`; config_id: whose interval is drawn as a band.
+    """
+    if not np.isfinite(by_target["ratio"].to_numpy(dtype=float)).any():
+        return empty("No method can be compared with plain distillation at other targets.")
+    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    styles = looks(by_target["method"], measure.baseline)
+    drawn = [1.0]
+    for (method, config), own in by_target.groupby(["method", "config_id"], sort=False):
+        colour, line_style, _ = styles[str(method)]
+        ratio = own["ratio"].to_numpy(dtype=float)
+        drawn += ratio[np.isfinite(ratio) & (ratio > 0)].tolist()
+        axes.plot(
+            own["target"], ratio, color=colour, linestyle=line_style, linewidth=1.8, label=plain(str(method), 60),
+            gid=tagged(str(config)),
+        )  # fmt: skip
+        if config == config_id:
+            low, high = (own[name].to_numpy(dtype=float).clip(1e-3, 1e3) for name in ("low", "high"))
+            axes.fill_between(own["target"], low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.axhline(1, color=INK, linewidth=0.9)
+    if by_target["target"].min() <= measure.target <= by_target["target"].max():
+        axes.axvline(measure.target, color=INK, linewidth=0.9, linestyle=":")
+    logarithmic(axes, "y")
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    # A band may be open: its lines decide what is shown.
+    axes.set_ylim(min(drawn) / 2, max(drawn) * 2)
+    axes.set_xlabel(f"target: {measure.split} accuracy")
+    axes.set_ylabel("times as fast as the fastest plain setting")
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share * 100:.4g}%"))
+    axes.grid(color=RULE, linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure

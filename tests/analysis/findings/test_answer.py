@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -35,10 +36,8 @@ def test_the_answer_names_setting_ratio_interval_and_misses(sweep_directory: Pat
         "Compared on 3 seeds: kdas_search (tuned: 4 configurations), kdas_paper (fixed), plain_kd (fixed), rs2 (fixed)."
     )
     assert "The 95% interval, for all 6 comparisons together, allows for chance over 3 paired" in found.answer.details
-    assert re.search(
-        r"Compared with another kdas_search setting it was \[\d.*\] \(estimate 1\.\d+x\) as fast\.",
-        found.answer.details,
-    )
+    tie = r"Compared with another of its settings it was \[\d.*\] times as fast \(estimate 1\.\d+x\)\."
+    assert re.search(tie, found.answer.details)
     assert "Its settings: start_rate 0.3 · end_rate 0.1." in found.answer.details
     assert found.answer.missed == (
         "3 of 21 trials missed the target: kdas_search 2 of 12, rs2 1 of 3. 1 of 21 trials ended early: "
@@ -146,7 +145,7 @@ def test_a_winner_that_mostly_missed_is_said_to(new_sweep: NewSweep, plan: Any) 
     both = [replace(each, ceiling=0.96) if (each.config_id, each.seed) == ("c-plain", 1) else each for each in trials]
     found = findings(new_sweep(both))
     assert found.answer.config_id == "c-s0" and row_of(found, "c-s0")["mark"] == "~"
-    assert re.match(r"\[.*\] \(estimate ~ 1\.\d+x\) as fast as plain_kd$", found.answer.estimate)
+    assert re.match(r"\[.*\] times as fast as plain_kd \(estimate ~ 1\.\d+x\)$", found.answer.estimate)
     assert "The ratio compares times up to the budget, because both missed on some seeds." in found.answer.details
 
 
@@ -332,3 +331,71 @@ def test_a_teacher_near_chance_is_named(sweep_directory: Path, recorded: dict[st
     (sweep_directory / "environment.json").write_text(json.dumps(recorded))
     said = texts(findings(sweep_directory), "answer")
     assert ("The teacher is near chance: it has 10.11% validation accuracy, and 15.00% would be" in said) is expected
+
+
+def test_accuracies_at_chance_are_named(sweep_directory: Path) -> None:
+    recorded = {"teacher_accuracy": "0.97", "teacher_accuracy_clear_from": "0.951"}
+    (sweep_directory / "environment.json").write_text(json.dumps(recorded))
+    said = texts(findings(sweep_directory), "answer")
+    assert "The target, 90%, is near chance: 95.10% would be clearly above a guess." in said
+    assert re.search(r"\d+ trials never got clearly above chance \(95\.10%\): .*rs2 [123]", said)
+    (sweep_directory / "environment.json").write_text(json.dumps(recorded | {"teacher_accuracy_clear_from": "0.15"}))
+    assert "chance" not in texts(findings(sweep_directory), "answer")
+
+
+def test_without_a_recorded_teacher_chance_is_that_of_the_classes(sweep_directory: Path) -> None:
+    picks = {
+        "sweep": "digits",
+        "method": "plain_kd",
+        "phase": "search",
+        "trial_id": "c-plain-0",
+        "config_id": "c-plain",
+    }
+    frame = pd.DataFrame([picks | {"seed": 0, "epoch": 1, "by_class": [5, 5], "by_confidence": [1] * 10}])
+    frame.to_parquet(sweep_directory / "picks.parquet")
+    curves = pd.read_parquet(sweep_directory / "curves.parquet")
+    halved = curves["val_accuracy"].where(curves["method"] != "rs2", 0.52)
+    curves.assign(val_accuracy=halved).to_parquet(sweep_directory / "curves.parquet")
+    # Two classes: 5 points above one half.
+    said = texts(findings(sweep_directory), "answer")
+    assert "3 trials never got clearly above chance (55.00%): rs2 3. Check their settings." in said
+
+
+def test_accuracies_that_are_not_numbers_are_named_by_method(sweep_directory: Path) -> None:
+    curves = pd.read_parquet(sweep_directory / "curves.parquet")
+    of_rs2 = (curves["method"] == "rs2") & (curves["epoch"] <= 2)
+    curves.loc[of_rs2, "val_accuracy"] = math.nan
+    curves.to_parquet(sweep_directory / "curves.parquet")
+    assert "Validation accuracy is NaN in 6 evaluations" in texts(findings(sweep_directory), "table")
+    assert "never reach a target: rs2 6." in texts(findings(sweep_directory), "table")
+
+
+def test_prices_that_fit_methods_differently_are_named(sweep_directory: Path) -> None:
+    assert "Prices fit some methods better" not in texts(findings(sweep_directory), "answer")
+    curves = pd.read_parquet(sweep_directory / "curves.parquet")
+    slower = curves["wall_s"] * np.where(curves["method"] == "kdas_search", 1.07, 1.0)
+    curves.assign(wall_s=slower).to_parquet(sweep_directory / "curves.parquet")
+    said = texts(findings(sweep_directory), "answer")
+    assert "wall seconds are 1.38x the cost for kdas_paper and 1.47x for kdas_search" in said
+
+
+def test_the_error_of_the_prices_is_said_and_widens_the_interval(sweep_directory: Path) -> None:
+    before = findings(sweep_directory)
+    assert "The error of the prices is not known" in texts(before, "answer")
+    assert "but not for errors of the prices" in before.answer.details
+    trials = pd.read_parquet(sweep_directory / "trials.parquet")
+    for number, change in enumerate((0.99, 1.0, 1.01, 1.0, 1.0)):
+        trials[f"price_round_{number + 1}"] = np.where(trials["method"] == "plain_kd", change, 1.0)
+    trials.to_parquet(sweep_directory / "trials.parquet")
+    after = findings(sweep_directory)
+    assert "prices" not in texts(after, "answer")
+    assert re.search(r"over 3 paired seeds, prices \(±\d\.\d%\), and the evaluation grid\.", after.answer.details)
+    for side, wider in (("ratio_low", -1), ("ratio_high", 1)):
+        assert wider * row_of(after, "c-s0")[side] > wider * row_of(before, "c-s0")[side]
+    trials["price_round_1"] = np.where(trials["method"] == "plain_kd", 1.2, 1.0)
+    trials.to_parquet(sweep_directory / "trials.parquet")
+    assert "The prices are uncertain: alone they move the ratio by ±" in texts(findings(sweep_directory), "answer")
+    # A round that is not known for every trial says nothing.
+    trials.loc[0, "price_round_1"] = math.nan
+    trials.to_parquet(sweep_directory / "trials.parquet")
+    assert "The error of the prices is not known" in texts(findings(sweep_directory), "answer")

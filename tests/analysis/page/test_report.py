@@ -28,7 +28,9 @@ from analysis.__main__ import app
 from analysis.findings.gather import Findings, findings
 from analysis.page import tables
 from analysis.page.numbers import numbers
+from analysis.page.paper import paper_table
 from analysis.page.report import render, render_markdown, write
+from kdas.errors import UserError
 from kdas.records import Status
 from tests.places import ROOT, STORED_SWEEP
 
@@ -226,6 +228,42 @@ def test_the_command_writes_the_report_and_shows_the_answer(sweep_directory: Pat
     for row in found.summary.to_dict("records"):
         assert wording.ratio(row) in flat and row["configuration"] in flat
     assert "…" not in result.output and "\x1b" not in result.output
+
+
+def test_every_column_says_what_it_holds(sweep_directory: Path) -> None:
+    headers = re.findall(r"<th [^>]*>", render(findings(sweep_directory)))
+    assert len(headers) > 40 and all(' title="' in header for header in headers)
+    assert all(each.meaning for each in (*tables.cell_columns(), *tables.profile_columns()))
+
+
+def test_p_is_shown_from_five_seeds_on(new_sweep: NewSweep, plan: Any) -> None:
+    for num_seeds, is_shown in ((4, False), (5, True)):
+        found = findings(new_sweep(plan(range(num_seeds))))
+        headers = [column.header for column in tables.summary_columns(found.summary, found.measure)]
+        assert ("p" in headers) == is_shown
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv"])
+def test_the_table_of_a_paper_holds_every_deciding_row(sweep_directory: Path, form: str) -> None:
+    result = CliRunner().invoke(app, ["table", str(sweep_directory), "--format", form], catch_exceptions=False)
+    found = findings(sweep_directory)
+    assert result.exit_code == 0 and result.output == paper_table(found, form)
+    plain = result.output.replace("\\", "").replace("$", "")
+    assert "plain_kd" in plain and "1x (reference)" in plain and "4 configurations" in plain
+    assert sum("kdas_search" in line for line in plain.splitlines()) == 4
+    assert "published" not in plain
+
+
+def test_published_accuracies_of_the_pair_are_marked_as_such(sweep_directory: Path) -> None:
+    trials = pd.read_parquet(sweep_directory / "trials.parquet")
+    trials.assign(dataset="cifar100", pair="vgg13->vgg8").to_parquet(sweep_directory / "trials.parquet")
+    text = paper_table(findings(sweep_directory), "csv")
+    assert '"KD+LogitSTD+KDAS (published: Chae & Heo, ICCV 2025)",–,74.63%,–,–,–' in text
+
+
+def test_another_format_is_refused(sweep_directory: Path) -> None:
+    with pytest.raises(UserError, match=r"format: expected one of latex, markdown, csv, got 'html'\. Write FORMAT"):
+        paper_table(findings(sweep_directory), "html")
 
 
 def test_quiet_prints_nothing(sweep_directory: Path) -> None:
