@@ -76,7 +76,9 @@ def answer(judged: Judgement, measure: Measure, near: Sequence[tuple[float, Comp
     ]
     return Answer(
         headline,
-        wording.estimate(asdict(found), wording.named(rows[reference])) if not math.isnan(found.ratio) else "",
+        f"{wording.named(rows[quoted])}: {wording.estimate(asdict(found), wording.named(rows[reference]))}"
+        if not math.isnan(found.ratio)
+        else "",
         compared,
         " ".join(filter(None, details)),
         missed,

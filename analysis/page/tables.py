@@ -105,7 +105,6 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
         Column("final test acc.", _final, "mean ± standard deviation over the trials that ran to their end"),
         Column("test acc. at hit", _percent("test_accuracy_at_hit"), "median over trials that reached; never decides"),
         Column(f"best {measure.split} acc.", _percent("best_accuracy"), "median over trials"),
-        Column("median TTA", _time, "median time to accuracy, reference seconds"),
         Column("pairs", _compared(lambda row: str(row["num_pairs"])), "seeds shared with the reference of the ratio"),
         Column(
             "P(faster)",
@@ -136,7 +135,7 @@ def sensitivity_columns(summary: pd.DataFrame) -> list[Column]:
     """Times under other definitions of "reached", and other intervals."""
     return [
         *identity(summary),
-        Column("first hit", _time, "the rule that decides"),
+        Column("first hit", _time, "the rule that decides; medians over trials, reference seconds"),
         Column("interpolated", _seconds("tta_linear_s"), "on the line from the last miss to the first hit"),
         Column("two in a row", _seconds("tta_two_in_a_row_s"), "the next evaluation reaches it too"),
         Column("held to the end", _seconds("tta_hold_to_end_s"), "every later evaluation reaches it too"),

@@ -31,7 +31,7 @@ def test_the_answer_names_setting_ratio_interval_and_misses(sweep_directory: Pat
     times = f"{row['ratio']:.2f}x [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]"
     claim = "kdas_search was faster than plain_kd to 90% validation accuracy"
     assert found.answer.headline == f"{claim} but not distinguishable from another of its settings."
-    assert found.answer.estimate == f"{times} as fast as plain_kd" and found.answer.is_claimed
+    assert found.answer.estimate == f"kdas_search: {times} as fast as plain_kd" and found.answer.is_claimed
     assert found.answer.compared == (
         "Compared on 3 seeds: kdas_search (tuned: 4 configurations), kdas_paper (fixed), plain_kd (fixed), rs2 (fixed)."
     )
@@ -145,7 +145,7 @@ def test_a_winner_that_mostly_missed_is_said_to(new_sweep: NewSweep, plan: Any) 
     both = [replace(each, ceiling=0.96) if (each.config_id, each.seed) == ("c-plain", 1) else each for each in trials]
     found = findings(new_sweep(both))
     assert found.answer.config_id == "c-s0" and row_of(found, "c-s0")["mark"] == "~"
-    assert re.match(r"\[.*\] times as fast as plain_kd \(estimate ~ 1\.\d+x\)$", found.answer.estimate)
+    assert re.match(r"kdas_search: \[.*\] times as fast as plain_kd \(estimate ~ 1\.\d+x\)$", found.answer.estimate)
     assert "The ratio compares times up to the budget, because both missed on some seeds." in found.answer.details
 
 
@@ -216,7 +216,7 @@ def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: 
     row = row_of(found, "c-s2")
     claim = "plain_kd was fastest to 90% validation accuracy, faster than every other setting."
     assert found.answer.headline == claim and not found.answer.is_claimed
-    assert found.answer.estimate == f"{wording.ratio(row)} as fast as plain_kd" and row["ratio_high"] < 1
+    assert found.answer.estimate == f"kdas_search: {wording.ratio(row)} as fast as plain_kd" and row["ratio_high"] < 1
     # Half as much spread between rs2 and plain distillation as between its seeds: no claim at all.
     rs2 = [replace(each, half_s=28.0 + each.seed * 3, ceiling=0.96) for each in plan() if each.config_id == "c-rs2"]
     both = findings(new_sweep([*trials, *rs2])).answer
@@ -224,7 +224,7 @@ def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: 
         both.headline
         == "No setting of rs2 or kdas_search was reliably faster than plain_kd to 90% validation accuracy."
     )
-    assert both.estimate.startswith("[0.") and "(estimate 0." in both.estimate
+    assert both.estimate.startswith("rs2: [0.") and "(estimate 0." in both.estimate
     assert "The best searched setting, kdas_search (start_rate" in both.details
     alone = findings(new_sweep([trial for trial in trials if trial.config_id == "c-plain"]))
     assert alone.answer.headline.startswith("Only plain distillation has run: plain_kd reached 90%")
@@ -233,7 +233,7 @@ def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: 
 def test_a_baseline_that_never_reached_makes_ratios_lower_limits(new_sweep: NewSweep, plan: Any) -> None:
     trials = [replace(trial, ceiling=0.5) if trial.method == "plain_kd" else trial for trial in plan()]
     found = findings(new_sweep(trials))
-    assert row_of(found, "c-s0")["mark"] == ">=" and found.answer.estimate.startswith(">= ")
+    assert row_of(found, "c-s0")["mark"] == ">=" and found.answer.estimate.startswith("kdas_search: >= ")
     assert "plain_kd never reached the target" in texts(found, "answer")
 
 
