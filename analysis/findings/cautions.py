@@ -23,6 +23,8 @@ from kdas.records import Measure, Status
 
 # With fewer pairs, a t-test has too few degrees of freedom to be worth a p.
 FEW_SEEDS = 5
+# From this many times the reference's variation on, claims are wrong more often than they say.
+ERRATIC = 2.0
 
 
 def cautions(
@@ -150,6 +152,15 @@ def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
                     "answer",
                     f"{row['method']} has the better mean over its own seeds, but {other['method']} was faster on the "
                     f"{wording.plural(num_pairs, 'shared seed')}. Run both on the same seeds.",
+                )
+        for other in reference:
+            if won.is_claimed and num_pairs >= FEW_SEEDS and row["variation"] > ERRATIC * other["variation"]:
+                times = wording.factor(row["variation"] / other["variation"])
+                yield Caution(
+                    "answer",
+                    f"Over seeds, {row['method']} varies {times} as much as {other['method']}. Slow seeds may not have "
+                    "shown yet: so erratic a setting is called faster by chance in up to 5% of sweeps instead of 2.5%. "
+                    "Run more seeds.",
                 )
         if 0 < num_pairs < FEW_SEEDS:
             yield Caution(

@@ -50,7 +50,7 @@ SUMMARY_COLUMNS = (
     *_GROUP,
     *("decides", "is_reference", "is_plain", "is_searched", "num_tuned", "epochs"),
     *("num_trials", "num_reached", "num_open", "num_running", "reached_low", "reached_high"),
-    *("mean_lower_s", "mean_upper_s"),
+    *("mean_lower_s", "mean_upper_s", "variation"),
     *_MEDIANS,
     *("final_test_accuracy", "final_test_sd", "num_final"),
     *("max_grid_gap", "max_cotenants"),
@@ -70,6 +70,7 @@ def summarize(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     - Medians are over trials. A median time is inf if half of the trials or more missed the target.
       `tta_at_least_s` counts trials of unknown time (`num_open` of them) at their last cost. `test_accuracy_at_hit` is
       over the trials that reached the target; `final_test_accuracy`, a mean, over those that ran to their end.
+    - `variation`: coefficient of variation of the upper bounds over seeds.
     - `reached_low`, `reached_high`: 95% interval of the share of seeds that reach the target.
     - The columns of `analysis.statistics.compare.Comparison`: reference over candidate, paired by seed, at the
       simultaneous level of the phase. `full_*`: the same with the baseline's full schedule in place of the reference.
@@ -197,6 +198,7 @@ def _counts_and_means(group: pd.DataFrame) -> dict[str, Any]:
         "reached_high": reached_high,
         "mean_lower_s": mean.lower_s,
         "mean_upper_s": mean.upper_s,
+        "variation": float(group["upper_s"].std(ddof=1)) / mean.upper_s if mean.upper_s else math.nan,
         **{name: _median(group[column]) for column, name in _MEDIANS.items()},
         # A median over only the known times would be a median over the fast trials.
         **{name: math.nan for name in _SENSITIVITIES if group[name].isna().any()},

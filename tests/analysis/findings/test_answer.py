@@ -399,3 +399,14 @@ def test_the_error_of_the_prices_is_said_and_widens_the_interval(sweep_directory
     trials.loc[0, "price_round_1"] = math.nan
     trials.to_parquet(sweep_directory / "trials.parquet")
     assert "The error of the prices is not known" in texts(findings(sweep_directory), "answer")
+
+
+def test_a_setting_that_is_more_erratic_than_the_reference_is_named(new_sweep: NewSweep, planned_trial: Any) -> None:
+    trials = [planned_trial("plain_kd", "c-plain", seed, 35.0 + 0.5 * seed) for seed in range(6)]
+    trials += [planned_trial("rs2", "c-rs2", seed, 10.0 + 2 * seed) for seed in range(6)]
+    found = findings(new_sweep(trials))
+    assert found.answer.is_claimed
+    said = texts(found, "answer")
+    assert re.search(r"Over seeds, rs2 varies \d\d?\.\d\dx as much as plain_kd\. Slow seeds may not have shown", said)
+    steady = [replace(each, half_s=15.0 + 0.2 * each.seed) if each.method == "rs2" else each for each in trials]
+    assert "Slow seeds may not" not in texts(findings(new_sweep(steady)), "answer")

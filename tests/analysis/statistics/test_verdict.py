@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.statistics.interval import LEVEL, ratio_interval
 from analysis.statistics.verdict import Verdict, decide, detectable_ratio, simultaneous_level, spread
-from benchmarks.claims import Truth, verdicts
+from benchmarks.claims import Truth, falsely_faster, verdicts
 
 NUM_SWEEPS = 4000
 
@@ -33,6 +33,12 @@ def test_where_nothing_differs_a_difference_is_rarely_claimed(num_comparisons: i
 def test_a_choice_among_plain_settings_claims_no_more() -> None:
     found = list(verdicts(Truth((1.0,) * 8, num_plain=3), NUM_SWEEPS, 10))
     assert sum(one.winner is not None for one in found) / NUM_SWEEPS <= LEVEL / 2
+
+
+@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+def test_an_erratic_setting_is_called_faster_too_often_as_the_documentation_says(num_seeds: int) -> None:
+    assert 0.035 <= falsely_faster(0.3, 0.1, 40_000, num_seeds) <= 0.05
+    assert falsely_faster(0.3, 0.1, 40_000, num_seeds, num_settings=10) <= 0.08
 
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10, 20])
