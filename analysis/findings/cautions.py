@@ -15,6 +15,7 @@ from analysis.findings.cautions_of_data import (
     of_the_clock,
     of_the_grid,
     of_the_prices,
+    of_the_rounds,
     of_the_tables,
 )
 from analysis.findings.summary import deciding_phase
@@ -58,6 +59,7 @@ def cautions(
         *_of_misses(summary, won),
         *of_the_grid(summary, won),
         *of_the_prices(summary, timing, methods, measure, won),
+        *of_the_rounds(environment),
         *of_the_clock(curves, trials, measure),
         *of_crashes(times),
         *of_the_tables(times, curves, trials, measure),

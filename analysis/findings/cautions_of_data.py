@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from analysis import wording
 from analysis.findings.answer import Answer
 from analysis.findings.summary import deciding_phase
+from analysis.record.measure import price_facts
 from analysis.statistics.censoring import is_within
 from analysis.time_to_accuracy import COARSE_GRID
 from kdas.records import Measure, Status
@@ -22,6 +23,8 @@ from kdas.records import Measure, Status
 TOO_FAST = 0.8
 # By more than this, prices are not right, or not certain.
 PRICES_AGREE = 0.05
+# Rounds of measuring prices that differ by more are repeated, and warned of if they still do.
+PRICES_REPEAT = 0.03
 
 Place = Literal["answer", "table", "trials"]
 
@@ -120,6 +123,19 @@ def of_the_prices(
             "answer",
             f"The prices are uncertain: alone they move the ratio by ±{errors.max():.1%}. The interval allows for it. "
             "Measure them again while nothing else runs.",
+        )
+
+
+def of_the_rounds(environment: Mapping[str, str]) -> Iterator[Caution]:
+    """Prices that were measured while the machine did other work, or that differed between rounds."""
+    spread, _, busy = price_facts(environment)
+    if busy or spread > PRICES_REPEAT:
+        while_busy = f" while other work ran ({busy})" if busy else ""
+        yield Caution(
+            "answer",
+            f"The prices were measured{while_busy}, and differ by {spread:.1%} between rounds. The intervals allow for "
+            "the difference, not for an error that all rounds share. Run make calibrate while nothing else runs, and "
+            "the sweep under another name.",
         )
 
 

@@ -20,7 +20,7 @@ from analysis.findings.summary import deciding_phase, reference_name
 from analysis.page import plots, tables
 from analysis.page.figures import figure, figures
 from analysis.page.numbers import numbers
-from analysis.record.measure import teacher_accuracy
+from analysis.record.measure import price_facts, teacher_accuracy
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -180,6 +180,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
         ),
         ("Data", measure.data_source, ", ".join(sorted(found.curves["dataset"].unique()))),
         *_of_the_teacher(found),
+        *_of_the_prices(found),
         *_of_the_payback(found),
     ]
 
@@ -198,6 +199,14 @@ def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
         return []
     split = found.measure.split
     return [("Teacher", f"{wording.percent(accuracy)} {split} accuracy", found.environment.get("teacher", ""))]
+
+
+def _of_the_prices(found: Findings) -> list[tuple[str, str, str]]:
+    """How much rounds of measuring differed, and when they were, where that was recorded."""
+    spread, measured_at, _ = price_facts(found.environment)
+    if math.isnan(spread):
+        return []
+    return [("Prices", f"±{spread:.1%} between rounds", f"measured {measured_at}" if measured_at else "")]
 
 
 def _of_the_payback(found: Findings) -> list[tuple[str, str, str]]:

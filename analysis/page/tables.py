@@ -78,7 +78,12 @@ def identity(summary: pd.DataFrame) -> list[Column]:
 def _names() -> list[Column]:
     return [
         Column("method", _text("method"), "sampler with its recipe; _search: the settings were searched", False),
-        Column("configuration", _configuration, "settings that differ from the method's defaults", False),
+        Column(
+            "configuration",
+            lambda row: str(row["configuration"] or wording.NOTHING),
+            "settings that differ from the method's defaults",
+            False,
+        ),
     ]
 
 
@@ -86,7 +91,7 @@ def terminal_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
     """The columns that fit in a terminal."""
     return [
         *identity(summary),
-        Column("tuned", _tuned, _TUNED, False),
+        Column("tuned", wording.tuned, _TUNED, False),
         Column("mean time, ref s", wording.mean_time, _MEAN_TIME),
         Column("reached", _reached, "trials that reached the target, of all trials"),
         Column(f"ratio to {reference_name(summary, measure)} [95%]", wording.ratio, _RATIO),
@@ -97,7 +102,7 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
     """The summary table of the report."""
     return [
         *identity(summary),
-        Column("tuned", _tuned, _TUNED, False),
+        Column("tuned", wording.tuned, _TUNED, False),
         Column("mean time", wording.mean_time, _MEAN_TIME),
         Column(f"ratio to {reference_name(summary, measure)} [95%]", wording.ratio, _RATIO),
         *_of_the_full_schedule(summary, measure),
@@ -117,18 +122,16 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
 
 def _of_the_full_schedule(summary: pd.DataFrame, measure: Measure) -> list[Column]:
     """The ratio to the baseline's full schedule, where another plain setting is the reference."""
-    methods = set(summary.loc[summary["is_reference"].astype(bool), "method"])
-    if methods <= {measure.baseline}:
-        return []
-    return [Column(f"ratio to {measure.baseline} [95%]", wording.full, "the same, to the full schedule")]
+    column = Column(f"ratio to {measure.baseline} [95%]", wording.full, "the same, to the full schedule")
+    others = set(summary.loc[summary["is_reference"].astype(bool), "method"]) - {measure.baseline}
+    return [column] if others else []
 
 
 def _p_values(summary: pd.DataFrame) -> list[Column]:
     """With few seeds p says nothing that the interval does not say better."""
-    if not len(summary) or summary["num_pairs"].max() < FEW_SEEDS:
-        return []
     meaning = "two-sided, corrected for all comparisons of the phase; below 0.05 where the interval excludes 1x"
-    return [Column("p", _share("p_value"), meaning)]
+    has_enough = len(summary) and summary["num_pairs"].max() >= FEW_SEEDS
+    return [Column("p", _share("p_value"), meaning)] if has_enough else []
 
 
 def sensitivity_columns(summary: pd.DataFrame) -> list[Column]:
@@ -171,13 +174,8 @@ def indicator_columns(summary: pd.DataFrame) -> list[Column]:
 
 def _cached_teacher(summary: pd.DataFrame) -> list[Column]:
     """The ratio with a cached teacher for all, where the tables have that cost."""
-    if not summary["ratio_without_teacher"].notna().any():
-        return []
-    return [
-        Column(
-            "with a cached teacher [95%]", _without_teacher, "no teacher forward is charged, to the reference neither"
-        )
-    ]
+    column = Column("with a cached teacher [95%]", _without_teacher, "no teacher forward is charged, to either")
+    return [column] if summary["ratio_without_teacher"].notna().any() else []
 
 
 def trial_columns(times: pd.DataFrame, measure: Measure) -> list[Column]:
@@ -235,8 +233,7 @@ def timing_columns() -> list[Column]:
         Column("other trials on the device", _text("num_cotenants"), "the most that a trial may have shared it with"),
         Column("trials", _text("num_trials"), "the median is over these"),
         Column("wall s / reference s as run", _formatted("slowdown", wording.factor), "median over trials"),
-        Column("lowest", _formatted("lowest", wording.factor), "of the trials"),
-        Column("highest", _formatted("highest", wording.factor), "of the trials"),
+        *(Column(name, _formatted(name, wording.factor), "of the trials") for name in ("lowest", "highest")),
     ]
 
 
@@ -287,14 +284,6 @@ def _reached_share(row: Row) -> str:
 
 def _final(row: Row) -> str:
     return wording.with_deviation(float(row["final_test_accuracy"]), float(row["final_test_sd"]))
-
-
-def _tuned(row: Row) -> str:
-    return wording.tuned(row)
-
-
-def _configuration(row: Row) -> str:
-    return str(row["configuration"] or wording.NOTHING)
 
 
 def _without_teacher(row: Row) -> str:

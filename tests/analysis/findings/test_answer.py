@@ -410,3 +410,22 @@ def test_a_setting_that_is_more_erratic_than_the_reference_is_named(new_sweep: N
     assert re.search(r"Over seeds, rs2 varies \d\d?\.\d\dx as much as plain_kd\. Slow seeds may not have shown", said)
     steady = [replace(each, half_s=15.0 + 0.2 * each.seed) if each.method == "rs2" else each for each in trials]
     assert "Slow seeds may not" not in texts(findings(new_sweep(steady)), "answer")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ({"price_spread": "0.012", "prices_busy": ""}, ""),
+        ({"price_spread": "0.042", "prices_busy": ""}, "The prices were measured, and differ by 4.2% between rounds."),
+        ({"price_spread": "0.01", "prices_busy": "load 3.1"}, "while other work ran (load 3.1), and differ by 1.0%"),
+        ({}, ""),
+    ],
+    ids=["quiet", "spread", "busy", "of an earlier version"],
+)
+def test_prices_that_differ_between_rounds_are_named(
+    sweep_directory: Path, recorded: dict[str, str], said: str
+) -> None:
+    facts = recorded | {"prices_measured_at": "2026-01-02T03:04:05+00:00"}
+    (sweep_directory / "environment.json").write_text(json.dumps(facts))
+    shown = texts(findings(sweep_directory), "answer")
+    assert said in shown and ("between rounds" in shown) == bool(said)
