@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview calibrate status simulate report compare watch ui notebooks test test-slow test-all test-floor torture check format bench lock
+.PHONY: help setup sweep preview calibrate status simulate report table compare watch ui notebooks test test-slow test-all test-floor torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,6 +19,8 @@ YES ?=
 CLUSTER ?=
 QUICK ?=
 PORT ?=
+TARGET ?=
+FORMAT ?=
 NAMES ?=
 RUNS_DIR ?=
 # What a user gives reaches the recipes through the environment, where neither make nor the shell runs any of it. Only
@@ -27,7 +29,7 @@ define AS_IT_IS
 override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
-$(foreach name,NAME DATA SET SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT NAMES RUNS_DIR,\
+$(foreach name,NAME DATA SET SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT NAMES RUNS_DIR,\
   $(if $(filter file,$(origin $(name))),,$(eval $(call AS_IT_IS,$(name)))))
 PORT_OPTION = $(if $(PORT),--port "$$PORT")
 DATA_OPTION = $(if $(DATA),--data "$$DATA")
@@ -73,8 +75,11 @@ $(READY): requirements.lock pyproject.toml
 sweep: $(READY) ## run or resume NAME's sweep and report on it (NAME=digits_kd)
 	@$(BIN)/kdas-sweeps sweep $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$$CLUSTER") -- "$$NAME"
 
-report: $(READY) ## rebuild NAME's report from what is on disk
-	@$(BIN)/kdas-sweeps report -- "$$NAME"
+report: $(READY) ## rebuild NAME's report (TARGET=0.95: at another target)
+	@$(BIN)/kdas-sweeps report $(if $(TARGET),--target "$$TARGET") -- "$$NAME"
+
+table: $(READY) ## print NAME's table for a paper (FORMAT=latex|markdown|csv)
+	@$(BIN)/kdas-sweeps table $(if $(FORMAT),--format "$$FORMAT") -- "$$NAME"
 
 compare: $(READY) ## put several sweeps on one page (NAMES="a b")
 	@$(BIN)/kdas-sweeps compare -- "$$NAMES"

@@ -20,6 +20,7 @@ from rich.text import Text
 from analysis.findings.gather import Findings, findings
 from analysis.findings.overview import overview
 from analysis.page import tables
+from analysis.page.paper import paper_table
 from analysis.page.report import write, write_overview
 from kdas.errors import UserError, run_command_line
 
@@ -42,10 +43,13 @@ def room() -> None:
 @app.command()
 def report(
     sweep_directory: Annotated[Path, typer.Argument(metavar="RUNS_DIR/NAME", help="Directory of the sweep.")],
+    target: Annotated[
+        str | None, typer.Option(metavar="FRACTION", help="Another target accuracy; its files get its name.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the report without printing.")] = False,
 ) -> None:
     """Write RUNS_DIR/NAME/report.html, report.md and summary.csv, and print table and answer."""
-    found = findings(sweep_directory)
+    found = findings(sweep_directory, None if target is None else _fraction(target))
     try:
         path = write(found, sweep_directory)
     except OSError as error:
@@ -53,6 +57,15 @@ def report(
         raise UserError(f"{reason}. Make the folder writable.") from error
     if not quiet:
         show(found, path, _console())
+
+
+@app.command()
+def table(
+    sweep_directory: Annotated[Path, typer.Argument(metavar="RUNS_DIR/NAME", help="Directory of the sweep.")],
+    form: Annotated[str, typer.Option("--format", help="latex, markdown or csv.")] = "markdown",
+) -> None:
+    """Print a table for a paper: accuracy, cost, ratio, seeds."""
+    print(paper_table(findings(sweep_directory), form), end="")
 
 
 @app.command()
@@ -128,17 +141,24 @@ def show(found: Findings, path: Path, console: Console) -> None:
     content = tables.table(tables.terminal_columns(found.summary, found.measure), shown)
     if content.rows:
         console.print(_grid(content, found.measure.sweep))
-        order = "Ordered by the mean over seeds; a miss counts as the full budget. Ratios compare sums over seeds."
+        order = "Ordered by the mean over seeds; a miss counts as the full budget. Intervals hold for a phase together."
         console.print(order, style="dim", soft_wrap=True)
     if len(later):
         console.print(f"{len(later)} more searched configurations are in the report.", style="dim")
     console.print(Text(found.answer.headline, style="bold"))
-    console.print(Text(f"{found.answer.details} {found.answer.missed}".strip()))
+    console.print(Text(found.answer.qualified))
     for caution in found.cautions:
         if caution.place in ("answer", "table"):
             console.print(Text(f"note: {caution.text}", style="yellow"))
     # Not wrapped, so that it can be clicked or copied.
     console.print(Text(str(path)), soft_wrap=True)
+
+
+def _fraction(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"target: expected a fraction in (0, 1], got {text!r}. Write 0.95 for 95%.") from error
 
 
 def _console() -> Console:

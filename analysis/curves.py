@@ -15,11 +15,23 @@ import pandas as pd
 
 from analysis.record.measure import load_measure
 from kdas.errors import UserError, alike
-from kdas.records import CURVE_COLUMNS, SWEEP_COLUMNS, TRIAL_COLUMNS, TRIAL_KINDS, CurveRow, Measure, Status
+from kdas.records import (
+    CURVE_COLUMNS,
+    PRICE_ROUND,
+    SWEEP_COLUMNS,
+    TRIAL_COLUMNS,
+    TRIAL_KINDS,
+    CurveRow,
+    Measure,
+    Status,
+)
 
 __all__ = ["PHASES", "TRIAL_COLUMNS", "Measure", "load", "load_measure", "load_trials"]
 
 PHASES = ("search", "confirm")
+
+# The cost with a cached teacher. Tables of earlier versions, and from elsewhere, have no such column.
+WITHOUT_TEACHER = "cost_without_teacher_s"
 
 _CURVE_KINDS = dict.fromkeys(SWEEP_COLUMNS, "str") | {field.name: str(field.type) for field in fields(CurveRow)}
 # Free text may be empty; every other text column is a key or a name.
@@ -32,20 +44,51 @@ def load(sweep_directory: Path | str, *more: Path | str) -> pd.DataFrame:
     A resumed trial repeats the steps since its checkpoint: of two rows with the same step, the later one is kept.
     Several sweeps are concatenated; the column `sweep` tells them apart.
 
-    Returns: a frame with exactly the columns `kdas.records.CURVE_COLUMNS`; accuracies are fractions, `*_s` seconds.
-    Raises: UserError: if curves.parquet is missing, truncated, lacks a column, or has a column of another type.
+    Returns: a frame with the columns `kdas.records.CURVE_COLUMNS`, and `WITHOUT_TEACHER` if it was recorded; accuracies
+        are fractions, `*_s` seconds.
+    Raises: UserError: if curves.parquet is missing, truncated, lacks a column, has a column of another type, an
+        accuracy that is no fraction, or a trial whose cost is negative or falls.
     """
     if more:
         return pd.concat([load(each) for each in (sweep_directory, *more)], ignore_index=True)
     path = _existing(Path(sweep_directory), "curves.parquet")
-    curves = _checked(_read(path), _CURVE_KINDS, path)[list(CURVE_COLUMNS)]
+    written = _read(path)
+    curves = _checked(written, _CURVE_KINDS, path)[list(CURVE_COLUMNS)]
+    if WITHOUT_TEACHER in written:
+        curves[WITHOUT_TEACHER] = _column(written[WITHOUT_TEACHER], "float", path)
     _refuse_unknown(curves, "phase", PHASES, path)
-    is_finite = np.isfinite(curves["cost_ref_s"])
-    if not is_finite.all():
-        found = curves.loc[~is_finite, "cost_ref_s"].iloc[0]
-        raise UserError(f"{path}: column cost_ref_s: expected finite numbers, got {found}. Run make report again.")
     latest = curves.drop_duplicates(["trial_id", "step"], keep="last")
-    return latest.sort_values(["trial_id", "step"], kind="stable").reset_index(drop=True)
+    ordered = latest.sort_values(["trial_id", "step"], kind="stable").reset_index(drop=True)
+    _refuse_impossible(ordered, path)
+    return ordered
+
+
+def _refuse_impossible(curves: pd.DataFrame, path: Path) -> None:
+    """Costs that are negative, fall or are not finite, and accuracies that are no fractions. NaN accuracies may be."""
+    cost = curves["cost_ref_s"]
+    is_first = curves["trial_id"] != curves["trial_id"].shift()
+    faults = {
+        "cost_ref_s": (
+            (~np.isfinite(cost), "finite numbers"),
+            (cost < 0, "costs of 0 or more"),
+            (~is_first & (cost < cost.shift()), "a total that does not fall"),
+        ),
+        **{
+            name: ((~curves[name].between(0, 1) & curves[name].notna(), "fractions in [0, 1]"),)
+            for name in ("val_accuracy", "test_accuracy")
+        },
+    }
+    for name, checks in faults.items():
+        for is_wrong, expected in checks:
+            if is_wrong.any():
+                row = curves[is_wrong].iloc[0]
+                found = f"got {row[name]:g} at step {row['step']} of {row['trial_id']}"
+                remedy = "Run make report again, or give each attempt of a trial a trial_id of its own."
+                if name != "cost_ref_s":
+                    remedy = "Divide percentages by 100."
+                elif expected == "finite numbers":
+                    remedy = "Run make report again."
+                raise UserError(f"{path}: column {name}: expected {expected}, {found}. {remedy}")
 
 
 def load_trials(sweep_directory: Path | str) -> pd.DataFrame:
@@ -59,6 +102,8 @@ def load_trials(sweep_directory: Path | str) -> pd.DataFrame:
     trials = _checked(_read(path), TRIAL_KINDS, path)
     _refuse_unknown(trials, "status", tuple(Status), path)
     _refuse_unknown(trials, "phase", PHASES, path)
+    rounds = [name for name in trials.columns if name.startswith(PRICE_ROUND)]
+    trials[rounds] = trials[rounds].astype("float64")
     settings = [name for name in trials.columns if name not in TRIAL_COLUMNS]
     # No recorded time means that the trial did not reach the target.
     trials["tta_ref_s"] = trials["tta_ref_s"].fillna(np.inf)

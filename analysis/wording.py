@@ -78,22 +78,81 @@ def interval(low: float, high: float) -> str:
     return "" if math.isnan(low) or math.isnan(high) else f"[{two_decimals(low)}, {two_decimals(high)}]"
 
 
-def speedup(row: Row) -> str:
-    """A summary row's ratio alone: `1.28x`, or `0.46x to 1.02x` if trials ended before their time was known."""
+def speedup(row: Mapping[Any, Any]) -> str:
+    """A comparison's ratio alone: `1.28x`, or `0.46x to 1.02x` if trials ended before their time was known."""
     if row["mark"] == "to":
         return f"{factor(row['ratio'])} to {factor(row['ratio_at_most'])}"
     return factor(row["ratio"])
 
 
-def ratio(row: Row, *, with_interval: bool = True) -> str:
-    """A summary row's ratio to the baseline, with mark and interval: `>= 1.35x [1.10, 1.62]`, `1x (baseline)`."""
-    if row["is_baseline"]:
-        return "1x (baseline)"
+def estimate(row: Mapping[Any, Any], *than: str) -> str:
+    """A comparison in words: `1.28x [1.15, 1.41] as fast as plain_kd`.
+
+    The interval is first where it includes 1, so that no ratio is read without it: `[0.45, 1.51] times as fast as
+    plain_kd (estimate 0.83x)`. Args: than: the name of the other setting, if it has to be said.
+    """
+    one, limits = _ratio(row), interval(row["ratio_low"], row["ratio_high"])
+    as_fast = " as ".join(("as fast", *than))
+    if not limits:
+        return f"{one} {as_fast}" + (" (1 seed)" if row["num_pairs"] == 1 else "")
+    is_open = row["ratio_low"] <= 1 <= row["ratio_high"]
+    return f"{limits} times {as_fast} (estimate {one})" if is_open else f"{one} {limits} {as_fast}"
+
+
+def _ratio(row: Mapping[Any, Any]) -> str:
+    """The ratio alone, with the mark of misses: `>= 1.35x`."""
+    return " ".join(filter(None, (row["mark"] if row["mark"] != "to" else "", speedup(row))))
+
+
+def ratio(row: Mapping[Any, Any]) -> str:
+    """A comparison in a table: `>= 1.35x [1.10, 1.62]`, `[0.45, 1.51] 0.83x`, `1x (reference)`."""
+    if row.get("is_reference"):
+        return "1x (reference)"
     if math.isnan(row["ratio"]):
-        return "both missed" if row["num_pairs"] and not row["num_open"] else NOTHING
-    sign = row["mark"] if row["mark"] != "to" else ""
-    limits = interval(row["ratio_low"], row["ratio_high"]) or ("(1 seed)" if row["num_pairs"] == 1 else "")
-    return " ".join(filter(None, (sign, speedup(row), limits if with_interval else "")))
+        return "both missed" if row["num_pairs"] and not row.get("num_open") else NOTHING
+    one, limits = _ratio(row), interval(row["ratio_low"], row["ratio_high"])
+    if not limits:
+        return f"{one} (1 seed)" if row["num_pairs"] == 1 else one
+    return f"{limits} {one}" if row["ratio_low"] <= 1 <= row["ratio_high"] else f"{one} {limits}"
+
+
+def full(row: Row) -> str:
+    """A summary row's ratio to the full schedule, the interval first where it includes 1."""
+    low, high, one = row["full_low"], row["full_high"], factor(row["full_ratio"])
+    limits = interval(low, high)
+    return f"{limits} {one}" if low <= 1 <= high else f"{one} {limits}".strip()
+
+
+def mean_time(row: Row) -> str:
+    """A configuration's mean restricted time, as a range if trials only bound theirs: `2.10 to 4.51`."""
+    low, high = (seconds(row[name]) for name in ("mean_lower_s", "mean_upper_s"))
+    return low if low == high else f"{low} to {high}"
+
+
+def epochs(row: Row) -> str:
+    """The length of a method's training, "" if all methods have the same."""
+    return "" if math.isnan(row["epochs"]) else plural(int(row["epochs"]), "epoch")
+
+
+def named(row: Row) -> str:
+    """The name of a setting in a verdict: its method, plus its epochs if it is plain."""
+    length = epochs(row) if row["is_plain"] else ""
+    return f"{row['method']} ({length})" if length else str(row["method"])
+
+
+def tuned(row: Row) -> str:
+    """How much a method was tuned: `fixed`, `8 configurations`."""
+    return plural(int(row["num_tuned"]), "configuration") if row["num_tuned"] else "fixed"
+
+
+def with_deviation(mean: float, deviation: float) -> str:
+    """An accuracy with its deviation over seeds: `73.33% ± 0.25`."""
+    return percent(mean) if math.isnan(mean) or math.isnan(deviation) else f"{percent(mean)} ± {deviation * 100:.2f}"
+
+
+def count(number: float) -> str:
+    """A number of things, rounded up: inf reads "never"."""
+    return "never" if math.isinf(number) else "unknown" if math.isnan(number) else f"{math.ceil(number):,}"
 
 
 def setting(row: Row) -> str:

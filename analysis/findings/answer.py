@@ -1,152 +1,239 @@
-"""The answer of a sweep: which setting was fastest, by how much, and what missed the target."""
+"""The answer of a sweep: what may be claimed, one ratio with its interval, and what qualifies them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import pandas as pd
 
 from analysis import wording
-from analysis.findings.summary import deciding_phase
+from analysis.findings.judgement import Judgement
+from analysis.statistics.compare import Comparison
+from analysis.statistics.verdict import POWER
 from analysis.wording import Row
 from kdas.records import Measure
 
-_LIMIT = {">=": "at least ", "<=": "at most "}
 _SEEDS = {"search": "the seeds of the search", "confirm": "fresh seeds"}
+# Up to this many methods are named in the verdict.
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`headline` is one short sentence; `details` and `missed` qualify it.
+    """`headline` is the verdict in one short sentence, `estimate` one ratio with its interval, "" if there is none.
 
-    `config_id` and `phase` name the winner, "" if there is none.
+    `compared` says what ran and how much each was tuned; `details` and `missed` qualify the rest. `config_id` and
+    `phase` name the setting that the ratio is of, "" if there is none; `is_claimed`: it is faster beyond doubt.
     """
 
     headline: str
+    estimate: str
+    compared: str
     details: str
     missed: str
     phase: str = ""
     config_id: str = ""
+    is_claimed: bool = False
 
     @property
     def text(self) -> str:
         """All sentences."""
-        return " ".join(filter(None, (self.headline, self.details, self.missed)))
+        return f"{self.headline} {self.qualified}".strip()
+
+    @property
+    def qualified(self) -> str:
+        """All sentences but the first."""
+        estimate = f"{self.estimate}." if self.estimate else ""
+        return " ".join(filter(None, (estimate, self.compared, self.details, self.missed)))
 
 
-def answer(summary: pd.DataFrame, measure: Measure) -> Answer:
-    """The answer, from the deciding rows of `analysis.findings.summary.summarize`."""
-    phase = deciding_phase(summary)
-    deciding = summary[summary["phase"] == phase]
-    rows: list[Row] = list(deciding.to_dict("records"))
+def answer(judged: Judgement, measure: Measure, near: Sequence[tuple[float, Comparison]] = ()) -> Answer:
+    """The answer, from what `analysis.findings.judgement.judge` found. Args: near: the ratio at other targets."""
+    rows, phase = judged.rows, judged.phase
     goal = f"{wording.goal(measure.target)} {measure.split} accuracy"
-    won = next((row for row in rows if row["num_reached"]), None)
-    if won is None:
+    if not any(row["num_reached"] for row in rows):
         confirmed = "confirmed " if phase == "confirm" else ""
-        return Answer(f"No {confirmed}trial has reached {goal}.", "", _best_so_far(deciding, measure))
-    # Trials that ended early or still run may be faster than the winner.
-    rivals = [row for row in rows if row["mean_lower_s"] < won["mean_upper_s"] and row is not won and row["num_open"]]
-    fastest = "fastest so far" if rivals else "fastest"
-    others = [row for row in rows if row is not won]
-    compared = _of_others(others, is_open=bool(rivals)) if won["is_baseline"] else _speedup(won, measure)
-    details = [_cost(won, phase)]
-    if rivals:
-        details.append("Another setting may be faster: some of its trials ended early or still run.")
-    if not won["is_baseline"]:
-        details += [_restricted(won), _pairs(won)]
-    elif not rivals:
-        details.append(_next_best(others, measure))
-    details.append(_settings(won) if won["is_searched"] else _best_searched(others, measure))
-    headline = f"{won['method']} reached {goal} {fastest}: {compared}."
-    return Answer(headline, " ".join(filter(None, details)), _missed(rows, phase), phase, str(won["config_id"]))
+        return Answer(f"No {confirmed}trial has reached {goal}.", "", "", "", _best_so_far(rows, measure))
+    quoted, reference = judged.quoted
+    so_far = " so far" if any(row["num_running"] for row in rows) else ""
+    headline = _verdict(judged, goal + so_far)
+    compared, missed = _compared(judged), _missed(rows, phase)
+    if quoted is None or reference is None:
+        return Answer(headline, "", compared, _times([rows[0]], phase), missed, phase, str(rows[0]["config_id"]))
+    found = judged.compare(quoted, reference)
+    details = [
+        _interval(judged, found),
+        _rival(judged),
+        _best_searched(judged, quoted),
+        _against_full(rows[quoted], rows[reference], measure),
+        _restricted(found),
+        _times([rows[quoted], rows[reference]], phase),
+        _settings(rows[quoted]),
+        _power(judged, found),
+        _at_other_targets(near),
+    ]
+    return Answer(
+        headline,
+        f"{wording.named(rows[quoted])}: {wording.estimate(asdict(found), wording.named(rows[reference]))}"
+        if not math.isnan(found.ratio)
+        else "",
+        compared,
+        " ".join(filter(None, details)),
+        missed,
+        phase,
+        str(rows[quoted]["config_id"]),
+        is_claimed=quoted == judged.verdict.winner,
+    )
 
 
-def _cost(row: Row, phase: str) -> str:
-    """The winner's mean time, and on which seeds."""
-    low, high = (wording.amount(row[name]) for name in ("mean_lower_s", "mean_upper_s"))
-    average = f"{low if low == high else f'{low} to {high}'} reference seconds on average"
-    # Baselines were not chosen by their results, so their search seeds are fair.
-    seeds = f", on {_SEEDS[phase]}" if phase == "confirm" or row["is_searched"] else ""
-    if row["num_reached"] == row["num_trials"]:
-        return f"It took {average}{seeds}."
-    missed = row["num_trials"] - row["num_reached"] - row["num_open"]
+def _verdict(judged: Judgement, goal: str) -> str:
+    """The first sentence. It names a winner only where every comparison that it implies holds."""
+    rows, found = judged.rows, judged.verdict
+    if found.winner is not None and found.is_fastest:
+        return f"{wording.named(rows[found.winner])} was fastest to {goal}, faster than every other setting."
+    if found.reference is None:
+        others = "; no plain distillation to compare with" if len(rows) == 1 else ", but not reliably the fastest"
+        return f"{wording.named(rows[0])} reached {goal} first on average{others}."
+    plain = wording.named(rows[found.reference])
+    if found.winner is not None and found.rival is not None:
+        rival = _other(rows[found.rival], rows[found.winner])
+        winner = wording.named(rows[found.winner])
+        return f"{winner} was faster than {plain} to {goal} but not distinguishable from {rival}."
+    methods = list(dict.fromkeys(str(row["method"]) for row in rows if not row["is_plain"]))
+    if not methods:
+        return f"Only plain distillation has run: {plain} reached {goal} first on average."
+    return f"{_none_of(methods)} was reliably faster than {plain} to {goal}."
+
+
+def _none_of(methods: Sequence[str]) -> str:
+    """The subject of a sentence that denies something of all these methods."""
+    if all(method.startswith("kdas") for method in methods):
+        return "No KDAS setting"
+    if len(methods) > _MOST_NAMED:
+        return f"No setting of {len(methods)} methods"
+    *first, last = methods
+    return f"No setting of {', '.join(first)} or {last}" if first else f"No setting of {last}"
+
+
+def _compared(judged: Judgement) -> str:
+    """What ran, and how much each method was tuned, as a sentence."""
+    by_method: dict[str, list[Row]] = {}
+    for row in judged.rows:
+        by_method.setdefault(str(row["method"]), []).append(row)
+    parts = [f"{method} ({_tuning(rows, judged.phase)})" for method, rows in by_method.items()]
+    num_seeds = {int(row["num_trials"]) for row in judged.rows}
+    seeds = (
+        wording.plural(max(num_seeds), "seed") if len(num_seeds) == 1 else f"{min(num_seeds)} to {max(num_seeds)} seeds"
+    )
+    fresh = "fresh " if judged.phase == "confirm" else ""
+    return f"Compared on {seeds.replace(' ', f' {fresh}', 1)}: {', '.join(parts)}."
+
+
+def _tuning(rows: Sequence[Row], phase: str) -> str:
+    num_tuned, epochs = int(rows[0]["num_tuned"]), wording.epochs(rows[0])
+    if not num_tuned:
+        return f"fixed{f', {epochs}' if epochs else ''}"
+    best = f"best {len(rows)} of " if phase == "confirm" and len(rows) > 1 else "best of " if phase == "confirm" else ""
+    return f"tuned: {best}{wording.plural(num_tuned, 'configuration')}"
+
+
+def _interval(judged: Judgement, found: Comparison) -> str:
+    """What the interval is over and what it allows for, as sentences."""
+    if not found.num_pairs:
+        return "The two share no seed, so they cannot be compared."
+    if math.isnan(found.ratio):
+        return "Both missed the target on all shared seeds, so there is no ratio."
+    if found.num_pairs == 1:
+        return "They share one seed, so there is no interval, and nothing can be claimed."
+    num = len(judged.rows) - 1
+    together = f", for all {num} comparisons together," if num > 1 else ""
+    prices = f" prices (±{found.price_error:.1%})," if not math.isnan(found.price_error) else ""
+    comma = "," if prices else ""
+    said = f"The 95% interval{together} allows for chance over {found.num_pairs} paired seeds{comma}{prices}"
+    said += f" and the evaluation grid{'' if prices else ', but not for errors of the prices'}."
+    is_open = found.ratio_low <= 1 <= found.ratio_high
+    return f"{said} It includes 1x, so there may be no difference." if is_open else said
+
+
+def _rival(judged: Judgement) -> str:
+    """The setting that the winner is not distinguishable from, as a sentence."""
+    found = judged.verdict
+    if found.winner is None or found.rival is None:
+        return ""
+    rival = _other(judged.rows[found.rival], judged.rows[found.winner])
+    compared = judged.compare(found.winner, found.rival)
+    return f"Compared with {rival} it was {wording.estimate(asdict(compared))}."
+
+
+def _other(row: Row, subject: Row) -> str:
+    """The name of a setting beside another one, which may be of the same method."""
+    return "another of its settings" if row["method"] == subject["method"] else wording.named(row)
+
+
+def _best_searched(judged: Judgement, quoted: int) -> str:
+    """The ratio of the best searched setting, as a sentence, if the answer is about another one."""
+    best = next((row for row in judged.rows if row["is_searched"] and not row["is_plain"]), None)
+    if best is None or best is judged.rows[quoted] or math.isnan(best["ratio"]):
+        return ""
+    return f"The best searched setting, {wording.setting(best)}, was {wording.estimate(best)}."
+
+
+def _against_full(row: Row, reference: Row, measure: Measure) -> str:
+    """The ratio to the full schedule, as a sentence, if another plain setting is the reference."""
+    if reference["method"] == measure.baseline or math.isnan(row["full_ratio"]):
+        return ""
+    full = wording.full(row)
+    return f"Against the full schedule of {measure.baseline} it is {full} as fast."
+
+
+def _times(rows: Sequence[Row], phase: str) -> str:
+    """The mean times of settings, as a sentence."""
+    first, *others = rows
+    times = f"{wording.named(first)} took {wording.mean_time(first)} reference seconds on average"
+    times += "".join(f", {wording.named(row)} {wording.mean_time(row)}" for row in others)
+    missed = any(row["num_reached"] + row["num_open"] < row["num_trials"] for row in rows)
     budget = " (a miss counts as the full budget)" if missed else ""
-    reached = f"{row['num_reached']} of {row['num_trials']} seeds"
-    return f"It reached the target on {reached} and took {average}{budget}{seeds}."
+    seeds = f", on {_SEEDS[phase]}" if phase == "confirm" or any(row["is_searched"] for row in rows) else ""
+    return f"{times}{seeds}{budget}."
 
 
 def _settings(row: Row) -> str:
-    return f"Its settings: {row['configuration']}." if row["configuration"] else ""
+    return f"Its settings: {row['configuration']}." if row["is_searched"] and row["configuration"] else ""
 
 
-def _of_others(others: list[Row], *, is_open: bool) -> str:
-    """How the others did if a baseline was fastest, as a clause."""
-    if is_open:
-        return "no other setting is known to be faster"
-    return "no other setting beat this baseline" if others else "no other setting has run"
-
-
-def _next_best(others: list[Row], measure: Measure) -> str:
-    """The second-fastest setting if a baseline won; the best searched setting has its own sentence."""
-    second = next((row for row in others if not math.isnan(row["ratio"])), None)
-    if second is None or second is _first_searched(others):
-        return ""
-    return _comparison(f"The next best, {wording.setting(second)}", second, measure)
-
-
-def _best_searched(others: list[Row], measure: Measure) -> str:
-    """How the best searched setting did if something else was fastest."""
-    best = _first_searched(others)
-    if best is None or math.isnan(best["ratio"]):
-        return ""
-    return _comparison(f"The best searched setting, {wording.setting(best)}", best, measure)
-
-
-def _comparison(subject: str, row: Row, measure: Measure) -> str:
-    """How a setting that did not win compares with the baseline, as sentences."""
-    return " ".join(filter(None, (f"{subject}, was {_speedup(row, measure)}.", _restricted(row), _pairs(row))))
-
-
-def _first_searched(rows: list[Row]) -> Row | None:
-    return next((row for row in rows if row["is_searched"]), None)
-
-
-def _speedup(row: Row, measure: Measure) -> str:
-    """The comparison with the baseline as a clause, `1.28x [1.15, 1.41] as fast as plain_kd`, or why there is none."""
-    if not row["num_pairs"]:
-        return f"it shares no seed with {measure.baseline}"
-    if math.isnan(row["ratio"]):
-        return f"it and {measure.baseline} missed on all shared seeds"
-    is_range = row["mark"] == "to"
-    interval = "" if is_range else wording.interval(row["ratio_low"], row["ratio_high"])
-    times = f"{_LIMIT.get(str(row['mark']), '')}{wording.speedup(row)}"
-    within = "within budget" if is_range or row["mark"] == "~" else ""
-    return " ".join(filter(None, (times, interval, f"as fast as {measure.baseline}", within)))
-
-
-def _restricted(row: Row) -> str:
+def _restricted(found: Comparison) -> str:
     """Why a ratio holds only for times up to the budget, as a sentence."""
-    reasons = {"~": "both missed on some seeds", "to": "some trials ended early"}
-    reason = "" if math.isnan(row["ratio"]) else reasons.get(str(row["mark"]), "")
+    reasons = {
+        "~": "both missed on some seeds", "to": "some trials ended early", ">=": "the slower one missed on some seeds",
+        "<=": "the setting missed on some seeds",
+    }  # fmt: skip
+    reason = "" if math.isnan(found.ratio) else reasons.get(found.mark, "")
     return f"The ratio compares times up to the budget, because {reason}." if reason else ""
 
 
-def _pairs(row: Row) -> str:
-    """What a comparison is based on, as a sentence."""
-    if not row["num_pairs"] or math.isnan(row["ratio"]):
+def _power(judged: Judgement, found: Comparison) -> str:
+    """What difference these seeds could have shown, as a sentence."""
+    ratio = judged.detectable(found)
+    if math.isnan(ratio):
         return ""
-    if row["num_pairs"] == 1:
-        return "They share one seed, so there is no interval."
-    low, high = row["ratio_low"], row["ratio_high"]
-    limits = f" {wording.interval(low, high)}" if row["mark"] == "to" else ""
-    pairs = f"{row['num_pairs']} paired seeds"
-    if low <= 1 <= high:
-        return f"The 95% interval{limits} ({pairs}) includes 1x, so there may be no difference."
-    return f"The 95% interval{limits} is over {pairs}."
+    if math.isinf(ratio):
+        return f"With this spread, {found.num_pairs} seeds are too few to show a difference of any size reliably."
+    shown = f"{found.num_pairs} seeds show a true ratio of {wording.factor(ratio)}"
+    return f"With this spread, {shown} in {POWER:.0%} of sweeps."
 
 
-def _missed(rows: list[Row], phase: str) -> str:
+def _at_other_targets(near: Sequence[tuple[float, Comparison]]) -> str:
+    """The ratio where the target itself would be, had the baseline drawn other seeds, as a sentence."""
+    known = [(wording.goal(target), wording.ratio(asdict(found))) for target, found in near if found.ratio > 0]
+    if not known:
+        return ""
+    texts = " and ".join(f"{estimate} at {goal}" for goal, estimate in known)
+    return f"The target comes from few seeds; one standard deviation away the ratio is {texts}."
+
+
+def _missed(rows: Sequence[Row], phase: str) -> str:
     """What did not reach the target, by method, and why. Trials that ended early or still run are not misses."""
     columns = ["num_reached", "num_trials", "num_open", "num_running"]
     counts = pd.DataFrame(rows).groupby("method", sort=False)[columns].sum().astype(int)
@@ -165,10 +252,10 @@ def _missed(rows: list[Row], phase: str) -> str:
     return " ".join(filter(None, parts)) or f"All {num_trials:,} {what} reached the target."
 
 
-def _best_so_far(deciding: pd.DataFrame, measure: Measure) -> str:
-    known = deciding.dropna(subset=["best_accuracy"])
-    if known.empty:
+def _best_so_far(rows: Sequence[Row], measure: Measure) -> str:
+    known = [row for row in rows if not math.isnan(row["best_accuracy"])]
+    if not known:
         return "Nothing has been evaluated yet."
-    best = max(known.to_dict("records"), key=lambda row: float(row["best_accuracy"]))
+    best = max(known, key=lambda row: float(row["best_accuracy"]))
     accuracy = wording.percent(best["best_accuracy"])
     return f"{wording.setting(best)} came closest, with a median best {measure.split} accuracy of {accuracy}."

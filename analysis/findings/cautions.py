@@ -1,36 +1,31 @@
-"""Warnings about numbers, each shown beside the numbers that it concerns."""
+"""Warnings about numbers, each shown beside the numbers that it concerns: first those about the answer itself."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
 
-import numpy as np
 import pandas as pd
 
 from analysis import wording
 from analysis.findings.answer import Answer
+from analysis.findings.cautions_of_data import (
+    Caution,
+    of_accuracies,
+    of_crashes,
+    of_the_clock,
+    of_the_grid,
+    of_the_prices,
+    of_the_rounds,
+    of_the_tables,
+)
 from analysis.findings.summary import deciding_phase
 from analysis.record.measure import teacher_accuracy
-from analysis.time_to_accuracy import COARSE_GRID
 from kdas.records import Measure, Status
 
-# Below this part of its price, a trial is faster than noise can explain.
-TOO_FAST = 0.8
-# With up to five pairs, no two-sided sign-flip test can fall below 0.0625.
+# With fewer pairs, a t-test has too few degrees of freedom to be worth a p.
 FEW_SEEDS = 5
-
-Place = Literal["answer", "table", "trials"]
-
-
-@dataclass(frozen=True)
-class Caution:
-    """One warning, and the part of the report that shows it."""
-
-    place: Place
-    text: str
+# From this many times the reference's variation on, claims are wrong more often than they say.
+ERRATIC = 2.0
 
 
 def cautions(
@@ -41,26 +36,33 @@ def cautions(
     measure: Measure,
     won: Answer,
     timing: pd.DataFrame,
+    methods: pd.Series,
+    picks: pd.DataFrame,
     environment: Mapping[str, str],
+    own_target: float,
 ) -> list[Caution]:
     """All warnings about this sweep, the most important first.
 
     Args: summary: of `summarize`; times: of `trial_times`; curves, trials: as loaded; won: the answer that they
-        qualify; timing: of `timing_check`; environment: as recorded.
+        qualify; timing: of `timing_check`; methods: of `slowdown_by_method`; environment: as recorded;
+        own_target: of the sweep.
     """
     return [
         *_of_progress(times, measure),
+        *_of_another_target(measure, own_target),
         *_of_the_teacher(environment, measure),
+        *of_accuracies(times, picks, measure, teacher_accuracy(environment)[1]),
         *_of_the_split(measure),
         *_of_the_objective(measure),
         *_of_the_baseline(summary, measure),
-        *_of_the_winner(summary, measure, won),
+        *_of_the_winner(summary, won),
         *_of_misses(summary, won),
-        *_of_the_grid(summary),
-        *_of_the_prices(timing),
-        *_of_the_clock(curves, trials, measure),
-        *_of_crashes(times),
-        *_of_the_tables(times, curves, trials),
+        *of_the_grid(summary, won),
+        *of_the_prices(summary, timing, methods, measure, won),
+        *of_the_rounds(environment),
+        *of_the_clock(curves, trials, measure),
+        *of_crashes(times),
+        *of_the_tables(times, curves, trials, measure),
     ]
 
 
@@ -72,6 +74,15 @@ def _of_progress(times: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
             "answer",
             f"The sweep is not finished: {num_ended:,} of {planned} have ended. All numbers may change. Running "
             "trials count in the means with their bounds and in no comparison.",
+        )
+
+
+def _of_another_target(measure: Measure, own_target: float) -> Iterator[Caution]:
+    if measure.target != own_target:
+        yield Caution(
+            "answer",
+            f"The sweep chose and stopped by its own target, {wording.goal(own_target)}. At this one other settings "
+            "may be better than its finalists, and trials that were stopped only bound their times.",
         )
 
 
@@ -105,9 +116,10 @@ def _of_the_objective(measure: Measure) -> Iterator[Caution]:
 
 
 def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
-    baseline = summary[summary["is_baseline"].astype(bool)]
-    deciding = baseline[baseline["phase"] == deciding_phase(summary)]
-    if baseline.empty:
+    plain = summary[summary["is_plain"].astype(bool)]
+    deciding = plain[plain["is_reference"].astype(bool) & (plain["phase"] == deciding_phase(summary))]
+    name = measure.baseline if deciding.empty else wording.named(deciding.iloc[0].to_dict())
+    if plain.empty:
         yield Caution("answer", f"The baseline {measure.baseline} has no trial, so nothing can be compared.")
     elif deciding.empty:
         yield Caution(
@@ -115,52 +127,48 @@ def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Cautio
             f"The baseline {measure.baseline} has no trial in the deciding phase, so nothing can be compared.",
         )
     elif deciding["num_open"].sum() and not deciding["num_reached"].sum():
-        yield Caution("answer", f"The baseline {measure.baseline} has not finished yet, so ratios are not known.")
+        yield Caution("answer", f"The baseline {name} has not finished yet, so ratios are not known.")
     elif not deciding["num_reached"].sum():
         yield Caution(
             "answer",
-            f"The baseline {measure.baseline} never reached the target. Ratios use the budget as its time; those "
+            f"The baseline {name} never reached the target. Ratios use the budget as its time; those "
             "marked >= are lower limits.",
         )
 
 
-def _of_the_winner(summary: pd.DataFrame, measure: Measure, won: Answer) -> Iterator[Caution]:
+def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
     rows = summary[(summary["config_id"] == won.config_id) & (summary["phase"] == won.phase)].to_dict("records")
+    reference = summary[summary["is_reference"].astype(bool) & (summary["phase"] == won.phase)].to_dict("records")
     for row in rows:
-        num_searched = int((summary["is_searched"].astype(bool) & (summary["phase"] == "search")).sum())
         if row["is_searched"] and won.phase == "search":
             yield Caution(
                 "answer",
-                f"The winner is the best of {wording.plural(num_searched, 'searched configuration')}, measured on the "
-                "seeds it was chosen by, so it looks too good. Confirm it on fresh seeds.",
+                f"{row['method']} is the best of {wording.plural(int(row['num_tuned']), 'searched configuration')}, "
+                "measured on the seeds it was chosen by: the interval allows for the choice, but the ratio looks too "
+                "good. Confirm it on fresh seeds.",
             )
-        if row["is_baseline"]:
-            num_seeds = int(row["num_trials"])
-            if num_seeds < FEW_SEEDS:
-                seeds = wording.plural(num_seeds, "seed")
-                yield Caution("answer", f"Only {seeds}: small differences may be chance. Run {FEW_SEEDS} or more.")
-            continue
-        num_pairs = int(row["num_pairs"])
-        if row["ratio_at_most"] < 1:
+        num_pairs = int(row["num_trials"] if row["is_reference"] else row["num_pairs"])
+        for other in reference:
+            if row["ratio_at_most"] < 1 and row["mean_upper_s"] < other["mean_upper_s"]:
+                yield Caution(
+                    "answer",
+                    f"{row['method']} has the better mean over its own seeds, but {other['method']} was faster on the "
+                    f"{wording.plural(num_pairs, 'shared seed')}. Run both on the same seeds.",
+                )
+        for other in reference:
+            if won.is_claimed and num_pairs >= FEW_SEEDS and row["variation"] > ERRATIC * other["variation"]:
+                times = wording.factor(row["variation"] / other["variation"])
+                yield Caution(
+                    "answer",
+                    f"Over seeds, {row['method']} varies {times} as much as {other['method']}. Slow seeds may not have "
+                    "shown yet: so erratic a setting is called faster by chance in up to 5% of sweeps instead of 2.5%. "
+                    "Run more seeds.",
+                )
+        if 0 < num_pairs < FEW_SEEDS:
             yield Caution(
                 "answer",
-                f"The winner has the best mean over its own seeds, but {measure.baseline} was faster on the "
-                f"{wording.plural(num_pairs, 'shared seed')}. Run both on the same seeds.",
-            )
-        if num_pairs > 1 and row["ratio_low"] == row["ratio_high"] < math.inf:
-            yield Caution("answer", "All pairs of the winner have the same ratio, so its interval has zero width.")
-        if num_pairs == 1:
-            yield Caution("answer", f"Only 1 paired seed: no interval and no test. Run {FEW_SEEDS} or more.")
-        elif 0 < num_pairs < FEW_SEEDS:
-            yield Caution(
-                "answer",
-                f"Only {wording.plural(num_pairs, 'paired seed')}: p cannot fall below "
-                f"{wording.share(2 / 2**num_pairs)}, and the interval has {num_pairs - 1} "
-                f"{'degree' if num_pairs == 2 else 'degrees'} of freedom. Run {FEW_SEEDS} or more.",
-            )
-        elif num_pairs == FEW_SEEDS:
-            yield Caution(
-                "table", f"With {num_pairs} paired seeds p cannot fall below {wording.share(2 / 2**num_pairs)}."
+                f"Only {wording.plural(num_pairs, 'paired seed')}: only large differences can show. Run {FEW_SEEDS} or "
+                "more for a claim, 10 for a narrow interval.",
             )
 
 
@@ -191,87 +199,3 @@ def _of_misses(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
             "table",
             f"No seed of {num_seeds} missed the target, but the true miss rate may be as high as {share:.0%}.",
         )
-
-
-def _of_the_grid(summary: pd.DataFrame) -> Iterator[Caution]:
-    coarse = summary[summary["max_grid_gap"].astype(float) > COARSE_GRID]
-    if not coarse.empty:
-        worst = float(coarse["max_grid_gap"].max())
-        yield Caution(
-            "table",
-            f"The evaluation grid is coarse: in {wording.plural(len(coarse), 'row')} one step is more than "
-            f"{COARSE_GRID:.0%} of the time to accuracy (at most {worst:.1%}). Ignore smaller differences, evaluate "
-            "more often, or compare the interpolated times in report.html.",
-        )
-
-
-def _of_the_prices(timing: pd.DataFrame) -> Iterator[Caution]:
-    fastest = float(timing["slowdown"].min()) if len(timing) else math.nan
-    if fastest < TOO_FAST:
-        yield Caution(
-            "answer",
-            f"Trials took {wording.share(fastest)} of their priced time (median): the machine was busy during "
-            "calibration, so some work is priced too high. Delete the prices in KDAS_CACHE/calibrations and run the "
-            "sweep under another name while nothing else runs.",
-        )
-
-
-def _of_the_clock(curves: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
-    shared = curves.loc[curves["num_cotenants"] > 0, "trial_id"].nunique()
-    if shared:
-        yield Caution(
-            "trials",
-            f"{wording.plural(shared, 'trial')} shared a device (marked * in report.html), so their wall seconds "
-            "include other trials' work. Do not quote them. Reference seconds are not affected.",
-        )
-    calibrations = sorted(
-        {*curves["calibration_id"].unique(), *trials["calibration_id"], measure.calibration_id} - {""}
-    )
-    if set(calibrations) - {measure.calibration_id, *measure.calibration_ids}:
-        yield Caution(
-            "answer",
-            f"The trials were priced by {len(calibrations)} calibrations ({', '.join(calibrations)}), so their "
-            "reference seconds are different units. Calibrate once and run the sweep again.",
-        )
-
-
-def _of_crashes(times: pd.DataFrame) -> Iterator[Caution]:
-    crashed = times[times["status"] == Status.CRASHED]
-    if not crashed.empty:
-        yield Caution(
-            "table",
-            f"{wording.plural(len(crashed), 'trial')} crashed; a crashed trial only bounds its time. The table of "
-            "trials shows the errors. Run the sweep again to retry.",
-        )
-
-
-def _of_the_tables(times: pd.DataFrame, curves: pd.DataFrame, trials: pd.DataFrame) -> Iterator[Caution]:
-    recorded, computed = trials["tta_ref_s"].to_numpy(dtype=float), times["tta_ref_s"].to_numpy(dtype=float)
-    differ = times.loc[~np.isclose(recorded, computed, rtol=1e-6), "trial_id"]
-    if len(differ):
-        yield Caution(
-            "trials",
-            f"trials.parquet and curves.parquet have different times for {_some(differ)}. The curves were used.",
-        )
-    orphans = sorted(set(curves["trial_id"].unique()) - set(trials["trial_id"]))
-    if orphans:
-        yield Caution("trials", f"Ignored: {_some(orphans)} in curves.parquet but not in trials.parquet.")
-    is_again = times.duplicated(["phase", "config_id", "seed"])
-    if is_again.any():
-        yield Caution(
-            "answer",
-            f"A configuration has duplicate seeds: {_some(times.loc[is_again, 'trial_id'])}. Means use all of them, "
-            "pairs only the last one.",
-        )
-    cells = curves[["dataset", "pair"]].drop_duplicates()
-    if len(cells) > 1:
-        yield Caution(
-            "answer",
-            f"The sweep mixes {len(cells)} combinations of data set and model pair, which one target and one baseline "
-            "do not fit. Compare only within one combination, or run a sweep for each.",
-        )
-
-
-def _some(trial_ids: Iterable[str]) -> str:
-    names = list(trial_ids)
-    return f"{wording.plural(len(names), 'trial')} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

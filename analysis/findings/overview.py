@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from analysis import wording
+from analysis.findings.answer import answer
 from analysis.findings.gather import Findings
+from analysis.findings.judgement import judge
 from analysis.findings.profiles import profile_table
-from analysis.findings.summary import deciding_phase, fastest, summarize
+from analysis.findings.summary import deciding_phase, fastest, plain_methods, summarize
 from kdas.errors import UserError
 
 
@@ -22,7 +25,8 @@ class Overview:
     - `cells`: one row per method and sweep, its fastest configuration there: `method`, `cell`, `time` (mean upper
       bound, inf if half of the seeds or more missed) and the columns of `analysis.findings.summary.summarize`.
     - `profiles`: of `analysis.findings.profiles.profile_table`.
-    - `together`: one summary of all trials; empty if `apart` says why their times are not comparable.
+    - `together`: one summary of all trials; empty if `apart` says why their times are not comparable. If they are, it
+      decides: `answer` begins with what may be claimed of it.
     """
 
     sweeps: tuple[Findings, ...]
@@ -44,16 +48,17 @@ def overview(sweeps: Sequence[Findings]) -> Overview:
         raise UserError(f"compare: expected two or more different sweeps, got {', '.join(names) or 'none'}. Name them.")
     cells = pd.concat([_fastest(found) for found in sweeps], ignore_index=True)
     # The baselines are one method, whatever each sweep calls them.
-    cells["method"] = cells["method"].mask(cells["is_baseline"].astype(bool), baseline_of(sweeps))
+    cells["method"] = cells["method"].mask(cells["is_reference"].astype(bool), baseline_of(sweeps))
     profiles = profile_table(cells)
     apart = _apart([found.measure.calibration_id for found in sweeps], sweeps)
+    together, claimed = (pd.DataFrame(), "") if apart else _together(sweeps)
     return Overview(
         sweeps=tuple(sweeps),
         cells=cells,
         profiles=profiles,
-        together=pd.DataFrame() if apart else _together(sweeps),
+        together=together,
         apart=apart,
-        answer=_answer(sweeps, cells, profiles),
+        answer=f"{claimed} {_answer(sweeps, cells, profiles)}".strip(),
         cautions=tuple(_cautions(sweeps)),
     )
 
@@ -94,8 +99,11 @@ def _apart(calibrations: Sequence[str], sweeps: Sequence[Findings]) -> str:
     return ""
 
 
-def _together(sweeps: Sequence[Findings]) -> pd.DataFrame:
-    """One summary of all trials: searched methods prefixed with their sweep, shared baselines only once."""
+def _together(sweeps: Sequence[Findings]) -> tuple[pd.DataFrame, str]:
+    """One summary of all trials, and what may be claimed of it.
+
+    Searched methods are prefixed with their sweep; shared baselines occur only once.
+    """
     parts = []
     for found in sweeps:
         is_searched = found.times["method"].isin(found.summary.loc[found.summary["is_searched"].astype(bool), "method"])
@@ -104,7 +112,22 @@ def _together(sweeps: Sequence[Findings]) -> pd.DataFrame:
     # Copies of a trial have the same curve; the one with the most evaluations counts.
     times = pd.concat(parts, ignore_index=True).sort_values("num_evaluations", ascending=False, kind="stable")
     is_again = times.duplicated(["phase", "method", "trial_id"], keep="first")
-    return summarize(times[~is_again], sweeps[0].measure)
+    measure = replace(
+        sweeps[0].measure,
+        plain_methods=_union(plain_methods(found.measure) for found in sweeps),
+        confirm_configs=_union(found.measure.confirm_configs for found in sweeps),
+        confirm_seeds=(),
+        confirm_level=min(found.measure.confirm_level for found in sweeps),
+    )
+    once = times[~is_again]
+    summary = summarize(once, measure)
+    claimed = answer(judge(once, summary, measure), measure)
+    return summary, " ".join(filter(None, (claimed.headline, claimed.estimate and f"{claimed.estimate}.")))
+
+
+def _union(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """All names, each once, in their order."""
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
 
 
 def _answer(sweeps: Sequence[Findings], cells: pd.DataFrame, profiles: pd.DataFrame) -> str:

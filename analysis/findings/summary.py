@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis import wording
 from analysis.findings.trial_times import INDICATORS
+from analysis.statistics.binomial import share_interval
 from analysis.statistics.censoring import Bounds, mean_bounds
-from analysis.statistics.compare import Comparison, compare, holm
+from analysis.statistics.compare import Comparison, compare
+from analysis.statistics.interval import LEVEL
+from analysis.statistics.verdict import simultaneous_level
 from kdas.records import Measure, Status, is_searched
+
+Trials = Mapping[int, Bounds]
 
 # A fixed seed, so that the same curves always give the same interval.
 RESAMPLING_SEED = 0
@@ -30,18 +36,28 @@ _MEDIANS = {
     **{name: name for name in INDICATORS.values()},
 }
 # Other cost axes on which configurations are compared if both reached the target.
-COST_RATIOS = {"as_run": "as_run_s_at_hit", "wall": "wall_s_at_hit", "flops": "flops_at_hit"}
+COST_RATIOS = {
+    "as_run": "as_run_s_at_hit",
+    "wall": "wall_s_at_hit",
+    "flops": "flops_at_hit",
+    "without_teacher": "without_teacher_s_at_hit",
+}
 _SENSITIVITIES = ("tta_linear_s", "tta_two_in_a_row_s", "tta_hold_to_end_s")
 _COMPARISON = list(Comparison.__dataclass_fields__)
+# Of the comparison with the full schedule.
+_FULL = {"ratio": "full_ratio", "ratio_low": "full_low", "ratio_high": "full_high"}
 SUMMARY_COLUMNS = (
     *_GROUP,
-    *("decides", "is_baseline", "is_searched", "num_trials", "num_reached", "num_open", "num_running"),
-    *("mean_lower_s", "mean_upper_s"),
+    *("decides", "is_reference", "is_plain", "is_searched", "num_tuned", "epochs"),
+    *("num_trials", "num_reached", "num_open", "num_running", "reached_low", "reached_high"),
+    *("mean_lower_s", "mean_upper_s", "variation"),
     *_MEDIANS,
+    *("final_test_accuracy", "final_test_sd", "num_final"),
     *("max_grid_gap", "max_cotenants"),
     *(f"ratio_{axis}" for axis in COST_RATIOS),
+    *("ratio_without_teacher_low", "ratio_without_teacher_high"),
     *_COMPARISON,
-    "p_holm",
+    *_FULL.values(),
 )
 
 
@@ -49,26 +65,29 @@ def summarize(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """One row per configuration and phase: phase confirm first, then by the mean upper bound of the restricted time.
 
     - `decides`: the row belongs to the result, see `deciding_phase`.
+    - `is_reference`: the fastest plain configuration of its phase, which the others there are compared with.
+    - `num_tuned`: how many configurations of its method the search tried, 0 if the method is fixed.
     - Medians are over trials. A median time is inf if half of the trials or more missed the target.
       `tta_at_least_s` counts trials of unknown time (`num_open` of them) at their last cost. `test_accuracy_at_hit` is
-      over the trials that reached the target.
-    - The columns of `analysis.statistics.compare.Comparison`: baseline over candidate, paired by seed.
-    - `ratio_as_run`, `ratio_wall`, `ratio_flops`: the same on other cost axes, if all trials reached the target.
+      over the trials that reached the target; `final_test_accuracy`, a mean, over those that ran to their end.
+    - `variation`: coefficient of variation of the upper bounds over seeds.
+    - `reached_low`, `reached_high`: 95% interval of the share of seeds that reach the target.
+    - The columns of `analysis.statistics.compare.Comparison`: reference over candidate, paired by seed, at the
+      simultaneous level of the phase. `full_*`: the same with the baseline's full schedule in place of the reference.
+    - `ratio_as_run`, `ratio_wall`, `ratio_flops`, `ratio_without_teacher`: the same on other cost axes, if all trials
+      reached the target.
 
     Args: times: of `analysis.findings.trial_times.trial_times`.
     Returns: a frame with the columns `SUMMARY_COLUMNS`; seconds are reference seconds, accuracies fractions.
     """
-    baseline_config = baseline_configuration(times, measure)
-    of_baseline = times[times["config_id"] == baseline_config]
-    by_seed = _by_seed(of_baseline)
+    searched = times[(times["phase"] == "search") & times["method"].map(is_searched).astype(bool)]
+    num_tuned = searched.groupby("method")["config_id"].nunique().to_dict()
     rows = [
-        dict(zip(_GROUP, key, strict=True)) | _row(group, baseline_config, of_baseline, by_seed)
-        for key, group in times.groupby(_GROUP, sort=False)
+        row | {"num_tuned": num_tuned.get(row["method"], 0)}
+        for _, of_phase in times.groupby("phase")
+        for row in _rows_of_phase(of_phase, measure)
     ]
     table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
-    # Each phase is one family of comparisons: among many, some small p is likely.
-    for _, family in table.groupby("phase"):
-        table.loc[family.index, "p_holm"] = holm(family["p_value"].tolist())
     table["decides"] = table["phase"] == ("confirm" if _is_confirmed(times, table, measure) else "search")
     # If all missed, the configuration that came closest to the target is first.
     return table.sort_values(
@@ -76,18 +95,35 @@ def summarize(times: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     )
 
 
-def baseline_configuration(times: pd.DataFrame, measure: Measure) -> str | None:
-    """The configuration of the baseline method that all others are compared with.
+def plain_methods(measure: Measure) -> tuple[str, ...]:
+    """The methods that train on every sample."""
+    return measure.plain_methods or (measure.baseline,)
 
-    Of several, the one with the most seeds, then the fastest: this can favour the baseline, never the candidate.
 
-    Returns: a config_id, None if the baseline has no trial.
+def level_of(phase: str, num_configurations: int, measure: Measure) -> float:
+    """The two-sided level at which each comparison of a phase is read, so that all of them together keep theirs."""
+    return simultaneous_level(num_configurations, measure.confirm_level if phase == "confirm" else LEVEL)
+
+
+def fastest_of(times: pd.DataFrame, methods: Collection[str]) -> str | None:
+    """The fastest configuration of some methods in a phase.
+
+    Those with the most seeds come first: one lucky seed would favour nobody but itself.
+
+    Returns: a config_id, None if they have no trial.
     """
-    of_baseline = times[times["method"] == measure.baseline]
-    if of_baseline.empty:
+    own = times[times["method"].isin(methods)]
+    if own.empty:
         return None
-    grouped = of_baseline.groupby("config_id")["upper_s"].agg(["count", "mean"])
+    grouped = own.groupby("config_id")["upper_s"].agg(["count", "mean"])
     return str(grouped.sort_index().sort_values(["count", "mean"], ascending=[False, True], kind="stable").index[0])
+
+
+def reference_name(summary: pd.DataFrame, measure: Measure) -> str:
+    """What the ratios are to: the plain setting's name if it is the same in both phases."""
+    rows = summary[summary["is_reference"].astype(bool)].to_dict("records")
+    names = {wording.named(row) for row in rows} or {measure.baseline}
+    return names.pop() if len(names) == 1 else "the fastest plain setting"
 
 
 def deciding_phase(summary: pd.DataFrame) -> str:
@@ -103,7 +139,7 @@ def _is_confirmed(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) 
     if not len(confirmed):
         return False
     # Without a finalist or the baseline it compares less than the search does.
-    for role in ("is_searched", "is_baseline"):
+    for role in ("is_searched", "is_plain"):
         if "search" in by_phase and by_phase["search"][role].any() and not by_phase["confirm"][role].any():
             return False
     seeds = set(measure.confirm_seeds or confirmed["seed"])
@@ -118,53 +154,99 @@ def fastest(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([summary[decides], summary[~decides]]).drop_duplicates("method")
 
 
-def _row(
-    group: pd.DataFrame, baseline_config: str | None, of_baseline: pd.DataFrame, by_seed: Mapping[int, Bounds]
-) -> dict[str, Any]:
+def _rows_of_phase(times: pd.DataFrame, measure: Measure) -> list[dict[str, Any]]:
+    plain = plain_methods(measure)
+    reference, full = fastest_of(times, plain), fastest_of(times, [measure.baseline])
+    groups = dict(iter(times.groupby(_GROUP, sort=False)))
+    by_config = {key[-1]: group for key, group in groups.items()}
+    nobody = times.iloc[:0]
+    of_reference, of_full = (by_config.get(config_id, nobody) for config_id in (reference, full))
+    bounds_of_reference, bounds_of_full = trials_by_seed(of_reference), trials_by_seed(of_full)
+    level = level_of(str(times["phase"].iloc[0]), len(groups), measure)
+    rows = []
+    for key, group in groups.items():
+        # The reference compared with itself is 1 by definition and has no interval.
+        own = {} if key[-1] == reference else trials_by_seed(group)
+        compared = compare(bounds_of_reference, own, level=level, generator=np.random.default_rng(RESAMPLING_SEED))
+        with_full = compare(bounds_of_full, {} if key[-1] == full else trials_by_seed(group), level=level)
+        rows.append(
+            dict(zip(_GROUP, key, strict=True))
+            | {"is_reference": key[-1] == reference, "is_plain": key[1] in plain, "decides": False}
+            | _counts_and_means(group)
+            | asdict(compared)
+            | {name: getattr(with_full, field) for field, name in _FULL.items()}
+            | {f"ratio_{axis}": _ratio_at_hit(of_reference, group, column) for axis, column in COST_RATIOS.items()}
+            | _interval_without_teacher(of_reference, group, level)
+        )
+    return rows
+
+
+def _counts_and_means(group: pd.DataFrame) -> dict[str, Any]:
+    """What a configuration's own trials say."""
     mean = mean_bounds(_bounds(group))
     is_open = group["lower_s"] < group["upper_s"]
-    is_baseline = group["config_id"].iloc[0] == baseline_config
-    # The baseline compared with itself is 1 by definition and has no interval.
-    candidate = {} if is_baseline else _by_seed(group)
-    comparison = asdict(compare(by_seed, candidate, generator=np.random.default_rng(RESAMPLING_SEED)))
+    reached_low, reached_high = share_interval(mean.num_reached, mean.num_trials)
+    final = group["final_test_accuracy"].dropna()
     return {
-        "decides": False,
-        "is_baseline": is_baseline,
         "is_searched": is_searched(str(group["method"].iloc[0])),
+        "epochs": float(group["epochs"].iloc[0]),
         "num_trials": mean.num_trials,
         "num_reached": mean.num_reached,
         "num_open": int(is_open.sum()),
         "num_running": int((is_open & (group["status"] == Status.RUNNING)).sum()),
+        "reached_low": reached_low,
+        "reached_high": reached_high,
         "mean_lower_s": mean.lower_s,
         "mean_upper_s": mean.upper_s,
+        "variation": float(group["upper_s"].std(ddof=1)) / mean.upper_s if mean.upper_s else math.nan,
         **{name: _median(group[column]) for column, name in _MEDIANS.items()},
         # A median over only the known times would be a median over the fast trials.
         **{name: math.nan for name in _SENSITIVITIES if group[name].isna().any()},
+        "final_test_accuracy": float(final.mean()),
+        "final_test_sd": float(final.std(ddof=1)),
+        "num_final": len(final),
         "max_grid_gap": float(group["grid_gap"].max()),
         "max_cotenants": int(group["max_cotenants"].max()),
-        **{f"ratio_{axis}": _ratio_at_hit(of_baseline, group, column) for axis, column in COST_RATIOS.items()},
-        **comparison,
-        "p_holm": math.nan,
     }
 
 
-def _ratio_at_hit(of_baseline: pd.DataFrame, group: pd.DataFrame, column: str) -> float:
+def _interval_without_teacher(of_reference: pd.DataFrame, group: pd.DataFrame, level: float) -> dict[str, float]:
+    """The interval of the ratio of costs with a cached teacher, if both reached the target on all common seeds."""
+    column = COST_RATIOS["without_teacher"]
+    low = high = math.nan
+    if not math.isnan(_ratio_at_hit(of_reference, group, column)):
+        compared = compare(*(_at_cost(each, column) for each in (of_reference, group)), level=level)
+        low, high = compared.ratio_low, compared.ratio_high
+    return {"ratio_without_teacher_low": low, "ratio_without_teacher_high": high}
+
+
+def _at_cost(times: pd.DataFrame, column: str) -> Trials:
+    """The trials that reached the target, with another cost there."""
+    costs = dict(zip(times["seed"].tolist(), times[column].tolist(), strict=True))
+    return {
+        seed: replace(bound, lower_s=costs[seed], upper_s=costs[seed], gap_s=bound.gap_s * costs[seed] / bound.upper_s)
+        for seed, bound in trials_by_seed(times).items()
+        if bound.reached and bound.upper_s
+    }
+
+
+def _ratio_at_hit(of_reference: pd.DataFrame, group: pd.DataFrame, column: str) -> float:
     """Ratio of sums over the common seeds; NaN unless both reached the target on all of them and the axis has numbers.
 
-    Using only the seeds on which both reached it would show a baseline that often misses at its luckiest.
+    Using only the seeds on which both reached it would show a reference that often misses at its luckiest.
     """
-    ours, theirs = (dict(zip(each["seed"], each[column], strict=True)) for each in (group, of_baseline))
+    ours, theirs = (dict(zip(each["seed"], each[column], strict=True)) for each in (group, of_reference))
     common = ours.keys() & theirs.keys()
     total = math.fsum(ours[seed] for seed in common)
     return math.fsum(theirs[seed] for seed in common) / total if total else math.nan
 
 
 def _bounds(times: pd.DataFrame) -> list[Bounds]:
-    columns = (times[name].tolist() for name in ("lower_s", "upper_s", "reached", "censored"))
+    columns = (times[name].tolist() for name in Bounds.__dataclass_fields__)
     return [Bounds(*values) for values in zip(*columns, strict=True)]
 
 
-def _by_seed(times: pd.DataFrame) -> dict[int, Bounds]:
+def trials_by_seed(times: pd.DataFrame) -> Trials:
     """Bounds by seed of the trials that have ended; a running trial has not missed yet."""
     has_ended = times[(times["status"] != Status.RUNNING) | times["reached"].astype(bool)]
     return dict(zip(has_ended["seed"].tolist(), _bounds(has_ended), strict=True))

@@ -15,12 +15,8 @@ def timing_check(curves: pd.DataFrame) -> pd.DataFrame:
     Returns: one row per `num_cotenants`: `num_trials`, the median `slowdown`, and the `lowest` and `highest` one; no
         rows if nothing ran.
     """
-    last = curves.sort_values("step").groupby("trial_id").tail(1)
-    # A trial that shared its device for part of its time was not alone.
-    last = last.assign(num_cotenants=last["trial_id"].map(curves.groupby("trial_id")["num_cotenants"].max()))
-    last = last[(last["cost_as_run_s"] > 0) & (last["wall_s"] > 0)]
-    slowdown = last["wall_s"] / last["cost_as_run_s"]
-    grouped = slowdown.groupby(last["num_cotenants"])
+    last = _slowdowns(curves)
+    grouped = last["slowdown"].groupby(last["num_cotenants"])
     return pd.DataFrame(
         {
             "num_trials": grouped.size(),
@@ -29,3 +25,19 @@ def timing_check(curves: pd.DataFrame) -> pd.DataFrame:
             "highest": grouped.max(),
         }
     ).reset_index()
+
+
+def slowdown_by_method(curves: pd.DataFrame) -> pd.Series:
+    """The median slowdown of each method's trials that were alone on their device: equal, if its prices are right."""
+    last = _slowdowns(curves)
+    alone = last[last["num_cotenants"] == 0]
+    return alone.groupby("method")["slowdown"].median()
+
+
+def _slowdowns(curves: pd.DataFrame) -> pd.DataFrame:
+    """Each trial's last evaluation, with its `slowdown` and the most trials it ever shared a device with."""
+    last = curves.sort_values("step").groupby("trial_id").tail(1)
+    # A trial that shared its device for part of its time was not alone.
+    last = last.assign(num_cotenants=last["trial_id"].map(curves.groupby("trial_id")["num_cotenants"].max()))
+    last = last[(last["cost_as_run_s"] > 0) & (last["wall_s"] > 0)]
+    return last.assign(slowdown=last["wall_s"] / last["cost_as_run_s"])

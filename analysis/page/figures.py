@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Drawn
 from analysis import wording
 from analysis.findings.gather import Findings
 from analysis.findings.importance import DRAWS_AT_RANDOM
-from analysis.findings.summary import deciding_phase
+from analysis.findings.summary import deciding_phase, reference_name
 from analysis.page import plots, tables
 
 
@@ -32,7 +32,7 @@ def figures(found: Findings) -> dict[str, Figure]:
         "forest": figure(
             "forest",
             plots.forest(tables.main_rows(deciding)[0], measure),
-            f"Speedup over {measure.baseline} in time to accuracy, with intervals",
+            f"Speedup over {reference_name(summary, measure)} in time to accuracy, with intervals",
             f"Phase {phase}. An arrow above a point: because of a miss, the true ratio may be further out. An "
             "arrowhead at the end of a line: the interval continues. A wide bar: some trials ended early, and the "
             "ratio of times up to the budget is somewhere in the bar.",
@@ -40,6 +40,14 @@ def figures(found: Findings) -> dict[str, Figure]:
         "accuracy": _accuracy(found, "cost_ref_s"),
         "accuracy_by_wall": _accuracy(found, "wall_s"),
         "accuracy_by_flops": _accuracy(found, "flops"),
+        "ratio_by_target": figure(
+            "ratio_by_target",
+            plots.ratio_against_target(found.by_target, measure, found.answer.config_id),
+            "Ratio to the fastest plain setting at other targets",
+            "Each method against the plain setting that is fastest at that target, from 95% to 99.5% of the best "
+            "accuracy of plain distillation. The band is the interval of the setting that the answer is about. Above 1 "
+            "is faster.",
+        ),
         "target": figure(
             "target",
             plots.time_against_target(curves, summary, measure),

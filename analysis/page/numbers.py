@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.statistics.compare import CONFIDENCE, MAX_ENUMERATED_FLIPS, MAX_ENUMERATED_PAIRS, NUM_RESAMPLES
+from analysis.statistics.compare import MAX_ENUMERATED_PAIRS, NUM_RESAMPLES
+from analysis.statistics.interval import LEVEL
 from kdas.records import Measure
 
 
@@ -42,15 +43,35 @@ def numbers(measure: Measure) -> list[Number]:
         ),
         Number(
             "Ratio",
-            f"Sum of min(T, tau) of {base} divided by that of the configuration, over the shared seeds. If L and U "
-            "differ, it is computed twice: in the worst case for the configuration, and in the best case.",
-            "analysis.statistics.compare.ratio_of_sums",
+            "Sum of min(T, tau) of the fastest plain setting divided by that of the configuration, over the shared "
+            f"seeds. Plain settings train on every sample; {base} has the full schedule. If L and U differ, the ratio "
+            "is computed twice: in the worst case for the configuration, and in the best case.",
+            "analysis.statistics.interval.ratio_of_sums",
         ),
         Number(
             "Its interval",
-            f"Fieller’s, {CONFIDENCE:.0%}: the ratios that a paired t-test does not reject. The bootstrap interval "
-            f"is percentile, over seeds: all resamples up to {MAX_ENUMERATED_PAIRS} pairs, else {NUM_RESAMPLES:,}.",
-            "analysis.statistics.compare.ratio_interval",
+            f"{1 - LEVEL:.0%} for all comparisons of a phase together: each is read at {LEVEL:g} divided by their "
+            "number. Over seeds it is Fieller’s: the ratios that a paired t-test does not reject. It is widened by the "
+            "evaluation grid (each curve may have crossed the target anywhere in the gap before its hit) and by the "
+            "spread of the prices over rounds of measurement, adding in squares on the logarithmic scale.",
+            "analysis.statistics.interval.joint_interval",
+        ),
+        Number(
+            "The verdict",
+            "A setting is called faster than plain distillation if its interval against every plain setting lies above "
+            "1, and fastest if its interval against every other setting does.",
+            "analysis.statistics.verdict.decide",
+        ),
+        Number(
+            "Bootstrap interval",
+            f"Percentile, over seeds, of one comparison alone: all resamples up to {MAX_ENUMERATED_PAIRS} pairs, else "
+            f"{NUM_RESAMPLES:,}.",
+            "analysis.statistics.compare.bootstrap_interval",
+        ),
+        Number(
+            "Reached",
+            "The share of seeds that reach the target, with its exact (Clopper-Pearson) 95% interval.",
+            "analysis.statistics.binomial.share_interval",
         ),
         Number(
             "Geometric mean",
@@ -59,9 +80,9 @@ def numbers(measure: Measure) -> list[Number]:
         ),
         Number(
             "p",
-            f"Two-sided sign-flip test on the pairs’ differences, exact up to {MAX_ENUMERATED_FLIPS} pairs. "
-            "Holm corrects it for the number of comparisons in a phase.",
-            "analysis.statistics.compare.sign_flip_p",
+            "The level at which the interval just excludes 1, times the number of comparisons. So p is below 0.05 "
+            "exactly where the interval excludes 1.",
+            "analysis.statistics.interval.least_level",
         ),
         Number(
             "Share at the target",

@@ -16,11 +16,11 @@ from markupsafe import Markup
 from analysis import wording
 from analysis.findings.gather import Findings
 from analysis.findings.overview import Overview, baseline_of
-from analysis.findings.summary import deciding_phase
+from analysis.findings.summary import deciding_phase, reference_name
 from analysis.page import plots, tables
 from analysis.page.figures import figure, figures
 from analysis.page.numbers import numbers
-from analysis.record.measure import teacher_accuracy
+from analysis.record.measure import price_facts, teacher_accuracy
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -36,6 +36,7 @@ def render(found: Findings) -> str:
         found=found,
         measure=found.measure,
         facts=_facts(found),
+        reference=reference_name(found.summary, found.measure),
         figures=drawn,
         numbers=numbers(found.measure),
         names={str(row["config_id"]): wording.setting(row) for row in found.summary.to_dict("records")},
@@ -61,6 +62,7 @@ def render_markdown(found: Findings) -> str:
         found=found,
         measure=found.measure,
         facts=_facts(found),
+        reference=reference_name(found.summary, found.measure),
         num_later=len(later),
         summary_table=tables.table(columns, shown),
         indicator_table=tables.table(tables.indicator_columns(found.summary), reached),
@@ -69,11 +71,15 @@ def render_markdown(found: Findings) -> str:
 
 
 def write(found: Findings, folder: Path) -> Path:
-    """Write `report.html`, `report.md` and `summary.csv` into the sweep's folder. Returns: the page."""
-    page = folder / "report.html"
+    """Write `report.html`, `report.md` and `summary.csv` into the sweep's folder. Returns: the page.
+
+    At another target than the sweep's own, the names end in it: `report_at_0.95.html`.
+    """
+    at = "" if found.measure.target == found.own_target else f"_at_{found.measure.target:g}"
+    page = folder / f"report{at}.html"
     write_atomically(page, render(found))
-    write_atomically(folder / "report.md", render_markdown(found))
-    write_atomically(folder / "summary.csv", found.summary.to_csv(index=False))
+    write_atomically(folder / f"report{at}.md", render_markdown(found))
+    write_atomically(folder / f"summary{at}.csv", found.summary.to_csv(index=False))
     return page
 
 
@@ -166,7 +172,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
     return [
         ("Target", f"{wording.goal(measure.target)} {measure.split} accuracy", measure.target_rule),
         ("Budget", f"{wording.amount(measure.budget_ref_s)} reference s", f"calibration {measure.calibration_id}"),
-        ("Baseline", measure.baseline, f"accuracy on the {measure.split} split"),
+        ("Baseline", measure.baseline, _plain(found)),
         (
             "Seeds",
             wording.seeds(found.times.loc[found.times["phase"] == deciding_phase(found.summary), "seed"].tolist()),
@@ -174,7 +180,16 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
         ),
         ("Data", measure.data_source, ", ".join(sorted(found.curves["dataset"].unique()))),
         *_of_the_teacher(found),
+        *_of_the_prices(found),
+        *_of_the_payback(found),
     ]
+
+
+def _plain(found: Findings) -> str:
+    """What else counts as plain distillation, and which split decides."""
+    others = [name for name in found.measure.plain_methods if name != found.measure.baseline]
+    also = f"also plain: {', '.join(others)}; " if others else ""
+    return f"{also}accuracy on the {found.measure.split} split"
 
 
 def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
@@ -186,6 +201,27 @@ def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
     return [("Teacher", f"{wording.percent(accuracy)} {split} accuracy", found.environment.get("teacher", ""))]
 
 
+def _of_the_prices(found: Findings) -> list[tuple[str, str, str]]:
+    """How much rounds of measuring differed, and when they were, where that was recorded."""
+    spread, measured_at, _ = price_facts(found.environment)
+    if math.isnan(spread):
+        return []
+    return [("Prices", f"±{spread:.1%} between rounds", f"measured {measured_at}" if measured_at else "")]
+
+
+def _of_the_payback(found: Findings) -> list[tuple[str, str, str]]:
+    """How many later trainings repay the sweep, where it found something to save."""
+    repaid = found.payback
+    if repaid is None or math.isinf(repaid.least):
+        return []
+    count, least, most = (wording.count(each) for each in (repaid.trainings, repaid.least, repaid.most))
+    value = f"{count} trainings" if found.answer.is_claimed else "not shown to pay"
+    note = (
+        f"[{least}, {most}] later trainings to the target repay the sweep's {wording.amount(repaid.cost_s)} reference s"
+    )
+    return [("Break-even", value, note)]
+
+
 def _trials_planned(found: Findings) -> str:
     trials = f"{wording.plural(len(found.times), 'trial')} of {found.measure.num_planned_trials} planned"
     others = found.times.loc[found.times["phase"] != deciding_phase(found.summary), "seed"]
@@ -193,6 +229,8 @@ def _trials_planned(found: Findings) -> str:
 
 
 def _winner_rows(found: Findings, shown: pd.DataFrame) -> list[int]:
-    """Positions of the answer's row in the summary table."""
+    """Positions in the summary table of the setting that the answer claims to be faster; none if it claims nothing."""
+    if not found.answer.is_claimed:
+        return []
     won = (shown["config_id"] == found.answer.config_id) & (shown["phase"] == found.answer.phase)
     return [position for position, is_winner in enumerate(won) if is_winner]

@@ -8,9 +8,20 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis import wording
+from analysis.findings.cautions import FEW_SEEDS
+from analysis.findings.summary import reference_name
 from analysis.wording import Row
 from kdas.records import Measure
 
+_TUNED = "how many configurations the search tried for this method; fixed: none"
+_MEAN_TIME = (
+    "mean over trials, reference seconds; a miss counts as the full budget; a range if trials ended early. Rows are "
+    "ordered by its upper end"
+)
+_RATIO = (
+    "ratio of sums over shared seeds, above 1x is faster; the interval is first where it includes 1x. It holds for all "
+    "rows of the phase together, and allows for the grid and the prices"
+)
 # Baselines are always shown, and this many of the searched configurations.
 BEST_SEARCHED = 10
 MANY_ROWS = 12
@@ -60,8 +71,19 @@ def identity(summary: pd.DataFrame) -> list[Column]:
     phase = [Column("phase", _text("phase"), "the search chose by these seeds; confirm used fresh ones", False)]
     return [
         *(phase if summary["phase"].nunique() > 1 else []),
-        Column("method", _text("method"), is_number=False),
-        Column("configuration", lambda row: str(row["configuration"] or wording.NOTHING), is_number=False),
+        *_names(),
+    ]
+
+
+def _names() -> list[Column]:
+    return [
+        Column("method", _text("method"), "sampler with its recipe; _search: the settings were searched", False),
+        Column(
+            "configuration",
+            lambda row: str(row["configuration"] or wording.NOTHING),
+            "settings that differ from the method's defaults",
+            False,
+        ),
     ]
 
 
@@ -69,9 +91,10 @@ def terminal_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
     """The columns that fit in a terminal."""
     return [
         *identity(summary),
-        Column("median TTA, ref s", _time),
-        Column("reached", _reached),
-        Column(f"ratio to {measure.baseline} [95%]", wording.ratio),
+        Column("tuned", wording.tuned, _TUNED, False),
+        Column("mean time, ref s", wording.mean_time, _MEAN_TIME),
+        Column("reached", _reached, "trials that reached the target, of all trials"),
+        Column(f"ratio to {reference_name(summary, measure)} [95%]", wording.ratio, _RATIO),
     ]
 
 
@@ -79,29 +102,43 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
     """The summary table of the report."""
     return [
         *identity(summary),
-        Column("reached", _reached, "trials that reached the target, of all trials"),
-        Column("median TTA", _time, "median time to accuracy, reference seconds"),
-        Column("mean L", _seconds("mean_lower_s"), "mean lower bound of min(T, tau), reference seconds"),
-        Column("mean U", _seconds("mean_upper_s"), "mean upper bound of min(T, tau); rows are ordered by it"),
-        Column(f"ratio to {measure.baseline} [95%]", wording.ratio, "ratio of sums, above 1x is faster"),
-        Column("pairs", _compared(lambda row: str(row["num_pairs"])), "seeds shared with the baseline"),
+        Column("tuned", wording.tuned, _TUNED, False),
+        Column("mean time", wording.mean_time, _MEAN_TIME),
+        Column(f"ratio to {reference_name(summary, measure)} [95%]", wording.ratio, _RATIO),
+        *_of_the_full_schedule(summary, measure),
+        Column("reached [95%]", _reached_share, "trials that reached it, with the interval of their true share"),
+        Column("final test acc.", _final, "mean ± standard deviation over the trials that ran to their end"),
+        Column("test acc. at hit", _percent("test_accuracy_at_hit"), "median over trials that reached; never decides"),
+        Column(f"best {measure.split} acc.", _percent("best_accuracy"), "median over trials"),
+        Column("pairs", _compared(lambda row: str(row["num_pairs"])), "seeds shared with the reference of the ratio"),
         Column(
             "P(faster)",
             _share("p_faster"),
             "share of pairs that the configuration wins, ties count half; a lower limit if trials ended early",
         ),
-        Column("p", _share("p_value"), "two-sided sign-flip test"),
-        Column("p (Holm)", _share("p_holm"), "p, corrected for the number of comparisons"),
-        Column(f"best {measure.split} acc.", _percent("best_accuracy"), "median over trials"),
-        Column("test acc. at hit", _percent("test_accuracy_at_hit"), "median over trials that reached; never decides"),
+        *_p_values(summary),
     ]
+
+
+def _of_the_full_schedule(summary: pd.DataFrame, measure: Measure) -> list[Column]:
+    """The ratio to the baseline's full schedule, where another plain setting is the reference."""
+    column = Column(f"ratio to {measure.baseline} [95%]", wording.full, "the same, to the full schedule")
+    others = set(summary.loc[summary["is_reference"].astype(bool), "method"]) - {measure.baseline}
+    return [column] if others else []
+
+
+def _p_values(summary: pd.DataFrame) -> list[Column]:
+    """With few seeds p says nothing that the interval does not say better."""
+    meaning = "two-sided, corrected for all comparisons of the phase; below 0.05 where the interval excludes 1x"
+    has_enough = len(summary) and summary["num_pairs"].max() >= FEW_SEEDS
+    return [Column("p", _share("p_value"), meaning)] if has_enough else []
 
 
 def sensitivity_columns(summary: pd.DataFrame) -> list[Column]:
     """Times under other definitions of "reached", and other intervals."""
     return [
         *identity(summary),
-        Column("first hit", _time, "the rule that decides"),
+        Column("first hit", _time, "the rule that decides; medians over trials, reference seconds"),
         Column("interpolated", _seconds("tta_linear_s"), "on the line from the last miss to the first hit"),
         Column("two in a row", _seconds("tta_two_in_a_row_s"), "the next evaluation reaches it too"),
         Column("held to the end", _seconds("tta_hold_to_end_s"), "every later evaluation reaches it too"),
@@ -123,33 +160,40 @@ def indicator_columns(summary: pd.DataFrame) -> list[Column]:
         Column("reference s", _amount("ref_s_at_hit"), "all teacher forwards are charged"),
         Column("as run, s", _amount("as_run_s_at_hit"), "only teacher forwards that ran are charged"),
         Column("wall s", _amount("wall_s_at_hit"), "only trials alone on their device"),
-        Column("FLOPs", _amount("flops_at_hit")),
-        Column("ratio by ref s", _compared(_ratio_alone), "to the baseline, as in the first table"),
+        Column("FLOPs", _amount("flops_at_hit"), "floating-point operations, by torch's own counter"),
+        Column("ratio by ref s", wording.ratio, "as in the first table: every teacher forward is charged"),
+        *_cached_teacher(summary),
         Column("as run", _ratio_of("as_run"), "ratio of costs as run, if all trials reached the target"),
         Column("by wall s", _ratio_of("wall"), "ratio of wall seconds, if both were alone on their device"),
         Column("by FLOPs", _ratio_of("flops"), "ratio of operations"),
-        Column("samples trained", _amount("samples_trained_at_hit")),
-        Column("samples scored", _amount("samples_scored_at_hit")),
-        Column("teacher forwards", _amount("teacher_forwards_at_hit")),
+        Column("samples trained", _amount("samples_trained_at_hit"), "each time that a sample was trained on"),
+        Column("samples scored", _amount("samples_scored_at_hit"), "forward passes without gradients"),
+        Column("teacher forwards", _amount("teacher_forwards_at_hit"), "samples that the method needs the teacher for"),
     ]
+
+
+def _cached_teacher(summary: pd.DataFrame) -> list[Column]:
+    """The ratio with a cached teacher for all, where the tables have that cost."""
+    column = Column("with a cached teacher [95%]", _without_teacher, "no teacher forward is charged, to either")
+    return [column] if summary["ratio_without_teacher"].notna().any() else []
 
 
 def trial_columns(times: pd.DataFrame, measure: Measure) -> list[Column]:
     """Every trial."""
     return [
-        Column("trial", _text("trial_id"), is_number=False),
+        Column("trial", _text("trial_id"), "hash of everything that decides a curve, and the seed", False),
         *identity(times),
-        Column("seed", _text("seed")),
-        Column("status", _text("status"), is_number=False),
+        Column("seed", _text("seed"), "decides initial weights, order and views"),
+        Column("status", _text("status"), "how the trial ended", False),
         Column("TTA", _time, "reference seconds"),
         Column("L", _seconds("lower_s"), "lower bound of min(T, tau)"),
         Column("U", _seconds("upper_s"), "upper bound of min(T, tau)"),
         Column("last cost", _seconds("last_cost_ref_s"), "reference seconds at the last evaluation"),
-        Column(f"best {measure.split} acc.", _percent("best_accuracy")),
-        Column("test acc. at hit", _percent("test_accuracy_at_hit")),
-        Column("evaluations", _text("num_evaluations")),
+        Column(f"best {measure.split} acc.", _percent("best_accuracy"), "highest of all evaluations"),
+        Column("test acc. at hit", _percent("test_accuracy_at_hit"), "at the evaluation that reached the target"),
+        Column("evaluations", _text("num_evaluations"), "on the grid of equal cost"),
         Column("wall s", _wall, "* shared a device: do not quote"),
-        Column("error", _text("error"), is_number=False),
+        Column("error", _text("error"), "of a trial that crashed", False),
     ]
 
 
@@ -164,20 +208,18 @@ def _bootstrap(row: Row) -> str:
 def cell_columns() -> list[Column]:
     """The methods of several sweeps."""
     return [
-        Column("sweep", _text("cell"), is_number=False),
-        Column("method", _text("method"), is_number=False),
-        Column("configuration", lambda row: str(row["configuration"] or wording.NOTHING), is_number=False),
+        Column("sweep", _text("cell"), "one data set and pair of models", False),
+        *_names(),
         Column("reached", _reached, "trials that reached the target, of all trials"),
         Column("median TTA", _time, "median time to accuracy, reference seconds of that sweep"),
-        Column("ratio to the baseline [95%]", wording.ratio, "ratio of sums, above 1x is faster"),
-        Column("p (Holm)", _share("p_holm"), "two-sided sign-flip test, corrected within its sweep"),
+        Column("ratio to the fastest plain setting [95%]", wording.ratio, _RATIO),
     ]
 
 
 def profile_columns() -> list[Column]:
     """The profiles of methods over several sweeps."""
     return [
-        Column("method", _text("method"), is_number=False),
+        Column("method", _text("method"), "the fastest configuration of each sweep", False),
         Column("score", _formatted("score", wording.two_decimals), "mean height of its profile from factor 1 to 4"),
         Column("fastest in", _share_percent("share_best"), "share of sweeps in which it is the fastest"),
         Column("within twice the best in", _share_percent("share_within_2"), "share of sweeps"),
@@ -188,11 +230,10 @@ def profile_columns() -> list[Column]:
 def timing_columns() -> list[Column]:
     """Wall seconds against reference seconds."""
     return [
-        Column("other trials on the device", _text("num_cotenants")),
-        Column("trials", _text("num_trials")),
+        Column("other trials on the device", _text("num_cotenants"), "the most that a trial may have shared it with"),
+        Column("trials", _text("num_trials"), "the median is over these"),
         Column("wall s / reference s as run", _formatted("slowdown", wording.factor), "median over trials"),
-        Column("lowest", _formatted("lowest", wording.factor)),
-        Column("highest", _formatted("highest", wording.factor)),
+        *(Column(name, _formatted(name, wording.factor), "of the trials") for name in ("lowest", "highest")),
     ]
 
 
@@ -221,12 +262,8 @@ def _share_percent(name: str) -> Callable[[Row], str]:
 
 
 def _compared(cell: Callable[[Row], str]) -> Callable[[Row], str]:
-    """Nothing for the baseline, which is not compared with itself."""
-    return lambda row: wording.NOTHING if row["is_baseline"] else cell(row)
-
-
-def _ratio_alone(row: Row) -> str:
-    return wording.ratio(row, with_interval=False)
+    """Nothing for the reference, which is not compared with itself."""
+    return lambda row: wording.NOTHING if row["is_reference"] else cell(row)
 
 
 def _ratio_of(axis: str) -> Callable[[Row], str]:
@@ -239,6 +276,20 @@ def _share(name: str) -> Callable[[Row], str]:
 
 def _reached(row: Row) -> str:
     return f"{row['num_reached']}/{row['num_trials']}"
+
+
+def _reached_share(row: Row) -> str:
+    return f"{_reached(row)} [{row['reached_low']:.0%}, {row['reached_high']:.0%}]"
+
+
+def _final(row: Row) -> str:
+    return wording.with_deviation(float(row["final_test_accuracy"]), float(row["final_test_sd"]))
+
+
+def _without_teacher(row: Row) -> str:
+    names = ("ratio_without_teacher", "ratio_without_teacher_low", "ratio_without_teacher_high")
+    value, low, high = (float(row[name]) for name in names)
+    return f"{wording.factor(value)} {wording.interval(low, high)}".strip()
 
 
 def _geometric(row: Row) -> str:

@@ -76,6 +76,15 @@ def teacher_accuracy(environment: Mapping[str, str]) -> tuple[float, float]:
     return accuracy, clear_from
 
 
+def price_facts(environment: Mapping[str, str]) -> tuple[float, str, str]:
+    """How much rounds of measuring prices differed, NaN if unknown; when they were; and what else ran meanwhile."""
+    try:
+        spread = float(environment["price_spread"])
+    except (KeyError, ValueError):
+        return math.nan, "", ""
+    return spread, environment.get("prices_measured_at", ""), environment.get("prices_busy", "")
+
+
 def _json_object(path: Path) -> dict[str, object]:
     if not path.is_file():
         raise UserError(f"{path}: missing file. Run the sweep again: it resumes and writes the file.")

@@ -18,15 +18,20 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.statistics.censoring import Bounds
+from analysis.statistics.interval import (
+    LEVEL,
+    Doubt,
+    Floats,
+    grid_doubt,
+    joint_interval,
+    least_level,
+    price_doubt,
+    ratio_of_sums,
+)
 
-CONFIDENCE = 0.95
 NUM_RESAMPLES = 9_999
 # Up to this many pairs, enumerating all n**n resamples (46,656) is cheaper than drawing, and exact.
 MAX_ENUMERATED_PAIRS = 6
-# Up to this many pairs all 2**n flips are counted; beyond, NUM_RESAMPLES random ones.
-MAX_ENUMERATED_FLIPS = 20
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,14 @@ class Comparison:
     - `mark`: which way misses bias the ratio, see `mark`.
     - `ratio`: of sums of restricted times, every doubt against the candidate; NaN if no trial of either reached.
     - `ratio_at_most`: the same with every doubt in its favour; equal if every trial's time is known.
-    - `ratio_low`, `ratio_high`: its 95% interval, see `ratio_interval`; the span of both intervals if the two ratios
-      differ; NaN for fewer than two pairs.
-    - `bootstrap_low`, `bootstrap_high`: the bootstrap interval, too narrow for few seeds.
+    - `ratio_low`, `ratio_high`: its interval at the level asked for, see `joint_interval`; the span of both intervals
+      if the two ratios differ; NaN for fewer than two pairs.
+    - `price_error`: half the width that prices alone give the interval, as a part of the ratio; NaN if not known.
+    - `beyond_seeds`: what grid and prices together add below the ratio, on the scale of its logarithm.
+    - `bootstrap_low`, `bootstrap_high`: the bootstrap interval of this comparison alone, too narrow for few seeds.
     - `geometric_*`: geometric mean of the pairs' ratios and its 95% t-interval; NaN unless all trials reached.
     - `p_faster`: share of pairs that the candidate wins, ties count half, every doubt against the candidate.
-    - `p_value`: two-sided, every doubt against a difference.
+    - `p_value`: two-sided; below `LEVEL` exactly where the interval excludes 1.
     """
 
     num_pairs: int
@@ -50,6 +57,8 @@ class Comparison:
     ratio_at_most: float
     ratio_low: float
     ratio_high: float
+    price_error: float
+    beyond_seeds: float
     bootstrap_low: float
     bootstrap_high: float
     geometric_ratio: float
@@ -58,51 +67,87 @@ class Comparison:
     p_faster: float
     p_value: float
 
+    @property
+    def is_faster(self) -> bool:
+        """Whether the candidate is faster beyond doubt: the interval lies above 1."""
+        return self.ratio_low > 1
+
 
 def compare(
-    baseline: Mapping[int, Bounds], candidate: Mapping[int, Bounds], *, generator: np.random.Generator
+    baseline: Mapping[int, Bounds],
+    candidate: Mapping[int, Bounds],
+    *,
+    level: float = LEVEL,
+    generator: np.random.Generator | None = None,
 ) -> Comparison:
     """Compare over the common seeds, `num_pairs` of them; seeds that only one side has are left out.
 
-    Args: baseline, candidate: seed -> bounds on its restricted time; generator: draws resamples beyond 6 pairs.
+    Args: baseline, candidate: seed -> bounds on its restricted time; level: two-sided level of the interval, `LEVEL`
+        divided by the number of comparisons that are read together; generator: draws resamples beyond 6 pairs. Without
+        one there is no bootstrap interval.
     """
     seeds = sorted(baseline.keys() & candidate.keys())
     if not seeds:
-        return Comparison(0, "", *itertools.repeat(math.nan, 11))
+        return Comparison(0, "", *itertools.repeat(math.nan, 13))
     of_baseline, of_candidate = [baseline[seed] for seed in seeds], [candidate[seed] for seed in seeds]
     # Every doubt against the candidate, then every doubt in its favour.
-    against = _column(of_baseline, "lower_s"), _column(of_candidate, "upper_s")
-    in_favour = _column(of_baseline, "upper_s"), _column(of_candidate, "lower_s")
-    intervals = [ratio_interval(*against), ratio_interval(*in_favour)]
+    readings = [(_column(of_baseline, first), _column(of_candidate, second)) for first, second in _READINGS]
+    against = readings[0]
     missed = [bound.censored for bound in (*of_baseline, *of_candidate)]
-    ratio = [
-        ratio_of_sums(*against),
-        ratio_of_sums(*in_favour),
-        min(low for low, _ in intervals),
-        max(high for _, high in intervals),
-        *bootstrap_interval(*against, generator=generator),
+    doubts = [_doubt(of_baseline, of_candidate, reading) for reading in readings]
+    intervals = [joint_interval(*reading, level, doubt) for reading, doubt in zip(readings, doubts, strict=True)]
+    numbers = [
+        *(float(ratio_of_sums(*reading)) for reading in readings),
+        min(float(low) for low, _ in intervals),
+        max(float(high) for _, high in intervals),
+        float(np.expm1(doubts[0].price_half(level))) if doubts[0].num_rounds else math.nan,
+        float(np.hypot(doubts[0].grid_low, doubts[0].price_half(level))),
+        *(bootstrap_interval(*against, generator=generator) if generator else (math.nan, math.nan)),
     ]
     # If neither ever reached the target, budget / budget = 1 would mean nothing.
-    numbers = [math.nan] * len(ratio) if all(missed) else ratio
+    if all(missed):
+        numbers = [math.nan] * len(numbers)
     geometric = [math.nan] * 3 if any(missed) else geometric_mean(*against)
-    numbers = [*numbers, *geometric, p_faster(*against), _surest_p(against, in_favour, generator)]
+    p_value = 1.0 if all(missed) else _surest_p(readings, doubts, level)
+    numbers = [*numbers, *geometric, p_faster(*against), p_value]
     return Comparison(len(seeds), mark(of_baseline, of_candidate), *numbers)
+
+
+_READINGS = (("lower_s", "upper_s"), ("upper_s", "lower_s"))
 
 
 def _column(bounds: Sequence[Bounds], name: str) -> Floats:
     return np.array([getattr(bound, name) for bound in bounds])
 
 
-def _surest_p(
-    against: tuple[Floats, Floats], in_favour: tuple[Floats, Floats], generator: np.random.Generator
-) -> float:
-    """The larger p of both readings, 1 if they disagree about which of the two is faster."""
-    first, second = against[0] - against[1], in_favour[0] - in_favour[1]
-    if np.array_equal(first, second):
-        return sign_flip_p(first, generator=generator)
-    if first.sum() * second.sum() <= 0:
+def _doubt(of_baseline: Sequence[Bounds], of_candidate: Sequence[Bounds], reading: tuple[Floats, Floats]) -> Doubt:
+    """What the evaluation grid and the prices add to the doubt about a ratio."""
+    low, high = (
+        grid_doubt(math.fsum(bound.gap_s for bound in side), float(times_s.sum()))
+        for side, times_s in zip((of_baseline, of_candidate), reading, strict=True)
+    )
+    num_rounds = min(len(bound.price_rounds) for bound in (*of_baseline, *of_candidate))
+    if num_rounds < 2 or not reading[0].sum() or not reading[1].sum():
+        return Doubt(low, high)
+    first, second = (
+        (np.array([bound.price_rounds[:num_rounds] for bound in side]) * times_s[:, None]).sum(axis=0) / times_s.sum()
+        for side, times_s in zip((of_baseline, of_candidate), reading, strict=True)
+    )
+    return Doubt(low, high, price_doubt(np.log(first / second)), num_rounds)
+
+
+def _surest_p(readings: Sequence[tuple[Floats, Floats]], doubts: Sequence[Doubt], level: float) -> float:
+    """The larger p of both readings, 1 if they disagree about which of the two is faster.
+
+    It is scaled so that `LEVEL` is where the interval at `level` excludes 1.
+    """
+    first, second = (float(baseline_s.sum() - candidate_s.sum()) for baseline_s, candidate_s in readings)
+    if first * second < 0:
         return 1.0
-    return max(sign_flip_p(each, generator=generator) for each in (first, second))
+    is_one = np.array_equal(readings[0], readings[1])
+    both = list(zip(readings, doubts, strict=True))
+    levels = [least_level(*reading, doubt) for reading, doubt in (both[:1] if is_one else both)]
+    return min(1.0, max(levels) * LEVEL / level)
 
 
 def mark(baseline: Sequence[Bounds], candidate: Sequence[Bounds]) -> str:
@@ -121,40 +166,6 @@ def mark(baseline: Sequence[Bounds], candidate: Sequence[Bounds]) -> str:
     return ">=" if baseline_missed else "<=" if candidate_missed else ""
 
 
-def ratio_of_sums(baseline_s: Floats, candidate_s: Floats) -> float:
-    """sum(baseline_s) / sum(candidate_s), both [n]; inf if only the candidate's sum is 0, NaN if both are."""
-    baseline_total_s, total_s = float(baseline_s.sum()), float(candidate_s.sum())
-    if not total_s:
-        return math.inf if baseline_total_s else math.nan
-    return baseline_total_s / total_s
-
-
-def ratio_interval(baseline_s: Floats, candidate_s: Floats) -> tuple[float, float]:
-    """95% interval of the ratio of sums: all r for which a t-test allows baseline - r * candidate to have mean 0.
-
-    Swapping the two inverts it. If a t-test cannot tell the candidate's mean from 0, the upper end is inf. Its coverage
-    in simulated sweeps, where the bootstrap covers too little for few seeds, is in docs/measuring.md. Equal ratios in
-    all pairs give [ratio, ratio]. One pair gives (NaN, NaN), since it shows no spread between seeds.
-
-    Source: Fieller, "Some problems in interval estimation", 1954.
-    """
-    num_pairs, ratio = len(baseline_s), ratio_of_sums(baseline_s, candidate_s)
-    if num_pairs < 2 or math.isnan(ratio):
-        return math.nan, math.nan
-    if not ratio or math.isinf(ratio) or np.allclose(baseline_s, ratio * candidate_s, rtol=1e-12, atol=0):
-        return ratio, ratio
-    means = baseline_s.mean(), candidate_s.mean()
-    spread = np.cov(baseline_s, candidate_s) * float(stats.t.ppf((1 + CONFIDENCE) / 2, num_pairs - 1)) ** 2 / num_pairs
-    # The interval is where square * r**2 - 2 * cross * r + rest <= 0.
-    square, rest = float(means[1] ** 2 - spread[1, 1]), float(means[0] ** 2 - spread[0, 0])
-    cross = float(means[0] * means[1] - spread[0, 1])
-    root = math.sqrt(max(cross**2 - square * rest, 0.0))
-    # In this form, no finite end is divided by a coefficient that can be 0.
-    low = rest / (cross + root) if rest > 0 and cross + root > 0 else 0.0
-    high = (cross + root) / square if square > 0 else math.inf
-    return low, high
-
-
 def bootstrap_interval(
     baseline_s: Floats, candidate_s: Floats, *, generator: np.random.Generator
 ) -> tuple[float, float]:
@@ -170,7 +181,7 @@ def bootstrap_interval(
     else:
         resamples = generator.integers(0, num_pairs, size=(NUM_RESAMPLES, num_pairs))
     ratios = baseline_s[resamples].sum(axis=1) / candidate_s[resamples].sum(axis=1)
-    low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(ratios, [LEVEL / 2, 1 - LEVEL / 2])
     return float(low), float(high)
 
 
@@ -191,40 +202,10 @@ def geometric_mean(baseline_s: Floats, candidate_s: Floats) -> tuple[float, floa
     mean = float(logs.mean())
     if len(logs) < 2:
         return math.exp(mean), math.nan, math.nan
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
+    half = float(stats.t.isf(LEVEL / 2, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
     return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
 def p_faster(baseline_s: Floats, candidate_s: Floats) -> float:
     """Share of pairs in which the candidate is faster; a tie (also two misses) counts half."""
     return float((candidate_s < baseline_s).mean() + (candidate_s == baseline_s).mean() / 2)
-
-
-def sign_flip_p(differences_s: Floats, *, generator: np.random.Generator) -> float:
-    """Two-sided sign-flip test that the pairs' differences [n] are symmetric around 0.
-
-    Exact up to 20 pairs. With n pairs p is at least 2 / 2**n, however large the effect: 0.0625 for five pairs.
-    """
-    if len(differences_s) > MAX_ENUMERATED_FLIPS:
-        signs = generator.choice([-1.0, 1.0], size=(NUM_RESAMPLES, len(differences_s)))
-        # The observed signs are one of the flips, so p is never 0.
-        sums = np.append(signs @ differences_s, differences_s.sum())
-    else:
-        # Flipping all signs keeps the distance from 0, so half of the flips are enough.
-        sums = differences_s[:1]
-        for difference_s in differences_s[1:]:
-            sums = np.concatenate([sums + difference_s, sums - difference_s])
-    # Sums in another order differ in their last bits; they still count as ties.
-    slack = 1e-9 * float(np.abs(differences_s).sum())
-    return float((np.abs(sums) + slack >= abs(differences_s.sum())).mean())
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction of p values for the number of comparisons; NaN stays NaN and does not count."""
-    tested = sorted((p_value, index) for index, p_value in enumerate(p_values) if not math.isnan(p_value))
-    corrected = [math.nan] * len(p_values)
-    so_far = 0.0
-    for rank, (p_value, index) in enumerate(tested):
-        so_far = max(so_far, min(1.0, p_value * (len(tested) - rank)))
-        corrected[index] = so_far
-    return corrected

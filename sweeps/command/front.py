@@ -27,6 +27,7 @@ from sweeps.command.options import (
     AsTrial,
     Cluster,
     Data,
+    Form,
     Name,
     OutFile,
     Port,
@@ -37,6 +38,7 @@ from sweeps.command.options import (
     Settings,
     Slots,
     Surrogate,
+    Target,
     Yes,
 )
 from sweeps.record.paths import COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
@@ -95,7 +97,7 @@ def simulate(
 
 
 @app.command()
-def report(name: Name) -> None:
+def report(name: Name, target: Target = None) -> None:
     """Rebuild the report from what is on disk."""
     _must(_python("sweeps", "tables", name))
     if not any((sweep_path(each) / MEASURE).exists() for each in names_of_cells(name)):
@@ -103,7 +105,19 @@ def report(name: Name) -> None:
             f"{sweep_path(name) / MEASURE}: missing, so no target is known. It is written once the baseline"
             " has finished. If it has been deleted, run the sweep again to rebuild it."
         )
-    _report_and_attach(name)
+    if target is None:
+        _report_and_attach(name)
+        return
+    for each in names_of_cells(name):
+        if (sweep_path(each) / MEASURE).exists():
+            _must(_python("analysis", "report", str(sweep_path(each)), "--target", target))
+
+
+@app.command()
+def table(name: Name, form: Form = "markdown") -> None:
+    """Print a table for a paper."""
+    for each in names_of_cells(name):
+        _must(_python("analysis", "table", str(sweep_path(each)), "--format", form))
 
 
 @app.command()

@@ -28,6 +28,10 @@ Settings = Annotated[
 
 Yes = Annotated[bool, typer.Option("--yes", help="Start even if the estimate exceeds the budget.")]
 Cluster = Annotated[str | None, typer.Option(help="Head of a Ray cluster, host:6379; default: RAY_ADDRESS.")]
+Target = Annotated[
+    str | None, typer.Option(metavar="FRACTION", help="Another target than the sweep's own; trains nothing.")
+]
+Form = Annotated[str, typer.Option("--format", help="latex, markdown or csv.")]
 ReleaseFile = Annotated[Path, typer.Argument(help="Config file of the official release, or of mdistiller.")]
 OutFile = Annotated[Path | None, typer.Option(help="File to write; by default the translation is printed.")]
 AsTrial = Annotated[bool, typer.Option("--trial", help="Write the file of one trial instead of a sweep.")]

@@ -81,6 +81,34 @@ def test_a_column_of_another_type_is_named(sweep_directory: Path, column: str, v
         load(sweep_directory)
 
 
+@pytest.mark.parametrize(
+    ("column", "change", "message"),
+    [
+        (
+            "val_accuracy",
+            lambda values: values * 100,
+            r"val_accuracy: expected fractions in \[0, 1\], got .*100\.",
+        ),
+        ("test_accuracy", lambda values: values - 1, r"column test_accuracy: expected fractions in \[0, 1\], got -"),
+        (
+            "cost_ref_s",
+            lambda values: values - 5,
+            r"cost_ref_s: expected costs of 0 or more, got -1 at step 10 of",
+        ),
+        ("cost_ref_s", lambda values: 200 - values, r"column cost_ref_s: expected a total that does not fall, got 192"),
+        ("cost_ref_s", lambda values: values / 0, r"column cost_ref_s: expected finite numbers, got inf at step 10"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(
+    sweep_directory: Path, column: str, change: Callable[[pd.Series], pd.Series], message: str
+) -> None:
+    path = sweep_directory / "curves.parquet"
+    curves = pd.read_parquet(path)
+    curves.assign(**{column: change(curves[column])}).to_parquet(path)
+    with pytest.raises(UserError, match=message):
+        load(sweep_directory)
+
+
 def test_an_unknown_status_is_named_with_the_known_ones(sweep_directory: Path) -> None:
     path = sweep_directory / "trials.parquet"
     pd.read_parquet(path).assign(status="reachd").to_parquet(path)

@@ -1,6 +1,6 @@
 """The figures. Each function takes tables of this package and returns a matplotlib figure, for paper and page."""
 
-from analysis.page.plots.comparison import forest, performance_profiles
+from analysis.page.plots.comparison import forest, performance_profiles, ratio_against_target
 from analysis.page.plots.curves import COST_AXES, accuracy_against_cost, time_against_target
 from analysis.page.plots.picked import picked
 from analysis.page.plots.reached import fraction_reached
@@ -19,6 +19,7 @@ __all__ = [
     "pareto",
     "performance_profiles",
     "picked",
+    "ratio_against_target",
     "time_against_target",
     "to_svg",
 ]

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import wording
+from analysis.findings.summary import reference_name
 from analysis.page.plots.style import INK, RULE, Look, empty, label, logarithmic, looks, plain, styled, tagged
 from analysis.statistics.profiles import LARGEST_RATIO, profile, ratios_to_best
 from analysis.wording import Row
@@ -21,14 +22,15 @@ _MOST_ROWS = 40
 
 @styled
 def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
-    """Ratios to the baseline with their 95% intervals, one per row; an arrow if misses leave one side open.
+    """Ratios to the fastest plain setting with 95% intervals, one per row; an arrow if misses leave one side open.
 
     Args: summary: rows of `analysis.findings.summary.summarize`, of one phase, in the order to draw them. Rows of
         several sweeps need the column `cell`, the name of the sweep.
     """
-    compared = summary[~summary["is_baseline"].astype(bool) & summary["ratio"].notna()]
+    reference = measure.baseline if "cell" in summary else reference_name(summary, measure)
+    compared = summary[~summary["is_reference"].astype(bool) & summary["ratio"].notna()]
     if compared.empty:
-        return empty(f"Nothing can be compared with {measure.baseline} yet.")
+        return empty(f"Nothing can be compared with {reference} yet.")
     rows = compared.head(_MOST_ROWS).to_dict("records")
     cut = f"; the first {_MOST_ROWS} of {len(compared)}" if len(compared) > _MOST_ROWS else ""
     figure = Figure(figsize=(7.6, 1.4 + 0.38 * len(rows)), layout="constrained")
@@ -48,7 +50,7 @@ def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
     axes.set_xlim(*limits)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), [_named(row) for row in rows], fontsize=8)
-    axes.set_xlabel(f"times as fast as {measure.baseline} (right of 1 is faster)\nratio of sums, 95% interval{cut}")
+    axes.set_xlabel(f"times as fast as {reference} (right of 1 is faster)\nratio of sums, 95% interval{cut}")
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -115,6 +117,44 @@ def performance_profiles(cells: pd.DataFrame, baseline: str, one: str = "cell") 
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0))
     axes.set_ylim(-0.02, 1.04)
     axes.set_xlim(0.97, LARGEST_RATIO)
+    axes.grid(color=RULE, linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+@styled
+def ratio_against_target(by_target: pd.DataFrame, measure: Measure, config_id: str) -> Figure:
+    """Ratios to the fastest plain setting at other targets, one line per method.
+
+    Args: by_target: of `analysis.findings.targets.OtherTargets.picture`; config_id: whose interval is drawn as a band.
+    """
+    if not np.isfinite(by_target["ratio"].to_numpy(dtype=float)).any():
+        return empty("No method can be compared with plain distillation at other targets.")
+    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    styles = looks(by_target["method"], measure.baseline)
+    drawn = [1.0]
+    for (method, config), own in by_target.groupby(["method", "config_id"], sort=False):
+        colour, line_style, _ = styles[str(method)]
+        ratio = own["ratio"].to_numpy(dtype=float)
+        drawn += ratio[np.isfinite(ratio) & (ratio > 0)].tolist()
+        axes.plot(
+            own["target"], ratio, color=colour, linestyle=line_style, linewidth=1.8, label=plain(str(method), 60),
+            gid=tagged(str(config)),
+        )  # fmt: skip
+        if config == config_id:
+            low, high = (own[name].to_numpy(dtype=float).clip(1e-3, 1e3) for name in ("low", "high"))
+            axes.fill_between(own["target"], low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.axhline(1, color=INK, linewidth=0.9)
+    if by_target["target"].min() <= measure.target <= by_target["target"].max():
+        axes.axvline(measure.target, color=INK, linewidth=0.9, linestyle=":")
+    logarithmic(axes, "y")
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    # A band may be open: its lines decide what is shown.
+    axes.set_ylim(min(drawn) / 2, max(drawn) * 2)
+    axes.set_xlabel(f"target: {measure.split} accuracy")
+    axes.set_ylabel("times as fast as the fastest plain setting")
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share * 100:.4g}%"))
     axes.grid(color=RULE, linewidth=0.6)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure

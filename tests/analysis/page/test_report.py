@@ -28,7 +28,9 @@ from analysis.__main__ import app
 from analysis.findings.gather import Findings, findings
 from analysis.page import tables
 from analysis.page.numbers import numbers
+from analysis.page.paper import paper_table
 from analysis.page.report import render, render_markdown, write
+from kdas.errors import UserError
 from kdas.records import Status
 from tests.places import ROOT, STORED_SWEEP
 
@@ -75,13 +77,16 @@ def test_the_report_shows_the_numbers_of_the_summary(sweep_directory: Path) -> N
     columns = dict(zip(page.rows[0], zip(*shown, strict=True), strict=True))
     records = found.summary.to_dict("records")
     assert list(columns["method"]) == [row["method"] for row in records]
-    times = [wording.time(row["tta_ref_s"], row["tta_at_least_s"]) for row in records]
-    assert list(columns["median TTA"]) == times
-    assert list(columns["mean L"]) == [wording.seconds(row["mean_lower_s"]) for row in records]
+    assert list(columns["mean time"]) == [wording.mean_time(row) for row in records]
     assert list(columns["ratio to plain_kd [95%]"]) == [wording.ratio(row) for row in records]
-    assert list(columns["reached"]) == [f"{row['num_reached']}/{row['num_trials']}" for row in records]
+    assert columns["reached [95%]"][0] == "3/3 [29%, 100%]" and "p" not in columns
+    assert list(columns["tuned"]) == ["4 configurations" if row["is_searched"] else "fixed" for row in records]
+    assert columns["final test acc."][0].startswith("94.98% ± ")
     assert list(columns["best validation acc."]) == [wording.percent(row["best_accuracy"]) for row in records]
-    assert "> budget" in columns["median TTA"]
+    times = [wording.time(row["tta_ref_s"], row["tta_at_least_s"]) for row in records if row["num_reached"]]
+    start = next(place for place, cells in enumerate(page.rows) if "first hit" in cells)
+    column = page.rows[start].index("first hit")
+    assert [cells[column] for cells in page.rows[start + 1 : start + 1 + len(times)]] == times
 
 
 def test_the_report_opens_with_the_answer_and_holds_every_part(sweep_directory: Path) -> None:
@@ -226,6 +231,42 @@ def test_the_command_writes_the_report_and_shows_the_answer(sweep_directory: Pat
     assert "…" not in result.output and "\x1b" not in result.output
 
 
+def test_every_column_says_what_it_holds(sweep_directory: Path) -> None:
+    headers = re.findall(r"<th [^>]*>", render(findings(sweep_directory)))
+    assert len(headers) > 40 and all(' title="' in header for header in headers)
+    assert all(each.meaning for each in (*tables.cell_columns(), *tables.profile_columns()))
+
+
+def test_p_is_shown_from_five_seeds_on(new_sweep: NewSweep, plan: Any) -> None:
+    for num_seeds, is_shown in ((4, False), (5, True)):
+        found = findings(new_sweep(plan(range(num_seeds))))
+        headers = [column.header for column in tables.summary_columns(found.summary, found.measure)]
+        assert ("p" in headers) == is_shown
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv"])
+def test_the_table_of_a_paper_holds_every_deciding_row(sweep_directory: Path, form: str) -> None:
+    result = CliRunner().invoke(app, ["table", str(sweep_directory), "--format", form], catch_exceptions=False)
+    found = findings(sweep_directory)
+    assert result.exit_code == 0 and result.output == paper_table(found, form)
+    plain = result.output.replace("\\", "").replace("$", "")
+    assert "plain_kd" in plain and "1x (reference)" in plain and "4 configurations" in plain
+    assert sum("kdas_search" in line for line in plain.splitlines()) == 4
+    assert "published" not in plain
+
+
+def test_published_accuracies_of_the_pair_are_marked_as_such(sweep_directory: Path) -> None:
+    trials = pd.read_parquet(sweep_directory / "trials.parquet")
+    trials.assign(dataset="cifar100", pair="vgg13->vgg8").to_parquet(sweep_directory / "trials.parquet")
+    text = paper_table(findings(sweep_directory), "csv")
+    assert '"KD+LogitSTD+KDAS (published: Chae & Heo, ICCV 2025)",–,74.63%,–,–,–' in text
+
+
+def test_another_format_is_refused(sweep_directory: Path) -> None:
+    with pytest.raises(UserError, match=r"format: expected one of latex, markdown, csv, got 'html'\. Write FORMAT"):
+        paper_table(findings(sweep_directory), "html")
+
+
 def test_quiet_prints_nothing(sweep_directory: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(sweep_directory), "--quiet"])
     assert (result.exit_code, result.output) == (0, "") and (sweep_directory / "report.html").is_file()
@@ -263,18 +304,19 @@ def test_seconds_have_the_significant_digits(value: float, text: str) -> None:
     ("row", "text"),
     [
         ({}, "1.28x [1.15, 1.41]"),
-        ({"ratio_low": 0.2, "ratio_high": math.inf}, "1.28x [0.20, ∞]"),
+        ({"ratio_low": 0.0, "ratio_high": 2.62, "ratio": 1.18}, "[0.00, 2.62] 1.18x"),
+        ({"ratio_low": 0.2, "ratio_high": math.inf}, "[0.20, ∞] 1.28x"),
         ({"mark": ">=", "ratio": 1.35, "ratio_low": 1.1, "ratio_high": 1.62}, ">= 1.35x [1.10, 1.62]"),
-        ({"mark": "to", "ratio": 0.46, "ratio_at_most": 1.02, "ratio_low": 0.2}, "0.46x to 1.02x [0.20, 1.41]"),
+        ({"mark": "to", "ratio": 0.46, "ratio_at_most": 1.02, "ratio_low": 0.2}, "[0.20, 1.41] 0.46x to 1.02x"),
         ({"num_pairs": 1, "ratio_low": math.nan, "ratio_high": math.nan}, "1.28x (1 seed)"),
-        ({"is_baseline": True}, "1x (baseline)"),
+        ({"is_reference": True}, "1x (reference)"),
         ({"ratio": math.nan}, "both missed"),
         ({"ratio": math.nan, "num_pairs": 0}, "–"),
     ],
 )
 def test_ratios_have_one_form(row: dict[str, Any], text: str) -> None:
     usual = {"mark": "", "ratio": 1.28, "ratio_at_most": 1.28, "ratio_low": 1.15, "ratio_high": 1.41}
-    assert wording.ratio({"is_baseline": False, "num_pairs": 3, "num_open": 0} | usual | row) == text
+    assert wording.ratio({"is_reference": False, "num_pairs": 3, "num_open": 0} | usual | row) == text
 
 
 def test_functions_named_on_the_page_exist(sweep_directory: Path) -> None:

@@ -43,9 +43,12 @@ def test_a_hit_stays_whatever_came_after_it(status: Status) -> None:
     assert (hit.lower_s, hit.upper_s, hit.reached, hit.censored) == (30, 30, True, False)
 
 
-def test_a_hit_beyond_the_budget_is_restricted_to_it() -> None:
+def test_a_hit_beyond_the_budget_is_a_miss() -> None:
     late = bounds(Status.REACHED, 130, 130, 100)
-    assert (late.lower_s, late.upper_s, late.reached, late.censored) == (100, 100, True, False)
+    assert (late.lower_s, late.upper_s, late.reached, late.censored) == (100, 100, False, True)
+    # Plain distillation ends at the budget itself, a sum of the same costs in another order.
+    at_the_end = bounds(Status.REACHED, 100 * (1 + 1e-15), 100, 100)
+    assert at_the_end.reached and at_the_end.upper_s == 100
 
 
 def test_no_trials_have_no_mean() -> None:
@@ -56,4 +59,5 @@ def test_no_trials_have_no_mean() -> None:
 def test_the_bounds_hold_the_restricted_time(status: Status, tta_s: float, last_s: float, tau_s: float) -> None:
     bound = bounds(status, tta_s, last_s, tau_s)
     assert 0 <= bound.lower_s <= bound.upper_s <= tau_s
-    assert bound.reached == math.isfinite(tta_s)
+    assert bound.reached == (tta_s <= tau_s * (1 + 1e-9))
+    assert bound.censored != bound.reached

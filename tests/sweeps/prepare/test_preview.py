@@ -81,7 +81,7 @@ def test_a_device_hour_is_an_hour_of_a_whole_device(spec: SweepSpec, inputs: Inp
     assert on_gpus.device_s.middle == pytest.approx(2 * on_gpus.wall_s.middle), "four trials share two GPUs"
 
 
-def test_what_is_trained_first_is_baselines_and_known_points(spec: SweepSpec) -> None:
+def test_what_is_trained_first_is_references_and_known_points(spec: SweepSpec) -> None:
     methods = [(job.method, job.config.seed) for job in first_jobs(plan_of(spec))]
     assert methods[:2] == [("plain_kd", 1), ("plain_kd", 2)]
     assert set(methods[2:6]) == {(method, seed) for method in ("rs2", "kdas_paper") for seed in (1, 2)}

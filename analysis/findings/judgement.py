@@ -1,0 +1,86 @@
+"""Which claims about a sweep hold, from the trials of the phase that decides."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+from analysis.findings.summary import Trials, deciding_phase, level_of, trials_by_seed
+from analysis.statistics.compare import Comparison, compare
+from analysis.statistics.verdict import Verdict, decide, detectable_ratio, spread
+from analysis.wording import Row
+from kdas.records import Measure
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The deciding rows of the summary, the fastest first, what may be claimed of them, and how surely.
+
+    `level`: of each comparison; all of them together keep that of the phase.
+    """
+
+    phase: str
+    rows: Sequence[Row]
+    trials: Sequence[Trials]
+    level: float
+    verdict: Verdict
+
+    @property
+    def quoted(self) -> tuple[int | None, int | None]:
+        """The setting that the answer gives a ratio of, and the one that it is compared with."""
+        found = self.verdict
+        if found.reference is None:
+            # Nothing is plain: the fastest against the next.
+            return (0, 1) if len(self.rows) > 1 else (None, None)
+        quoted = found.best
+        if found.winner is not None and not self.rows[found.winner]["is_plain"]:
+            quoted = found.winner
+        if quoted is None:
+            quoted = next((place for place in range(len(self.rows)) if place != found.reference), None)
+        return quoted, found.reference
+
+    def compare(self, candidate: int, reference: int) -> Comparison:
+        """Two of the rows, at the simultaneous level."""
+        return compare(self.trials[reference], self.trials[candidate], level=self.level)
+
+    def detectable(self, comparison: Comparison) -> float:
+        """The true ratio that so many seeds would show in most sweeps, NaN if the spread is not known."""
+        known = self._known
+        if len(known) < 2:
+            return math.nan
+        seeds = sorted(set.intersection(*(set(each) for each in known)))
+        if len(seeds) < 2:
+            return math.nan
+        times_s = np.array([[each[seed].upper_s for seed in seeds] for each in known])
+        return detectable_ratio(*spread(times_s), comparison.num_pairs, self.level, comparison.beyond_seeds)
+
+    @property
+    def _known(self) -> list[Trials]:
+        """Trials of the settings whose times are known, and of which at least one reached the target."""
+        both = zip(self.rows, self.trials, strict=True)
+        return [trials for row, trials in both if row["num_reached"] and not row["num_open"]]
+
+
+def judge(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Judgement:
+    """What holds in the deciding phase. Args: times: of `trial_times`; summary: of `summarize`."""
+    phase = deciding_phase(summary)
+    rows = cast(list[Row], summary[summary["phase"] == phase].to_dict("records"))
+    groups = dict(iter(times[times["phase"] == phase].groupby(["method", "config_id"], sort=False)))
+    trials = [trials_by_seed(groups[row["method"], row["config_id"]]) for row in rows]
+    level = level_of(phase, len(rows), measure)
+
+    @functools.cache
+    def beats(one: int, other: int) -> bool:
+        return compare(trials[other], trials[one], level=level).is_faster
+
+    means = [float(row["mean_upper_s"]) for row in rows]
+    verdict = decide(means, [bool(row["is_plain"]) for row in rows], beats)
+    # The summary's reference: of plain settings with fewer seeds than others, a lucky one could have the lowest mean.
+    reference = next((place for place, row in enumerate(rows) if row["is_reference"]), None)
+    return Judgement(phase, rows, trials, level, replace(verdict, reference=reference))

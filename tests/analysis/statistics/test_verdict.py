@@ -1,0 +1,104 @@
+"""What the sentence may claim, in simulated sweeps whose truth is known, and the rules that it follows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.statistics.interval import LEVEL, ratio_interval
+from analysis.statistics.verdict import Verdict, decide, detectable_ratio, simultaneous_level, spread
+from benchmarks.claims import Truth, falsely_faster, verdicts
+
+NUM_SWEEPS = 4000
+
+
+def at_most(rate: float) -> float:
+    """What 1 in 1,000 simulations of so many sweeps exceeds, if errors have exactly this rate."""
+    return float(stats.binom.isf(0.001, NUM_SWEEPS, rate)) / NUM_SWEEPS
+
+
+@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+@pytest.mark.parametrize("num_comparisons", [1, 5, 9])
+def test_where_nothing_differs_a_difference_is_rarely_claimed(num_comparisons: int, num_seeds: int) -> None:
+    truth = Truth((1.0,) * (num_comparisons + 1))
+    found = list(verdicts(truth, NUM_SWEEPS, num_seeds))
+    claims = [one.winner for one in found if one.winner is not None]
+    assert len(claims) / NUM_SWEEPS <= LEVEL
+    assert sum(winner > 0 for winner in claims) / NUM_SWEEPS <= at_most(LEVEL / 2)
+
+
+def test_a_choice_among_plain_settings_claims_no_more() -> None:
+    found = list(verdicts(Truth((1.0,) * 8, num_plain=3), NUM_SWEEPS, 10))
+    assert sum(one.winner is not None for one in found) / NUM_SWEEPS <= LEVEL / 2
+
+
+@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+def test_an_erratic_setting_is_called_faster_too_often_as_the_documentation_says(num_seeds: int) -> None:
+    assert 0.035 <= falsely_faster(0.3, 0.1, 40_000, num_seeds) <= 0.05
+    assert falsely_faster(0.3, 0.1, 40_000, num_seeds, num_settings=10) <= 0.08
+
+
+@pytest.mark.parametrize("num_seeds", [3, 5, 10, 20])
+def test_equals_that_beat_plain_distillation_are_not_ranked(num_seeds: int) -> None:
+    # rs2 and three finalists, all truly 1.28 times as fast as plain distillation.
+    found = list(verdicts(Truth((1.0, 1.28, 1.28, 1.28, 1.28), spread=0.15), NUM_SWEEPS, num_seeds))
+    assert sum(one.is_fastest for one in found) / NUM_SWEEPS <= LEVEL
+    assert all(one.rival is not None for one in found if one.winner is not None and not one.is_fastest)
+    if num_seeds == 20:
+        assert sum(one.winner is not None for one in found) / NUM_SWEEPS > 0.99
+
+
+@pytest.mark.parametrize("num_seeds", [5, 10])
+@pytest.mark.parametrize("num_settings", [2, 4])
+def test_the_ratio_that_is_said_to_show_in_four_of_five_sweeps_does(num_settings: int, num_seeds: int) -> None:
+    level = simultaneous_level(num_settings)
+    ratio = detectable_ratio(0.15, 0.0, num_seeds, level)
+    generator = np.random.default_rng(1)
+    baseline_s, candidate_s = 1 + 0.15 * generator.standard_normal((2, NUM_SWEEPS, num_seeds))
+    low, _ = ratio_interval(baseline_s, candidate_s / ratio, level)
+    assert (low > 1).mean() == pytest.approx(0.8, abs=0.025)
+
+
+def test_too_few_seeds_show_no_ratio_at_all_and_no_spread_is_not_known() -> None:
+    assert detectable_ratio(0.3, 0.0, 2, LEVEL) == math.inf
+    assert math.isnan(detectable_ratio(math.nan, math.nan, 5, LEVEL))
+    # Without any spread, only grid and prices hide a difference.
+    assert detectable_ratio(0.0, 0.0, 3, LEVEL, other=math.log(1.1)) == pytest.approx(1.1)
+
+
+def test_the_spread_is_pooled_over_settings_of_different_speed() -> None:
+    generator = np.random.default_rng(2)
+    common, own = generator.standard_normal((1, 20_000)), generator.standard_normal((4, 20_000))
+    times_s = (10 + 0.5**0.5 * (common + own)) * np.array([[1.0], [2.0], [5.0], [0.1]])
+    variation, correlation = spread(times_s)
+    assert (variation, correlation) == pytest.approx((0.1, 0.5), rel=0.05)
+    assert all(math.isnan(each) for each in spread(times_s[:1]))
+
+
+def judged(means: list[float], is_plain: list[bool], beats: set[tuple[int, int]]) -> Verdict:
+    return decide(means, is_plain, lambda one, other: (one, other) in beats)
+
+
+def test_the_winner_must_beat_every_plain_setting_and_the_fastest_everything() -> None:
+    means, is_plain = [3.0, 2.5, 2.0, 2.1], [True, True, False, False]
+    assert judged(means, is_plain, {(2, 0)}) == Verdict(1, None, False, None, 2)
+    assert judged(means, is_plain, {(2, 0), (2, 1)}) == Verdict(1, 2, False, 3, 2)
+    assert judged(means, is_plain, {(2, 0), (2, 1), (2, 3)}) == Verdict(1, 2, True, None, 2)
+    # The second is known to be faster than plain distillation, the first is not: they are not ranked.
+    assert judged(means, is_plain, {(3, 0), (3, 1)}) == Verdict(1, 3, False, 2, 2)
+
+
+def test_a_plain_setting_is_the_fastest_only_if_it_beats_everything() -> None:
+    means, is_plain = [1.0, 2.5, 2.0], [True, True, False]
+    assert judged(means, is_plain, {(0, 1), (0, 2)}) == Verdict(0, 0, True, None, 2)
+    assert judged(means, is_plain, {(0, 2)}) == Verdict(0, None, False, None, 2)
+
+
+def test_without_a_plain_setting_only_the_fastest_of_all_is_claimed() -> None:
+    assert judged([1.0, 2.0], [False, False], {(0, 1)}) == Verdict(None, 0, True, None, 0)
+    assert judged([1.0, 2.0], [False, False], set()) == Verdict(None, None, False, None, 0)
+    assert judged([], [], set()) == Verdict(None, None, False, None, None)
+    assert judged([1.0], [True], set()) == Verdict(0, None, False, None, None)
