@@ -10,7 +10,7 @@ import numpy as np
 
 from kdas.records import COMPLETE_STATUSES, Measure
 from sweeps.engine.plan import Plan
-from sweeps.engine.sequential import LEAST_CHANCE, Floats, Times, chance_of_decision, is_decided, level_at
+from sweeps.engine.sequential import LEAST_CHANCE, Times, chance_of_decision, is_decided, level_at
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import time_to_target
@@ -84,24 +84,19 @@ class Confirmation:
             folder = self._directory.trial(job.trial_id)
             found.setdefault(job.config_id, []).append(_bounds_and_gap(folder, measure))
         columns = [np.array(of_seeds).T for of_seeds in found.values()]
-        return [Times(lower_s, upper_s, _mean_known(gaps_s)) for lower_s, upper_s, gaps_s in columns]
-
-
-def _mean_known(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else 0.0
+        return [Times(lower_s, upper_s, float(gaps_s.mean())) for lower_s, upper_s, gaps_s in columns]
 
 
 def _bounds_and_gap(folder: TrialFolder, measure: Measure) -> tuple[float, float, float]:
     """Bounds on the restricted time of a trial that has ended, and the cost between its hit and the evaluation before.
 
-    A miss counts as the budget, and a crash leaves the time open; neither has a gap (NaN).
+    A miss counts as the budget, and a crash leaves the time open; neither has a gap.
     """
     rows = folder.rows()
     time_s = time_to_target(rows, measure.target)
     if time_s <= measure.budget_ref_s:
         return time_s, time_s, time_s - max((r.row.cost_ref_s for r in rows if r.row.cost_ref_s < time_s), default=0.0)
     if math.isfinite(time_s) or folder.status in COMPLETE_STATUSES:
-        return measure.budget_ref_s, measure.budget_ref_s, math.nan
+        return measure.budget_ref_s, measure.budget_ref_s, 0.0
     spent_s = rows[-1].row.cost_ref_s if rows else 0.0
-    return min(spent_s, measure.budget_ref_s), measure.budget_ref_s, math.nan
+    return min(spent_s, measure.budget_ref_s), measure.budget_ref_s, 0.0

@@ -33,7 +33,8 @@ Floats = NDArray[np.float64]
 class Times:
     """Bounds on the restricted times of a configuration, one for each seed, in the same order for all.
 
-    `gap_s`: mean time between the evaluation that met the target and the one before, so how much sooner it was perhaps.
+    `gap_s`: mean time between the evaluation that met the target and the one before, 0 for a miss. The target was met
+    perhaps that much sooner.
     """
 
     lower_s: Floats
