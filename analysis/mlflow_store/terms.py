@@ -53,9 +53,7 @@ def measure_of(
         data_source=next(filter(None, who["data_source"]), "an MLflow store"),
         seeds=tuple(sorted(set(searched or map(int, seeds)))),
         num_planned_trials=len(evaluations.runs),
-        plain_methods=tuple(
-            dict.fromkeys([compared_with, *(name for _, name in _plain(store, evaluations, who["method"]))])
-        ),
+        plain_methods=tuple(dict.fromkeys([compared_with, *plain])),
     )
 
 
