@@ -13,8 +13,8 @@ import pytest
 
 from tests.places import ROOT, STORED_SWEEP
 
-TARGETS = ["setup", "sweep", "preview", "status", "simulate", "report", "table", "ui", "notebooks"]
-TARGETS += ["compare", "watch", "test", "test-floor", "torture", "check", "bench"]
+TARGETS = ["setup", "sweep", "preview", "status", "simulate", "report", "ui", "notebooks"]
+TARGETS += ["table", "compare", "watch", "test", "test-floor", "torture", "check", "bench"]
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
