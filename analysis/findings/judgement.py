@@ -77,7 +77,7 @@ def judge(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Judge
 
     @functools.cache
     def beats(one: int, other: int) -> bool:
-        return compare(trials[other], trials[one], level=level).is_faster
+        return compare(trials[other], trials[one], level=level, with_p=False).is_faster
 
     means = [float(row["mean_upper_s"]) for row in rows]
     verdict = decide(means, [bool(row["is_plain"]) for row in rows], beats)

@@ -165,10 +165,13 @@ def _rows_of_phase(times: pd.DataFrame, measure: Measure) -> list[dict[str, Any]
     level = level_of(str(times["phase"].iloc[0]), len(groups), measure)
     rows = []
     for key, group in groups.items():
+        trials = trials_by_seed(group)
         # The reference compared with itself is 1 by definition and has no interval.
-        own = {} if key[-1] == reference else trials_by_seed(group)
+        own = {} if key[-1] == reference else trials
         compared = compare(bounds_of_reference, own, level=level, generator=np.random.default_rng(RESAMPLING_SEED))
-        with_full = compare(bounds_of_full, {} if key[-1] == full else trials_by_seed(group), level=level)
+        with_full = compared
+        if full != reference:
+            with_full = compare(bounds_of_full, {} if key[-1] == full else trials, level=level, with_p=False)
         rows.append(
             dict(zip(_GROUP, key, strict=True))
             | {"is_reference": key[-1] == reference, "is_plain": key[1] in plain, "decides": False}
@@ -176,8 +179,8 @@ def _rows_of_phase(times: pd.DataFrame, measure: Measure) -> list[dict[str, Any]
             | asdict(compared)
             | {name: getattr(with_full, field) for field, name in _FULL.items()}
             | {f"ratio_{axis}": _ratio_at_hit(of_reference, group, column) for axis, column in COST_RATIOS.items()}
-            | _interval_without_teacher(of_reference, group, level)
         )
+        rows[-1] |= _interval_without_teacher(of_reference, group, level, rows[-1]["ratio_without_teacher"])
     return rows
 
 
@@ -210,13 +213,15 @@ def _counts_and_means(group: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _interval_without_teacher(of_reference: pd.DataFrame, group: pd.DataFrame, level: float) -> dict[str, float]:
-    """The interval of the ratio of costs with a cached teacher, if both reached the target on all common seeds."""
-    column = COST_RATIOS["without_teacher"]
+def _interval_without_teacher(
+    of_reference: pd.DataFrame, group: pd.DataFrame, level: float, ratio: float
+) -> dict[str, float]:
+    """The interval of the ratio of costs with a cached teacher, NaN where the ratio is."""
     low = high = math.nan
-    if not math.isnan(_ratio_at_hit(of_reference, group, column)):
-        compared = compare(*(_at_cost(each, column) for each in (of_reference, group)), level=level)
-        low, high = compared.ratio_low, compared.ratio_high
+    if not math.isnan(ratio):
+        column = COST_RATIOS["without_teacher"]
+        found = compare(*(_at_cost(each, column) for each in (of_reference, group)), level=level, with_p=False)
+        low, high = found.ratio_low, found.ratio_high
     return {"ratio_without_teacher_low": low, "ratio_without_teacher_high": high}
 
 

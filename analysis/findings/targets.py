@@ -78,7 +78,7 @@ class OtherTargets:
         found = []
         for place in range(len(targets)):
             reference = min((each[place] for each in plain), key=_mean_upper_s, default={})
-            found.append(compare(reference, own[place], level=level))
+            found.append(compare(reference, own[place], level=level, with_p=False))
         return found
 
     def picture(self) -> pd.DataFrame:

@@ -40,17 +40,20 @@ def measure_of(
     calibrations = tuple(sorted(set(who["calibration_id"]) - {""}))
     seeds = who["seed"]
     searched = [int(seed) for seed, phase in zip(seeds, who["phase"], strict=True) if phase == PHASES[0]]
+    compared_with = _baseline(store, evaluations, who["method"], baseline)
+    plain = [method for _, method in _plain(store, evaluations, who["method"])]
     return Measure(
         sweep=name,
         target=target,
         target_rule=rule,
         budget_ref_s=budget_ref_s,
-        baseline=_baseline(store, evaluations, who["method"], baseline),
+        baseline=compared_with,
         split="test" if _test_decides(store) else "validation",
         calibration_id=calibrations[0] if len(calibrations) == 1 else "",
         data_source=next(filter(None, who["data_source"]), "an MLflow store"),
         seeds=tuple(sorted(set(searched or map(int, seeds)))),
         num_planned_trials=len(evaluations.runs),
+        plain_methods=tuple(dict.fromkeys([compared_with, *plain])),
     )
 
 
@@ -65,13 +68,18 @@ def _recorded(store: StoreRuns) -> dict[str, float]:
     }
 
 
+def _plain(store: StoreRuns, evaluations: Evaluations, methods: list[str]) -> list[tuple[int, str]]:
+    """When each run started that trains on everything, and its method."""
+    samplers = store.texts.get("params.sampler.name", {})
+    named = zip(evaluations.runs, methods, strict=True)
+    return [(run.start_ms, method) for run, method in named if samplers.get(run.uuid) == "full"]
+
+
 def _baseline(store: StoreRuns, evaluations: Evaluations, methods: list[str], asked: str | None) -> str:
     """The method that others are compared with: the given one, else the first that trains on everything."""
     known = sorted(set(methods))
     if asked is None:
-        samplers = store.texts.get("params.sampler.name", {})
-        named = zip(evaluations.runs, methods, strict=True)
-        plain = [(run.start_ms, method) for run, method in named if samplers.get(run.uuid) == "full"]
+        plain = _plain(store, evaluations, methods)
         if not plain:
             raise UserError(f"--baseline: missing. Name the method to compare with, one of {', '.join(known)}.")
         return min(plain)[1]

@@ -116,6 +116,8 @@ def report(name: Name, target: Target = None) -> None:
 @app.command()
 def table(name: Name, form: Form = "markdown") -> None:
     """Print a table for a paper."""
+    if (sweep_path(name) / SPEC).exists():  # tables of another origin have no trials to rebuild them from
+        _must(_python("sweeps", "tables", name))
     for each in names_of_cells(name):
         _must(_python("analysis", "table", str(sweep_path(each)), "--format", form))
 

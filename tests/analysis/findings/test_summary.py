@@ -15,7 +15,7 @@ import pytest
 from analysis import wording
 from analysis.curves import load, load_measure, load_trials
 from analysis.findings.gather import findings
-from analysis.findings.summary import SUMMARY_COLUMNS, summarize
+from analysis.findings.summary import SUMMARY_COLUMNS, reference_name, summarize
 from analysis.findings.timing import timing_check
 from analysis.findings.trial_times import trial_times
 from kdas.records import Status
@@ -186,8 +186,23 @@ def test_ratios_are_to_the_fastest_plain_setting_beside_the_full_schedule(
     assert row["full_low"] < row["full_ratio"] < row["full_high"] and math.isnan(full["full_ratio"])
     assert found.answer.estimate.endswith("as fast as plain_half")
     assert f"Against the full schedule of plain_kd it is {wording.full(row)} as fast." in found.answer.details
+    assert reference_name(found.summary, found.measure) == "plain_half"
     # Older tables do not say which methods are plain: the baseline alone.
     assert row_of(findings(new_sweep(plan(range(4)) + half)), "c-plain")["is_reference"]
+
+
+def test_plain_settings_are_named_with_their_epochs_where_these_differ(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    half = [planned_trial("plain_half", "c-half", seed, 24.0 + seed) for seed in range(4)]
+    directory = new_sweep(plan(range(4)) + half, plain_methods=["plain_kd", "plain_half"])
+    trials = pd.read_parquet(directory / "trials.parquet")
+    epochs = np.where(trials["method"] == "plain_half", 12, 24)
+    trials.assign(epochs=epochs).to_parquet(directory / "trials.parquet")
+    found = findings(directory)
+    assert found.answer.headline.startswith("kdas_search was faster than plain_half (12 epochs) to 90%")
+    assert "plain_half (fixed, 12 epochs), plain_kd (fixed, 24 epochs)" in found.answer.compared
+    assert reference_name(found.summary, found.measure) == "plain_half (12 epochs)"
 
 
 def test_the_level_of_a_sequential_confirmation_is_that_of_its_last_look(

@@ -11,7 +11,7 @@ from scipy import stats
 
 from analysis.statistics.compare import bootstrap_interval
 from analysis.statistics.interval import Floats, ratio_interval
-from benchmarks.claims import Truth, covered
+from benchmarks.claims import Truth, covered, covered_beside_the_fastest
 
 NUM_SWEEPS = 4000
 
@@ -92,6 +92,12 @@ def test_the_quoted_interval_covers_with_errors_of_prices_and_a_grid(
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
 def test_on_a_grid_coarser_than_the_spread_it_is_wide_rather_than_wrong(num_seeds: int) -> None:
     assert covered(Truth((1.0, 1.28), spread=0.1, grid=2.0), NUM_SWEEPS, num_seeds) >= 0.97
+
+
+@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+def test_they_nearly_do_beside_the_fastest_of_three_plain_settings(num_seeds: int) -> None:
+    truth = Truth((1.0,) * 8, num_plain=3, spread=0.2)
+    assert covered_beside_the_fastest(truth, NUM_SWEEPS, num_seeds) >= 0.93
 
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])

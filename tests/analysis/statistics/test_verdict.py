@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.statistics.censoring import Bounds
+from analysis.statistics.compare import compare
 from analysis.statistics.interval import LEVEL, ratio_interval
 from analysis.statistics.verdict import Verdict, decide, detectable_ratio, simultaneous_level, spread
-from benchmarks.claims import Truth, falsely_faster, verdicts
+from benchmarks.claims import Truth, falsely_faster, simulated, verdicts
 
 NUM_SWEEPS = 4000
 
@@ -49,6 +51,25 @@ def test_equals_that_beat_plain_distillation_are_not_ranked(num_seeds: int) -> N
     assert all(one.rival is not None for one in found if one.winner is not None and not one.is_fastest)
     if num_seeds == 20:
         assert sum(one.winner is not None for one in found) / NUM_SWEEPS > 0.99
+
+
+def test_the_simulations_compute_what_the_report_quotes() -> None:
+    truth = Truth((1.0, 1.28, 0.9), grid=0.5, price_error=0.04)
+    sweeps, level = simulated(truth, 4, 5), simultaneous_level(3)
+    for place in (1, 2):
+        low, high = sweeps.interval(0, place, level)
+        for sweep in range(4):
+            sides = [
+                {
+                    seed: Bounds(time_s, time_s, True, False, gap_s, tuple(np.exp(sweeps.log_prices[sweep, side])))
+                    for seed, (time_s, gap_s) in enumerate(
+                        zip(sweeps.times_s[sweep, side], sweeps.gaps_s[sweep, side], strict=True)
+                    )
+                }
+                for side in (0, place)
+            ]
+            found = compare(*sides, level=level)
+            assert (found.ratio_low, found.ratio_high) == pytest.approx((low[sweep], high[sweep]))
 
 
 @pytest.mark.parametrize("num_seeds", [5, 10])

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.places import ROOT
+from tests.places import ROOT, STORED_SWEEP
 
 TARGETS = ["setup", "sweep", "preview", "calibrate", "status", "simulate", "report", "ui", "notebooks"]
-TARGETS += ["compare", "watch", "test", "test-floor", "torture", "check", "bench"]
+TARGETS += ["table", "compare", "watch", "test", "test-floor", "torture", "check", "bench"]
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
@@ -101,7 +101,8 @@ def hostile(marker: Path) -> list[str]:
         ("calibrate", ["NAME", "DATA", "SET"]),
         ("status", ["NAME"]),
         ("simulate", ["NAME", "SEARCH", "SCHEDULER", "SLOTS", "REPLAYS", "SURROGATE"]),
-        ("report", ["NAME"]),
+        ("report", ["NAME", "TARGET"]),
+        ("table", ["NAME", "FORMAT"]),
         ("compare", ["NAMES"]),
         ("watch", ["NAME", "PORT"]),
         ("ui", ["PORT", "RUNS_DIR"]),
@@ -187,3 +188,19 @@ def test_a_python_that_is_gone_is_told_in_one_line(tmp_path: Path) -> None:
     assert f"{tmp_path}/.venv: its Python is gone. Remove this folder, then run make setup" in moved(
         tmp_path, "/nowhere/python3", str(tmp_path / ".venv" / "bin")
     )
+
+
+def test_table_of_a_paper_is_printed_alone(tmp_path: Path) -> None:
+    shutil.copytree(STORED_SWEEP, tmp_path / "stored")
+    (tmp_path / "stored" / "sweep.yaml").unlink()  # its trials are not stored
+    env = {**os.environ, "RUNS_DIR": str(tmp_path), "KDAS_CACHE": str(tmp_path / "cache")}
+
+    def front(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sweeps.command.front", *words]
+        return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    done = front("table", "--format", "csv", "stored")
+    assert done.returncode == 0 and done.stdout.startswith("method,tuned,test accuracy,"), done.stderr
+    refused = front("table", "--format", "pdf", "stored")
+    assert refused.returncode == 2
+    assert refused.stderr == "format: expected one of latex, markdown, csv, got 'pdf'. Write FORMAT=latex.\n"
