@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kdas import seeding
 from kdas.clock import PriceTable, Work
 from kdas.compute.device import synchronize
 from kdas.data import Draw, ImageSplits
@@ -145,16 +146,20 @@ def _jobs(config: TrialConfig, distiller: Distiller, folder: Path) -> dict[tuple
         Work.WEIGH: on_batches(weigh, trained_on),
         Work.STEP: on_batches(lambda batch: distiller.step(batch, epoch=1), trained_on),
         Work.OBSERVE: on_batches(observe, trained_on),
-        Work.AUGMENT: {n: lambda n=n: _fetching(splits, n) for n in sizes},  # type: ignore[misc]
+        Work.AUGMENT: {n: lambda n=n: _fetching(distiller, n) for n in sizes},  # type: ignore[misc]
         Work.EPOCH: _epochs(config, splits, distiller.device, folder),
     }
     return {(kind, n): job for kind, of_sizes in kinds.items() for n, job in of_sizes.items()}
 
 
-def _fetching(splits: ImageSplits, batch_size: int) -> Callable[[], object]:
+def _fetching(distiller: Distiller, batch_size: int) -> Callable[[], object]:
     """From one batch to the next within an epoch: if images stream, time hidden by reading ahead is free."""
-    views = splits.training_batches([torch.arange(batch_size)] * (WARM_UP_RUNS + TIMED_RUNS), Draw(seed=0, epoch=1))
-    return lambda: next(views)
+    splits = distiller.splits
+    # In random order, as in a trial: images that lie side by side in memory are read faster.
+    order = torch.randperm(len(splits.train), generator=seeding.generator(0, "order of timing"))
+    runs = torch.arange((WARM_UP_RUNS + TIMED_RUNS) * batch_size) % len(order)
+    views = splits.training_batches(torch.split(order[runs], batch_size), Draw(seed=0, epoch=1))
+    return lambda: distiller.batch(*next(views))
 
 
 def _epochs(config: TrialConfig, splits: ImageSplits, device: str, folder: Path) -> dict[int, Job]:
