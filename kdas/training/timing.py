@@ -1,6 +1,7 @@
 """Times each kind of work alone, on the code that trials run.
 
 Rounds are interleaved: all kinds in the first, then all in the second. So a machine that gets slower slows all kinds.
+Within a round the kinds take turns.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ WARM_UP_SECONDS = 0.5
 TIMED_RUNS = 5
 SECONDS_PER_PRICE = 1.0
 
+# A kind of work at a batch size.
+Key = tuple[Work, int]
 # What is timed, made anew for each round.
 Job = Callable[[], Callable[[], object]]
 
@@ -51,12 +54,20 @@ class Timed:
 def timed(config: TrialConfig, distiller: Distiller) -> Timed:
     """Time all kinds of work in `ROUNDS` rounds. The distiller's student is trained for a few steps."""
     stopwatch = _Stopwatch(distiller.device)
-    rounds: list[dict[tuple[Work, int], float]] = []
+    rounds: list[dict[Key, float]] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         jobs = _jobs(config, distiller, Path(folder))
+        # By size, then in the order of a trial: a batch is fetched, scored, trained on.
+        keys = sorted(jobs, key=lambda key: (key[1], list(Work).index(key[0])))
+        # Reading ahead must not go on beside other work.
+        apart = [key for key in keys if key[0] is Work.AUGMENT and distiller.splits.reading]
+        groups = [[key] for key in apart] + [[key for key in keys if key not in apart]]
         for _ in range(ROUNDS):
             before = rounds[-1] if rounds else {}
-            rounds.append({key: stopwatch.median_s(job(), *key, before.get(key)) for key, job in jobs.items()})
+            seconds: dict[Key, float] = {}
+            for group in groups:
+                seconds |= stopwatch.medians_s({key: jobs[key]() for key in group}, before)
+            rounds.append({key: seconds[key] for key in jobs})
     return Timed(tuple(map(_table, rounds)), stopwatch.waited)
 
 
@@ -71,7 +82,7 @@ def median_of(rounds: tuple[PriceTable, ...]) -> PriceTable:
     }
 
 
-def _table(seconds: Mapping[tuple[Work, int], float]) -> PriceTable:
+def _table(seconds: Mapping[Key, float]) -> PriceTable:
     kinds = dict.fromkeys(kind for kind, _ in seconds)
     return {kind: tuple((size, each) for (of, size), each in seconds.items() if of is kind) for kind in kinds}
 
@@ -83,19 +94,29 @@ class _Stopwatch:
         self._device = device
         self._wall_s = self._processor_s = 0.0
 
-    def median_s(self, work: Callable[[], object], kind: Work, size: int, before_s: float | None) -> float:
-        """The median seconds of a few runs. Args: before_s: the median of the round before, None in the first."""
-        self._warm_up(work, before_s)
-        seconds: list[float] = []
-        while not seconds or (len(seconds) < TIMED_RUNS and sum(seconds) < SECONDS_PER_PRICE / ROUNDS):
-            began, processor_began = time.perf_counter(), time.process_time()
-            work()
-            synchronize(self._device)
-            seconds.append(time.perf_counter() - began)
-            if kind is not Work.AUGMENT:  # other processes may read the images
-                self._wall_s += seconds[-1]
-                self._processor_s += time.process_time() - processor_began
-        return statistics.median(seconds)
+    def medians_s(self, works: Mapping[Key, Callable[[], object]], before: Mapping[Key, float]) -> dict[Key, float]:
+        """The median seconds of a few runs of each. Args: before: the medians of the round before, {} in the first.
+
+        The works take turns, as in a trial: run again at once, small work finds everything in the processor's caches.
+        """
+        for key, work in works.items():
+            self._warm_up(work, before.get(key))
+        seconds: dict[Key, list[float]] = {key: [] for key in works}
+        for _ in range(TIMED_RUNS):
+            for key, work in works.items():
+                if not seconds[key] or sum(seconds[key]) < SECONDS_PER_PRICE / ROUNDS:
+                    seconds[key].append(self._seconds(work, key[0]))
+        return {key: statistics.median(each) for key, each in seconds.items()}
+
+    def _seconds(self, work: Callable[[], object], kind: Work) -> float:
+        began, processor_began = time.perf_counter(), time.process_time()
+        work()
+        synchronize(self._device)
+        took = time.perf_counter() - began
+        if kind is not Work.AUGMENT:  # other processes may read the images
+            self._wall_s += took
+            self._processor_s += time.process_time() - processor_began
+        return took
 
     def _warm_up(self, work: Callable[[], object], before_s: float | None) -> None:
         runs = WARM_UP_RUNS if before_s is None else 1 if before_s < WARM_UP_SECONDS else 0
@@ -112,7 +133,7 @@ class _Stopwatch:
         return max(0.0, 1 - self._processor_s / self._wall_s) if self._device == "cpu" else 0.0
 
 
-def _jobs(config: TrialConfig, distiller: Distiller, folder: Path) -> dict[tuple[Work, int], Job]:
+def _jobs(config: TrialConfig, distiller: Distiller, folder: Path) -> dict[Key, Job]:
     """Measured sizes: half a batch, one batch, and scoring batches at rates of a half and a quarter."""
     splits, size = distiller.splits, config.batch_size
     total = len(splits.train)

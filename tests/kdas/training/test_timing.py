@@ -48,15 +48,15 @@ def time_jobs(
     return run
 
 
-def test_every_kind_is_timed_in_a_round_before_any_is_timed_in_the_next(
+def test_kinds_take_turns_in_a_round_in_the_order_of_a_trial(
     machine: Machine, time_jobs: Callable[..., timing.Timed]
 ) -> None:
     found = time_jobs(
         {(Work.STEP, 8): lambda: machine.work("step", 1e-3), (Work.TEACHER, 8): lambda: machine.work("ask", 2e-3)}
     )
-    # Three runs warm up in the first round and one later, then five are timed.
-    one_round = ["step"] * 6 + ["ask"] * 6
-    assert machine.done == ["step"] * 8 + ["ask"] * 8 + one_round * 4
+    # Three runs warm up in the first round and one later, then five are timed, in turn.
+    turns = ["ask", "step"] * 5
+    assert machine.done == ["ask"] * 3 + ["step"] * 3 + turns + 4 * (["ask", "step", *turns])
     assert len(found.rounds) == 5
     assert found.rounds[0][Work.STEP][0] == (8, pytest.approx(1e-3))
     assert found.rounds[4][Work.TEACHER][0] == (8, pytest.approx(2e-3))
