@@ -6,11 +6,13 @@ It prints the tables of docs/measuring.md. The tests run the same simulations.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.statistics.interval import Doubt, Floats, grid_doubt, joint_interval, price_doubt
 from analysis.statistics.verdict import Verdict, decide, detectable_ratio, simultaneous_level
@@ -26,7 +28,7 @@ class Truth:
     `speedups` [m]: how many times as fast as a plain setting of 1 each is; `spread`: deviation of the logarithm;
     `shared`: the part of its variance that the settings of one seed have in common; `grid`: the distance of
     evaluations, as a part of the spread; `price_error`: deviation, by errors of prices, of the
-    logarithm of a ratio.
+    logarithm of a ratio; `missing`: the share of seeds of a plain setting that miss the target within the budget.
     """
 
     speedups: tuple[float, ...]
@@ -35,6 +37,7 @@ class Truth:
     shared: float = 0.0
     grid: float = 0.0
     price_error: float = 0.0
+    missing: float = 0.0
 
     @property
     def is_plain(self) -> list[bool]:
@@ -82,6 +85,9 @@ def simulated(truth: Truth, num_sweeps: int, num_seeds: int, seed: int = 0) -> S
         step_s = truth.grid * truth.spread
         times_s = np.ceil(times_s / step_s) * step_s
         gaps_s = np.full_like(times_s, step_s)
+    budget_s = math.exp(truth.spread * stats.norm.isf(truth.missing)) if truth.missing else math.inf
+    gaps_s = np.where(times_s <= budget_s, gaps_s, 0.0)
+    times_s = np.minimum(times_s, budget_s)
     # Each round measures every price anew; a trial is charged their mean.
     rounds = generator.standard_normal((num_sweeps, len(truth.speedups), NUM_ROUNDS))
     log_prices = truth.price_error * (NUM_ROUNDS / 2) ** 0.5 * rounds

@@ -96,9 +96,12 @@ def test_equal_ratios_are_as_wide_as_the_grid(generator: np.random.Generator) ->
         return {seed: bounds(Status.REACHED, time_s, time_s, TAU_S, gap_s=10) for seed in range(3)}
 
     found = compare(on_grid(100), on_grid(50), generator=generator)
-    # By hand: 90 / 50 if the baseline crossed right after its last miss, 100 / 40 if the candidate did.
-    assert (found.ratio_low, found.ratio_high) == pytest.approx((1.8, 2.5))
-    assert found.p_value < 1e-9
+    # By hand: 90 / 50 if the baseline crossed right after its last miss, 100 / 40 if the candidate did; and the spread
+    # of times that are even over a gap of 10, with two degrees of freedom.
+    least = 4.302653 * math.hypot(0.1, 0.2) / 6
+    low, high = (math.exp(math.hypot(math.log(end), least)) for end in (100 / 90, 50 / 40))
+    assert (found.ratio_low, found.ratio_high) == pytest.approx((2 / low, 2 * high))
+    assert 0 < found.p_value < 0.05
     assert (found.geometric_low, found.geometric_high) == pytest.approx((2, 2))
 
 
@@ -106,7 +109,7 @@ def test_a_hit_at_the_first_evaluation_opens_its_side() -> None:
     first = {seed: bounds(Status.REACHED, 50, 50, TAU_S, gap_s=50) for seed in range(3)}
     later = {seed: bounds(Status.REACHED, 100 + seed, 100, TAU_S, gap_s=1) for seed in range(3)}
     found = compare(later, first)
-    assert found.ratio_high == math.inf and found.ratio_low == pytest.approx(100 / 50, rel=0.05)
+    assert found.ratio_high == math.inf and 0.9 < found.ratio_low < found.ratio == pytest.approx(2.02)
     back = compare(first, later)
     assert back.ratio_low == 0 and back.ratio_high == pytest.approx(1 / found.ratio_low)
     # 1 lies on the open side: whatever the seeds say, the first evaluation came too late to tell.

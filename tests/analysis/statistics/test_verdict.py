@@ -32,6 +32,16 @@ def test_where_nothing_differs_a_difference_is_rarely_claimed(num_comparisons: i
     assert sum(winner > 0 for winner in claims) / NUM_SWEEPS <= at_most(LEVEL / 2)
 
 
+@pytest.mark.parametrize("num_seeds", [2, 3])
+@pytest.mark.parametrize("missing", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("grid", [0.2, 1.0, 3.0])
+def test_few_seeds_on_a_coarse_grid_that_show_no_spread_claim_nothing(
+    grid: float, missing: float, num_seeds: int
+) -> None:
+    found = list(verdicts(Truth((1.0,) * 4, spread=0.2, grid=grid, missing=missing), NUM_SWEEPS, num_seeds))
+    assert sum(one.winner is not None for one in found) / NUM_SWEEPS <= at_most(LEVEL / 2)
+
+
 def test_a_choice_among_plain_settings_claims_no_more() -> None:
     found = list(verdicts(Truth((1.0,) * 8, num_plain=3), NUM_SWEEPS, 10))
     assert sum(one.winner is not None for one in found) / NUM_SWEEPS <= LEVEL / 2
