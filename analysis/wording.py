@@ -89,14 +89,14 @@ def estimate(row: Mapping[Any, Any], *than: str) -> str:
     """A comparison in words: `1.28x [1.15, 1.41] as fast as plain_kd`.
 
     The interval is first where it includes 1, so that no ratio is read without it: `[0.45, 1.51] times as fast as
-    plain_kd (estimate 0.83x)`. Args: than: the name of the other setting, if it has to be said.
+    plain_kd, estimate 0.83x`. Args: than: the name of the other setting, if it has to be said.
     """
     one, limits = _ratio(row), interval(row["ratio_low"], row["ratio_high"])
     as_fast = " as ".join(("as fast", *than))
     if not limits:
         return f"{one} {as_fast}" + (" (1 seed)" if row["num_pairs"] == 1 else "")
     is_open = row["ratio_low"] <= 1 <= row["ratio_high"]
-    return f"{limits} times {as_fast} (estimate {one})" if is_open else f"{one} {limits} {as_fast}"
+    return f"{limits} times {as_fast}, estimate {one}" if is_open else f"{one} {limits} {as_fast}"
 
 
 def _ratio(row: Mapping[Any, Any]) -> str:

@@ -132,7 +132,7 @@ def _compared(judged: Judgement) -> str:
 
 
 def _tuning(rows: Sequence[Row], phase: str) -> str:
-    num_tuned, epochs = int(rows[0]["num_tuned"]), wording.epochs(rows[0])
+    num_tuned, epochs = int(rows[0]["num_tuned"]), wording.epochs(rows[0]) if rows[0]["is_plain"] else ""
     if not num_tuned:
         return f"fixed{f', {epochs}' if epochs else ''}"
     best = f"best {len(rows)} of " if phase == "confirm" and len(rows) > 1 else "best of " if phase == "confirm" else ""
@@ -184,8 +184,9 @@ def _against_full(row: Row, reference: Row, measure: Measure) -> str:
     """The ratio to the full schedule, as a sentence, if another plain setting is the reference."""
     if reference["method"] == measure.baseline or math.isnan(row["full_ratio"]):
         return ""
-    full = wording.full(row)
-    return f"Against the full schedule of {measure.baseline} it is {full} as fast."
+    compared = {"ratio": row["full_ratio"], "ratio_low": row["full_low"], "ratio_high": row["full_high"], "mark": ""}
+    said = wording.estimate({**compared, "num_pairs": row["num_pairs"]})
+    return f"Against the full schedule of {measure.baseline} it was {said}."
 
 
 def _times(rows: Sequence[Row], phase: str) -> str:
