@@ -21,6 +21,7 @@ from kdas.records import (
     SWEEP_COLUMNS,
     TRIAL_COLUMNS,
     TRIAL_KINDS,
+    WITHOUT_TEACHER,
     CurveRow,
     Measure,
     Status,
@@ -30,8 +31,6 @@ __all__ = ["PHASES", "TRIAL_COLUMNS", "Measure", "load", "load_measure", "load_t
 
 PHASES = ("search", "confirm")
 
-# The cost with a cached teacher. Tables of earlier versions, and from elsewhere, have no such column.
-WITHOUT_TEACHER = "cost_without_teacher_s"
 
 _CURVE_KINDS = dict.fromkeys(SWEEP_COLUMNS, "str") | {field.name: str(field.type) for field in fields(CurveRow)}
 # Free text may be empty; every other text column is a key or a name.

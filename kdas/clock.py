@@ -231,6 +231,13 @@ def priced(counts: list[list[Any]], calibration: Calibration) -> tuple[float, fl
     return alone, sum((each for work, each in seconds if work is not Work.TEACHER), 0.0)
 
 
+def without_teacher_s(counts: list[list[Any]], calibration: Calibration) -> float:
+    """Reference seconds of a recorded ledger with a cached teacher: its forward passes cost nothing."""
+    of_teacher = (Work.TEACHER, Work.ASKED)
+    kinds = ((Work(work), size, count) for work, size, count in counts)
+    return sum((count * calibration.price(work, size) for work, size, count in kinds if work not in of_teacher), 0.0)
+
+
 def with_epochs(counts: list[list[Any]], num_epochs: int) -> list[list[Any]]:
     """A ledger with all epochs that had begun: earlier versions did not count them.
 

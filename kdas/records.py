@@ -163,6 +163,8 @@ MEASURE_VERSION = 2
 # The columns of curves.parquet: sweep, method and phase, then the row itself.
 SWEEP_COLUMNS = ("sweep", "method", "phase")
 CURVE_COLUMNS = (*SWEEP_COLUMNS, *(field.name for field in fields(CurveRow)))
+# Then, in tables of sweeps whose prices are known, the cost with a cached teacher.
+WITHOUT_TEACHER = "cost_without_teacher_s"
 # The columns of trials.parquet that every sweep has, with their kinds; columns of settings follow.
 TRIAL_KINDS: Mapping[str, Literal["str", "int", "float"]] = {
     "sweep": "str",

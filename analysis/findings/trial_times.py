@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.curves import WITHOUT_TEACHER
 from analysis.statistics.censoring import bounds, is_within
 from analysis.time_to_accuracy import (
     first_hit,
@@ -21,7 +20,7 @@ from analysis.time_to_accuracy import (
     two_in_a_row,
 )
 from analysis.wording import Row
-from kdas.records import COMPLETE_STATUSES, PRICE_ROUND, Measure, Status
+from kdas.records import COMPLETE_STATUSES, PRICE_ROUND, WITHOUT_TEACHER, Measure, Status
 
 _IDENTITY = ["phase", "method", "configuration", "config_id", "trial_id", "seed", "status", "error"]
 # Costs at the hit: column of the curve table -> column here.

@@ -12,10 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import json as arrow_json
 
-from kdas.clock import Calibration, priced
+from kdas.clock import Calibration, priced, without_teacher_s
 from kdas.errors import UserError
 from kdas.files.cache import replaced_whole
-from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, PRICE_ROUND, TRIAL_COLUMNS, Measure, Status, reached
+from kdas.records import (
+    CURVE_COLUMNS,
+    PICKS_COLUMNS,
+    PRICE_ROUND,
+    TRIAL_COLUMNS,
+    WITHOUT_TEACHER,
+    Measure,
+    Status,
+    reached,
+)
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import best_accuracy, read_measure, time_to_target
 from sweeps.record.trial import Recorded, TrialFolder
@@ -51,7 +60,10 @@ def sweep_tables(directory: SweepDirectory) -> dict[str, pa.Table]:
             num_ended += folder.is_final
             rows = folder.rows()
             labels = {"sweep": each.name, "method": folder.description["method"], "phase": folder.description["phase"]}
-            curves.extend({**labels, **recorded.row.as_dict()} for recorded in rows)
+            curves.extend(
+                {**labels, **recorded.row.as_dict(), WITHOUT_TEACHER: _without_teacher_s(recorded, calibrations)}
+                for recorded in rows
+            )
             trials.append(_trial_row(labels, folder, rows, measure) | _of_price_rounds(rows, measure, calibrations))
             settings.append(_settings(folder.description["config"]))
             picks.append(folder.picks.texts())
@@ -91,12 +103,12 @@ _COUNTS = {"seed", "epoch", "step", "samples_trained", "samples_scored", "teache
 
 
 def curve_schema() -> pa.Schema:
-    """The columns of `curves.parquet` with their types."""
+    """The columns of `curves.parquet` with their types; the last is empty where prices are not known."""
 
     def kind(name: str) -> pa.DataType:
         return pa.string() if name in _TEXT else pa.int64() if name in _COUNTS else pa.float64()
 
-    return pa.schema([(name, kind(name)) for name in CURVE_COLUMNS])
+    return pa.schema([(name, kind(name)) for name in (*CURVE_COLUMNS, WITHOUT_TEACHER)])
 
 
 _COUNTED = pa.list_(pa.int64())
@@ -171,6 +183,12 @@ def _trial_row(
     missing = set(TRIAL_COLUMNS) - set(row)
     assert not missing, f"trials.parquet lacks {missing}"
     return row
+
+
+def _without_teacher_s(recorded: Recorded, calibrations: Mapping[str, Calibration]) -> float | None:
+    """The row's cost with a cached teacher, None if its prices are not known."""
+    calibration = calibrations.get(recorded.row.calibration_id)
+    return None if calibration is None else without_teacher_s(recorded.ledger, calibration)
 
 
 def _of_price_rounds(

@@ -15,7 +15,7 @@ from analysis.curves import load
 from analysis.time_to_accuracy import time_to_accuracy
 from kdas.files.prices import read_calibration
 from kdas.recipe.config import TrialConfig
-from kdas.records import CURVE_COLUMNS
+from kdas.records import CURVE_COLUMNS, WITHOUT_TEACHER
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial, load_inputs
 from tests.sweeps.conftest import TINY, Swept
@@ -36,7 +36,8 @@ def test_every_planned_trial_has_run_on_every_seed(swept: Swept) -> None:
 
 def test_curve_table_has_the_columns_of_the_contract(swept: Swept) -> None:
     curves = load(swept.directory.path)
-    assert tuple(curves.columns) == CURVE_COLUMNS
+    assert tuple(curves.columns) == (*CURVE_COLUMNS, WITHOUT_TEACHER)
+    assert (curves[WITHOUT_TEACHER] < curves["cost_ref_s"]).all()
     assert curves["num_cotenants"].ge(0).all()
     assert curves["calibration_id"].nunique() == 1
 

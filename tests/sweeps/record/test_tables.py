@@ -11,7 +11,7 @@ import pytest
 
 from kdas.clock import Work
 from kdas.files.prices import calibration_of, write_calibration
-from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, TRIAL_COLUMNS, Measure, PicksWindow, Status
+from kdas.records import CURVE_COLUMNS, PICKS_COLUMNS, TRIAL_COLUMNS, WITHOUT_TEACHER, Measure, PicksWindow, Status
 from kdas.training.trial import Inputs
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
@@ -53,7 +53,7 @@ def test_tables_hold_every_trial_with_the_status_that_censoring_goes_by(
     assert diverged["configuration"] == "start_rate 0.5 · sampling_period 3"
     assert (diverged["sampler.start_rate"], diverged["sampler.sampling_period"]) == (0.5, "[3]")
     curves = pq.read_table(directory.path / "curves.parquet")
-    assert tuple(curves.column_names) == CURVE_COLUMNS
+    assert tuple(curves.column_names) == (*CURVE_COLUMNS, WITHOUT_TEACHER)
     assert curves.num_rows == 8
 
 
@@ -87,6 +87,22 @@ def test_costs_at_the_prices_of_each_round_are_those_of_the_hit_or_of_the_end(
         assert found == pytest.approx([(step_s + num_scored) / (1 + num_scored) for step_s in (1.0, 0.9, 1.2)])
     assert trials[jobs[2].trial_id]["price_round_1"] is None
     assert "price_round_4" not in trials[jobs[0].trial_id]
+
+
+def test_costs_with_a_cached_teacher_leave_out_its_passes_alone(directory: SweepDirectory, jobs: list[Job]) -> None:
+    train_on_paper(directory, jobs[0], [0.5, 0.9])
+    prices = {Work.STEP: ((64, 1.0),), Work.TEACHER: ((64, 0.25),)}
+    calibration = calibration_of({}, prices)
+    write_calibration(directory.calibration_file, calibration)
+    folder = directory.trial(jobs[0].trial_id)
+    first, second = folder.rows()
+    ledger = [["step", 64, 3], ["teacher", 64, 8], ["asked", 64, 2]]
+    known = replace(first, row=replace(first.row, calibration_id=calibration.calibration_id), ledger=ledger)
+    folder.replace_rows([known, second])
+    folder.end(Status.BUDGET)
+    write_tables(directory)
+    found = pq.read_table(directory.path / "curves.parquet")["cost_without_teacher_s"].to_pylist()
+    assert found == [3.0, None]  # the second was charged by prices that the sweep does not have
 
 
 def test_prices_without_rounds_give_no_columns_of_rounds(directory: SweepDirectory, jobs: list[Job]) -> None:
