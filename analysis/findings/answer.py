@@ -154,7 +154,10 @@ def _interval(judged: Judgement, found: Comparison) -> str:
     said = f"The 95% interval{together} allows for chance over {found.num_pairs} paired seeds{comma}{prices}"
     said += f" and the evaluation grid{'' if prices else ', but not for errors of the prices'}."
     is_open = found.ratio_low <= 1 <= found.ratio_high
-    return f"{said} It includes 1x, so there may be no difference." if is_open else said
+    if not is_open:
+        return said
+    low, high = wording.factor(found.ratio_low), wording.factor(found.ratio_high)
+    return f"{said} It includes 1x: these seeds cannot tell a slowdown to {low} from a speed-up to {high}."
 
 
 def _rival(judged: Judgement) -> str:
@@ -221,8 +224,8 @@ def _power(judged: Judgement, found: Comparison) -> str:
         return ""
     if math.isinf(ratio):
         return f"With this spread, {found.num_pairs} seeds are too few to show a difference of any size reliably."
-    shown = f"{found.num_pairs} seeds show a true ratio of {wording.factor(ratio)}"
-    return f"With this spread, {shown} in {POWER:.0%} of sweeps."
+    needed = f"only if the true ratio is {wording.factor(ratio)} or more"
+    return f"With this spread, {found.num_pairs} seeds show a difference in {POWER:.0%} of sweeps {needed}."
 
 
 def _at_other_targets(near: Sequence[tuple[float, Comparison]]) -> str:
@@ -230,8 +233,8 @@ def _at_other_targets(near: Sequence[tuple[float, Comparison]]) -> str:
     known = [(wording.goal(target), wording.ratio(asdict(found))) for target, found in near if found.ratio > 0]
     if not known:
         return ""
-    texts = " and ".join(f"{estimate} at {goal}" for goal, estimate in known)
-    return f"The target comes from few seeds; one standard deviation away the ratio is {texts}."
+    texts = " and ".join(f"at {goal} the ratio is {estimate}" for goal, estimate in known)
+    return f"The target comes from few seeds. One standard deviation away, {texts}."
 
 
 def _missed(rows: Sequence[Row], phase: str) -> str:

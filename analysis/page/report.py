@@ -206,7 +206,7 @@ def _of_the_prices(found: Findings) -> list[tuple[str, str, str]]:
     spread, measured_at, _ = price_facts(found.environment)
     if math.isnan(spread):
         return []
-    return [("Prices", f"±{spread:.1%} between rounds", f"measured {measured_at}" if measured_at else "")]
+    return [("Prices", f"{spread:.1%} between rounds", f"measured {measured_at}" if measured_at else "")]
 
 
 def _of_the_payback(found: Findings) -> list[tuple[str, str, str]]:
@@ -217,7 +217,8 @@ def _of_the_payback(found: Findings) -> list[tuple[str, str, str]]:
     count, least, most = (wording.count(each) for each in (repaid.trainings, repaid.least, repaid.most))
     value = f"{count} trainings" if found.answer.is_claimed else "not shown to pay"
     note = (
-        f"[{least}, {most}] later trainings to the target repay the sweep's {wording.amount(repaid.cost_s)} reference s"
+        f"{count} later trainings repay the sweep's {wording.amount(repaid.cost_s)} reference s at the estimated ratio,"
+        f" {least} and {most} at the ends of its interval"
     )
     return [("Break-even", value, note)]
 

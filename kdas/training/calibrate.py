@@ -148,5 +148,5 @@ def _signs_of_other_work(waited: float, neighbours: Sequence[str]) -> list[str]:
     load, present = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
     # One more than the processors: before this, the sweep itself may have used all of them.
     if load > present + 1:
-        signs.append(f"{load:.1f} processes wanted its {present} processors")
+        signs.append(f"{load:.1f} processes wanted {present} processors")
     return signs

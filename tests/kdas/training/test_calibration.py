@@ -143,7 +143,7 @@ def test_the_steadiest_of_three_attempts_is_taken_with_a_warning(
     [
         (0.12, (), 0.0, "other work had the processor for 12% of the time"),
         (0.0, ("digits_kd",), 0.0, "digits_kd trains on it"),
-        (0.0, (), 999.0, "999.0 processes wanted its "),
+        (0.0, (), 999.0, "999.0 processes wanted "),
     ],
 )
 def test_a_busy_machine_is_noticed_warned_about_and_not_kept_for_later_sweeps(
