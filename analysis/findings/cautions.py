@@ -197,6 +197,6 @@ def _of_misses(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
         share = 1 - 0.05 ** (1 / num_seeds)
         yield Caution(
             "table",
-            f"No seed of {num_seeds} missed the target, but the true miss rate may be as high as {share:.0%} (one-sided "
-            "95% bound).",
+            f"No seed of {num_seeds} missed the target, but the true miss rate may be as high as {share:.0%} "
+            "(one-sided 95% bound).",
         )
