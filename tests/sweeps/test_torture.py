@@ -23,8 +23,6 @@ from sweeps.record.directory import SweepDirectory
 
 KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
 CONFIGURATIONS = int(os.environ.get("TORTURE_CONFIGURATIONS", "2"))
-# Each kill comes 3 s to this many after a start. The first start also reads the data and trains the teacher.
-LONGEST_BEFORE_A_KILL_S = 25.0 if KILLS < 5 else 40.0
 SPEC = Path(__file__).with_name("torture.yaml")
 # Columns in which two runs of a trial may differ: wall times, and what depends on the state of the bank.
 NOT_REPEATED = ["wall_s", "eval_s", "data_s", "num_cotenants", "cost_as_run_s", "sweep"]
@@ -78,7 +76,28 @@ def run_whole(runs: Path, cache: Path, *settings: str) -> str:
     return done.stdout
 
 
-def run_and_kill(runs: Path, cache: Path, after_s: float, *settings: str) -> bool:
+def num_rows(runs: Path) -> int:
+    """Number of evaluations that are recorded."""
+    return sum(path.read_bytes().count(b"\n") for path in (runs / "torture").glob("trials/*/*/curve.jsonl"))
+
+
+def wait_for_a_moment(started: subprocess.Popen[bytes], runs: Path, draw: random.Random) -> None:
+    """Wait until a random moment of the start-up, or until a random number of new evaluations.
+
+    All kills together leave work to do, however fast the machine is.
+    """
+    num_trials = 2 * (3 + CONFIGURATIONS)
+    # Some more come while this looks and waits.
+    most = 6 * num_trials // (KILLS + 1) - 3
+    is_start_up = draw.random() < 1 / 3
+    wanted = num_rows(runs) + (1 if is_start_up else draw.randint(1, most))
+    until = time.monotonic() + (draw.uniform(1.0, 15.0) if is_start_up else 600.0)
+    while started.poll() is None and num_rows(runs) < wanted and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(draw.uniform(0.0, 0.2))
+
+
+def run_and_kill(runs: Path, cache: Path, draw: random.Random, *settings: str) -> bool:
     """Kill the driver and its front alone, so that nothing tells the other processes that they are gone.
 
     Returns: whether the driver still ran. One that did not must have completed the sweep.
@@ -86,7 +105,7 @@ def run_and_kill(runs: Path, cache: Path, after_s: float, *settings: str) -> boo
     started = subprocess.Popen(
         command(runs, *settings), env=environment(runs, cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    time.sleep(after_s)
+    wait_for_a_moment(started, runs, draw)
     is_killed = False
     for process in processes_of(runs):
         with suppress(OSError):  # it has ended by itself meanwhile
@@ -146,7 +165,7 @@ def tortured(runs: Path, cache: Path, *settings: str) -> None:
     """Kill a sweep's driver at random moments, then run the sweep to its end."""
     draw = random.Random(KILLS)
     for number in range(1, KILLS + 1):
-        is_killed = run_and_kill(runs, cache, draw.uniform(3.0, LONGEST_BEFORE_A_KILL_S), *settings)
+        is_killed = run_and_kill(runs, cache, draw, *settings)
         assert is_killed, f"nothing ran any more at kill {number} of {KILLS}: the sweep is too short"
         assert wait_until_all_are_gone(runs) == [], "no worker outlives its driver"
     run_whole(runs, cache, *settings)
