@@ -127,7 +127,7 @@ format: $(READY) ## format the code, fix what lint can fix
 preview: $(READY) ## estimate NAME's trials and cost; trains nothing
 	@$(BIN)/python -m sweeps preview $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"
 
-calibrate: $(READY) ## measure NAME's prices anew, or show those it has
+calibrate: $(READY) ## measure NAME's prices again, or show those it has
 	@$(BIN)/python -m sweeps calibrate $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"
 
 status: $(READY) ## show NAME's progress, from any terminal

@@ -88,7 +88,7 @@ def simulated(truth: Truth, num_sweeps: int, num_seeds: int, seed: int = 0) -> S
     budget_s = math.exp(truth.spread * stats.norm.isf(truth.missing)) if truth.missing else math.inf
     gaps_s = np.where(times_s <= budget_s, gaps_s, 0.0)
     times_s = np.minimum(times_s, budget_s)
-    # Each round measures every price anew; a trial is charged their mean.
+    # Each round measures every price; a trial is charged their mean.
     rounds = generator.standard_normal((num_sweeps, len(truth.speedups), NUM_ROUNDS))
     log_prices = truth.price_error * (NUM_ROUNDS / 2) ** 0.5 * rounds
     charged = log_prices.mean(axis=-1, keepdims=True)

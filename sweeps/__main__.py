@@ -109,7 +109,7 @@ def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
 
 @app.command()
 def calibrate(name: Name, data: Data = None, settings: Settings = None) -> None:
-    """Measure a sweep's prices anew, or show those it has."""
+    """Measure a sweep's prices again, or show those it has."""
     from sweeps.file.layers import directory_of, spec_path
     from sweeps.file.spec import load_spec
 

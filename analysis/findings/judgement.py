@@ -50,7 +50,7 @@ class Judgement:
         return compare(self.trials[reference], self.trials[candidate], level=self.level)
 
     def detectable(self, comparison: Comparison) -> float:
-        """The true ratio that so many seeds would show in most sweeps, NaN if the spread is not known."""
+        """The true ratio that this number of seeds would show in most sweeps, NaN if the spread is not known."""
         known = self._known
         if len(known) < 2:
             return math.nan

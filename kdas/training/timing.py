@@ -39,7 +39,7 @@ SECONDS_PER_PRICE = 1.0
 
 # A kind of work at a batch size.
 Key = tuple[Work, int]
-# What is timed, made anew for each round.
+# What is timed, created again for each round.
 Job = Callable[[], Callable[[], object]]
 
 

@@ -18,7 +18,7 @@ NUM_SWEEPS = 4000
 
 
 def at_most(rate: float) -> float:
-    """What 1 in 1,000 simulations of so many sweeps exceeds, if errors have exactly this rate."""
+    """What 1 in 1,000 simulations of this many sweeps exceeds, if errors have exactly this rate."""
     return float(stats.binom.isf(0.001, NUM_SWEEPS, rate)) / NUM_SWEEPS
 
 
