@@ -156,6 +156,8 @@ def _interval(judged: Judgement, found: Comparison) -> str:
     is_open = found.ratio_low <= 1 <= found.ratio_high
     if not is_open:
         return said
+    if found.ratio_low == 0 or math.isinf(found.ratio_high):
+        return f"{said} It includes 1x and is open: these seeds cannot tell which of the two is faster."
     low, high = wording.factor(found.ratio_low), wording.factor(found.ratio_high)
     return f"{said} It includes 1x: these seeds cannot tell a slowdown to {low} from a speed-up to {high}."
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from analysis import wording
-from analysis.findings.answer import answer
+from analysis.findings.answer import _interval, answer
 from analysis.findings.gather import findings
 from analysis.findings.judgement import judge
 from analysis.findings.summary import deciding_phase, fastest
@@ -231,6 +231,24 @@ def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: 
     assert "The best searched setting, kdas_search (start_rate" in both.details
     alone = findings(new_sweep([trial for trial in trials if trial.config_id == "c-plain"]))
     assert alone.answer.headline.startswith("Only plain distillation has run: plain_kd reached 90%")
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.38, 2.57), "It includes 1x: these seeds cannot tell a slowdown to 0.38x from a speed-up to 2.57x."),
+        ((0.0, 1.58), "It includes 1x and is open: these seeds cannot tell which of the two is faster."),
+        ((0.4, math.inf), "It includes 1x and is open: these seeds cannot tell which of the two is faster."),
+        ((1.1, 1.5), "and the evaluation grid, but not for errors of the prices."),
+    ],
+)
+def test_what_an_interval_leaves_open_is_said_in_words(
+    ends: tuple[float, float], said: str, sweep_directory: Path
+) -> None:
+    shown = findings(sweep_directory)
+    judged = judge(shown.times, shown.summary, shown.measure)
+    found = replace(judged.compare(1, 0), ratio=1.2, ratio_low=ends[0], ratio_high=ends[1], price_error=math.nan)
+    assert _interval(judged, found).endswith(said)
 
 
 def test_a_baseline_that_never_reached_makes_ratios_lower_limits(new_sweep: NewSweep, plan: Any) -> None:
