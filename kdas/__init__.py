@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from typing import Any
 
 # Ahead of all that needs a newer Python, or packages. One that all commands need stands for them.
 if sys.version_info[:2] < (3, 11) or importlib.util.find_spec("typer") is None:
@@ -10,3 +11,12 @@ if sys.version_info[:2] < (3, 11) or importlib.util.find_spec("typer") is None:
         " Python 3.11 to 3.13 with its packages. Run make setup, and use .venv/bin/python.\n"
     )
     sys.exit(2)
+
+
+def __getattr__(name: str) -> Any:
+    # Only when asked for: torch takes seconds to load, and most commands need it late or never.
+    if name == "load_student":
+        from kdas.students import load_student
+
+        return load_student
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,11 +1,11 @@
-"""`python -m kdas`: run one trial, list the parts that a file may name, manage teacher banks."""
+"""`python -m kdas`: run one trial, use its student, list the parts that a file may name, manage teacher banks."""
 
 from __future__ import annotations
 
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,15 +19,20 @@ from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS
 from kdas.parts.plugins import load_plugins
 from kdas.parts.registry import Registry
 from kdas.recipe.config import load_trial_config
-from kdas.records import CurveRow
+from kdas.records import CurveRow, Status
+
+if TYPE_CHECKING:
+    from kdas.training.trainer import Training
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 # Names may hold what Rich would take for markup.
 console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
 if sys.argv[1:2] != ["train"]:  # whose mistakes are told without torch, which these commands import
-    from kdas.command import bank
+    from kdas.command import bank, student
 
     app.add_typer(bank.app, name="bank")
+    app.command()(student.evaluate)
+    app.command()(student.predict)
 _KINDS: dict[str, Registry] = {"samplers": SAMPLERS, "losses": LOSSES, "models": MODELS, "datasets": DATASETS}  # type: ignore[type-arg]
 _HEADER = "epoch   step  ref. s  wall s    loss  val acc  test acc"
 
@@ -37,10 +42,13 @@ def train(
     trial_file: Annotated[Path, typer.Argument(help="YAML file of the trial.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint to resume from and to keep up to date.")] = None,
     curve: Annotated[Path | None, typer.Option(help="Also write the curve to this file, as JSON lines.")] = None,
+    student: Annotated[Path | None, typer.Option(help="Folder to keep the trained student in.")] = None,
 ) -> None:
     """Run one trial alone and print its curve."""
     config = load_trial_config(trial_file)
     checkpoint, curve = (_file_to_write(path) if path else None for path in (checkpoint, curve))
+    if student is not None:
+        writable_folder(student)
     check_cache()
     # Only now: they import torch, which takes seconds, and most files with a mistake are refused without it.
     from kdas.command.bank_progress import announce
@@ -66,7 +74,10 @@ def train(
     data_s = time.perf_counter() - began
     trial = Trial(config, inputs)
     calibration = calibration_for(config, trial.distiller(), _say)
-    training = Training(trial, Surroundings(calibration, checkpoint, data_s=data_s, checkpoint_every_s=0.0))
+    keeps = student is not None
+    training = Training(
+        trial, Surroundings(calibration, checkpoint, data_s=data_s, checkpoint_every_s=0.0, keeps_student=keeps)
+    )
     if curve is not None:
         # Only rows up to the checkpoint, so that a resumed trial writes the curve of an uninterrupted one.
         rows = Journal(curve, is_plain=True)
@@ -85,6 +96,8 @@ def train(
         console.print(f"Interrupted in epoch {training.epoch}; {kept}.", highlight=False)
         raise
     console.print(f"ended: {training.status}")
+    if student is not None:
+        _say(_kept(training, student))
 
 
 @app.command("list")
@@ -125,6 +138,14 @@ def _file_to_write(path: Path) -> Path:
         raise UserError(f"{path}: expected a file, got a {'folder' if file.is_dir() else 'device'}. Give a file.")
     writable_folder(file.parent)
     return file
+
+
+def _kept(training: Training, folder: Path) -> str:
+    """Keep the student of a trial that has ended. Returns: what the user is told."""
+    if training.status is Status.DIVERGED:
+        return "The training diverged, so no student is kept."
+    training.write_student(folder)
+    return f"student: {folder} (python -m kdas evaluate {folder})"
 
 
 def _say(line: str) -> None:

@@ -27,6 +27,11 @@ class CropFlip:
     def num_views(self) -> int:
         return (2 * self.padding + 1) ** 2 * (2 if self.flip else 1)
 
+    @property
+    def shorter_side(self) -> int:
+        """Length that the shorter side of a larger image is resized to before the centre is evaluated."""
+        return self.size
+
     def apply(self, images: Tensor, view_ids: Tensor) -> Tensor:
         """Cut one view of each image.
 

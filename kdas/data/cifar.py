@@ -59,7 +59,7 @@ def _cifar(name: str, path: str | None, size: int | None, max_samples: int | Non
             )
         return dataset
     published = _published(class_name)
-    _present_or_downloaded(name, published, folder)
+    class_names = _present_or_downloaded(name, published, folder)
     files = sorted(file for file in (folder / published.base_folder).iterdir() if file.is_file())
     return Dataset(
         name=name,
@@ -67,6 +67,7 @@ def _cifar(name: str, path: str | None, size: int | None, max_samples: int | Non
         fingerprint=content_id([name, [file_id(file) for file in files]], length=32),
         num_classes=num_classes,
         decode=lambda: fitted(_decode(published, folder), size, max_samples),
+        class_names=class_names,
         **further,
         **statistics,
     )
@@ -78,16 +79,18 @@ def _fitting(num_classes: int) -> str:
     return f"dataset: {name}" if name != "parquet" else "dataset: {name: parquet, path: ...}"
 
 
-def _present_or_downloaded(name: str, published: Any, folder: Path) -> None:
-    """Have torchvision check the files against their published digests, and download them if they are missing."""
+def _present_or_downloaded(name: str, published: Any, folder: Path) -> tuple[str, ...]:
+    """Have torchvision check the files against their published digests, and download them if they are missing.
+
+    Returns: the names of the classes.
+    """
     try:
-        published(str(folder), download=False)
-        return
+        return tuple(published(str(folder), download=False).classes)
     except RuntimeError:
         pass
     writable_folder(folder)
     try:
-        published(str(folder), download=True)
+        return tuple(published(str(folder), download=True).classes)
     except (OSError, RuntimeError) as error:  # urllib's errors are OSErrors; a wrong digest is a RuntimeError
         reason = str(getattr(error, "reason", error)).split("\n", 1)[0].rstrip(".")
         raise UserError(

@@ -58,4 +58,5 @@ def digits(*, resize: Resize = None, max_samples: MaxSamples = None) -> Dataset:
         flip=False,
         size=resize,
         max_samples=max_samples,
+        class_names=tuple(map(str, range(10))),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,7 +96,7 @@ def image_folder(
         )
     return _dataset(
         "image_folder",
-        _own_listed_by_class(part_in(folder, TRAIN), _test_part(folder)),
+        *_own_listed_by_class(part_in(folder, TRAIN), _test_part(folder)),
         size=size,
         augment=augment,
         padding=size // 8 if padding is None else padding,
@@ -117,7 +117,7 @@ def tiny_imagenet(
     folder, size = _existing(path), resize or 64
     classes = classes_in(folder / "train")
     files = listed(folder, images_in(folder / "train", classes), _annotated(folder, classes))
-    return _dataset("tiny_imagenet", files, size=size, padding=size // 8, keep=keep, max_samples=max_samples)
+    return _dataset("tiny_imagenet", files, classes, size=size, padding=size // 8, keep=keep, max_samples=max_samples)
 
 
 @DATASETS.register("imagenet", source="Russakovsky et al., 2015; the layout of torchvision's ImageNet")
@@ -128,7 +128,7 @@ def imagenet(
     folder = _existing(path)
     return _dataset(
         "imagenet",
-        _listed_by_class(folder / "train", folder / "val"),
+        *_listed_by_class(folder / "train", folder / "val"),
         size=resize or 224,
         augment="resized_crop",
         padding=0,
@@ -140,6 +140,7 @@ def imagenet(
 def _dataset(
     name: str,
     files: ImageFiles,
+    classes: Sequence[str],
     *,
     size: int,
     padding: int,
@@ -164,6 +165,7 @@ def _dataset(
         files=files,
         size=size,
         max_samples=max_samples,
+        class_names=tuple(classes),
         **further,
     )
     return dataset
@@ -196,20 +198,20 @@ def _test_part(folder: Path) -> Path:
     return validation
 
 
-def _listed_by_class(train: Path, test: Path) -> ImageFiles:
-    """Both parts in the layout of torchvision's ImageFolder, in folders beside each other."""
+def _listed_by_class(train: Path, test: Path) -> tuple[ImageFiles, list[str]]:
+    """Both parts in the layout of torchvision's ImageFolder, in folders beside each other, and the classes."""
     classes = classes_in(train)
     check_same_classes(train.parent, classes, classes_in(test))
-    return listed(train.parent, images_in(train, classes), images_in(test, classes))
+    return listed(train.parent, images_in(train, classes), images_in(test, classes)), classes
 
 
-def _own_listed_by_class(train: Path, test: Path) -> ImageFiles:
+def _own_listed_by_class(train: Path, test: Path) -> tuple[ImageFiles, list[str]]:
     """The same for a user's own set, of which some classes may have no test images."""
     classes, tested = classes_in(train), classes_in(test)
     check_tested_classes(train.parent, classes, tested)
     files = listed(train.parent, images_in(train, classes), images_in(test, classes, tested))
     warn_of_untested(train.parent, sorted(set(classes) - set(tested)), len(classes))
-    return files
+    return files, classes
 
 
 def _annotated(folder: Path, classes: list[str]) -> Iterator[tuple[Path, int]]:

@@ -63,6 +63,7 @@ class Dataset:
     `size` is what images are resized to, None where they stay as they are. A set of image files has `files` and such a
     size, and can be read without decoding all of it. `keep` says where its images are kept; it changes no result.
     `max_samples`: most images of a part. `fingerprint` is of the set before they are drawn; `decode` returns them.
+    `class_names`: in the order of their numbers; empty where the set does not name its classes.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Dataset:
     fixed_views: int | None = None
     keep: Keep = "auto"
     max_samples: int | None = None
+    class_names: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def identity(self) -> list[Any]:

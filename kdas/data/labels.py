@@ -28,11 +28,15 @@ _MOST_DESCRIBED_BYTES = 10_000_000
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """Class numbers of both parts, int64 [N] and [M], from 0 to `num_classes` - 1."""
+    """Class numbers of both parts, int64 [N] and [M], from 0 to `num_classes` - 1.
+
+    `names`: in the order of their numbers; empty if the files name none.
+    """
 
     train: Labels
     test: Labels
     num_classes: int
+    names: tuple[str, ...] = ()
 
 
 def check_label_type(file: Path, column: str, kind: pa.DataType) -> None:
@@ -87,15 +91,16 @@ def read_labels(files: HubFolder, column: str, schema: pa.Schema) -> LabelColumn
     Raises: UserError: names the file with a label that is no class, or the first class that is in one part alone.
     """
     values = {file: _values(file, column) for file in files.files}
-    called: list[str] | None = None
+    called: list[str] = []
     kind = values[files.train[0]].type
     for file in files.files:
         _check(file, column, values[file], kind)
     if pa.types.is_integer(kind):
-        count = _num_numbered(schema, files, values, column)
+        called = _names_in_metadata(schema, column)
+        count = _num_numbered(len(called), files, values, column)
         numbers = [_in_range(file, column, values[file], count) for file in files.files]
     elif pa.types.is_boolean(kind):
-        count = 2
+        count, called = 2, ["false", "true"]
         numbers = [values[file].to_numpy().astype(np.int64) for file in files.files]
     else:
         names = _names(files, values, column)
@@ -103,7 +108,7 @@ def read_labels(files: HubFolder, column: str, schema: pa.Schema) -> LabelColumn
         numbers = [_numbered(file, column, values[file], names) for file in files.files]
     train, test = (np.concatenate(part) for part in (numbers[: len(files.train)], numbers[len(files.train) :]))
     _say_what_lacks(files.folder, train, test, called or [str(number) for number in range(count)])
-    return LabelColumn(train, test, count)
+    return LabelColumn(train, test, count, tuple(called))
 
 
 def _values(file: Path, column: str) -> pa.ChunkedArray:
@@ -159,10 +164,10 @@ def _check(file: Path, column: str, values: pa.ChunkedArray, kind: pa.DataType) 
         raise UserError(f"{file}: column {column!r}: expected {kind} as in the first file, got {values.type}.")
 
 
-def _num_numbered(schema: pa.Schema, files: HubFolder, values: dict[Path, pa.ChunkedArray], column: str) -> int:
+def _num_numbered(num_named: int, files: HubFolder, values: dict[Path, pa.ChunkedArray], column: str) -> int:
     """As the files' metadata says, else one more than the highest label that is trained on."""
-    count, file = _num_named(schema, column), files.train[0]
-    if count is None:
+    count, file = num_named, files.train[0]
+    if not count:
         file = max(files.train, key=lambda each: int(pc.max(values[each]).as_py()))
         count = int(pc.max(values[file]).as_py()) + 1
     if count > MAX_CLASSES:
@@ -173,15 +178,16 @@ def _num_numbered(schema: pa.Schema, files: HubFolder, values: dict[Path, pa.Chu
     return count
 
 
-def _num_named(schema: pa.Schema, column: str) -> int | None:
+def _names_in_metadata(schema: pa.Schema, column: str) -> list[str]:
+    """Names of the numbered classes; none if the file has no such metadata, or none that can be used."""
     try:
         described = (schema.metadata or {})[b"huggingface"]
         if len(described) > _MOST_DESCRIBED_BYTES:
-            return None
+            return []
         names = json.loads(described)["info"]["features"][column]["names"]
     except (LookupError, ValueError, TypeError, RecursionError):
-        return None
-    return len(names) if isinstance(names, list) and names else None
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _in_range(file: Path, column: str, values: pa.ChunkedArray, num_classes: int) -> Labels:

@@ -92,6 +92,7 @@ def parquet_folder(
         std=std,
         size=size,
         max_samples=max_samples,
+        class_names=labels.names,
     )
 
 

@@ -18,7 +18,7 @@ from kdas.data.fewer import drawn
 from kdas.data.files import ImageFiles
 from kdas.data.interface import Decoded, Images
 from kdas.data.memory import check_room
-from kdas.views import CropFlip, ResizedCrop, Views
+from kdas.views import ResizedCrop, Views
 
 Transform = Callable[[Any], Any]
 
@@ -38,15 +38,15 @@ def read_image(path: Path, views: Views, drawn_from: Sequence[int] | None = None
 
 def _seen(image: Image.Image, views: Views, drawn_from: Sequence[int] | None) -> Images:
     if drawn_from is None or not isinstance(views, ResizedCrop):
-        return np.asarray(_centre(views)(image))
+        return np.asarray(square(image, views.size, views.shorter_side))
     seed, *further = drawn_from
     with seeding.global_draws(seed, "view" if views.fixed is None else "fixed view", *further):
         return np.asarray(_drawn_crop(views)(image))
 
 
-def square(image: Image.Image, size: int) -> Image.Image:
-    """The middle of an image, whose shorter side is brought to `size` first."""
-    middle: Image.Image = _centre(CropFlip(padding=0, size=size))(image)
+def square(image: Image.Image, size: int, shorter_side: int | None = None) -> Image.Image:
+    """The middle of an image, whose shorter side is brought to `shorter_side`, or else to `size`, first."""
+    middle: Image.Image = _centre(size, shorter_side or size)(image)
     return middle
 
 
@@ -107,12 +107,11 @@ def _decode_into(images: NDArray[np.uint8], files: ImageFiles, views: Views, num
 
 
 @cache
-def _centre(views: Views) -> Transform:
+def _centre(size: int, shorter_side: int) -> Transform:
     # torchvision takes seconds to load and few sweeps need it.
     from torchvision.transforms import v2
 
-    shorter_side = views.shorter_side if isinstance(views, ResizedCrop) else views.size
-    transform: Transform = v2.Compose([v2.Resize(shorter_side), v2.CenterCrop(views.size)])
+    transform: Transform = v2.Compose([v2.Resize(shorter_side), v2.CenterCrop(size)])
     return transform
 
 

@@ -23,6 +23,8 @@ from kdas.errors import UserError
 from kdas.files.limits import Bounded, TooLargeError, check_growth, check_not_sparse, most_unpacked_bytes
 
 _OF_PEERS = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d{1,9})\.pth")
+# What model hubs, and our own folders of students, call the weights to take.
+_USUAL = "model.safetensors"
 _LAYOUT = "<model>_vanilla/ckpt_epoch_<number>.pth"
 _SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
 # Listing more takes minutes. No archive of checkpoints has that many.
@@ -165,7 +167,7 @@ def _zip_member(file: BinaryIO, path: Path, model: str) -> tuple[str, bytes] | N
 
 
 def _chosen(names: Sequence[str], model: str, where: str) -> str:
-    """The name of a model's checkpoint: its highest epoch in the peers' layout, or else the only checkpoint.
+    """The name of a model's checkpoint: its highest epoch in the peers' layout, else the only or the usual one.
 
     Raises: UserError: if there is no checkpoint, or several.
     """
@@ -182,6 +184,9 @@ def _chosen(names: Sequence[str], model: str, where: str) -> str:
     checkpoints = [name for name in found if not _BESIDE.fullmatch(name.rpartition("/")[2])] or found
     if len(checkpoints) == 1:
         return checkpoints[0]
+    usual = [name for name in checkpoints if name.rpartition("/")[2] == _USUAL]
+    if len(usual) == 1:
+        return usual[0]
     if checkpoints and all(_PART.fullmatch(name) for name in checkpoints):
         raise UserError(
             f"{where}: contains one checkpoint in {len(checkpoints)} parts. Load it with the library that wrote it, and"

@@ -18,10 +18,11 @@ from kdas.files.cache import replaced_whole
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write tensors and plain values; readers see the old file until the new one is complete."""
     with replaced_whole(path) as temporary:
-        _write(temporary, content)
+        write(temporary, content)
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values into a file of the caller's, who sees to it that readers find it whole."""
     # PyTorch does not say why it could not write a file, and we treat a full disk differently from other faults.
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
@@ -36,7 +37,7 @@ def previous(path: Path) -> Path:
 def save_and_keep_previous(path: Path, content: Mapping[str, Any]) -> None:
     """Write as `save` does, and keep the previous checkpoint beside the new one."""
     with replaced_whole(path) as temporary:
-        _write(temporary, content)
+        write(temporary, content)
         if path.exists():
             path.replace(previous(path))
 

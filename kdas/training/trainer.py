@@ -23,6 +23,7 @@ from kdas.files.full import going_without
 from kdas.losses import LossNeed
 from kdas.records import CurveRow, Status
 from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
+from kdas.students import BestWeights, write_student
 from kdas.training.batch import Batch
 from kdas.training.epoch import EpochWalk
 from kdas.training.picks import Picks
@@ -39,7 +40,7 @@ class Surroundings:
 
     `checkpoint_every_s`: least seconds of training between two checkpoints; by default it follows from
     `CHECKPOINT_SHARE`. `budget_ref_s`: what the trials of a sweep may spend, if a trial's own prices would give another
-    budget.
+    budget. `keeps_student`: whether the best weights are kept, so that `Training.write_student` can be called.
     """
 
     calibration: Calibration
@@ -48,6 +49,7 @@ class Surroundings:
     data_s: float = 0.0
     checkpoint_every_s: float | None = None
     budget_ref_s: float | None = None
+    keeps_student: bool = False
 
 
 class CheckpointError(UserError):
@@ -73,6 +75,8 @@ class Training:
         self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)
         self.flops = trial.inputs.flops(config.student, self.distiller.flops)
         self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
+        self.best = BestWeights() if surroundings.keeps_student else None
+        self.last_row: CurveRow | None = None
         self.status = Status.RUNNING
         self.epoch = self.step = self.loss_samples = 0
         # Rows so far; None if the checkpoint is of an earlier version, which did not count them.
@@ -168,7 +172,7 @@ class Training:
             self.num_rows += 1
         score_flops, step_flops, teacher_flops = self.flops
         trained, scored, asked = (self.clock.samples(work) for work in (Work.STEP, Work.SCORE, Work.TEACHER))
-        return CurveRow(
+        row = CurveRow(
             trial_id=self.trial.trial_id,
             config_id=self.trial.config_id,
             dataset=self.trial.inputs.dataset.name,
@@ -194,6 +198,16 @@ class Training:
             sampling_rate=sampling_rate,
             learning_rate=learning_rate,
         )
+        self.last_row = row
+        if self.best is not None:
+            self.best.observe(self.distiller.evaluated, row)
+        return row
+
+    def write_student(self, folder: Path) -> None:
+        """Write the best and the last weights into a folder. Only for a trial that has ended and keeps its student."""
+        assert self.best is not None and self.best.row is not None and self.last_row is not None
+        about = self.trial.about(self.best.row, self.last_row)
+        write_student(folder, self.best.weights, self.distiller.evaluated.state_dict(), about)
 
     def _accuracy(self, split: Split) -> float:
         distiller, multi_crop = self.distiller, self.trial.config.multi_crop
@@ -222,6 +236,7 @@ class Training:
             "picks": self.picks.state_dict(),
             "calibration_id": self.surroundings.calibration.calibration_id,
             "num_rows": self.num_rows,
+            **({} if self.best is None else {"best": self.best.state_dict()}),
             **{name: getattr(self, name) for name in _COUNTERS},
         }
 
@@ -236,13 +251,17 @@ class Training:
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
             raise CheckpointError(f"{path}: belongs to another trial or to other prices. Move it away.")
-        if "picks" not in state:
-            # What was trained on up to there is recorded nowhere else.
-            raise CheckpointError(f"{path}: was written by an earlier version of this program. Move it away.")
+        if "picks" not in state or (self.best is not None and "best" not in state):
+            # What was trained on up to there, and the best weights up to there, are recorded nowhere else.
+            raise CheckpointError(
+                f"{path}: was written by an earlier version of this program, or keeps no student. Move it away."
+            )
         self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])
         self.clock.load_state_dict(state["clock"])
         self.picks.load_state_dict(state["picks"])
+        if self.best is not None:
+            self.best.load_state_dict(state["best"], self.trial.inputs.device)
         for name in _COUNTERS:
             setattr(self, name, state[name])
         self.num_rows = state.get("num_rows")

@@ -22,8 +22,10 @@ from kdas.losses.terms import needs_of
 from kdas.parts.plugins import blamed, code_id
 from kdas.parts.terms import as_terms
 from kdas.recipe.config import Recipe, TrialConfig
-from kdas.records import MEASURE_VERSION
+from kdas.records import MEASURE_VERSION, CurveRow
 from kdas.samplers import SAMPLERS
+from kdas.students import About
+from kdas.students.kept import OF_EVALUATION, versions
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
 from kdas.teacher.obtain import OnEpoch, Teacher
@@ -107,6 +109,29 @@ class Trial:
     def distiller(self) -> Distiller:
         inputs = self.inputs
         return Distiller(self.config, inputs.splits, inputs.teacher.model, inputs.device, lambda: inputs.class_means)
+
+    def about(self, best: CurveRow, last: CurveRow) -> About:
+        """The description of its student. Args: best, last: the evaluations of the weights that are kept."""
+        config, inputs = self.config, self.inputs
+        dataset, splits = inputs.dataset, inputs.splits
+        return About(
+            student=config.student,
+            num_classes=splits.num_classes,
+            class_names=list(dataset.class_names),
+            image_size=splits.image_size,
+            shorter_side=splits.views.shorter_side,
+            pixel_mean=splits.mean.flatten().tolist(),
+            pixel_std=splits.std.flatten().tolist(),
+            trial_id=self.trial_id,
+            decided_by="validation" if config.validation else "test",
+            best={key: best.as_dict()[key] for key in OF_EVALUATION},
+            last={key: last.as_dict()[key] for key in OF_EVALUATION},
+            recipe=config.model_dump(mode="json"),
+            data={"name": dataset.name, "origin": dataset.origin, "identity": dataset.identity},
+            teacher={"model": config.teacher.model, "weights": inputs.teacher.weights_id},
+            versions=versions(),
+            files={},
+        )
 
 
 def config_id(config: TrialConfig, inputs: Inputs) -> str:

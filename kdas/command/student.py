@@ -1,0 +1,149 @@
+"""`python -m kdas evaluate` and `predict`: use a kept student."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kdas.compute import device as devices
+from kdas.compute.evaluate import Quality, quality
+from kdas.compute.precision import Precision
+from kdas.data import Dataset, ImageSplits, Split, load_splits
+from kdas.errors import UserError
+from kdas.files.cache import content_id
+from kdas.models import Model
+from kdas.parts.reading import validated
+from kdas.recipe.config import TrialConfig
+from kdas.students import About, load_student, read_about
+from kdas.students import predict as predicted
+from kdas.students.kept import ABOUT
+from kdas.teacher import obtain as teachers
+from kdas.training.trial import find_dataset
+
+# Names may hold what Rich would take for markup.
+console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False, highlight=False)
+
+Folder = Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a kept student, with student.json.")]
+Last = Annotated[bool, typer.Option("--last", help="The weights after the last step instead of the best ones.")]
+OwnCode = Annotated[bool, typer.Option("--own-code", help="Allow a student whose network is defined by your own code.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+
+
+def evaluate(
+    student: Folder,
+    data: Annotated[Path | None, typer.Option(help="Where the data is, if not where it was.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Checkpoint of the teacher, for the agreement.")] = None,
+    last: Last = False,
+    device: Device = "auto",
+    own_code: OwnCode = False,
+) -> None:
+    """Measure a kept student on its data, and compare with what was recorded."""
+    about = read_about(student)
+    network = load_student(student, last=last, own_code=own_code)
+    config = _recipe(student, about, data, device)
+    resolved = devices.resolve(config.device)
+    dataset = find_dataset(config)
+    splits = load_splits(dataset, config.validation, resolved, config.data_workers)
+    if (splits.num_classes, splits.image_size) != (about.num_classes, about.image_size):
+        raise UserError(
+            f"{dataset.origin}: expected {about.num_classes} classes of {about.image_size} pixels, got"
+            f" {splits.num_classes} of {splits.image_size}. Give --data with the set that {student} was trained on."
+        )
+    # As in the trial: the number of threads changes rounding.
+    devices.repeatable(config.threads)
+    model = network.model.to(resolved)
+    teaching = _teacher(student, about, config, dataset, splits, resolved, teacher)
+    table = Table("split", "images", "accuracy", "recorded", "top-5", "nll", "calibration error", "agrees with teacher")
+    table.box, table.padding = None, (0, 2, 0, 0)
+    is_same_data = content_id(dataset.identity) == content_id(about.data["identity"])
+    recorded = about.last if last else about.best
+    measured: dict[str, Quality] = {}
+    parts = {"validation": splits.validation, "test": splits.test} if config.validation else {"test": splits.test}
+    for name, split in parts.items():
+        measured[name] = _measured(model, split, splits, config, resolved, teaching)
+        table.add_row(name, *_cells(measured[name], recorded[_COLUMNS[name]] if is_same_data else None))
+    console.print(table)
+    if not is_same_data:
+        console.print("The data is not what the student was trained on, so the recorded accuracy is not compared.")
+    elif any(measured[name].accuracy != recorded[_COLUMNS[name]] for name in measured):
+        console.print(
+            f"Differs from what was recorded with {about.versions.get('torch', '?')} on {recorded['device']}: another"
+            " device, kind of processor or version rounds otherwise.",
+            soft_wrap=True,
+        )
+
+
+_COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
+
+
+def _recipe(folder: Path, about: About, data: Path | None, device: str) -> TrialConfig:
+    content = {**about.recipe, "device": device}
+    if data is not None:
+        content["dataset"] = {**content["dataset"], "path": str(data.absolute())}
+    return validated(TrialConfig, content, source=str(folder / ABOUT))
+
+
+def _measured(
+    model: Model, split: Split, splits: ImageSplits, config: TrialConfig, device: str, teacher: Model | None
+) -> Quality:
+    return quality(model, split, splits, config.multi_crop, Precision(config.precision, device), teacher)
+
+
+def _cells(measured: Quality, recorded: float | None) -> list[str]:
+    agreement = "" if measured.agreement is None else f"{measured.agreement:.4f}"
+    return [
+        f"{measured.num_images:,}",
+        repr(measured.accuracy),
+        "" if recorded is None else repr(recorded),
+        f"{measured.top5:.4f}",
+        f"{measured.nll:.4f}",
+        f"{measured.calibration_error:.4f}",
+        agreement,
+    ]
+
+
+def _teacher(
+    folder: Path,
+    about: About,
+    config: TrialConfig,
+    dataset: Dataset,
+    splits: ImageSplits,
+    device: str,
+    given: Path | None,
+) -> Model | None:
+    """The teacher: the given one, or the one that the student had, wherever it is kept. None if it is not found."""
+    usual = teachers.teacher_path(config.teacher, dataset, config.validation)
+    of_sweep = folder.resolve().parents[1] / "teacher.pth"
+    for path in [given] if given is not None else [usual, of_sweep]:
+        if given is None and not path.exists():
+            continue
+        found = teachers.obtain(
+            config.teacher.model_copy(update={"checkpoint": str(path)}), dataset, config.validation, splits, device
+        )
+        if found.weights_id == about.teacher["weights"]:
+            return found.model
+        if given is not None:
+            console.print(f"{given} is not the teacher that the student had.")
+            return found.model
+    console.print("The teacher is not on this machine. Give --teacher to measure how often the student agrees with it.")
+    return None
+
+
+def predict(
+    student: Folder,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to print for each image.")] = 5,
+    last: Last = False,
+    device: Device = "auto",
+    own_code: OwnCode = False,
+) -> None:
+    """Print the likeliest classes of images."""
+    network = load_student(student, last=last, device=devices.resolve(device), own_code=own_code)
+    for path in images:
+        classes = ", ".join(f"{name} {probability:.1%}" for name, probability in predicted(network, path, top))
+        console.print(f"{path}: {classes}", soft_wrap=True)
