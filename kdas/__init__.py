@@ -16,7 +16,7 @@ if sys.version_info[:2] < (3, 11) or importlib.util.find_spec("typer") is None:
 def __getattr__(name: str) -> Any:
     # Only when asked for: torch takes seconds to load, and most commands need it late or never.
     if name == "load_student":
-        from kdas.students import load_student
+        from kdas.students.student import load_student
 
         return load_student
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

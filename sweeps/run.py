@@ -47,6 +47,7 @@ from sweeps.prepare.unchanged import check_spec, keep_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import known_measure, read_measure, write_measure
+from sweeps.record.students import place_students
 from sweeps.record.tables import write_tables
 
 
@@ -122,7 +123,9 @@ def _begun(
     prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
     if not directory.spec_file.exists():
-        expected = forecast(plan, inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler))
+        expected = forecast(
+            plan, inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler), spec.keep_students
+        )
         agree(expected, spec.budget, source, console, is_agreed=is_agreed)
         open_bank_for(recipe, inputs, source)
         keep_inputs_of(recipe, inputs, directory)
@@ -150,6 +153,10 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
             f"{source}: {plain} diverged on every seed, so no target can be set. In a file with another name,"
             " lower optimizer.learning_rate or set target to a number."
         )
+    if sweep.agenda.keeps_students:
+        intact = (folder for folder in directory.trials() if folder.damage() is None)
+        placed = place_students(directory, sweep.agenda.trials_with_students(intact))
+        console.print(f"{len(placed)} students in {directory.students}", highlight=False, soft_wrap=True)
     if sweep.agenda.lacks_configurations and sweep.spending.reason:
         console.print(f"The search ended early: {sweep.spending.reason}", highlight=False)
 
@@ -239,7 +246,9 @@ class _Sweep:
         self.spending = Spending(
             spec.budget, slots.share_of_device, directory.spent_file, time.monotonic, self._trained_s
         )
-        self.agenda = Agenda(plan, directory, self._search_for, self._terms, self.spending, self._adopt)
+        self.agenda = Agenda(
+            plan, directory, self._search_for, self._terms, self.spending, self._adopt, spec.keep_students
+        )
         self.progress.num_done = sum(folder.is_final for folder in directory.trials())
         self.progress.num_to_come = self.agenda.num_to_come
 

@@ -19,9 +19,9 @@ from kdas.files.cache import content_id
 from kdas.models import Model
 from kdas.parts.reading import validated
 from kdas.recipe.config import TrialConfig
-from kdas.students import About, load_student, read_about
-from kdas.students import predict as predicted
-from kdas.students.kept import ABOUT
+from kdas.students.about import ABOUT, About, read_about
+from kdas.students.predict import predict as predicted
+from kdas.students.student import load_student
 from kdas.teacher import obtain as teachers
 from kdas.training.trial import find_dataset
 

@@ -13,7 +13,7 @@ from kdas.files.home import expanded
 from kdas.models import Model
 from kdas.models.weights import load_weights
 from kdas.parts.plugins import load_plugins
-from kdas.students.kept import About, read_about, weights_file
+from kdas.students.about import About, read_about, weights_file
 
 
 class Student(nn.Module):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from kdas.files.full import going_without
 from kdas.losses import LossNeed
 from kdas.records import CurveRow, Status
 from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
-from kdas.students import BestWeights, write_student
+from kdas.students.kept import BestWeights, write_student
 from kdas.training.batch import Batch
 from kdas.training.epoch import EpochWalk
 from kdas.training.picks import Picks
@@ -203,10 +203,13 @@ class Training:
             self.best.observe(self.distiller.evaluated, row)
         return row
 
-    def write_student(self, folder: Path) -> None:
-        """Write the best and the last weights into a folder. Only for a trial that has ended and keeps its student."""
+    def write_student(self, folder: Path, sweep: Mapping[str, str] | None = None) -> None:
+        """Write the best and the last weights into a folder. Only for a trial that has ended and keeps its student.
+
+        Args: sweep: what to tell of the sweep that the trial belongs to.
+        """
         assert self.best is not None and self.best.row is not None and self.last_row is not None
-        about = self.trial.about(self.best.row, self.last_row)
+        about = replace(self.trial.about(self.best.row, self.last_row), sweep=dict(sweep or {}))
         write_student(folder, self.best.weights, self.distiller.evaluated.state_dict(), about)
 
     def _accuracy(self, split: Split) -> float:

@@ -24,8 +24,7 @@ from kdas.parts.terms import as_terms
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import MEASURE_VERSION, CurveRow
 from kdas.samplers import SAMPLERS
-from kdas.students import About
-from kdas.students.kept import OF_EVALUATION, versions
+from kdas.students.about import OF_EVALUATION, About, versions
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
 from kdas.teacher.obtain import OnEpoch, Teacher

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kdas.records import STOPPED_STATUSES, Measure, Status
@@ -14,10 +14,14 @@ from sweeps.engine.plan import Plan
 from sweeps.engine.proposals import Asked, ConfigurationSearch
 from sweeps.engine.queue import JobQueue
 from sweeps.engine.spending import Spending
+from sweeps.engine.students import Shelf
+from sweeps.file.blocks import KeepStudents
 from sweeps.file.methods import Search
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job, Proposal
 from sweeps.record.measure import write_measure
+from sweeps.record.paths import CONFIRM
+from sweeps.record.trial import TrialFolder
 from sweeps.stopping import StoppingRule
 
 # After this many repeated proposals in a row the space counts as exhausted.
@@ -64,7 +68,7 @@ class Agenda:
     the others, and early stopping compares only configurations of one search.
 
     Args: search_for: the proposals of a search; adopt: returns whether a complete copy of a trial was found, so that it
-        need not run.
+        need not run; keep_students: whose trained networks are kept.
     """
 
     def __init__(
@@ -75,11 +79,13 @@ class Agenda:
         terms: Terms,
         spending: Spending,
         adopt: Callable[[Job], bool],
+        keep_students: KeepStudents = "none",
     ) -> None:
         self._plan, self._directory = plan, directory
         self._terms, self._spending, self._adopt = terms, spending, adopt
         self._lanes = [self._lane(search, search_for(search)) for search in plan.methods.searches]
         self._queue = JobQueue()
+        self._shelf = Shelf(keep_students, directory)
         self._measure: Measure | None = None
         self._confirmation = Confirmation(plan, directory)
         # Crashed in this start: retried by the next one.
@@ -152,6 +158,8 @@ class Agenda:
             rule.ended(job, status)
         if status is not Status.RUNNING:  # otherwise it is paused, and its proposal waits for a later start
             self._tell_ended(job)
+        self._shelf.ended(job)
+        self._shelf.keep_only(self._may_be_best())
 
     def lost(self, job: Job) -> None:
         """Report that a job's worker was lost. The trial is not to blame, so it resumes before others start."""
@@ -164,6 +172,27 @@ class Agenda:
     def is_finished(self) -> bool:
         """No job waits or runs, and this start will add none."""
         return self._queue.is_idle and (self._measure is None or self._confirmation.is_over)
+
+    @property
+    def keeps_students(self) -> bool:
+        return self._shelf.policy != "none"
+
+    def trials_with_students(self, folders: Iterable[TrialFolder]) -> list[str]:
+        """Ids of the trials whose students a finished sweep keeps. Args: folders: of all its trials, intact."""
+        if self._shelf.policy == "all":
+            return [folder.path.name for folder in folders]
+        best = self._may_be_best()
+        return [
+            folder.path.name
+            for folder in folders
+            if folder.description["phase"] == CONFIRM or folder.description["config_id"] in best
+        ]
+
+    def _may_be_best(self) -> set[str]:
+        """Ids of configurations of the search whose students are kept: the best of each method, as far as is known."""
+        best = {config_id for lane in self._lanes for config_id in lane.candidates.may_be_best()}
+        # A confirmation has fresh students of the baselines.
+        return best if self._plan.confirm is not None else best | {job.config_id for job in self._plan.baselines}
 
     @property
     def num_out(self) -> int:

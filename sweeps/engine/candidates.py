@@ -80,6 +80,12 @@ class Candidates:
             self._values[first.config_id] = outcome.values
         self._search.tell(proposal.number, None if outcome is None else outcome.values)
 
+    def may_be_best(self) -> set[str]:
+        """Ids of the configurations in progress, and of the best complete one."""
+        return {proposal.jobs[0].config_id for proposal in self._proposals} | {
+            job.config_id for job in self.finalists(1)
+        }
+
     def finalists(self, number: int) -> list[Job]:
         """The first job of each of the best complete configurations, the best first."""
         searched = {config_id: values for config_id, values in self._values.items() if config_id in self._searched}

@@ -35,7 +35,13 @@ FULL_PAUSE_S = 2.0
 
 
 def ray_config(
-    job: Job, directory: SweepDirectory, calibration: Calibration, budget_ref_s: float, slots: Slots
+    job: Job,
+    directory: SweepDirectory,
+    calibration: Calibration,
+    budget_ref_s: float,
+    slots: Slots,
+    *,
+    keeps_student: bool = False,
 ) -> dict[str, Any]:
     """What a worker needs to run a job, in plain values."""
     # The sweep's own copy: the cache of another machine may lack the teacher, or hold one that was trained there.
@@ -54,6 +60,7 @@ def ray_config(
         "num_cotenants": slots.num_cotenants,
         "cpus": slots.cpus_per_trial,
         "gpus": slots.gpus_per_trial,
+        "sweep": directory.name if keeps_student else None,
     }
 
 
@@ -113,6 +120,9 @@ class TrialActor(tune.Trainable):
             self._last = {"cost_ref_s": row.cost_ref_s, "val_accuracy": row.val_accuracy, "done": is_done}
             append = functools.partial(self._folder.append, row, training.clock.ledger())
             self._to_write = [append, functools.partial(self._record_picks, training)]
+            if training.status is Status.BUDGET and training.best is not None:
+                sweep = self._folder.facts_for_student(self._config["sweep"])
+                self._to_write.append(functools.partial(training.write_student, self._folder.student, sweep))
             if is_done:
                 self._to_write.append(functools.partial(self._folder.end, training.status))
             elif self._rebuilds is not None and self._num_rows == self._rebuilds.num_rows:
@@ -137,6 +147,7 @@ class TrialActor(tune.Trainable):
             self._config["num_cotenants"],
             data_s,
             budget_ref_s=self._config["budget_ref_s"],
+            keeps_student=self._config["sweep"] is not None,
         )
         trial = Trial(config, inputs)
         training = self._training_of(trial, surroundings)

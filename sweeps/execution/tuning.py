@@ -97,7 +97,8 @@ class AgendaSearcher(Unpickled, Searcher):
         # Most lost workers ran out of memory: the trial resumes with twice the resources, beside fewer others.
         wide = self._slots.widened()
         slots = wide if self._losses[job.trial_id] and self._has_room_for(wide) else self._slots
-        return ray_config(job, self._directory, self._prices.of(job.config), self._budget_ref_s, slots)
+        prices, keeps = self._prices.of(job.config), self._agenda.keeps_students
+        return ray_config(job, self._directory, prices, self._budget_ref_s, slots, keeps_student=keeps)
 
     def _disk_is_full(self) -> bool:
         free = shutil.disk_usage(self._directory.path).free

@@ -227,6 +227,10 @@ class BudgetConfig(Strict):
     )
 
 
+# Whose trained networks a sweep keeps.
+KeepStudents = Literal["none", "finalists", "all"]
+
+
 class FaultsConfig(Strict):
     """What happens to trials whose worker is lost: killed, out of memory, or gone with its machine.
 

@@ -31,6 +31,7 @@ from sweeps.file.blocks import (
     AlgorithmConfig,
     BudgetConfig,
     FaultsConfig,
+    KeepStudents,
     ObjectiveConfig,
     ResourcesConfig,
     SchedulerPart,
@@ -110,6 +111,11 @@ class SweepSpec(Recipe):
     )
     faults: FaultsConfig = Field(
         default_factory=FaultsConfig, description="What happens to trials whose worker is lost."
+    )
+    keep_students: KeepStudents = Field(
+        "finalists",
+        description="Whose trained networks are kept: finalists keeps those of the confirmation and of the best"
+        " configuration of each search.",
     )
     resources: ResourcesConfig = Field(
         default_factory=ResourcesConfig, description="Resources of a trial, and how many trials run at once."

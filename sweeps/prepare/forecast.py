@@ -20,6 +20,7 @@ from kdas.training.trial import Inputs
 from sweeps.engine.plan import Plan
 from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
+from sweeps.file.blocks import KeepStudents
 from sweeps.record.job import Job
 
 # The search's cost is estimated from this many proposals.
@@ -82,11 +83,12 @@ def forecast(
     budget_ref_s: float,
     slots: Slots,
     cost_shares: Sequence[float] = (1.0, 1.0, 1.0),
+    keep_students: KeepStudents = "none",
 ) -> Forecast:
     """Estimate the cost of a sweep.
 
     Args: budget_ref_s: reference seconds that a trial may spend; cost_shares: the share of the search's cost that is
-        still spent under early stopping: at least, probably, at most.
+        still spent under early stopping: at least, probably, at most; keep_students: whose trained networks are kept.
     """
     num_baselines, num_seeds = len({job.config_id for job in plan.baselines}), len(plan.seeds)
     training = _training_s(plan, inputs, prices, budget_ref_s, cost_shares)
@@ -103,7 +105,9 @@ def forecast(
         num_added_trials=num_at_most - num_confirming,
         device_s=trials_s.times(slots.share_of_device),
         wall_s=trials_s.times(1 / slots.trials_at_once),
-        disk_bytes=_disk_bytes(plan.methods.recipe, inputs, slots.trials_at_once, num_trials),
+        disk_bytes=_disk_bytes(
+            plan.methods.recipe, inputs, slots.trials_at_once, num_trials, num_students(plan, keep_students)
+        ),
         memory_bytes=slots.trials_at_once * WORKER_BYTES + _image_bytes(inputs),
     )
 
@@ -157,10 +161,25 @@ def _evaluation_s(recipe: TrialConfig, inputs: Inputs, calibration: Calibration)
     return recipe.evaluations * calibration.pass_s(Work.SCORE, num_images, 4 * recipe.batch_size)
 
 
-def _disk_bytes(recipe: TrialConfig, inputs: Inputs, trials_at_once: int, num_trials: int) -> int:
-    """Bytes of checkpoints at their peak, curves, picks, tables and MLflow's copy."""
-    # Weights and momentum, in the newest checkpoint and the previous one. Ended trials keep none.
-    under_way = trials_at_once * 4 * _student_bytes(recipe, inputs)
+def num_students(plan: Plan, keep: KeepStudents) -> int:
+    """How many students a sweep keeps at most, while it runs and afterwards."""
+    num_baselines, num_seeds = len({job.config_id for job in plan.baselines}), len(plan.seeds)
+    num_confirming = (num_baselines + plan.num_finalists) * max(plan.looks, default=0)
+    if keep == "none":
+        return 0
+    if keep == "all":
+        return (num_baselines + plan.num_searched) * num_seeds + num_confirming
+    # The best configuration of each search, and one in progress.
+    of_search = 2 * len(plan.methods.searches) * num_seeds
+    return of_search + (num_confirming or num_baselines * num_seeds)
+
+
+def _disk_bytes(recipe: TrialConfig, inputs: Inputs, trials_at_once: int, num_trials: int, num_students: int) -> int:
+    """Bytes of checkpoints at their peak, students, curves, picks, tables and MLflow's copy."""
+    # Weights and momentum, and the best weights of students that are kept, in the newest checkpoint and the previous
+    # one. Ended trials keep none. A student is kept twice: its best and its last weights.
+    of_student = _student_bytes(recipe, inputs)
+    under_way = trials_at_once * (6 if num_students else 4) * of_student + num_students * 2 * of_student
     rows = num_trials * recipe.evaluations * BYTES_PER_ROW
     num_counts = len(window_ends(recipe.epochs)) * (inputs.splits.num_classes + len(CONFIDENCE_EDGES) + 1)
     return under_way + 3 * (rows + num_trials * num_counts * BYTES_PER_COUNT)

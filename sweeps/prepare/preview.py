@@ -59,7 +59,7 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
     has_teacher = spec.teacher.checkpoint or teachers.teacher_path(spec.teacher, dataset, spec.validation).exists()
     prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
-    expected = forecast(plan, inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler))
+    expected = forecast(plan, inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler), spec.keep_students)
     return Preview(expected, budget_ref_s, not has_teacher)
 
 

@@ -21,7 +21,17 @@ from sweeps.record.spec_file import read_spec, write_spec_text
 
 # Keys that may differ between two starts of a sweep. More seeds, configurations or finalists extend it, plug-ins are
 # compared by their content, and the others change no result.
-_MAY_CHANGE = {"seeds", "budget", "confirm", "plugins", "preset", "resources", "data_workers", "faults"}
+_MAY_CHANGE = {
+    "seeds",
+    "budget",
+    "confirm",
+    "plugins",
+    "preset",
+    "resources",
+    "data_workers",
+    "faults",
+    "keep_students",
+}
 
 
 def spec_text(spec: SweepSpec) -> str:

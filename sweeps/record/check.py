@@ -22,6 +22,7 @@ from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import known_measure, read_measure
 from sweeps.record.paths import CONFIRM
 from sweeps.record.spec_file import read_spec
+from sweeps.record.students import damaged_students
 from sweeps.record.tables import sweep_tables
 from sweeps.record.trial import Recorded, TrialFolder
 
@@ -60,6 +61,8 @@ def _of_the_record(directory: SweepDirectory) -> Iterator[Finding]:
             yield Finding(f"{folder.path}: status.json or its copy was damaged or missing; restored.", is_repaired=True)
         if wrong := _wrong_in(folder, known):
             yield Finding(f"{folder.path}: {wrong}. Move that folder away and run the sweep again.")
+    for damage_of_student in damaged_students(directory):
+        yield Finding(damage_of_student)
     measure = known_measure(directory)
     if not directory.measure_file.exists() and _is_past_the_baselines(directory):
         yield Finding(f"{directory.measure_file}: is missing. Run the sweep again to rebuild it.")

@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ from kdas.files.cache import writable_folder, write_text
 from kdas.files.locks import is_held, locked
 from kdas.files.prices import read_calibration
 from kdas.records import COMPLETE_STATUSES, CurveRow
-from sweeps.record.paths import CELLS, MEASURE, runs_root
+from kdas.students.about import read_about
+from sweeps.record.paths import CELLS, MEASURE, STUDENTS, runs_root
 from sweeps.record.trial import Recorded, TrialFolder
 
 if TYPE_CHECKING:  # tables and tracking read directories without loading torch
@@ -45,6 +46,7 @@ class SweepDirectory:
         self.teacher_file = path / "teacher.pth"
         self.chatter_file = path / "ray.log"
         self.report = path / "report.html"
+        self.students = path / STUDENTS
 
     def study_file_of(self, search: str) -> Path:
         """Proposals and results of a search. Args: search: the searched method, "" for the file's own search."""
@@ -128,6 +130,8 @@ class SweepDirectory:
                 own.begin(job)
                 own.replace_rows([_repriced(recorded, calibration) for recorded in other.rows()])
                 own.picks.take_over(other.picks)
+                if student := _student_of(other):
+                    own.take_student(student, self.name)
                 own.end(other.status, other.error)
                 return True
         return False
@@ -147,6 +151,16 @@ def _folders(folder: Path) -> list[Path]:
     """The folders in a folder, by name. File managers leave hidden ones."""
     every = folder.iterdir() if folder.is_dir() else ()
     return sorted(path for path in every if path.is_dir() and not path.name.startswith("."))
+
+
+def _student_of(trial: TrialFolder) -> Path | None:
+    """The student of a trial, which its sweep may have moved; None if it kept none."""
+    placed = trial.path.parents[2] / STUDENTS
+    for path in [trial.student, *_folders(placed)]:
+        with suppress(UserError):
+            if path.is_dir() and read_about(path).trial_id == trial.path.name:
+                return path
+    return None
 
 
 def _trial_path(sweep: Path, trial_id: str) -> Path:

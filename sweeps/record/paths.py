@@ -10,6 +10,8 @@ from kdas.files.home import expanded
 
 # The folder in a sweep that contains its cells, and the file with the terms of measurement.
 CELLS, MEASURE = "cells", "measure.json"
+# The folder of the trained networks that a sweep keeps.
+STUDENTS = "students"
 # The file of a sweep as it began, in its folder.
 SPEC = "sweep.yaml"
 # Beside the sweeps: MLflow's embedded database, the files of its runs, and the pages that compare sweeps.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kdas.files.journal import Extent, Journal
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, STOPPED_STATUSES, CurveRow, Status
+from kdas.students.about import read_about, write_about
 from sweeps.record.earlier import reaches_its_end
 from sweeps.record.picks import PicksFile
 
@@ -42,6 +44,7 @@ class TrialFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.student = path / "student"
         self.checkpoint, self.picks = path / "checkpoint.pt", PicksFile(path / "picks.jsonl", _REMEDY)
         self._curve = Journal(path / "curve.jsonl", remedy=_REMEDY)
         self._status, self._trial = path / "status.json", path / "trial.json"
@@ -125,6 +128,18 @@ class TrialFolder:
         self._write_status({"status": status.value, "error": error, **extents})
         if status in FINAL_STATUSES:
             self.discard_checkpoint()
+
+    def discard_student(self) -> None:
+        shutil.rmtree(self.student, ignore_errors=True)
+
+    def take_student(self, path: Path, sweep: str) -> None:
+        """Copy the student of the same trial in another sweep. Args: sweep: the name of this one."""
+        shutil.copytree(path, self.student, dirs_exist_ok=True)
+        write_about(self.student, replace(read_about(self.student), sweep=self.facts_for_student(sweep)))
+
+    def facts_for_student(self, sweep: str) -> dict[str, str]:
+        """What its student tells of the sweep with this name."""
+        return {"name": sweep, **{key: str(self.description[key]) for key in ("method", "phase", "configuration")}}
 
     def restore(self, job: Job) -> None:
         """Repair a damaged trial so that it can run again. An intact trial stays as it is."""

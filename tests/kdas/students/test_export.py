@@ -14,7 +14,8 @@ from torch import nn
 import kdas
 from kdas.clock import Calibration
 from kdas.errors import UserError
-from kdas.students import Student, export
+from kdas.students.export import export
+from kdas.students.student import Student
 from kdas.training.trainer import Surroundings, Training
 
 

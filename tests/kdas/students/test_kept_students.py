@@ -21,8 +21,9 @@ from kdas.files import checkpoint
 from kdas.models import create
 from kdas.models.weights import load_weights
 from kdas.records import CurveRow
-from kdas.students import BestWeights, read_about
-from kdas.students.kept import ABOUT, BEST, LAST
+from kdas.students.about import ABOUT, BEST, LAST, read_about
+from kdas.students.export import export
+from kdas.students.kept import BestWeights
 from kdas.training.trainer import CheckpointError, Surroundings, Training
 from kdas.training.trial import Inputs
 from tests.kdas.conftest import TrialOf
@@ -235,8 +236,6 @@ def test_quality_over_several_crops_has_the_accuracy_of_the_trial(
 
 
 def test_a_file_of_the_fields_layout_is_a_plain_checkpoint(kept: tuple[Path, list[CurveRow]], tmp_path: Path) -> None:
-    from kdas.students import export
-
     export(kdas.load_student(kept[0]), tmp_path / "s.pth", "pth")
     content = checkpoint.load(tmp_path / "s.pth")
     model = create("resnet8", 10)
