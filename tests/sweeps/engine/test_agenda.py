@@ -43,7 +43,7 @@ def agenda_of(
     search = searches_in(directory, spec)
     spending = Spending(spec.budget, 0.5, directory.spent_file, now)
     adopt = lambda job: directory.adopt(job, CALIBRATION)  # noqa: E731
-    return Agenda(plan_of(spec, identify_by(inputs)), directory, search, terms, spending, adopt)
+    return Agenda(plan_of(spec, identify_by(inputs)), directory, search, terms, spending, adopt, spec.keep_students)
 
 
 def work_off(

@@ -16,6 +16,7 @@ import ray
 
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import Status
+from kdas.students.about import ABOUT, read_about
 from kdas.training.trainer import Surroundings
 from kdas.training.trial import Inputs, Trial
 from sweeps.engine.slots import Slots
@@ -24,6 +25,7 @@ from sweeps.execution.actor import NO_ROOM, TrialActor, ray_config
 from sweeps.file.spec import load_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.record.trial import TrialFolder
 from tests.places import ROOT
 from tests.sweeps.conftest import CALIBRATION, TINY
 
@@ -75,6 +77,38 @@ def test_a_worker_whose_record_finds_the_disk_full_waits_and_writes_each_row_onc
     assert [row.row.val_accuracy for row in rows] == [each["val_accuracy"] for each in results if NO_ROOM not in each]
     assert len({row.row.step for row in rows}) == len(rows)
     assert folder.status is Status.BUDGET
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_worker_writes_the_student_before_it_ends_the_trial(
+    directory: SweepDirectory, inputs: Inputs, monkeypatch: pytest.MonkeyPatch, keeps: bool
+) -> None:
+    teacher = {"model": "resnet8", "epochs": 1}
+    content = {"dataset": {"name": "digits"}, "teacher": teacher, "student": "resnet8", "epochs": 1, "evaluations": 2}
+    job = Job("plain_kd", "search", TrialConfig(**content), "some-config")
+    folder = directory.trial(job.trial_id)
+    folder.begin(job)
+    actor = object.__new__(TrialActor)
+    actor.setup(ray_config(job, directory, CALIBRATION, 1000.0, Slots(1, 1, 0.0), keeps_student=keeps))
+    original, was_there = TrialFolder.end, []
+
+    def end(self: TrialFolder, status: Status, error: str = "") -> None:
+        was_there.append((self.student / ABOUT).exists())
+        original(self, status, error)
+
+    monkeypatch.setattr(TrialFolder, "end", end)
+    while not actor.step()["done"]:
+        assert not folder.student.exists()
+    assert was_there == [keeps]
+    if keeps:
+        about, rows = read_about(folder.student), folder.rows()
+        assert about.last["val_accuracy"] == rows[-1].row.val_accuracy
+        assert about.sweep == {
+            "name": "tiny",
+            "method": "plain_kd",
+            "phase": "search",
+            "configuration": "every sample",
+        }
 
 
 def test_worker_in_another_folder_finds_modules_beside_the_sweep_file(

@@ -1,0 +1,207 @@
+"""Which students a sweep keeps, where they are, and what is said of those that are damaged or were not kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdas.errors import UserError
+from kdas.records import Status
+from kdas.students.about import ABOUT, BEST, About, read_about
+from kdas.students.kept import write_student
+from kdas.training.trial import Inputs
+from sweeps.engine.agenda import Agenda
+from sweeps.file.blocks import KeepStudents
+from sweeps.file.spec import SweepSpec
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from sweeps.record.students import damaged_students, place_students, student_of
+from tests.sweeps.conftest import CALIBRATION, train_on_paper
+from tests.sweeps.engine.test_agenda import agenda_of
+
+ROW = {"epoch": 1, "step": 3, "val_accuracy": 0.9, "test_accuracy": 0.8}
+
+
+def about_of(job: Job, sweep: dict[str, str]) -> About:
+    return About(
+        student="resnet8",
+        num_classes=10,
+        class_names=[],
+        image_size=8,
+        shorter_side=8,
+        pixel_mean=[0.0] * 3,
+        pixel_std=[1.0] * 3,
+        trial_id=job.trial_id,
+        decided_by="validation",
+        best=ROW,
+        last=ROW,
+        recipe=job.config.model_dump(mode="json"),
+        data={},
+        teacher={},
+        versions={},
+        files={},
+        sweep=sweep,
+    )
+
+
+def keep_student(directory: SweepDirectory, job: Job) -> None:
+    """What a worker writes before it ends a trial. The weights tell which trial they are of."""
+    folder = directory.trial(job.trial_id)
+    folder.begin(job)
+    weights = {"seed": torch.tensor([job.config.seed]), "rate": torch.tensor(job.config.sampler.get("start_rate", 0.0))}
+    write_student(folder.student, weights, weights, about_of(job, folder.facts_for_student(directory.name)))
+
+
+def with_confirmation(spec: SweepSpec, keep: KeepStudents) -> SweepSpec:
+    confirm = type(spec).model_fields["confirm"].get_default(call_default_factory=True)
+    return spec.model_copy(
+        update={"confirm": confirm.model_copy(update={"seeds": [11, 12], "top": 1}), "keep_students": keep}
+    )
+
+
+def worked_off(agenda: Agenda, directory: SweepDirectory) -> list[set[str]]:
+    """Train everything on paper. Returns: after each trial, the configurations of the search that have students."""
+    seen = []
+    while (job := agenda.next_job()) is not None:
+        keep_student(directory, job)
+        rate = job.config.sampler.get("start_rate", 1.0)
+        train_on_paper(directory, job, [0.3, 0.9 * rate, 0.9])
+        agenda.ended(job)
+        folders = [folder for folder in directory.trials() if folder.student.is_dir()]
+        described = [folder.description for folder in folders]
+        seen.append({each["config_id"] for each in described if each["method"] == "kdas_search"})
+    assert agenda.is_finished
+    return seen
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_finalists_and_the_best_of_the_search_keep_theirs(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    whole = with_confirmation(spec, "finalists")
+    whole = whole.model_copy(update={"budget": spec.budget.model_copy(update={"configurations": 6})})
+    agenda = agenda_of(whole, inputs, directory)
+    seen = worked_off(agenda, directory)
+    # One in progress and the best so far: the others were removed while the search ran.
+    assert max(map(len, seen)) == 2 and seen[-1] != set()
+    placed = place_students(directory, agenda.trials_with_students(directory.trials()))
+    methods = ("kdas_paper", "kdas_search", "plain_kd", "rs2")
+    confirmed = [f"{method}-s{seed}" for method in methods for seed in (11, 12)]
+    assert names(placed) == sorted([*confirmed, "kdas_search-s1", "kdas_search-s2"])
+    best = max(
+        (folder.description["config"]["sampler"]["start_rate"], folder.description["config_id"])
+        for folder in directory.trials()
+        if folder.description["method"] == "kdas_search"
+    )
+    for path in placed:
+        about = read_about(path)
+        assert path.name == f"{about.sweep['method']}-s{about.recipe['seed']}" and about.sweep["name"] == "tiny"
+        assert about.sweep["method"] != "kdas_search" or about.trial_id.startswith(best[1])
+    assert not [folder for folder in directory.trials() if folder.student.exists()]
+    assert names(place_students(directory, agenda.trials_with_students(directory.trials()))) == names(placed)
+    # A resumed start of a finished sweep changes nothing.
+    again = agenda_of(whole, inputs, directory)
+    assert not again.fill() and again.is_finished
+    assert names(place_students(directory, again.trials_with_students(directory.trials()))) == names(placed)
+
+
+def test_without_a_confirmation_the_baselines_keep_theirs(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    agenda = agenda_of(spec, inputs, directory)
+    worked_off(agenda, directory)
+    placed = place_students(directory, agenda.trials_with_students(directory.trials()))
+    methods = ("kdas_paper", "kdas_search", "plain_kd", "rs2")
+    assert names(placed) == [f"{method}-s{seed}" for method in methods for seed in (1, 2)]
+
+
+def test_all_are_kept_under_names_that_tell_configurations_apart(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    agenda = agenda_of(spec.model_copy(update={"keep_students": "all"}), inputs, directory)
+    worked_off(agenda, directory)
+    placed = place_students(directory, agenda.trials_with_students(directory.trials()))
+    assert len(placed) == 2 * (3 + 2)
+    searched = {folder.description["config_id"] for folder in directory.trials()} - {
+        folder.description["config_id"]
+        for folder in directory.trials()
+        if folder.description["method"] != "kdas_search"
+    }
+    expected = {f"kdas_search-{config_id[:6]}-s{seed}" for config_id in searched for seed in (1, 2)}
+    assert expected == {path.name for path in placed if path.name.startswith("kdas_search")}
+
+
+def test_a_kill_while_students_are_moved_loses_none(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agenda = agenda_of(spec, inputs, directory)
+    worked_off(agenda, directory)
+    wanted = agenda.trials_with_students(directory.trials())
+    original, calls = Path.rename, iter(range(100))
+
+    def rename(self: Path, target: Path) -> Path:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return original(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            place_students(directory, wanted)
+    assert student_of(directory, wanted[0]).about.trial_id == wanted[0]
+    assert {read_about(path).trial_id for path in place_students(directory, wanted)} == set(wanted)
+
+
+def test_a_trial_that_is_trained_again_replaces_its_student(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    agenda = agenda_of(spec, inputs, directory)
+    worked_off(agenda, directory)
+    wanted = agenda.trials_with_students(directory.trials())
+    (first, *_) = place_students(directory, wanted)
+    (first / BEST).write_bytes(b"damaged")
+    assert list(damaged_students(directory)) == [
+        f"{first / BEST}: is not the file that student.json describes. Copy the student again, or train it again."
+    ]
+    about = read_about(first)
+    folder = directory.trial(about.trial_id)
+    weights = {"seed": torch.tensor([1])}
+    write_student(folder.student, weights, weights, about)
+    place_students(directory, wanted)
+    assert not list(damaged_students(directory)) and read_about(first).trial_id == about.trial_id
+
+
+def test_a_trial_of_another_sweep_brings_its_student(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    agenda = agenda_of(spec, inputs, directory)
+    worked_off(agenda, directory)
+    place_students(directory, agenda.trials_with_students(directory.trials()))
+    other = SweepDirectory(directory.path.parent / "other")
+    job = replace(agenda._plan.plain[0], method="ours")
+    assert other.adopt(job, CALIBRATION)
+    about = read_about(other.trial(job.trial_id).student)
+    assert (about.trial_id, about.sweep["name"], about.sweep["method"]) == (job.trial_id, "other", "ours")
+    assert other.trial(job.trial_id).status is Status.BUDGET
+
+
+def test_a_student_that_was_not_kept_is_one_line(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:
+    with pytest.raises(UserError, match=r"no student was kept\. Set keep_students"):
+        student_of(directory, "nothing")
+    agenda = agenda_of(spec, inputs, directory)
+    worked_off(agenda, directory)
+    place_students(directory, agenda.trials_with_students(directory.trials()))
+    with pytest.raises(UserError, match=r"no student of trial 'nothing' was kept\. Kept: .*-s1, .*reproduce tiny"):
+        student_of(directory, "nothing")
+    folder = next(iter(directory.students.iterdir()))
+    content = json.loads((folder / ABOUT).read_text())
+    del content["student"]
+    (folder / ABOUT).write_text(json.dumps(content))
+    assert [text for text in damaged_students(directory) if "is damaged" in text]
