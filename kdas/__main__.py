@@ -43,9 +43,12 @@ def train(
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint to resume from and to keep up to date.")] = None,
     curve: Annotated[Path | None, typer.Option(help="Also write the curve to this file, as JSON lines.")] = None,
     student: Annotated[Path | None, typer.Option(help="Folder to keep the trained student in.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE that overrides the file; may be repeated.")
+    ] = None,
 ) -> None:
     """Run one trial alone and print its curve."""
-    config = load_trial_config(trial_file)
+    config = load_trial_config(trial_file, settings or ())
     checkpoint, curve = (_file_to_write(path) if path else None for path in (checkpoint, curve))
     if student is not None:
         writable_folder(student)

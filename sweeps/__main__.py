@@ -17,10 +17,16 @@ from sweeps.command.options import (
     CRASHED_TRIALS,
     RAY_LOST,
     AsTrial,
+    Best,
     Cluster,
     Data,
+    FileFormat,
+    LastWeights,
+    Method,
     Name,
+    OneTrial,
     OutFile,
+    OwnCode,
     Port,
     ReleaseFile,
     Replays,
@@ -28,7 +34,10 @@ from sweeps.command.options import (
     Searches,
     Settings,
     Slots,
+    StudentFile,
+    StudentFolder,
     Surrogate,
+    TrialId,
     Yes,
 )
 from sweeps.record.paths import names_of_cells, recorded_names, sweep_path
@@ -157,9 +166,7 @@ def simulate(
     from sweeps.replay.simulate import settings_of
     from sweeps.replay.simulate import simulate as compare
 
-    directory = _existing(name)
-    if directory.cells():
-        raise UserError(f"{name}: this sweep consists of cells. Name one of them: {', '.join(names_of_cells(name))}.")
+    directory = _single(name)
     recording = load_recording(recorded_spec(directory.spec_file), directory)
     compare(recording, surrogate, settings_of(search, scheduler, slots), replays, console)
 
@@ -205,6 +212,43 @@ def attach(name: Name) -> None:
         print(f"MLflow at {uri} failed: {failure}", file=sys.stderr)
         sys.exit(1)
     console.print(f"runs in MLflow: {uri} (make ui opens them)", soft_wrap=True)
+
+
+@app.command()
+def best(name: Name, method: Method = None) -> None:
+    """Print the trial file of a sweep's best configuration."""
+    from sweeps.record.winner import trial_file, winner_of
+
+    print(trial_file(winner_of(_single(name), method)), end="")
+
+
+@app.command()
+def export(
+    name: Name,
+    trial: OneTrial = None,
+    best: Best = False,
+    last: LastWeights = False,
+    form: FileFormat = "safetensors",
+    out: StudentFile = None,
+    own_code: OwnCode = False,
+) -> None:
+    """Write a student of a sweep to a file that other programs read."""
+    if trial and best:
+        raise UserError("export: expected --trial or --best, got both. Leave one out.")
+    directory = _single(name)
+    from sweeps.record.export import export_student
+
+    print(export_student(directory, trial, form, out, last=last, own_code=own_code))
+
+
+@app.command()
+def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None:
+    """Train one trial of a sweep again, and compare its curve with the recorded one."""
+    directory = _single(name)
+    from sweeps.reproduce import reproduce as run_again
+
+    if not run_again(directory, trial, student, console):
+        sys.exit(1)
 
 
 @app.command()
@@ -272,6 +316,14 @@ def schema(
         from sweeps.file.schema import sweep_file_schema
 
         print(json.dumps(sweep_file_schema(), indent=1))
+
+
+def _single(name: str) -> SweepDirectory:
+    """A sweep without cells. Raises: UserError: for one with cells, or none."""
+    directory = _existing(name)
+    if directory.cells():
+        raise UserError(f"{name}: this sweep consists of cells. Name one of them: {', '.join(names_of_cells(name))}.")
+    return directory
 
 
 def _existing(name: str) -> SweepDirectory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,6 +26,7 @@ from kdas.parts.paths import with_paths_found
 from kdas.parts.plugins import load_plugins, with_plugins_found
 from kdas.parts.reading import check_all, further_mistakes, mistakes_in, refusal, refuse_booleans_for_numbers, validated
 from kdas.parts.registry import parameters_of
+from kdas.parts.settings import with_settings
 from kdas.parts.terms import MAX_WEIGHT, as_terms, checked_terms
 from kdas.parts.yaml_file import read_yaml
 from kdas.recipe.presets import PresetName, filled_in
@@ -256,11 +257,14 @@ class TrialConfig(Recipe):
         return [*super()._checks(), warmup]
 
 
-def load_trial_config(path: Path) -> TrialConfig:
-    """The trial a YAML file describes. Raises: UserError: a line for each of its mistakes."""
+def load_trial_config(path: Path, settings: Iterable[str] = ()) -> TrialConfig:
+    """The trial a YAML file describes. Args: settings: `key=value`, on top of the file.
+
+    Raises: UserError: a line for each mistake.
+    """
     content = read_yaml(path)
     refuse_release_file(content, str(path))
     if {"search", "baselines"} <= content.keys():
         raise UserError(f"{path}: is a sweep file. Run it with make sweep NAME={path}.")
     content = with_paths_found(with_plugins_found(content, path.parent), path.parent)
-    return validated(TrialConfig, content, source=str(path))
+    return validated(TrialConfig, with_settings(content, settings), source=str(path))

@@ -53,7 +53,7 @@ def _as_pth(student: Student, path: Path) -> None:
 
 
 def _as_safetensors(student: Student, path: Path) -> None:
-    path.write_bytes(save(_plain(student), metadata={"format": "pt", "model": student.about.student}))
+    path.write_bytes(save(_plain(student), metadata={"format": "pt"}))
 
 
 def _as_pt2(student: Student, path: Path) -> None:

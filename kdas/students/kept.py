@@ -49,7 +49,8 @@ def write_student(folder: Path, best: Mapping[str, Tensor], last: Mapping[str, T
     """
     for name, weights in ((BEST, best), (LAST, last)):
         with replaced_whole(folder / name) as temporary:
-            temporary.write_bytes(save(_own_copies(weights), metadata={"format": "pt", "model": about.student}))
+            # A single entry: several come in another order each time.
+            temporary.write_bytes(save(_own_copies(weights), metadata={"format": "pt"}))
     write_about(folder, replace(about, files={name: file_id(folder / name) for name in (BEST, LAST)}))
 
 

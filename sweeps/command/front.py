@@ -25,11 +25,17 @@ from sweeps.command.options import (
     SIGNALLED,
     TERMINATED,
     AsTrial,
+    Best,
     Cluster,
     Data,
+    FileFormat,
     Form,
+    LastWeights,
+    Method,
     Name,
+    OneTrial,
     OutFile,
+    OwnCode,
     Port,
     ReleaseFile,
     Replays,
@@ -37,8 +43,11 @@ from sweeps.command.options import (
     Searches,
     Settings,
     Slots,
+    StudentFile,
+    StudentFolder,
     Surrogate,
     Target,
+    TrialId,
     Yes,
 )
 from sweeps.record.paths import COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
@@ -160,6 +169,36 @@ def import_file(file: ReleaseFile, out: OutFile = None, trial: AsTrial = False) 
     """Translate a config file of the official release."""
     given = (["--out", str(out)] if out else []) + (["--trial"] if trial else [])
     _must(_python("sweeps", "import", str(file), *given))
+
+
+@app.command()
+def best(name: Name, method: Method = None) -> None:
+    """Print the trial file of a sweep's best configuration."""
+    _must(_python("sweeps", "best", *(["--method", method] if method else []), "--", name))
+
+
+@app.command()
+def export(
+    name: Name,
+    trial: OneTrial = None,
+    best: Best = False,
+    last: LastWeights = False,
+    form: FileFormat = "safetensors",
+    out: StudentFile = None,
+    own_code: OwnCode = False,
+) -> None:
+    """Write a student of a sweep to a file that other programs read."""
+    flags = {"--best": best, "--last": last, "--own-code": own_code}
+    given = ["--format", form, *(flag for flag, is_given in flags.items() if is_given)]
+    given += ["--trial", trial] if trial else []
+    given += ["--out", str(out)] if out else []
+    _must(_python("sweeps", "export", *given, "--", name))
+
+
+@app.command()
+def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None:
+    """Train one trial of a sweep again, and compare its curve with the recorded one."""
+    _must(_python("sweeps", "reproduce", *(["--student", str(student)] if student else []), "--", name, trial))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdas.errors import brief
 from kdas.parts.reading import Mistake, refusal, refused
-from sweeps.file.layers import merged
+from kdas.parts.settings import merged
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ARROW = "->"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from kdas.errors import UserError, alike, nearest
 from kdas.files.home import expanded
 from kdas.parts.paths import with_paths_found
 from kdas.parts.plugins import with_plugins_found
-from kdas.parts.yaml_file import parse_yaml, read_yaml
+from kdas.parts.settings import merged, setting, single_settings
+from kdas.parts.yaml_file import read_yaml
 from kdas.recipe.release import refuse_release_file
 from sweeps.record.paths import SPEC, is_file_name, recorded_names, runs_root, sweep_path
 from sweeps.record.spec_file import read_spec
@@ -23,8 +23,6 @@ FILES = Path(__file__).parents[1] / "files"
 # A setting may change the parameters of these parts even if the file does not name the part.
 _DEFAULT_PARTS = {"sampler": "kdas", "loss": "kd"}
 _MOST_EXTENDED = 20
-# Values may contain spaces, so a new setting starts only at a key with an equals sign.
-_SETTING = re.compile(r"\s+(?=[A-Za-z_][\w.]*=)")
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def layers_of(path: Path, settings: Iterable[str] = ()) -> list[Layer]:
     Args: settings: `key=value`, or several of them separated by blanks.
     Raises: UserError: for a file that cannot be read or extends itself, or an invalid setting.
     """
-    return [*_files(path, ()), *(_setting(each) for text in settings for each in _SETTING.split(text.strip()) if each)]
+    return [*_files(path, ()), *map(_setting, single_settings(settings))]
 
 
 def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
@@ -138,53 +136,19 @@ def shown(path: Path) -> str:
 
 
 def _setting(text: str) -> Layer:
-    key, sign, value = (part.strip() for part in text.partition("="))
-    if not value and sign and all(key.split(".")):
-        raise UserError(f"SET {text}: has no value. Give one, or null for the default.")
-    if not sign or not all(key.split(".")):
-        raise UserError(f'SET {text}: expected key=value. For example: SET="seeds=5 budget.trials=40".')
-    try:
-        content: Any = parse_yaml(value)
-    except ValueError as error:
-        raise UserError(
-            f"SET {text}: the value is not valid YAML. Write a number, a word, [a, b] or {{a: b}}."
-        ) from error
-    for step in reversed(_steps(key)):
+    steps, value = setting(text)
+    content: Any = value
+    for step in reversed(_steps(steps)):
         content = {step: content}
     return Layer(f"SET {text}", content, is_setting=True)
 
 
-def _steps(key: str) -> list[str]:
+def _steps(steps: list[str]) -> list[str]:
     """The keys of a path. A key of `search` may itself contain dots: it ends before a key of a range."""
-    steps = key.split(".")
     if steps[0] != "search" or len(steps) == 1:
         return steps
     last = next((n for n, step in enumerate(steps) if n > 1 and step in RangeConfig.model_fields), len(steps))
     return ["search", ".".join(steps[1:last]), *steps[last:]]
-
-
-def merged(base: Any, over: Any) -> Any:
-    """`over` on top of `base`: mappings are merged key by key, everything else is replaced, and `null` removes a key.
-
-    A block that names another part replaces the old one entirely, since parameters of one part mean nothing to another.
-    """
-    if isinstance(base, str) and isinstance(over, Mapping) and "name" not in over:
-        base = {"name": base}
-    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
-        return over
-    if "name" in over and over["name"] != base.get("name"):
-        return over
-    result = dict(base)
-    spelled = {str(key).lower(): key for key in base}
-    for key, value in over.items():
-        before = spelled.get(str(key).lower())
-        if before is None:
-            result[key] = value
-        elif value is None:
-            del result[before]
-        else:  # keeps its place and spelling, and so the order of parameters and cells
-            result[before] = merged(base[before], value)
-    return result
 
 
 def content_of(layers: Sequence[Layer]) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from kdas.files.cache import sync_folder, writable_folder
 from kdas.students.about import About, read_about, weights_file
 from sweeps.record.directory import SweepDirectory
 
+# Ids that a message names.
+_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class KeptStudent:
@@ -62,8 +65,9 @@ def student_of(directory: SweepDirectory, trial_id: str) -> KeptStudent:
             f"{directory.path}: no student was kept. Set keep_students: finalists, and run the trial again with"
             f" kdas-sweeps reproduce {directory.name} {trial_id} --student FOLDER."
         )
+    shown = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
     raise UserError(
-        f"{directory.path}: no student of trial {trial_id!r} was kept. Kept: {', '.join(sorted(known))}. Any other is"
+        f"{directory.path}: no student of trial {trial_id!r} was kept. Kept: {shown}. Any other is"
         f" trained again by kdas-sweeps reproduce {directory.name} TRIAL --student FOLDER."
     )
 

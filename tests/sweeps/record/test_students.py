@@ -198,7 +198,9 @@ def test_a_student_that_was_not_kept_is_one_line(spec: SweepSpec, inputs: Inputs
     agenda = agenda_of(spec, inputs, directory)
     worked_off(agenda, directory)
     place_students(directory, agenda.trials_with_students(directory.trials()))
-    with pytest.raises(UserError, match=r"no student of trial 'nothing' was kept\. Kept: .*-s1, .*reproduce tiny"):
+    with pytest.raises(
+        UserError, match=r"no student of trial 'nothing' was kept\. Kept: .*-s1, .*, \.\.\.\. .*reproduce tiny"
+    ):
         student_of(directory, "nothing")
     folder = next(iter(directory.students.iterdir()))
     content = json.loads((folder / ABOUT).read_text())

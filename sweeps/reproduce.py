@@ -1,0 +1,107 @@
+"""Runs a trial of a sweep again, alone and in this process, and compares the curves."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from rich.console import Console
+
+from kdas.errors import UserError
+from kdas.recipe.config import TrialConfig
+from kdas.records import STOPPED_STATUSES, CurveRow, Status
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Trial
+from sweeps.prepare.inputs import inputs_for
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.measure import read_measure
+from sweeps.record.trial import TrialFolder
+
+# What depends on the machine and on what else it does, not on the trial.
+_OF_THE_MACHINE = {"wall_s", "eval_s", "data_s", "num_cotenants", "cost_as_run_s", "device"}
+
+
+def reproduce(directory: SweepDirectory, trial_id: str, student: Path | None, console: Console) -> bool:
+    """Train a recorded trial again, up to where it ended, and print whether each evaluation is the same.
+
+    Args: student: a folder to keep its trained network in.
+    Returns: whether all evaluations are equal.
+    Raises: UserError: if there is no such trial, if it has not ended, or if data or teacher have changed since.
+    """
+    folder = _ended(directory, trial_id)
+    recorded = [each.row for each in folder.rows()]
+    if student is not None and folder.status in STOPPED_STATUSES:
+        console.print("The trial was stopped early. It is trained to its end here, to keep its student.")
+    training = _training_of(directory, folder, recorded[-1].calibration_id, console, keeps_student=student is not None)
+    different = 0
+    for number, row in enumerate(training.rows()):
+        if number < len(recorded):
+            differs = _differences(recorded[number], row)
+            different += bool(differs)
+            console.print(_line(row, differs), highlight=False, markup=False, soft_wrap=True)
+        elif student is None:
+            break
+    else:
+        if training.status is Status.BUDGET and student is not None:
+            training.write_student(student)
+            console.print(f"student: {student}", highlight=False, soft_wrap=True)
+    same = len(recorded) - different
+    console.print(f"{same} of {len(recorded)} evaluations are as recorded", highlight=False)
+    return not different
+
+
+def _ended(directory: SweepDirectory, trial_id: str) -> TrialFolder:
+    folder = directory.trial(trial_id)
+    if not folder.exists:
+        raise UserError(
+            f"{directory.path}: no trial {trial_id!r}. {_some([each.path.name for each in directory.trials()])}"
+        )
+    if (damage := folder.damage()) is not None:
+        raise UserError(str(damage))
+    if folder.status is Status.RUNNING or not folder.rows():
+        raise UserError(f"{folder.path}: the trial has not ended. Run the sweep to its end first.")
+    return folder
+
+
+def _training_of(
+    directory: SweepDirectory, folder: TrialFolder, calibration_id: str, console: Console, *, keeps_student: bool
+) -> Training:
+    """The trial at its beginning, with the data, teacher, prices and budget that it had."""
+    calibration = directory.calibrations().get(calibration_id)
+    if calibration is None:
+        raise UserError(f"{directory.path}: the prices of the trial are missing. Run kdas-sweeps check.")
+    config = TrialConfig(**folder.description["config"])
+    trial = Trial(config, inputs_for(config, directory, console))
+    if trial.trial_id != folder.path.name:
+        raise UserError(
+            f"{folder.path}: data, teacher or code have changed since: the trial would be {trial.trial_id} now."
+            " Restore them."
+        )
+    measure = read_measure(directory)
+    budget_ref_s = measure.budget_ref_s if measure is not None else None
+    return Training(trial, Surroundings(calibration, budget_ref_s=budget_ref_s, keeps_student=keeps_student))
+
+
+def _some(trial_ids: list[str]) -> str:
+    if not trial_ids:
+        return "The sweep has no trials yet."
+    return f"The sweep has {len(trial_ids)}, for example {trial_ids[0]}; trials.parquet lists them."
+
+
+def _differences(recorded: CurveRow, row: CurveRow) -> list[str]:
+    """Columns that differ, with both values. NaN equals NaN."""
+    now = row.as_dict()
+    return [
+        f"{name} was {value}, is {now[name]}"
+        for name, value in recorded.as_dict().items()
+        if name not in _OF_THE_MACHINE and value != now[name] and not (_is_nan(value) and _is_nan(now[name]))
+    ]
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _line(row: CurveRow, differs: list[str]) -> str:
+    told = "; ".join(differs) if differs else "as recorded"
+    return f"epoch {row.epoch}, step {row.step}: validation accuracy {row.val_accuracy:.4f}: {told}"
