@@ -297,6 +297,7 @@ class _Sweep:
             confirm_configs=before.confirm_configs if before else (),
             confirm_seeds=before.confirm_seeds if before else (),
             confirm_level=before.confirm_level if before else Measure.confirm_level,
+            last_look=before.last_look if before else 0,
         )
         write_measure(self.directory, measure)
         self.progress.target_is(target, rule)

@@ -45,8 +45,10 @@ class Confirmation:
             self.is_over = True
             return [], measure
         configs = tuple(dict.fromkeys(job.config_id for job in self._plan.confirmation(finalists, 1)))
-        known = len(measure.confirm_seeds) if set(measure.confirm_configs) == set(configs) else 0
+        is_known = set(measure.confirm_configs) == set(configs)
+        known, before = (len(measure.confirm_seeds), measure.last_look) if is_known else (0, 0)
         later = [look for look in self._looks if look > self._num_seeds]
+        last_look = self._num_seeds or before
         self._num_seeds = next((look for look in later if look >= known), self._looks[-1])
         # Nothing follows the last look, so it need not be judged.
         self.is_over = self._num_seeds == self._looks[-1]
@@ -59,6 +61,7 @@ class Confirmation:
             confirm_seeds=tuple(dict.fromkeys(job.config.seed for job in jobs)),
             confirm_level=num_comparisons * level_at(self._looks, num_comparisons),
             num_planned_trials=self._plan.num_trials + num_added,
+            last_look=last_look,
         )
 
     def _is_settled(self, jobs: Sequence[Job], measure: Measure) -> bool:

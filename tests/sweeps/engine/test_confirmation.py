@@ -113,9 +113,10 @@ def test_seeds_are_added_look_by_look(engine: Callable[..., Engine]) -> None:
     while not sweep.start(stop_after=len(sweep.started) + 1).is_finished:
         measure = read_measure(sweep.directory)
         if measure is not None:
-            told.append((len(measure.confirm_seeds), measure.num_planned_trials))
+            told.append((len(measure.confirm_seeds), measure.num_planned_trials, measure.last_look))
     looks = list(dict.fromkeys(told))
-    assert looks == [(look, 2 + 2 * look) for look in LOOKS[: len(looks)]]
+    before = (0, *LOOKS)
+    assert looks == [(look, 2 + 2 * look, before[number]) for number, look in enumerate(LOOKS[: len(looks)])]
     assert fresh_seeds(sweep) == seeds_up_to(looks[-1][0])
     assert len(looks) > 3
 
