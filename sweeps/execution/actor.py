@@ -8,7 +8,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -196,5 +196,8 @@ class TrialActor(tune.Trainable):
             raise
 
     def _record_crash(self, text: str) -> None:
-        with suppress(OSError, UserError):  # a full disk: then it counts as a worker that was lost
+        try:
             self._folder.end(Status.CRASHED, text)
+        except (OSError, UserError) as error:
+            if not is_full(error):  # on a full disk it counts as a worker that was lost
+                raise
