@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RaySystemError
 
+from sweeps.command import ending
 from sweeps.execution import ray_setup
 from sweeps.execution.outage import RayLostError
 
@@ -91,3 +94,22 @@ def test_rays_folder_stays_until_ray_has_ended(monkeypatch: pytest.MonkeyPatch) 
         assert folders[0].is_dir()
     assert was_there == [True]
     assert not folders[0].exists()
+
+
+def test_ctrl_c_while_ray_starts_is_heard_once_it_has_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ray's start runs code that drops a KeyboardInterrupt."""
+    happened: list[str] = []
+
+    def init(**options: object) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        happened.append("started")
+
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(ending, "_requests", ending._Requests())
+    monkeypatch.setattr(ending, "heed_sigterm", lambda: None)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: happened.append("ended"))
+    with pytest.raises(KeyboardInterrupt), ray_setup.started(1):
+        happened.append("ran")
+    assert happened == ["started", "ended"]
