@@ -159,6 +159,8 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
         console.print(f"{len(placed)} students in {directory.students}", highlight=False, soft_wrap=True)
     if sweep.agenda.lacks_configurations and sweep.spending.reason:
         console.print(f"The search ended early: {sweep.spending.reason}", highlight=False)
+    if ending := sweep.agenda.confirmation_ending:
+        console.print(ending, highlight=False, soft_wrap=True)
 
 
 def run_cells(
@@ -249,7 +251,11 @@ class _Sweep:
         self.agenda = Agenda(
             plan, directory, self._search_for, self._terms, self.spending, self._adopt, spec.keep_students
         )
-        self.progress.num_done = sum(folder.is_final for folder in directory.trials())
+
+    def count_trials(self) -> None:
+        """Set what the progress display begins with. Call it once the agenda has found its jobs."""
+        ended = (folder.path.name for folder in self.directory.trials() if folder.is_final)
+        self.progress.done = {trial_id for trial_id in ended if not self.agenda.expects(trial_id)}
         self.progress.num_to_come = self.agenda.num_to_come
 
     def _search_for(self, search: Search) -> ConfigurationSearch:
@@ -265,6 +271,8 @@ class _Sweep:
         was_here = self.directory.trial(job.trial_id).is_final
         is_done = self.directory.adopt(job, self.prices.of(job.config))
         self.num_adopted += is_done and not was_here
+        if is_done:
+            self.progress.done.add(job.trial_id)
         return is_done
 
     def _fix_measure(self, plain: Sequence[Job]) -> Measure | None:
@@ -314,6 +322,7 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
     from sweeps.execution.launch import run_trials
     from sweeps.mlflow_view.follower import Follower
 
+    sweep.count_trials()
     follower = Follower(sweep.directory)
     follower.start()
     try:
