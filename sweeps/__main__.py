@@ -50,7 +50,7 @@ def run(
     cluster: Cluster = None,
 ) -> None:
     """Run or resume a sweep."""
-    ending.heed_sigterm()
+    ending.heed_requests()
     ending.end_with_parent()
     if cluster:
         os.environ["RAY_ADDRESS"] = cluster

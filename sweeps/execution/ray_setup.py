@@ -71,18 +71,17 @@ def started(num_cpus: int) -> Iterator[None]:
             # Ray ends before its folder is removed: it writes there while it shuts down.
             folder = until_end.enter_context(ray_folder())
             until_end.callback(ray.shutdown)
-            # Ray's start drops a KeyboardInterrupt at some places, so Ctrl-C waits for its end; a second one does not.
-            with ending.deferred():
-                # "local": otherwise it would join any Ray that already runs on this machine.
-                ray.init(
-                    address="local",
-                    num_cpus=num_cpus,
-                    include_dashboard=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=str(folder),
-                )
-                ending.heed_sigterm()  # Ray has set handlers of its own
-            ending.check()
+            # "local": otherwise it would join any Ray that already runs on this machine.
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(folder),
+            )
+            ending.heed_requests()  # Ray has set handlers of its own
+        # In case Ray has dropped a KeyboardInterrupt while it started.
+        ending.check()
         yield
 
 

@@ -452,9 +452,7 @@ def test_prices_that_differ_between_rounds_are_named(
     assert said in shown and ("between rounds" in shown) == bool(said)
 
 
-def test_while_a_look_runs_the_report_shows_the_look_before(
-    new_sweep: NewSweep, plan: Any, planned_trial: Any
-) -> None:
+def test_while_a_look_runs_the_report_shows_the_look_before(new_sweep: NewSweep, plan: Any, planned_trial: Any) -> None:
     def confirmed(seeds: Iterable[int], status: Status | None = None) -> list[Any]:
         of = {"plain_kd": ("c-plain", 20.0), "kdas_search": ("c-s1", 10.0)}
         return [

@@ -89,16 +89,16 @@ def test_rays_folder_stays_until_ray_has_ended(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda *, _temp_dir, **_: folders.append(Path(_temp_dir)))
     monkeypatch.setattr(ray, "shutdown", lambda: was_there.append(folders[0].is_dir()))
-    monkeypatch.setattr(ray_setup.ending, "heed_sigterm", lambda: None)
+    monkeypatch.setattr(ray_setup.ending, "heed_requests", lambda: None)
     with ray_setup.started(num_cpus=1):
         assert folders[0].is_dir()
     assert was_there == [True]
     assert not folders[0].exists()
 
 
-def test_ctrl_c_while_ray_starts_is_heard_once_it_has_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Ray's start runs code that drops a KeyboardInterrupt."""
+def test_ctrl_c_that_ray_drops_while_it_starts_is_heard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     happened: list[str] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def init(**options: object) -> None:
         with suppress(KeyboardInterrupt):
@@ -107,9 +107,13 @@ def test_ctrl_c_while_ray_starts_is_heard_once_it_has_started(monkeypatch: pytes
 
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.setattr(ending, "_requests", ending._Requests())
-    monkeypatch.setattr(ending, "heed_sigterm", lambda: None)
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "shutdown", lambda: happened.append("ended"))
-    with pytest.raises(KeyboardInterrupt), ray_setup.started(1):
-        happened.append("ran")
+    try:
+        ending.heed_requests()
+        with pytest.raises(KeyboardInterrupt), ray_setup.started(1):
+            happened.append("ran")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert happened == ["started", "ended"]
