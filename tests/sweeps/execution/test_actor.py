@@ -22,7 +22,7 @@ from kdas.training.trial import Inputs, Trial
 from sweeps.engine.slots import Slots
 from sweeps.execution import actor as module
 from sweeps.execution.actor import NO_ROOM, TrialActor, ray_config
-from sweeps.file.spec import load_spec
+from sweeps.file.loading import load_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.trial import TrialFolder
