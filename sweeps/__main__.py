@@ -60,7 +60,8 @@ def run(
     from sweeps.execution.outage import RayLostError
 
     path, spec, directory = _loaded(name, data, settings)
-    from sweeps.run import num_crashed, run_cells, run_sweep
+    from sweeps.record.status import num_crashed
+    from sweeps.run import run_cells, run_sweep
 
     try:
         is_finished = (run_cells if spec.cells else run_sweep)(spec, path, directory, console, is_agreed=yes)
