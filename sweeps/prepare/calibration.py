@@ -1,4 +1,4 @@
-"""`make calibrate`: measures the prices of a sweep that has not begun, and shows those of one that has."""
+"""`make calibrate`: measures the prices of a sweep without trials again, and shows those of a sweep that has some."""
 
 from __future__ import annotations
 
