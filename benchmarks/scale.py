@@ -33,7 +33,7 @@ from sweeps.engine.objective import objective_of
 from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.engine.spending import Spending
 from sweeps.file.layers import spec_path
-from sweeps.file.spec import load_spec
+from sweeps.file.loading import load_spec
 from sweeps.prepare.resolved import plan_of, rule_of
 from sweeps.prepare.unchanged import spec_text
 from sweeps.record.directory import SweepDirectory

@@ -145,6 +145,8 @@ class Measure:
     plain_methods: tuple[str, ...] = ()
     # Once the sweep has ended, the number of its trials: from then on none may be missing. 0 before.
     num_ended_trials: int = 0
+    # While a look of the confirmation runs that is not its first: how many of `confirm_seeds` the look before had.
+    last_look: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """The content of `measure.json`, where the budget is called tau, as in the statistics."""

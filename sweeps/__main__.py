@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,6 +45,7 @@ from sweeps.command.options import (
 from sweeps.record.paths import names_of_cells, recorded_names, sweep_path
 
 if TYPE_CHECKING:
+    from sweeps.file.spec import SweepSpec
     from sweeps.record.directory import SweepDirectory
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -59,21 +62,16 @@ def run(
     cluster: Cluster = None,
 ) -> None:
     """Run or resume a sweep."""
-    ending.heed_sigterm()
+    ending.heed_requests()
     ending.end_with_parent()
     if cluster:
         os.environ["RAY_ADDRESS"] = cluster
     from sweeps.execution.outage import RayLostError
-    from sweeps.file.layers import directory_of, spec_path
-    from sweeps.file.spec import load_spec
 
-    path = spec_path(name)
-    spec = load_spec(path, data, settings or ())
-    # Only now: it imports torch, which takes seconds, and most files with a mistake are refused without it.
-    from sweeps.record.directory import SweepDirectory
-    from sweeps.run import num_crashed, run_cells, run_sweep
+    path, spec, directory = _loaded(name, data, settings)
+    from sweeps.record.status import num_crashed
+    from sweeps.run import run_cells, run_sweep
 
-    directory = SweepDirectory(directory_of(path))
     try:
         is_finished = (run_cells if spec.cells else run_sweep)(spec, path, directory, console, is_agreed=yes)
     except KeyboardInterrupt:  # before Ray handles it: while reading data, training the teacher or starting Ray
@@ -100,39 +98,21 @@ def _print_whole(text: str) -> None:
 @app.command()
 def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
     """Estimate the cost of a sweep without training."""
-    from sweeps.file.layers import directory_of, spec_path
-    from sweeps.file.spec import load_spec
-
-    path = spec_path(name)
-    spec = load_spec(path, data, settings or ())
+    path, spec, directory = _loaded(name, data, settings)
     from sweeps.prepare.preview import preview_sweep
-    from sweeps.record.directory import SweepDirectory
 
-    directory = SweepDirectory(directory_of(path))
-    for cell, of_cell in spec.cells.items():
-        console.rule(cell, align="left")
-        preview_sweep(of_cell, path, directory.cell(cell), console)
-    if not spec.cells:
-        preview_sweep(spec, path, directory, console)
+    for each, of_each in _each_cell(spec, directory):
+        preview_sweep(each, path, of_each, console)
 
 
 @app.command()
 def calibrate(name: Name, data: Data = None, settings: Settings = None) -> None:
     """Measure a sweep's prices again, or show those it has."""
-    from sweeps.file.layers import directory_of, spec_path
-    from sweeps.file.spec import load_spec
-
-    path = spec_path(name)
-    spec = load_spec(path, data, settings or ())
+    path, spec, directory = _loaded(name, data, settings)
     from sweeps.prepare.calibration import calibrate_sweep
-    from sweeps.record.directory import SweepDirectory
 
-    directory = SweepDirectory(directory_of(path))
-    for cell, of_cell in spec.cells.items():
-        console.rule(cell, align="left")
-        calibrate_sweep(of_cell, path, directory.cell(cell), console)
-    if not spec.cells:
-        calibrate_sweep(spec, path, directory, console)
+    for each, of_each in _each_cell(spec, directory):
+        calibrate_sweep(each, path, of_each, console)
 
 
 @app.command()
@@ -161,7 +141,7 @@ def simulate(
     surrogate: Surrogate = False,
 ) -> None:
     """Compare searches and schedulers on recorded curves."""
-    from sweeps.file.spec import recorded_spec
+    from sweeps.file.loading import recorded_spec
     from sweeps.replay.recorded import load_recording
     from sweeps.replay.simulate import settings_of
     from sweeps.replay.simulate import simulate as compare
@@ -324,6 +304,27 @@ def _single(name: str) -> SweepDirectory:
     if directory.cells():
         raise UserError(f"{name}: this sweep consists of cells. Name one of them: {', '.join(names_of_cells(name))}.")
     return directory
+
+
+def _loaded(name: str, data: str | None, settings: Sequence[str] | None) -> tuple[Path, SweepSpec, SweepDirectory]:
+    """A sweep's file, its content and its folder. What follows imports torch: most mistakes are told before."""
+    from sweeps.file.layers import directory_of, spec_path
+    from sweeps.file.loading import load_spec
+
+    path = spec_path(name)
+    spec = load_spec(path, data, settings or ())
+    from sweeps.record.directory import SweepDirectory
+
+    return path, spec, SweepDirectory(directory_of(path))
+
+
+def _each_cell(spec: SweepSpec, directory: SweepDirectory) -> Iterator[tuple[SweepSpec, SweepDirectory]]:
+    """The sweep, or each of its cells under a heading."""
+    for name, cell in spec.cells.items():
+        console.rule(name, align="left")
+        yield cell, directory.cell(name)
+    if not spec.cells:
+        yield spec, directory
 
 
 def _existing(name: str) -> SweepDirectory:

@@ -13,12 +13,10 @@ from typing import Literal
 from rich.console import Console
 
 from kdas.command.teacher import tell_quality
-from kdas.compute import device as devices
 from kdas.errors import UserError
 from kdas.files.cache import check_cache
 from kdas.files.full import going_without
-from kdas.recipe.config import TrialConfig
-from kdas.records import Measure, Status
+from kdas.records import Measure
 from kdas.teacher import obtain as teachers
 from kdas.training.trial import Inputs, Trial, config_id, find_dataset
 from sweeps.command.options import cluster_address
@@ -28,13 +26,12 @@ from sweeps.engine.plan import Plan
 from sweeps.engine.prices import Prices
 from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.engine.restored import restore_search
-from sweeps.engine.slots import Slots, slots_for
+from sweeps.engine.slots import Slots
 from sweeps.engine.spending import Spending
 from sweeps.engine.target import decide_target
+from sweeps.execution.machines import check_cluster, slots_of
 from sweeps.execution.outage import RayLostError
 from sweeps.execution.progress import Progress
-from sweeps.execution.ray_folder import parent_of_ray_folder
-from sweeps.file.blocks import ResourcesConfig
 from sweeps.file.methods import Search
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare import environment
@@ -47,6 +44,7 @@ from sweeps.prepare.unchanged import check_spec, keep_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import known_measure, read_measure, write_measure
+from sweeps.record.status import num_crashed
 from sweeps.record.students import place_students
 from sweeps.record.tables import write_tables
 
@@ -61,7 +59,7 @@ def run_sweep(
     Raises: UserError: before any compute is spent.
     """
     check_cache()
-    slots = _slots(spec.methods.recipe, spec.resources, source)
+    slots = slots_of(spec.methods.recipe, spec.resources, source)
     with directory.locked():
         check_spec(spec, directory)
         sweep = _begun(spec, source, directory, slots, console, is_agreed=is_agreed)
@@ -111,7 +109,7 @@ def _begun(
     recipe = spec.methods.recipe
     check_own_parts_of(spec, source)
     if cluster_address():
-        _check_cluster(recipe, directory)
+        check_cluster(recipe, directory)
     try:
         teachers.check_checkpoint(recipe.teacher, find_dataset(recipe))
         inputs = inputs_for(recipe, directory, console)
@@ -159,6 +157,8 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
         console.print(f"{len(placed)} students in {directory.students}", highlight=False, soft_wrap=True)
     if sweep.agenda.lacks_configurations and sweep.spending.reason:
         console.print(f"The search ended early: {sweep.spending.reason}", highlight=False)
+    if ending := sweep.agenda.confirmation_ending:
+        console.print(ending, highlight=False, soft_wrap=True)
 
 
 def run_cells(
@@ -175,7 +175,7 @@ def run_cells(
             check_spec(cell, of_cell)
             if not of_cell.spec_file.exists():  # ask before hours are spent on another cell
                 console.rule(name, align="left")
-                slots = _slots(cell.methods.recipe, cell.resources, source)
+                slots = slots_of(cell.methods.recipe, cell.resources, source)
                 ahead = look_ahead(cell, source, of_cell, slots, console)
                 agree(ahead.forecast, cell.budget, source, console, is_agreed=is_agreed)
         keep_spec(spec, directory)
@@ -186,36 +186,6 @@ def run_cells(
                 if not is_finished:
                     break
         return is_finished
-
-
-def _slots(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> Slots:
-    """The slots of this machine, or of the cluster at `RAY_ADDRESS`, which this joins."""
-    if cluster_address():
-        from sweeps.execution import cluster
-
-        cluster.join()
-    else:
-        parent_of_ray_folder()
-    try:
-        if cluster_address():
-            return cluster.slots_of_cluster(recipe.device, recipe.threads, resources)
-        return slots_for(devices.resolve(recipe.device), recipe.threads, resources)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-
-
-def _check_cluster(recipe: TrialConfig, directory: SweepDirectory) -> None:
-    """Raises: UserError: if a machine cannot train what this one plans; names the first one."""
-    from sweeps.execution.cluster import check_machines
-
-    paths = [path for path in (recipe.dataset.get("path"), recipe.teacher.checkpoint) if path]
-    check_machines(directory.path, paths, devices.resolve(recipe.device))
-
-
-def num_crashed(directory: SweepDirectory) -> int:
-    """Number of trials that ended with an exception or with their process, in all cells if there are any."""
-    folders = [folder for each in directory.cells() or [directory] for folder in each.trials()]
-    return sum(folder.status is Status.CRASHED for folder in folders)
 
 
 class _Sweep:
@@ -249,7 +219,11 @@ class _Sweep:
         self.agenda = Agenda(
             plan, directory, self._search_for, self._terms, self.spending, self._adopt, spec.keep_students
         )
-        self.progress.num_done = sum(folder.is_final for folder in directory.trials())
+
+    def count_trials(self) -> None:
+        """Set what the progress display begins with. Call it once the agenda has found its jobs."""
+        ended = (folder.path.name for folder in self.directory.trials() if folder.is_final)
+        self.progress.done = {trial_id for trial_id in ended if not self.agenda.expects(trial_id)}
         self.progress.num_to_come = self.agenda.num_to_come
 
     def _search_for(self, search: Search) -> ConfigurationSearch:
@@ -265,6 +239,8 @@ class _Sweep:
         was_here = self.directory.trial(job.trial_id).is_final
         is_done = self.directory.adopt(job, self.prices.of(job.config))
         self.num_adopted += is_done and not was_here
+        if is_done:
+            self.progress.done.add(job.trial_id)
         return is_done
 
     def _fix_measure(self, plain: Sequence[Job]) -> Measure | None:
@@ -297,6 +273,7 @@ class _Sweep:
             confirm_configs=before.confirm_configs if before else (),
             confirm_seeds=before.confirm_seeds if before else (),
             confirm_level=before.confirm_level if before else Measure.confirm_level,
+            last_look=before.last_look if before else 0,
         )
         write_measure(self.directory, measure)
         self.progress.target_is(target, rule)
@@ -313,6 +290,7 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
     from sweeps.execution.launch import run_trials
     from sweeps.mlflow_view.follower import Follower
 
+    sweep.count_trials()
     follower = Follower(sweep.directory)
     follower.start()
     try:

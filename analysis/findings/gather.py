@@ -17,7 +17,7 @@ from analysis.findings.importance import importance
 from analysis.findings.judgement import Judgement, judge
 from analysis.findings.pareto import pareto_front
 from analysis.findings.payback import Payback, payback
-from analysis.findings.summary import RESAMPLING_SEED, deciding_phase, summarize
+from analysis.findings.summary import RESAMPLING_SEED, deciding_phase, of_completed_looks, summarize
 from analysis.findings.targets import OtherTargets, at_target, target_deviation
 from analysis.findings.timing import slowdown_by_method, timing_check
 from analysis.findings.trial_times import trial_times
@@ -72,7 +72,8 @@ def findings(sweep_directory: Path | str, target: float | None = None) -> Findin
     own_target = measure.target
     if target is not None and target != own_target:
         trials, measure = at_target(curves, trials, measure, target)
-    times = trial_times(curves, trials, measure)
+    every_time = trial_times(curves, trials, measure)
+    times, measure = of_completed_looks(every_time, measure)
     summary = summarize(times, measure)
     judged = judge(times, summary, measure)
     others = OtherTargets(curves, times, summary, measure)
@@ -101,7 +102,7 @@ def findings(sweep_directory: Path | str, target: float | None = None) -> Findin
         cautions=tuple(
             cautions(
                 summary,
-                times,
+                every_time,
                 every_curve,
                 trials,
                 measure,

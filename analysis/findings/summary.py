@@ -133,7 +133,6 @@ def deciding_phase(summary: pd.DataFrame) -> str:
 
 def _is_confirmed(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> bool:
     """Whether the confirmation is complete: by the sweep's record, or without one by the trials that exist."""
-    is_open = (times["status"] == Status.RUNNING) & (times["lower_s"] < times["upper_s"])
     confirmed = times[times["phase"] == "confirm"]
     by_phase = dict(iter(summary.groupby("phase")))
     if not len(confirmed):
@@ -142,10 +141,28 @@ def _is_confirmed(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) 
     for role in ("is_searched", "is_plain"):
         if "search" in by_phase and by_phase["search"][role].any() and not by_phase["confirm"][role].any():
             return False
-    seeds = set(measure.confirm_seeds or confirmed["seed"])
-    ended = confirmed[~is_open.loc[confirmed.index]].groupby("config_id")["seed"].agg(set)
+    return _has_ended(confirmed, set(measure.confirm_seeds or confirmed["seed"]), measure)
+
+
+def _has_ended(confirmed: pd.DataFrame, seeds: Collection[int], measure: Measure) -> bool:
+    """Whether all that is confirmed has ended on these seeds. Args: confirmed: the times of the confirmation."""
+    is_open = (confirmed["status"] == Status.RUNNING) & (confirmed["lower_s"] < confirmed["upper_s"])
+    ended = confirmed[~is_open].groupby("config_id")["seed"].agg(set)
     expected = measure.confirm_configs or tuple(confirmed["config_id"].unique())
-    return all(seeds <= ended.get(config_id, set()) for config_id in expected)
+    return all(set(seeds) <= ended.get(config_id, set()) for config_id in expected)
+
+
+def of_completed_looks(times: pd.DataFrame, measure: Measure) -> tuple[pd.DataFrame, Measure]:
+    """Times and measure without the trials of a look that still runs, if there was a look before it.
+
+    A confirmation may be read only at its looks: seeds between two of them would be one more reading.
+    """
+    confirmed = times[times["phase"] == "confirm"]
+    if not measure.last_look or _has_ended(confirmed, measure.confirm_seeds, measure):
+        return times, measure
+    seeds = measure.confirm_seeds[: measure.last_look]
+    kept = (times["phase"] != "confirm") | times["seed"].isin(seeds)
+    return times[kept].reset_index(drop=True), replace(measure, confirm_seeds=seeds)
 
 
 def fastest(summary: pd.DataFrame) -> pd.DataFrame:

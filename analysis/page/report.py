@@ -224,7 +224,7 @@ def _of_the_payback(found: Findings) -> list[tuple[str, str, str]]:
 
 
 def _trials_planned(found: Findings) -> str:
-    trials = f"{wording.plural(len(found.times), 'trial')} of {found.measure.num_planned_trials} planned"
+    trials = f"{wording.plural(len(found.trials), 'trial')} of {found.measure.num_planned_trials} planned"
     others = found.times.loc[found.times["phase"] != deciding_phase(found.summary), "seed"]
     return f"of the answer; the search used {wording.seeds(others.tolist())}; {trials}" if len(others) else trials
 

@@ -30,9 +30,13 @@ class _Requests:
 _requests = _Requests()
 
 
-def heed_sigterm() -> None:
-    """From now on SIGTERM does what Ctrl-C does. To be called again after others have set a handler of their own."""
+def heed_requests() -> None:
+    """From now on SIGTERM does what Ctrl-C does, and `check` knows of both even if somebody drops the exception.
+
+    To be called again after others have set handlers of their own.
+    """
     signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGINT, lambda number, frame: _ask())
 
 
 @contextmanager

@@ -86,6 +86,12 @@ def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
 
 
 @app.command()
+def calibrate(name: Name, data: Data = None, settings: Settings = None) -> None:
+    """Measure a sweep's prices again, or show those it has."""
+    _must(_python("sweeps", "calibrate", *_of_file(data, settings), "--", name))
+
+
+@app.command()
 def status(name: Name) -> None:
     """Show the progress of a sweep."""
     _must(_python("sweeps", "status", "--", name))

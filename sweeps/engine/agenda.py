@@ -198,6 +198,10 @@ class Agenda:
     def num_out(self) -> int:
         return self._queue.num_out
 
+    def expects(self, trial_id: str) -> bool:
+        """Whether the trial waits or runs."""
+        return self._queue.expects(trial_id)
+
     @property
     def num_to_come(self) -> int:
         """Number of trials that have not started and, as far as is known now, will."""
@@ -211,6 +215,11 @@ class Agenda:
         if plan.confirm is not None and not self._confirmation.has_begun:
             confirming = (len(plan.methods.baselines) + num_finalists) * plan.num_fresh_seeds
         return self._queue.num_waiting + num_unproposed * len(plan.seeds) + confirming
+
+    @property
+    def confirmation_ending(self) -> str:
+        """Why a confirmation in looks ended, in a sentence; empty without one. For a finished sweep."""
+        return "" if self._measure is None else self._confirmation.ending(self._finalists, self._measure)
 
     @property
     def lacks_configurations(self) -> bool:
@@ -250,12 +259,16 @@ class Agenda:
 
     def _confirm(self, measure: Measure) -> None:
         """Enqueue the next look of the confirmation, if there is one, and record its configurations and seeds."""
-        top = self._plan.confirm.top if self._plan.confirm is not None else 0
-        finalists = [job for lane in self._lanes for job in lane.candidates.finalists(top)]
-        jobs, self._measure = self._confirmation.next_look(finalists, measure)
+        jobs, self._measure = self._confirmation.next_look(self._finalists, measure)
         if jobs:
             write_measure(self._directory, self._measure)
         self._queue.add(job for job in jobs if job.trial_id not in self._crashed and not self._adopt(job))
+
+    @property
+    def _finalists(self) -> list[Job]:
+        """The first job of each finalist."""
+        top = self._plan.confirm.top if self._plan.confirm is not None else 0
+        return [job for lane in self._lanes for job in lane.candidates.finalists(top)]
 
     # Proposals.
 

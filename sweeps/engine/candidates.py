@@ -15,8 +15,8 @@ from sweeps.record.job import Job
 
 
 @dataclass
-class Proposal:
-    """A configuration in progress: its number in the study, and its trials that have not ended."""
+class _InProgress:
+    """A proposal that the search awaits: its number in the study, and its trials that have not ended."""
 
     number: int
     jobs: Sequence[Job]
@@ -30,7 +30,7 @@ class Candidates:
         self, directory: SweepDirectory, search: ConfigurationSearch, objective: Objective, spending: Spending
     ) -> None:
         self._directory, self._search, self._objective, self._spending = directory, search, objective, spending
-        self._proposals: list[Proposal] = []
+        self._proposals: list[_InProgress] = []
         # The first job of each configuration that may be confirmed, and the configuration's values.
         self._jobs: dict[str, Job] = {}
         self._values: dict[str, list[float]] = {}
@@ -52,7 +52,7 @@ class Candidates:
         self.num_repeats = 0 if is_new else self.num_repeats + 1
         self._jobs[config_id] = jobs[0]
         # A proposal of an earlier start may have new seeds, or a crashed one may have succeeded since.
-        self._proposals.append(Proposal(asked.number, jobs, waiting))
+        self._proposals.append(_InProgress(asked.number, jobs, waiting))
         self.tell_complete(measure)
 
     def ended(self, trial_id: str, measure: Measure | None) -> None:
@@ -70,7 +70,7 @@ class Candidates:
         for proposal in complete:
             self._tell(proposal, measure)
 
-    def _tell(self, proposal: Proposal, measure: Measure) -> None:
+    def _tell(self, proposal: _InProgress, measure: Measure) -> None:
         trials = [self._directory.trial(job.trial_id) for job in proposal.jobs]
         outcome = outcome_of(trials, self._objective, measure)
         first = proposal.jobs[0]

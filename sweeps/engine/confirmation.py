@@ -41,12 +41,14 @@ class Confirmation:
         Returns: all jobs of the confirmation so far, and the measure with its seeds and level; no jobs once it is over.
         """
         so_far = self._plan.confirmation(finalists, self._num_seeds)
-        if not self._looks or (so_far and self._is_settled(so_far, measure)):
+        if not self._looks or (so_far and self._settled_by(so_far, measure)):
             self.is_over = True
             return [], measure
         configs = tuple(dict.fromkeys(job.config_id for job in self._plan.confirmation(finalists, 1)))
-        known = len(measure.confirm_seeds) if set(measure.confirm_configs) == set(configs) else 0
+        is_known = set(measure.confirm_configs) == set(configs)
+        known, before = (len(measure.confirm_seeds), measure.last_look) if is_known else (0, 0)
         later = [look for look in self._looks if look > self._num_seeds]
+        last_look = self._num_seeds or before
         self._num_seeds = next((look for look in later if look >= known), self._looks[-1])
         # Nothing follows the last look, so it need not be judged.
         self.is_over = self._num_seeds == self._looks[-1]
@@ -59,24 +61,36 @@ class Confirmation:
             confirm_seeds=tuple(dict.fromkeys(job.config.seed for job in jobs)),
             confirm_level=num_comparisons * level_at(self._looks, num_comparisons),
             num_planned_trials=self._plan.num_trials + num_added,
+            last_look=last_look,
         )
 
-    def _is_settled(self, jobs: Sequence[Job], measure: Measure) -> bool:
-        """Whether the claim is decided, or not worth deciding. Args: jobs: all of the confirmation so far."""
+    def ending(self, finalists: Sequence[Job], measure: Measure) -> str:
+        """Why no more seeds were added, in a sentence; empty if their number was fixed. Call it at the end."""
+        jobs = self._plan.confirmation(finalists, self._num_seeds)
+        if self._plan.confirm is None or self._plan.confirm.until is None or not jobs:
+            return ""
+        why = self._settled_by(jobs, measure)
+        reason = f": {why}" if why else ", the most: its answer is not decided"
+        return f"The confirmation ended after {self._num_seeds} fresh seeds{reason}."
+
+    def _settled_by(self, jobs: Sequence[Job], measure: Measure) -> str:
+        """Why more seeds are not needed, in words; empty if they are. Args: jobs: all of the confirmation so far."""
         plain_methods = measure.plain_methods or (measure.baseline,)
         plain, candidates = (
             self._times([job for job in jobs if (job.method in plain_methods) is is_plain], measure)
             for is_plain in (True, False)
         )
         if not plain or not candidates:
-            return True
+            return "there is nothing to compare"
         level = level_at(self._looks, len(plain) + len(candidates) - 1)
         if is_decided(plain, candidates, level):
-            return True
+            return "its answer is decided"
         # Two looks show a spread better than one.
         later = [look for look in self._looks if look > self._num_seeds]
         is_first = self._num_seeds == self._looks[0]
-        return not is_first and chance_of_decision(plain, candidates, level, later) < LEAST_CHANCE
+        if is_first or not later or chance_of_decision(plain, candidates, level, later) >= LEAST_CHANCE:
+            return ""
+        return f"by {later[-1]}, a decision is unlikely"
 
     def _times(self, jobs: Sequence[Job], measure: Measure) -> list[Times]:
         found: dict[str, list[tuple[float, float, float]]] = {}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
 from kdas.training.trainer import CheckpointError, Surroundings, Training
 from kdas.training.trial import Inputs, Trial, load_inputs
+from sweeps.command.options import cluster_address
 from sweeps.engine.slots import Slots
+from sweeps.execution.devices import Lease, visible_gpus
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.trial import Rebuilds, TrialFolder
@@ -32,6 +35,8 @@ from sweeps.record.trial import Rebuilds, TrialFolder
 NO_ROOM = "no_room"
 # Between two tries to write.
 FULL_PAUSE_S = 2.0
+# Of this worker's process, so of all trials that it runs.
+_LEASE = Lease(str(os.getpid()))
 
 
 def ray_config(
@@ -61,6 +66,8 @@ def ray_config(
         "cpus": slots.cpus_per_trial,
         "gpus": slots.gpus_per_trial,
         "sweep": directory.name if keeps_student else None,
+        # One Ray for the whole cluster knows what is in use.
+        "devices": visible_gpus() if slots.gpus_per_trial and not cluster_address() else [],
     }
 
 
@@ -133,7 +140,11 @@ class TrialActor(tune.Trainable):
             self._to_write.pop(0)
         return self._last
 
+    def cleanup(self) -> None:
+        _LEASE.give_back()
+
     def _begin(self) -> Training:
+        _LEASE.take(self._config["gpus"], self._config["devices"])
         config = job_of(self._config).config
         # Only what inputs depend on, so that trials that differ elsewhere share them.
         of_inputs = {"dataset", "validation", "teacher", "student", "device", "data_workers"}
@@ -196,5 +207,8 @@ class TrialActor(tune.Trainable):
             raise
 
     def _record_crash(self, text: str) -> None:
-        with suppress(OSError, UserError):  # a full disk: then it counts as a worker that was lost
+        try:
             self._folder.end(Status.CRASHED, text)
+        except (OSError, UserError) as error:
+            if not is_full(error):  # on a full disk it counts as a worker that was lost
+                raise

@@ -51,13 +51,14 @@ def join() -> None:
             ) from error
     try:
         ray.init(address=cluster_address(), logging_level=logging.ERROR)
-        ending.heed_sigterm()  # Ray has set handlers of its own
+        ending.heed_requests()  # Ray has set handlers of its own
     except Exception as error:  # Ray raises many kinds of exceptions
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
             f"CLUSTER={cluster_address()}: cannot join the cluster: {reason}. Check that this machine has the head's"
             " token (.ray/auth_token in the home folder, or RAY_AUTH_TOKEN) and the same versions of Ray and Python."
         ) from error
+    ending.check()  # in case Ray has dropped a KeyboardInterrupt
 
 
 def _machines() -> list[dict[str, Any]]:

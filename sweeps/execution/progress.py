@@ -45,6 +45,7 @@ class Progress:
     """Trials that are done, running and failed; the best one; the time left.
 
     `num_to_come`: trials that have not started. Early stopping and budgets may drop some of them.
+    `done`: ids of the trials that have ended. One that had been stopped may run again.
     """
 
     sweep: str
@@ -52,7 +53,7 @@ class Progress:
     budget_ref_s: float
     trials_at_once: int
     console: Console
-    num_done: int = 0
+    done: set[str] = field(default_factory=set)
     target: float | None = None
     num_failed: int = 0
     running: dict[str, Running] = field(default_factory=dict)
@@ -61,6 +62,10 @@ class Progress:
     def __post_init__(self) -> None:
         self._durations_s: list[float] = []
         self._live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=4, transient=True)
+
+    @property
+    def num_done(self) -> int:
+        return len(self.done)
 
     @property
     def num_planned(self) -> int:
@@ -82,6 +87,7 @@ class Progress:
     def started(self, job: Job, *, resumes: bool = False) -> None:
         """Args: resumes: whether it starts from a checkpoint."""
         self.running[job.trial_id] = Running(job, time.monotonic())
+        self.done.discard(job.trial_id)
         self.num_to_come -= 1
         if not self.console.is_terminal:
             self.say(f"{'resumed' if resumes else 'started'} {short_settings(job)}")
@@ -114,7 +120,7 @@ class Progress:
             text = folder.error.strip()
             self.say(f"crashed: {short_settings(job)}: {text if self.num_failed == 1 else text.splitlines()[-1]}")
             return "crashed"
-        self.num_done += 1
+        self.done.add(job.trial_id)
         rows = folder.rows()
         text = f"best accuracy {best_accuracy(rows):.4f}"
         if folder.status is Status.DIVERGED:

@@ -55,9 +55,12 @@ def ray_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     try:
         with ExitStack() as until_end:
-            # Where there are no locks, nobody can tell whether the folder is in use: it is left alone.
-            with suppress(OSError, UserError):
+            try:
                 until_end.enter_context(locked(folder / _LOCK, timeout_s=1))
+            except (OSError, UserError):
+                # Where there are no locks, a lock file would look like one that nobody holds. Without it others leave
+                # the folder alone.
+                (folder / _LOCK).unlink(missing_ok=True)
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -79,7 +79,9 @@ def started(num_cpus: int) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 _temp_dir=str(folder),
             )
-            ending.heed_sigterm()  # Ray has set handlers of its own
+            ending.heed_requests()  # Ray has set handlers of its own
+        # In case Ray has dropped a KeyboardInterrupt while it started.
+        ending.check()
         yield
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -16,12 +15,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
-from kdas.errors import UserError
-from kdas.files.home import expanded
-from kdas.parts.known import DATASETS, SAMPLERS
-from kdas.parts.reading import Mistake, check_all, mistakes_in, refusal, refused, user_error, validated
+from kdas.parts.known import SAMPLERS
+from kdas.parts.reading import Mistake, check_all, mistakes_in, refusal, refused
 from kdas.recipe.config import Recipe, SamplerPart, check_warmup
 from kdas.records import is_searched
 from sweeps.file.baselines import Method, SearchBlock, lower_keys_of
@@ -51,9 +47,7 @@ from sweeps.file.checks import (
 from sweeps.file.choices import blocks_filled_in
 from sweeps.file.confirm import Confirm, ConfirmConfig
 from sweeps.file.first_points import first_points
-from sweeps.file.layers import content_of, layers_of, source_of
 from sweeps.file.methods import Baseline, Methods, Search
-from sweeps.record.spec_file import read_spec
 from sweeps.space.conditions import space_from
 from sweeps.space.space import Space
 from sweeps.stopping import STOPPING_RULES
@@ -294,57 +288,3 @@ def _in_cell(name: str, change: Mapping[str, Any], error: ValidationError) -> li
         mistake.below(f"cells.{name}") if mistake.key.partition(".")[0].lower() in changed else mistake
         for mistake in mistakes_in(error, SweepSpec)
     ]
-
-
-def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ()) -> SweepSpec:
-    """The sweep that a file describes, merged with the files that it extends.
-
-    Args: data: folder that replaces `dataset.path`; settings: `key=value`, which override the file.
-    Raises: UserError: a line for each mistake; it names the file or the setting that contains the key.
-    """
-    layers = layers_of(path, settings)
-    content = content_of(layers)
-    if data:
-        content["dataset"] = _with_data(content, data)
-    try:
-        return _with_absolute_paths(SweepSpec.model_validate(content))
-    except ValidationError as error:
-        raise user_error(error, SweepSpec, partial(source_of, layers)) from error
-
-
-def recorded_spec(path: Path) -> SweepSpec:
-    """The resolved file that a sweep keeps in its directory."""
-    return validated(SweepSpec, read_spec(path), source=str(path))
-
-
-def _with_data(content: Mapping[str, Any], data: str) -> Any:
-    if expanded(data).is_file():
-        raise UserError(f"DATA={data}: is a file. Unpack it if it is an archive, and give the folder of the data.")
-    cells = content.get("cells")
-    if isinstance(cells, Mapping) and any(
-        "dataset" in (key, *(of if isinstance(of, Mapping) else ())) for key, of in cells.items()
-    ):
-        raise UserError(f"DATA={data}: the cells have their own datasets. Set the path of each, and omit DATA.")
-    dataset = content.get("dataset")
-    try:
-        name, parameters = DATASETS.named(dataset)
-    except PydanticCustomError:
-        return dataset  # the schema explains the mistake
-    if name in DATASETS.names() and "path" not in DATASETS[name].schema.model_fields:
-        raise UserError(f"DATA={data}: the dataset {name} needs no local copy. Omit DATA.")
-    return {"name": name, **parameters, "path": data}
-
-
-def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
-    """The same sweep with absolute paths, since workers may run in a folder other than the user's."""
-
-    def absolute(path: str) -> str:
-        return str(expanded(path).absolute())
-
-    dataset, teacher = spec.dataset, spec.teacher
-    if dataset.get("path"):
-        dataset = {**dataset, "path": absolute(dataset["path"])}
-    if teacher.checkpoint:
-        teacher = teacher.model_copy(update={"checkpoint": absolute(teacher.checkpoint)})
-    cells = {name: _with_absolute_paths(cell) for name, cell in spec.cells.items()}
-    return spec.model_copy(update={"dataset": dataset, "teacher": teacher, "cells": cells})

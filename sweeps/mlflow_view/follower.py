@@ -12,6 +12,8 @@ from sweeps.record.directory import SweepDirectory
 
 # Pauses before each attempt to reach the server.
 _ATTEMPTS_S = (0.0, 1.0, 3.0)
+# How long the end of a sweep waits for the last pass.
+_LAST_PASS_S = 30.0
 
 
 def failure_text(error: Exception) -> str:
@@ -60,7 +62,9 @@ class Follower:
         """Send what is missing, then end. Args: sweep_is_finished: False if it was interrupted."""
         self._sweep_is_finished = sweep_is_finished
         self._stop.set()
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=_LAST_PASS_S)
+        if self._thread.is_alive():
+            self.failure = self.failure or f"no answer within {_LAST_PASS_S:g} s"
 
     def _follow(self) -> None:
         view: MlflowView | None = None

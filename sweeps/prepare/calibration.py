@@ -1,8 +1,9 @@
-"""`make calibrate`: measures the prices of a sweep that has not begun, and shows those of one that has."""
+"""`make calibrate`: measures the prices of a sweep without trials again, and shows those of a sweep that has some."""
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,10 +26,16 @@ from sweeps.record.directory import SweepDirectory
 def calibrate_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
     """Measure the prices of a sweep without trials, and print them.
 
-    Raises: UserError: if the sweep has trials, whose costs are in its prices; these are printed first.
+    Raises: UserError: if the sweep runs, or has trials, whose costs are in its prices; these are printed first.
     """
-    if holder := directory.holder():
-        raise UserError(f"{directory.path}: {holder}. Measure prices when it has ended.")
+    with ExitStack() as until_end:
+        # A sweep that started meanwhile would lose its prices. Without its folder there are none to lose.
+        if directory.path.is_dir():
+            until_end.enter_context(directory.locked())
+        _calibrate(spec, source, directory, console)
+
+
+def _calibrate(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
     if next(directory.trials(), None) is not None:
         for calibration in directory.calibrations().values():
             show(calibration, console)

@@ -1,4 +1,4 @@
-"""Turns a sweep file into what the engine works on. No other module takes the whole file apart."""
+"""Turns a sweep file into what the engine works on: its plan, its stopping rule, and what that rule saves."""
 
 from __future__ import annotations
 

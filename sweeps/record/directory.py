@@ -20,7 +20,7 @@ from kdas.files.locks import is_held, locked
 from kdas.files.prices import read_calibration
 from kdas.records import COMPLETE_STATUSES, CurveRow
 from kdas.students.about import read_about
-from sweeps.record.paths import CELLS, MEASURE, STUDENTS, runs_root
+from sweeps.record.paths import CELLS, MEASURE, STUDENTS, folders_in, runs_root
 from sweeps.record.trial import Recorded, TrialFolder
 
 if TYPE_CHECKING:  # tables and tracking read directories without loading torch
@@ -70,7 +70,7 @@ class SweepDirectory:
 
     def cells(self) -> list[SweepDirectory]:
         """The cells that have started, by name."""
-        return [self.cell(path.name) for path in _folders(self.path / CELLS)]
+        return [self.cell(path.name) for path in folders_in(self.path / CELLS)]
 
     @property
     def has_begun(self) -> bool:
@@ -82,8 +82,8 @@ class SweepDirectory:
 
     def trials(self, leaving_out: AbstractSet[str] = frozenset()) -> Iterator[TrialFolder]:
         """Every trial that has started, in order of ids. Args: leaving_out: ids to skip."""
-        for part in _folders(self.path / "trials"):
-            for path in _folders(part):
+        for part in folders_in(self.path / "trials"):
+            for path in folders_in(part):
                 if path.name not in leaving_out and (trial := TrialFolder(path)).exists:
                     yield trial
 
@@ -140,23 +140,17 @@ class SweepDirectory:
         """The same trial in other sweeps and their cells, in order of the sweeps' names."""
         root = self.path.parents[2] if self._is_cell else self.path.parent
         # Called for every trial: one lookup per sweep is cheaper than a glob, which lists the folders of all sweeps.
-        for sweep in _folders(root):
-            for path in [sweep, *_folders(sweep / CELLS)]:
+        for sweep in folders_in(root):
+            for path in [sweep, *folders_in(sweep / CELLS)]:
                 folder = _trial_path(path, trial_id)
                 if path != self.path and folder.exists():
                     yield TrialFolder(folder)
 
 
-def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder, by name. File managers leave hidden ones."""
-    every = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in every if path.is_dir() and not path.name.startswith("."))
-
-
 def _student_of(trial: TrialFolder) -> Path | None:
     """The student of a trial, which its sweep may have moved; None if it kept none."""
     placed = trial.path.parents[2] / STUDENTS
-    for path in [trial.student, *_folders(placed)]:
+    for path in [trial.student, *folders_in(placed)]:
         with suppress(UserError):
             if path.is_dir() and read_about(path).trial_id == trial.path.name:
                 return path

@@ -57,6 +57,12 @@ def recorded_names() -> list[str]:
     return sorted(file.parent.name for file in runs_root().glob(f"*/{SPEC}"))
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, by name. File managers and Jupyter leave hidden ones, which do not count."""
+    every = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in every if path.is_dir() and not path.name.startswith("."))
+
+
 def _check_folder_name(name: str, part: str) -> None:
     if not part or part[0] in ".-" or "/" in part or "\\" in part or not part.isprintable():
         raise UserError(
@@ -70,6 +76,4 @@ def _check_folder_name(name: str, part: str) -> None:
 def names_of_cells(name: str) -> list[str]:
     """The cells of a sweep that have started, as `sweep/cell`; the sweep itself if it has none."""
     path = sweep_path(name)
-    folder = path / CELLS
-    cells = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
-    return [f"{path.name}/{cell}" for cell in cells] or [name]
+    return [f"{path.name}/{cell.name}" for cell in folders_in(path / CELLS)] or [name]

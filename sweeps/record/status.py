@@ -93,6 +93,12 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
     return SweepStatus(counts, under_way, phase, fastest, measure, directory.holder(), damages)
 
 
+def num_crashed(directory: SweepDirectory) -> int:
+    """Number of trials that ended with an exception or with their process, in all cells if there are any."""
+    folders = [folder for each in directory.cells() or [directory] for folder in each.trials()]
+    return sum(folder.status is Status.CRASHED for folder in folders)
+
+
 def print_status(directory: SweepDirectory, console: Console) -> None:
     """Print the status of a sweep."""
     status = read_status(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -228,17 +229,25 @@ class TrialFolder:
         try:
             self.description  # noqa: B018
             status = self._read_status()
-            for file, extent in ((self._curve.path, self._curve.extent()), (self.picks.path, self.picks.extent())):
-                # Trials that still run, and those of earlier versions, have recorded none.
-                recorded = Extent(*status.get(file.stem, extent))
-                if recorded != extent:
-                    raise DamagedError(file, _unlike(recorded, extent), _REMEDY)
+            while fault := self._unlike_recorded(status):
+                before, status = status, self._read_status()
+                if status == before:  # otherwise the trial has begun again meanwhile
+                    raise fault
             if status.get("status") in COMPLETE_STATUSES and "curve" not in status:
                 rows = [recorded.row for recorded in self.rows()]
                 if not reaches_its_end(rows, Status(status["status"]), self.description["config"], self.path):
                     raise DamagedError(self._curve.path, "ends before the trial had ended", _REMEDY)
         except DamagedError as error:
             return error
+        return None
+
+    def _unlike_recorded(self, status: Mapping[str, Any]) -> DamagedError | None:
+        """The first file that is not what it was when the trial ended. Args: status: content of the status file."""
+        for file, extent in ((self._curve.path, self._curve.extent()), (self.picks.path, self.picks.extent())):
+            # Trials that still run, and those of earlier versions, have recorded none.
+            recorded = Extent(*status.get(file.stem, extent))
+            if recorded != extent:
+                return DamagedError(file, _unlike(recorded, extent), _REMEDY)
         return None
 
     def _ended(self) -> tuple[Status, str]:

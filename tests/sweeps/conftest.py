@@ -28,8 +28,9 @@ from sweeps.engine.objective import objective_of
 from sweeps.engine.plan import Identify
 from sweeps.engine.prices import prices_for
 from sweeps.engine.proposals import ConfigurationSearch
+from sweeps.file.loading import load_spec
 from sweeps.file.methods import Search
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.stopping import STOPPING_RULES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -450,3 +450,29 @@ def test_prices_that_differ_between_rounds_are_named(
     (sweep_directory / "environment.json").write_text(json.dumps(facts))
     shown = texts(findings(sweep_directory), "answer")
     assert said in shown and ("between rounds" in shown) == bool(said)
+
+
+def test_while_a_look_runs_the_report_shows_the_look_before(new_sweep: NewSweep, plan: Any, planned_trial: Any) -> None:
+    def confirmed(seeds: Iterable[int], status: Status | None = None) -> list[Any]:
+        of = {"plain_kd": ("c-plain", 20.0), "kdas_search": ("c-s1", 10.0)}
+        return [
+            planned_trial(method, config_id, seed, half_s + seed % 3, phase="confirm", status=status, last_s=9.0)
+            for seed in seeds
+            for method, (config_id, half_s) in of.items()
+        ]
+
+    record = {"confirm_configs": ["c-plain", "c-s1"], "confirm_level": 0.01}
+    looked = plan() + confirmed(range(100, 105))
+    before = findings(new_sweep(looked, **record, confirm_seeds=list(range(100, 105)), last_look=0))
+    assert deciding_phase(before.summary) == "confirm"
+    # One trial of the next look has ended, the other one runs.
+    ended, running = confirmed([105])[:1], confirmed([105], Status.RUNNING)[1:]
+    for begun in ([], ended, running, ended + running):
+        record_of_look = {**record, "confirm_seeds": list(range(100, 106)), "last_look": 5}
+        found = findings(new_sweep(looked + begun, **record_of_look))
+        assert deciding_phase(found.summary) == "confirm"
+        assert found.answer.headline == before.answer.headline
+        pd.testing.assert_frame_equal(found.summary, before.summary)
+        assert len(found.trials) == len(looked + begun)
+    whole = findings(new_sweep(looked + confirmed([105]), **record_of_look))
+    assert row_of(whole, "c-s1", "confirm")["num_trials"] == 6

@@ -18,7 +18,7 @@ from tests.places import ROOT
 DRIVER = """
 import os, sys, time
 from sweeps.command import ending
-ending.heed_sigterm()
+ending.heed_requests()
 ending.end_with_parent()
 try:
     with ending.deferred():

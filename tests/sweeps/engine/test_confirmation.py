@@ -113,9 +113,10 @@ def test_seeds_are_added_look_by_look(engine: Callable[..., Engine]) -> None:
     while not sweep.start(stop_after=len(sweep.started) + 1).is_finished:
         measure = read_measure(sweep.directory)
         if measure is not None:
-            told.append((len(measure.confirm_seeds), measure.num_planned_trials))
+            told.append((len(measure.confirm_seeds), measure.num_planned_trials, measure.last_look))
     looks = list(dict.fromkeys(told))
-    assert looks == [(look, 2 + 2 * look) for look in LOOKS[: len(looks)]]
+    before = (0, *LOOKS)
+    assert looks == [(look, 2 + 2 * look, before[number]) for number, look in enumerate(LOOKS[: len(looks)])]
     assert fresh_seeds(sweep) == seeds_up_to(looks[-1][0])
     assert len(looks) > 3
 
@@ -240,3 +241,25 @@ def test_every_method_that_trains_on_all_samples_must_be_beaten(
     sweep.plain_methods = plain_methods
     assert sweep.start().is_finished
     assert fresh_seeds(sweep) == seeds_up_to(num_seeds)
+
+
+@pytest.mark.parametrize(
+    ("reached_at", "most", "told"),
+    [
+        (CLEAR, 9, "The confirmation ended after 3 fresh seeds: its answer is decided."),
+        (HOPELESS, 9, "The confirmation ended after 4 fresh seeds: by 9, a decision is unlikely."),
+        (SOON_CLEAR, 4, "The confirmation ended after 4 fresh seeds, the most: its answer is not decided."),
+    ],
+)
+def test_why_a_confirmation_ended_is_told(
+    engine: Callable[..., Engine], reached_at: Times, most: int, told: str
+) -> None:
+    sweep = engine(reached_at, most=most)
+    assert sweep.start().confirmation_ending == told
+    assert sweep.start().confirmation_ending == told, "also when nothing is left to do"
+
+
+def test_a_confirmation_on_a_fixed_number_of_seeds_needs_no_reason(engine: Callable[..., Engine]) -> None:
+    sweep = engine(CLEAR)
+    sweep.spec = SweepSpec.model_validate({**sweep.spec.model_dump(mode="json"), "confirm": {"top": 1, "seeds": 4}})
+    assert sweep.start().confirmation_ending == ""

@@ -9,7 +9,8 @@ import pytest
 from kdas.recipe.config import TrialConfig
 from kdas.training.trial import Inputs, config_id
 from sweeps.file.layers import FILES
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.loading import load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from tests.sweeps.conftest import identify_by
 

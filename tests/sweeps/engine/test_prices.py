@@ -10,7 +10,8 @@ import pytest
 from kdas.recipe.config import TrialConfig
 from kdas.training.trial import Inputs
 from sweeps.engine.prices import price_key, priced_variants
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.loading import load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from tests.sweeps.conftest import TINY, identify_by, search_of
 

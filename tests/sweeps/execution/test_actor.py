@@ -22,7 +22,7 @@ from kdas.training.trial import Inputs, Trial
 from sweeps.engine.slots import Slots
 from sweeps.execution import actor as module
 from sweeps.execution.actor import NO_ROOM, TrialActor, ray_config
-from sweeps.file.spec import load_spec
+from sweeps.file.loading import load_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.trial import TrialFolder
@@ -162,3 +162,20 @@ def test_worker_that_a_signal_ends_is_lost_and_its_trial_not_crashed(directory: 
     with pytest.raises(SystemExit), actor._crashes_recorded():
         exec(ended)
     assert actor._folder.status is Status.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(errno.ENOSPC, ValueError), (errno.EDQUOT, ValueError), (errno.EACCES, PermissionError)]
+)
+def test_a_crash_that_cannot_be_recorded_is_told_unless_the_disk_is_full(
+    directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch, number: int, raised: type[Exception]
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    actor = object.__new__(TrialActor)
+    actor._folder = directory.trial("some-trial")
+    monkeypatch.setattr(actor._folder, "end", refuse)
+    with pytest.raises(raised) as told, actor._crashes_recorded():
+        raise ValueError("the trial's own")
+    assert isinstance(told.value, ValueError) or isinstance(told.value.__context__, ValueError)

@@ -121,3 +121,14 @@ def test_slots_follow_threads_and_what_the_file_asks_for(monkeypatch: pytest.Mon
         Exception, match=r"resources.gpus_per_trial: expected at most 0, the GPUs of this machine, got 1"
     ):
         slots_for("cpu", 1, ResourcesConfig(gpus_per_trial=1))
+
+
+def test_a_trial_that_runs_again_counts_once(directory: SweepDirectory, jobs: list[Job]) -> None:
+    progress = progress_on(Console(file=io.StringIO()))
+    folder = directory.trial(jobs[0].trial_id)
+    for status in (Status.CAPPED, Status.BUDGET):
+        progress.started(jobs[0])
+        assert progress.num_done == 0
+        train_on_paper(directory, jobs[0], [0.5], status)
+        progress.ended(jobs[0], folder)
+        assert progress.num_done == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -77,3 +79,15 @@ def test_where_no_folder_is_short_and_writable_one_line_says_so(
     monkeypatch.setattr(module, "_OTHERS", ("/proc/none",))
     with pytest.raises(UserError, match=r"RAY_TMPDIR: Ray needs a writable folder .* at most \d+ bytes"):
         parent_of_ray_folder()
+
+
+def test_where_there_are_no_locks_a_folder_in_use_is_left_alone(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    monkeypatch.setattr(module, "_STALE_AFTER_S", -1.0)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with ray_folder() as ours, ray_folder() as theirs:
+        assert ours.is_dir() and theirs.is_dir()
+    shutil.rmtree(short)

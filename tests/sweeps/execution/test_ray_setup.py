@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RaySystemError
 
+from sweeps.command import ending
 from sweeps.execution import ray_setup
 from sweeps.execution.outage import RayLostError
 
@@ -86,8 +89,31 @@ def test_rays_folder_stays_until_ray_has_ended(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda *, _temp_dir, **_: folders.append(Path(_temp_dir)))
     monkeypatch.setattr(ray, "shutdown", lambda: was_there.append(folders[0].is_dir()))
-    monkeypatch.setattr(ray_setup.ending, "heed_sigterm", lambda: None)
+    monkeypatch.setattr(ray_setup.ending, "heed_requests", lambda: None)
     with ray_setup.started(num_cpus=1):
         assert folders[0].is_dir()
     assert was_there == [True]
     assert not folders[0].exists()
+
+
+def test_ctrl_c_that_ray_drops_while_it_starts_is_heard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    happened: list[str] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def init(**options: object) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        happened.append("started")
+
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(ending, "_requests", ending._Requests())
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: happened.append("ended"))
+    try:
+        ending.heed_requests()
+        with pytest.raises(KeyboardInterrupt), ray_setup.started(1):
+            happened.append("ran")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert happened == ["started", "ended"]

@@ -10,7 +10,7 @@ import yaml
 
 from kdas.errors import UserError
 from kdas.parts.yaml_file import read_yaml
-from sweeps.file.spec import load_spec
+from sweeps.file.loading import load_spec
 from tests.sweeps.conftest import TINY
 
 BASE = {**read_yaml(TINY), "known_points": []}

@@ -10,7 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from kdas.parts.yaml_file import read_yaml
 from sweeps.file.cells import cell_contents
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.loading import load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.prepare.unchanged import spec_text
 from tests.sweeps.conftest import TINY, written
 

@@ -11,7 +11,7 @@ from kdas.errors import UserError
 from kdas.parts.settings import merged
 from kdas.parts.yaml_file import read_yaml
 from sweeps.file.layers import FILES, spec_path
-from sweeps.file.spec import load_spec
+from sweeps.file.loading import load_spec
 from tests.sweeps.conftest import TINY, written
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kdas.errors import UserError
-from sweeps.file.spec import load_spec
+from sweeps.file.loading import load_spec
 from tests.sweeps.file.refusals import BASE, RATE, search, written
 
 MANY = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kdas.errors import UserError
-from sweeps.file.spec import load_spec
+from sweeps.file.loading import load_spec
 from tests.sweeps.conftest import TINY
 from tests.sweeps.file.refusals import BASE, RATE, refusal, search, written
 

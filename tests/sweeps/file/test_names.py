@@ -12,7 +12,7 @@ from kdas.errors import UserError
 from sweeps.__main__ import app
 from sweeps.command import front
 from sweeps.file.layers import directory_of, spec_path
-from sweeps.file.spec import load_spec
+from sweeps.file.loading import load_spec
 from sweeps.prepare.unchanged import spec_text
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import sweep_path

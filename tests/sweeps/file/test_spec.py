@@ -11,7 +11,8 @@ from kdas.errors import UserError
 from kdas.parts.yaml_file import read_yaml
 from kdas.training.trial import Inputs
 from sweeps.file.layers import FILES, shipped, spec_path
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.loading import load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from sweeps.prepare.unchanged import spec_text
 from tests.sweeps.conftest import TINY, identify_by

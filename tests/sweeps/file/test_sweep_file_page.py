@@ -10,7 +10,8 @@ import yaml
 from typer.testing import CliRunner
 
 from sweeps.__main__ import app
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.loading import load_spec
+from sweeps.file.spec import SweepSpec
 from tests.places import ROOT
 
 PAGE = ROOT / "docs" / "sweep-file.md"

@@ -14,7 +14,8 @@ from kdas.errors import UserError
 from kdas.parts.yaml_file import parse_yaml
 from kdas.recipe.config import load_trial_config
 from sweeps.__main__ import app
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.loading import load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.file.translation import translated
 
 # In the layout of the release's own files.

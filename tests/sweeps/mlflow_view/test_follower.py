@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from mlflow.tracking import MlflowClient
 
+from sweeps.mlflow_view import follower as module
 from sweeps.mlflow_view.follower import Follower, failure_text, pause_s
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.record.directory import SweepDirectory
@@ -49,3 +52,14 @@ def test_follower_rests_longer_than_it_works() -> None:
 
 def test_failure_of_a_server_is_reported_in_one_line() -> None:
     assert failure_text(ConnectionError("refused\nat some length")) == "ConnectionError: refused"
+
+
+def test_a_pass_that_does_not_end_is_told(directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(module, "MlflowView", lambda directory: answers.wait())
+    monkeypatch.setattr(module, "_LAST_PASS_S", 0.01)
+    follower = Follower(directory)
+    follower.start()
+    follower.stop(sweep_is_finished=False)
+    assert follower.failure == "no answer within 0.01 s"
+    answers.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -17,6 +18,7 @@ from kdas.training.timing import Timed
 from kdas.training.trial import Inputs
 from sweeps.engine.prices import Prices
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare import calibration as module
 from sweeps.prepare.calibration import calibrate_sweep
 from sweeps.prepare.environment import describe
 from sweeps.prepare.resolved import plan_of
@@ -88,3 +90,20 @@ def test_facts_of_a_sweep_tell_the_worst_of_its_prices(spec: SweepSpec, inputs: 
     assert float(facts["price_spread"]) == busy.spread > 0.05
     assert facts["prices_measured_at"] == "2023-11-14T22:13:20+00:00" and facts["prices_busy"] == "other work"
     assert "price_spread" not in describe(spec.methods.recipe, inputs, Prices({"a": CALIBRATION}))
+
+
+def test_no_sweep_starts_while_its_prices_are_replaced(
+    run: Calibrate, directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Prices({"key": CALIBRATION}).freeze(directory)
+    holders: list[str] = []
+    measured = module.measured_calibration
+
+    def watched(*args: Any, **options: Any) -> Calibration:
+        holders.append(directory.holder())
+        return measured(*args, **options)
+
+    monkeypatch.setattr(module, "measured_calibration", watched)
+    run()
+    assert holders and all(holders)
+    assert not directory.holder()

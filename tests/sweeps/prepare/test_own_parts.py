@@ -13,7 +13,8 @@ from rich.console import Console
 from kdas.errors import UserError
 from kdas.parts.yaml_file import read_yaml
 from sweeps import run
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.loading import load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.prepare import preview
 from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.record.directory import SweepDirectory

@@ -24,7 +24,8 @@ from kdas.files.prices import read_calibration
 from kdas.parts.yaml_file import read_yaml
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor, ray_config
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.loading import load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.check import check_sweep
 from sweeps.record.directory import SweepDirectory

@@ -12,6 +12,7 @@ import pytest
 
 from kdas.clock import Calibration, Work
 from kdas.errors import UserError
+from kdas.files.journal import Extent
 from kdas.records import Status
 from kdas.training.trial import Inputs
 from sweeps.file.spec import SweepSpec
@@ -202,3 +203,20 @@ def test_files_of_other_programs_among_the_trials_are_passed_over(directory: Swe
     assert read_status(directory).damages == []
     write_tables(directory)
     assert len(pd.read_parquet(directory.path / "trials.parquet")) == 1
+
+
+def test_a_trial_that_begins_again_while_it_is_read_is_not_damaged(
+    directory: SweepDirectory, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_on_paper(directory, job, [0.1, 0.2], Status.CAPPED)
+    reader, worker = directory.trial(job.trial_id), directory.trial(job.trial_id)
+    extent = reader._curve.extent
+
+    def begun_meanwhile() -> Extent:
+        monkeypatch.setattr(reader._curve, "extent", extent)
+        worker.begin(job)
+        worker.keep_rows_up_to(0)
+        return extent()
+
+    monkeypatch.setattr(reader._curve, "extent", begun_meanwhile)
+    assert reader.damage() is None

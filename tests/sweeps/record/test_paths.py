@@ -69,3 +69,9 @@ def test_a_sweep_consists_of_its_cells_or_of_itself(tmp_path: Path) -> None:
     (tmp_path / "both" / "cells" / "notes.txt").write_text("no cell")
     assert names_of_cells("both") == ["both/large", "both/small"]
     assert names_of_cells("alone") == ["alone"] and names_of_cells("never_begun") == ["never_begun"]
+
+
+def test_hidden_folders_are_not_cells(tmp_path: Path) -> None:
+    for name in ("small", ".ipynb_checkpoints"):
+        (tmp_path / "both" / "cells" / name).mkdir(parents=True)
+    assert names_of_cells("both") == ["both/small"]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.loading import load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.space.ranges import RangeConfig
 from tests.sweeps.searches import Load, proposals
 

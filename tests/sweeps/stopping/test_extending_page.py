@@ -13,8 +13,9 @@ import yaml
 from kdas.errors import UserError
 from kdas.parts.plugins import load_plugins
 from kdas.records import FINAL_STATUSES, STOPPED_STATUSES, Measure, Status
+from sweeps.file.loading import load_spec
 from sweeps.file.schema import sweep_file_schema
-from sweeps.file.spec import SweepSpec, load_spec
+from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import cost_shares_of, rule_of
 from sweeps.stopping import STOPPING_RULES
 from tests.places import ROOT

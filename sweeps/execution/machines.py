@@ -1,0 +1,41 @@
+"""The machines that a sweep runs on: this one, or those of a cluster. Imports Ray only for a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdas.compute import device as devices
+from kdas.errors import UserError
+from kdas.recipe.config import TrialConfig
+from sweeps.command.options import cluster_address
+from sweeps.engine.slots import Slots, slots_for
+from sweeps.execution.ray_folder import parent_of_ray_folder
+from sweeps.file.blocks import ResourcesConfig
+from sweeps.record.directory import SweepDirectory
+
+
+def slots_of(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> Slots:
+    """The slots of this machine, or of the cluster at `RAY_ADDRESS`, which this joins.
+
+    Raises: UserError: if a trial does not fit, or the cluster does not answer.
+    """
+    if cluster_address():
+        from sweeps.execution import cluster
+
+        cluster.join()
+    else:
+        parent_of_ray_folder()
+    try:
+        if cluster_address():
+            return cluster.slots_of_cluster(recipe.device, recipe.threads, resources)
+        return slots_for(devices.resolve(recipe.device), recipe.threads, resources)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def check_cluster(recipe: TrialConfig, directory: SweepDirectory) -> None:
+    """Raises: UserError: if a machine cannot train what this one plans; names the first one."""
+    from sweeps.execution.cluster import check_machines
+
+    paths = [path for path in (recipe.dataset.get("path"), recipe.teacher.checkpoint) if path]
+    check_machines(directory.path, paths, devices.resolve(recipe.device))

@@ -1,0 +1,73 @@
+"""Reads a sweep file: merges it with the files that it extends, and checks the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from kdas.errors import UserError
+from kdas.files.home import expanded
+from kdas.parts.known import DATASETS
+from kdas.parts.reading import user_error, validated
+from sweeps.file.layers import content_of, layers_of, source_of
+from sweeps.file.spec import SweepSpec
+from sweeps.record.spec_file import read_spec
+
+
+def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ()) -> SweepSpec:
+    """The sweep that a file describes, merged with the files that it extends.
+
+    Args: data: folder that replaces `dataset.path`; settings: `key=value`, which override the file.
+    Raises: UserError: a line for each mistake; it names the file or the setting that contains the key.
+    """
+    layers = layers_of(path, settings)
+    content = content_of(layers)
+    if data:
+        content["dataset"] = _with_data(content, data)
+    try:
+        return _with_absolute_paths(SweepSpec.model_validate(content))
+    except ValidationError as error:
+        raise user_error(error, SweepSpec, partial(source_of, layers)) from error
+
+
+def recorded_spec(path: Path) -> SweepSpec:
+    """The resolved file that a sweep keeps in its directory."""
+    return validated(SweepSpec, read_spec(path), source=str(path))
+
+
+def _with_data(content: Mapping[str, Any], data: str) -> Any:
+    if expanded(data).is_file():
+        raise UserError(f"DATA={data}: is a file. Unpack it if it is an archive, and give the folder of the data.")
+    cells = content.get("cells")
+    if isinstance(cells, Mapping) and any(
+        "dataset" in (key, *(of if isinstance(of, Mapping) else ())) for key, of in cells.items()
+    ):
+        raise UserError(f"DATA={data}: the cells have their own datasets. Set the path of each, and omit DATA.")
+    dataset = content.get("dataset")
+    try:
+        name, parameters = DATASETS.named(dataset)
+    except PydanticCustomError:
+        return dataset  # the schema explains the mistake
+    if name in DATASETS.names() and "path" not in DATASETS[name].schema.model_fields:
+        raise UserError(f"DATA={data}: the dataset {name} needs no local copy. Omit DATA.")
+    return {"name": name, **parameters, "path": data}
+
+
+def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
+    """The same sweep with absolute paths, since workers may run in a folder other than the user's."""
+
+    def absolute(path: str) -> str:
+        return str(expanded(path).absolute())
+
+    dataset, teacher = spec.dataset, spec.teacher
+    if dataset.get("path"):
+        dataset = {**dataset, "path": absolute(dataset["path"])}
+    if teacher.checkpoint:
+        teacher = teacher.model_copy(update={"checkpoint": absolute(teacher.checkpoint)})
+    cells = {name: _with_absolute_paths(cell) for name, cell in spec.cells.items()}
+    return spec.model_copy(update={"dataset": dataset, "teacher": teacher, "cells": cells})
