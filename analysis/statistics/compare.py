@@ -93,12 +93,14 @@ def compare(
     of_baseline, of_candidate = [baseline[seed] for seed in seeds], [candidate[seed] for seed in seeds]
     # Every doubt against the candidate, then every doubt in its favour.
     readings = [(_column(of_baseline, first), _column(of_candidate, second)) for first, second in _READINGS]
-    against = readings[0]
+    against, in_favour = readings
+    if np.array_equal(against, in_favour):
+        readings = [against]
     missed = [bound.censored for bound in (*of_baseline, *of_candidate)]
     doubts = [_doubt(of_baseline, of_candidate, reading) for reading in readings]
     intervals = [joint_interval(*reading, level, doubt) for reading, doubt in zip(readings, doubts, strict=True)]
     numbers = [
-        *(float(ratio_of_sums(*reading)) for reading in readings),
+        *(float(ratio_of_sums(*reading)) for reading in (against, in_favour)),
         min(float(low) for low, _ in intervals),
         max(float(high) for _, high in intervals),
         float(np.expm1(doubts[0].price_half(level))) if doubts[0].num_rounds else math.nan,
@@ -142,12 +144,14 @@ def _surest_p(readings: Sequence[tuple[Floats, Floats]], doubts: Sequence[Doubt]
 
     It is scaled so that `LEVEL` is where the interval at `level` excludes 1.
     """
-    first, second = (float(baseline_s.sum() - candidate_s.sum()) for baseline_s, candidate_s in readings)
-    if first * second < 0:
+    gains = [float(baseline_s.sum() - candidate_s.sum()) for baseline_s, candidate_s in readings]
+    if gains[0] * gains[-1] < 0:
         return 1.0
-    is_one = np.array_equal(readings[0], readings[1])
-    both = list(zip(readings, doubts, strict=True))
-    levels = [least_level(*reading, doubt) for reading, doubt in (both[:1] if is_one else both)]
+    # From `level / LEVEL` on, p is 1.
+    levels = [
+        least_level(*reading, doubt, most=min(1.0, level / LEVEL))
+        for reading, doubt in zip(readings, doubts, strict=True)
+    ]
     return min(1.0, max(levels) * LEVEL / level)
 
 
