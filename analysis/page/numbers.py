@@ -53,7 +53,8 @@ def numbers(measure: Measure) -> list[Number]:
             f"{1 - LEVEL:.0%} for all comparisons of a phase together: each is read at {LEVEL:g} divided by their "
             f"number{_looks(measure)}. Over seeds it is Fieller’s: the ratios that a paired t-test does not reject. It "
             "is widened by the evaluation grid (each curve may have crossed the target anywhere in the gap before its "
-            "hit) and by the spread of the prices over rounds of measurement, adding in squares on the logarithmic scale.",
+            "hit) and by the spread of the prices over rounds of measurement, adding in squares on the logarithmic "
+            "scale.",
             "analysis.statistics.interval.joint_interval",
         ),
         Number(
