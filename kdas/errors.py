@@ -29,6 +29,15 @@ class UserError(Exception):
         return "\n".join(map(str, self.args))
 
 
+class UnreadableError(UserError):
+    """The system cannot read a file. That says nothing about its content, which may be intact."""
+
+    def __init__(self, path: Path | str, error: OSError) -> None:
+        super().__init__(
+            f"{path}: cannot be read: {error.strerror}. Check its permissions and its disk, then try again."
+        )
+
+
 def run_command_line(app: Callable[..., object], *first: Callable[[], object]) -> None:
     """Run a program's command line. Each line of a `UserError` goes to standard error; exit code 2.
 

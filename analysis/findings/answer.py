@@ -153,13 +153,18 @@ def _interval(judged: Judgement, found: Comparison) -> str:
     comma = "," if prices else ""
     said = f"The 95% interval{together} allows for chance over {found.num_pairs} paired seeds{comma}{prices}"
     said += f" and the evaluation grid{'' if prices else ', but not for errors of the prices'}."
+    alone, joint = (
+        wording.interval(low, high)
+        for low, high in ((found.seeds_low, found.seeds_high), (found.ratio_low, found.ratio_high))
+    )
+    said += "" if alone == joint else f" Over seeds alone it is {alone}."
     is_open = found.ratio_low <= 1 <= found.ratio_high
     if not is_open:
         return said
     if found.ratio_low == 0 or math.isinf(found.ratio_high):
-        return f"{said} It includes 1x and is open: these seeds cannot tell which of the two is faster."
+        return f"{said} The interval includes 1x and is open: these seeds cannot tell which of the two is faster."
     low, high = wording.factor(found.ratio_low), wording.factor(found.ratio_high)
-    return f"{said} It includes 1x: these seeds cannot tell a slowdown to {low} from a speed-up to {high}."
+    return f"{said} The interval includes 1x: these seeds cannot tell a slowdown to {low} from a speed-up to {high}."
 
 
 def _rival(judged: Judgement) -> str:

@@ -161,7 +161,7 @@ def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
                 yield Caution(
                     "answer",
                     f"Over seeds, {row['method']} varies {times} as much as {other['method']}. Slow seeds may not have "
-                    "shown yet: so erratic a setting is called faster by chance in up to 5% of sweeps instead of 2.5%. "
+                    "shown yet: so erratic a setting is called faster by chance in up to 7% of sweeps instead of 2.5%. "
                     "Run more seeds.",
                 )
         if 0 < num_pairs < FEW_SEEDS:

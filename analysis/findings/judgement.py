@@ -11,7 +11,8 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from analysis.findings.summary import Trials, deciding_phase, level_of, trials_by_seed
+from analysis.findings.groups import Trials, groups_of, trials_by_seed
+from analysis.findings.summary import deciding_phase, level_of
 from analysis.statistics.compare import Comparison, compare
 from analysis.statistics.verdict import Verdict, decide, detectable_ratio, spread
 from analysis.wording import Row
@@ -71,7 +72,7 @@ def judge(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Judge
     """What holds in the deciding phase. Args: times: of `trial_times`; summary: of `summarize`."""
     phase = deciding_phase(summary)
     rows = cast(list[Row], summary[summary["phase"] == phase].to_dict("records"))
-    groups = dict(iter(times[times["phase"] == phase].groupby(["method", "config_id"], sort=False)))
+    groups = groups_of(times[times["phase"] == phase], ["method", "config_id"])
     trials = [trials_by_seed(groups[row["method"], row["config_id"]]) for row in rows]
     level = level_of(phase, len(rows), measure)
 

@@ -46,9 +46,7 @@ def overview(sweeps: Sequence[Findings]) -> Overview:
     names = [found.measure.sweep for found in sweeps]
     if len(set(names)) < len(names) or len(names) < 2:
         raise UserError(f"compare: expected two or more different sweeps, got {', '.join(names) or 'none'}. Name them.")
-    cells = pd.concat([_fastest(found) for found in sweeps], ignore_index=True)
-    # The baselines are one method, whatever each sweep calls them.
-    cells["method"] = cells["method"].mask(cells["is_reference"].astype(bool), baseline_of(sweeps))
+    cells = pd.concat([_fastest(found, baseline_of(sweeps)) for found in sweeps], ignore_index=True)
     profiles = profile_table(cells)
     apart = _apart([found.measure.calibration_id for found in sweeps], sweeps)
     together, claimed = (pd.DataFrame(), "") if apart else _together(sweeps)
@@ -68,12 +66,17 @@ def baseline_of(sweeps: Sequence[Findings]) -> str:
     return " / ".join(dict.fromkeys(found.measure.baseline for found in sweeps))
 
 
-def _fastest(found: Findings) -> pd.DataFrame:
-    """Each method's fastest configuration of the deciding phase."""
+def _fastest(found: Findings, baseline: str) -> pd.DataFrame:
+    """Each method's fastest configuration of the deciding phase.
+
+    Args: baseline: what the sweep's baseline is called, since all of them are one method.
+    """
     rows = fastest(found.summary[found.summary["phase"] == deciding_phase(found.summary)])
     # The mean, by which the sweep's own answer is ordered.
     time_s = rows["mean_upper_s"].where(2 * rows["num_reached"] > rows["num_trials"], np.inf)
-    return rows.assign(cell=found.measure.sweep, time=time_s)
+    # Not the reference, which may be plain distillation with fewer epochs: a method beside the baseline.
+    method = rows["method"].mask(rows["method"] == found.measure.baseline, baseline)
+    return rows.assign(method=method, cell=found.measure.sweep, time=time_s)
 
 
 def _apart(calibrations: Sequence[str], sweeps: Sequence[Findings]) -> str:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis import wording
+from analysis.findings.groups import Group, Trials, bounds_of, groups_of, nobody, trials_by_seed
 from analysis.findings.trial_times import INDICATORS
 from analysis.statistics.binomial import share_interval
-from analysis.statistics.censoring import Bounds, mean_bounds
+from analysis.statistics.censoring import mean_bounds
 from analysis.statistics.compare import Comparison, compare
 from analysis.statistics.interval import LEVEL
 from analysis.statistics.verdict import simultaneous_level
 from kdas.records import Measure, Status, is_searched
-
-Trials = Mapping[int, Bounds]
 
 # A fixed seed, so that the same curves always give the same interval.
 RESAMPLING_SEED = 0
@@ -174,10 +174,9 @@ def fastest(summary: pd.DataFrame) -> pd.DataFrame:
 def _rows_of_phase(times: pd.DataFrame, measure: Measure) -> list[dict[str, Any]]:
     plain = plain_methods(measure)
     reference, full = fastest_of(times, plain), fastest_of(times, [measure.baseline])
-    groups = dict(iter(times.groupby(_GROUP, sort=False)))
+    groups = groups_of(times, _GROUP)
     by_config = {key[-1]: group for key, group in groups.items()}
-    nobody = times.iloc[:0]
-    of_reference, of_full = (by_config.get(config_id, nobody) for config_id in (reference, full))
+    of_reference, of_full = (by_config.get(config_id, nobody(times)) for config_id in (reference, full))
     bounds_of_reference, bounds_of_full = trials_by_seed(of_reference), trials_by_seed(of_full)
     level = level_of(str(times["phase"].iloc[0]), len(groups), measure)
     rows = []
@@ -201,15 +200,15 @@ def _rows_of_phase(times: pd.DataFrame, measure: Measure) -> list[dict[str, Any]
     return rows
 
 
-def _counts_and_means(group: pd.DataFrame) -> dict[str, Any]:
+def _counts_and_means(group: Group) -> dict[str, Any]:
     """What a configuration's own trials say."""
-    mean = mean_bounds(_bounds(group))
+    mean = mean_bounds(bounds_of(group))
     is_open = group["lower_s"] < group["upper_s"]
     reached_low, reached_high = share_interval(mean.num_reached, mean.num_trials)
-    final = group["final_test_accuracy"].dropna()
+    final = _known(group["final_test_accuracy"])
     return {
-        "is_searched": is_searched(str(group["method"].iloc[0])),
-        "epochs": float(group["epochs"].iloc[0]),
+        "is_searched": is_searched(str(group["method"][0])),
+        "epochs": float(group["epochs"][0]),
         "num_trials": mean.num_trials,
         "num_reached": mean.num_reached,
         "num_open": int(is_open.sum()),
@@ -218,21 +217,19 @@ def _counts_and_means(group: pd.DataFrame) -> dict[str, Any]:
         "reached_high": reached_high,
         "mean_lower_s": mean.lower_s,
         "mean_upper_s": mean.upper_s,
-        "variation": float(group["upper_s"].std(ddof=1)) / mean.upper_s if mean.upper_s else math.nan,
+        "variation": _deviation(group["upper_s"]) / mean.upper_s if mean.upper_s else math.nan,
         **{name: _median(group[column]) for column, name in _MEDIANS.items()},
         # A median over only the known times would be a median over the fast trials.
-        **{name: math.nan for name in _SENSITIVITIES if group[name].isna().any()},
-        "final_test_accuracy": float(final.mean()),
-        "final_test_sd": float(final.std(ddof=1)),
+        **{name: math.nan for name in _SENSITIVITIES if len(_known(group[name])) < len(group[name])},
+        "final_test_accuracy": float(final.mean()) if len(final) else math.nan,
+        "final_test_sd": _deviation(final),
         "num_final": len(final),
-        "max_grid_gap": float(group["grid_gap"].max()),
+        "max_grid_gap": max(_known(group["grid_gap"]).tolist(), default=math.nan),
         "max_cotenants": int(group["max_cotenants"].max()),
     }
 
 
-def _interval_without_teacher(
-    of_reference: pd.DataFrame, group: pd.DataFrame, level: float, ratio: float
-) -> dict[str, float]:
+def _interval_without_teacher(of_reference: Group, group: Group, level: float, ratio: float) -> dict[str, float]:
     """The interval of the ratio of costs with a cached teacher, NaN where the ratio is."""
     low = high = math.nan
     if not math.isnan(ratio):
@@ -242,17 +239,17 @@ def _interval_without_teacher(
     return {"ratio_without_teacher_low": low, "ratio_without_teacher_high": high}
 
 
-def _at_cost(times: pd.DataFrame, column: str) -> Trials:
+def _at_cost(group: Group, column: str) -> Trials:
     """The trials that reached the target, with another cost there."""
-    costs = dict(zip(times["seed"].tolist(), times[column].tolist(), strict=True))
+    costs = dict(zip(group["seed"].tolist(), group[column].tolist(), strict=True))
     return {
         seed: replace(bound, lower_s=costs[seed], upper_s=costs[seed], gap_s=bound.gap_s * costs[seed] / bound.upper_s)
-        for seed, bound in trials_by_seed(times).items()
+        for seed, bound in trials_by_seed(group).items()
         if bound.reached and bound.upper_s
     }
 
 
-def _ratio_at_hit(of_reference: pd.DataFrame, group: pd.DataFrame, column: str) -> float:
+def _ratio_at_hit(of_reference: Group, group: Group, column: str) -> float:
     """Ratio of sums over the common seeds; NaN unless both reached the target on all of them and the axis has numbers.
 
     Using only the seeds on which both reached it would show a reference that often misses at its luckiest.
@@ -263,19 +260,17 @@ def _ratio_at_hit(of_reference: pd.DataFrame, group: pd.DataFrame, column: str) 
     return math.fsum(theirs[seed] for seed in common) / total if total else math.nan
 
 
-def _bounds(times: pd.DataFrame) -> list[Bounds]:
-    columns = (times[name].tolist() for name in Bounds.__dataclass_fields__)
-    return [Bounds(*values) for values in zip(*columns, strict=True)]
+def _known(values: NDArray[Any]) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = values.astype(float)
+    return numbers[~np.isnan(numbers)]
 
 
-def trials_by_seed(times: pd.DataFrame) -> Trials:
-    """Bounds by seed of the trials that have ended; a running trial has not missed yet."""
-    has_ended = times[(times["status"] != Status.RUNNING) | times["reached"].astype(bool)]
-    return dict(zip(has_ended["seed"].tolist(), _bounds(has_ended), strict=True))
+def _deviation(values: NDArray[Any]) -> float:
+    """The standard deviation, NaN for fewer than two values."""
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
-def _median(values: pd.Series) -> float:
+def _median(values: NDArray[Any]) -> float:
     """The median of the known values: inf counts, NaN does not."""
-    numbers = values.to_numpy(dtype=float)
-    known = numbers[~np.isnan(numbers)]
+    known = _known(values)
     return float(np.median(known)) if len(known) else math.nan

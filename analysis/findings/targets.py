@@ -26,6 +26,8 @@ LOWEST, HIGHEST, NUM_TARGETS = 0.95, 0.995, 46
 # Up to this many seeds, all resamples are counted; beyond, the normal approximation of a median's error is used.
 _MAX_ENUMERATED = 6
 _MEDIAN_TO_MEAN = math.sqrt(math.pi / 2)
+_Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+_NO_CURVE: _Curve = (np.empty(0), np.empty(0))
 
 
 def at_target(
@@ -38,8 +40,8 @@ def at_target(
     if not 0 < target <= 1:
         raise UserError(f"target: expected a fraction in (0, 1], got {target:g}. Write 0.95 for 95%.")
     hits = {
-        str(trial_id): float(times_to_accuracies(own["cost_ref_s"], own[measure.deciding_column], [target])[0])
-        for trial_id, own in curves.groupby("trial_id")
+        trial_id: float(times_to_accuracies(cost, accuracy, [target])[0])
+        for trial_id, (cost, accuracy) in _curves_of(curves, measure).items()
     }
     times_s = trials["trial_id"].map(hits).fillna(np.inf)
     ended = trials["status"].isin([Status.REACHED, Status.BUDGET])
@@ -109,9 +111,7 @@ class OtherTargets:
         own = self.times[(self.times["config_id"] == config_id) & (self.times["phase"] == self._phase)]
         found: list[dict[int, Bounds]] = [{} for _ in targets]
         for trial in own[own["status"] != Status.RUNNING].to_dict("records"):
-            curve = self._curves.get(str(trial["trial_id"]))
-            cost = curve["cost_ref_s"].to_numpy(dtype=float) if curve is not None else np.empty(0)
-            accuracy = curve[self.measure.deciding_column] if curve is not None else np.empty(0)
+            cost, accuracy = self._curves.get(str(trial["trial_id"]), _NO_CURVE)
             hits, gaps = _hits(cost, accuracy, targets)
             status = Status.BUDGET if trial["status"] == Status.REACHED else Status(str(trial["status"]))
             for place, (hit_s, gap_s) in enumerate(zip(hits.tolist(), gaps.tolist(), strict=True)):
@@ -120,8 +120,15 @@ class OtherTargets:
         return found
 
     @functools.cached_property
-    def _curves(self) -> dict[str, pd.DataFrame]:
-        return {str(trial_id): own for trial_id, own in self.curves.groupby("trial_id")}
+    def _curves(self) -> dict[str, _Curve]:
+        return _curves_of(self.curves, self.measure)
+
+
+def _curves_of(curves: pd.DataFrame, measure: Measure) -> dict[str, _Curve]:
+    """Costs and deciding accuracies of each trial."""
+    cost, accuracy = (curves[name].to_numpy(dtype=float) for name in ("cost_ref_s", measure.deciding_column))
+    places = curves.groupby("trial_id", sort=False).indices
+    return {str(trial_id): (cost[where], accuracy[where]) for trial_id, where in places.items()}
 
 
 def _mean_upper_s(trials: dict[int, Bounds]) -> float:

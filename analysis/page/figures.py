@@ -33,7 +33,8 @@ def figures(found: Findings) -> dict[str, Figure]:
             "forest",
             plots.forest(tables.main_rows(deciding)[0], measure),
             f"Speedup over {reference_name(summary, measure)} in time to accuracy, with intervals",
-            f"Phase {phase}. An arrow above a point: because of a miss, the true ratio may be further out. An "
+            f"Phase {phase}. An interval that includes 1 stands before its ratio. An arrow above a point: because of a "
+            "miss, the true ratio may be further out. An "
             "arrowhead at the end of a line: the interval continues. A wide bar: some trials ended early, and the "
             "ratio of times up to the budget is somewhere in the bar.",
         ),

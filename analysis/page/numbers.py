@@ -51,9 +51,10 @@ def numbers(measure: Measure) -> list[Number]:
         Number(
             "Its interval",
             f"{1 - LEVEL:.0%} for all comparisons of a phase together: each is read at {LEVEL:g} divided by their "
-            "number. Over seeds it is Fieller’s: the ratios that a paired t-test does not reject. It is widened by the "
-            "evaluation grid (each curve may have crossed the target anywhere in the gap before its hit) and by the "
-            "spread of the prices over rounds of measurement, adding in squares on the logarithmic scale.",
+            f"number{_looks(measure)}. Over seeds it is Fieller’s: the ratios that a paired t-test does not reject. It "
+            "is widened by the evaluation grid (each curve may have crossed the target anywhere in the gap before its "
+            "hit) and by the spread of the prices over rounds of measurement, adding in squares on the logarithmic "
+            "scale.",
             "analysis.statistics.interval.joint_interval",
         ),
         Number(
@@ -80,8 +81,8 @@ def numbers(measure: Measure) -> list[Number]:
         ),
         Number(
             "p",
-            "The level at which the interval just excludes 1, times the number of comparisons. So p is below 0.05 "
-            "exactly where the interval excludes 1.",
+            "The level at which the interval just excludes 1, scaled such that it is 0.05 where the interval is read: "
+            "times the number of comparisons. So p is below 0.05 exactly where the interval excludes 1.",
             "analysis.statistics.interval.least_level",
         ),
         Number(
@@ -108,3 +109,10 @@ def numbers(measure: Measure) -> list[Number]:
             "analysis.findings.pareto.pareto_front",
         ),
     ]
+
+
+def _looks(measure: Measure) -> str:
+    """How strict a confirmation is whose number of seeds depends on its results, "" for others."""
+    if measure.confirm_level >= LEVEL:
+        return ""
+    return f" (in the confirmation, which looked more than once, at {measure.confirm_level:.2g} divided by it)"

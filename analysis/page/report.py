@@ -105,8 +105,9 @@ def render_overview(found: Overview, title: str, links: Mapping[str, str]) -> st
             "forest": figure(
                 "forest",
                 plots.forest(cells, measure),
-                "Speedup over the baseline of each sweep, with intervals",
-                "Each row against its sweep's baseline. An arrowhead at the end of a line: the interval continues.",
+                "Speedup over the fastest plain setting of each sweep, with intervals",
+                "Each row against the fastest plain setting of its sweep. An arrowhead at the end of a line: the "
+                "interval continues.",
             ),
             "profiles": figure(
                 "profiles",
@@ -217,8 +218,8 @@ def _of_the_payback(found: Findings) -> list[tuple[str, str, str]]:
     count, least, most = (wording.count(each) for each in (repaid.trainings, repaid.least, repaid.most))
     value = f"{count} trainings" if found.answer.is_claimed else "not shown to pay"
     note = (
-        f"{count} later trainings repay the sweep's {wording.amount(repaid.cost_s)} reference s at the estimated ratio,"
-        f" {least} and {most} at the ends of its interval"
+        f"later trainings that repay the sweep's {wording.amount(repaid.cost_s)} reference s: {count} at the estimated"
+        f" ratio, {least} and {most} at the ends of its interval"
     )
     return [("Break-even", value, note)]
 

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import wording
 from analysis.findings.cautions import FEW_SEEDS
 from analysis.findings.summary import reference_name
+from analysis.page import cells
 from analysis.wording import Row
 from kdas.records import Measure
 
@@ -68,7 +69,7 @@ def main_rows(summary: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def identity(summary: pd.DataFrame) -> list[Column]:
     """The columns that identify a row; the phase only if there are two."""
-    phase = [Column("phase", _text("phase"), "the search chose by these seeds; confirm used fresh ones", False)]
+    phase = [Column("phase", cells.text("phase"), "the search chose by these seeds; confirm used fresh ones", False)]
     return [
         *(phase if summary["phase"].nunique() > 1 else []),
         *_names(),
@@ -77,7 +78,7 @@ def identity(summary: pd.DataFrame) -> list[Column]:
 
 def _names() -> list[Column]:
     return [
-        Column("method", _text("method"), "sampler with its recipe; _search: the settings were searched", False),
+        Column("method", cells.text("method"), "sampler with its recipe; _search: the settings were searched", False),
         Column(
             "configuration",
             lambda row: str(row["configuration"] or wording.NOTHING),
@@ -93,7 +94,7 @@ def terminal_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
         *identity(summary),
         Column("tuned", wording.tuned, _TUNED, False),
         Column("mean time, ref s", wording.mean_time, _MEAN_TIME),
-        Column("reached", _reached, "trials that reached the target, of all trials"),
+        Column("reached", cells.reached, "trials that reached the target, of all trials"),
         Column(f"ratio to {reference_name(summary, measure)} [95%]", wording.ratio, _RATIO),
     ]
 
@@ -106,15 +107,21 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
         Column("mean time", wording.mean_time, _MEAN_TIME),
         Column(f"ratio to {reference_name(summary, measure)} [95%]", wording.ratio, _RATIO),
         *_of_the_full_schedule(summary, measure),
-        Column("reached [95%]", _reached_share, "trials that reached it, with the interval of their true share"),
-        Column("final test acc.", _final, "mean ± standard deviation over the trials that ran to their end"),
-        Column("test acc. at hit", _percent("test_accuracy_at_hit"), "median over trials that reached; never decides"),
-        Column(f"best {measure.split} acc.", _percent("best_accuracy"), "median over trials"),
-        Column("pairs", _compared(lambda row: str(row["num_pairs"])), "seeds shared with the reference of the ratio"),
+        Column("reached [95%]", cells.reached_share, "trials that reached it, with the interval of their true share"),
+        Column("final test acc.", cells.final, "mean ± standard deviation over the trials that ran to their end"),
         Column(
-            "P(faster)",
-            _share("p_faster"),
-            "share of pairs that the configuration wins, ties count half; a lower limit if trials ended early",
+            "test acc. at hit", cells.percent("test_accuracy_at_hit"), "median over trials that reached; never decides"
+        ),
+        Column(f"best {measure.split} acc.", cells.percent("best_accuracy"), "median over trials"),
+        Column(
+            "pairs",
+            cells.unless_reference(lambda row: str(row["num_pairs"])),
+            "seeds shared with the reference of the ratio",
+        ),
+        Column(
+            "pairs won",
+            cells.unless_reference(cells.share_percent("p_faster")),
+            "share of pairs in which it was faster, ties count half; a lower limit if trials ended early",
         ),
         *_p_values(summary),
     ]
@@ -131,87 +138,85 @@ def _p_values(summary: pd.DataFrame) -> list[Column]:
     """With few seeds p says nothing that the interval does not say better."""
     meaning = "two-sided, corrected for all comparisons of the phase; below 0.05 where the interval excludes 1x"
     has_enough = len(summary) and summary["num_pairs"].max() >= FEW_SEEDS
-    return [Column("p", _share("p_value"), meaning)] if has_enough else []
+    return [Column("p", cells.share("p_value"), meaning)] if has_enough else []
 
 
 def sensitivity_columns(summary: pd.DataFrame) -> list[Column]:
     """Times under other definitions of "reached", and other intervals."""
     return [
         *identity(summary),
-        Column("first hit", _time, "the rule that decides; medians over trials, reference seconds"),
-        Column("interpolated", _seconds("tta_linear_s"), "on the line from the last miss to the first hit"),
-        Column("two in a row", _seconds("tta_two_in_a_row_s"), "the next evaluation reaches it too"),
-        Column("held to the end", _seconds("tta_hold_to_end_s"), "every later evaluation reaches it too"),
-        Column("coarsest gap", _share_percent("max_grid_gap"), "gap before the hit, as a part of the time to accuracy"),
-        Column("geometric mean [95% t]", _geometric, "of the pairs' ratios; only if all reached the target"),
+        Column("first hit", cells.time, "the rule that decides; medians over trials, reference seconds"),
+        Column("interpolated", cells.seconds("tta_linear_s"), "on the line from the last miss to the first hit"),
+        Column("two in a row", cells.seconds("tta_two_in_a_row_s"), "the next evaluation reaches it too"),
+        Column("held to the end", cells.seconds("tta_hold_to_end_s"), "every later evaluation reaches it too"),
+        Column(
+            "coarsest gap", cells.share_percent("max_grid_gap"), "gap before the hit, as a part of the time to accuracy"
+        ),
+        Column("[95% over seeds]", cells.over_seeds, "of the ratio, for the whole phase, without grid and prices"),
+        Column("geometric mean [95% t]", cells.geometric, "of the pairs' ratios; only if all reached the target"),
         Column(
             "[95% bootstrap]",
-            _bootstrap,
+            cells.bootstrap,
             "of the ratio of sums, in the worst case for the configuration; too narrow for few seeds",
         ),
     ]
 
 
 def indicator_columns(summary: pd.DataFrame) -> list[Column]:
-    """The cost of reaching the target by other counts; medians over the trials that reached it."""
+    """The cost of reaching the target by other counts: medians over the trials that reached it, ratios of sums."""
     return [
         *identity(summary),
-        Column("reached", _reached, "the medians are over these trials"),
-        Column("reference s", _amount("ref_s_at_hit"), "all teacher forwards are charged"),
-        Column("as run, s", _amount("as_run_s_at_hit"), "only teacher forwards that ran are charged"),
-        Column("wall s", _amount("wall_s_at_hit"), "only trials alone on their device"),
-        Column("FLOPs", _amount("flops_at_hit"), "floating-point operations, by torch's own counter"),
+        Column("reached", cells.reached, "the medians are over these trials"),
+        Column("reference s", cells.amount("ref_s_at_hit"), "all teacher forwards are charged"),
+        Column("as run, s", cells.amount("as_run_s_at_hit"), "only teacher forwards that ran are charged"),
+        Column("wall s", cells.amount("wall_s_at_hit"), "only trials alone on their device"),
+        Column("FLOPs", cells.amount("flops_at_hit"), "floating-point operations, by torch's own counter"),
         Column("ratio by ref s", wording.ratio, "as in the first table: every teacher forward is charged"),
         *_cached_teacher(summary),
-        Column("as run", _ratio_of("as_run"), "ratio of costs as run, if all trials reached the target"),
-        Column("by wall s", _ratio_of("wall"), "ratio of wall seconds, if both were alone on their device"),
-        Column("by FLOPs", _ratio_of("flops"), "ratio of operations"),
-        Column("samples trained", _amount("samples_trained_at_hit"), "each time that a sample was trained on"),
-        Column("samples scored", _amount("samples_scored_at_hit"), "forward passes without gradients"),
-        Column("teacher forwards", _amount("teacher_forwards_at_hit"), "samples that the method needs the teacher for"),
+        Column("as run", cells.ratio_of("as_run"), "ratio of costs as run, if all trials reached the target"),
+        Column("by wall s", cells.ratio_of("wall"), "ratio of wall seconds, if both were alone on their device"),
+        Column("by FLOPs", cells.ratio_of("flops"), "ratio of operations"),
+        Column("samples trained", cells.amount("samples_trained_at_hit"), "each time that a sample was trained on"),
+        Column("samples scored", cells.amount("samples_scored_at_hit"), "forward passes without gradients"),
+        Column(
+            "teacher forwards", cells.amount("teacher_forwards_at_hit"), "samples that the method needs the teacher for"
+        ),
     ]
 
 
 def _cached_teacher(summary: pd.DataFrame) -> list[Column]:
     """The ratio with a cached teacher for all, where the tables have that cost."""
-    column = Column("with a cached teacher [95%]", _without_teacher, "no teacher forward is charged, to either")
+    shown = cells.unless_reference(cells.without_teacher)
+    column = Column("with a cached teacher [95%]", shown, "no teacher forward is charged, to either")
     return [column] if summary["ratio_without_teacher"].notna().any() else []
 
 
 def trial_columns(times: pd.DataFrame, measure: Measure) -> list[Column]:
     """Every trial."""
     return [
-        Column("trial", _text("trial_id"), "hash of everything that decides a curve, and the seed", False),
+        Column("trial", cells.text("trial_id"), "hash of everything that decides a curve, and the seed", False),
         *identity(times),
-        Column("seed", _text("seed"), "decides initial weights, order and views"),
-        Column("status", _text("status"), "how the trial ended", False),
-        Column("TTA", _time, "reference seconds"),
-        Column("L", _seconds("lower_s"), "lower bound of min(T, tau)"),
-        Column("U", _seconds("upper_s"), "upper bound of min(T, tau)"),
-        Column("last cost", _seconds("last_cost_ref_s"), "reference seconds at the last evaluation"),
-        Column(f"best {measure.split} acc.", _percent("best_accuracy"), "highest of all evaluations"),
-        Column("test acc. at hit", _percent("test_accuracy_at_hit"), "at the evaluation that reached the target"),
-        Column("evaluations", _text("num_evaluations"), "on the grid of equal cost"),
-        Column("wall s", _wall, "* shared a device: do not quote"),
-        Column("error", _text("error"), "of a trial that crashed", False),
+        Column("seed", cells.text("seed"), "decides initial weights, order and views"),
+        Column("status", cells.text("status"), "how the trial ended", False),
+        Column("TTA", cells.time, "reference seconds"),
+        Column("L", cells.seconds("lower_s"), "lower bound of min(T, tau)"),
+        Column("U", cells.seconds("upper_s"), "upper bound of min(T, tau)"),
+        Column("last cost", cells.seconds("last_cost_ref_s"), "reference seconds at the last evaluation"),
+        Column(f"best {measure.split} acc.", cells.percent("best_accuracy"), "highest of all evaluations"),
+        Column("test acc. at hit", cells.percent("test_accuracy_at_hit"), "at the evaluation that reached the target"),
+        Column("evaluations", cells.text("num_evaluations"), "on the grid of equal cost"),
+        Column("wall s", cells.wall, "* shared a device: do not quote"),
+        Column("error", cells.text("error"), "of a trial that crashed", False),
     ]
-
-
-def _time(row: Row) -> str:
-    return wording.time(float(row["tta_ref_s"]), float(row["tta_at_least_s"]))
-
-
-def _bootstrap(row: Row) -> str:
-    return wording.interval(float(row["bootstrap_low"]), float(row["bootstrap_high"])) or wording.NOTHING
 
 
 def cell_columns() -> list[Column]:
     """The methods of several sweeps."""
     return [
-        Column("sweep", _text("cell"), "one data set and pair of models", False),
+        Column("sweep", cells.text("cell"), "one data set and pair of models", False),
         *_names(),
-        Column("reached", _reached, "trials that reached the target, of all trials"),
-        Column("median TTA", _time, "median time to accuracy, reference seconds of that sweep"),
+        Column("reached", cells.reached, "trials that reached the target, of all trials"),
+        Column("median TTA", cells.time, "median time to accuracy, reference seconds of that sweep"),
         Column("ratio to the fastest plain setting [95%]", wording.ratio, _RATIO),
     ]
 
@@ -219,83 +224,23 @@ def cell_columns() -> list[Column]:
 def profile_columns() -> list[Column]:
     """The profiles of methods over several sweeps."""
     return [
-        Column("method", _text("method"), "the fastest configuration of each sweep", False),
-        Column("score", _formatted("score", wording.two_decimals), "mean height of its profile from factor 1 to 4"),
-        Column("fastest in", _share_percent("share_best"), "share of sweeps in which it is the fastest"),
-        Column("within twice the best in", _share_percent("share_within_2"), "share of sweeps"),
-        Column("sweeps", _text("num_cells"), "in which it ran"),
+        Column("method", cells.text("method"), "the fastest configuration of each sweep", False),
+        Column(
+            "score", cells.formatted("score", wording.two_decimals), "mean height of its profile from factor 1 to 4"
+        ),
+        Column("fastest in", cells.share_percent("share_best"), "share of sweeps in which it is the fastest"),
+        Column("within twice the best in", cells.share_percent("share_within_2"), "share of sweeps"),
+        Column("sweeps", cells.text("num_cells"), "in which it ran"),
     ]
 
 
 def timing_columns() -> list[Column]:
     """Wall seconds against reference seconds."""
     return [
-        Column("other trials on the device", _text("num_cotenants"), "the most that a trial may have shared it with"),
-        Column("trials", _text("num_trials"), "the median is over these"),
-        Column("wall s / reference s as run", _formatted("slowdown", wording.factor), "median over trials"),
-        *(Column(name, _formatted(name, wording.factor), "of the trials") for name in ("lowest", "highest")),
+        Column(
+            "other trials on the device", cells.text("num_cotenants"), "the most that a trial may have shared it with"
+        ),
+        Column("trials", cells.text("num_trials"), "the median is over these"),
+        Column("wall s / reference s as run", cells.formatted("slowdown", wording.factor), "median over trials"),
+        *(Column(name, cells.formatted(name, wording.factor), "of the trials") for name in ("lowest", "highest")),
     ]
-
-
-def _text(name: str) -> Callable[[Row], str]:
-    return lambda row: str(row[name])
-
-
-def _formatted(name: str, formatter: Callable[[float], str]) -> Callable[[Row], str]:
-    return lambda row: formatter(float(row[name]))
-
-
-def _seconds(name: str) -> Callable[[Row], str]:
-    return _formatted(name, wording.seconds)
-
-
-def _amount(name: str) -> Callable[[Row], str]:
-    return _formatted(name, wording.amount)
-
-
-def _percent(name: str) -> Callable[[Row], str]:
-    return _formatted(name, wording.percent)
-
-
-def _share_percent(name: str) -> Callable[[Row], str]:
-    return lambda row: wording.percent(float(row[name])).replace(".00%", "%")
-
-
-def _compared(cell: Callable[[Row], str]) -> Callable[[Row], str]:
-    """Nothing for the reference, which is not compared with itself."""
-    return lambda row: wording.NOTHING if row["is_reference"] else cell(row)
-
-
-def _ratio_of(axis: str) -> Callable[[Row], str]:
-    return _compared(_formatted(f"ratio_{axis}", wording.factor))
-
-
-def _share(name: str) -> Callable[[Row], str]:
-    return _formatted(name, wording.share)
-
-
-def _reached(row: Row) -> str:
-    return f"{row['num_reached']}/{row['num_trials']}"
-
-
-def _reached_share(row: Row) -> str:
-    return f"{_reached(row)} [{row['reached_low']:.0%}, {row['reached_high']:.0%}]"
-
-
-def _final(row: Row) -> str:
-    return wording.with_deviation(float(row["final_test_accuracy"]), float(row["final_test_sd"]))
-
-
-def _without_teacher(row: Row) -> str:
-    names = ("ratio_without_teacher", "ratio_without_teacher_low", "ratio_without_teacher_high")
-    value, low, high = (float(row[name]) for name in names)
-    return f"{wording.factor(value)} {wording.interval(low, high)}".strip()
-
-
-def _geometric(row: Row) -> str:
-    mean, low, high = (row[f"geometric_{name}"] for name in ("ratio", "low", "high"))
-    return f"{wording.factor(mean)} {wording.interval(low, high)}".strip()
-
-
-def _wall(row: Row) -> str:
-    return wording.amount(float(row["wall_s"])) + (" *" if row["max_cotenants"] else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy import special
 
 from analysis.statistics.interval import LEVEL
 
@@ -16,5 +16,8 @@ def share_interval(num_hits: int, num_tries: int) -> tuple[float, float]:
     """
     if not num_tries:
         return math.nan, math.nan
-    found = stats.binomtest(num_hits, num_tries).proportion_ci(1 - LEVEL, method="exact")
-    return float(found.low), float(found.high)
+    low, high = (
+        special.betaincinv(num_hits, num_tries - num_hits + 1, LEVEL / 2) if num_hits else 0.0,
+        special.betaincinv(num_hits + 1, num_tries - num_hits, 1 - LEVEL / 2) if num_hits < num_tries else 1.0,
+    )
+    return float(low), float(high)

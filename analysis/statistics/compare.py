@@ -26,6 +26,7 @@ from analysis.statistics.interval import (
     joint_interval,
     least_level,
     price_doubt,
+    ratio_interval,
     ratio_of_sums,
 )
 
@@ -43,6 +44,7 @@ class Comparison:
     - `ratio_at_most`: the same with every doubt in its favour; equal if every trial's time is known.
     - `ratio_low`, `ratio_high`: its interval at the level asked for, see `joint_interval`; the span of both intervals
       if the two ratios differ; NaN for fewer than two pairs.
+    - `seeds_low`, `seeds_high`: the same over seeds alone, without grid and prices.
     - `price_error`: half the width that prices alone give the interval, as a part of the ratio; NaN if not known.
     - `beyond_seeds`: what grid and prices together add below the ratio, on the scale of its logarithm.
     - `bootstrap_low`, `bootstrap_high`: the bootstrap interval of this comparison alone, too narrow for few seeds.
@@ -57,6 +59,8 @@ class Comparison:
     ratio_at_most: float
     ratio_low: float
     ratio_high: float
+    seeds_low: float
+    seeds_high: float
     price_error: float
     beyond_seeds: float
     bootstrap_low: float
@@ -89,18 +93,21 @@ def compare(
     """
     seeds = sorted(baseline.keys() & candidate.keys())
     if not seeds:
-        return Comparison(0, "", *itertools.repeat(math.nan, 13))
+        return Comparison(0, "", *itertools.repeat(math.nan, 15))
     of_baseline, of_candidate = [baseline[seed] for seed in seeds], [candidate[seed] for seed in seeds]
     # Every doubt against the candidate, then every doubt in its favour.
     readings = [(_column(of_baseline, first), _column(of_candidate, second)) for first, second in _READINGS]
-    against = readings[0]
+    against, in_favour = readings
+    if np.array_equal(against, in_favour):
+        readings = [against]
     missed = [bound.censored for bound in (*of_baseline, *of_candidate)]
     doubts = [_doubt(of_baseline, of_candidate, reading) for reading in readings]
     intervals = [joint_interval(*reading, level, doubt) for reading, doubt in zip(readings, doubts, strict=True)]
+    over_seeds = [ratio_interval(*reading, level) for reading in readings]
     numbers = [
-        *(float(ratio_of_sums(*reading)) for reading in readings),
-        min(float(low) for low, _ in intervals),
-        max(float(high) for _, high in intervals),
+        *(float(ratio_of_sums(*reading)) for reading in (against, in_favour)),
+        *_span(intervals),
+        *_span(over_seeds),
         float(np.expm1(doubts[0].price_half(level))) if doubts[0].num_rounds else math.nan,
         float(np.hypot(doubts[0].grid_low, doubts[0].price_half(level))),
         *(bootstrap_interval(*against, generator=generator) if generator else (math.nan, math.nan)),
@@ -112,6 +119,10 @@ def compare(
     p_value = math.nan if not with_p else 1.0 if all(missed) else _surest_p(readings, doubts, level)
     numbers = [*numbers, *geometric, p_faster(*against), p_value]
     return Comparison(len(seeds), mark(of_baseline, of_candidate), *numbers)
+
+
+def _span(intervals: Sequence[tuple[Floats, Floats]]) -> tuple[float, float]:
+    return min(float(low) for low, _ in intervals), max(float(high) for _, high in intervals)
 
 
 _READINGS = (("lower_s", "upper_s"), ("upper_s", "lower_s"))
@@ -142,12 +153,14 @@ def _surest_p(readings: Sequence[tuple[Floats, Floats]], doubts: Sequence[Doubt]
 
     It is scaled so that `LEVEL` is where the interval at `level` excludes 1.
     """
-    first, second = (float(baseline_s.sum() - candidate_s.sum()) for baseline_s, candidate_s in readings)
-    if first * second < 0:
+    gains = [float(baseline_s.sum() - candidate_s.sum()) for baseline_s, candidate_s in readings]
+    if gains[0] * gains[-1] < 0:
         return 1.0
-    is_one = np.array_equal(readings[0], readings[1])
-    both = list(zip(readings, doubts, strict=True))
-    levels = [least_level(*reading, doubt) for reading, doubt in (both[:1] if is_one else both)]
+    # From `level / LEVEL` on, p is 1.
+    levels = [
+        least_level(*reading, doubt, most=min(1.0, level / LEVEL))
+        for reading, doubt in zip(readings, doubts, strict=True)
+    ]
     return min(1.0, max(levels) * LEVEL / level)
 
 

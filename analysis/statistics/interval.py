@@ -117,8 +117,11 @@ def joint_interval(
     return np.where(is_degenerate, low, wide[0]), np.where(is_degenerate, high, wide[1])
 
 
-def least_level(baseline_s: Floats, candidate_s: Floats, doubt: Doubt = NO_DOUBT) -> float:
-    """The smallest level at which `joint_interval` of one comparison excludes 1; 1 if none does, NaN for one pair."""
+def least_level(baseline_s: Floats, candidate_s: Floats, doubt: Doubt = NO_DOUBT, most: float = 1.0) -> float:
+    """The smallest level at which `joint_interval` of one comparison excludes 1, NaN for one pair.
+
+    Args: most: levels above it are not told apart; 1 stands for all of them, and for none.
+    """
     if len(baseline_s) < 2:
         return math.nan
     ratio = float(ratio_of_sums(baseline_s, candidate_s))
@@ -128,10 +131,10 @@ def least_level(baseline_s: Floats, candidate_s: Floats, doubt: Doubt = NO_DOUBT
         # How far 1 lies inside the interval; a bounded form, since an end may be 0 or infinite.
         return float(1 - low if ratio > 1 else 1 - 1 / high if high else -1.0)
 
-    smallest = math.log(_SMALLEST_P)
-    if math.isnan(ratio) or ratio == 1 or room(-1e-9) >= 0:
+    smallest, largest = math.log(_SMALLEST_P), math.log(most) - 1e-9
+    if math.isnan(ratio) or ratio == 1 or room(largest) >= 0:
         return 1.0
-    return math.exp(optimize.brentq(room, smallest, -1e-9)) if room(smallest) > 0 else _SMALLEST_P
+    return math.exp(optimize.brentq(room, smallest, largest, xtol=1e-9)) if room(smallest) > 0 else _SMALLEST_P
 
 
 def quantile(level: float, number: int) -> float:

@@ -96,8 +96,8 @@ def _check_one_name(files: list[Path]) -> None:
     if len(by_word) > 1:
         one, other, *_ = by_word.values()
         raise UserError(
-            f"{one}: is named like the same part as {other.name}. Move one of them out of the folder, or give both"
-            " the same first word."
+            f"{one}: its name stands for the same part as {other.name}. Move one of them out of the folder, or start"
+            " both names with the same word."
         )
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kdas.errors import UserError
+from kdas.errors import UnreadableError, UserError
 from kdas.files.limits import Bounded, TooLargeError, check_growth, check_not_sparse, most_unpacked_bytes
 
 _OF_PEERS = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d{1,9})\.pth")
@@ -67,7 +67,7 @@ def opened(path: Path, model: str) -> Iterator[tuple[str, BinaryIO]]:
 def open_file(path: Path) -> Iterator[BinaryIO]:
     """A file, open for reading.
 
-    Raises: UserError: if it is missing, not a regular file, not readable, or holds less than it claims.
+    Raises: UnreadableError; UserError: if it is missing, not a regular file, or holds less than it claims.
     """
     try:
         if not path.exists():
@@ -76,7 +76,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
             raise UserError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'a device or a pipe'}.")
         file = path.open("rb")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise UnreadableError(path, error) from error
     with file:
         check_not_sparse(file, str(path))
         yield file

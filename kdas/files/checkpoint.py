@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from kdas.errors import UserError
+from kdas.errors import UnreadableError, UserError
 from kdas.files import archive, torch_file
 from kdas.files.cache import replaced_whole
 
@@ -46,12 +46,14 @@ def load_newest_intact(path: Path) -> Any:
     """Load the newest checkpoint of `save_and_keep_previous`, or the previous one if that is damaged or missing.
 
     Returns: the content; None if there is no checkpoint.
-    Raises: UserError: if no checkpoint can be loaded.
+    Raises: UnreadableError: of the newest, which may be intact; UserError: if no checkpoint can be loaded.
     """
     if not path.exists():
         return load(previous(path)) if previous(path).exists() else None
     try:
         return load(path)
+    except UnreadableError:
+        raise
     except UserError:
         if not previous(path).exists():
             raise
@@ -63,16 +65,23 @@ def load_newest_intact(path: Path) -> Any:
 def load(path: Path) -> Any:
     """Load what `save` wrote.
 
-    Raises: UserError: if the file is missing, damaged, or contains more than tensors and plain values.
+    Raises: UnreadableError; UserError: if the file is missing, damaged, or contains more than tensors and plain values.
     """
     with archive.open_file(path) as file:
-        return torch_file.read_ours(file, str(path))
+        try:
+            content = file.read()
+        except OSError as error:
+            raise UnreadableError(path, error) from error
+    # Read from memory: PyTorch and zipfile say the same of a failing disk as of damage.
+    return torch_file.read_ours(io.BytesIO(content), str(path))
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file exists and can be loaded."""
+    """Whether a file exists and is as it was written. Raises: UnreadableError."""
     try:
         load(path)
+    except UnreadableError:
+        raise
     except UserError:
         return False
     return True

@@ -10,6 +10,7 @@ from typing import Any
 
 from kdas.clock import Calibration, PriceTable
 from kdas.files.cache import content_id, write_text
+from kdas.files.record import record_bytes
 
 
 def calibration_of(
@@ -25,10 +26,10 @@ def calibration_of(
 
 
 def read_calibration(path: Path) -> Calibration | None:
-    """A stored calibration; None if it is missing or damaged, which its id shows."""
+    """A stored calibration; None if it is missing or damaged, which its id shows. Raises: UnreadableError."""
     try:
-        kept = Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        kept = Calibration.from_dict(json.loads(record_bytes(path)))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return kept if kept.calibration_id == _id_of(kept) else None
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdas.errors import UserError
+from kdas.errors import UnreadableError, UserError
 from kdas.files.cache import write_text
 from kdas.records import CHECK, is_intact, with_check
 
@@ -28,16 +28,14 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
 def record_bytes(path: Path) -> bytes:
     """The content of a file of the record.
 
-    Raises: FileNotFoundError; UserError: if the system cannot read the file, which may be intact.
+    Raises: FileNotFoundError; UnreadableError.
     """
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read: {error.strerror}. Check its permissions and its disk, then try again."
-        ) from error
+        raise UnreadableError(path, error) from error
 
 
 def read_record(path: Path, *needed: str, remedy: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ def check_image_size(model: Model | str, num_classes: int, image_size: int, is_t
 
     Args: model: on the CPU, or the name of one; image_size: height and width in pixels; is_trained: whether it must
         take them in train mode as well.
-    Raises: UserError: if the forward pass fails or its logits are not finite [2, num_classes]; names model and size.
+    Raises: UserError: if the forward pass fails, its logits are not finite [2, num_classes], or they are probabilities,
+        on which softmax would act a second time; names model and size.
     """
     name = model if isinstance(model, str) else type(getattr(model, "network", model)).__name__
     if isinstance(model, str):
@@ -53,4 +54,8 @@ def _problem(model: Model, num_classes: int, image_size: int, training: bool = F
             f"has other classes: expected {num_classes}, as the dataset has, got {logits.shape[1]} logits for an image."
             " Give its last layer num_classes outputs."
         )
-    return "" if torch.isfinite(logits).all() else f"{cannot}: its logits are not finite. {remedy}"
+    if not torch.isfinite(logits).all():
+        return f"{cannot}: its logits are not finite. {remedy}"
+    if num_classes > 1 and (logits >= 0).all() and torch.allclose(logits.sum(dim=1), torch.ones(2), atol=1e-4):
+        return "returns probabilities: no output is negative, and each row sums to 1. Remove the softmax at its end."
+    return ""

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
 
-from kdas.errors import nearest
+from kdas.errors import brief, nearest
 from kdas.parts.plugins import blamed
 from kdas.parts.reading import nested_error, refuse_booleans_for_numbers, refused
 
@@ -134,7 +134,9 @@ class Registry(Generic[T]):
             if isinstance(block, Mapping) and str(name).lower() in known:
                 content = {"name": known[str(name).lower()], **block}
         if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
-            raise refused(f"missing. Name a {self.kind}.", "name")
+            name = content.get("name") if isinstance(content, Mapping) else content
+            wrong = "missing" if name is None else f"expected the name of a {self.kind}, got {brief(name)}"
+            raise refused(f"{wrong}. {nearest('', self._parts)}", "name")
         return content["name"], lower_keys({key: value for key, value in content.items() if key != "name"})
 
     def build(self, checked: Mapping[str, Any], *context: Any) -> T:

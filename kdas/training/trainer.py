@@ -17,7 +17,7 @@ from kdas.compute.device import repeatable, synchronize
 from kdas.compute.evaluate import accuracy
 from kdas.compute.optimizer import set_learning_rate
 from kdas.data import Draw, Split
-from kdas.errors import UserError
+from kdas.errors import UnreadableError, UserError
 from kdas.files import checkpoint
 from kdas.files.full import going_without
 from kdas.losses import LossNeed
@@ -247,6 +247,8 @@ class Training:
         path = self.surroundings.checkpoint
         try:
             state: Any = None if path is None else checkpoint.load_newest_intact(path)
+        except UnreadableError:
+            raise  # whoever discards damaged checkpoints must keep this one
         except UserError as error:
             raise CheckpointError(str(error)) from error
         if state is None:

@@ -27,7 +27,7 @@ def forest(summary: pd.DataFrame, measure: Measure) -> Figure:
     Args: summary: rows of `analysis.findings.summary.summarize`, of one phase, in the order to draw them. Rows of
         several sweeps need the column `cell`, the name of the sweep.
     """
-    reference = measure.baseline if "cell" in summary else reference_name(summary, measure)
+    reference = reference_name(summary, measure)
     compared = summary[~summary["is_reference"].astype(bool) & summary["ratio"].notna()]
     if compared.empty:
         return empty(f"Nothing can be compared with {reference} yet.")

@@ -154,3 +154,18 @@ def test_the_command_writes_a_page_that_links_to_the_reports(sweep: Sweep, tmp_p
     assert 'href="../a/report.html"' in html and "b/report.html" not in html
     assert len(pd.read_csv(out.with_suffix(".csv"))) == 8
     assert CliRunner().invoke(app, [*words, "--quiet"]).output == ""
+
+
+def test_plain_distillation_with_fewer_epochs_is_a_method_beside_the_baseline(
+    tmp_path: Path, plan: Any, planned_trial: Any
+) -> None:
+    half = [planned_trial("plain_half", "c-half", seed, 12.0 + seed) for seed in (0, 1, 2)]
+    sweeps = [
+        findings(write_sweep(tmp_path / name, [*plan(), *half], sweep=name, plain_methods=["plain_kd", "plain_half"]))
+        for name in ("a", "b")
+    ]
+    found = overview(sweeps)
+    cells = found.cells.set_index(["cell", "method"])
+    assert {"plain_kd", "plain_half"} <= set(found.profiles.index)
+    assert cells.loc[("a", "plain_half"), "is_reference"] and not cells.loc[("a", "plain_kd"), "is_reference"]
+    assert "times as fast as plain_half" in render_overview(found, "both", {})

@@ -132,6 +132,8 @@ def test_prices_widen_the_interval_and_say_by_how_much() -> None:
     error = np.sqrt((np.log([0.9, 0.95, 1.0, 1.05, 1.1]) ** 2).sum() / 20)
     assert found.price_error == pytest.approx(np.expm1(stats.t.isf(0.025, 4) * error))
     assert found.ratio_low < without.ratio_low < found.ratio < without.ratio_high < found.ratio_high
+    # The part over seeds is that of the same times without them.
+    assert (found.seeds_low, found.seeds_high) == pytest.approx((without.ratio_low, without.ratio_high))
     # Rounds that move both sides alike are another unit of cost.
     alike = compare(*(with_rounds(side, (0.9, 1.0, 1.1)) for side in (baseline_s, candidate_s)))
     assert (alike.ratio_low, alike.ratio_high) == pytest.approx((without.ratio_low, without.ratio_high))

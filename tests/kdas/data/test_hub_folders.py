@@ -98,7 +98,9 @@ def test_parts_in_several_folders_are_one_set_where_none_is_whole(files: Callabl
 
 def test_two_files_that_may_be_the_same_part_are_refused(files: Callable[..., Path]) -> None:
     folder = files("train.parquet", "training_extra.parquet", "test.parquet")
-    with pytest.raises(UserError, match=r"train\.parquet: is named like the same part as training_extra\.parquet\. M"):
+    with pytest.raises(
+        UserError, match=r"train\.parquet: its name stands for the same part as training_extra\.parquet\. M"
+    ):
         built(folder)
 
 

@@ -19,10 +19,10 @@ from kdas.data.cache import decoded_once
 from kdas.errors import UserError
 from tests.places import SHARED
 
-# Test parts of an image or two lack classes, which is said.
-pytestmark = pytest.mark.filterwarnings("ignore:.* classes have no test images")
 WriteImages = Callable[..., Path]
 ORIGINALS = SHARED / "data" / "cifar10"
+# For sets whose test part, of an image or two, lacks classes.
+few_test_images = pytest.mark.filterwarnings("ignore:.* classes have no test images")
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
 
 
@@ -65,6 +65,7 @@ def test_class_count_without_metadata_is_the_highest_label_and_one(tmp_path: Pat
         assert open_parquet(tmp_path).num_classes == 7
 
 
+@few_test_images
 def test_several_files_are_read_in_the_order_of_their_names(tmp_path: Path, write_images: WriteImages) -> None:
     write_images(tmp_path / "data" / "train-00001.parquet", [3, 4], seed=1)
     write_images(tmp_path / "data" / "train-00000.parquet", [0, 1, 2], seed=2)
@@ -134,6 +135,7 @@ def test_column_missing_from_one_file_is_refused(folder: Path, write_images: Wri
         open_parquet(folder, label_column="colour")
 
 
+@few_test_images
 def test_image_that_is_not_square_is_refused(
     tmp_path: Path, write_images: WriteImages, encode: Callable[..., bytes]
 ) -> None:
@@ -165,6 +167,7 @@ def damaged_png(whole: bytes, damage: str) -> bytes | None:
     return None
 
 
+@few_test_images
 @pytest.mark.parametrize("damage", ["missing", "text", "torn", "short header", "broken chunk"])
 def test_image_that_cannot_be_decoded_is_named_by_its_row(
     tmp_path: Path, write_images: WriteImages, encode: Callable[..., bytes], damage: str
@@ -259,6 +262,7 @@ def test_size_is_taken_from_the_first_image_that_can_be_read(
         open_parquet(tmp_path)
 
 
+@few_test_images
 @pytest.mark.parametrize("files", [["train.parquet"], ["train-0.parquet", "train-1.parquet"]], ids=["one", "two"])
 def test_images_of_several_sizes_are_refused(
     tmp_path: Path, write_images: WriteImages, encode: Callable[..., bytes], files: list[str]

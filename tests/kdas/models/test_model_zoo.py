@@ -94,12 +94,21 @@ class Blank(Model):
         ),
         (torch.zeros(2, 10, 1), r"returns \[2, 10, 1\] for two images, not logits \[2, 10\]\. Return a row of logits"),
         ((torch.zeros(2, 10),), r"returns tuple for two images, not logits \[2, 10\]\."),
+        (
+            torch.linspace(0, 1, 20).reshape(2, 10).softmax(dim=1),
+            r"returns probabilities: no output is negative, and each row sums to 1\. Remove the softmax at its end\.$",
+        ),
     ],
-    ids=["nan", "classes", "shape", "tuple"],
+    ids=["nan", "classes", "shape", "tuple", "probabilities"],
 )
 def test_model_that_misbehaves_silently_is_refused(logits: Any, problem: str) -> None:
     with pytest.raises(UserError, match=rf"^model Blank {problem}"):
         check_image_size(Blank(logits), 10, 8)
+
+
+@pytest.mark.parametrize("logits", [torch.zeros(2, 10), torch.ones(2, 10), torch.rand(2, 10).log_softmax(dim=1)])
+def test_logits_that_only_resemble_probabilities_are_accepted(logits: torch.Tensor) -> None:
+    check_image_size(Blank(logits), 10, 8)
 
 
 def test_check_of_an_image_size_leaves_model_and_generator_alone() -> None:

@@ -161,7 +161,7 @@ def test_block_does_not_change_another_sampler(load: Load) -> None:
             r"loss\.0\.temperature: expected a value in \(0, 1000\], got 0\.",
         ),
         ({"loss": {"name": "kd", "weight": 1}}, r"loss\.weight: unknown key"),
-        ({"loss": 3}, r"loss\.name: missing\. Name a loss\."),
+        ({"loss": 3}, r"loss\.name: expected the name of a loss, got 3\. Known: "),
     ],
 )
 def test_mistakes_are_one_line_with_key_and_remedy(load: Load, content: dict[str, Any], message: str) -> None:

@@ -171,8 +171,9 @@ def test_not_a_number_is_refused(load: Load) -> None:
     [
         ("sampler: kdsa", r"sampler\.name: no sampler is called 'kdsa'\. Did you mean kdas\?"),
         ("loss: kdd", r"loss\.name: no loss is called 'kdd'\. Did you mean kd\?"),
-        ("sampler: 3", r"sampler\.name: missing\. Name a sampler\."),
-        ("sampler: {start_rate: 0.5}", r"sampler\.name: missing\. Name a sampler\."),
+        ("sampler: 3", r"sampler\.name: expected the name of a sampler, got 3\. Known: .*, kdas, .*\."),
+        ("sampler: {start_rate: 0.5}", r"sampler\.name: missing\. Known: .*, kdas, .*\."),
+        ("sampler: {name: [kdas]}", r"sampler\.name: expected the name of a sampler, got \['kdas'\]\. Known: "),
     ],
 )
 def test_unknown_part_is_refused_with_the_nearest_known_one(load: Load, line: str, message: str) -> None:

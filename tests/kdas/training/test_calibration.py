@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kdas.clock import Calibration, PriceTable, Work
+from kdas.errors import UnreadableError
 from kdas.files.prices import calibration_of, read_calibration, write_calibration
 from kdas.training import calibrate, timing
 from kdas.training.calibrate import calibration_for, doubts, measured_calibration, subject
@@ -195,3 +196,8 @@ def test_prices_are_those_of_hardware_models_and_batch_size_not_of_sampler_or_se
 
 def test_a_calibration_that_is_not_there_is_none(tmp_path: Path) -> None:
     assert read_calibration(tmp_path / "none.json") is None
+
+
+def test_prices_that_the_system_cannot_read_are_not_taken_for_missing(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableError, match=r"cannot be read: Is a directory\. Check its permissions and its disk"):
+        read_calibration(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from kdas.clock import Calibration
-from kdas.errors import UserError
+from kdas.errors import UnreadableError, UserError
 from kdas.files import checkpoint
 from kdas.losses import LOSSES
 from kdas.records import CurveRow
@@ -149,6 +150,17 @@ def test_damaged_checkpoint_of_a_trial_is_refused_in_one_line(
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"^[^\n]*trial\.pt: is damaged[^\n]*$"):
         Training(trial_of(), Surroundings(calibration, checkpoint=path))
+
+
+def test_a_checkpoint_that_the_system_cannot_read_is_not_given_up(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(path: Path) -> None:
+        raise UnreadableError(path, OSError(errno.EIO, "Input/output error"))
+
+    monkeypatch.setattr(checkpoint, "load_newest_intact", unreadable)
+    with pytest.raises(UnreadableError, match=r"trial\.pt: cannot be read: Input/output error\. "):
+        Training(trial_of(), Surroundings(calibration, checkpoint=tmp_path / "trial.pt"))
 
 
 @pytest.mark.parametrize("content", [{"model": {}}, torch.zeros(3)], ids=["weights", "tensor"])
