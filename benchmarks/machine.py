@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from kdas import models
-from kdas.compute.device import hardware_name, num_cpus, synchronize
+from kdas.compute.device import hardware_name, synchronize
+from kdas.files.control_groups import num_cpus
 
 # A processor without bfloat16 instructions emulates them many times slower.
 _STUDENT, _NUM_IMAGES, _TIMED_RUNS = "vgg8", 16, 3

@@ -24,7 +24,7 @@ import yaml
 
 from benchmarks.bench import Bench, Figures
 from benchmarks.reference_process import ReferenceProcess, reference_process
-from kdas.compute.device import num_cpus
+from kdas.files.control_groups import num_cpus
 
 TEACHER, STUDENT = "vgg13", "vgg8"
 SEEDS = [1, 2]

@@ -31,7 +31,7 @@ _OF_A_RUN = {
     "pair": "params.pair",
 }
 SOURCES = {name: f"metrics.{name}" for name in MEASURED} | _OF_A_RUN
-_MOST_WORDS = 6
+_MOST_WORDS, _MOST_NAMES = 6, 5
 _STATUSES = {"FINISHED": Status.BUDGET, "FAILED": Status.CRASHED, "KILLED": Status.CRASHED}
 
 
@@ -85,15 +85,21 @@ class StoreRuns:
             return None
         known = list(self.last if column in MEASURED else self.texts)
         keys = {name.partition(".")[2]: name for name in known}
-        similar = [keys[key] for key in alike(source.partition(".")[2], keys, most=3)]
+        similar = [keys[key] for key in alike(source.partition(".")[2], keys, most=_MOST_NAMES)]
         similar += [name for name in known if column.split("_")[0] in name.lower()]
         # Our tracker's own source first.
-        near = list(dict.fromkeys([name for name in (SOURCES[column],) if name in known] + similar))[:3]
-        hint = f"The store has {', '.join(near)}." if near else "The store has no similar name."
-        example = (near or [source])[0]
-        raise UserError(
-            f"{column}: no run of the sweep has {source}. {hint} Name the source, for example --name {column}={example}"
-        )
+        near = list(dict.fromkeys([name for name in (SOURCES[column],) if name in known] + similar))[:_MOST_NAMES]
+        there = near or self._of_the_user(column)
+        hint = f"The store has {', '.join(there)}." if there else "The store has nothing like it."
+        kind = "metrics" if column in MEASURED else "params"
+        example = f"for example --name {column}={near[0]}" if near else f"--name {column}={kind}.<key>"
+        time = f", or use the time of logging: --name {column}={ELAPSED}" if column == "cost_ref_s" else ""
+        raise UserError(f"{column}: no run of the sweep has {source}. {hint} Name the source, {example}{time}")
+
+    def _of_the_user(self, column: str) -> list[str]:
+        """What the user logged, where nothing is named like the column: metrics, or else parameters."""
+        names = sorted(self.last) if column in MEASURED else self.params()
+        return [*names[:_MOST_NAMES], "..."] if len(names) > _MOST_NAMES else names
 
     def said(self, column: str) -> dict[str, str]:
         """The values of a text column by run id. Raises: as `source`."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Select
 
-from analysis.mlflow_store import database
+from analysis.mlflow_store import database, usable
 from analysis.mlflow_store.evaluations import Evaluations, read_evaluations
 from analysis.mlflow_store.sources import MEASURED, StoreRuns, by_run, identities, sources_with
 from analysis.mlflow_store.terms import measure_of
@@ -29,7 +29,7 @@ _TEXTS = ("sweep", "method", "phase", "trial_id", "config_id", "dataset", "pair"
 @dataclass(frozen=True)
 class Stored:
     """A sweep from a store: the tables as `analysis.curves` loads them, what the sweep measures, and notes on runs
-    that were left out."""
+    that were left out or paused."""
 
     curves: pd.DataFrame
     trials: pd.DataFrame
@@ -84,7 +84,7 @@ def load_store(
     who = identities(store, evaluations.runs, name)
     measure = measure_of(store, evaluations, who, target=target, baseline=baseline, budget_ref_s=budget_ref_s)
     curves, trials = _curve_table(evaluations, who), _trial_table(store, evaluations, who, measure)
-    return Stored(curves, trials, measure, _notes(evaluations))
+    return Stored(curves, trials, measure, _notes(store, evaluations))
 
 
 def named(options: Sequence[str]) -> dict[str, str]:
@@ -125,16 +125,25 @@ def _refuse_other_unit(connection: Connection, store: StoreRuns, everything: Sel
         )
 
 
-def _notes(evaluations: Evaluations) -> tuple[str, ...]:
-    left_out = evaluations.superseded
-    if not left_out:
-        return ()
-    earlier, later = left_out[0]
-    return (
-        f"Runs left out, since a later run has the same configuration and seed: {len(left_out)}, for example run"
-        f" {earlier.uuid} ({earlier.name}) for {later.uuid} ({later.name}). If they differ in something, map config_id"
-        " to it: --name config_id=params.<key>",
-    )
+def _notes(store: StoreRuns, evaluations: Evaluations) -> tuple[str, ...]:
+    notes: list[str] = []
+    if left_out := evaluations.superseded:
+        earlier, later = left_out[0]
+        notes.append(
+            f"Runs left out, since a later run has the same configuration and seed: {len(left_out)}, for example"
+            f" {usable.named(earlier)} for {later.uuid} ({later.name}). If they differ in something, map config_id to"
+            " it: --name config_id=params.<key>"
+        )
+    # Our own cost is counted work, which no pause adds to.
+    if "cost_ref_s" in store.mapped and (paused := usable.pauses(evaluations)):
+        first = paused[0]
+        notes.append(
+            f"Runs whose cost jumps, as a clock does while a run is paused: {len(paused)}, for example"
+            f" {usable.named(first.run)}, by {first.taken:g} before step {first.step} where {first.usual:g} is usual"
+            f" ({store.sources['cost_ref_s']}). If they were paused, their times are too long: use another metric, or"
+            " delete them in MLflow."
+        )
+    return tuple(notes)
 
 
 def _curve_table(evaluations: Evaluations, who: dict[str, list[str]]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,14 +39,14 @@ def refuse_unusable_steps(
         if count > 1 and not mine.any():
             raise UserError(
                 f"val_accuracy: expected a step with each value, got {count} values at step 0 ({source} of"
-                f" {_named(run)}). Log them with their steps, or delete the run in MLflow."
+                f" {named(run)}). Log them with their steps, or delete the run in MLflow."
             )
         starts_over = np.flatnonzero((np.diff(mine) < 0) & (mine[1:] <= mine[0]))
         if len(starts_over):
             at = starts_over[0]
             raise UserError(
                 f"val_accuracy: expected steps that grow, got step {mine[at + 1]} again after step {mine[at]} ({source}"
-                f" of {_named(run)}): the run starts over, and its earlier values would be lost. Log steps that"
+                f" of {named(run)}): the run starts over, and its earlier values would be lost. Log steps that"
                 " continue after a restart, or delete the run in MLflow."
             )
 
@@ -88,7 +89,7 @@ def _refuse_cost(store: StoreRuns, rows: Evaluations) -> None:
         at = falls[0]
         raise UserError(
             f"cost_ref_s: expected totals that grow, got {cost[at + 1]:g} after {cost[at]:g} at step"
-            f" {rows.steps[at + 1]} of {_named(rows.runs[rows.trials[at]])} ({store.sources['cost_ref_s']})."
+            f" {rows.steps[at + 1]} of {named(rows.runs[rows.trials[at]])} ({store.sources['cost_ref_s']})."
             f" {_remedy(store)}"
         )
     lasts = np.flatnonzero(np.append(~is_within, np.ones(min(len(cost), 1), bool)))
@@ -98,31 +99,49 @@ def _refuse_cost(store: StoreRuns, rows: Evaluations) -> None:
         at = firsts[flat[0]]
         raise UserError(
             f"cost_ref_s: expected totals that grow, got {cost[at]:g} at every step of"
-            f" {_named(rows.runs[rows.trials[at]])} ({store.sources['cost_ref_s']}). {_remedy(store)}"
+            f" {named(rows.runs[rows.trials[at]])} ({store.sources['cost_ref_s']}). {_remedy(store)}"
         )
     if store.sources["cost_ref_s"] == ELAPSED:
         _refuse_pauses(store, rows)
 
 
-def _refuse_pauses(store: StoreRuns, rows: Evaluations) -> None:
-    """The time of logging also runs while a run is paused or waits to restart."""
+@dataclass(frozen=True)
+class Pause:
+    """A run's evaluation whose cost is far higher above the one before than is usual in the run."""
+
+    run: Run
+    step: int
+    taken: float
+    usual: float
+
+
+def pauses(rows: Evaluations) -> list[Pause]:
+    """The longest pause of every run that has one: the time of logging runs on while a run is paused or waits to
+    restart, and so does a clock that the run logs."""
     cost = rows.columns["cost_ref_s"]
     bounds = np.searchsorted(rows.trials, np.arange(len(rows.runs) + 1))
+    found: list[Pause] = []
     for run, first, end in zip(rows.runs, bounds[:-1], bounds[1:], strict=True):
-        taken_s, num_steps = np.diff(cost[first:end]), np.diff(rows.steps[first:end])
-        if len(taken_s) < _FEWEST_INTERVALS:
+        taken, num_steps = np.diff(cost[first:end]), np.diff(rows.steps[first:end])
+        if len(taken) < _FEWEST_INTERVALS:
             continue
-        longest, usual_s = int(np.argmax(taken_s)), float(np.median(taken_s / num_steps))
-        pause_s, expected_s = taken_s[longest], usual_s * num_steps[longest]
-        if pause_s > _PAUSE_FACTOR * expected_s > 0 and pause_s > _PAUSE_SHARE * cost[end - 1]:
-            raise UserError(
-                f"cost_ref_s: expected steady progress, got {pause_s:.0f} s before step"
-                f" {rows.steps[first + longest + 1]} of {_named(run)} where {expected_s:.0f} s are usual: it was"
-                f" paused. {_remedy(store)}"
-            )
+        at = int(np.argmax(taken))
+        usual = float(np.median(taken / num_steps)) * int(num_steps[at])
+        if taken[at] > _PAUSE_FACTOR * usual > 0 and taken[at] > _PAUSE_SHARE * cost[end - 1]:
+            found.append(Pause(run, int(rows.steps[first + at + 1]), float(taken[at]), usual))
+    return found
 
 
-def _named(run: Run) -> str:
+def _refuse_pauses(store: StoreRuns, rows: Evaluations) -> None:
+    for pause in pauses(rows)[:1]:
+        raise UserError(
+            f"cost_ref_s: expected steady progress, got {pause.taken:.0f} s before step {pause.step} of"
+            f" {named(pause.run)} where {pause.usual:.0f} s are usual: it was paused. {_remedy(store)}"
+        )
+
+
+def named(run: Run) -> str:
+    """A run in a message."""
     return f"run {run.uuid} ({run.name})"
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from kdas.command.progress import BankProgress
-from kdas.compute.device import num_cpus, repeatable
+from kdas.compute.device import repeatable
+from kdas.files.control_groups import num_cpus
 from kdas.teacher.bank.answers import TeacherBank
 
 

@@ -19,7 +19,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 import torch
 
 from kdas.errors import UserError
-from kdas.files.control_groups import cpu_quota
+from kdas.files.control_groups import num_cpus
 
 # Parameters of glibc's mallopt, and a size above any block of a training step.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -34,13 +34,6 @@ def resolve(requested: str) -> str:
     if not present[requested]:
         raise UserError(f"device: this machine has no {requested!r}. Use auto or cpu.")
     return requested
-
-
-def num_cpus() -> int:
-    """Processors that this process may use: at most those of its affinity, and of the quota of a container."""
-    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota()
-    return present if quota is None else max(1, min(present, int(quota)))
 
 
 def compiler() -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from kdas.data.corrupt import READING_ERRORS
+from kdas.files.control_groups import num_cpus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -125,8 +125,8 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def mapped(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """As `map`, in threads, since Pillow and files do without the interpreter's lock; few items are held at once."""
     items = iter(items)
-    # No more threads than cores: each keeps what its largest image took.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # No more threads than processors: each keeps what its largest image took.
+    with ThreadPoolExecutor(num_cpus()) as pool:
         while block := list(islice(items, _IN_FLIGHT)):
             yield from pool.map(function, block)
 

@@ -6,11 +6,19 @@ A limit applies to a group and everything below it, so all groups from the proce
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path("/")
+
+
+def num_cpus() -> int:
+    """Processors that this process may use: at most those of its affinity, and of the quota of a container."""
+    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return present if quota is None else max(1, min(present, int(quota)))
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:

@@ -31,11 +31,12 @@ def _found(value: Any, folder: Path, block: str, key: str = "") -> Any:
     if isinstance(value, list):
         return [_found(inner, folder, block) for inner in value]
     if isinstance(value, str) and value.strip() and _PATH_KEYS.get(block) == key:
-        return _place(value, folder)
+        return place(value, folder)
     return value
 
 
-def _place(path: str, folder: Path) -> str:
+def place(path: str, folder: Path) -> str:
+    """The full path that a file in `folder` means: below it, or in the working directory if it is there alone."""
     given = str(expanded(path))
     beside, here = (str((base / given).absolute()) for base in (folder, Path()))
     # Not the methods of a path, which raise for a name that no file can have.

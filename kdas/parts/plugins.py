@@ -17,6 +17,7 @@ from typing import Any
 from kdas.errors import UserError
 from kdas.files.cache import content_id, file_id
 from kdas.files.home import expanded
+from kdas.parts.paths import place
 
 # Code that is not the user's own, beside ours and Python's: the libraries that parts are made of.
 _LIBRARIES = ("torch", "torchvision", "numpy", "pydantic", "ray")
@@ -50,14 +51,14 @@ def search_also(folders: list[str]) -> None:
 
 
 def with_plugins_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A file's content, with plug-ins beside the file named by full path. Modules beside it become importable."""
+    """A file's content, with plug-ins that are files named by full path. Modules beside it become importable."""
     search_also([str(folder.absolute())])
     named = content.get("plugins")
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return content  # the schema says what is wrong
-    beside = [str((folder / name).absolute()) if (folder / name).is_file() else name for name in names]
-    return {**content, "plugins": beside}
+    found = [place(name, folder) if name.endswith(".py") or (folder / name).is_file() else name for name in names]
+    return {**content, "plugins": found}
 
 
 def _load(name: str) -> str:

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdas import models, seeding
-from kdas.compute.device import num_cpus, repeatable
+from kdas.compute.device import repeatable
 from kdas.compute.evaluate import accuracy
 from kdas.compute.optimizer import set_learning_rate, sgd
 from kdas.data import Dataset, Draw, ImageSplits, batches_of
 from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.files.cache import cache_root, content_id, writable_folder
+from kdas.files.control_groups import num_cpus
 from kdas.files.full import check_room
 from kdas.files.home import expanded
 from kdas.files.locks import locked

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from kdas.compute.device import num_cpus
 from kdas.errors import UserError
+from kdas.files.control_groups import num_cpus
 from sweeps.file.blocks import ResourcesConfig
 
 

@@ -126,11 +126,57 @@ def test_steps_that_restart_are_refused_with_the_time_of_logging_too(store: Stor
         store.load(names={"cost_ref_s": "elapsed"})
 
 
+def paused(rows: list[Row], *, is_in_cost: bool) -> list[Row]:
+    """Ten hours between the second and the third step."""
+    return [
+        (k, time + 36_000_000 * (k > 2), accuracy, cost + 36_000 * (is_in_cost and k > 2))
+        for k, time, accuracy, cost in rows
+    ]
+
+
 def test_a_pause_within_the_time_of_logging_is_named(store: Store) -> None:
-    store.run("fast", 1, [(k, time + 36_000_000 * (k > 2), *rest) for k, time, *rest in curve()])
+    store.run("fast", 1, paused(curve(), is_in_cost=False))
     with pytest.raises(UserError, match=r"got 36060 s before step 3 of run uuid2 \(fast 1\) where 60 s are usual"):
         store.load(names={"cost_ref_s": "elapsed"})
-    assert len(store.load().trials) == 2
+
+
+def test_a_pause_that_the_cost_does_not_hold_changes_no_time_and_needs_no_word(store: Store) -> None:
+    store.run("fast", 1, curve())
+    before = store.load()
+    store.run("paused", 1, paused(curve(), is_in_cost=False))
+    stored = store.load()
+    assert stored.notes == before.notes == ()
+    times = stored.trials.set_index("method")["tta_ref_s"]
+    assert times["paused"] == times["fast"] == before.trials.set_index("method")["tta_ref_s"]["fast"]
+
+
+def test_a_pause_within_the_cost_is_told(store: Store) -> None:
+    store.run("fast", 1, paused(curve(), is_in_cost=True))
+    (note,) = store.load().notes
+    assert note.startswith("Runs whose cost jumps, as a clock does while a run is paused: 1, for example run uuid2")
+    assert "(fast 1), by 36060 before step 3 where 60 is usual (metrics.time_s). If they were paused" in note
+
+
+@pytest.mark.parametrize(
+    ("left_out", "line"),
+    [
+        (
+            "cost_ref_s",
+            "cost_ref_s: no run of the sweep has metrics.cost_ref_s. The store has metrics.acc, metrics.time_s. Name"
+            " the source, --name cost_ref_s=metrics.<key>, or use the time of logging: --name cost_ref_s=elapsed",
+        ),
+        (
+            "method",
+            "method: no run of the sweep has tags.kdas.method. The store has params.sampler. Name the source, --name"
+            " method=params.<key>",
+        ),
+    ],
+)
+def test_a_column_that_the_store_lacks_is_told_what_it_has(store: Store, left_out: str, line: str) -> None:
+    names = {column: source for column, source in NAMES.items() if column != left_out}
+    with pytest.raises(UserError, match=rf"^{left_out}: no run") as caught:
+        load_store(str(store.path), experiment="theirs", names=names, target=0.6)
+    assert str(caught.value) == line
 
 
 def test_evaluations_at_growing_distances_are_no_pause(store: Store) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from kdas.data import DATASETS, decoding, labels, memory, parquet_file, survey
+from kdas.data.cells import cells_in
 from kdas.errors import UserError
 from kdas.files import limits
 
@@ -96,6 +97,19 @@ def test_one_image_in_every_row_is_refused(tmp_path: Path, monkeypatch: pytest.M
     parquet(tmp_path, one.cast(pa.binary()), [0, 1] * 2_500)
     with pytest.raises(UserError, match=r"train\.parquet: its images take over 0\.0 GB, more than 10 times its size"):
         built("parquet", tmp_path)
+
+
+def test_large_row_group_is_read_a_piece_at_a_time(tmp_path: Path) -> None:
+    images = [bytes([number % 256]) * 5_000 for number in range(4_000)]  # 20 MB
+    labels = [number % 2 for number in range(4_000)]
+    parquet(tmp_path, pa.array(images), labels, compression="none", use_dictionary=False)
+    assert pq.ParquetFile(tmp_path / "train.parquet").num_row_groups == 1
+    del images
+    before, most, num_read = pa.total_allocated_bytes(), 0, 0
+    for each in cells_in(tmp_path / "train.parquet", tmp_path, "image", np.arange(4_000)):
+        assert each.source == bytes([num_read % 256]) * 5_000
+        most, num_read = max(most, pa.total_allocated_bytes() - before), num_read + 1
+    assert num_read == 4_000 and most < 10_000_000
 
 
 def test_names_are_counted_a_piece_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,16 @@ def see_through_palette() -> bytes:
     return saved(palette, transparency=bytes([0, 255]))
 
 
+def photograph(turned: bool) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(Image.fromarray(COLOURS), "JPEG", quality=95, **({"exif": exif} if turned else {}))
+
+
+def pixels_of(encoded: bytes) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(encoded)))
+
+
 SHOWN = np.where((RAMP > 100)[..., None], np.array([40, 50, 60]), 255).astype(np.uint8)
 ON_WHITE = np.concatenate([COLOURS[: SIDE // 2], WHITE[SIDE // 2 :]])
 WIDE = RAMP.astype(np.uint16) * 257
@@ -82,6 +92,7 @@ KINDS: dict[str, tuple[bytes, Pixels, bool]] = {
     "mirrored": (with_orientation(2), COLOURS[:, ::-1], False),
     "on its side": (with_orientation(6), np.rot90(COLOURS, -1), False),
     "on its head": (with_orientation(3), COLOURS[::-1, ::-1], False),
+    "on its side, JPEG": (photograph(turned=True), np.rot90(pixels_of(photograph(turned=False)), -1), False),
     "on its side, TIFF": (
         saved(Image.fromarray(COLOURS), "TIFF", tiffinfo={0x0112: 6}),
         np.rot90(COLOURS, -1),

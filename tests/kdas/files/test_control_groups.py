@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from kdas.compute import device
-from kdas.data import memory
+from kdas.data import decoding, memory
+from kdas.files import control_groups
 from kdas.files.control_groups import cpu_quota, free_memory_bytes
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -96,8 +97,20 @@ def test_a_quota_limits_the_processors_that_are_counted_on(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, expected: int
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
-    monkeypatch.setattr(device, "cpu_quota", lambda: quota)
-    assert device.num_cpus() == expected
+    monkeypatch.setattr(control_groups, "cpu_quota", lambda: quota)
+    assert control_groups.num_cpus() == expected
+
+
+def test_images_are_decoded_in_as_many_threads_as_the_quota_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def pool(most: int) -> ThreadPoolExecutor:
+        threads.append(most)
+        return ThreadPoolExecutor(most)
+
+    monkeypatch.setattr(control_groups, "cpu_quota", lambda: 0.5)
+    monkeypatch.setattr(decoding, "ThreadPoolExecutor", pool)
+    assert list(decoding.mapped(abs, [-1, 2])) == [1, 2] and threads == [1]
 
 
 def test_what_a_container_still_allows_limits_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:

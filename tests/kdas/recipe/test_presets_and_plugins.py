@@ -211,7 +211,7 @@ def test_own_module_is_found_in_the_current_directory(
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
-        ("missing.py", None, r"plugins: missing\.py: no such file\. Give its path relative to the file"),
+        ("missing.py", None, r"plugins: /.*missing\.py: no such file\. Give its path relative to the file"),
         (
             "no_such_module",
             None,

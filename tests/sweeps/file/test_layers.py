@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kdas.data import DATASETS
 from kdas.errors import UserError
 from kdas.parts.settings import merged
 from kdas.parts.yaml_file import read_yaml
@@ -145,6 +146,21 @@ def test_paths_of_cells_are_relative_to_their_file_too(tmp_path: Path, monkeypat
     for name in ("grid", "named"):
         *_, last = load_spec(tmp_path / "far" / f"{name}.yaml").cells.values()
         assert last.dataset["path"] == str(tmp_path / "far" / "data")
+
+
+def test_file_that_is_nowhere_is_told_by_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    far = tmp_path / "far"
+    path = written(far, "mine.yaml", **{**read_yaml(TINY), "dataset": PATHS})
+    with pytest.raises(UserError, match=rf"^{far / 'data'}: no such folder\."):
+        DATASETS.build(load_spec(path).dataset)
+    path = written(far, "mine.yaml", **{**read_yaml(TINY), "plugins": "parts/mine.py"})
+    with pytest.raises(UserError, match=rf"mine\.yaml: plugins: {far / 'parts' / 'mine.py'}: no such file\."):
+        load_spec(path)
+    (tmp_path / "here" / "parts").mkdir()
+    (tmp_path / "here" / "parts" / "mine.py").touch()
+    assert load_spec(path).plugins == [str(tmp_path / "here" / "parts" / "mine.py")]
 
 
 @pytest.mark.parametrize("odd", ["x" * 300, "~nobody-of-this-name/data", "\0"])

@@ -275,3 +275,14 @@ def test_short_forms_stand_for_blocks(tmp_path: Path) -> None:
 def test_recorded_sweep_is_the_same_sweep(name: str) -> None:
     spec = load_spec(spec_path(name))
     assert SweepSpec.model_validate(yaml.safe_load(spec_text(spec))) == spec
+
+
+def test_numbers_and_names_are_those_that_the_file_shows(tmp_path: Path) -> None:
+    """YAML 1.1 would read 8 seeds, 160 epochs, and cells called True and False."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"extends: {TINY}\nseeds: 010\nepochs: 0240\ncells: {{on: {{batch_size: 32}}, off: {{batch_size: 64}}}}\n",
+        encoding="utf-8",
+    )
+    spec = load_spec(path)
+    assert (len(spec.seeds), spec.epochs, list(spec.cells)) == (10, 240, ["on", "off"])

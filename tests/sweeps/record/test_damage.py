@@ -281,6 +281,16 @@ def test_check_rebuilds_tables_and_restores_prices(copy: SweepDirectory, ended: 
     assert_same(copy, ended)
 
 
+@pytest.mark.parametrize("content", [b"", b"x\n"])
+def test_tables_that_cannot_be_read_are_rebuilt(copy: SweepDirectory, ended: Ended, content: bytes) -> None:
+    tables = [copy.path / f"{name}.parquet" for name in ("curves", "trials", "picks")]
+    for rebuild in (check_sweep, write_tables):
+        for table_file in tables:
+            table_file.write_bytes(content)
+        rebuild(copy)
+        assert_same(copy, ended)
+
+
 def test_check_finds_a_cost_that_is_not_that_of_the_counted_work(copy: SweepDirectory) -> None:
     folder = next(trial for trial in copy.trials() if trial.is_final)
     first, *others = folder.rows()
