@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ def load_weights(model: nn.Module, path: Path, name: str) -> str:
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     return choice
+
+
+def weights_id(model: nn.Module) -> str:
+    """A hash of a model's weights, which must be on the CPU."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_finite(model: nn.Module) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from kdas.files.home import expanded
 
-# The keys of a path, by the block that they are in.
-_PATH_KEYS = {"dataset": "path", "teacher": "checkpoint"}
+# The keys of a path, by the block that they are in; "" for a block that is a path itself.
+_PATH_KEYS = {"dataset": "path", "teacher": "checkpoint", "student": "checkpoint", "student_checkpoint": ""}
 
 
 def with_paths_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -122,6 +122,11 @@ class Recipe(Strict):
     )
     teacher: TeacherConfig = Field(description="Teacher: a model with a recipe or a checkpoint.")
     student: ModelName = Field(description="Name of a model, for example resnet8.")
+    student_checkpoint: str | None = Field(
+        None,
+        min_length=1,
+        description="File with the weights that the student starts from, as student: {model, checkpoint} names it too.",
+    )
     loss: LossPart = Field(
         default_factory=lambda: LOSSES.checked("kd"),
         description="Name of a distillation loss, or a list of losses with weights.",

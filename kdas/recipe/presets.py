@@ -43,7 +43,7 @@ def filled_in(content: Any) -> Any:
     """
     if not isinstance(content, Mapping):
         return content
-    content = dict(content)
+    content = _with_start_written_out(dict(content))
     block = _taken_block(content)
     preset = content.get("preset", "default")
     if not isinstance(preset, str) or preset not in _RECIPES:
@@ -89,6 +89,23 @@ def _with_filled_search(
         for key, values in block["search"].items()
     }
     return {**block, "search": filled}
+
+
+def _with_start_written_out(content: dict[str, Any]) -> dict[str, Any]:
+    """`student: {model, checkpoint}` as the two keys that it stands for."""
+    student = content.get("student")
+    if not isinstance(student, Mapping):
+        return content
+    # A setting of the command line gives a block that was a name the key `name`.
+    given = {("model" if key == "name" else key): value for key, value in student.items()}
+    if unknown := [key for key in given if key not in ("model", "checkpoint")]:
+        raise refused(f"unknown key {unknown[0]!r}. Write student: {{model: resnet8, checkpoint: FILE}}.", "student")
+    if "model" not in given:
+        raise refused("expected a model. Write student: {model: resnet8, checkpoint: FILE}.", "student")
+    content["student"] = given["model"]
+    if given.get("checkpoint") is not None:
+        content["student_checkpoint"] = given["checkpoint"]
+    return content
 
 
 def _with_learning_rate_of_student(content: dict[str, Any]) -> dict[str, Any]:

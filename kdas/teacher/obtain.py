@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from kdas.files.home import expanded
 from kdas.files.locks import locked
 from kdas.models import Model
 from kdas.models.weights import check_finite, load_weights
+from kdas.models.weights import weights_id as weights_id_of
 from kdas.recipe.config import TeacherConfig
 from kdas.records import MEASURE_VERSION
 
@@ -94,7 +94,7 @@ def obtain(
             load_weights(model, path, config.model)
         except UserError as error:
             raise UserError(f"{path}: the cached teacher is damaged. Remove this file to train it again.") from error
-    weights_id = _weights_id(model)
+    weights_id = weights_id_of(model)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
     return Teacher(model, weights_id, path, was_trained, choice)
 
@@ -152,14 +152,6 @@ def class_means(model: Model, splits: ImageSplits) -> Tensor:
         count = count + of_class.sum(dim=0)
     assert isinstance(total, Tensor) and isinstance(count, Tensor)
     return total / count.clamp(min=1)[:, None]
-
-
-def _weights_id(model: Model) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: OnEpoch) -> Model:

@@ -21,6 +21,7 @@ from kdas.losses import Distillation, LossContext
 from kdas.losses.terms import FEATURES, needs_of
 from kdas.models import Model
 from kdas.recipe.config import TrialConfig
+from kdas.students.start import load_start
 from kdas.training.batch import Batch, TeacherAnswer
 
 
@@ -44,6 +45,7 @@ class Distiller:
         self.needs_features = not FEATURES.isdisjoint(needs_of(config.loss))
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
+        load_start(student, config, splits.num_classes)
         self._student_draws = _draws_while_training(student, splits.image_size)
         # The epoch, and the number of the student's last forward pass in it.
         self._forwards = (0, 0)

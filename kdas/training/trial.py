@@ -25,6 +25,7 @@ from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import MEASURE_VERSION, CurveRow
 from kdas.samplers import SAMPLERS
 from kdas.students.about import OF_EVALUATION, About, versions
+from kdas.students.start import start_id
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
 from kdas.teacher.obtain import OnEpoch, Teacher
@@ -139,7 +140,7 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     Data and teacher count by content, never by path.
     """
     # The names of data, teacher and preset do not count; what they stand for does.
-    named = {"seed", "dataset", "teacher", "device", "preset", "plugins", "data_workers", "bank"}
+    named = {"seed", "dataset", "teacher", "student_checkpoint", "device", "preset", "plugins", "data_workers", "bank"}
     content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
     for key in ("budget_ref_s", "budget_epochs"):
         if content[key] is None:
@@ -147,6 +148,7 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     return content_id(
         {
             **content,
+            **({"student_start": start} if (start := start_id(config, inputs.splits.num_classes)) else {}),
             "measure_version": MEASURE_VERSION,
             "dataset": inputs.dataset.identity,
             "teacher": inputs.teacher.weights_id,
@@ -216,5 +218,6 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
     models.check_image_size(
         config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint
     )
+    start_id(config, splits.num_classes)  # refuses one that does not fit, before anything is trained
     bank_precision(config, dataset, splits)
     return dataset, splits, device

@@ -147,7 +147,7 @@ class TrialActor(tune.Trainable):
         _LEASE.take(self._config["gpus"], self._config["devices"])
         config = job_of(self._config).config
         # Only what inputs depend on, so that trials that differ elsewhere share them.
-        of_inputs = {"dataset", "validation", "teacher", "student", "device", "data_workers"}
+        of_inputs = {"dataset", "validation", "teacher", "student", "student_checkpoint", "device", "data_workers"}
         shared = config.model_dump(mode="json", include=of_inputs)
         shared["teacher"] = self._config["teacher"] or shared["teacher"]
         inputs, data_s = _warm_inputs(json.dumps(shared))

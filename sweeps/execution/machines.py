@@ -37,5 +37,6 @@ def check_cluster(recipe: TrialConfig, directory: SweepDirectory) -> None:
     """Raises: UserError: if a machine cannot train what this one plans; names the first one."""
     from sweeps.execution.cluster import check_machines
 
-    paths = [path for path in (recipe.dataset.get("path"), recipe.teacher.checkpoint) if path]
+    named = (recipe.dataset.get("path"), recipe.teacher.checkpoint, recipe.student_checkpoint)
+    paths = [path for path in named if path]
     check_machines(directory.path, paths, devices.resolve(recipe.device))

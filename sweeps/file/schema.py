@@ -48,8 +48,14 @@ def sweep_file_schema() -> Schema:
         loss=_part(LOSSES),
         weighed_loss=_part(LOSSES, weighed=True),
     )
-    model = {"anyOf": [{"enum": MODELS.names()}, {"type": "string", "pattern": "[/:]"}]}
-    keys["student"] = {**model, **_described(keys["student"])}
+    model: Schema = {"anyOf": [{"enum": MODELS.names()}, {"type": "string", "pattern": "[/:]"}]}
+    started = {
+        "type": "object",
+        "properties": {"model": model, "checkpoint": {"type": "string"}},
+        "required": ["model"],
+        "additionalProperties": False,
+    }
+    keys["student"] = {"anyOf": [*model["anyOf"], started], **_described(keys["student"])}
     definitions["TeacherConfig"]["properties"]["model"] = model
     keys["dataset"] = _referring("dataset", keys["dataset"])
     keys["sampler"] = _referring("sampler", keys["sampler"])

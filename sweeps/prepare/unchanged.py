@@ -13,6 +13,7 @@ from kdas.parts.plugins import plugin_ids
 from kdas.parts.reading import explain
 from kdas.parts.yaml_file import dump_yaml, parse_yaml
 from kdas.recipe.config import TrialConfig
+from kdas.students.start import start_id
 from kdas.training.trial import Inputs, config_id, priced_code
 from sweeps.file.confirm import ConfirmConfig
 from sweeps.file.spec import SweepSpec
@@ -58,6 +59,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
         for key in ("path", "keep"):  # the data may have moved; `check_inputs` compares the content
             content["dataset"].pop(key, None)
         content["teacher"]["checkpoint"] = bool(content["teacher"]["checkpoint"])
+        content["student_checkpoint"] = bool(content["student_checkpoint"])
     for key, value in now.items():
         if key not in _MAY_CHANGE and before.get(key) != value:
             raise UserError(
@@ -152,6 +154,11 @@ def _what_changed(key: str, before: str, now: str) -> str:
             f"the teacher's weights have changed since this sweep began: their hash was {before} and is {now}. Restore"
             f" its checkpoint, {another}"
         )
+    if key == "student start":
+        return (
+            f"the weights that the student starts from have changed since this sweep began: their hash was {before} and"
+            f" is {now}. Restore its checkpoint, {another}"
+        )
     return f"the {key} has changed since this sweep began. Restore your files, {another}"
 
 
@@ -172,5 +179,6 @@ def _facts(inputs: Inputs, recipe: TrialConfig) -> dict[str, str]:
         "dataset": inputs.dataset.fingerprint,
         "teacher weights": inputs.teacher.weights_id,
         "device": inputs.device,
+        "student start": start_id(recipe, inputs.splits.num_classes),
         "code of your own": " ".join([*priced_code(recipe), *plugin_ids(recipe.plugins)]),
     }

@@ -105,7 +105,7 @@ def test_search_and_prices_stay_as_they_were(resumed: Resumed) -> None:
     for name in ("search.journal", "calibration.json", "inputs.json"):
         assert (resumed.path / name).read_bytes() == (STORED / "sweep" / name).read_bytes(), name
     before, now = (json.loads((path / "measure.json").read_text()) for path in (STORED / "sweep", resumed.path))
-    later = {"num_ended_trials": 20, "confirm_level": 0.05, "plain_methods": ["plain_kd"]}
+    later = {"num_ended_trials": 20, "confirm_level": 0.05, "last_look": 0, "plain_methods": ["plain_kd"]}
     assert now == {**before, **later, "check": now["check"]}
 
 
