@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview calibrate status simulate report table compare watch ui notebooks test test-slow test-all test-floor torture check format bench lock
+.PHONY: help setup sweep preview calibrate status simulate report table compare best export reproduce watch ui notebooks test test-slow test-all test-floor torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,6 +21,8 @@ QUICK ?=
 PORT ?=
 TARGET ?=
 FORMAT ?=
+TRIAL ?=
+OUT ?=
 NAMES ?=
 RUNS_DIR ?=
 # What a user gives reaches the recipes through the environment, where neither make nor the shell runs any of it. Only
@@ -29,7 +31,7 @@ define AS_IT_IS
 override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
-$(foreach name,NAME DATA SET SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT NAMES RUNS_DIR,\
+$(foreach name,NAME DATA SET SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL OUT NAMES RUNS_DIR,\
   $(if $(filter file,$(origin $(name))),,$(eval $(call AS_IT_IS,$(name)))))
 PORT_OPTION = $(if $(PORT),--port "$$PORT")
 DATA_OPTION = $(if $(DATA),--data "$$DATA")
@@ -83,6 +85,16 @@ table: $(READY) ## print NAME's table for a paper (FORMAT=latex|markdown|csv)
 
 compare: $(READY) ## put several sweeps on one page (NAMES="a b")
 	@$(BIN)/kdas-sweeps compare -- "$$NAMES"
+
+best: $(READY) ## print the trial file of NAME's best configuration
+	@$(BIN)/kdas-sweeps best -- "$$NAME"
+
+export: $(READY) ## write a student of NAME (FORMAT=pth|safetensors|pt2|onnx)
+	@$(BIN)/kdas-sweeps export $(if $(FORMAT),--format "$$FORMAT") $(if $(TRIAL),--trial "$$TRIAL") \
+	  $(if $(OUT),--out "$$OUT") -- "$$NAME"
+
+reproduce: $(READY) ## train NAME's TRIAL again, and compare the curves
+	@$(BIN)/kdas-sweeps reproduce $(if $(OUT),--student "$$OUT") -- "$$NAME" "$$TRIAL"
 
 watch: $(READY) ## serve NAME's report, updated while it runs (PORT=5001)
 	@$(BIN)/kdas-sweeps watch $(PORT_OPTION) -- "$$NAME"

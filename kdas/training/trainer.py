@@ -256,10 +256,12 @@ class Training:
         wanted = (self.trial.trial_id, self.surroundings.calibration.calibration_id)
         if not isinstance(state, dict) or (state.get("trial_id"), state.get("calibration_id")) != wanted:
             raise CheckpointError(f"{path}: belongs to another trial or to other prices. Move it away.")
-        if "picks" not in state or (self.best is not None and "best" not in state):
-            # What was trained on up to there, and the best weights up to there, are recorded nowhere else.
+        if self.best is not None and "best" not in state:
+            raise CheckpointError(f"{path}: lacks the best weights, since its trial kept no student. Move it away.")
+        if "picks" not in state:
+            # What was trained on up to there is recorded nowhere else.
             raise CheckpointError(
-                f"{path}: was written by an earlier version of this program, or keeps no student. Move it away."
+                f"{path}: was written by an earlier version of this program. Move it away."
             )
         self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])

@@ -82,7 +82,7 @@ def test_a_python_without_the_packages_is_told_in_one_line(module: str, tmp_path
 
 
 USAGE = [
-    ("sweeps.command.front", ["bogus"], ": no such command 'bogus'. Known: check, compare, import,"),
+    ("sweeps.command.front", ["bogus"], ": no such command 'bogus'. Known: best, calibrate, check, compare,"),
     ("sweeps.command.front", ["sweeep", "a"], ": no such command 'sweeep'. Did you mean sweep?"),
     ("sweeps.command.front", ["sweep", "a", "--dta", "b"], " sweep: no such option --dta. Did you mean --data?"),
     (

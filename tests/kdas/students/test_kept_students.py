@@ -126,7 +126,7 @@ def test_a_checkpoint_without_the_best_weights_cannot_be_resumed_from(
     for row in Training(trial_of(), surroundings).rows():
         if row.epoch == 2:
             break
-    with pytest.raises(CheckpointError, match="keeps no student"):
+    with pytest.raises(CheckpointError, match="kept no student"):
         Training(trial_of(), replace(surroundings, keeps_student=True))
 
 
