@@ -145,10 +145,10 @@ def _rows(connection: Connection, columns: tuple[Any, ...], *where: ColumnElemen
     for row in connection.execute(select(*columns).where(*where)):
         for place, (value, allowed) in enumerate(zip(row, kinds, strict=True)):
             if not isinstance(value, allowed):
-                source = columns[place]
+                source, kind = columns[place], float if float in allowed else allowed[0]
                 raise UserError(
-                    f"{source.table.name}.{source.name}: expected {_IN_WORDS[allowed[-1 if allowed[-1] is float else 0]]}"
-                    f" in the store, got {brief(value)}. {_REMEDY}."
+                    f"{source.table.name}.{source.name}: expected {_IN_WORDS[kind]} in the store, got {brief(value)}."
+                    f" {_REMEDY}."
                 )
         yield tuple(row)
 

@@ -125,8 +125,8 @@ class StoreRuns:
         except (ValueError, OverflowError):
             pass
         raise UserError(
-            f"{column}: expected a whole number, got {brief(text)} ({self.sources[column]} of run {run.uuid}). Use another"
-            f" source: --name {column}=params.<key>"
+            f"{column}: expected a whole number, got {brief(text)} ({self.sources[column]} of run {run.uuid}). Use"
+            f" another source: --name {column}=params.<key>"
         )
 
     def config_id(self, run: Run) -> str:

@@ -37,7 +37,7 @@ def refuse_unusable_steps(
     firsts = np.flatnonzero(np.diff(trials, prepend=-1))
     counts = np.diff(np.append(firsts, len(trials)))
     source = store.sources["val_accuracy"]
-    low, high = int(steps.min(initial=0)), int(steps.max(initial=0))
+    low, high = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
     if (high - low + 1) * len(runs) > np.iinfo(np.int64).max:  # trial and step are joined in one number
         raise UserError(
             f"val_accuracy: expected steps that are closer together, got {low} to {high} ({source}). Log the number of"
@@ -63,8 +63,8 @@ def refuse_unusable_steps(
 def refuse_unusable(store: StoreRuns, rows: Evaluations) -> None:
     """Check accuracies and costs.
 
-    Raises: UserError: if an accuracy is not a fraction, an evaluation has no cost, the cost of a run does not grow, or a
-        count is no such number.
+    Raises: UserError: if an accuracy is not a fraction, an evaluation has no cost, the cost of a run does not grow, or
+        a count is too large.
     """
     for column in _ACCURACIES:
         values = rows.columns[column]

@@ -257,29 +257,59 @@ def test_no_password_of_a_tracking_server_is_printed() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("update metrics set value = 'abc' where key = 'acc' and step = 3", r"metrics\.acc: .* got 'abc' as value in run"),
-        ("update metrics set value = x'00ff' where key = 'time_s'", r"metrics\.time_s: .* got b'\\x00\\xff' as value in"),
-        ("update metrics set value = null where step = 3", r"metrics\.acc: expected numbers, .* got None as value in run"),
-        ("update metrics set step = 'seven' where step = 7", r"whole numbers, got 'seven' as step in run uuid1\. Restore"),
+        (
+            "update metrics set value = 'abc' where key = 'acc' and step = 3",
+            r"metrics\.acc: .* got 'abc' as value in run",
+        ),
+        (
+            "update metrics set value = x'00ff' where key = 'time_s'",
+            r"metrics\.time_s: .* got b'\\x00\\xff' as value in",
+        ),
+        (
+            "update metrics set value = null where step = 3",
+            r"metrics\.acc: expected numbers, .* got None as value in run",
+        ),
+        (
+            "update metrics set step = 'seven' where step = 7",
+            r"whole numbers, got 'seven' as step in run uuid1\. Restore",
+        ),
         ("update metrics set step = step + 0.5", r"got 1\.5 as step in run uuid1\. Restore the store from a copy, or"),
         ("update metrics set step = null where step = 3", r"got None as step in run uuid1"),
-        ("update metrics set run_uuid = x'ff'", r"val_accuracy: metrics\.acc has no values in these runs\. Name another"),
-        ("update runs set start_time = 'today'", r"runs\.start_time: expected a whole number in the store, got 'today'\."),
-        ("update runs set start_time = 1e300", r"runs\.start_time: expected a whole number in the store, got 1e\+300\."),
+        (
+            "update metrics set run_uuid = x'ff'",
+            r"val_accuracy: metrics\.acc has no values in these runs\. Name another",
+        ),
+        (
+            "update runs set start_time = 'today'",
+            r"runs\.start_time: expected a whole number in the store, got 'today'\.",
+        ),
+        (
+            "update runs set start_time = 1e300",
+            r"runs\.start_time: expected a whole number in the store, got 1e\+300\.",
+        ),
         ("update runs set name = x'ff'", r"runs\.name: expected text in the store, got b'\\xff'\. Restore"),
-        ("insert into runs select * from runs", r"runs\.run_uuid: expected each run once, got uuid1 twice\. Restore the"),
+        (
+            "insert into runs select * from runs",
+            r"runs\.run_uuid: expected each run once, got uuid1 twice\. Restore the",
+        ),
         ("update runs set run_uuid = null", r"runs\.run_uuid: expected text in the store, got None\."),
         ("update params set value = x'ff' where key = 'seed'", r"params\.value: expected text in the store, got b"),
         ("insert into tags values (null, 'x', 'uuid1')", r"tags\.key: expected text in the store, got None"),
         ("insert into experiments values (2, x'ff')", r"experiments\.name: expected text in the store, got b'\\xff'"),
-        ("update latest_metrics set value = 'abc'", r"latest_metrics\.value: expected a number in the store, got 'abc'"),
-        ("update runs set name = printf('%.*c', 2000000, 'x')", r"theirs\.db: cannot be read \(string or blob too big\)"),
+        (
+            "update latest_metrics set value = 'abc'",
+            r"latest_metrics\.value: expected a number in the store, got 'abc'",
+        ),
+        (
+            "update runs set name = printf('%.*c', 2000000, 'x')",
+            r"theirs\.db: cannot be read \(string or blob too big\)",
+        ),
         ("update metrics set step = (step - 5) * 1800000000000000000", r"val_accuracy: expected steps that are .*acc"),
         ("update params set value = '1e30' where key = 'seed'", r"seed: expected a whole number, got '1e30' \(params"),
         ("update params set value = '9223372036854775808' where key = 'seed'", r"got '9223372036854775808' \(params"),
         ("update metrics set value = 9e999 where key = 'time_s' and step = 10", r"cost_ref_s: .* got 60 to inf"),
     ],
-)  # fmt: skip
+)
 def test_value_of_another_type_than_mlflow_writes_is_named(store: Store, change: str, message: str) -> None:
     with closing(sqlite3.connect(store.path)) as database, database:
         # As a file of other origin may have them: any type in any column.
