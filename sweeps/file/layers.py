@@ -170,7 +170,9 @@ def source_of(layers: Sequence[Layer], key: str) -> str:
 
 
 def _depth(content: Any, steps: Sequence[str]) -> int:
-    """How many steps of a path exist."""
+    """How many steps of a path exist. Text is the short form of a block, so it stands for all that are left."""
+    if isinstance(content, str):
+        return len(steps)
     if isinstance(content, list):
         content = dict(enumerate(content))
     if not isinstance(content, Mapping):
