@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ if sys.argv[1:2] != ["train"]:  # whose mistakes are told without torch, which t
     app.command()(student.evaluate)
     app.command()(student.predict)
 _KINDS: dict[str, Registry] = {"samplers": SAMPLERS, "losses": LOSSES, "models": MODELS, "datasets": DATASETS}  # type: ignore[type-arg]
+_LONGEST_ROW = 65_536
 _HEADER = "epoch   step  ref. s  wall s    loss  val acc  test acc"
 
 
@@ -52,6 +54,7 @@ def train(
     checkpoint, curve = (_file_to_write(path) if path else None for path in (checkpoint, curve))
     if student is not None:
         writable_folder(student)
+    _check_curve(curve, checkpoint)
     check_cache()
     # Only now: they import torch, which takes seconds, and most files with a mistake are refused without it.
     from kdas.command.bank_progress import announce
@@ -149,6 +152,25 @@ def _kept(training: Training, folder: Path) -> str:
         return "The training diverged, so no student is kept."
     training.write_student(folder)
     return f"student: {folder} (python -m kdas evaluate {folder})"
+
+
+def _check_curve(path: Path | None, checkpoint: Path | None) -> None:
+    """Raises: UserError: if there is a file that is not a curve, since writing the curve replaces it, or will be."""
+    if path is None:
+        return
+    if path == checkpoint:
+        raise UserError(f"{path}: is given as --curve and as --checkpoint. Give two files.")
+    try:
+        with path.open("rb") as file:
+            first = file.readline(_LONGEST_ROW)
+    except FileNotFoundError:
+        return
+    try:
+        row = json.loads(first)
+    except ValueError:  # of a curve that was cut short not even the first line is complete
+        row = {"step": 0} if first[:1] in (b"", b"{") and not first.endswith(b"\n") else {}
+    if not isinstance(row, dict) or "step" not in row:
+        raise UserError(f"{path}: is not a curve, and would be replaced. Give another file.")
 
 
 def _say(line: str) -> None:

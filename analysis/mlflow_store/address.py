@@ -60,6 +60,9 @@ def _sqlite(path: Path) -> Engine:
         raise UserError(
             f"{path}: expected a database file, got a folder. Give the file that MLflow writes, or its URL."
         )
+    if not path.is_file() and (path.exists() or path.is_symlink()):
+        kind = "a device" if path.exists() else "a link that leads nowhere"
+        raise UserError(f"{path}: expected a database file, got {kind}. Give the file that MLflow writes, or its URL.")
     if not path.is_file():
         near = alike(path.name, [entry.name for entry in path.parent.glob("*.db")])
         hint = f"Did you mean {path.parent / near[0]}?" if near else "Give the file that MLflow writes, or its URL."

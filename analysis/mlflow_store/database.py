@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, NoReturn
 
 import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
@@ -15,11 +18,11 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from adbc_driver_sqlite import StatementOptions
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Select, column, select, table
+from sqlalchemy import ColumnElement, Connection, Engine, Select, column, select, table
 from sqlalchemy.exc import DBAPIError
 
 from analysis.mlflow_store.address import engine_of
-from kdas.errors import UserError, nearest
+from kdas.errors import UserError, brief, nearest
 
 # Only the columns that are read.
 _EXPERIMENTS = table("experiments", column("experiment_id"), column("name"))
@@ -33,6 +36,23 @@ _METRICS = table(
     "metrics", *map(column, ("key", "value", "timestamp", "step", "run_uuid")), column("is_nan", sa.Boolean())
 )
 _TABLES = (_EXPERIMENTS, _RUNS, _TAGS, _PARAMS, _LATEST, _METRICS)
+# SQLite keeps a value of any type in any column, so what comes out is checked. Texts may be missing, and so may times.
+_KINDS: dict[Any, tuple[type[Any], ...]] = {
+    **dict.fromkeys((_EXPERIMENTS.c.name, _RUNS.c.run_uuid), (str,)),
+    **dict.fromkeys((_EXPERIMENTS.c.experiment_id,), (int,)),
+    **dict.fromkeys((_RUNS.c.name, _RUNS.c.status), (str, type(None))),
+    **dict.fromkeys((_RUNS.c.start_time, _RUNS.c.end_time), (int, type(None))),
+    **dict.fromkeys((each.c[name] for each in (_TAGS, _PARAMS) for name in ("key", "run_uuid")), (str,)),
+    **dict.fromkeys((_TAGS.c.value, _PARAMS.c.value), (str, type(None))),
+    **dict.fromkeys((_LATEST.c.key, _LATEST.c.run_uuid), (str,)),
+    **dict.fromkeys((_LATEST.c.value, _METRICS.c.value), (int, float)),
+}
+_IN_WORDS = {str: "text", int: "a whole number", float: "a number"}
+_REMEDY = "Restore the store from a copy, or delete the run in MLflow"
+# MLflow's longest texts have 8,000 characters.
+_LONGEST_BYTES = 1_000_000
+# Above what MLflow itself copes with; more would take minutes and gigabytes to read.
+_MOST_RUNS, _MOST_KEYS = 200_000, 10_000
 # The columns read of a metric's history; a run is its position among the requested runs.
 _HISTORY = {
     "run_uuid": pa.int64(),
@@ -79,11 +99,15 @@ def opened(uri: str) -> Iterator[Connection]:
         the database fails.
     """
     engine, shown = engine_of(uri)
+    if engine.url.get_backend_name() == "sqlite":
+        sa.event.listen(engine, "connect", _limit_length)
     try:
         missing = {each.name for each in _TABLES} - set(sa.inspect(engine).get_table_names())
         if missing:
             absent = sorted(missing)[0]
             raise UserError(f"{shown}: not an MLflow store, table {absent} is missing. Give its --backend-store-uri.")
+        if engine.url.get_backend_name() == "sqlite":
+            _refuse_computed(engine, shown)
         with engine.connect() as connection:
             yield connection
     except (DBAPIError, adbc_driver_manager.Error) as error:
@@ -91,6 +115,42 @@ def opened(uri: str) -> Iterator[Connection]:
         raise UserError(f"{shown}: cannot be read ({reason}). Check the file or URL, and your permissions.") from error
     finally:
         engine.dispose()
+
+
+def _refuse_computed(engine: Engine, shown: str) -> None:
+    """A file may hold columns, and entire tables, that are computed while they are read, and of any size.
+
+    Raises: UserError: if one of the tables that are read is such a table, or has such a column.
+    """
+    with engine.connect() as connection:
+        for name in (each.name for each in _TABLES):
+            is_virtual = sa.text("select rootpage = 0 from sqlite_master where type = 'table' and name = :name")
+            hidden = sa.text("select name from pragma_table_xinfo(:name) where hidden > 0")
+            computed = list(connection.execute(hidden, {"name": name}).scalars())
+            if computed or connection.execute(is_virtual, {"name": name}).scalar():
+                what = f"column {computed[0]} of table {name}" if computed else f"table {name}"
+                raise UserError(
+                    f"{shown}: not an MLflow store, {what} is computed while it is read. Give the file that MLflow"
+                    " writes."
+                )
+
+
+def _limit_length(connection: sqlite3.Connection, record: object) -> None:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_BYTES)
+
+
+def _rows(connection: Connection, columns: tuple[Any, ...], *where: ColumnElement[bool]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query. Raises: UserError: if a value is of another type than MLflow writes."""
+    kinds = [_KINDS[each] for each in columns]
+    for row in connection.execute(select(*columns).where(*where)):
+        for place, (value, allowed) in enumerate(zip(row, kinds, strict=True)):
+            if not isinstance(value, allowed):
+                source, kind = columns[place], float if float in allowed else allowed[0]
+                raise UserError(
+                    f"{source.table.name}.{source.name}: expected {_IN_WORDS[kind]} in the store, got {brief(value)}."
+                    f" {_REMEDY}."
+                )
+        yield tuple(row)
 
 
 def chosen_runs(connection: Connection, experiment: str | None) -> Select[tuple[str]]:
@@ -102,7 +162,7 @@ def chosen_runs(connection: Connection, experiment: str | None) -> Select[tuple[
     if experiment is None:
         return active
     ids: dict[str, list[int]] = {}
-    for name, experiment_id in connection.execute(select(_EXPERIMENTS.c.name, _EXPERIMENTS.c.experiment_id)):
+    for name, experiment_id in _rows(connection, (_EXPERIMENTS.c.name, _EXPERIMENTS.c.experiment_id)):
         ids.setdefault(name, []).append(experiment_id)
     if experiment not in ids:
         raise UserError(f"--experiment: the store has no experiment {experiment!r}. {nearest(experiment, ids)}")
@@ -148,21 +208,41 @@ def is_a_part(connection: Connection, num_runs: int) -> bool:
 
 
 def runs(connection: Connection, chosen: Select[tuple[str]]) -> list[Run]:
-    """The chosen runs in the order of their start."""
+    """The chosen runs in the order of their start.
+
+    Raises: UserError: if they are too many, or one is there twice.
+    """
     columns = (_RUNS.c.run_uuid, _RUNS.c.name, _RUNS.c.status, _RUNS.c.start_time, _RUNS.c.end_time)
-    rows = connection.execute(select(*columns).where(_RUNS.c.run_uuid.in_(chosen))).fetchall()
+    rows = islice(_rows(connection, columns, _RUNS.c.run_uuid.is_(None) | _RUNS.c.run_uuid.in_(chosen)), _MOST_RUNS + 1)
     found = (Run(uuid, name or "", status or "", *(time or 0 for time in times)) for uuid, name, status, *times in rows)
-    return sorted(found, key=lambda run: (run.start_ms, run.uuid))
+    in_order = sorted(found, key=lambda run: (run.start_ms, run.uuid))
+    if len(in_order) > _MOST_RUNS:
+        raise UserError(
+            f"runs: expected at most {_MOST_RUNS} in what is read, got more. Choose fewer with --experiment or --sweep."
+        )
+    uuids = [run.uuid for run in in_order]
+    if len(set(uuids)) < len(uuids):
+        twice = Counter(uuids).most_common(1)[0][0]
+        raise UserError(f"runs.run_uuid: expected each run once, got {twice} twice. {_REMEDY}.")
+    return in_order
 
 
 def texts(connection: Connection, chosen: Select[tuple[str]]) -> dict[str, dict[str, str]]:
-    """All tags and parameters of the chosen runs: by `tags.<key>` or `params.<key>`, then by run id."""
+    """All tags and parameters of the chosen runs: by `tags.<key>` or `params.<key>`, then by run id.
+
+    Raises: UserError: if they have too many keys.
+    """
     found: dict[str, dict[str, str]] = {}
     for prefix, source in (("tags", _TAGS), ("params", _PARAMS)):
-        query = select(source.c.key, source.c.run_uuid, source.c.value).where(source.c.run_uuid.in_(chosen))
+        columns = (source.c.key, source.c.run_uuid, source.c.value)
         by_key: dict[str, dict[str, str]] = {}
-        for key, uuid, value in connection.execute(query):
+        for key, uuid, value in _rows(connection, columns, source.c.run_uuid.in_(chosen)):
             by_key.setdefault(key, {})[uuid] = value or ""
+            if len(by_key) > _MOST_KEYS:
+                raise UserError(
+                    f"{source.name}: expected at most {_MOST_KEYS} different keys, got more. Delete the runs that have"
+                    " them in MLflow, or choose others with --experiment or --sweep."
+                )
         found |= {f"{prefix}.{key}": values for key, values in by_key.items()}
     return found
 
@@ -170,8 +250,8 @@ def texts(connection: Connection, chosen: Select[tuple[str]]) -> dict[str, dict[
 def last_values(connection: Connection, chosen: Select[tuple[str]]) -> dict[str, dict[str, float]]:
     """The last value of every metric: by `metrics.<key>`, then by run id."""
     found: dict[str, dict[str, float]] = {}
-    query = select(_LATEST.c.key, _LATEST.c.run_uuid, _LATEST.c.value).where(_LATEST.c.run_uuid.in_(chosen))
-    for key, uuid, value in connection.execute(query):
+    columns = (_LATEST.c.key, _LATEST.c.run_uuid, _LATEST.c.value)
+    for key, uuid, value in _rows(connection, columns, _LATEST.c.run_uuid.in_(chosen)):
         found.setdefault(f"metrics.{key}", {})[uuid] = value
     return found
 
@@ -190,6 +270,7 @@ def history(
     has its own connection.
 
     Args: among: a query that restricts the rows, which is faster for few runs; None reads all rows.
+    Raises: UserError: if a value, step or time is of another type than MLflow writes.
     """
     names = list(_HISTORY) if with_times else list(_HISTORY)[:-1]
     query = select(*(_METRICS.c[name] for name in names)).where(_METRICS.c.key == key)
@@ -200,16 +281,39 @@ def history(
     known = pa.array(uuids, pa.string())
     read = in_columns_of_sqlite if engine.url.get_backend_name() == "sqlite" else in_columns
     batches = []
-    for ids, *cells in read(engine, query):
-        codes = pc.index_in(ids, value_set=known)
-        batches.append(pa.record_batch([codes, *cells], names=names).filter(codes.is_valid()).cast(schema))
+    try:
+        for ids, *cells in read(engine, query):
+            codes = pc.index_in(ids, value_set=known)
+            batches.append(pa.record_batch([codes, *cells], names=names).filter(codes.is_valid()).cast(schema))
+    except pa.ArrowException:
+        _refuse_history(engine, key)
     rows = pa.Table.from_batches(batches, schema)
+    if any(rows[name].null_count for name in names if name != "is_nan"):
+        _refuse_history(engine, key)
     # MLflow stores NaN as 0 with a flag, and infinity as the largest number.
     values = np.where(rows["is_nan"], np.nan, rows["value"])
     is_infinite = np.abs(values) >= np.finfo(np.float64).max
     values[is_infinite] = np.copysign(np.inf, values[is_infinite])
     times = np.asarray(rows["timestamp"]) if with_times else np.empty(0, np.int64)
     return History(np.asarray(rows["run_uuid"]), np.asarray(rows["step"]), values, times)
+
+
+def _refuse_history(engine: Engine, key: str) -> NoReturn:
+    """Raises: UserError: names the first value, step or time of a metric whose type MLflow does not write."""
+    expected = {"step": ("integer",), "timestamp": ("integer",), "value": ("real", "integer"), "run_uuid": ("text",)}
+    got = ""
+    if engine.url.get_backend_name() == "sqlite":
+        for name, kinds in expected.items():
+            is_wrong = sa.func.typeof(_METRICS.c[name]).not_in(kinds)
+            query = select(_METRICS.c.run_uuid, _METRICS.c[name]).where(_METRICS.c.key == key, is_wrong).limit(1)
+            with engine.connect() as connection:
+                found = connection.execute(query).first()
+            if found is not None:
+                got = f", got {brief(found[1])} as {name} in run {found[0]}"
+                break
+    raise UserError(
+        f"metrics.{key}: expected numbers, each with a step and a time that are whole numbers{got}. {_REMEDY}."
+    )
 
 
 def in_columns(engine: Engine, query: Select[tuple[Any, ...]]) -> Iterator[list[pa.Array]]:

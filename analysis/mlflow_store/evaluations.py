@@ -56,6 +56,11 @@ def read_evaluations(connection: Connection, store: StoreRuns, among: Select[tup
     first = str(store.source("val_accuracy"))
     logged = history(first, candidates, needs_times)
     has_rows = np.bincount(logged.run_codes, minlength=len(candidates)) > 0
+    if not len(logged.run_codes):
+        raise UserError(
+            f"val_accuracy: {first} has no values in these runs. Name another source, for example --name"
+            " val_accuracy=metrics.<key>"
+        )
     runs, codes, superseded = _trials(store, candidates, has_rows)
     refuse_unusable_steps(store, runs, codes[logged.run_codes], logged.steps)
     joined = _Join(codes[logged.run_codes], logged.steps)

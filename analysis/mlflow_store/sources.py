@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 from analysis.curves import PHASES
 from analysis.mlflow_store.database import Run
-from kdas.errors import UserError, alike, nearest
+from kdas.errors import UserError, alike, brief, nearest
 from kdas.records import CurveRow, Status
 
 # Instead of a metric: seconds from the start of the run until the evaluation was logged.
@@ -117,15 +117,16 @@ class StoreRuns:
         return value
 
     def whole_number(self, column: str, run: Run, text: str) -> int:
-        """A whole number from text. Raises: UserError: if it is not one."""
+        """A whole number from text. Raises: UserError: if it is not one, or one of more than 64 bits."""
         try:
-            if float(text).is_integer():
-                return int(float(text))
+            number = int(text) if text.strip().lstrip("+-").isdigit() else int(float(text))
+            if float(text).is_integer() and abs(number) < 2**63:
+                return number
         except (ValueError, OverflowError):
             pass
         raise UserError(
-            f"{column}: expected a whole number, got {text!r} ({self.sources[column]} of run {run.uuid}). Use another"
-            f" source: --name {column}=params.<key>"
+            f"{column}: expected a whole number, got {brief(text)} ({self.sources[column]} of run {run.uuid}). Use"
+            f" another source: --name {column}=params.<key>"
         )
 
     def config_id(self, run: Run) -> str:

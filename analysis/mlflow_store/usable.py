@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.mlflow_store.database import Run
-from analysis.mlflow_store.sources import ELAPSED, StoreRuns
+from analysis.mlflow_store.sources import ELAPSED, MEASURED, StoreRuns
 from kdas.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # A pause: this multiple of the run's usual time per step, and this share of its whole time.
 _PAUSE_FACTOR, _PAUSE_SHARE, _FEWEST_INTERVALS = 10, 0.2, 3
+# Up to here every whole number is one in floating point, as metrics are stored.
+_LARGEST_COUNT = 2**53
 _ACCURACIES = ("val_accuracy", "test_accuracy")
 
 
@@ -26,7 +28,8 @@ def refuse_unusable_steps(
     """Check the steps at which the accuracies were logged.
 
     Args: trials: positions in `runs`, -1 for runs that are no trials; both in the order of logging.
-    Raises: UserError: if a run logged all of them at step 0, or starts over at its first step.
+    Raises: UserError: if a run logged all of them at step 0, or starts over at its first step, or if the steps are too
+        far apart.
     """
     order = np.argsort(trials, kind="stable")
     order = order[trials[order] >= 0]
@@ -34,6 +37,12 @@ def refuse_unusable_steps(
     firsts = np.flatnonzero(np.diff(trials, prepend=-1))
     counts = np.diff(np.append(firsts, len(trials)))
     source = store.sources["val_accuracy"]
+    low, high = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
+    if (high - low + 1) * len(runs) > np.iinfo(np.int64).max:  # trial and step are joined in one number
+        raise UserError(
+            f"val_accuracy: expected steps that are closer together, got {low} to {high} ({source}). Log the number of"
+            " the epoch or of the batch as the step."
+        )
     for first, count in zip(firsts, counts, strict=True) if len(firsts) else ():
         mine, run = steps[first : first + count], runs[trials[first]]
         if count > 1 and not mine.any():
@@ -54,7 +63,8 @@ def refuse_unusable_steps(
 def refuse_unusable(store: StoreRuns, rows: Evaluations) -> None:
     """Check accuracies and costs.
 
-    Raises: UserError: if an accuracy is not a fraction, an evaluation has no cost, or the cost of a run does not grow.
+    Raises: UserError: if an accuracy is not a fraction, an evaluation has no cost, the cost of a run does not grow, or
+        a count is too large.
     """
     for column in _ACCURACIES:
         values = rows.columns[column]
@@ -74,11 +84,18 @@ def refuse_unusable(store: StoreRuns, rows: Evaluations) -> None:
             f" --name cost_ref_s={ELAPSED}"
         )
     _refuse_cost(store, rows)
+    for column in (name for name, kind in MEASURED.items() if kind == "int"):
+        values = np.abs(rows.columns[column])
+        if np.fmax.reduce(values, initial=0.0) > _LARGEST_COUNT:
+            raise UserError(
+                f"{column}: expected at most {_LARGEST_COUNT}, got {np.fmax.reduce(values):g}"
+                f" ({store.sources[column]}). Use another metric: --name {column}=metrics.<key>"
+            )
 
 
 def _refuse_cost(store: StoreRuns, rows: Evaluations) -> None:
     cost = rows.columns["cost_ref_s"]
-    if len(cost) and not (cost.min() >= 0 and cost.max() > 0):
+    if len(cost) and not (cost.min() >= 0 and 0 < cost.max() < np.inf):
         raise UserError(
             f"cost_ref_s: expected totals that grow from 0, got {cost.min():g} to {cost.max():g}"
             f" ({store.sources['cost_ref_s']}). Use another metric, or the time of logging: --name cost_ref_s={ELAPSED}"

@@ -13,7 +13,7 @@ from kdas.data.hub_folder import HubFolder
 from kdas.data.interface import Labels
 from kdas.data.parquet_file import damage_named, is_binary, is_text, open_parquet
 from kdas.data.survey import Encoded
-from kdas.errors import UserError
+from kdas.errors import UserError, brief
 from kdas.files.limits import MOST_GROWTH, most_unpacked_bytes
 
 # Columns of plain bytes, or else of paths, that are images.
@@ -37,8 +37,11 @@ def find_image_column(schema: pa.Schema, file: Path) -> str:
     for found in (structs, binary if len(binary) == 1 else [], named):
         if found:
             return str(found[0])
+    is_possible = any(is_binary(field.type) or is_text(field.type) for field in schema)
+    columns = ", ".join(schema.names if is_possible else (f"{field.name} ({field.type})" for field in schema))
+    remedy = "Set image_column." if is_possible else "Save each image as the bytes of a PNG or JPEG file."
     raise UserError(
-        f"{file}: expected a column of images (encoded, or paths), got {', '.join(schema.names)}. Set image_column."
+        f"{file}: expected a column of images (encoded, or paths), got {brief(columns, 400)[1:-1]}. {remedy}"
     )
 
 

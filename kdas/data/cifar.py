@@ -15,9 +15,12 @@ from kdas.data.parquet import parquet_folder
 from kdas.data.pixels import fitted
 from kdas.errors import UserError
 from kdas.files.cache import cache_root, content_id, file_id, writable_folder
+from kdas.parts.paths import LOCAL_FOLDER
 
 DataPath = Annotated[
-    str | None, Field(description="Folder of a local copy: torchvision's layout, or train*.parquet and test*.parquet.")
+    str | None,
+    LOCAL_FOLDER,
+    Field(description="Folder of a local copy: torchvision's layout, or train*.parquet and test*.parquet."),
 ]
 # torchvision's class, the number of classes, and what hubs call the column of labels.
 _VARIANTS = {"cifar10": ("CIFAR10", 10, "label"), "cifar100": ("CIFAR100", 100, "fine_label")}

@@ -27,12 +27,15 @@ from kdas.data.survey import Encoded, surveyed
 from kdas.errors import UserError
 from kdas.files.cache import content_id
 from kdas.files.home import expanded
+from kdas.parts.paths import LOCAL_FOLDER
 
 # Not measured, since a streamed set is never completely in memory, and results must not depend on where a set is kept.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _USUAL_SIZE = 64
 
-FolderPath = Annotated[str, Field(min_length=1, description="Folder that contains train and test, or train and val.")]
+FolderPath = Annotated[
+    str, Field(min_length=1, description="Folder that contains train and test, or train and val."), LOCAL_FOLDER
+]
 KeepWhere = Annotated[
     Keep, Field(description="Where images are kept; auto uses memory if they fit. Results are the same.")
 ]

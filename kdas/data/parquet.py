@@ -25,12 +25,15 @@ from kdas.data.survey import Encoded, Survey, surveyed
 from kdas.errors import UserError
 from kdas.files.cache import content_id, file_id
 from kdas.files.home import expanded
+from kdas.parts.paths import LOCAL_FOLDER
 
 
 @DATASETS.register("parquet", source="the layout of image classification sets on dataset hubs")
 def parquet(
     *,
-    path: Annotated[str, Field(min_length=1, description="Folder that contains train*.parquet and test*.parquet.")],
+    path: Annotated[
+        str, Field(min_length=1, description="Folder that contains train*.parquet and test*.parquet."), LOCAL_FOLDER
+    ],
     image_column: Annotated[str | None, Field(description="Column of encoded images, or of paths.")] = None,
     label_column: Annotated[str | None, Field(description="Column of class numbers or names.")] = None,
     padding: Annotated[

@@ -59,6 +59,8 @@ def _true_cause(file: Path, error: Exception) -> str:
         return "is a pointer of Git LFS, not the data. Run `git lfs pull`, or download the file."
     if begins_with.startswith((b"<!doctype", b"<html")):
         return "is a web page, not the data. Download the file again."
+    if "encrypted" in str(error):
+        return "is encrypted. Save it without encryption."
     reason = str(error).split("\n", 1)[0].rstrip(".")
     return f"is damaged or not a parquet file: {reason}. Copy it again."
 

@@ -34,6 +34,15 @@ _BESIDE = re.compile(
     r"(?:optimizer|scheduler|scaler|random_states|rng_state|training_args)[\w-]*\.\w+|.*_optim_states\.pt"
 )
 _PART = re.compile(r".*-\d{5}-of-\d{5}\.\w+")
+# How names in folders and archives of other kinds end, what these are, and the remedy.
+_OF_OTHERS = (
+    (
+        ".distcp",
+        "is a distributed checkpoint",
+        "Convert it with python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.",
+    ),
+    ("/archive_format", "is a program of torch.export", "Save its weights: torch.save(program.state_dict, FILE)."),
+)
 _SHOWN = 5
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -172,6 +181,9 @@ def _chosen(names: Sequence[str], model: str, where: str) -> str:
     Raises: UserError: if there is no checkpoint, or several.
     """
     names = [name for name in names if not _is_of_finder(name)]
+    for ending, what, remedy in _OF_OTHERS:
+        if any(f"/{name}".endswith(ending) for name in names):
+            raise UserError(f"{where}: {what}. {remedy}")
     of_peers = [(match, name) for name in names if (match := _OF_PEERS.fullmatch(name))]
     of_model = [(int(match["epoch"]), name) for match, name in of_peers if match["model"] == model]
     if of_model:

@@ -18,7 +18,7 @@ Weights = Mapping[str, Tensor]
 _MOST_DEPTH, _MOST_MAPPINGS = 3, 2000
 _MOST_LISTED, _MOST_PREFIXES = 16, 64
 # What wrappers of modules put into the names of parameters.
-_WRAPPERS = ("module", "_orig_mod")
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 # Added by FLOP counters and weight averages; not weights.
 _COUNTERS = ("total_ops", "total_params", "n_averaged")
 # Batch norm's count of training steps, which no forward pass of ours uses.

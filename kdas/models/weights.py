@@ -20,6 +20,7 @@ from kdas.models.interface import MODELS
 
 # No layer of a network has this width, so a tensor that does shows the number of classes.
 _CLASSES_TRIED = 1013
+_STATISTICS = (".running_mean", ".running_var")
 
 
 def load_weights(model: nn.Module, path: Path, name: str) -> str:
@@ -113,6 +114,10 @@ def _misfit(expected: Mapping[str, Tensor], networks: Sequence[Network], name: s
     last = list(expected)[-1].rpartition(".")[0]
     if missing and all(key.startswith(f"{last}.") for key in missing):
         return f"lacks the classifier of {name} ({', '.join(missing)}). Give a checkpoint of the whole network."
+    if missing and all(key.endswith(_STATISTICS) for key in missing):
+        return (
+            f"lacks the running statistics of batch norm ({missing[0]}). Save model.state_dict(), not its parameters."
+        )
     unlike = difference(expected, nearest.weights)
     return f"does not fit {name}: {unlike}. Name the model that this file was made from."
 

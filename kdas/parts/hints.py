@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -16,11 +17,20 @@ _ABBREVIATIONS = {
     "tau": "temperature",
     "t": "temperature",
 }
+# What other programs call the keys of a range.
+_OF_RANGES = {
+    **dict.fromkeys(("min", "minimum", "lower"), "low"),
+    **dict.fromkeys(("max", "maximum", "upper"), "high"),
+    **dict.fromkeys(("values", "options", "categories"), "choices"),
+}
+# Keys that mean something else in each block, so one of another block is no hint.
+_OF_EACH_BLOCK = ("name", "direction")
 # Keys by which other programs choose an optimizer, and what there is to choose.
 _CHOOSES = ("name", "type", "optimizer", "algorithm", "kind")
 ONLY_SGD = "SGD is the only optimizer"
 # At most this many keys are listed if none is similar to the given one.
 _LISTED = 12
+_WITHOUT_UNIT = "Write a number without a unit."
 # What YAML 1.1 reads as true and false, and YAML 1.2 as text.
 _WORDS = {
     **dict.fromkeys(("on", "yes", "y"), "true"),
@@ -44,9 +54,12 @@ def unknown_key(key: str, known: Sequence[str], places: Iterable[str] = ()) -> s
     if name.lower() in _CHOOSES and block.rpartition(".")[2] == "optimizer":
         return f"unknown key. {ONLY_SGD}: remove this key."
     meant = written_out(name)
+    if _OF_RANGES.get(meant) in known:
+        return f"unknown key. Did you mean {_OF_RANGES[meant]}?"
     if meant in known and meant != name:
         return f"unknown key. Did you mean {meant}?"
-    elsewhere = _elsewhere(meant, block, (place for place in places if place != key.lower()))
+    other_places = () if block and meant in _OF_EACH_BLOCK else (place for place in places if place != key.lower())
+    elsewhere = _elsewhere(meant, block, other_places)
     near = alike(name, known)
     if elsewhere and near and _is_slip(name, near[0]):
         return f"unknown key. Did you mean {near[0]}? Or write it as {' or '.join(elsewhere)}."
@@ -70,13 +83,13 @@ def _elsewhere(name: str, block: str, places: Iterable[str]) -> list[str]:
 
 def _is_slip(name: str, near: str) -> bool:
     """Whether two names differ in one or two letters."""
-    return bool(alike(name, [near])) and abs(len(name) - len(near)) <= 1
+    return difflib.SequenceMatcher(None, name.lower(), near).ratio() >= 0.8 and abs(len(name) - len(near)) <= 1
 
 
 def meant_value(value: object, expected: str) -> str:
     """How to write the value that was probably meant; "" if that is unknown.
 
-    Args: expected: what is allowed, in words: a number, a whole number, true or false.
+    Args: expected: what is allowed, in words: a number, a whole number, a list, true or false.
     """
     if not isinstance(value, str):
         return ""
@@ -85,9 +98,10 @@ def meant_value(value: object, expected: str) -> str:
     text = value.strip().lower()
     if "true" in expected:
         return f"{value} is text; write {_WORDS[text]}." if text in _WORDS else ""
-    if "number" in expected:
-        return _meant_number(value, is_whole="whole" in expected)
-    return ""
+    number = _meant_number(value, is_whole="whole" in expected) if "number" in expected else ""
+    if not number and "list" in expected and re.fullmatch(r"[-\d.]+(\s*,\s*[-\d.]+)+", text):
+        return f"Write [{', '.join(re.split(r'[ ,]+', text))}]."
+    return number
 
 
 def _meant_number(value: str, *, is_whole: bool) -> str:
@@ -107,7 +121,12 @@ def _meant_number(value: str, *, is_whole: bool) -> str:
         return f"{text} is text, not a date."
     if text.endswith("%") and text[:-1].isdigit():
         return f"Write {int(text[:-1]) / 100:g}."
-    return ""
+    return _WITHOUT_UNIT if re.fullmatch(r"[-+]?\d+(\.\d+)?\s*[A-Za-z]{1,8}", text) else ""
+
+
+def with_hint(meant: str, hint: str) -> str:
+    """The remedy for a value: how to write it, else what the key is for; both if only the key tells the unit."""
+    return f"{meant} {hint}".rstrip() if meant == _WITHOUT_UNIT else meant or hint
 
 
 def _visible(text: str) -> str:

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kdas.errors import UserError, brief
 from kdas.parts.fields import description_at, fields_at, interval_at, places
-from kdas.parts.hints import ONLY_SGD, meant_value, unknown_key
+from kdas.parts.hints import ONLY_SGD, meant_value, unknown_key, with_hint
 
 # What was expected, by pydantic's type of error; pydantic's other messages say it themselves.
 _EXPECTED = {
@@ -21,7 +21,7 @@ _EXPECTED = {
     "finite_number": "a finite number",
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     "string_type": "text",
-    "list_type": "a list",
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
 }
 _BOUNDS = {
     "greater_than": "a value over {gt}",
@@ -203,7 +203,7 @@ def _text(detail: ErrorDetails, model: type[BaseModel], keys: list[str]) -> str:
     meant = meant_value(detail["input"], expected)
     if detail["input"] is None:
         meant = "The key has no value: give one, or remove the key."
-    return f"expected {expected}, got {brief(detail['input'])}. {meant or hint}".rstrip()
+    return f"expected {expected}, got {brief(detail['input'])}. {with_hint(meant, hint)}".rstrip()
 
 
 def _expected(detail: ErrorDetails, model: type[BaseModel], keys: list[str]) -> str:

@@ -12,6 +12,8 @@ from kdas.parts.yaml_file import parse_yaml
 # Values may contain spaces, so a new setting starts only at a key with an equals sign.
 _BETWEEN = re.compile(r"\s+(?=[A-Za-z_][\w.]*=)")
 
+_COMMA = re.compile(r",\s*[A-Za-z_][\w.]*=")
+
 
 def single_settings(texts: Iterable[str]) -> list[str]:
     """Each setting by itself. Args: texts: `key=value`, or several of them separated by blanks."""
@@ -23,6 +25,8 @@ def setting(text: str) -> tuple[list[str], Any]:
     key, sign, value = (part.strip() for part in text.partition("="))
     if not value and sign and all(key.split(".")):
         raise UserError(f"SET {text}: has no value. Give one, or null for the default.")
+    if _COMMA.search(value):
+        raise UserError(f"SET {text}: has a comma between two settings. Put a space there.")
     if not sign or not all(key.split(".")):
         raise UserError(f'SET {text}: expected key=value. For example: SET="seeds=5 budget.trials=40".')
     try:

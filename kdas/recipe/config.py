@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 from kdas.errors import UserError
 from kdas.parts.fields import KeysOf
 from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS
-from kdas.parts.paths import with_paths_found
+from kdas.parts.paths import LOCAL_FILE, with_paths_found
 from kdas.parts.plugins import load_plugins, with_plugins_found
 from kdas.parts.reading import check_all, further_mistakes, mistakes_in, refusal, refuse_booleans_for_numbers, validated
 from kdas.parts.registry import parameters_of
@@ -96,7 +96,7 @@ class TeacherConfig(Strict):
     """The teacher: a checkpoint, or a recipe. With a recipe it is trained once and kept."""
 
     model: ModelName = Field(description="Name of a model, for example resnet20.")
-    checkpoint: str | None = Field(
+    checkpoint: Annotated[str | None, LOCAL_FILE] = Field(
         None,
         description="File with the weights, or a folder, tar or zip that contains one. No teacher is then trained.",
     )
@@ -122,7 +122,7 @@ class Recipe(Strict):
     )
     teacher: TeacherConfig = Field(description="Teacher: a model with a recipe or a checkpoint.")
     student: ModelName = Field(description="Name of a model, for example resnet8.")
-    student_checkpoint: str | None = Field(
+    student_checkpoint: Annotated[str | None, LOCAL_FILE] = Field(
         None,
         min_length=1,
         description="File with the weights that the student starts from, as student: {model, checkpoint} names it too.",

@@ -260,9 +260,7 @@ class Training:
             raise CheckpointError(f"{path}: lacks the best weights, since its trial kept no student. Move it away.")
         if "picks" not in state:
             # What was trained on up to there is recorded nowhere else.
-            raise CheckpointError(
-                f"{path}: was written by an earlier version of this program. Move it away."
-            )
+            raise CheckpointError(f"{path}: was written by an earlier version of this program. Move it away.")
         self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])
         self.clock.load_state_dict(state["clock"])

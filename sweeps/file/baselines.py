@@ -24,6 +24,16 @@ def lower_keys_of(given: Any) -> Any:
     return lower_keys(given) if isinstance(given, dict) else given
 
 
+def _without_parameters(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys of a method as given. Raises: PydanticCustomError: if a parameter of its sampler is among them."""
+    sampler = given["sampler"]
+    name = sampler.get("name") if isinstance(sampler, Mapping) else sampler
+    if name in SAMPLERS.names():
+        for key in (each for each in given if str(each).lower() in SAMPLERS[name].schema.model_fields):
+            raise refused(f"is a parameter of {name}. Write sampler: {{name: {name}, {key}: ...}}.", str(key))
+    return given
+
+
 SearchBlock = Annotated[
     dict[str, Range],
     BeforeValidator(lower_keys_of),
@@ -57,8 +67,10 @@ class Method(Strict):
     @model_validator(mode="before")
     @classmethod
     def _bare_sampler(cls, given: Any) -> Any:
-        if isinstance(given, Method) or (isinstance(given, Mapping) and "sampler" in given):
+        if isinstance(given, Method):
             return given
+        if isinstance(given, Mapping) and "sampler" in given:
+            return _without_parameters(given)
         known = [key for key in given if key in cls.model_fields] if isinstance(given, Mapping) else []
         if known:
             name = given.get("name", "full")

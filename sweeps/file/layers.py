@@ -15,7 +15,7 @@ from kdas.parts.plugins import with_plugins_found
 from kdas.parts.settings import merged, setting, single_settings
 from kdas.parts.yaml_file import read_yaml
 from kdas.recipe.release import refuse_release_file
-from sweeps.record.paths import SPEC, is_file_name, recorded_names, runs_root, sweep_path
+from sweeps.record.paths import SPEC, is_file_name, is_recorded, recorded_names, runs_root, sweep_path
 from sweeps.record.spec_file import read_spec
 from sweeps.space.ranges import RangeConfig
 
@@ -60,11 +60,7 @@ def spec_path(name: str) -> Path:
 
 def directory_of(path: Path) -> Path:
     """The folder in which the sweep of a file runs. A recorded file belongs to the sweep that recorded it."""
-    return path.absolute().parent if _is_recorded(path) else sweep_path(path.name)
-
-
-def _is_recorded(path: Path) -> bool:
-    return path.name == SPEC and path.absolute().parents[1] == runs_root()
+    return sweep_path(str(path) if is_recorded(path) else path.name)
 
 
 def _in_folder(folder: Path) -> str:
@@ -90,7 +86,7 @@ def layers_of(path: Path, settings: Iterable[str] = ()) -> list[Layer]:
 
 
 def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:
-    content = read_spec(path) if _is_recorded(path) else read_yaml(path)
+    content = read_spec(path) if is_recorded(path) else read_yaml(path)
     refuse_release_file(content, shown(path))
     content = with_paths_found(with_plugins_found(content, path.parent), path.parent)
     base = content.pop("extends", None)
@@ -174,7 +170,9 @@ def source_of(layers: Sequence[Layer], key: str) -> str:
 
 
 def _depth(content: Any, steps: Sequence[str]) -> int:
-    """How many steps of a path exist."""
+    """How many steps of a path exist. Text is the short form of a block, so it stands for all that are left."""
+    if isinstance(content, str):
+        return len(steps)
     if isinstance(content, list):
         content = dict(enumerate(content))
     if not isinstance(content, Mapping):

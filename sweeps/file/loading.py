@@ -13,8 +13,9 @@ from pydantic_core import PydanticCustomError
 from kdas.errors import UserError
 from kdas.files.home import expanded
 from kdas.parts.known import DATASETS
+from kdas.parts.paths import is_address
 from kdas.parts.reading import user_error, validated
-from sweeps.file.layers import content_of, layers_of, source_of
+from sweeps.file.layers import content_of, layers_of, shown, source_of
 from sweeps.file.spec import SweepSpec
 from sweeps.record.spec_file import read_spec
 
@@ -27,6 +28,11 @@ def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ())
     """
     layers = layers_of(path, settings)
     content = content_of(layers)
+    if {"dataset", "teacher", "student"} <= content.keys() and not {"baselines", "search"} & content.keys():
+        raise UserError(
+            f"{shown(path)}: is the file of one trial. Run it with python -m kdas train {path}, or add baselines and"
+            " search."
+        )
     if data:
         content["dataset"] = _with_data(content, data)
     try:
@@ -41,6 +47,8 @@ def recorded_spec(path: Path) -> SweepSpec:
 
 
 def _with_data(content: Mapping[str, Any], data: str) -> Any:
+    if is_address(data):
+        raise UserError(f"DATA={data}: expected a folder on this machine. Download it, and give the folder.")
     if expanded(data).is_file():
         raise UserError(f"DATA={data}: is a file. Unpack it if it is an archive, and give the folder of the data.")
     cells = content.get("cells")

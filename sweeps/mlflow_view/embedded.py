@@ -55,12 +55,22 @@ def ensure(path: Path) -> None:
 
     Raises: UserError: if the file exists and is incomplete or not MLflow's.
     """
+    _refuse_question_mark(path)
     if not _has_content(path):
         with _alone(path):
             if not _has_content(path):  # another sweep may have made it meanwhile
                 with replaced_whole(path) as temporary:
                     _create(temporary)
     check(path)
+
+
+def _refuse_question_mark(path: Path) -> None:
+    """In the address of a database `?` ends the path, so MLflow would fill another file, outside this folder."""
+    if "?" in str(path):
+        raise UserError(
+            f"RUNS_DIR={path.parent}: expected a path without '?', which MLflow's database cannot have. Rename the"
+            " folder, or name another store with MLFLOW_TRACKING_URI."
+        )
 
 
 def _create(path: Path) -> None:

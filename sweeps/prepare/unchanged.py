@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +21,8 @@ from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.spec_file import read_spec, write_spec_text
 
+# In place of a value that is not there; a value is shown up to this length.
+_MISSING, _MOST_SHOWN = "missing", 200
 # Keys that may differ between two starts of a sweep. More seeds, configurations or finalists extend it, plug-ins are
 # compared by their content, and the others change no result.
 _MAY_CHANGE = {
@@ -62,8 +65,9 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
         content["student_checkpoint"] = bool(content["student_checkpoint"])
     for key, value in now.items():
         if key not in _MAY_CHANGE and before.get(key) != value:
+            changed, then, given = _innermost_change(key, before.get(key), value)
             raise UserError(
-                f"{directory.spec_file}: {key} was {before.get(key)} when this sweep began and is {value} now."
+                f"{directory.spec_file}: {changed} was {_shown(then)} when this sweep began and is {_shown(given)} now."
                 " Save the changed file under another name, or move that folder away."
             )
     if before["budget"]["ref_s_per_trial"] != now["budget"]["ref_s_per_trial"]:
@@ -85,6 +89,20 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
             f"{directory.spec_file}: seeds: {missing} have run but are missing from the file. Restore them; you may"
             " add others."
         )
+
+
+def _innermost_change(key: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+    """The path of the first key that differs, and both values. A part with another name differs as a whole."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)) or before.get("name") != now.get("name"):
+        return key, before, now
+    every = dict.fromkeys([*now, *before])
+    changed = next(each for each in every if before.get(each, _MISSING) != now.get(each, _MISSING))
+    return _innermost_change(f"{key}.{changed}", before.get(changed, _MISSING), now.get(changed, _MISSING))
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDirectory) -> None:

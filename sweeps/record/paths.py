@@ -30,15 +30,22 @@ def runs_root() -> Path:
 def sweep_path(name: str) -> Path:
     """The folder of a sweep, by its name or the path of its file; `sweep/cell` means one of its cells.
 
+    The file that a sweep has recorded names that sweep.
+
     Raises: UserError: if the name is empty, or not one of a folder in `runs_root()`.
     """
     if not name.strip():
         raise UserError("NAME is not given. Name a sweep: NAME=digits_kd, or the path of its file.")
+    if is_recorded(Path(name)):
+        name = Path(name).absolute().parent.name
     sweep, _, cell = (Path(name).stem if is_file_name(name) else name.rstrip("/")).partition("/")
     if not sweep or "/" in cell:
+        is_folder = os.path.isdir(name)  # noqa: PTH112 (a name that no path can have)
+        if is_folder and Path(name).absolute().parent == runs_root():
+            raise UserError(f"NAME={name!r}: is a folder. Give NAME={Path(name).name}.")
         raise UserError(
-            f"NAME={name!r}: {'is a folder' if os.path.isdir(name) else 'is not the name of a sweep'}. Give the name of"  # noqa: PTH112 (a name that no path can have)
-            " a sweep, or the path of a file that ends in .yaml."
+            f"NAME={name!r}: {'is a folder' if is_folder else 'is not the name of a sweep'}. Give the name of a sweep,"
+            " or the path of a file that ends in .yaml."
         )
     for part in (sweep, cell) if cell else (sweep,):
         _check_folder_name(name, part)
@@ -50,6 +57,11 @@ def sweep_path(name: str) -> Path:
 def is_file_name(name: str) -> bool:
     """Whether a name is that of a sweep file, rather than of a sweep."""
     return Path(name).suffix.lower() in {".yaml", ".yml"}
+
+
+def is_recorded(path: Path) -> bool:
+    """Whether a path is that of the file which a sweep in `runs_root()` has recorded."""
+    return path.name == SPEC and path.absolute().parents[1] == runs_root()
 
 
 def recorded_names() -> list[str]:

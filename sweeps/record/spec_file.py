@@ -11,7 +11,7 @@ from kdas.files.cache import write_text
 from kdas.files.record import DamagedError, record_bytes
 from kdas.parts.yaml_file import parse_yaml
 
-_LAST_LINE = re.compile(r"# check: ([0-9a-f]{8})\n?\Z")
+_CHECK_LINE = re.compile(r"^# check: ([0-9a-f]{8})$", re.MULTILINE)
 _REMEDY = "Restore it from a copy. If you have none, delete it: the sweep then takes the file that you give it."
 
 
@@ -40,13 +40,13 @@ def read_spec_text(path: Path) -> str:
         text = record_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise DamagedError(path, "is damaged (not UTF-8 text)", _REMEDY) from error
-    found = _LAST_LINE.search(text)
+    found = _CHECK_LINE.search(text)
     if found is None:
         if not text.strip("\0 \n"):
             raise DamagedError(path, "is damaged (empty)", _REMEDY)
         return text
     content = text[: found.start()]
-    if _check_of(content) != found.group(1):
+    if _check_of(content) != found.group(1) or text[found.end() :].strip():
         raise DamagedError(path, "is damaged", _REMEDY)
     return content
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -350,3 +351,9 @@ def test_what_is_no_store_is_refused_and_not_made(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             load_store(uri)
     assert not missing.exists()
+    pipe, loop = tmp_path / "pipe.db", tmp_path / "loop.db"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    for path, kind in ((pipe, "a device"), (loop, "a link that leads nowhere")):
+        with pytest.raises(UserError, match=rf"{path.name}: expected a database file, got {kind}\. Give the file that"):
+            load_store(str(path))

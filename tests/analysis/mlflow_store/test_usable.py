@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
-from analysis.mlflow_store import Stored, load_store
+from analysis.mlflow_store import Stored, database, load_store
 from kdas.errors import UserError
 
 # As MLflow has them, without what is not read.
@@ -252,3 +252,116 @@ def test_the_file_store_of_an_earlier_mlflow_is_named_with_its_conversion(tmp_pa
 def test_no_password_of_a_tracking_server_is_printed() -> None:
     with pytest.raises(UserError, match=r"^https://host/x: expected a database, got a tracking server"):
         load_store("https://ann:s@cret@host/x")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "update metrics set value = 'abc' where key = 'acc' and step = 3",
+            r"metrics\.acc: .* got 'abc' as value in run",
+        ),
+        (
+            "update metrics set value = x'00ff' where key = 'time_s'",
+            r"metrics\.time_s: .* got b'\\x00\\xff' as value in",
+        ),
+        (
+            "update metrics set value = null where step = 3",
+            r"metrics\.acc: expected numbers, .* got None as value in run",
+        ),
+        (
+            "update metrics set step = 'seven' where step = 7",
+            r"whole numbers, got 'seven' as step in run uuid1\. Restore",
+        ),
+        ("update metrics set step = step + 0.5", r"got 1\.5 as step in run uuid1\. Restore the store from a copy, or"),
+        ("update metrics set step = null where step = 3", r"got None as step in run uuid1"),
+        (
+            "update metrics set run_uuid = x'ff'",
+            r"val_accuracy: metrics\.acc has no values in these runs\. Name another",
+        ),
+        (
+            "update runs set start_time = 'today'",
+            r"runs\.start_time: expected a whole number in the store, got 'today'\.",
+        ),
+        (
+            "update runs set start_time = 1e300",
+            r"runs\.start_time: expected a whole number in the store, got 1e\+300\.",
+        ),
+        ("update runs set name = x'ff'", r"runs\.name: expected text in the store, got b'\\xff'\. Restore"),
+        (
+            "insert into runs select * from runs",
+            r"runs\.run_uuid: expected each run once, got uuid1 twice\. Restore the",
+        ),
+        ("update runs set run_uuid = null", r"runs\.run_uuid: expected text in the store, got None\."),
+        ("update params set value = x'ff' where key = 'seed'", r"params\.value: expected text in the store, got b"),
+        ("insert into tags values (null, 'x', 'uuid1')", r"tags\.key: expected text in the store, got None"),
+        ("insert into experiments values (2, x'ff')", r"experiments\.name: expected text in the store, got b'\\xff'"),
+        (
+            "update latest_metrics set value = 'abc'",
+            r"latest_metrics\.value: expected a number in the store, got 'abc'",
+        ),
+        (
+            "update runs set name = printf('%.*c', 2000000, 'x')",
+            r"theirs\.db: cannot be read \(string or blob too big\)",
+        ),
+        ("update metrics set step = (step - 5) * 1800000000000000000", r"val_accuracy: expected steps that are .*acc"),
+        ("update params set value = '1e30' where key = 'seed'", r"seed: expected a whole number, got '1e30' \(params"),
+        ("update params set value = '9223372036854775808' where key = 'seed'", r"got '9223372036854775808' \(params"),
+        ("update metrics set value = 9e999 where key = 'time_s' and step = 10", r"cost_ref_s: .* got 60 to inf"),
+    ],
+)
+def test_value_of_another_type_than_mlflow_writes_is_named(store: Store, change: str, message: str) -> None:
+    with closing(sqlite3.connect(store.path)) as database, database:
+        # As a file of other origin may have them: any type in any column.
+        for name in ("runs", "params", "latest_metrics", "metrics"):
+            columns = ", ".join(row[1] for row in database.execute(f"pragma table_info({name})"))
+            database.execute(f"create table loose_{name} ({columns})")
+            database.execute(f"insert into loose_{name} select * from {name}")
+            database.execute(f"drop table {name}")
+            database.execute(f"alter table loose_{name} rename to {name}")
+        database.execute(change)
+    with pytest.raises(UserError, match=message):
+        store.load()
+
+
+def test_count_that_is_none_is_refused(store: Store) -> None:
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("update metrics set value = 1e300 where key = 'time_s' and step = 10")
+    with pytest.raises(UserError, match=r"epoch: expected at most 9007199254740992, got 1e\+300 \(metrics\.time_s\)"):
+        store.load(names={"epoch": "metrics.time_s"})
+
+
+def test_long_seed_keeps_its_last_digit(store: Store) -> None:
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("update params set value = '9007199254740993' where key = 'seed'")
+    assert store.load().trials["seed"].tolist() == [9007199254740993]
+
+
+@pytest.mark.parametrize(
+    ("computed", "message"),
+    [
+        (
+            "create table tags (key text, run_uuid text, value text as (printf('%.*c', 9, 'x')))",
+            r"column value of table tags is computed while it is read\. Give the file that MLflow writes",
+        ),
+        ("create virtual table tags using fts5(key, run_uuid, value)", r"table tags is computed while it is read"),
+        ("create view tags as select 1 as key, 2 as run_uuid, 3 as value", r"table tags is missing"),
+    ],
+)
+def test_what_is_computed_while_it_is_read_is_refused(store: Store, computed: str, message: str) -> None:
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("drop table tags")
+        database.execute(computed)
+    with pytest.raises(UserError, match=message):
+        store.load()
+
+
+def test_more_runs_or_keys_than_any_store_has_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.run("fast", 1, curve())
+    monkeypatch.setattr(database, "_MOST_RUNS", 1)
+    with pytest.raises(UserError, match=r"runs: expected at most 1 in what is read, got more\. Choose fewer with"):
+        store.load()
+    monkeypatch.setattr(database, "_MOST_RUNS", 2)
+    monkeypatch.setattr(database, "_MOST_KEYS", 1)
+    with pytest.raises(UserError, match=r"params: expected at most 1 different keys, got more\. Delete the runs that"):
+        store.load()

@@ -171,6 +171,26 @@ def test_a_curve_or_checkpoint_that_is_no_file_is_refused_and_left_as_it_is(
     assert stat.S_ISFIFO(pipe.stat().st_mode) and loop.is_symlink()
 
 
+def test_a_curve_never_replaces_a_file_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial, notes, settings = (tmp_path / name for name in ("trial.yaml", "notes.md", "settings.json"))
+    trial.write_text(TRIAL)
+    notes.write_bytes(b"\xff my notes\n")
+    settings.write_text('{\n "a": 1\n}')
+    for path in (trial, notes, settings):
+        before = path.read_bytes()
+        assert run(monkeypatch, "train", str(trial), "--curve", str(path)) == 2
+        assert capsys.readouterr().err == f"{path}: is not a curve, and would be replaced. Give another file.\n"
+        assert path.read_bytes() == before
+    curve = tmp_path / "curve.jsonl"
+    assert run(monkeypatch, "train", str(trial), "--curve", str(curve), "--checkpoint", str(curve)) == 2
+    assert capsys.readouterr().err == f"{curve}: is given as --curve and as --checkpoint. Give two files.\n"
+    for content in (b"", b'{"step": 3, "epoch": 1}\n{"st', b'{"st'):
+        curve.write_bytes(content)
+        command._check_curve(curve, None)
+
+
 def test_a_curve_behind_a_link_is_written_where_the_link_leads(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     link = tmp_path / "curve.jsonl"

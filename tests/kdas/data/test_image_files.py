@@ -127,6 +127,24 @@ def test_missing_columns_are_refused_with_those_that_are_there(tmp_path: Path) -
         open_parquet(tmp_path)
 
 
+def test_file_without_a_column_that_may_hold_images_is_told_how_to_save_them(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        pq.write_table(pa.table({"image": [[0] * 3], "label": [0]}), tmp_path / f"{part}.parquet")
+    with pytest.raises(
+        UserError, match=r"got image \(list<element: int64>\), label \(int64\)\. Save each image as the"
+    ):
+        DATASETS.build({"name": "parquet", "path": str(tmp_path)})
+
+
+def test_encrypted_file_is_called_so(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        pq.write_table(pa.table({"image": [b""], "label": [0]}), tmp_path / f"{part}.parquet")
+    content = (tmp_path / "train.parquet").read_bytes()
+    (tmp_path / "train.parquet").write_bytes(content[:-4] + b"PARE")
+    with pytest.raises(UserError, match=r"train\.parquet: is encrypted\. Save it without encryption"):
+        DATASETS.build({"name": "parquet", "path": str(tmp_path)})
+
+
 def test_column_missing_from_one_file_is_refused(folder: Path, write_images: WriteImages) -> None:
     write_images(folder / "test.parquet", [0], label_column="other")
     with pytest.raises(UserError, match=r"test\.parquet: has no column 'label'\. Use one of: img, other\."):

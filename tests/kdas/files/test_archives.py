@@ -174,6 +174,21 @@ def test_what_trainers_write_beside_the_weights_is_no_checkpoint(
     assert equal(loaded(tmp_path, "resnet8"), wanted)
 
 
+def test_checkpoints_of_other_kinds_are_called_so(tmp_path: Path) -> None:
+    (tmp_path / "dcp").mkdir()
+    for name in (".metadata", "__0_0.distcp"):
+        (tmp_path / "dcp" / name).touch()
+    with zipfile.ZipFile(tmp_path / "program.pt2", "w") as archive:
+        archive.writestr("exported/archive_format", "pt2")
+        archive.writestr("exported/data/sample_inputs/model.pt", file_of({}))
+    for name, message in (
+        ("dcp", r"dcp: is a distributed checkpoint\. Convert it with python -m torch\.distributed\.checkpoint"),
+        ("program.pt2", r"program\.pt2: is a program of torch\.export\. Save its weights: torch\.save\(program"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_weights(models.create("resnet8", 10), tmp_path / name, "resnet8")
+
+
 def test_checkpoint_in_parts_is_called_so(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"model-0000{number}-of-00002.safetensors").write_bytes(b"")

@@ -53,6 +53,7 @@ def under(prefix: str, weights: Weights) -> Weights:
 
 
 WEIGHTS, OTHERS = weights_of(), weights_of("resnet14", seed=1)
+SHARDED = "_fsdp_wrapped_module._checkpoint_wrapped_module."
 LAYOUTS: dict[str, Any] = {
     "bare": WEIGHTS,
     "ordered": OrderedDict(WEIGHTS),
@@ -68,6 +69,12 @@ LAYOUTS: dict[str, Any] = {
     "compiled": under("_orig_mod.", WEIGHTS),
     "compiled and parallel": {"model": under("module._orig_mod.", WEIGHTS)},
     "parallel inside": {key.replace("layer1.", "layer1.module."): tensor for key, tensor in WEIGHTS.items()},
+    "sharded with checkpoints of activations": {
+        "model": {
+            f"_fsdp_wrapped_module.{key.replace('layer1.0.', f'layer1.0.{SHARDED}')}": each
+            for key, each in WEIGHTS.items()
+        }
+    },
     "lightning": {"state_dict": under("model.", WEIGHTS), "hyper_parameters": {"lr": 0.1}},
     "distiller, student": {"model": under("module.student.", WEIGHTS) | under("module.teacher.", OTHERS)},
     "distiller, teacher": {"model": under("module.teacher.", WEIGHTS) | under("module.student.", OTHERS)},
@@ -165,10 +172,27 @@ def test_damaged_safetensors_are_one_line(tmp_path: Path, damage: str) -> None:
         ({"model": WEIGHTS | {"fc.weight": WEIGHTS["fc.weight"].to_sparse()}}, r"fc\.weight is a sparse tensor\."),
         (WEIGHTS | {"fc.weight": torch.empty(10, 64, device="meta")}, r"fc\.weight has no values: "),
         (WEIGHTS | {"fc.weight": WEIGHTS["fc.weight"].to(torch.complex64)}, r"fc\.weight is complex"),
+        (
+            {key: each for key, each in WEIGHTS.items() if "running" not in key},
+            r"lacks the running statistics of batch norm \(bn1\.running_mean\)\. Save model\.state_dict\(\), not",
+        ),
         # Broadcast from one number: its true size is four bytes.
         (WEIGHTS | {"fc.weight": torch.zeros(1).expand(10**7, 10**6)}, r"does not fit resnet8: fc\.weight has shape"),
     ],
-    ids=["deeper", "prefixed", "classes", "part", "ambiguous", "nan", "infinite", "sparse", "meta", "complex", "huge"],
+    ids=[
+        "deeper",
+        "prefixed",
+        "classes",
+        "part",
+        "ambiguous",
+        "nan",
+        "infinite",
+        "sparse",
+        "meta",
+        "complex",
+        "parameters",
+        "huge",
+    ],
 )
 def test_weights_that_do_not_fit_are_told_why(loaded: Callable[..., Weights], content: Any, message: str) -> None:
     with pytest.raises(UserError, match=rf"^[^\n]*peer\.pth: {message}[^\n]*$"):

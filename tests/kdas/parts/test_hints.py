@@ -14,6 +14,8 @@ PLACES = [
     "loss.temperature",
     "sampler.start_rate",
     "search.start_rate",
+    "loss.direction",
+    "algorithm.name",
 ]
 
 
@@ -30,6 +32,10 @@ PLACES = [
         ("optimizer.epochs", "unknown key. Write it at the top level: epochs."),
         ("schedule", "unknown key. Did you mean scheduler? Or write it as optimizer.schedule."),
         ("seed", "unknown key. Did you mean seeds? Or write it as teacher.seed."),
+        ("teacher.epoch_size", "unknown key. Known: model, momentum."),
+        ("teacher.name", "unknown key. Known: model, momentum."),
+        ("objective.direction", "unknown key. Known: model, momentum."),
+        ("optimizer.modem", "unknown key. Did you mean model?"),
         ("colour", "unknown key. Known: epochs, optimizer, scheduler, seeds, teacher."),
         ("epochs\u00a0", "contains an invisible character (no-break space). Write epochs."),
         ("\u200bepochs", "contains an invisible character (zero width space). Write epochs."),
@@ -38,6 +44,21 @@ PLACES = [
 def test_unknown_key_is_told_its_place(key: str, message: str) -> None:
     known = KNOWN if "." not in key else ["model", "momentum"]
     assert unknown_key(key, known, PLACES) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("min", "low"), ("max", "high"), ("values", "choices"), ("upper", "high"), ("options", "choices")],
+)
+def test_words_of_other_programs_for_a_range_are_understood(name: str, meant: str) -> None:
+    known = ["low", "high", "log", "step", "choices", "when"]
+    assert unknown_key(f"search.start_rate.{name}", known, PLACES) == f"unknown key. Did you mean {meant}?"
+
+
+def test_key_of_the_top_level_is_not_taken_for_one_that_shares_letters_with_it() -> None:
+    assert (
+        unknown_key("a.teacher", ["search", "loss"], ["teacher"]) == "unknown key. Write it at the top level: teacher."
+    )
 
 
 def test_long_list_of_keys_is_not_printed() -> None:
@@ -61,6 +82,12 @@ def test_long_list_of_keys_is_not_printed() -> None:
         ("3\u00a0", "a whole number", "It contains an invisible character (no-break space); write 3."),
         ("yes", "true or false", "yes is text; write true."),
         ("Off", "true, false or a mapping", "Off is text; write false."),
+        ("1, 2, 3", "a whole number or a list", "Write [1, 2, 3]."),
+        ("1,3,5,10", "a list", "Write [1, 3, 5, 10]."),
+        ("1,000", "a whole number or a list", "Write 1000."),
+        ("2h", "a number", "Write a number without a unit."),
+        ("30 min", "a number", "Write a number without a unit."),
+        ("1.5GB", "a whole number", "Write a number without a unit."),
         ("maybe", "true or false", ""),
         ("twelve", "a whole number", ""),
         (3.5, "a whole number", ""),

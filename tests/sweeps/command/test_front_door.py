@@ -14,7 +14,19 @@ import pytest
 from tests.places import ROOT, STORED_SWEEP
 
 TARGETS = ["setup", "sweep", "preview", "calibrate", "status", "simulate", "report", "ui", "notebooks"]
-TARGETS += ["table", "compare", "best", "export", "reproduce", "watch", "test", "test-floor", "torture", "check", "bench"]
+TARGETS += [
+    "table",
+    "compare",
+    "best",
+    "export",
+    "reproduce",
+    "watch",
+    "test",
+    "test-floor",
+    "torture",
+    "check",
+    "bench",
+]
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:

@@ -496,6 +496,14 @@ def test_line_names_the_file_that_contains_the_wrong_key(
             ["epochs=2", "epochs=many"],
             "SET epochs=many: epochs: expected a whole number, got 'many'. Number of epochs, the length of all schedules; the paper uses 240.",
         ),
+        (
+            ["loss='{name: dkd}'"],
+            "SET loss='{name: dkd}': loss.name: no loss is called '{name: dkd}'. Known: dkd, kd, nd, pld.",
+        ),
+        (
+            ["budget.configurations=4,seeds=2"],
+            "SET budget.configurations=4,seeds=2: has a comma between two settings. Put a space there.",
+        ),
         (["seeds"], 'SET seeds: expected key=value. For example: SET="seeds=5 budget.trials=40".'),
         (["epochs="], "SET epochs=: has no value. Give one, or null for the default."),
         (["a..b=1"], 'SET a..b=1: expected key=value. For example: SET="seeds=5 budget.trials=40".'),
@@ -509,6 +517,24 @@ def test_line_names_the_file_that_contains_the_wrong_key(
 )
 def test_line_names_the_setting_of_the_command_line_that_is_wrong(settings: list[str], expected: str) -> None:
     assert refusal(TINY, *settings).startswith(expected)
+
+
+def test_file_of_one_trial_is_told_so(tmp_path: Path) -> None:
+    path = written(tmp_path, {key: BASE[key] for key in ("dataset", "validation", "teacher", "student", "epochs")})
+    line = refusal(path)
+    assert line.endswith(
+        f"mine.yaml: is the file of one trial. Run it with python -m kdas train {path}, or add {{}}.".format(
+            "baselines and search"
+        )
+    )
+
+
+def test_data_at_an_address_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, {**BASE, "dataset": "cifar10"})
+    with pytest.raises(
+        UserError, match=r"^DATA=https://x\.org/a\.tgz: expected a folder on this machine\. Download it"
+    ):
+        load_spec(path, "https://x.org/a.tgz")
 
 
 def test_data_for_cells_that_have_datasets_of_their_own_is_refused(tmp_path: Path) -> None:

@@ -70,7 +70,39 @@ WRITTEN: list[tuple[str, str]] = [
     ),
     ("baselines: full", "baselines: expected a mapping, got 'full'."),
     ("10: 3", "10: "),
+    ("budget: {wall_hours: 2h}", "budget.wall_hours: expected a number, got '2h'. Write a number without a unit. Wall"),
+    (
+        "sampler: {name: kdas, sampling_period: '1,3,5,10'}",
+        "sampler.sampling_period: expected a list, got '1,3,5,10'. Write [1, 3, 5, 10].",
+    ),
+    (
+        "dataset: {name: image_folder, path: x, mean: 0.5}",
+        "dataset.mean: expected a list, got 0.5. Mean of each channel, in [0, 1]; by default ImageNet's.",
+    ),
+    # Parts of a URL are no folder
+    (
+        "dataset: {name: parquet, path: hf://datasets/mnist}",
+        "dataset.path: expected a folder on this machine, got 'hf://datasets/mnist'. Download it, and give the folder.",
+    ),
+    (
+        "teacher: {model: resnet8, checkpoint: 'https://x.org/a.pth'}",
+        "teacher.checkpoint: expected a file on this machine, got 'https://x.org/a.pth'. Download it, and give the file.",
+    ),
+    # Methods
+    (
+        "baselines: {plain_kd: full, r: {sampler: random, start_rate: 0.5}}",
+        "baselines.r.start_rate: is a parameter of random. Write sampler: {name: random, start_rate: ...}.",
+    ),
+    (
+        "baselines: {plain_kd: full, r: {sampler: {name: random}, START_RATE: 0.5}}",
+        "baselines.r.START_RATE: is a parameter of random. Write sampler: {name: random, START_RATE: ...}.",
+    ),
+    (
+        "baselines: {plain_kd: full, r: {sampler: random, teacher: resnet20}}",
+        "baselines.r.teacher: unknown key. Write it at the top level: teacher.",
+    ),
     # Seeds
+    ("seeds: 1,2,3", "seeds: expected a whole number or a list, got '1,2,3'. Write [1, 2, 3]."),
     ("seeds: 0", "seeds: expected at least 1 seed, got 0. Give a number of seeds, or a list of seeds."),
     ("seeds: -3", "seeds: expected at least 1 seed, got -3. Give a number of seeds, or a list of seeds."),
     ("seeds: 2.5", "seeds: expected a whole number or a list, got 2.5. Number of seeds, or a list of seeds."),

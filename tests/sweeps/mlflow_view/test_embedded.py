@@ -47,6 +47,15 @@ def test_a_creation_that_fails_leaves_no_database(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "mlflow.db").exists()
 
 
+def test_a_path_that_mlflow_would_cut_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "which?"
+    monkeypatch.setenv("RUNS_DIR", str(runs))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(UserError, match=r"RUNS_DIR=.*which\?: expected a path without '\?'.*Rename the folder"):
+        embedded.opened(f"sqlite:///{runs}/mlflow.db", "kdas-sweeps")
+    assert not list(tmp_path.iterdir())
+
+
 def half_migrated(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("create table experiments (experiment_id)")

@@ -15,7 +15,7 @@ from kdas.parts.plugins import code_id
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.training.trial import Inputs
 from sweeps.file.spec import SweepSpec
-from sweeps.prepare.unchanged import check_inputs, check_spec, spec_text
+from sweeps.prepare.unchanged import check_inputs, check_spec, keep_spec, spec_text
 from sweeps.record.directory import SweepDirectory
 
 PLUGIN = """from kdas.samplers import SAMPLERS
@@ -42,7 +42,26 @@ def test_what_changes_no_result_may_change(spec: SweepSpec, directory: SweepDire
     [
         ({"kd_weight": 3.0}, r"kd_weight was 9\.0 when this sweep began and is 3\.0 now"),
         ({"precision": "bfloat16"}, "precision was float32"),
-        ({"sampler": {"name": "kdas", "threshold": 0.1}}, "sampler was "),
+        (
+            {"sampler": {"name": "kdas", "threshold": 0.1}},
+            r"sweep\.yaml: sampler\.threshold was 0\.2 when .* is 0\.1 now",
+        ),
+        (
+            {"sampler": {"name": "random"}, "search": {"end_rate": [0.3]}, "known_points": []},
+            r"sweep\.yaml: sampler was \{'name': 'kdas', ",
+        ),
+        (
+            {"search": {"start_rate": {"low": 0.2, "high": 0.9}, "sampling_period": [[1, 3, 5, 10], 1, 3]}},
+            r"sweep\.yaml: search\.start_rate\.low was 0\.3 when this sweep began and is 0\.2 now",
+        ),
+        (
+            {"baselines": {"plain_kd": "full", "rs2": "random", "kdas_paper": "kdas", "more": "top_loss"}},
+            r"sweep\.yaml: baselines\.more was missing when this sweep began and is \{'name': 'top_loss', .* now",
+        ),
+        (
+            {"baselines": {"plain_kd": "full", "rs2": "random"}},
+            r"sweep\.yaml: baselines\.kdas_paper was \{'name': 'kdas', .* when this sweep began and is missing now",
+        ),
         ({"seeds": [1]}, r"seeds: \[2\] have run but are missing from the file"),
         ({"budget": {"ref_s_per_trial": 9.0}}, r"budget\.ref_s_per_trial was None when this sweep began and is 9\.0"),
     ],
@@ -80,6 +99,14 @@ def test_sweep_from_before_a_key_existed_can_resume(spec: SweepSpec, directory: 
             SweepSpec.model_validate({**spec.model_dump(), **usual, "objective": "pareto", "scheduler": "none"}),
             directory,
         )
+
+
+def test_lines_added_to_the_recorded_file_are_noticed(spec: SweepSpec, directory: SweepDirectory) -> None:
+    keep_spec(spec, directory)
+    with directory.spec_file.open("a", encoding="utf-8") as file:
+        file.write("device: cuda\n")
+    with pytest.raises(UserError, match=r"sweep\.yaml: is damaged\. Restore it from a copy"):
+        check_spec(spec, directory)
 
 
 def test_record_that_this_version_cannot_read_is_one_line(spec: SweepSpec, directory: SweepDirectory) -> None:

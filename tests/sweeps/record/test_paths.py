@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_a_name_never_leads_out_of_the_folder_of_sweeps_or_to_what_else_is_in_it
 @pytest.mark.parametrize("name", ["Größe", "a b", "a,b=c", "[b]", "mlflow", "v1.2-rc", "comparing", "$x", "'x'"])
 def test_other_names_are_taken_as_they_are(name: str, tmp_path: Path) -> None:
     assert sweep_path(name) == tmp_path / name
+
+
+def test_recorded_file_names_the_sweep_that_recorded_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    for name in (str(tmp_path / "mine" / "sweep.yaml"), f"{tmp_path.name}/mine/sweep.yaml"):
+        assert sweep_path(name) == tmp_path / "mine"
+    assert sweep_path("elsewhere/sweep.yaml") == tmp_path / "sweep"
+
+
+def test_folder_of_a_sweep_is_told_the_name_to_give(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in (f"{tmp_path}/mine", f"{tmp_path}/mine/"):
+        with pytest.raises(UserError, match=rf"^NAME='{re.escape(name)}': is a folder\. Give NAME=mine\.$"):
+            sweep_path(name)
 
 
 def test_sweeps_are_in_runs_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
