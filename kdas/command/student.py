@@ -72,7 +72,7 @@ def evaluate(
         console.print("The data is not what the student was trained on, so the recorded accuracy is not compared.")
     elif any(measured[name].accuracy != recorded[_COLUMNS[name]] for name in measured):
         console.print(
-            f"Differs from what was recorded with {about.versions.get('torch', '?')} on {recorded['device']}: another"
+            f"Differs from what was recorded with {about.provenance.get('torch', '?')} on {recorded['device']}: another"
             " device, kind of processor or version rounds otherwise.",
             soft_wrap=True,
         )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,6 @@ OF_EVALUATION = (
     "test_accuracy",
     "device",
 )
-_PACKAGES = ("kdas-sweeps", "torch", "torchvision", "numpy")
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,8 @@ class About:
     each channel, for pixel values from 0 to 255. `decided_by`: the split by which `best` was chosen among the
     evaluations. `best`, `last`: their evaluations, with `OF_EVALUATION`. `recipe`: the settings of the trial, as in a
     trial file. `files`: a hash of each file of weights. `data`: name, origin and identity of the data set. `teacher`:
-    its model and a hash of its weights. `sweep`: of a student that a sweep keeps, the sweep's name, and the trial's
-    method, phase and configuration.
+    its model and a hash of its weights. `provenance`: see `kdas.training.provenance`. `sweep`: of a student that a
+    sweep keeps, the sweep's name, and the trial's method, phase and configuration.
     """
 
     student: str
@@ -56,20 +53,9 @@ class About:
     recipe: dict[str, Any]
     data: dict[str, Any]
     teacher: dict[str, str]
-    versions: dict[str, str]
+    provenance: dict[str, str]
     files: dict[str, str]
     sweep: dict[str, str] = field(default_factory=dict)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a student's outputs depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # this project, where it runs from its source tree alone
-            found[package] = "not installed"
-    return found
 
 
 def write_about(folder: Path, about: About) -> None:

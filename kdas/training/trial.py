@@ -24,13 +24,14 @@ from kdas.parts.terms import as_terms
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import MEASURE_VERSION, CurveRow
 from kdas.samplers import SAMPLERS
-from kdas.students.about import OF_EVALUATION, About, versions
+from kdas.students.about import OF_EVALUATION, About
 from kdas.students.start import start_id
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
 from kdas.teacher.obtain import OnEpoch, Teacher
 from kdas.teacher.quality import TeacherQuality, teacher_quality
 from kdas.training.distiller import Distiller
+from kdas.training.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Trial:
             recipe=config.model_dump(mode="json"),
             data={"name": dataset.name, "origin": dataset.origin, "identity": dataset.identity},
             teacher={"model": config.teacher.model, "weights": inputs.teacher.weights_id},
-            versions=versions(),
+            provenance=provenance(inputs.device),
             files={},
         )
 

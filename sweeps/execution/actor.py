@@ -22,6 +22,7 @@ from kdas.files.full import is_full
 from kdas.parts.plugins import SEARCHED_FOLDERS, failure, is_own_exit, search_also
 from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
+from kdas.training.provenance import provenance
 from kdas.training.trainer import CheckpointError, Surroundings, Training
 from kdas.training.trial import Inputs, Trial, load_inputs
 from sweeps.command.options import cluster_address
@@ -161,6 +162,7 @@ class TrialActor(tune.Trainable):
             keeps_student=self._config["sweep"] is not None,
         )
         trial = Trial(config, inputs)
+        self._folder.tell_provenance(provenance(inputs.device))
         training = self._training_of(trial, surroundings)
         num_kept = self._folder.keep_rows_up_to(training.step)
         if training.num_rows not in (None, num_kept):

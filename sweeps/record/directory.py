@@ -130,6 +130,8 @@ class SweepDirectory:
                 own.begin(job)
                 own.replace_rows([_repriced(recorded, calibration) for recorded in other.rows()])
                 own.picks.take_over(other.picks)
+                if facts := other.provenance:
+                    own.tell_provenance(facts)
                 if student := _student_of(other):
                     own.take_student(student, self.name)
                 own.end(other.status, other.error)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdas.files.full import going_without
 from kdas.files.journal import Extent, Journal
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, STOPPED_STATUSES, CurveRow, Status
@@ -45,7 +46,7 @@ class TrialFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.student = path / "student"
+        self.student, self.provenance_file = path / "student", path / "provenance.json"
         self.checkpoint, self.picks = path / "checkpoint.pt", PicksFile(path / "picks.jsonl", _REMEDY)
         self._curve = Journal(path / "curve.jsonl", remedy=_REMEDY)
         self._status, self._trial = path / "status.json", path / "trial.json"
@@ -89,6 +90,19 @@ class TrialFolder:
             return read_record(self._trial, *needed, remedy=_REMEDY)
         except FileNotFoundError as error:
             raise DamagedError(self._trial, "is missing", _REMEDY) from error
+
+    def tell_provenance(self, facts: Mapping[str, str]) -> None:
+        """Write where the trial's curve comes from. Nothing depends on it, so a full disk does without."""
+        with going_without(self.provenance_file):
+            write_record(self.provenance_file, facts)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where its curve comes from; empty if that is not known."""
+        try:
+            return read_record(self.provenance_file, remedy=_REMEDY)
+        except (FileNotFoundError, DamagedError):
+            return {}
 
     def append(self, row: CurveRow, ledger: list[list[Any]]) -> None:
         """Append a row and flush it to disk."""

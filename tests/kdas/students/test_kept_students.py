@@ -89,7 +89,7 @@ def test_the_description_holds_what_is_needed_to_use_and_to_repeat_it(
     assert content["teacher"] == {"model": "resnet8", "weights": "drawn"}
     assert content["data"]["identity"] == small_inputs.dataset.identity
     assert content["recipe"]["optimizer"]["schedule"] == "step"
-    assert torch.__version__.startswith(content["versions"]["torch"])
+    assert torch.__version__.startswith(content["provenance"]["torch"])
     assert trial_of(**content["recipe"]).trial_id == rows[0].trial_id
     assert sorted(path.name for path in folder.iterdir()) == sorted([ABOUT, BEST, LAST])
 

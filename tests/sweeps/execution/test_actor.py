@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import Status
@@ -100,6 +101,7 @@ def test_a_worker_writes_the_student_before_it_ends_the_trial(
     while not actor.step()["done"]:
         assert not folder.student.exists()
     assert was_there == [keeps]
+    assert torch.__version__.startswith(folder.provenance["torch"]) and folder.provenance["device"] == "cpu"
     if keeps:
         about, rows = read_about(folder.student), folder.rows()
         assert about.last["val_accuracy"] == rows[-1].row.val_accuracy

@@ -190,7 +190,7 @@ def files_of(directory: SweepDirectory) -> dict[str, Path]:
     of_trials = {
         f"{name} ({kind})": path / name
         for kind, path in by_status.items()
-        for name in ("trial.json", "status.json", "status.copy.json", "curve.jsonl", "picks.jsonl")
+        for name in ("trial.json", "status.json", "status.copy.json", "curve.jsonl", "picks.jsonl", "provenance.json")
         if (path / name).exists()
     }
     names = ("measure.json", "calibration.json", "inputs.json", "sweep.yaml", "search.journal", "spent.json")
@@ -199,7 +199,7 @@ def files_of(directory: SweepDirectory) -> dict[str, Path]:
 
 KINDS = (
     "measure.json", "calibration.json", "inputs.json", "sweep.yaml", "search.journal", "spent.json",
-    "environment.json",
+    "environment.json", "provenance.json (baseline, complete, search)",
     *(
         f"{name} ({kind})"
         for kind in (

@@ -42,7 +42,7 @@ def about_of(job: Job, sweep: dict[str, str]) -> About:
         recipe=job.config.model_dump(mode="json"),
         data={},
         teacher={},
-        versions={},
+        provenance={},
         files={},
         sweep=sweep,
     )
@@ -185,11 +185,13 @@ def test_a_trial_of_another_sweep_brings_its_student(
     worked_off(agenda, directory)
     place_students(directory, agenda.trials_with_students(directory.trials()))
     other = SweepDirectory(directory.path.parent / "other")
+    directory.trial(agenda._plan.plain[0].trial_id).tell_provenance({"torch": "of that time"})
     job = replace(agenda._plan.plain[0], method="ours")
     assert other.adopt(job, CALIBRATION)
     about = read_about(other.trial(job.trial_id).student)
     assert (about.trial_id, about.sweep["name"], about.sweep["method"]) == (job.trial_id, "other", "ours")
     assert other.trial(job.trial_id).status is Status.BUDGET
+    assert other.trial(job.trial_id).provenance == {"torch": "of that time"}
 
 
 def test_a_student_that_was_not_kept_is_one_line(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:
