@@ -6,7 +6,7 @@ later pass sends what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import zip_longest
@@ -19,7 +19,18 @@ from kdas.files.record import DamagedError, read_record
 from kdas.records import FINAL_STATUSES, Measure, Status
 from sweeps.mlflow_view import embedded
 from sweeps.mlflow_view.address import EMBEDDED, embedded_database, tracking_uri
-from sweeps.mlflow_view.content import evaluation_metrics, final_metrics, final_tags, parameters
+from sweeps.mlflow_view.content import (
+    current_time,
+    datasets,
+    evaluation_metrics,
+    final_metrics,
+    final_tags,
+    parameters,
+    short_parameters,
+    source_tags,
+)
+from sweeps.mlflow_view.names import run_name
+from sweeps.mlflow_view.page import SweepPage, mixed_parameters
 from sweeps.mlflow_view.runs import EXPERIMENT, SweepRuns
 from sweeps.mlflow_view.state import ARTIFACTS, Sent, TrackingState
 from sweeps.record.directory import SweepDirectory
@@ -38,6 +49,8 @@ class MlflowView:
         self._state = TrackingState(directory)
         self._client = embedded.opened(tracking_uri(), EXPERIMENT)
         self._runs = SweepRuns(self._client, self._state)
+        self._page = SweepPage(self._client, self._state, directory)
+        self._mixed = mixed_parameters(self._page.spec)
         self._settled: set[str] = set()
 
     def update(self) -> str:
@@ -52,6 +65,7 @@ class MlflowView:
         for folder in self._directory.trials(leaving_out=self._settled):
             with suppress(DamagedError):  # other commands report it, and the next start trains the trial again
                 self._update_trial(folder, parent, measure)
+        self._page.update(measure)
         return parent
 
     def attach(self) -> str:
@@ -81,7 +95,7 @@ class MlflowView:
         if self._state.uri == EMBEDDED:
             embedded.ensure(embedded_database())
         before = self._state.facts.get("parent")
-        parent = self._runs.parent(self._directory.name, self._tags())
+        parent = self._runs.parent(self._directory.name, self._tags(self._facts()))
         if parent != before:
             self._settled.clear()
         gone = self._runs.deleted(parent)
@@ -93,12 +107,15 @@ class MlflowView:
         self._state.forget(trial_id)
         self._settled.discard(trial_id)
 
-    def _tags(self) -> dict[str, str]:
+    def _facts(self) -> dict[str, Any]:
         try:
-            facts = read_record(self._directory.environment_file, remedy="")
+            return read_record(self._directory.environment_file, remedy="")
         except (FileNotFoundError, DamagedError):
             return {}
-        return {f"kdas.{name}": str(value) for name, value in facts.items()}
+
+    def _tags(self, facts: Mapping[str, Any]) -> dict[str, str]:
+        of_environment = {f"kdas.{name}": str(value) for name, value in facts.items()}
+        return {**of_environment, **source_tags(self._directory.name, facts)}
 
     def _update_trial(self, folder: TrialFolder, parent: str, measure: Measure | None) -> None:
         sent = self._state.trials.get(folder.path.name) or self._begun(folder, parent)
@@ -116,7 +133,7 @@ class MlflowView:
         is_complete = status is not Status.RUNNING and measure is not None
         if sent.closed != is_complete or sent.bytes != num_bytes:
             rows = folder.rows()
-            self._send_new(folder, rows, sent, status, measure if is_complete else None)
+            self._send_new(folder, rows, sent, status, measure)
             if is_complete:
                 self._client.set_terminated(sent.run, "FINISHED" if status in FINAL_STATUSES else "FAILED")
             # A trial that starts over has fewer rows for a while, equal to those already sent.
@@ -128,32 +145,34 @@ class MlflowView:
     def _begun(self, folder: TrialFolder, parent: str) -> Sent:
         """Find or create the run of a trial that the record lacks. Record it before anything is sent."""
         description = folder.description
-        name = f"{description['method']} {description['config_id'][:6]} seed {description['config']['seed']}"
         tags = {
             "kdas.sweep": self._directory.name,
             "kdas.config_id": description["config_id"],
             "kdas.method": description["method"],
             "kdas.phase": description["phase"],
             "kdas.configuration": description["configuration"],
-            **self._tags(),
+            **self._tags(self._facts()),
         }
-        sent = self._runs.of_trial(folder.path.name, parent, name, tags)
+        sent = self._runs.of_trial(folder.path.name, parent, run_name(description), tags)
         self._state.keep(folder.path.name, sent)
         return sent
 
     def _send_new(
-        self, folder: TrialFolder, rows: Sequence[Recorded], sent: Sent, status: Status, final_measure: Measure | None
+        self, folder: TrialFolder, rows: Sequence[Recorded], sent: Sent, status: Status, measure: Measure | None
     ) -> None:
-        """Send what the server lacks of a trial.
-
-        Args: status: as it was before the rows were read; final_measure: None while the trial is not complete.
-        """
+        """Send what the server lacks of a trial. Args: status: as it was before the rows were read."""
         metrics = evaluation_metrics(rows[sent.rows :])
-        params = parameters(folder.description["config"]) if sent.bytes is None else []
-        tags: list[RunTag] = []
-        if final_measure is not None:
-            metrics += final_metrics(rows, final_measure)
-            tags = final_tags(status, folder.error, rows, final_measure)
+        params, tags = [], []
+        if sent.bytes is None:
+            description = folder.description
+            params = short_parameters(description, self._mixed) + parameters(description["config"])
+            if data := datasets(description["config"], self._facts()):
+                self._client.log_inputs(sent.run, data)
+        if measure is not None:
+            metrics = current_time(rows, measure) + metrics
+        if measure is not None and status is not Status.RUNNING:
+            metrics += final_metrics(rows, measure)
+            tags = final_tags(status, folder.error, rows, measure)
         self._send(sent.run, metrics, params, tags)
 
     def _send(self, run: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:

@@ -1,0 +1,107 @@
+"""What MLflow's page shows of a sweep besides its runs: the prepared views, and the links that open them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from mlflow.tracking import MlflowClient
+
+from kdas.files.cache import content_id
+from kdas.files.record import DamagedError
+from kdas.records import Measure
+from sweeps.mlflow_view import prepared
+from sweeps.mlflow_view.names import short_names
+from sweeps.mlflow_view.state import TrackingState
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.paths import CONFIRM, SEARCH
+from sweeps.record.spec_file import read_spec
+
+# The page lets a user save a view of his own only while an experiment has fewer than 40. Ours beyond this number have
+# no name, so they do not count: only their links open them.
+_MOST_NAMED = 30
+_KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
+
+
+class SweepPage:
+    """Writes the views of one sweep into the experiment. Records what it wrote, and the links, in `state`."""
+
+    def __init__(self, client: MlflowClient, state: TrackingState, directory: SweepDirectory) -> None:
+        self._client, self._state, self._directory = client, state, directory
+
+    def update(self, measure: Measure | None) -> None:
+        """Write the views if they are not as the sweep is now."""
+        views = self._views(measure)
+        wanted = content_id([json.dumps(views, sort_keys=True)])
+        if self._state.facts.get("views") != wanted:
+            self._write(views)
+            self._state.record(views=wanted)
+        links = self._links(measure, views)
+        if self._state.facts.get("links") != links:
+            self._state.record(links=links)
+
+    def _views(self, measure: Measure | None) -> dict[str, dict[str, Any]]:
+        sweep_id, phase = self._state.sweep_id, CONFIRM if measure and measure.confirm_configs else SEARCH
+        views = {"curves": prepared.curves_view(sweep_id, phase)}
+        searched = searched_parameters(self.spec)
+        return views | ({"search": prepared.search_view(sweep_id, searched)} if searched else {})
+
+    def _links(self, measure: Measure | None, views: Mapping[str, Any]) -> dict[str, str]:
+        """The part of each link after the server's address, by what it shows."""
+        experiment = str(self._state.facts["experiment"])
+        runs = self._finalists(measure)
+        finalists = {"finalists": prepared.comparison_link(experiment, runs)} if runs else {}
+        return finalists | {name: prepared.view_link(experiment, self._key(name)) for name in views}
+
+    def _finalists(self, measure: Measure | None) -> list[str]:
+        """The runs of the confirmation."""
+        if measure is None:
+            return []
+        trials = [f"{config}-s{seed}" for config in measure.confirm_configs for seed in measure.confirm_seeds]
+        return [self._state.trials[trial].run for trial in trials if trial in self._state.trials]
+
+    def _write(self, views: Mapping[str, Mapping[str, Any]]) -> None:
+        experiment = str(self._state.facts["experiment"])
+        tags = self._client.get_experiment(experiment).tags
+        if _KIND not in tags:  # versions of MLflow without a switch between its two modes choose by it
+            self._client.set_experiment_tag(experiment, _KIND, _TRAINING)
+        for name, view in views.items():
+            key = prepared.TAG + self._key(name)
+            has_room = key in tags or sum(each.startswith(prepared.TAG) for each in tags) < _MOST_NAMED
+            named = prepared.saved(f"{self._directory.name}: {name}", view, int(time.time() * 1000))
+            self._client.set_experiment_tag(experiment, key, named if has_room else json.dumps(view))
+
+    def _key(self, name: str) -> str:
+        return f"kdas-{self._state.sweep_id[:12]}-{name}"
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The resolved sweep file; empty if it is missing or damaged."""
+        try:
+            return read_spec(self._directory.spec_file)
+        except (FileNotFoundError, DamagedError):
+            return {}
+
+
+def searched_parameters(spec: Mapping[str, Any]) -> list[str]:
+    """The short names of the parameters that all trials of a sweep's search have.
+
+    Without a search of its own, those of the first method that is searched.
+    """
+    search = next(filter(None, _searches(spec)), {})
+    short = short_names(search)
+    return [short[name] for name, values in search.items() if not values.get("when")]
+
+
+def mixed_parameters(spec: Mapping[str, Any]) -> set[str]:
+    """The names of searched parameters whose choices are numbers and something else."""
+    choices = {name: values.get("choices") or [] for search in _searches(spec) for name, values in search.items()}
+    return {name for name, given in choices.items() if len({isinstance(each, (int, float)) for each in given}) > 1}
+
+
+def _searches(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    methods = [each for each in (spec.get("baselines") or {}).values() if isinstance(each, dict)]
+    return [each or {} for each in (spec.get("search"), *(method.get("search") for method in methods))]
