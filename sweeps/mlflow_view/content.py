@@ -9,8 +9,10 @@ from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
+from kdas.files.record import DamagedError, read_record
 from kdas.records import Measure, Status
 from sweeps.mlflow_view.names import METHOD, settings, short_names
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import time_to_target
 from sweeps.record.tables import trial_status
 from sweeps.record.trial import Recorded
@@ -76,7 +78,7 @@ def final_tags(status: Status, error: str, rows: Sequence[Recorded], measure: Me
 
 def parameters(config: Mapping[str, Any]) -> list[Param]:
     """Settings by dotted names, without those that are None."""
-    return [Param(key, str(value)) for key, value in _flat(config)]
+    return [Param(key, str(value)) for key, value in flat(config)]
 
 
 def short_parameters(description: Mapping[str, Any], mixed: Container[str]) -> list[Param]:
@@ -101,6 +103,14 @@ def datasets(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Datase
     return [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
 
 
+def environment_facts(directory: SweepDirectory) -> dict[str, Any]:
+    """What `environment.json` says; nothing if it is missing or damaged."""
+    try:
+        return read_record(directory.environment_file, remedy="")
+    except (FileNotFoundError, DamagedError):
+        return {}
+
+
 def source_tags(sweep: str, facts: Mapping[str, Any]) -> dict[str, str]:
     """Tags that MLflow shows as the source of a run: the sweep file, and the commit of the code."""
     commit = {"mlflow.source.git.commit": str(facts["git_commit"])} if facts.get("git_commit") else {}
@@ -111,9 +121,10 @@ def _metric(name: str, value: float, recorded: Recorded) -> Metric:
     return Metric(name, value, int(recorded.recorded_at * 1000), recorded.row.step)
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by dotted names, without those that are None."""
     for key, value in config.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         elif value is not None:
             yield f"{prefix}{key}", value

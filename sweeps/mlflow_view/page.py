@@ -1,19 +1,23 @@
-"""What MLflow's page shows of a sweep besides its runs: the prepared views, and the links that open them."""
+"""What MLflow's page shows of a sweep besides its trials: the prepared views with their links, and the parent run."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from kdas.files.cache import content_id
 from kdas.files.record import DamagedError
 from kdas.records import Measure
-from sweeps.mlflow_view import prepared
+from sweeps.mlflow_view import prepared, summary
+from sweeps.mlflow_view.batches import send_in_parts
+from sweeps.mlflow_view.content import datasets, environment_facts
 from sweeps.mlflow_view.names import short_names
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.record.directory import SweepDirectory
@@ -23,6 +27,10 @@ from sweeps.record.spec_file import read_spec
 # The page lets a user save a view of his own only while an experiment has fewer than 40. Ours beyond this number have
 # no name, so they do not count: only their links open them.
 _MOST_NAMED = 30
+# More runs than fit side by side on a screen are no comparison.
+_MOST_COMPARED = 40
+# Servers of earlier versions refuse longer tags.
+_LONGEST_NOTE = 5000
 _KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
 
 
@@ -42,6 +50,45 @@ class SweepPage:
         links = self._links(measure, views)
         if self._state.facts.get("links") != links:
             self._state.record(links=links)
+        self._describe(links)
+
+    def conclude(self) -> None:
+        """Send the numbers of the answer. Those that an earlier answer had and this one lacks are no longer valid."""
+        answer = self._answer()
+        metrics = {} if answer is None else summary.answer_metrics(answer)
+        gone = set(self._state.facts.get("answer_metrics", ())) - metrics.keys()
+        now = int(time.time() * 1000)
+        sent = [Metric(name, value, now, 0) for name, value in (metrics | dict.fromkeys(gone, math.nan)).items()]
+        if sent:
+            self._client.log_batch(self._parent, metrics=sent)
+        self._state.record(answer_metrics=sorted(metrics))
+
+    def _describe(self, links: Mapping[str, str]) -> None:
+        """Send parameters, changing settings and the description of the sweep, as far as they are new."""
+        note = summary.description(self._directory.name, self._answer(), links)
+        tags = {**summary.sweep_tags(self.spec), "mlflow.note.content": note[:_LONGEST_NOTE]}
+        wanted = content_id([json.dumps([summary.sweep_parameters(self.spec), tags], sort_keys=True)])
+        if self._state.facts.get("described") == wanted:
+            return
+        known = self._client.get_run(self._parent).data.params
+        # MLflow refuses another value for a parameter that it has.
+        params = [Param(*each) for each in summary.sweep_parameters(self.spec).items() if each[0] not in known]
+        send_in_parts(self._client, self._parent, params=params, tags=[RunTag(*each) for each in tags.items()])
+        if data := datasets(self.spec, environment_facts(self._directory)) if self.spec else []:
+            self._client.log_inputs(self._parent, data)
+        self._state.record(described=wanted)
+
+    @property
+    def _parent(self) -> str:
+        return str(self._state.facts["parent"])
+
+    def _answer(self) -> dict[str, Any] | None:
+        """The content of `answer.json`; None if there is no report."""
+        try:
+            content = json.loads((self._directory.path / "answer.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) and {"verdict", "methods", "phase"} <= content.keys() else None
 
     def _views(self, measure: Measure | None) -> dict[str, dict[str, Any]]:
         sweep_id, phase = self._state.sweep_id, CONFIRM if measure and measure.confirm_configs else SEARCH
@@ -57,10 +104,15 @@ class SweepPage:
         return finalists | {name: prepared.view_link(experiment, self._key(name)) for name in views}
 
     def _finalists(self, measure: Measure | None) -> list[str]:
-        """The runs of the confirmation."""
+        """The runs of the confirmation; without one, of the fastest setting of each method. So many seeds as fit."""
         if measure is None:
             return []
-        trials = [f"{config}-s{seed}" for config in measure.confirm_configs for seed in measure.confirm_seeds]
+        answer = self._answer()
+        configs, seeds = measure.confirm_configs, measure.confirm_seeds
+        if not configs and answer is not None:
+            configs, seeds = tuple(str(row["config_id"]) for row in answer["methods"]), measure.seeds
+        some = sorted(seeds)[: max(1, _MOST_COMPARED // max(1, len(configs)))]
+        trials = [f"{config}-s{seed}" for config in configs for seed in some]
         return [self._state.trials[trial].run for trial in trials if trial in self._state.trials]
 
     def _write(self, views: Mapping[str, Mapping[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from sweeps.record.directory import SweepDirectory
 ARTIFACTS = (
     "report.html",
     "report.md",
+    "answer.json",
     "summary.csv",
     "curves.parquet",
     "trials.parquet",

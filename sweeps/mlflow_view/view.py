@@ -6,22 +6,22 @@ later pass sends what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import zip_longest
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from kdas.files.record import DamagedError, read_record
+from kdas.files.record import DamagedError
 from kdas.records import FINAL_STATUSES, Measure, Status
 from sweeps.mlflow_view import embedded
 from sweeps.mlflow_view.address import EMBEDDED, embedded_database, tracking_uri
+from sweeps.mlflow_view.batches import send_in_parts
 from sweeps.mlflow_view.content import (
     current_time,
     datasets,
+    environment_facts,
     evaluation_metrics,
     final_metrics,
     final_tags,
@@ -36,9 +36,6 @@ from sweeps.mlflow_view.state import ARTIFACTS, Sent, TrackingState
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
 from sweeps.record.trial import Recorded, TrialFolder
-
-# MLflow's limits for one call.
-METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 1000, 100, 100
 
 
 class MlflowView:
@@ -80,6 +77,7 @@ class MlflowView:
             if measure is not None:
                 self._client.log_metric(parent, "target", measure.target)
                 self._client.log_metric(parent, "tau_ref_s", measure.budget_ref_s)
+            self._page.conclude()
             self._client.set_terminated(parent)
             self._state.record(attached=self._state.artifacts_id())
         return parent
@@ -95,7 +93,7 @@ class MlflowView:
         if self._state.uri == EMBEDDED:
             embedded.ensure(embedded_database())
         before = self._state.facts.get("parent")
-        parent = self._runs.parent(self._directory.name, self._tags(self._facts()))
+        parent = self._runs.parent(self._directory.name, self._tags(environment_facts(self._directory)))
         if parent != before:
             self._settled.clear()
         gone = self._runs.deleted(parent)
@@ -106,12 +104,6 @@ class MlflowView:
     def _forget(self, trial_id: str) -> None:
         self._state.forget(trial_id)
         self._settled.discard(trial_id)
-
-    def _facts(self) -> dict[str, Any]:
-        try:
-            return read_record(self._directory.environment_file, remedy="")
-        except (FileNotFoundError, DamagedError):
-            return {}
 
     def _tags(self, facts: Mapping[str, Any]) -> dict[str, str]:
         of_environment = {f"kdas.{name}": str(value) for name, value in facts.items()}
@@ -151,7 +143,7 @@ class MlflowView:
             "kdas.method": description["method"],
             "kdas.phase": description["phase"],
             "kdas.configuration": description["configuration"],
-            **self._tags(self._facts()),
+            **self._tags(environment_facts(self._directory)),
         }
         sent = self._runs.of_trial(folder.path.name, parent, run_name(description), tags)
         self._state.keep(folder.path.name, sent)
@@ -166,22 +158,11 @@ class MlflowView:
         if sent.bytes is None:
             description = folder.description
             params = short_parameters(description, self._mixed) + parameters(description["config"])
-            if data := datasets(description["config"], self._facts()):
+            if data := datasets(description["config"], environment_facts(self._directory)):
                 self._client.log_inputs(sent.run, data)
         if measure is not None:
             metrics = current_time(rows, measure) + metrics
         if measure is not None and status is not Status.RUNNING:
             metrics += final_metrics(rows, measure)
             tags = final_tags(status, folder.error, rows, measure)
-        self._send(sent.run, metrics, params, tags)
-
-    def _send(self, run: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
-        """Send in as few calls as the store allows, since a call costs about the same whatever it contains."""
-        parts = (_parts(metrics, METRICS_PER_CALL), _parts(params, PARAMS_PER_CALL), _parts(tags, TAGS_PER_CALL))
-        for some_metrics, some_params, some_tags in zip_longest(*parts, fillvalue=()):
-            self._client.log_batch(run, metrics=some_metrics, params=some_params, tags=some_tags)
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for first in range(0, len(items), size):
-        yield items[first : first + size]
+        send_in_parts(self._client, sent.run, metrics, params, tags)
