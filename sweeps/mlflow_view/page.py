@@ -100,8 +100,9 @@ class SweepPage:
         """The part of each link after the server's address, by what it shows."""
         experiment = str(self._state.facts["experiment"])
         runs = self._finalists(measure)
-        finalists = {"finalists": prepared.comparison_link(experiment, runs)} if runs else {}
-        return finalists | {name: prepared.view_link(experiment, self._key(name)) for name in views}
+        found = {"sweep": prepared.run_link(experiment, self._parent)}
+        found |= {"finalists": prepared.comparison_link(experiment, runs)} if runs else {}
+        return found | {name: prepared.view_link(experiment, self._key(name)) for name in views}
 
     def _finalists(self, measure: Measure | None) -> list[str]:
         """The runs of the confirmation; without one, of the fastest setting of each method. So many seeds as fit."""

@@ -59,16 +59,21 @@ class MlflowView:
         Returns: the id of the parent run.
         """
         parent, measure = self._parent_run(), read_measure(self._directory)
+        if not self._state.facts.get("running"):
+            self._state.record(running=True)
         for folder in self._directory.trials(leaving_out=self._settled):
             with suppress(DamagedError):  # other commands report it, and the next start trains the trial again
                 self._update_trial(folder, parent, measure)
         self._page.update(measure)
         return parent
 
-    def attach(self) -> str:
-        """The last pass: upload finished tables and report to the parent run. Returns: the id of the parent run."""
+    def sync(self) -> str:
+        """Send what is missing of a sweep that is not running, report and tables too, and close all of its runs.
+
+        Returns: the id of the parent run.
+        """
         parent = self.update()
-        self._runs.close_those_that_run(parent)
+        was_interrupted = self._runs.close_those_that_run(parent) > 0
         if not self._state.is_attached:
             for name in ARTIFACTS:
                 if (self._directory.path / name).exists():
@@ -78,8 +83,11 @@ class MlflowView:
                 self._client.log_metric(parent, "target", measure.target)
                 self._client.log_metric(parent, "tau_ref_s", measure.budget_ref_s)
             self._page.conclude()
-            self._client.set_terminated(parent)
+            self._client.set_terminated(parent, status="KILLED" if was_interrupted else "FINISHED")
             self._state.record(attached=self._state.artifacts_id())
+        elif was_interrupted:
+            self._client.set_terminated(parent, status="KILLED")
+        self._state.record(running=False)
         return parent
 
     def leave(self) -> None:
@@ -87,6 +95,7 @@ class MlflowView:
         parent = self._parent_run()
         self._runs.close_those_that_run(parent)
         self._client.set_terminated(parent, status="KILLED")
+        self._state.record(running=False)
 
     def _parent_run(self) -> str:
         """The id of the sweep's own run. Notices whether a user deleted it, or runs of trials, on MLflow's page."""

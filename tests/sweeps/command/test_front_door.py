@@ -13,7 +13,7 @@ import pytest
 
 from tests.places import ROOT, STORED_SWEEP
 
-TARGETS = ["setup", "sweep", "preview", "calibrate", "status", "simulate", "report", "ui", "notebooks"]
+TARGETS = ["setup", "sweep", "preview", "calibrate", "status", "simulate", "report", "ui", "sync", "notebooks"]
 TARGETS += ["table", "compare", "watch", "test", "test-floor", "torture", "check", "bench"]
 
 
@@ -105,7 +105,8 @@ def hostile(marker: Path) -> list[str]:
         ("table", ["NAME", "FORMAT"]),
         ("compare", ["NAMES"]),
         ("watch", ["NAME", "PORT"]),
-        ("ui", ["PORT", "RUNS_DIR"]),
+        ("ui", ["NAME", "PORT", "RUNS_DIR"]),
+        ("sync", ["NAME"]),
         ("bench", ["NAME", "DATA", "QUICK"]),
     ],
 )

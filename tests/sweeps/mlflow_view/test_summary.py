@@ -81,7 +81,7 @@ def test_the_parent_run_has_parameters_data_answer_and_description(
     assert run.data.params["student"] == "resnet8" and len(run.inputs.dataset_inputs) == 1
     assert run.data.tags["mlflow.note.content"].startswith("No report yet.")
     write_answer(directory)
-    MlflowView(directory).attach()
+    MlflowView(directory).sync()
     run = parent(database, directory)
     assert run.data.metrics["answer/ratio"] == 0.6 and run.data.metrics["tta_ref_s/plain_kd"] == 2.5
     assert run.data.tags["mlflow.note.content"].startswith("**a")
@@ -92,9 +92,9 @@ def test_a_bound_that_a_later_answer_lacks_is_no_longer_shown_as_a_number(
     database: str, directory: SweepDirectory, jobs: list[Job]
 ) -> None:
     write_answer(directory)
-    MlflowView(directory).attach()
+    MlflowView(directory).sync()
     write_answer(directory, setting=None)
-    MlflowView(directory).attach()
+    MlflowView(directory).sync()
     assert math.isnan(parent(database, directory).data.metrics["answer/ratio"])
 
 
@@ -113,5 +113,5 @@ def test_an_extended_sweep_keeps_its_parameters_and_shows_its_new_seeds(
 def test_an_unreadable_answer_is_as_none(database: str, directory: SweepDirectory, jobs: list[Job]) -> None:
     for content in ("{", "[]", "{}"):
         (directory.path / "answer.json").write_text(content)
-        MlflowView(directory).attach()
+        MlflowView(directory).sync()
         assert parent(database, directory).data.tags["mlflow.note.content"].startswith("No report yet.")

@@ -79,7 +79,7 @@ def test_a_damaged_trial_keeps_no_other_from_being_sent(
     curve = directory.trial(ids[0]).path / "curve.jsonl"
     curve.write_bytes(curve.read_bytes().replace(b"0.5", b"0.7", 1))
     (directory.trial(ids[1]).path / "trial.json").write_text("{}")
-    MlflowView(directory).attach()
+    MlflowView(directory).sync()
     sent = {trial_id for trial_id, run in children(database, directory).items() if accuracies(database, run)}
     assert sent == set(ids[2:])
 
