@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview calibrate status simulate report table compare best export reproduce watch ui notebooks test test-slow test-all test-floor torture check format bench lock
+.PHONY: help setup sweep preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -99,8 +99,11 @@ reproduce: $(READY) ## train NAME's TRIAL again, and compare the curves
 watch: $(READY) ## serve NAME's report, updated while it runs (PORT=5001)
 	@$(BIN)/kdas-sweeps watch $(PORT_OPTION) -- "$$NAME"
 
-ui: $(READY) ## open the runs in MLflow on 127.0.0.1 (PORT=5000)
-	@$(BIN)/kdas-sweeps ui $(PORT_OPTION)
+ui: $(READY) ## open the runs in MLflow, print links to NAME's (PORT=5000)
+	@$(BIN)/kdas-sweeps ui $(PORT_OPTION) $(if $(NAME),-- "$$NAME")
+
+sync: $(READY) ## upload to MLflow what it lacks of NAME
+	@$(BIN)/kdas-sweeps sync -- "$$NAME"
 
 # Rented machines often have only the user root. The server asks for its token and listens on 127.0.0.1 only.
 notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1

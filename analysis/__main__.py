@@ -48,7 +48,7 @@ def report(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the report without printing.")] = False,
 ) -> None:
-    """Write RUNS_DIR/NAME/report.html, report.md and summary.csv, and print table and answer."""
+    """Write RUNS_DIR/NAME/report.html, report.md, answer.json and summary.csv, and print table and answer."""
     found = findings(sweep_directory, None if target is None else _fraction(target))
     try:
         path = write(found, sweep_directory)

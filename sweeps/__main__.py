@@ -17,6 +17,7 @@ from kdas.files.home import ensure_home
 from sweeps.command import ending
 from sweeps.command.options import (
     CRASHED_TRIALS,
+    INTERRUPTED,
     RAY_LOST,
     AsTrial,
     Best,
@@ -35,6 +36,7 @@ from sweeps.command.options import (
     Schedulers,
     Searches,
     Settings,
+    Shown,
     Slots,
     StudentFile,
     StudentFolder,
@@ -177,21 +179,22 @@ def check(name: Name) -> None:
 
 
 @app.command()
-def attach(name: Name) -> None:
-    """Upload the report and missing runs to MLflow."""
+def sync(name: Name) -> None:
+    """Upload to MLflow what it lacks of a sweep."""
     from sweeps.mlflow_view.address import tracking_uri, without_secrets
-    from sweeps.mlflow_view.follower import attach as attach_to
+    from sweeps.mlflow_view.follower import sync as sync_with
 
     directory = _existing(name)
-    if directory.holder():
-        console.print("The sweep is still running and keeps MLflow up to date.")
-        return
-    uri = without_secrets(tracking_uri())
-    failure = attach_to(directory)
-    if failure:
-        print(f"MLflow at {uri} failed: {failure}", file=sys.stderr)
-        sys.exit(1)
-    console.print(f"runs in MLflow: {uri} (make ui opens them)", soft_wrap=True)
+    for each in directory.cells() or [directory]:
+        if each.holder():
+            console.print(f"{each.name}: the sweep is still running and keeps MLflow up to date.")
+            continue
+        uri = without_secrets(tracking_uri())
+        failure = sync_with(each)
+        if failure:
+            print(f"MLflow at {uri} failed: {failure}", file=sys.stderr)
+            sys.exit(1)
+        console.print(f"{each.name}: all runs are in MLflow at {uri} (make ui NAME={each.name})", soft_wrap=True)
 
 
 @app.command()
@@ -232,28 +235,74 @@ def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None
 
 
 @app.command()
-def ui(port: Port = 5000) -> None:
-    """Serve MLflow's page on 127.0.0.1."""
+def ui(
+    name: Shown = "",
+    port: Port = 5000,
+) -> None:
+    """Serve MLflow's page on 127.0.0.1, and print links."""
+    from sweeps.mlflow_view import serving
     from sweeps.mlflow_view.address import embedded_database, is_embedded, tracking_uri, without_secrets
+    from sweeps.record.directory import SweepDirectory
 
+    sweeps = [_existing(name)] if name else [SweepDirectory(sweep_path(each)) for each in recorded_names()]
+    sweeps = [each for sweep in sweeps for each in sweep.cells() or [sweep]]
     uri = tracking_uri()
     if uri.startswith(("http://", "https://")):
-        console.print(f"Runs are on a tracking server. Open {without_secrets(uri)}", soft_wrap=True)
+        address = without_secrets(uri).rstrip("/")
+        console.print(f"Runs are on a tracking server: {address}", soft_wrap=True)
+        _close_runs_of_killed(sweeps)
+        _print_links(sweeps, address)
         return
     if "://" not in uri:
         raise UserError(
             f"MLFLOW_TRACKING_URI={without_secrets(uri)}: expected an address such as http://host:5000 or"
             " sqlite:////data/mlflow.db. Correct it, or unset it to use the embedded database."
         )
+    port = serving.free_port(port)
     if is_embedded(uri):
         from sweeps.mlflow_view import embedded
 
         embedded.ensure(embedded_database())
-    console.print(f"MLflow's page: http://127.0.0.1:{port} (Ctrl-C closes it)")
-    # Not an argument: every user of the machine sees those, and the address may hold a password.
-    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
-    arguments = ["ui", "--host", "127.0.0.1", "--port", str(port)]
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *arguments], environment)
+    ending.heed_sigterm()
+    ending.end_with_parent()
+    console.print("Starting MLflow's page ...")
+    _close_runs_of_killed(sweeps)
+    try:
+        with serving.serving(uri, port) as server:
+            address = f"http://{serving.HOST}:{port}"
+            console.print(f"MLflow's page: {address} (Ctrl-C closes it)")
+            found = _print_links(sweeps, address)
+            serving.show(found or address)
+            server.wait()
+    except KeyboardInterrupt:
+        print()
+        sys.exit(ending.exit_code() if ending.exit_code() != INTERRUPTED else 0)
+
+
+def _close_runs_of_killed(sweeps: Sequence[SweepDirectory]) -> None:
+    """Upload what killed sweeps left, so that none of their runs appears to be running for ever."""
+    from sweeps.mlflow_view import serving
+
+    for directory in serving.left_open(sweeps):
+        from sweeps.mlflow_view.follower import sync as sync_with
+
+        if failure := sync_with(directory):
+            print(f"{directory.name}: some runs were not uploaded ({failure})", file=sys.stderr)
+
+
+def _print_links(sweeps: Sequence[SweepDirectory], address: str) -> str:
+    """Print the prepared links of the sweep that was uploaded last. Returns: the first; empty if there is none."""
+    from sweeps.mlflow_view import serving
+
+    directory = serving.newest(sweeps)
+    if directory is None:
+        return ""
+    links = {words: f"{address}/{link}" for words, link in serving.links(directory).items()}
+    if not links:
+        console.print(f"{directory.name}: no links yet. Write them with: make sync NAME={directory.name}")
+    for words, link in links.items():
+        console.print(f"{directory.name}: {words}: {link}", soft_wrap=True, highlight=False)
+    return next(iter(links.values()), "")
 
 
 @app.command("import")

@@ -1,4 +1,4 @@
-"""The report of a sweep: one self-contained HTML file, a Markdown version, and the summary as CSV."""
+"""The report of a sweep: one self-contained HTML file, a Markdown version, the answer as JSON, the summary as CSV."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from analysis.findings.gather import Findings
 from analysis.findings.overview import Overview, baseline_of
 from analysis.findings.summary import deciding_phase, reference_name
 from analysis.page import plots, tables
+from analysis.page.answer_file import answer_json
 from analysis.page.figures import figure, figures
 from analysis.page.numbers import numbers
 from analysis.record.measure import price_facts, teacher_accuracy
@@ -71,7 +72,7 @@ def render_markdown(found: Findings) -> str:
 
 
 def write(found: Findings, folder: Path) -> Path:
-    """Write `report.html`, `report.md` and `summary.csv` into the sweep's folder. Returns: the page.
+    """Write `report.html`, `report.md`, `answer.json` and `summary.csv` into the sweep's folder. Returns: the page.
 
     At another target than the sweep's own, the names end in it: `report_at_0.95.html`.
     """
@@ -79,6 +80,7 @@ def write(found: Findings, folder: Path) -> Path:
     page = folder / f"report{at}.html"
     write_atomically(page, render(found))
     write_atomically(folder / f"report{at}.md", render_markdown(found))
+    write_atomically(folder / f"answer{at}.json", answer_json(found))
     write_atomically(folder / f"summary{at}.csv", found.summary.to_csv(index=False))
     return page
 

@@ -42,6 +42,7 @@ from sweeps.command.options import (
     Schedulers,
     Searches,
     Settings,
+    Shown,
     Slots,
     StudentFile,
     StudentFolder,
@@ -75,7 +76,7 @@ def sweep(
         )
     if ended not in (0, CRASHED_TRIALS):
         sys.exit(ended)
-    _report_and_attach(name)
+    _report_and_sync(name)
     sys.exit(ended)
 
 
@@ -121,7 +122,7 @@ def report(name: Name, target: Target = None) -> None:
             " has finished. If it has been deleted, run the sweep again to rebuild it."
         )
     if target is None:
-        _report_and_attach(name)
+        _report_and_sync(name)
         return
     for each in names_of_cells(name):
         if (sweep_path(each) / MEASURE).exists():
@@ -208,9 +209,15 @@ def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None
 
 
 @app.command()
-def ui(port: Port = 5000) -> None:
-    """Serve MLflow's page on 127.0.0.1."""
-    _must(_python("sweeps", "ui", "--port", str(port)))
+def sync(name: Name) -> None:
+    """Upload to MLflow what it lacks of a sweep."""
+    _must(_python("sweeps", "sync", "--", name))
+
+
+@app.command()
+def ui(name: Shown = "", port: Port = 5000) -> None:
+    """Serve MLflow's page on 127.0.0.1, and print links."""
+    _must(_python("sweeps", "ui", "--port", str(port), *(["--", name] if name else [])))
 
 
 def _of_file(data: str | None, settings: Sequence[str] | None) -> list[str]:
@@ -219,7 +226,7 @@ def _of_file(data: str | None, settings: Sequence[str] | None) -> list[str]:
     return [*given, "--data", data] if data else given
 
 
-def _report_and_attach(name: str) -> None:
+def _report_and_sync(name: str) -> None:
     measured = []
     for each in names_of_cells(name):
         if not (sweep_path(each) / MEASURE).exists():
@@ -229,9 +236,9 @@ def _report_and_attach(name: str) -> None:
             continue
         measured.append(str(sweep_path(each)))
         _must(_python("analysis", "report", measured[-1]))
-        if _python("sweeps", "attach", each) != 0:
+        if _python("sweeps", "sync", each) != 0:
             print(
-                f"Some runs were not uploaded to MLflow. Results are complete. Retry with: make report NAME={each}",
+                f"Some runs were not uploaded to MLflow. Results are complete. Retry with: make sync NAME={each}",
                 file=sys.stderr,
             )
     if len(measured) > 1:

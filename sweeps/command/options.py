@@ -20,6 +20,7 @@ def _checked(name: str) -> str:
 
 
 Name = Annotated[str, typer.Argument(help="Name of a shipped sweep, or path of a sweep file.", callback=_checked)]
+Shown = Annotated[str, typer.Argument(help="Sweep whose links are printed; default: the last one.", callback=_checked)]
 Data = Annotated[str | None, typer.Option(help="Folder with a local copy of the dataset.")]
 Settings = Annotated[
     list[str] | None,

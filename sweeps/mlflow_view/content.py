@@ -1,19 +1,27 @@
-"""What MLflow shows of a trial: metrics at each evaluation, parameters, tags."""
+"""What MLflow shows of a trial: metrics at each evaluation, parameters, tags, its data."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
+from kdas.files.record import DamagedError, read_record
 from kdas.records import Measure, Status
+from sweeps.mlflow_view.names import METHOD, settings, short_names
+from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import time_to_target
 from sweeps.record.tables import trial_status
 from sweeps.record.trial import Recorded
 
+# The time to the target, or the whole budget while or if a trial misses it: as the report's means count a miss. Unlike
+# `tta_ref_s`, every trial has it, so averages on the page do not leave out the slow ones.
+TTA_OR_BUDGET = "tta_or_budget_ref_s"
 _LONGEST_TAG = 5000
+_LONGEST_DIGEST = 36
 _METRICS = (
     "val_accuracy",
     "test_accuracy",
@@ -41,6 +49,16 @@ def evaluation_metrics(rows: Sequence[Recorded]) -> list[Metric]:
     return [_metric(name, float(recorded.row.as_dict()[name]), recorded) for recorded in rows for name in _METRICS]  # type: ignore[arg-type]
 
 
+def current_time(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
+    """The time to the target as far as the rows tell, see `TTA_OR_BUDGET`.
+
+    It is sent before all others, since MLflow's comparison of runs shows the metric first that was logged first.
+    """
+    if not rows:
+        return []
+    return [_metric(TTA_OR_BUDGET, min(time_to_target(rows, measure.target), measure.budget_ref_s), rows[-1])]
+
+
 def final_metrics(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
     """The time to the target. MLflow cannot store infinity, so a miss has no such metric; its status tag shows it."""
     tta_ref_s = time_to_target(rows, measure.target)
@@ -58,18 +76,55 @@ def final_tags(status: Status, error: str, rows: Sequence[Recorded], measure: Me
     return tags
 
 
-def parameters(config: dict[str, Any]) -> list[Param]:
-    """The settings of a trial by dotted names, without those that are None."""
-    return [Param(key, str(value)) for key, value in _flat(config)]
+def parameters(config: Mapping[str, Any]) -> list[Param]:
+    """Settings by dotted names, without those that are None."""
+    return [Param(key, str(value)) for key, value in flat(config)]
+
+
+def short_parameters(description: Mapping[str, Any], mixed: Container[str]) -> list[Param]:
+    """What sets a trial apart, under short names: its method, and the settings that it sets or searches.
+
+    Args: mixed: names of those that are numbers in some trials and lists or words in others. All are written as text,
+        because the page's chart of parallel coordinates drops the trials whose value is of the rarer kind.
+    """
+    own = settings(description)
+    short = short_names(own)
+    shown = (Param(short[name], f"[{value}]" if name in mixed else value) for name, value in own.items())
+    return [Param(METHOD, str(description["method"])), *shown]
+
+
+def datasets(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[DatasetInput]:
+    """The data of a trial. Args: facts: of `environment.json`; without a hash of the data there is no entry."""
+    digest = str(facts.get("data_hash", ""))[:_LONGEST_DIGEST]
+    if not digest:
+        return []
+    source = json.dumps({"uri": str(facts.get("data_source", ""))})
+    data = Dataset(str(config["dataset"]["name"]), digest, "local", source)
+    return [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
+
+
+def environment_facts(directory: SweepDirectory) -> dict[str, Any]:
+    """What `environment.json` says; nothing if it is missing or damaged."""
+    try:
+        return read_record(directory.environment_file, remedy="")
+    except (FileNotFoundError, DamagedError):
+        return {}
+
+
+def source_tags(sweep: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Tags that MLflow shows as the source of a run: the sweep file, and the commit of the code."""
+    commit = {"mlflow.source.git.commit": str(facts["git_commit"])} if facts.get("git_commit") else {}
+    return {"mlflow.source.name": f"{sweep.partition('/')[0]}.yaml", "mlflow.source.type": "LOCAL", **commit}
 
 
 def _metric(name: str, value: float, recorded: Recorded) -> Metric:
     return Metric(name, value, int(recorded.recorded_at * 1000), recorded.row.step)
 
 
-def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by dotted names, without those that are None."""
     for key, value in config.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         elif value is not None:
             yield f"{prefix}{key}", value

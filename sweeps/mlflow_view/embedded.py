@@ -101,7 +101,7 @@ def _unusable(path: Path, reason: object) -> UserError:
     first = str(reason).strip().split("\n", 1)[0]
     return UserError(
         f"{path}: expected a complete MLflow database, got an unusable one ({first}). Move the file away;"
-        " make report NAME=<sweep> fills a new one."
+        " make sync NAME=<sweep> fills a new one."
     )
 
 

@@ -30,13 +30,13 @@ def pause_s(took_s: float) -> float:
     return max(2.0, 3 * took_s)
 
 
-def attach(directory: SweepDirectory) -> str:
-    """Bring MLflow up to date with a sweep that is not running. Returns: what went wrong, empty if nothing did."""
+def sync(directory: SweepDirectory) -> str:
+    """Send what MLflow lacks of a sweep that is not running. Returns: what went wrong, empty if nothing did."""
     failure = ""
     for pause_before_s in _ATTEMPTS_S:
         time.sleep(pause_before_s)
         try:
-            MlflowView(directory).attach()
+            MlflowView(directory).sync()
             return ""
         except UserError as error:
             return failure_text(error)

@@ -71,14 +71,19 @@ class SweepRuns:
         below = f"tags.`{_PARENT}` = '{parent}'"
         return {run.info.run_id for run in self._search(self._state.facts["experiment"], below, ViewType.DELETED_ONLY)}
 
-    def close_those_that_run(self, parent: str) -> None:
-        """Close all runs that appear to be running, since no trial is. Delete those that belong to no trial."""
+    def close_those_that_run(self, parent: str) -> int:
+        """Close all runs that appear to be running, since no trial is. Delete those that belong to no trial.
+
+        Returns: how many belonged to a trial.
+        """
         known = {sent.run for sent in self._state.trials.values()}
         running = f"tags.`{_PARENT}` = '{parent}' and attributes.status = 'RUNNING'"
-        for run in self._search(self._state.facts["experiment"], running):
+        found = self._search(self._state.facts["experiment"], running)
+        for run in found:
             self._client.set_terminated(run.info.run_id, status="KILLED")
             if run.info.run_id not in known:
                 self._client.delete_run(run.info.run_id)
+        return sum(run.info.run_id in known for run in found)
 
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)

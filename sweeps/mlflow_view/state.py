@@ -18,6 +18,7 @@ from sweeps.record.directory import SweepDirectory
 ARTIFACTS = (
     "report.html",
     "report.md",
+    "answer.json",
     "summary.csv",
     "curves.parquet",
     "trials.parquet",
@@ -44,7 +45,8 @@ class TrackingState:
     """The sweep's `tracking.journal`: run ids, and how much of each trial was sent to this server.
 
     Later lines override earlier ones, so the cost of a line does not grow with the sweep. `facts` are about the sweep:
-    `uri`, `sweep_id`, `experiment`, `parent`, `attached`.
+    `uri`, `sweep_id`, `experiment`, `parent`, `running` (whether its runs appear to be running), `views`, `links`,
+    `described` and `answer_metrics` (what the page shows of the sweep), `attached`.
     """
 
     def __init__(self, directory: SweepDirectory) -> None:

@@ -6,28 +6,36 @@ later pass sends what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import zip_longest
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from kdas.files.record import DamagedError, read_record
+from kdas.files.record import DamagedError
 from kdas.records import FINAL_STATUSES, Measure, Status
 from sweeps.mlflow_view import embedded
 from sweeps.mlflow_view.address import EMBEDDED, embedded_database, tracking_uri
-from sweeps.mlflow_view.content import evaluation_metrics, final_metrics, final_tags, parameters
+from sweeps.mlflow_view.batches import send_in_parts
+from sweeps.mlflow_view.content import (
+    current_time,
+    datasets,
+    environment_facts,
+    evaluation_metrics,
+    final_metrics,
+    final_tags,
+    parameters,
+    short_parameters,
+    source_tags,
+)
+from sweeps.mlflow_view.names import run_name
+from sweeps.mlflow_view.page import SweepPage, mixed_parameters
 from sweeps.mlflow_view.runs import EXPERIMENT, SweepRuns
 from sweeps.mlflow_view.state import ARTIFACTS, Sent, TrackingState
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
 from sweeps.record.trial import Recorded, TrialFolder
-
-# MLflow's limits for one call.
-METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 1000, 100, 100
 
 
 class MlflowView:
@@ -38,6 +46,8 @@ class MlflowView:
         self._state = TrackingState(directory)
         self._client = embedded.opened(tracking_uri(), EXPERIMENT)
         self._runs = SweepRuns(self._client, self._state)
+        self._page = SweepPage(self._client, self._state, directory)
+        self._mixed = mixed_parameters(self._page.spec)
         self._settled: set[str] = set()
 
     def update(self) -> str:
@@ -49,15 +59,21 @@ class MlflowView:
         Returns: the id of the parent run.
         """
         parent, measure = self._parent_run(), read_measure(self._directory)
+        if not self._state.facts.get("running"):
+            self._state.record(running=True)
         for folder in self._directory.trials(leaving_out=self._settled):
             with suppress(DamagedError):  # other commands report it, and the next start trains the trial again
                 self._update_trial(folder, parent, measure)
+        self._page.update(measure)
         return parent
 
-    def attach(self) -> str:
-        """The last pass: upload finished tables and report to the parent run. Returns: the id of the parent run."""
+    def sync(self) -> str:
+        """Send what is missing of a sweep that is not running, report and tables too, and close all of its runs.
+
+        Returns: the id of the parent run.
+        """
         parent = self.update()
-        self._runs.close_those_that_run(parent)
+        was_interrupted = self._runs.close_those_that_run(parent) > 0
         if not self._state.is_attached:
             for name in ARTIFACTS:
                 if (self._directory.path / name).exists():
@@ -66,8 +82,12 @@ class MlflowView:
             if measure is not None:
                 self._client.log_metric(parent, "target", measure.target)
                 self._client.log_metric(parent, "tau_ref_s", measure.budget_ref_s)
-            self._client.set_terminated(parent)
+            self._page.conclude()
+            self._client.set_terminated(parent, status="KILLED" if was_interrupted else "FINISHED")
             self._state.record(attached=self._state.artifacts_id())
+        elif was_interrupted:
+            self._client.set_terminated(parent, status="KILLED")
+        self._state.record(running=False)
         return parent
 
     def leave(self) -> None:
@@ -75,13 +95,14 @@ class MlflowView:
         parent = self._parent_run()
         self._runs.close_those_that_run(parent)
         self._client.set_terminated(parent, status="KILLED")
+        self._state.record(running=False)
 
     def _parent_run(self) -> str:
         """The id of the sweep's own run. Notices whether a user deleted it, or runs of trials, on MLflow's page."""
         if self._state.uri == EMBEDDED:
             embedded.ensure(embedded_database())
         before = self._state.facts.get("parent")
-        parent = self._runs.parent(self._directory.name, self._tags())
+        parent = self._runs.parent(self._directory.name, self._tags(environment_facts(self._directory)))
         if parent != before:
             self._settled.clear()
         gone = self._runs.deleted(parent)
@@ -93,12 +114,9 @@ class MlflowView:
         self._state.forget(trial_id)
         self._settled.discard(trial_id)
 
-    def _tags(self) -> dict[str, str]:
-        try:
-            facts = read_record(self._directory.environment_file, remedy="")
-        except (FileNotFoundError, DamagedError):
-            return {}
-        return {f"kdas.{name}": str(value) for name, value in facts.items()}
+    def _tags(self, facts: Mapping[str, Any]) -> dict[str, str]:
+        of_environment = {f"kdas.{name}": str(value) for name, value in facts.items()}
+        return {**of_environment, **source_tags(self._directory.name, facts)}
 
     def _update_trial(self, folder: TrialFolder, parent: str, measure: Measure | None) -> None:
         sent = self._state.trials.get(folder.path.name) or self._begun(folder, parent)
@@ -116,7 +134,7 @@ class MlflowView:
         is_complete = status is not Status.RUNNING and measure is not None
         if sent.closed != is_complete or sent.bytes != num_bytes:
             rows = folder.rows()
-            self._send_new(folder, rows, sent, status, measure if is_complete else None)
+            self._send_new(folder, rows, sent, status, measure)
             if is_complete:
                 self._client.set_terminated(sent.run, "FINISHED" if status in FINAL_STATUSES else "FAILED")
             # A trial that starts over has fewer rows for a while, equal to those already sent.
@@ -128,41 +146,32 @@ class MlflowView:
     def _begun(self, folder: TrialFolder, parent: str) -> Sent:
         """Find or create the run of a trial that the record lacks. Record it before anything is sent."""
         description = folder.description
-        name = f"{description['method']} {description['config_id'][:6]} seed {description['config']['seed']}"
         tags = {
             "kdas.sweep": self._directory.name,
             "kdas.config_id": description["config_id"],
             "kdas.method": description["method"],
             "kdas.phase": description["phase"],
             "kdas.configuration": description["configuration"],
-            **self._tags(),
+            **self._tags(environment_facts(self._directory)),
         }
-        sent = self._runs.of_trial(folder.path.name, parent, name, tags)
+        sent = self._runs.of_trial(folder.path.name, parent, run_name(description), tags)
         self._state.keep(folder.path.name, sent)
         return sent
 
     def _send_new(
-        self, folder: TrialFolder, rows: Sequence[Recorded], sent: Sent, status: Status, final_measure: Measure | None
+        self, folder: TrialFolder, rows: Sequence[Recorded], sent: Sent, status: Status, measure: Measure | None
     ) -> None:
-        """Send what the server lacks of a trial.
-
-        Args: status: as it was before the rows were read; final_measure: None while the trial is not complete.
-        """
+        """Send what the server lacks of a trial. Args: status: as it was before the rows were read."""
         metrics = evaluation_metrics(rows[sent.rows :])
-        params = parameters(folder.description["config"]) if sent.bytes is None else []
-        tags: list[RunTag] = []
-        if final_measure is not None:
-            metrics += final_metrics(rows, final_measure)
-            tags = final_tags(status, folder.error, rows, final_measure)
-        self._send(sent.run, metrics, params, tags)
-
-    def _send(self, run: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
-        """Send in as few calls as the store allows, since a call costs about the same whatever it contains."""
-        parts = (_parts(metrics, METRICS_PER_CALL), _parts(params, PARAMS_PER_CALL), _parts(tags, TAGS_PER_CALL))
-        for some_metrics, some_params, some_tags in zip_longest(*parts, fillvalue=()):
-            self._client.log_batch(run, metrics=some_metrics, params=some_params, tags=some_tags)
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for first in range(0, len(items), size):
-        yield items[first : first + size]
+        params, tags = [], []
+        if sent.bytes is None:
+            description = folder.description
+            params = short_parameters(description, self._mixed) + parameters(description["config"])
+            if data := datasets(description["config"], environment_facts(self._directory)):
+                self._client.log_inputs(sent.run, data)
+        if measure is not None:
+            metrics = current_time(rows, measure) + metrics
+        if measure is not None and status is not Status.RUNNING:
+            metrics += final_metrics(rows, measure)
+            tags = final_tags(status, folder.error, rows, measure)
+        send_in_parts(self._client, sent.run, metrics, params, tags)

@@ -97,7 +97,7 @@ def write_ours(path: Path) -> SweepDirectory:
             folder.end(Status.CRASHED if (method, seed) == ("rs2", 2) else status, "")
     write_measure(directory, Measure("ours", 0.82, "by hand", 3.5, "plain_kd", "validation", "", "made up", [1, 2], 8))
     write_tables(directory)
-    MlflowView(directory).attach()
+    MlflowView(directory).sync()
     return directory
 
 

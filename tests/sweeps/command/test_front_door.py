@@ -13,20 +13,9 @@ import pytest
 
 from tests.places import ROOT, STORED_SWEEP
 
-TARGETS = ["setup", "sweep", "preview", "calibrate", "status", "simulate", "report", "ui", "notebooks"]
-TARGETS += [
-    "table",
-    "compare",
-    "best",
-    "export",
-    "reproduce",
-    "watch",
-    "test",
-    "test-floor",
-    "torture",
-    "check",
-    "bench",
-]
+TARGETS = ["setup", "sweep", "preview", "calibrate", "status", "simulate", "report", "ui", "sync", "notebooks"]
+TARGETS += ["table", "compare", "best", "export", "reproduce", "watch", "test", "test-floor", "torture", "check"]
+TARGETS += ["bench"]
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
@@ -117,7 +106,8 @@ def hostile(marker: Path) -> list[str]:
         ("table", ["NAME", "FORMAT"]),
         ("compare", ["NAMES"]),
         ("watch", ["NAME", "PORT"]),
-        ("ui", ["PORT", "RUNS_DIR"]),
+        ("ui", ["NAME", "PORT", "RUNS_DIR"]),
+        ("sync", ["NAME"]),
         ("bench", ["NAME", "DATA", "QUICK"]),
     ],
 )

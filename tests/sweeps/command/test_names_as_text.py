@@ -68,10 +68,10 @@ def test_status_prints_names_as_they_are(recorded: SweepDirectory, marked: Sweep
     assert f"{NAME}: 6 trials" in text and text.count(METHOD) == 2
 
 
-def test_attach_prints_names_as_they_are(recorded: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "attach", lambda directory: "")
+def test_sync_prints_names_as_they_are(recorded: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower, "sync", lambda directory: "")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////tmp/[/b]:smile:.db")
-    assert "sqlite:////tmp/[/b]:smile:.db" in printed("attach", NAME)
+    assert "sqlite:////tmp/[/b]:smile:.db" in printed("sync", NAME)
 
 
 def test_simulate_prints_names_as_they_are(recorded: SweepDirectory) -> None:

@@ -108,7 +108,7 @@ def test_status_of_a_misspelt_name_is_told_the_nearest(tmp_path: Path, monkeypat
 def test_sweep_without_its_file_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNS_DIR", str(tmp_path))
     SweepDirectory(tmp_path / "mine").trial("abc-s1").path.mkdir(parents=True)
-    for command in ("status", "tables", "check", "attach"):
+    for command in ("status", "tables", "check", "sync"):
         said = str(CliRunner().invoke(app, [command, "mine"]).exception)
         assert said.startswith(
             f"{tmp_path}/mine/sweep.yaml: missing. Restore it from a copy, or run the sweep with its"

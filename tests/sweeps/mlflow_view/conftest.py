@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.entities import Run
@@ -50,3 +51,10 @@ def children(database: str, directory: SweepDirectory) -> dict[str, Run]:
 def accuracies(database: str, run: Run) -> list[float]:
     history = MlflowClient(database).get_metric_history(run.info.run_id, "val_accuracy")
     return [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
+
+
+def described(job: Job, method: str, configuration: str) -> dict[str, Any]:
+    """The description of a trial, with another method and configuration in words."""
+    config = job.config.model_dump(mode="json") | {"seed": 1}
+    known = {"start_rate": 0, "end_rate": 0, "sampling_period": 0, "penalty_lambda": 0, "threshold": 0}
+    return {"method": method, "configuration": configuration, "config": config | {"sampler": known}}

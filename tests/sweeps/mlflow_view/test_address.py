@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.mlflow_view.address import is_embedded, redacted, tracking_uri, without_secrets
-from sweeps.mlflow_view.follower import attach
+from sweeps.mlflow_view.follower import sync
 from sweeps.mlflow_view.state import Sent, TrackingState
 from sweeps.record.directory import SweepDirectory
 
@@ -43,7 +43,7 @@ def test_no_password_reaches_the_record_or_a_message(
     monkeypatch.setattr("sweeps.mlflow_view.follower._ATTEMPTS_S", (0.0,))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:secret@127.0.0.1:9")
-    failure = attach(directory)
+    failure = sync(directory)
     assert "127.0.0.1" in failure and "secret" not in failure and "ann" not in failure
     TrackingState(directory).keep("a", Sent("1"))
     assert "secret" not in directory.tracking_file.read_text()

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 from kdas.records import Measure, Status
-from sweeps.mlflow_view.content import evaluation_metrics, final_metrics, final_tags, parameters
+from sweeps.mlflow_view.content import (
+    current_time,
+    datasets,
+    evaluation_metrics,
+    final_metrics,
+    final_tags,
+    parameters,
+    short_parameters,
+    source_tags,
+)
 from sweeps.record.job import Job
 from sweeps.record.trial import Recorded
 from tests.sweeps.conftest import curve_row
+from tests.sweeps.mlflow_view.conftest import described
 
 MEASURE = Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "by-hand", "digits", (1, 2), 10)
 
@@ -41,3 +53,33 @@ def test_settings_have_dotted_names_and_those_that_are_not_set_are_left_out() ->
         "optimizer.momentum": "0.9",
         "loss": "[{'name': 'kd'}]",
     }
+
+
+def test_a_miss_counts_as_the_whole_budget(jobs: list[Job]) -> None:
+    rows = [Recorded(curve_row(jobs[0], number, each), [], 1.0) for number, each in enumerate([0.5, 0.9], start=1)]
+    assert [(each.key, each.value) for each in current_time(rows, MEASURE)] == [("tta_or_budget_ref_s", 2.0)]
+    assert [each.value for each in current_time(rows[:1], MEASURE)] == [10.0]
+    assert current_time([], MEASURE) == []
+
+
+def test_short_parameters_say_what_a_trial_sets(jobs: list[Job]) -> None:
+    trial = described(jobs[0], "kdas_search", "start_rate 0.6 · sampling_period 4")
+    found = {each.key: each.value for each in short_parameters(trial, {"sampling_period"})}
+    assert found == {"METHOD": "kdas_search", "START_RATE": "0.6", "SAMPLING_PERIOD": "[4]"}
+
+
+def test_data_are_named_with_their_hash_and_source() -> None:
+    config = {"dataset": {"name": "digits"}}
+    (found,) = datasets(config, {"data_hash": "f" * 40, "data_source": "/data/digits"})
+    assert (found.dataset.name, found.dataset.digest) == ("digits", "f" * 36)
+    assert json.loads(found.dataset.source) == {"uri": "/data/digits"}
+    assert datasets(config, {}) == []
+
+
+def test_source_is_the_sweep_file_and_the_commit() -> None:
+    assert source_tags("mine/cell", {"git_commit": "abc"}) == {
+        "mlflow.source.name": "mine.yaml",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": "abc",
+    }
+    assert "mlflow.source.git.commit" not in source_tags("mine", {})

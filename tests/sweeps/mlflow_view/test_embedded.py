@@ -72,5 +72,5 @@ def test_a_broken_database_is_named_with_the_remedy(tmp_path: Path, monkeypatch:
     ):
         path.unlink(missing_ok=True)
         broken(path)
-        with pytest.raises(UserError, match=rf"mlflow\.db: expected .*{reason}\)\. Move the file away; make report"):
+        with pytest.raises(UserError, match=rf"mlflow\.db: expected .*{reason}\)\. Move the file away; make sync"):
             embedded.opened(f"sqlite:///{path}", "kdas-sweeps")

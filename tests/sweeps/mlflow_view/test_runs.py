@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from kdas.files.journal import Journal
 from kdas.records import Status
 from sweeps.mlflow_view import embedded
-from sweeps.mlflow_view.follower import Follower, attach
+from sweeps.mlflow_view.follower import Follower, sync
 from sweeps.mlflow_view.runs import EXPERIMENT
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.mlflow_view.view import MlflowView
@@ -72,9 +72,9 @@ def test_what_is_deleted_in_the_page_after_the_end_is_there_again_after_a_report
 ) -> None:
     for job in jobs[:2]:
         train_on_paper(directory, job, [0.5, 0.9])
-    assert attach(directory) == ""
+    assert sync(directory) == ""
     delete(MlflowClient(database), directory)
-    assert attach(directory) == ""
+    assert sync(directory) == ""
     assert is_complete(database, directory, *jobs[:2])
 
 
@@ -93,7 +93,7 @@ def test_what_is_deleted_in_the_page_in_mid_sweep_is_sent_again(
     folder.end(Status.BUDGET)
     train_on_paper(directory, jobs[1], [0.5, 0.9])
     view.update()
-    assert attach(directory) == ""
+    assert sync(directory) == ""
     assert is_complete(database, directory, *jobs[:2])
 
 
@@ -145,7 +145,7 @@ def test_a_lost_answer_leaves_no_second_run(
     monkeypatch.setattr("sweeps.mlflow_view.follower._ATTEMPTS_S", (0.0, 0.0))
     for job in jobs[:2]:
         train_on_paper(directory, job, [0.5, 0.9])
-    assert attach(directory) == ""
+    assert sync(directory) == ""
     assert len(num_created) == 3 and is_complete(database, directory, *jobs[:2])
 
 
@@ -195,10 +195,10 @@ def test_runs_of_a_lost_record_are_found_again(
 ) -> None:
     for job in jobs[:2]:
         train_on_paper(directory, job, [0.5, 0.9])
-    attach(directory)
+    sync(directory)
     before = TrackingState(directory)
     damage(directory.tracking_file)
-    assert attach(directory) == "" and is_complete(database, directory, *jobs[:2])
+    assert sync(directory) == "" and is_complete(database, directory, *jobs[:2])
     after = TrackingState(directory)
     assert (after.facts, after.trials) == (before.facts, before.trials)
 
@@ -211,7 +211,7 @@ def test_two_sweeps_of_one_name_on_one_server_have_runs_of_their_own(
     for each in (directory, other):
         shutil.copy(directory.measure_file, other.path) if each is other else None
         train_on_paper(each, jobs[0], [0.5, 0.9])
-        assert attach(each) == ""
+        assert sync(each) == ""
     for each in (directory, other):
         assert is_complete(database, each, jobs[0])
 
@@ -244,9 +244,11 @@ def test_an_embedded_database_that_was_deleted_is_filled_again(
     train_on_paper(directory, jobs[1], [0.5, 0.9])
     view.update()  # in mid-sweep
     assert len(children(uri, directory)) == 2
-    assert attach(directory) == "" and is_complete(uri, directory, *jobs[:2])
+    tags = MlflowClient(uri).get_experiment_by_name(EXPERIMENT).tags
+    assert any(key.startswith("mlflow.sharedViewState.kdas-") for key in tags)
+    assert sync(directory) == "" and is_complete(uri, directory, *jobs[:2])
     (beside / "mlflow.db").unlink()
-    assert attach(directory) == "" and is_complete(uri, directory, *jobs[:2])
+    assert sync(directory) == "" and is_complete(uri, directory, *jobs[:2])
 
 
 @pytest.mark.parametrize("is_old", [False, True])
@@ -254,7 +256,7 @@ def test_a_folder_that_was_moved_takes_its_runs_along(
     beside: Path, directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch, is_old: bool
 ) -> None:
     train_on_paper(directory, jobs[0], [0.5, 0.9])
-    assert attach(directory) == ""
+    assert sync(directory) == ""
     before = TrackingState(directory)
     if is_old:
         lines = Journal(directory.tracking_file).read()
@@ -264,7 +266,7 @@ def test_a_folder_that_was_moved_takes_its_runs_along(
     moved = SweepDirectory(beside.rename(beside.parent / "moved") / "tiny")
     monkeypatch.setenv("RUNS_DIR", str(moved.path.parent))
     (moved.path / "report.html").write_text("a report")
-    assert attach(moved) == ""
+    assert sync(moved) == ""
     after = TrackingState(moved)
     assert after.trials == before.trials and after.facts["parent"] == before.facts["parent"]
     assert is_complete(f"sqlite:///{moved.path.parent / 'mlflow.db'}", moved, jobs[0])

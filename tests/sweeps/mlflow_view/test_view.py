@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from kdas.files.record import write_record
 from kdas.records import Status
 from sweeps.mlflow_view.view import MlflowView
 from sweeps.record.directory import SweepDirectory
@@ -78,7 +79,7 @@ def test_a_damaged_trial_keeps_no_other_from_being_sent(
     curve = directory.trial(ids[0]).path / "curve.jsonl"
     curve.write_bytes(curve.read_bytes().replace(b"0.5", b"0.7", 1))
     (directory.trial(ids[1]).path / "trial.json").write_text("{}")
-    MlflowView(directory).attach()
+    MlflowView(directory).sync()
     sent = {trial_id for trial_id, run in children(database, directory).items() if accuracies(database, run)}
     assert sent == set(ids[2:])
 
@@ -123,13 +124,29 @@ def test_a_capped_trial_that_is_trained_after_all_is_sent_to_its_end(
     assert run.data.tags["kdas.status"] == "reached"
 
 
-def test_all_of_a_trial_reaches_the_server_in_two_calls_after_its_run_was_made(
+def test_data_source_and_short_parameters_are_those_of_the_trial(
+    database: str, directory: SweepDirectory, jobs: list[Job]
+) -> None:
+    write_record(directory.environment_file, {"data_hash": "abc", "data_source": "bundled", "git_commit": "012"})
+    train_on_paper(directory, jobs[0], [0.5])
+    for _ in range(2):
+        MlflowView(directory).update()
+    run = children(database, directory)[jobs[0].trial_id]
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("digits", "abc")
+    assert (run.data.tags["mlflow.source.name"], run.data.tags["mlflow.source.git.commit"]) == ("tiny.yaml", "012")
+    assert (run.data.params["METHOD"], run.info.run_name) == ("plain_kd", "plain_kd seed=1")
+    assert run.data.metrics["tta_or_budget_ref_s"] == 10.0
+
+
+def test_all_of_a_trial_reaches_the_server_in_three_calls_after_its_run_was_made(
     directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write_record(directory.environment_file, {"data_hash": "abc"})
     view = MlflowView(directory)
     view.update()
     calls: list[str] = []
-    for name in ("create_run", "log_batch", "log_metric", "set_terminated", "update_run"):
+    for name in ("create_run", "log_batch", "log_inputs", "log_metric", "set_terminated", "update_run"):
         call = getattr(MlflowClient, name)
         monkeypatch.setattr(
             MlflowClient,
@@ -138,4 +155,4 @@ def test_all_of_a_trial_reaches_the_server_in_two_calls_after_its_run_was_made(
         )
     train_on_paper(directory, jobs[0], [0.5, 0.9])
     view.update()
-    assert calls == ["create_run", "log_batch", "set_terminated"]
+    assert calls == ["create_run", "log_inputs", "log_batch", "set_terminated"]

@@ -1,0 +1,74 @@
+"""Names on MLflow's page that tell trials apart: of a trial's run, and of the settings that it does not share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# The parameter with the name of a trial's method.
+METHOD = "METHOD"
+_BRIEF = {
+    "start_rate": "start",
+    "end_rate": "end",
+    "penalty_lambda": "lambda",
+    "threshold": "thr",
+    "sampling_period": "period",
+    "learning_rate": "lr",
+    "weight_decay": "wd",
+}
+_LONGEST_NAME = 250
+
+
+def settings(description: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of a trial that its method sets or searches, from its configuration in words.
+
+    Words that name no setting, such as `every sample`, are left out.
+    """
+    known = set(_keys(description["config"]))
+    parts = (part.partition(" ") for part in str(description["configuration"]).split(" · "))
+    return {name: value for name, _, value in parts if value and name.rpartition(".")[2] in known}
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """A short name for each setting: its last word in capitals, as the paper writes the parameters of KDAS.
+
+    MLflow's comparison of runs shows the first three parameters that differ, and sorts capitals before other letters.
+    """
+    short: dict[str, str] = {}
+    for name in names:
+        last = name.rpartition(".")[2].upper()
+        short[name] = name.upper() if last in short.values() else last
+    return short
+
+
+def run_name(description: Mapping[str, Any]) -> str:
+    """The name of a trial's run, such as `kdas_search start=.6 end=.4 seed=1`."""
+    words = [f"{_brief(name)}={_number(value)}" for name, value in settings(description).items()]
+    return " ".join([str(description["method"]), *words, f"seed={description['config']['seed']}"])[:_LONGEST_NAME]
+
+
+def _brief(name: str) -> str:
+    last = name.rpartition(".")[2]
+    return _BRIEF.get(last, last)
+
+
+def _number(text: str) -> str:
+    """A number with three digits, as short as it can be: `.6`, `1e3`. Other text without spaces."""
+    try:
+        shown = f"{float(text):.3g}"
+    except ValueError:
+        return text.replace(", ", ",").replace(" ", "_")
+    mantissa, _, exponent = shown.partition("e")
+    if not exponent and mantissa.endswith("000"):
+        digits = mantissa.rstrip("0")
+        mantissa, exponent = digits, str(len(mantissa) - len(digits))
+    mantissa = mantissa.replace("0.", ".", 1) if mantissa.startswith(("0.", "-0.")) else mantissa
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def _keys(config: Mapping[str, Any]) -> Iterable[str]:
+    for key, value in config.items():
+        yield key
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict):
+                yield from _keys(each)

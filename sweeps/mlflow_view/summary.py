@@ -1,0 +1,109 @@
+"""What MLflow shows of a sweep as a whole, in its parent run: parameters, metrics and the description."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sweeps.mlflow_view.content import flat
+
+# Keys that may change between two starts, or with the place of the data. MLflow never changes a parameter, so these are
+# tags or left out.
+_AS_TAGS = ("seeds", "budget", "confirm")
+_LEFT_OUT = {
+    *("plugins", "preset", "resources", "faults", "data_workers", "known_points", "cells"),
+    *("dataset.path", "dataset.keep", "teacher.checkpoint"),
+}
+# MLflow refuses other characters in names.
+_REFUSED = re.compile(r"[^\w.\- :/]")
+_MOST_METHODS = 15
+_LINKS = {
+    "finalists": ("the finalists side by side", "The scatter and box plots there take any metric and parameter."),
+    "curves": ("accuracy over reference seconds, by method", "The bars are mean times to the target."),
+    "search": ("the searched settings", "Each line is a trial; drag along an axis to select some."),
+}
+
+
+def sweep_parameters(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of a sweep that never change, by dotted names. Args: spec: the resolved sweep file."""
+    content = {key: value for key, value in spec.items() if key not in {*_AS_TAGS, *_LEFT_OUT, "search"}}
+    found = {key: str(value) for key, value in flat(content) if key not in _LEFT_OUT}
+    found |= {f"search.{name}": _range(values) for name, values in (spec.get("search") or {}).items()}
+    return {_REFUSED.sub("_", key): value for key, value in found.items()}
+
+
+def sweep_tags(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of a sweep that may change."""
+    return {f"kdas.{key}": json.dumps(_without_none(spec[key])) for key in _AS_TAGS if spec.get(key)}
+
+
+def answer_metrics(answer: Mapping[str, Any]) -> dict[str, float]:
+    """The ratio with the bounds of its interval, and the time of each method; a miss counts as the full budget.
+
+    MLflow cannot store infinity, so a bound that is open is missing. Args: answer: the content of `answer.json`.
+    """
+    setting = answer.get("setting") or {}
+    known = {f"answer/{name}": setting.get(name) for name in ("ratio", "ratio_low", "ratio_high")}
+    known |= {f"tta_ref_s/{_REFUSED.sub('_', row['method'])}": row["mean_upper_s"] for row in answer["methods"]}
+    return {name: float(value) for name, value in known.items() if value is not None}
+
+
+def description(name: str, answer: Mapping[str, Any] | None, links: Mapping[str, str]) -> str:
+    """The description of a sweep in Markdown. Args: answer: the content of `answer.json`, None before there is one."""
+    return "\n\n".join([*_verdict(name, answer), *_how_to_compare(name, links)])
+
+
+def _verdict(name: str, answer: Mapping[str, Any] | None) -> Iterator[str]:
+    if answer is None:
+        yield f"No report yet. The sweep writes it at its end; `make report NAME={name}` does so at any time."
+        return
+    yield f"**{_literal(answer['verdict'])}**"
+    rows = answer["methods"]
+    seeds = "fresh seeds" if answer["phase"] == "confirm" else "the seeds of the search"
+    yield f"The fastest setting of each method on {seeds}, in reference seconds. A miss counts as the full budget."
+    yield "\n".join([
+        "| method | setting | tuned | mean time | reached | ratio [95%] |",
+        "|---|---|---|--:|--:|--:|",
+        *(_row(each) for each in rows[:_MOST_METHODS]),
+    ])  # fmt: skip
+    if len(rows) > _MOST_METHODS:
+        yield f"{len(rows) - _MOST_METHODS} more methods are in `report.md` under Artifacts."
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    reached = f"{row['num_reached']}/{row['num_trials']}"
+    cells = (row["method"], row["configuration"], row["tuned"], row["time_text"], reached, row["ratio_text"])
+    return f"| {' | '.join(_literal(str(each)) for each in cells)} |"
+
+
+def _how_to_compare(name: str, links: Mapping[str, str]) -> Iterator[str]:
+    yield "How to compare:"
+    yield "\n".join(f"- [{words}]({links[kind]}). {hint}" for kind, (words, hint) in _LINKS.items() if kind in links)
+    yield (
+        "For runs of your own choice, tick them in the list and press Compare. Their parameters in capitals are what"
+        f" the settings differ in. The whole report is `report.html` under Artifacts, or `make report NAME={name}`."
+    )
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def _range(values: Mapping[str, Any]) -> str:
+    """A range or a list of choices in words."""
+    if values.get("choices"):
+        shown = json.dumps(values["choices"])
+    else:
+        log = ", log" if values.get("log") else ""
+        step = f", step {values['step']:g}" if values.get("step") else ""
+        shown = f"{values['low']:g} to {values['high']:g}{log}{step}"
+    when = f", when {json.dumps(values['when'])}" if values.get("when") else ""
+    return shown + when
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    return value
