@@ -263,7 +263,7 @@ def ui(
         from sweeps.mlflow_view import embedded
 
         embedded.ensure(embedded_database())
-    ending.heed_sigterm()
+    ending.heed_requests()
     ending.end_with_parent()
     console.print("Starting MLflow's page ...")
     _close_runs_of_killed(sweeps)
