@@ -23,6 +23,7 @@ TARGET ?=
 FORMAT ?=
 TRIAL ?=
 OUT ?=
+REGISTER ?=
 NAMES ?=
 RUNS_DIR ?=
 # What a user gives reaches the recipes through the environment, where neither make nor the shell runs any of it. Only
@@ -31,7 +32,7 @@ define AS_IT_IS
 override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
-$(foreach name,NAME DATA SET SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL OUT NAMES RUNS_DIR,\
+$(foreach name,NAME DATA SET SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL OUT REGISTER NAMES RUNS_DIR,\
   $(if $(filter file,$(origin $(name))),,$(eval $(call AS_IT_IS,$(name)))))
 PORT_OPTION = $(if $(PORT),--port "$$PORT")
 DATA_OPTION = $(if $(DATA),--data "$$DATA")
@@ -102,8 +103,8 @@ watch: $(READY) ## serve NAME's report, updated while it runs (PORT=5001)
 ui: $(READY) ## open the runs in MLflow, print links to NAME's (PORT=5000)
 	@$(BIN)/kdas-sweeps ui $(PORT_OPTION) $(if $(NAME),-- "$$NAME")
 
-sync: $(READY) ## upload to MLflow what it lacks of NAME
-	@$(BIN)/kdas-sweeps sync -- "$$NAME"
+sync: $(READY) ## upload to MLflow what it lacks of NAME (REGISTER=model)
+	@$(BIN)/kdas-sweeps sync $(if $(REGISTER),--register "$$REGISTER") -- "$$NAME"
 
 # Rented machines often have only the user root. The server asks for its token and listens on 127.0.0.1 only.
 notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1

@@ -31,6 +31,7 @@ from sweeps.command.options import (
     OutFile,
     OwnCode,
     Port,
+    Register,
     ReleaseFile,
     Replays,
     Schedulers,
@@ -179,9 +180,10 @@ def check(name: Name) -> None:
 
 
 @app.command()
-def sync(name: Name) -> None:
+def sync(name: Name, register: Register = None) -> None:
     """Upload to MLflow what it lacks of a sweep."""
     from sweeps.mlflow_view.address import tracking_uri, without_secrets
+    from sweeps.mlflow_view.follower import register as register_in
     from sweeps.mlflow_view.follower import sync as sync_with
 
     directory = _existing(name)
@@ -195,6 +197,8 @@ def sync(name: Name) -> None:
             print(f"MLflow at {uri} failed: {failure}", file=sys.stderr)
             sys.exit(1)
         console.print(f"{each.name}: all runs are in MLflow at {uri} (make ui NAME={each.name})", soft_wrap=True)
+        if register:
+            print("\n".join(register_in(each, register)))
 
 
 @app.command()

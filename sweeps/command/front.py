@@ -37,6 +37,7 @@ from sweeps.command.options import (
     OutFile,
     OwnCode,
     Port,
+    Register,
     ReleaseFile,
     Replays,
     Schedulers,
@@ -209,9 +210,9 @@ def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None
 
 
 @app.command()
-def sync(name: Name) -> None:
+def sync(name: Name, register: Register = None) -> None:
     """Upload to MLflow what it lacks of a sweep."""
-    _must(_python("sweeps", "sync", "--", name))
+    _must(_python("sweeps", "sync", *(["--register", register] if register else []), "--", name))
 
 
 @app.command()

@@ -41,6 +41,9 @@ LastWeights = Annotated[bool, typer.Option("--last", help="The weights after the
 FileFormat = Annotated[str, typer.Option("--format", help="safetensors, pth, pt2 or onnx.")]
 StudentFile = Annotated[Path | None, typer.Option(help="File to write; by default named after sweep and student.")]
 StudentFolder = Annotated[Path | None, typer.Option("--student", help="Folder to keep the trained student in.")]
+Register = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="Also register the best student of each method under this name.")
+]
 OwnCode = Annotated[bool, typer.Option("--own-code", help="Allow a student whose network is of your own code.")]
 ReleaseFile = Annotated[Path, typer.Argument(help="Config file of the official release, or of mdistiller.")]
 OutFile = Annotated[Path | None, typer.Option(help="File to write; by default the translation is printed.")]

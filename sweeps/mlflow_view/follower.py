@@ -45,6 +45,11 @@ def sync(directory: SweepDirectory) -> str:
     return failure
 
 
+def register(directory: SweepDirectory, name: str) -> list[str]:
+    """Register the best student of each method in MLflow. Returns, raises: as `StudentModels.register`."""
+    return MlflowView(directory).models.register(name)
+
+
 class Follower:
     """Updates the view in a thread. A failure is remembered and never raised into the sweep."""
 

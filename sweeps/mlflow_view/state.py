@@ -46,7 +46,8 @@ class TrackingState:
 
     Later lines override earlier ones, so the cost of a line does not grow with the sweep. `facts` are about the sweep:
     `uri`, `sweep_id`, `experiment`, `parent`, `running` (whether its runs appear to be running), `views`, `links`,
-    `described` and `answer_metrics` (what the page shows of the sweep), `attached`.
+    `described` and `answer_metrics` (what the page shows of the sweep), `attached`,
+    `models` (by trial, the run and the model that its student was sent as).
     """
 
     def __init__(self, directory: SweepDirectory) -> None:

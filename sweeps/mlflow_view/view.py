@@ -29,6 +29,7 @@ from sweeps.mlflow_view.content import (
     short_parameters,
     source_tags,
 )
+from sweeps.mlflow_view.models import StudentModels
 from sweeps.mlflow_view.names import run_name
 from sweeps.mlflow_view.page import SweepPage, mixed_parameters
 from sweeps.mlflow_view.runs import EXPERIMENT, SweepRuns
@@ -47,6 +48,7 @@ class MlflowView:
         self._client = embedded.opened(tracking_uri(), EXPERIMENT)
         self._runs = SweepRuns(self._client, self._state)
         self._page = SweepPage(self._client, self._state, directory)
+        self.models = StudentModels(self._client, self._state, directory)
         self._mixed = mixed_parameters(self._page.spec)
         self._settled: set[str] = set()
 
@@ -74,6 +76,7 @@ class MlflowView:
         """
         parent = self.update()
         was_interrupted = self._runs.close_those_that_run(parent) > 0
+        self.models.update()
         if not self._state.is_attached:
             for name in ARTIFACTS:
                 if (self._directory.path / name).exists():
