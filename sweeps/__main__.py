@@ -70,7 +70,9 @@ def run(
     if cluster:
         os.environ["RAY_ADDRESS"] = cluster
     from sweeps.execution.outage import RayLostError
+    from sweeps.tracking.trackers import trackers
 
+    trackers()  # a wrong name is told before anything is computed
     path, spec, directory = _loaded(name, data, settings)
     from sweeps.record.status import num_crashed
     from sweeps.run import run_cells, run_sweep
@@ -181,24 +183,29 @@ def check(name: Name) -> None:
 
 @app.command()
 def sync(name: Name, register: Register = None) -> None:
-    """Upload to MLflow what it lacks of a sweep."""
-    from sweeps.mlflow_view.address import tracking_uri, without_secrets
-    from sweeps.mlflow_view.follower import register as register_in
-    from sweeps.mlflow_view.follower import sync as sync_with
+    """Upload to MLflow, or other trackers, what they lack."""
+    from sweeps.tracking.follower import sync as sync_with
+    from sweeps.tracking.trackers import trackers
 
     directory = _existing(name)
+    has_failed = False
     for each in directory.cells() or [directory]:
         if each.holder():
-            console.print(f"{each.name}: the sweep is still running and keeps MLflow up to date.")
+            console.print(f"{each.name}: the sweep is still running and keeps its trackers up to date.")
             continue
-        uri = without_secrets(tracking_uri())
-        failure = sync_with(each)
-        if failure:
-            print(f"MLflow at {uri} failed: {failure}", file=sys.stderr)
-            sys.exit(1)
-        console.print(f"{each.name}: all runs are in MLflow at {uri} (make ui NAME={each.name})", soft_wrap=True)
+        for tracker, make in trackers().items():
+            where, failure = sync_with(each, make)
+            has_failed |= bool(failure)
+            if failure:
+                print(f"{each.name}: {tracker} failed: {failure}", file=sys.stderr)
+            else:
+                console.print(f"{each.name}: {where}", soft_wrap=True, highlight=False)
         if register:
-            print("\n".join(register_in(each, register)))
+            from sweeps.mlflow_view.view import register as register_in_mlflow
+
+            print("\n".join(register_in_mlflow(each, register)))
+    if has_failed:
+        sys.exit(1)
 
 
 @app.command()
@@ -288,9 +295,11 @@ def _close_runs_of_killed(sweeps: Sequence[SweepDirectory]) -> None:
     from sweeps.mlflow_view import serving
 
     for directory in serving.left_open(sweeps):
-        from sweeps.mlflow_view.follower import sync as sync_with
+        from sweeps.mlflow_view.view import MlflowView
+        from sweeps.tracking.follower import sync as sync_with
 
-        if failure := sync_with(directory):
+        _, failure = sync_with(directory, MlflowView)
+        if failure:
             print(f"{directory.name}: some runs were not uploaded ({failure})", file=sys.stderr)
 
 

@@ -281,24 +281,16 @@ class _Sweep:
 
 
 def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
-    """Train what is missing. Imports Ray and MLflow only here, since a finished sweep needs neither."""
+    """Train what is missing. Imports Ray and the trackers only here, since a finished sweep needs neither."""
     where = f" on {slots.num_machines} machines" if slots.num_machines > 1 else ""
     console.print(
         f"{slots.trials_at_once} trials at once{where}, {slots.cpus_per_trial} CPU threads each; starting Ray",
         highlight=False,
     )
     from sweeps.execution.launch import run_trials
-    from sweeps.mlflow_view.follower import Follower
+    from sweeps.tracking.follower import followed
 
     sweep.count_trials()
-    follower = Follower(sweep.directory)
-    follower.start()
-    try:
-        with sweep.progress:
-            run_trials(sweep.agenda, sweep.directory, sweep.prices, sweep.budget_ref_s, slots, retries, sweep.progress)
-    finally:
-        follower.stop(sweep.agenda.is_finished)
-    if follower.failure:
-        console.print(
-            f"Some runs were not uploaded to MLflow ({follower.failure}). Results are complete.", soft_wrap=True
-        )
+    tell = partial(console.print, soft_wrap=True)
+    with followed(sweep.directory, lambda: sweep.agenda.is_finished, tell), sweep.progress:
+        run_trials(sweep.agenda, sweep.directory, sweep.prices, sweep.budget_ref_s, slots, retries, sweep.progress)

@@ -211,7 +211,7 @@ def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None
 
 @app.command()
 def sync(name: Name, register: Register = None) -> None:
-    """Upload to MLflow what it lacks of a sweep."""
+    """Upload to MLflow, or other trackers, what they lack."""
     _must(_python("sweeps", "sync", *(["--register", register] if register else []), "--", name))
 
 
@@ -239,7 +239,7 @@ def _report_and_sync(name: str) -> None:
         _must(_python("analysis", "report", measured[-1]))
         if _python("sweeps", "sync", each) != 0:
             print(
-                f"Some runs were not uploaded to MLflow. Results are complete. Retry with: make sync NAME={each}",
+                f"Some runs were not uploaded. Results are complete. Retry with: make sync NAME={each}",
                 file=sys.stderr,
             )
     if len(measured) > 1:

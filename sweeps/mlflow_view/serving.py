@@ -114,10 +114,9 @@ def _answers(port: int) -> bool:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """End the server with the processes that it has started."""
+    """End the server with the processes that it has started, which may outlive it."""
     for request in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(server.pid, request)
         with suppress(subprocess.TimeoutExpired):
             server.wait(timeout=10)
-            return

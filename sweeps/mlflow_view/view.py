@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from kdas.files.record import DamagedError
 from kdas.records import FINAL_STATUSES, Measure, Status
 from sweeps.mlflow_view import embedded
-from sweeps.mlflow_view.address import EMBEDDED, embedded_database, tracking_uri
+from sweeps.mlflow_view.address import EMBEDDED, embedded_database, tracking_uri, without_secrets
 from sweeps.mlflow_view.batches import send_in_parts
 from sweeps.mlflow_view.content import (
     current_time,
@@ -72,7 +72,7 @@ class MlflowView:
     def sync(self) -> str:
         """Send what is missing of a sweep that is not running, report and tables too, and close all of its runs.
 
-        Returns: the id of the parent run.
+        Returns: where they are.
         """
         parent = self.update()
         was_interrupted = self._runs.close_those_that_run(parent) > 0
@@ -91,7 +91,8 @@ class MlflowView:
         elif was_interrupted:
             self._client.set_terminated(parent, status="KILLED")
         self._state.record(running=False)
-        return parent
+        where, name = without_secrets(tracking_uri()), self._directory.name
+        return f"all runs are in MLflow at {where} (make ui NAME={name})"
 
     def leave(self) -> None:
         """Mark all unfinished runs as killed after the sweep was interrupted, so that none appears to be running."""
@@ -178,3 +179,8 @@ class MlflowView:
             metrics += final_metrics(rows, measure)
             tags = final_tags(status, folder.error, rows, measure)
         send_in_parts(self._client, sent.run, metrics, params, tags)
+
+
+def register(directory: SweepDirectory, name: str) -> list[str]:
+    """Register the best student of each method in MLflow. Returns, raises: as `StudentModels.register`."""
+    return MlflowView(directory).models.register(name)

@@ -12,7 +12,8 @@ from kdas.records import Measure, Status
 from sweeps import __main__ as program
 from sweeps.execution.progress import Progress
 from sweeps.file.spec import SweepSpec
-from sweeps.mlflow_view import follower
+from sweeps.mlflow_view.address import tracking_uri, without_secrets
+from sweeps.mlflow_view.view import MlflowView
 from sweeps.prepare.preview import print_first_trials
 from sweeps.prepare.resolved import plan_of
 from sweeps.prepare.unchanged import spec_text
@@ -69,7 +70,8 @@ def test_status_prints_names_as_they_are(recorded: SweepDirectory, marked: Sweep
 
 
 def test_sync_prints_names_as_they_are(recorded: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "sync", lambda directory: "")
+    monkeypatch.setattr(MlflowView, "__init__", lambda view, directory: None)
+    monkeypatch.setattr(MlflowView, "sync", lambda view: without_secrets(tracking_uri()))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////tmp/[/b]:smile:.db")
     assert "sqlite:////tmp/[/b]:smile:.db" in printed("sync", NAME)
 

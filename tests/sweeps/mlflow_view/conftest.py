@@ -12,10 +12,12 @@ from kdas.training.trial import Inputs
 from sweeps.file.spec import SweepSpec
 from sweeps.mlflow_view import embedded
 from sweeps.mlflow_view.state import TrackingState
+from sweeps.mlflow_view.view import MlflowView
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
+from sweeps.tracking import follower
 from tests.sweeps.conftest import identify_by
 
 
@@ -38,6 +40,11 @@ def jobs(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> list[Job
     measure = Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "by-hand", "digits", [1, 2], 10)
     write_measure(directory, measure)
     return plan_of(spec, identify_by(inputs)).baselines
+
+
+def sync(directory: SweepDirectory) -> str:
+    """Send what MLflow lacks. Returns: what went wrong."""
+    return follower.sync(directory, MlflowView)[1]
 
 
 def children(database: str, directory: SweepDirectory) -> dict[str, Run]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sweeps.mlflow_view.address import is_embedded, redacted, tracking_uri, without_secrets
-from sweeps.mlflow_view.follower import sync
 from sweeps.mlflow_view.state import Sent, TrackingState
 from sweeps.record.directory import SweepDirectory
+from tests.sweeps.mlflow_view.conftest import sync
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_message_is_shown_without_user_and_password(monkeypatch: pytest.Monkey
 def test_no_password_reaches_the_record_or_a_message(
     directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.mlflow_view.follower._ATTEMPTS_S", (0.0,))
+    monkeypatch.setattr("sweeps.tracking.follower._ATTEMPTS_S", (0.0,))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:secret@127.0.0.1:9")
     failure = sync(directory)

@@ -15,14 +15,14 @@ from mlflow.tracking import MlflowClient
 from kdas.files.journal import Journal
 from kdas.records import Status
 from sweeps.mlflow_view import embedded
-from sweeps.mlflow_view.follower import Follower, sync
 from sweeps.mlflow_view.runs import EXPERIMENT
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.mlflow_view.view import MlflowView
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.tracking.follower import Follower
 from tests.sweeps.conftest import curve_row, train_on_paper
-from tests.sweeps.mlflow_view.conftest import accuracies, children
+from tests.sweeps.mlflow_view.conftest import accuracies, children, sync
 
 
 def parents(uri: str, directory: SweepDirectory) -> list[str]:
@@ -142,7 +142,7 @@ def test_a_lost_answer_leaves_no_second_run(
         return run
 
     monkeypatch.setattr(MlflowClient, "create_run", create_and_lose)
-    monkeypatch.setattr("sweeps.mlflow_view.follower._ATTEMPTS_S", (0.0, 0.0))
+    monkeypatch.setattr("sweeps.tracking.follower._ATTEMPTS_S", (0.0, 0.0))
     for job in jobs[:2]:
         train_on_paper(directory, job, [0.5, 0.9])
     assert sync(directory) == ""
@@ -284,8 +284,9 @@ def test_follower_of_an_interrupted_sweep_leaves_nothing_running_even_if_its_las
         raise ConnectionError("refused")
 
     monkeypatch.setattr(MlflowView, "update", fails)
-    follower = Follower(directory)
+    follower = Follower(directory, MlflowView)
     follower.start()
-    follower.stop(sweep_is_finished=False)
+    follower.ask_to_stop(sweep_is_finished=False)
+    follower.wait()
     assert "refused" in follower.failure
     assert children(database, directory)[jobs[0].trial_id].info.status == "KILLED"

@@ -7,11 +7,12 @@ import threading
 import pytest
 from mlflow.tracking import MlflowClient
 
-from sweeps.mlflow_view import follower as module
-from sweeps.mlflow_view.follower import Follower, failure_text, pause_s
 from sweeps.mlflow_view.state import TrackingState
+from sweeps.mlflow_view.view import MlflowView
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.tracking import follower as module
+from sweeps.tracking.follower import Follower, failure_text, pause_s
 from tests.sweeps.conftest import train_on_paper
 from tests.sweeps.mlflow_view.conftest import children
 
@@ -21,9 +22,10 @@ def test_no_run_of_a_stopped_sweep_looks_as_if_it_were_running(
 ) -> None:
     directory.trial(jobs[0].trial_id).begin(jobs[0])
     train_on_paper(directory, jobs[1], [0.9])
-    follower = Follower(directory)
+    follower = Follower(directory, MlflowView)
     follower.start()
-    follower.stop(sweep_is_finished=False)
+    follower.ask_to_stop(sweep_is_finished=False)
+    follower.wait()
     runs = children(database, directory)
     assert follower.failure == ""
     assert runs[jobs[0].trial_id].info.status == "KILLED"
@@ -39,9 +41,10 @@ def test_an_unreachable_server_is_noted_and_stops_nothing(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     train_on_paper(directory, jobs[0], [0.9])
-    follower = Follower(directory)
+    follower = Follower(directory, MlflowView)
     follower.start()
-    follower.stop(sweep_is_finished=True)
+    follower.ask_to_stop(sweep_is_finished=True)
+    follower.wait()
     assert "127.0.0.1" in follower.failure
 
 
@@ -56,10 +59,17 @@ def test_failure_of_a_server_is_reported_in_one_line() -> None:
 
 def test_a_pass_that_does_not_end_is_told(directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = threading.Event()
-    monkeypatch.setattr(module, "MlflowView", lambda directory: answers.wait())
     monkeypatch.setattr(module, "_LAST_PASS_S", 0.01)
-    follower = Follower(directory)
+
+    class Waits(MlflowView):
+        def __init__(self, directory: SweepDirectory) -> None:
+            answers.wait()
+
+        update = leave = lambda view: ""
+
+    follower = Follower(directory, Waits)
     follower.start()
-    follower.stop(sweep_is_finished=False)
+    follower.ask_to_stop(sweep_is_finished=False)
+    follower.wait()
     assert follower.failure == "no answer within 0.01 s"
     answers.set()
