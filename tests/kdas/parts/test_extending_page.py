@@ -31,8 +31,9 @@ PAGE = ROOT / "docs" / "extending.md"
 # The first line of a Python block is the file's name; the YAML block after it shows its lines in a trial or sweep file.
 EXAMPLE = re.compile(r"```python\n# (?P<file>\w+\.py)\n(?P<code>.*?)```\n+```yaml\n(?P<lines>.*?)```", re.DOTALL)
 EXAMPLES = {found["file"]: found for found in EXAMPLE.finditer(PAGE.read_text(encoding="utf-8"))}
-# A stopping rule belongs to a sweep; tests/sweeps/stopping/ runs it.
-OF_A_SWEEP = "my_rule.py"
+# A stopping rule belongs to a sweep; tests/sweeps/stopping/ runs it. A tracker, which tests/sweeps/tracking/ runs, is
+# switched on by a variable and has no lines of YAML.
+OF_A_SWEEP, NUM_TRACKERS = "my_rule.py", 1
 OF_A_TRIAL = [name for name in EXAMPLES if name != OF_A_SWEEP]
 SMALL = {
     "dataset": "digits",
@@ -95,7 +96,7 @@ def train(small_inputs: Inputs, calibration: Calibration) -> Callable[[TrialConf
 
 def test_every_python_block_of_the_page_is_a_file_with_its_lines_of_yaml() -> None:
     assert list(EXAMPLES) == ["my_loss.py", "my_sampler.py", "my_net.py", "my_dataset.py", OF_A_SWEEP]
-    assert PAGE.read_text(encoding="utf-8").count("```python") == len(EXAMPLES)
+    assert PAGE.read_text(encoding="utf-8").count("```python") == len(EXAMPLES) + NUM_TRACKERS
 
 
 @pytest.mark.parametrize("file", OF_A_TRIAL)
