@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from kdas.files.record import DamagedError
@@ -177,7 +178,9 @@ class MlflowView:
             metrics = current_time(rows, measure) + metrics
         if measure is not None and status is not Status.RUNNING:
             metrics += final_metrics(rows, measure)
-            tags = final_tags(status, folder.error, rows, measure)
+            # Where it was trained replaces what was known of the sweep when its run began.
+            of_trial = (RunTag(f"kdas.{name}", value) for name, value in folder.provenance.items())
+            tags = [*final_tags(status, folder.error, rows, measure), *of_trial]
         send_in_parts(self._client, sent.run, metrics, params, tags)
 
 

@@ -18,12 +18,12 @@ from kdas.files.journal import Journal
 from sweeps.mlflow_view.models import best_of_methods
 from sweeps.mlflow_view.runs import EXPERIMENT
 from sweeps.mlflow_view.state import TrackingState
-from sweeps.mlflow_view.view import MlflowView, register
+from sweeps.mlflow_view.view import register
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.export import best_student
 from sweeps.record.students import kept_students
-from sweeps.tracking.follower import sync as sync_with
 from tests.sweeps.conftest import Swept
+from tests.sweeps.mlflow_view.conftest import sync
 
 
 @pytest.fixture
@@ -40,11 +40,6 @@ def uri(swept: Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def copy(uri: str, tmp_path: Path) -> SweepDirectory:
     return SweepDirectory(tmp_path / "tiny")
-
-
-def sync(directory: SweepDirectory) -> str:
-    """What went wrong."""
-    return sync_with(directory, MlflowView)[1]
 
 
 def models_by_trial(uri: str) -> dict[str, list[str]]:

@@ -41,6 +41,18 @@ def test_rows_are_sent_once_however_often_the_view_is_brought_up_to_date(
     assert accuracies(database, run) == [0.5, 0.9]
 
 
+def test_a_run_tells_where_its_trial_was_trained(database: str, directory: SweepDirectory, jobs: list[Job]) -> None:
+    write_record(directory.environment_file, {"git_commit": "of-the-sweep", "hardware": "a driver"})
+    folder = directory.trial(jobs[0].trial_id)
+    folder.begin(jobs[0])
+    MlflowView(directory).update()
+    folder.tell_provenance({"git_commit": "of-the-worker", "hardware": "a worker"})
+    train_on_paper(directory, jobs[0], [0.9])
+    MlflowView(directory).update()
+    tags = children(database, directory)[jobs[0].trial_id].data.tags
+    assert (tags["kdas.git_commit"], tags["kdas.hardware"]) == ("of-the-worker", "a worker")
+
+
 def test_a_missed_target_has_no_time_and_a_status_that_says_so(
     database: str, directory: SweepDirectory, jobs: list[Job]
 ) -> None:
