@@ -277,14 +277,15 @@ def ui(
     ending.heed_requests()
     ending.end_with_parent()
     console.print("Starting MLflow's page ...")
-    _close_runs_of_killed(sweeps)
     try:
+        _close_runs_of_killed(sweeps)
         with serving.serving(uri, port) as server:
             address = f"http://{serving.HOST}:{port}"
             console.print(f"MLflow's page: {address} (Ctrl-C closes it)")
             found = _print_links(sweeps, address)
             serving.show(found or address)
             server.wait()
+            raise UserError("MLflow's page ended by itself. Run make ui again.")
     except KeyboardInterrupt:
         print()
         sys.exit(ending.exit_code() if ending.exit_code() != INTERRUPTED else 0)
