@@ -21,6 +21,7 @@ from sweeps.record.trial import Recorded
 # `tta_ref_s`, every trial has it, so averages on the page do not leave out the slow ones.
 TTA_OR_BUDGET = "tta_or_budget_ref_s"
 _LONGEST_TAG = 5000
+_MS_PER_S = 1000
 _LONGEST_DIGEST = 36
 _METRICS = (
     "val_accuracy",
@@ -117,8 +118,24 @@ def source_tags(sweep: str, facts: Mapping[str, Any]) -> dict[str, str]:
     return {"mlflow.source.name": f"{sweep.partition('/')[0]}.yaml", "mlflow.source.type": "LOCAL", **commit}
 
 
+def began_at_ms(rows: Sequence[Recorded]) -> int | None:
+    """When a trial began, in milliseconds since 1970; None if it has no row yet: it has only just begun.
+
+    Otherwise a run that is uploaded later would seem to take as long as its upload.
+    """
+    if not rows:
+        return None
+    first = rows[0]
+    return int((first.recorded_at - first.row.wall_s - first.row.eval_s) * _MS_PER_S)
+
+
+def ended_at_ms(rows: Sequence[Recorded]) -> int | None:
+    """When the last row was written; None if there is none."""
+    return int(rows[-1].recorded_at * _MS_PER_S) if rows else None
+
+
 def _metric(name: str, value: float, recorded: Recorded) -> Metric:
-    return Metric(name, value, int(recorded.recorded_at * 1000), recorded.row.step)
+    return Metric(name, value, int(recorded.recorded_at * _MS_PER_S), recorded.row.step)
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

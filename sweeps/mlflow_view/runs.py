@@ -42,14 +42,21 @@ class SweepRuns:
         self._state.record(experiment=experiment, parent=found.info.run_id, sweep_id=sweep_id)
         return str(found.info.run_id)
 
-    def of_trial(self, trial_id: str, parent: str, name: str, tags: Mapping[str, str]) -> Sent:
-        """Find or create the run of a trial that the state lacks. Returns: what the server has of it."""
+    def of_trial(
+        self, trial_id: str, parent: str, name: str, tags: Mapping[str, str], began_at_ms: int | None = None
+    ) -> Sent:
+        """Find or create the run of a trial that the state lacks.
+
+        Args: began_at_ms: when the trial began, in milliseconds since 1970; None: now.
+        Returns: what the server has of it.
+        """
         experiment, sweep_id = self._state.facts["experiment"], self._state.sweep_id
         same_trial = self._search(experiment, f"tags.`kdas.trial_id` = '{trial_id}'")
         found = self._only_one([run for run in same_trial if _belongs(run, sweep_id, parent)])
         if found is None:
             tags = {_PARENT: parent, "kdas.trial_id": trial_id, "kdas.trial_of": sweep_id, **tags}
-            return Sent(str(self._client.create_run(experiment, tags=tags, run_name=name).info.run_id))
+            made = self._client.create_run(experiment, start_time=began_at_ms, tags=tags, run_name=name)
+            return Sent(str(made.info.run_id))
         if found.data.tags.get(_PARENT) != parent:
             self._client.set_tag(found.info.run_id, _PARENT, parent)
         # The last metric of an evaluation: if it has arrived, so have the others.

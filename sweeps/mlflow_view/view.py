@@ -20,8 +20,10 @@ from sweeps.mlflow_view import embedded
 from sweeps.mlflow_view.address import EMBEDDED, embedded_database, tracking_uri, without_secrets
 from sweeps.mlflow_view.batches import send_in_parts
 from sweeps.mlflow_view.content import (
+    began_at_ms,
     current_time,
     datasets,
+    ended_at_ms,
     environment_facts,
     evaluation_metrics,
     final_metrics,
@@ -141,7 +143,8 @@ class MlflowView:
             rows = folder.rows()
             self._send_new(folder, rows, sent, status, measure)
             if is_complete:
-                self._client.set_terminated(sent.run, "FINISHED" if status in FINAL_STATUSES else "FAILED")
+                ended = "FINISHED" if status in FINAL_STATUSES else "FAILED"
+                self._client.set_terminated(sent.run, ended, end_time=ended_at_ms(rows))
             # A trial that starts over has fewer rows for a while, equal to those already sent.
             num_rows = max(sent.rows, len(rows))
             self._state.keep(folder.path.name, replace(sent, rows=num_rows, bytes=num_bytes, closed=is_complete))
@@ -159,7 +162,8 @@ class MlflowView:
             "kdas.configuration": description["configuration"],
             **self._tags(environment_facts(self._directory)),
         }
-        sent = self._runs.of_trial(folder.path.name, parent, run_name(description), tags)
+        rows = folder.rows() if folder.curve_bytes else []
+        sent = self._runs.of_trial(folder.path.name, parent, run_name(description), tags, began_at_ms(rows))
         self._state.keep(folder.path.name, sent)
         return sent
 

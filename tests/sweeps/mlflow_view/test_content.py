@@ -6,8 +6,10 @@ import json
 
 from kdas.records import Measure, Status
 from sweeps.mlflow_view.content import (
+    began_at_ms,
     current_time,
     datasets,
+    ended_at_ms,
     evaluation_metrics,
     final_metrics,
     final_tags,
@@ -66,6 +68,13 @@ def test_short_parameters_say_what_a_trial_sets(jobs: list[Job]) -> None:
     trial = described(jobs[0], "kdas_search", "start_rate 0.6 · sampling_period 4")
     found = {each.key: each.value for each in short_parameters(trial, {"sampling_period"})}
     assert found == {"METHOD": "kdas_search", "START_RATE": "0.6", "SAMPLING_PERIOD": "[4]"}
+
+
+def test_a_run_lasts_as_long_as_its_trial(jobs: list[Job]) -> None:
+    rows = [Recorded(curve_row(jobs[0], number, 0.5), [], 10.0 + number) for number in (1, 2)]
+    # The first evaluation came after 1.5 seconds of training and 0.1 of evaluating.
+    assert (began_at_ms(rows), ended_at_ms(rows)) == (9400, 12000)
+    assert began_at_ms([]) is None and ended_at_ms([]) is None
 
 
 def test_data_are_named_with_their_hash_and_source() -> None:

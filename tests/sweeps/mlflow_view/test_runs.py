@@ -103,11 +103,11 @@ def test_a_run_deleted_while_its_trial_is_sent_is_replaced_in_the_same_pass(
     train_on_paper(directory, jobs[0], [0.5, 0.9])
     terminate, deleted = MlflowClient.set_terminated, []
 
-    def delete_first(client: MlflowClient, run: str, *given: str) -> None:
+    def delete_first(client: MlflowClient, run: str, *given: str, **named: int | None) -> None:
         if not deleted:
             deleted.append(run)
             client.delete_run(run)
-        terminate(client, run, *given)
+        terminate(client, run, *given, **named)
 
     monkeypatch.setattr(MlflowClient, "set_terminated", delete_first)
     view = MlflowView(directory)

@@ -9,6 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from kdas.files.record import write_record
 from kdas.records import Status
+from sweeps.mlflow_view.content import began_at_ms, ended_at_ms
 from sweeps.mlflow_view.view import MlflowView
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
@@ -69,11 +70,13 @@ def test_trial_that_restarts_while_it_is_sent_is_sent_as_it_had_ended(
     database: str, directory: SweepDirectory, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_on_paper(directory, jobs[0], [0.5], Status.CRASHED)
-    rows = TrialFolder.rows
+    rows, read = TrialFolder.rows, []
 
     def rows_and_a_new_start(folder: TrialFolder) -> list[Recorded]:
         found = rows(folder)
-        folder.begin(jobs[0])
+        read.append(folder.path.name)
+        if len(read) == 2:  # the first time it was read for the time of its beginning
+            folder.begin(jobs[0])
         return found
 
     monkeypatch.setattr(TrialFolder, "rows", rows_and_a_new_start)
@@ -116,10 +119,12 @@ def test_trial_that_was_sent_completely_is_not_read_again(
     train_on_paper(directory, jobs[0], [0.5, 0.9])
     view = MlflowView(directory)
     view.update()
+    assert set(read) == {jobs[0].trial_id}
+    read.clear()
     directory.trial(jobs[1].trial_id).begin(jobs[1])
     view.update()
     view.update()
-    assert read == [jobs[0].trial_id, jobs[1].trial_id]
+    assert read == [jobs[1].trial_id]
 
 
 def test_a_capped_trial_that_is_trained_after_all_is_sent_to_its_end(
@@ -149,6 +154,8 @@ def test_data_source_and_short_parameters_are_those_of_the_trial(
     assert (run.data.tags["mlflow.source.name"], run.data.tags["mlflow.source.git.commit"]) == ("tiny.yaml", "012")
     assert (run.data.params["METHOD"], run.info.run_name) == ("plain_kd", "plain_kd seed=1")
     assert run.data.metrics["tta_or_budget_ref_s"] == 10.0
+    (row,) = directory.trial(jobs[0].trial_id).rows()
+    assert (run.info.start_time, run.info.end_time) == (began_at_ms([row]), ended_at_ms([row]))
 
 
 def test_all_of_a_trial_reaches_the_server_in_three_calls_after_its_run_was_made(
