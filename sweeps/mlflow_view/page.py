@@ -29,8 +29,6 @@ from sweeps.record.spec_file import read_spec
 _MOST_NAMED = 30
 # More runs than fit side by side on a screen are no comparison.
 _MOST_COMPARED = 40
-# Servers of earlier versions refuse longer tags.
-_LONGEST_NOTE = 5000
 _KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
 
 
@@ -66,7 +64,7 @@ class SweepPage:
     def _describe(self, links: Mapping[str, str]) -> None:
         """Send parameters, changing settings and the description of the sweep, as far as they are new."""
         note = summary.description(self._directory.name, self._answer(), links)
-        tags = {**summary.sweep_tags(self.spec), "mlflow.note.content": note[:_LONGEST_NOTE]}
+        tags = {**summary.sweep_tags(self.spec), "mlflow.note.content": note}
         wanted = content_id([json.dumps([summary.sweep_parameters(self.spec), tags], sort_keys=True)])
         if self._state.facts.get("described") == wanted:
             return

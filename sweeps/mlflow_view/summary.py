@@ -19,6 +19,8 @@ _LEFT_OUT = {
 # MLflow refuses other characters in names.
 _REFUSED = re.compile(r"[^\w.\- :/]")
 _MOST_METHODS = 15
+# Servers of earlier versions refuse longer tags.
+_LONGEST = 5000
 _LINKS = {
     "finalists": ("the finalists side by side", "The scatter and box plots there take any metric and parameter."),
     "curves": ("accuracy over reference seconds, by method", "The bars are mean times to the target."),
@@ -51,11 +53,18 @@ def answer_metrics(answer: Mapping[str, Any]) -> dict[str, float]:
 
 
 def description(name: str, answer: Mapping[str, Any] | None, links: Mapping[str, str]) -> str:
-    """The description of a sweep in Markdown. Args: answer: the content of `answer.json`, None before there is one."""
-    return "\n\n".join([*_verdict(name, answer), *_how_to_compare(name, links)])
+    """The description of a sweep in Markdown, with as many methods as fit.
+
+    Args: answer: the content of `answer.json`, None before there is one.
+    """
+    for num_methods in range(_MOST_METHODS, -1, -1):
+        text = "\n\n".join([*_verdict(name, answer, num_methods), *_how_to_compare(name, links)])
+        if len(text) <= _LONGEST:
+            break
+    return text[:_LONGEST]
 
 
-def _verdict(name: str, answer: Mapping[str, Any] | None) -> Iterator[str]:
+def _verdict(name: str, answer: Mapping[str, Any] | None, num_methods: int) -> Iterator[str]:
     if answer is None:
         yield f"No report yet. The sweep writes it at its end; `make report NAME={name}` does so at any time."
         return
@@ -66,10 +75,10 @@ def _verdict(name: str, answer: Mapping[str, Any] | None) -> Iterator[str]:
     yield "\n".join([
         "| method | setting | tuned | mean time | reached | ratio [95%] |",
         "|---|---|---|--:|--:|--:|",
-        *(_row(each) for each in rows[:_MOST_METHODS]),
+        *(_row(each) for each in rows[:num_methods]),
     ])  # fmt: skip
-    if len(rows) > _MOST_METHODS:
-        yield f"{len(rows) - _MOST_METHODS} more methods are in `report.md` under Artifacts."
+    if len(rows) > num_methods:
+        yield f"Not shown: {len(rows) - num_methods} of {len(rows)} methods. They are in `report.md` under Artifacts."
 
 
 def _row(row: Mapping[str, Any]) -> str:

@@ -68,7 +68,14 @@ def test_description_holds_the_verdict_the_methods_and_the_links() -> None:
 
 def test_a_long_table_of_methods_ends_with_what_is_left_out() -> None:
     text = description("mine", ANSWER | {"methods": [row(f"m{number}") for number in range(17)]}, {})
-    assert "| m14 |" in text and "| m15 |" not in text and "2 more methods" in text
+    assert "| m14 |" in text and "| m15 |" not in text and "Not shown: 2 of 17 methods." in text
+
+
+def test_a_description_that_is_too_long_leaves_out_methods_and_no_link() -> None:
+    methods = [row(f"m{number}") | {"configuration": "start_rate 0.6 · " * 20} for number in range(9)]
+    text = description("mine", ANSWER | {"methods": methods}, {"finalists": f"#/{'x' * 2000}"})
+    assert len(text) <= 5000 and "| m0 |" in text and "| m8 |" not in text and "Not shown:" in text
+    assert text.endswith("`make report NAME=mine`.")
 
 
 def test_the_parent_run_has_parameters_data_answer_and_description(
