@@ -205,7 +205,7 @@ class _Sweep:
         self.plan, self.inputs, self.directory = plan, inputs, directory
         self.prices, self.budget_ref_s = prices, budget_ref_s
         self._target, self._algorithm, self._objective = spec.target, spec.algorithm, spec.objective
-        self.num_adopted = 0
+        self._keeps_students, self.num_adopted = spec.keep_students != "none", 0
         self.progress = Progress(directory.name, plan.num_trials, budget_ref_s, slots.trials_at_once, console)
         measure = known_measure(directory)
         if measure is not None:
@@ -237,7 +237,7 @@ class _Sweep:
 
     def _adopt(self, job: Job) -> bool:
         was_here = self.directory.trial(job.trial_id).is_final
-        is_done = self.directory.adopt(job, self.prices.of(job.config))
+        is_done = self.directory.adopt(job, self.prices.of(job.config), keeps_student=self._keeps_students)
         self.num_adopted += is_done and not was_here
         if is_done:
             self.progress.done.add(job.trial_id)

@@ -119,6 +119,8 @@ class Agenda:
         while self._measure is not None and not self._queue.num_waiting and (lane := self._next_lane()) is not None:
             self._propose(lane)
             self._drop_beaten()
+            # Trials of other sweeps bring theirs.
+            self._shelf.keep_only(self._may_be_best())
         if self._measure is not None and self._queue.is_idle and not self._confirmation.has_begun:
             self._bring_back()
         while self._measure is not None and self._queue.is_idle and not self._confirmation.is_over:
@@ -286,6 +288,7 @@ class Agenda:
     def _is_settled(self, job: Job) -> bool:
         """Whether the job need not run. Capped trials may run again: more seeds can loosen the bounds."""
         if job.trial_id in self._crashed or self._adopt(job):
+            self._shelf.ended(job)
             return True
         folder = self._directory.trial(job.trial_id)
         if folder.rebuilds is not None:

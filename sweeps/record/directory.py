@@ -114,9 +114,10 @@ class SweepDirectory:
             who = "another process"
         return f"{who or 'another process'} is running this sweep"
 
-    def adopt(self, job: Job, calibration: Calibration) -> bool:
+    def adopt(self, job: Job, calibration: Calibration, *, keeps_student: bool = True) -> bool:
         """Reuse a finished trial of this or another sweep. Its costs are converted to these prices.
 
+        Args: keeps_student: also copy its student, if it kept one.
         Returns: whether one was found, so that the job need not run.
         """
         own = self.trial(job.trial_id)
@@ -132,7 +133,7 @@ class SweepDirectory:
                 own.picks.take_over(other.picks)
                 if facts := other.provenance:
                     own.tell_provenance(facts)
-                if student := _student_of(other):
+                if keeps_student and (student := _student_of(other)):
                     own.take_student(student, self.name)
                 own.end(other.status, other.error)
                 return True

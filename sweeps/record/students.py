@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from kdas.errors import UserError
 from kdas.files.cache import sync_folder, writable_folder
 from kdas.students.about import About, read_about, weights_file
 from sweeps.record.directory import SweepDirectory
+from sweeps.record.paths import folders_in
 
 # Ids that a message names.
 _SHOWN = 5
+# Of a folder's name: characters that are left of a method's name, and at least so many of a configuration's id.
+_MOST_OF_METHOD, _LEAST_OF_ID = 50, 6
 
 
 @dataclass(frozen=True)
@@ -38,19 +42,22 @@ class KeptStudent:
 
 
 def kept_students(directory: SweepDirectory) -> Iterator[KeptStudent]:
-    """All students of a sweep, those in `students/` first. Damaged descriptions are left out; `check` names them."""
+    """All students of a sweep, those in `students/` first.
+
+    Damaged descriptions are left out; `check` names them. So are students that a user put there and no sweep kept.
+    """
     for path in student_folders(directory):
         try:
-            yield KeptStudent(path, read_about(path))
+            about = read_about(path)
         except UserError:
             continue
+        if about.sweep:
+            yield KeptStudent(path, about)
 
 
 def student_folders(directory: SweepDirectory) -> list[Path]:
     """All folders that hold a student, those in `students/` first."""
-    placed = directory.students
-    folders = sorted(path for path in placed.iterdir() if path.is_dir()) if placed.is_dir() else []
-    return [*folders, *(folder.student for folder in directory.trials() if folder.student.is_dir())]
+    return [*folders_in(directory.students), *(folder.student for folder in directory.trials() if folder.student.is_dir())]
 
 
 def student_of(directory: SweepDirectory, trial_id: str) -> KeptStudent:
@@ -85,13 +92,50 @@ def place_students(directory: SweepDirectory, trial_ids: Iterable[str]) -> list[
         if folder.student.is_dir() and folder.path.name not in wanted:
             folder.discard_student()
     students = {kept.about.trial_id: kept for kept in kept_students(directory)}  # one beside its trial is newer
+    for kept, name in zip(students.values(), _folder_names(students.values()), strict=True):
+        target = directory.students / name
+        if _holds_another(target, kept):
+            target = directory.students / _with_whole_id(kept)
+        _moved(kept.path, target)
+    return folders_in(directory.students) if students else []
+
+
+def _folder_names(students: Collection[KeptStudent]) -> list[str]:
+    """A name for each student, all different, also where a file system takes capital letters for small ones."""
     configs: dict[str, set[str]] = defaultdict(set)
-    for kept in students.values():
-        configs[kept.method].add(kept.config_id)
-    for kept in students.values():
-        several = f"-{kept.config_id[:6]}" if len(configs[kept.method]) > 1 else ""
-        _moved(kept.path, directory.students / f"{kept.method}{several}-s{kept.seed}")
-    return sorted(path for path in directory.students.iterdir() if path.is_dir()) if students else []
+    for kept in students:
+        configs[_as_file_name(kept.method).lower()].add(kept.config_id)
+    names = []
+    for kept in students:
+        method = _as_file_name(kept.method)
+        others = configs[method.lower()] - {kept.config_id}
+        length = _LEAST_OF_ID
+        while any(other.startswith(kept.config_id[:length]) for other in others) and length < len(kept.config_id):
+            length += 1
+        several = f"-{kept.config_id[:length]}" if others else ""
+        names.append(f"{method}{several}-s{kept.seed}")
+    number_of = Counter(name.lower() for name in names)
+    return [
+        name if number_of[name.lower()] == 1 else _with_whole_id(kept)
+        for name, kept in zip(names, students, strict=True)
+    ]
+
+
+def _with_whole_id(kept: KeptStudent) -> str:
+    return f"{_as_file_name(kept.method)}-{kept.about.trial_id}"
+
+
+def _as_file_name(method: str) -> str:
+    # Users name methods as they like, and a name must not lead out of the folder.
+    return re.sub(r"[^\w.-]", "-", method).lstrip(".")[:_MOST_OF_METHOD] or "method"
+
+
+def _holds_another(folder: Path, kept: KeptStudent) -> bool:
+    """Whether a folder holds another intact student, which must not be replaced."""
+    try:
+        return read_about(folder).trial_id != kept.about.trial_id
+    except UserError:
+        return False
 
 
 def _moved(path: Path, target: Path) -> None:
@@ -105,8 +149,12 @@ def _moved(path: Path, target: Path) -> None:
 
 
 def damaged_students(directory: SweepDirectory) -> Iterator[str]:
-    """A sentence for each student whose files are not as they were written."""
-    for path in student_folders(directory):
+    """A sentence for each student whose files are not as they were written.
+
+    That of a trial that has not ended is not complete before the trial is, and is written again.
+    """
+    ended = (folder for folder in directory.trials() if folder.student.is_dir() and folder.is_final)
+    for path in [*folders_in(directory.students), *(folder.student for folder in ended)]:
         try:
             about = read_about(path)
             for is_last in (False, True):

@@ -6,15 +6,17 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdas.files.full import going_without
+from kdas.errors import UserError
+from kdas.files.cache import replaced_whole
+from kdas.files.full import going_without, is_full, written
 from kdas.files.journal import Extent, Journal
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.records import COMPLETE_STATUSES, FINAL_STATUSES, STOPPED_STATUSES, CurveRow, Status
-from kdas.students.about import read_about, write_about
+from kdas.students.about import BEST, LAST, read_about, weights_file, write_about
 from sweeps.record.earlier import reaches_its_end
 from sweeps.record.picks import PicksFile
 
@@ -148,9 +150,20 @@ class TrialFolder:
         shutil.rmtree(self.student, ignore_errors=True)
 
     def take_student(self, path: Path, sweep: str) -> None:
-        """Copy the student of the same trial in another sweep. Args: sweep: the name of this one."""
-        shutil.copytree(path, self.student, dirs_exist_ok=True)
-        write_about(self.student, replace(read_about(self.student), sweep=self.facts_for_student(sweep)))
+        """Copy the student of the same trial in another sweep, if it is intact. Args: sweep: the name of this one."""
+        try:
+            about = read_about(path)
+            for name in (BEST, LAST):
+                written(self.student / name, partial(_copy, path / name, self.student / name))
+            for is_last in (False, True):
+                weights_file(self.student, about, last=is_last)
+        except (FileNotFoundError, UserError) as error:
+            if is_full(error):
+                raise
+            # Damaged, or that sweep has just moved or removed it.
+            self.discard_student()
+        else:
+            write_about(self.student, replace(about, sweep=self.facts_for_student(sweep)))
 
     def facts_for_student(self, sweep: str) -> dict[str, str]:
         """What its student tells of the sweep with this name."""
@@ -288,6 +301,11 @@ class TrialFolder:
         if damage is not None:
             raise damage
         return {}
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replaced_whole(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _unlike(recorded: Extent, extent: Extent) -> str:

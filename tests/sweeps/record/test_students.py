@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 import torch
 
 from kdas.errors import UserError
+from kdas.files.full import waiting_for_room
+from kdas.recipe.config import TrialConfig
 from kdas.records import Status
-from kdas.students.about import ABOUT, BEST, About, read_about
+from kdas.students.about import ABOUT, BEST, About, read_about, write_about
 from kdas.students.kept import write_student
 from kdas.training.trial import Inputs
 from sweeps.engine.agenda import Agenda
@@ -19,7 +23,7 @@ from sweeps.file.blocks import KeepStudents
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
-from sweeps.record.students import damaged_students, place_students, student_of
+from sweeps.record.students import damaged_students, kept_students, place_students, student_of
 from tests.sweeps.conftest import CALIBRATION, train_on_paper
 from tests.sweeps.engine.test_agenda import agenda_of
 
@@ -209,3 +213,123 @@ def test_a_student_that_was_not_kept_is_one_line(spec: SweepSpec, inputs: Inputs
     del content["student"]
     (folder / ABOUT).write_text(json.dumps(content))
     assert [text for text in damaged_students(directory) if "is damaged" in text]
+
+def a_student(directory: SweepDirectory, method: str, trial_id: str) -> None:
+    """A student of a method and a configuration of the test's choice."""
+    config = TrialConfig(dataset={"name": "digits"}, teacher={"model": "resnet8"}, student="resnet8", seed=1)
+    keep_student(directory, Job(method, "search", config, trial_id.rpartition("-s")[0]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("kdas_search", "abcdef01-s1"), ("kdas_search", "abcdef02-s1")),  # ids that begin alike
+        (("a/b", "11111111-s1"), ("a b", "22222222-s1")),  # methods that differ in what a file's name cannot hold
+        (("../../out", "11111111-s1"), ("kd", "22222222-s1")),
+        ((".", "11111111-s1"), ("..", "22222222-s1")),
+        (("KD", "11111111-s1"), ("kd", "22222222-s1")),  # the same folder on macOS and Windows
+        (("x" * 300, "11111111-s1"), ("x" * 299, "22222222-s1")),
+    ],
+)
+def test_two_students_never_share_a_folder(
+    directory: SweepDirectory, first: tuple[str, str], second: tuple[str, str]
+) -> None:
+    given = {trial_id: method for method, trial_id in (first, second)}
+    for trial_id, method in given.items():
+        a_student(directory, method, trial_id)
+    placed = place_students(directory, given)
+    assert {read_about(path).trial_id: read_about(path).sweep["method"] for path in placed} == given
+    assert {path.parent for path in placed} == {directory.students} and len({p.name.lower() for p in placed}) == 2
+    assert place_students(directory, given) == placed and student_of(directory, first[1]).path in placed
+
+
+def test_a_later_configuration_renames_the_earlier_one(directory: SweepDirectory) -> None:
+    a_student(directory, "kdas_search", "11111111-s1")
+    assert names(place_students(directory, ["11111111-s1"])) == ["kdas_search-s1"]
+    a_student(directory, "kdas_search", "22222222-s1")
+    placed = place_students(directory, ["22222222-s1"])
+    assert names(placed) == ["kdas_search-111111-s1", "kdas_search-222222-s1"]
+
+
+def test_a_students_folder_of_another_origin_stays(directory: SweepDirectory) -> None:
+    a_student(directory, "kd", "11111111-s1")
+    source = directory.trial("11111111-s1").student
+    alone = directory.students / "kd-s1"
+    shutil.copytree(source, alone)
+    write_about(alone, replace(read_about(alone), sweep={}, trial_id="99999999-s1"))
+    (placed,) = [path for path in place_students(directory, ["11111111-s1"]) if path != alone]
+    assert read_about(placed).trial_id == "11111111-s1" and read_about(alone).trial_id == "99999999-s1"
+    assert {kept.about.trial_id for kept in kept_students(directory)} == {"11111111-s1"}
+
+
+def test_a_trial_that_has_not_ended_is_not_judged(directory: SweepDirectory) -> None:
+    a_student(directory, "kd", "11111111-s1")
+    (directory.trial("11111111-s1").student / ABOUT).unlink()  # killed in between, or being written now
+    assert not list(damaged_students(directory))
+    directory.trial("11111111-s1").end(Status.BUDGET)
+    assert list(damaged_students(directory))
+
+
+def test_what_cannot_be_copied_from_another_sweep_is_left_out(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agenda = agenda_of(spec, inputs, directory)
+    worked_off(agenda, directory)
+    job, *others = agenda._plan.plain
+    source = directory.trial(job.trial_id).student
+
+    def adopted(name: str, *, keeps: bool = True) -> Path:
+        other = SweepDirectory(directory.path.parent / name)
+        assert other.adopt(job, CALIBRATION, keeps_student=keeps)
+        return other.trial(job.trial_id).student
+
+    assert not adopted("without", keeps=False).exists()
+    original = shutil.copyfile
+
+    def vanishing(path: Path, target: Path) -> object:
+        shutil.rmtree(source)
+        return original(path, target)
+
+    kept = shutil.copytree(source, directory.path.parent / "kept")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", vanishing)
+        assert not adopted("vanished").exists()  # that sweep ended just now and moved its students
+    shutil.copytree(kept, source, dirs_exist_ok=True)
+    (source / BEST).write_bytes(b"damaged")
+    assert not adopted("damaged").exists()
+
+
+def test_a_full_disk_waits_for_room_for_a_student(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agenda = agenda_of(spec, inputs, directory)
+    worked_off(agenda, directory)
+    job = agenda._plan.plain[0]
+    waited: list[Path] = []
+    original = shutil.copyfile
+
+    def copyfile(path: Path, target: Path) -> object:
+        if not waited:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(path, target)
+
+    other = SweepDirectory(directory.path.parent / "other")
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    with waiting_for_room(waited.append):
+        assert other.adopt(job, CALIBRATION)
+    assert len(waited) == 1 and read_about(other.trial(job.trial_id).student).trial_id == job.trial_id
+
+
+def test_students_that_other_sweeps_bring_do_not_fill_the_disk(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    worked_off(agenda_of(spec.model_copy(update={"keep_students": "all"}), inputs, directory), directory)
+    other = SweepDirectory(directory.path.parent / "other")
+    agenda = agenda_of(spec, inputs, other)
+    assert not agenda.fill() and agenda.is_finished
+    searched = [folder for folder in other.trials() if folder.description["method"] == "kdas_search"]
+    with_student = {folder.description["config_id"] for folder in searched if folder.student.is_dir()}
+    assert len(searched) == 4 and len(with_student) == 1
+    assert set(agenda.trials_with_students(other.trials())) >= {
+        folder.path.name for folder in searched if folder.student.is_dir()
+    }
