@@ -38,7 +38,7 @@ def export(student: Student, path: Path, kind: str) -> None:
 
 def _as_pth(student: Student, path: Path) -> None:
     about = student.about
-    row = about.best
+    row = student.row
     checkpoint.write(
         path,
         {

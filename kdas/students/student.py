@@ -19,15 +19,17 @@ from kdas.students.about import About, read_about, weights_file
 class Student(nn.Module):
     """A trained network in eval mode, with what it takes to use it. `about` says how it was trained.
 
+    `row`: the evaluation of these weights, which are the best ones or the last ones.
     `model` is the network itself, whose state dict has the field's names.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, model: Model, about: About) -> None:
+    def __init__(self, model: Model, about: About, *, last: bool = False) -> None:
         super().__init__()
         self.model, self.about = model, about
+        self.row = about.last if last else about.best
         for name in ("pixel_mean", "pixel_std"):
             values = torch.tensor(getattr(about, name), dtype=torch.float32).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
@@ -69,4 +71,4 @@ def load_student(path: Path | str, *, last: bool = False, device: str = "cpu", o
     load_weights(model, weights, about.student)
     is_channels_last = about.recipe.get("channels_last", False)
     model = model.to(device).to(memory_format=torch.channels_last if is_channels_last else torch.contiguous_format)
-    return Student(model, about).to(device).eval()
+    return Student(model, about, last=last).to(device).eval()

@@ -241,3 +241,11 @@ def test_a_file_of_the_fields_layout_is_a_plain_checkpoint(kept: tuple[Path, lis
     model = create("resnet8", 10)
     assert model.load_state_dict(content["model"]) == ([], [])
     assert content["best_acc"] == 100 * best_of(kept[1]).test_accuracy and content["class_names"] == list("0123456789")
+
+
+def test_a_file_of_the_last_weights_tells_of_their_evaluation(
+    kept: tuple[Path, list[CurveRow]], tmp_path: Path
+) -> None:
+    export(kdas.load_student(kept[0], last=True), tmp_path / "s.pth", "pth")
+    content, row = checkpoint.load(tmp_path / "s.pth"), kept[1][-1]
+    assert (content["epoch"], content["best_acc"]) == (row.epoch, 100 * row.test_accuracy)
