@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kdas.errors import UserError
+from kdas.files.cache import writable_folder
 from kdas.recipe.config import TrialConfig
 from kdas.records import STOPPED_STATUSES, CurveRow, Status
 from kdas.training.trainer import Surroundings, Training
@@ -25,29 +26,34 @@ def reproduce(directory: SweepDirectory, trial_id: str, student: Path | None, co
     """Train a recorded trial again, up to where it ended, and print whether each evaluation is the same.
 
     Args: student: a folder to keep its trained network in.
-    Returns: whether all evaluations are equal.
-    Raises: UserError: if there is no such trial, if it has not ended, or if data or teacher have changed since.
+    Returns: whether all evaluations are there and equal.
+    Raises: UserError: if there is no such trial, if it has not ended, or if data or teacher have changed
+            since, or if the student's folder cannot be written to.
     """
     folder = _ended(directory, trial_id)
+    if student is not None:
+        writable_folder(student)
     recorded = [each.row for each in folder.rows()]
     if student is not None and folder.status in STOPPED_STATUSES:
         console.print("The trial was stopped early. It is trained to its end here, to keep its student.")
     training = _training_of(directory, folder, recorded[-1].calibration_id, console, keeps_student=student is not None)
-    different = 0
-    for number, row in enumerate(training.rows()):
-        if number < len(recorded):
-            differs = _differences(recorded[number], row)
-            different += bool(differs)
-            console.print(_line(row, differs), highlight=False, markup=False, soft_wrap=True)
-        elif student is None:
+    num_same, rows = 0, training.rows()
+    for number, row in enumerate(rows, start=1):
+        differs = _differences(recorded[number - 1], row)
+        num_same += not differs
+        console.print(_line(row, differs), highlight=False, markup=False, soft_wrap=True)
+        if number == len(recorded):
             break
-    else:
-        if training.status is Status.BUDGET and student is not None:
+    if student is not None:
+        for _ in rows:
+            pass
+        if training.status is Status.BUDGET:
             training.write_student(student)
-            console.print(f"student: {student}", highlight=False, soft_wrap=True)
-    same = len(recorded) - different
-    console.print(f"{same} of {len(recorded)} evaluations are as recorded", highlight=False)
-    return not different
+            console.print(f"student: {student}", highlight=False, markup=False, soft_wrap=True)
+        else:
+            console.print("The training diverged, so no student is kept.", highlight=False)
+    console.print(f"{num_same} of {len(recorded)} evaluations are as recorded", highlight=False)
+    return num_same == len(recorded)
 
 
 def _ended(directory: SweepDirectory, trial_id: str) -> TrialFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from kdas.parts.yaml_file import dump_yaml
 from kdas.records import COMPLETE_STATUSES, Measure
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import best_accuracy, read_measure, time_to_target
+from sweeps.record.spec_file import read_spec
 from sweeps.record.trial import TrialFolder
 
 
@@ -21,7 +23,7 @@ class Winner:
     """A configuration and its complete trials, those of the confirmation if there was one, in order of seeds.
 
     `mean_ref_s`: mean time to the target in reference seconds, a miss counting as the budget. `mean_accuracy`: mean of
-    the best accuracies on the split that decides.
+    the best accuracies on the split that decides, for the objective accuracy_at_cost within its cost.
     """
 
     trials: Sequence[TrialFolder]
@@ -47,8 +49,12 @@ class Winner:
 
 
 def winner_of(directory: SweepDirectory, method: str | None = None) -> Winner:
-    """The best configuration of a sweep: that with the least mean time to the target, or, if the sweep's objective is
-    the accuracy, the highest mean best accuracy; the other one decides between equals.
+    """The best configuration of a sweep, by its objective: that with the least mean time to the target, or the highest
+    mean best accuracy, for accuracy_at_cost that within the cost. Of a Pareto front it is the end with the highest
+    accuracy.
+
+    Of equals in one search it is the one that the search ranks first, whose students are kept; between others,
+    accuracy decides after time, and time after accuracy.
 
     Args: method: only configurations of this method.
     Raises: UserError: if none has ended on every seed, or there is no such method.
@@ -68,27 +74,61 @@ def winner_of(directory: SweepDirectory, method: str | None = None) -> Winner:
             found[config_id].append(folder)
     if method is not None and method not in methods:
         raise UserError(f"{directory.path}: no method {method!r} has ended here. Known: {', '.join(sorted(methods))}.")
-    ranked = [_measured(folders, measure) for folders in found.values() if len(folders) == len(seeds)]
+    cost_ref_s = _cost_of_objective(directory, measure)
+    ranked = [_measured(folders, measure, cost_ref_s) for folders in found.values() if len(folders) == len(seeds)]
     ranked = [each for each in ranked if method in (None, each.description["method"])]
     if not ranked:
         raise UserError(f"{directory.path}: no configuration has ended on every seed. Run the sweep to its end.")
-    by_accuracy = measure.objective in ("accuracy", "accuracy_at_cost")
-    return min(
-        ranked,
-        key=lambda each: (
-            (-each.mean_accuracy, each.mean_ref_s) if by_accuracy else (each.mean_ref_s, -each.mean_accuracy)
-        ),
-    )
+    firsts: dict[str, Winner] = {}
+    for each in sorted(ranked, key=_as_its_search):
+        firsts.setdefault(_lane(each), each)
+    return min(firsts.values(), key=_between_searches)
 
 
-def _measured(folders: Sequence[TrialFolder], measure: Measure) -> Winner:
+def _lane(winner: Winner) -> str:
+    """The search that ranks a configuration among others; of a baseline, and in a confirmation, itself."""
+    what = winner.description
+    return f"search {what['proposal'].get('search', '')}" if "proposal" in what else str(what["config_id"])
+
+
+def _as_its_search(winner: Winner) -> tuple[float, float, str]:
+    cost = winner.mean_ref_s if winner.measure.objective == "pareto" else 0.0
+    first = -winner.mean_accuracy if _is_by_accuracy(winner.measure) else winner.mean_ref_s
+    return first, cost, winner.description["config_id"]
+
+
+def _between_searches(winner: Winner) -> tuple[float, float, str]:
+    of_time, of_accuracy = winner.mean_ref_s, -winner.mean_accuracy
+    first, second = (of_accuracy, of_time) if _is_by_accuracy(winner.measure) else (of_time, of_accuracy)
+    return first, second, winner.description["config_id"]
+
+
+def _is_by_accuracy(measure: Measure) -> bool:
+    return measure.objective != "tta"
+
+
+def _cost_of_objective(directory: SweepDirectory, measure: Measure) -> float:
+    """Up to which cost accuracies count. Raises: UserError: if that is recorded in a damaged file."""
+    if measure.objective != "accuracy_at_cost":
+        return math.inf
+    try:
+        objective = read_spec(directory.spec_file)["objective"]
+    except FileNotFoundError as error:
+        raise UserError(f"{directory.spec_file}: is missing. Run the sweep again.") from error
+    if objective.get("cost_ref_s") is not None:
+        return float(objective["cost_ref_s"])
+    return float(objective["share_of_budget"]) * measure.budget_ref_s
+
+
+def _measured(folders: Sequence[TrialFolder], measure: Measure, cost_ref_s: float) -> Winner:
     curves = [folder.rows() for folder in folders]
+    accuracies = [best_accuracy([each for each in rows if each.row.cost_ref_s <= cost_ref_s]) for rows in curves]
     times = [min(time_to_target(rows, measure.target), measure.budget_ref_s) for rows in curves]
     reached = [time_to_target(rows, measure.target) <= measure.budget_ref_s for rows in curves]
     return Winner(
         sorted(folders, key=lambda folder: int(folder.description["config"]["seed"])),
         statistics.fmean(times),
-        statistics.fmean(map(best_accuracy, curves)),
+        statistics.fmean(0.0 if math.isnan(each) else each for each in accuracies),
         sum(reached),
         measure,
     )

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from kdas.compute.evaluate import accuracy
 from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.models import create
+from kdas.parts.yaml_file import dump_yaml
 from kdas.recipe.config import TrialConfig, load_trial_config
-from kdas.records import Measure, Status
+from kdas.records import CurveRow, Measure, Status
 from kdas.training.trial import load_inputs
 from sweeps import reproduce as module
 from sweeps.record.directory import SweepDirectory
-from sweeps.record.job import Job
+from sweeps.record.job import Job, Proposal
 from sweeps.record.measure import write_measure
+from sweeps.record.spec_file import write_spec_text
 from sweeps.record.students import kept_students
 from sweeps.record.winner import winner_of
 from sweeps.reproduce import reproduce
@@ -118,6 +121,52 @@ def test_a_difference_is_named_and_is_not_a_success(
     assert "test_accuracy was 0." in capsys.readouterr().out
 
 
+class _Ends:
+    """A training that yields these rows and then ends so."""
+
+    def __init__(self, rows: list[CurveRow], status: Status) -> None:
+        self._rows, self.status, self.best, self.num_asked = rows, status, None, 0
+
+    def rows(self) -> Iterator[CurveRow]:
+        for row in self._rows:
+            self.num_asked += 1
+            yield row
+        if self.status is Status.CRASHED:
+            raise RuntimeError("crashes again")
+
+
+def reproduced(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, training: _Ends, student: Path | None = None
+) -> tuple[bool, str]:
+    monkeypatch.setattr(module, "_training_of", lambda *_, **__: training)
+    console = Console(width=200, record=True)
+    same = reproduce(swept.directory, next(kept_students(swept.directory)).about.trial_id, student, console)
+    return same, console.export_text()
+
+
+def test_a_training_that_ends_otherwise_is_not_the_recorded_one(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trial_id = next(kept_students(swept.directory)).about.trial_id
+    rows = [recorded.row for recorded in swept.directory.trial(trial_id).rows()]
+    assert reproduced(swept, monkeypatch, _Ends(rows, Status.BUDGET))[0]
+    same, told = reproduced(swept, monkeypatch, _Ends(rows[:-1], Status.BUDGET))
+    assert not same and f"{len(rows) - 1} of {len(rows)} evaluations are as recorded" in told
+    # Nothing is trained after the last recorded evaluation, where a trial that crashed would crash again.
+    training = _Ends([*rows, rows[-1]], Status.CRASHED)
+    assert reproduced(swept, monkeypatch, training)[0] and training.num_asked == len(rows)
+    same, told = reproduced(swept, monkeypatch, _Ends(rows, Status.DIVERGED), tmp_path / "student")
+    assert same and "The training diverged, so no student is kept." in told
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_training(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written to"):
+        reproduced(swept, monkeypatch, _Ends([], Status.BUDGET), tmp_path / "file")
+
+
 def test_a_trial_that_does_not_exist_is_one_line(swept: Swept) -> None:
     done = swept.run("reproduce", "tiny", "nothing")
     assert done.returncode == 2 and "no trial 'nothing'. The sweep has 10, for example " in done.stderr
@@ -127,10 +176,18 @@ def test_a_finished_sweeps_files_are_as_they_were_written(swept: Swept) -> None:
     assert swept.run("check", "tiny").stdout.endswith("all files are as they were written\n")
 
 
-def a_job(directory: SweepDirectory, config_id: str, seed: int, accuracies: list[float], status: Status) -> None:
+def a_job(
+    directory: SweepDirectory,
+    config_id: str,
+    seed: int,
+    accuracies: list[float],
+    status: Status,
+    proposal: Proposal | None = None,
+) -> None:
     teacher = {"model": "resnet8", "epochs": 1}
     config = TrialConfig(dataset={"name": "digits"}, teacher=teacher, student="resnet8", seed=seed)
-    train_on_paper(directory, Job(f"method_{config_id[0]}", "search", config, config_id), accuracies, status)
+    job = Job(f"method_{config_id[0]}", "search", config, config_id, proposal=proposal)
+    train_on_paper(directory, job, accuracies, status)
 
 
 def measure(**changed: object) -> Measure:
@@ -179,3 +236,35 @@ def test_train_takes_settings(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and re.match(r".*trial\.yaml: epochs: ", done.stderr)
     assert json.loads(json.dumps(load_trial_config(tmp_path / "trial.yaml", ["seed=7"]).seed)) == 7
+
+
+def winner_under(directory: SweepDirectory, objective: dict[str, object], **changed: object) -> str:
+    write_measure(directory, measure(objective=objective["name"], **changed))
+    write_spec_text(directory.spec_file, dump_yaml({"objective": objective}))
+    return str(winner_of(directory).description["config_id"])
+
+
+def test_the_winner_is_what_the_sweeps_objective_ranks_first(directory: SweepDirectory) -> None:
+    done = Status.BUDGET
+    for seed in (1, 2):
+        a_job(directory, "aaaaaaaa", seed, [0.6, 0.6, 0.6], done)  # first at the target
+        a_job(directory, "bbbbbbbb", seed, [0.4, 0.7, 0.7], done)  # best up to a cost of 2
+        a_job(directory, "cccccccc", seed, [0.1, 0.1, 0.9], done)  # best at the end
+    assert winner_under(directory, {"name": "tta"}) == "aaaaaaaa"
+    assert winner_under(directory, {"name": "accuracy"}) == "cccccccc"
+    assert winner_under(directory, {"name": "pareto"}) == "cccccccc"
+    assert winner_under(directory, {"name": "accuracy_at_cost", "cost_ref_s": 2.0}) == "bbbbbbbb"
+    assert winner_under(directory, {"name": "accuracy_at_cost", "share_of_budget": 0.5}) == "bbbbbbbb"
+    assert winner_under(directory, {"name": "accuracy_at_cost", "share_of_budget": 0.25}) == "aaaaaaaa"
+
+
+def test_between_equals_of_a_search_the_winner_is_the_one_whose_students_are_kept(directory: SweepDirectory) -> None:
+    done = Status.BUDGET
+    for seed in (1, 2):
+        proposal = Proposal(seed, {}, "")
+        a_job(directory, "aaaaaaaa", seed, [0.1, 0.1, 0.2], done, proposal)
+        a_job(directory, "bbbbbbbb", seed, [0.1, 0.1, 0.3], done, proposal)
+    assert winner_under(directory, {"name": "tta"}) == "aaaaaaaa"  # as the search ranks configurations
+    for seed in (1, 2):
+        a_job(directory, "cccccccc", seed, [0.1, 0.1, 0.4], done)  # a baseline, whose students are kept, too
+    assert winner_under(directory, {"name": "tta"}) == "cccccccc"
