@@ -57,7 +57,10 @@ def kept_students(directory: SweepDirectory) -> Iterator[KeptStudent]:
 
 def student_folders(directory: SweepDirectory) -> list[Path]:
     """All folders that hold a student, those in `students/` first."""
-    return [*folders_in(directory.students), *(folder.student for folder in directory.trials() if folder.student.is_dir())]
+    return [
+        *folders_in(directory.students),
+        *(folder.student for folder in directory.trials() if folder.student.is_dir()),
+    ]
 
 
 def student_of(directory: SweepDirectory, trial_id: str) -> KeptStudent:

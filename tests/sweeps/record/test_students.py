@@ -214,6 +214,7 @@ def test_a_student_that_was_not_kept_is_one_line(spec: SweepSpec, inputs: Inputs
     (folder / ABOUT).write_text(json.dumps(content))
     assert [text for text in damaged_students(directory) if "is damaged" in text]
 
+
 def a_student(directory: SweepDirectory, method: str, trial_id: str) -> None:
     """A student of a method and a configuration of the test's choice."""
     config = TrialConfig(dataset={"name": "digits"}, teacher={"model": "resnet8"}, student="resnet8", seed=1)
@@ -275,7 +276,7 @@ def test_what_cannot_be_copied_from_another_sweep_is_left_out(
 ) -> None:
     agenda = agenda_of(spec, inputs, directory)
     worked_off(agenda, directory)
-    job, *others = agenda._plan.plain
+    job = agenda._plan.plain[0]
     source = directory.trial(job.trial_id).student
 
     def adopted(name: str, *, keeps: bool = True) -> Path:
