@@ -104,8 +104,8 @@ def estimate(row: Mapping[Any, Any], *than: str) -> str:
     """A comparison in words: `1.28x [1.15, 1.41] as fast as plain_kd`.
 
     The interval is first where it includes 1, so that no ratio is read without it: `[0.45, 1.51] times as fast as
-    plain_kd, estimate 0.83x`. If it is open on both sides, it says nothing: `0.83x as fast as plain_kd in these samples,
-    interval open on both sides`. Args: than: the name of the other setting, if it has to be said.
+    plain_kd, estimate 0.83x`. Open on both sides it says nothing: `0.83x as fast as plain_kd in these samples, interval
+    open on both sides`. Args: than: the name of the other setting, if it has to be said.
     """
     one, limits = _ratio(row), interval(row["ratio_low"], row["ratio_high"])
     as_fast = " as ".join(("as fast", *than))

@@ -25,10 +25,10 @@ MOST_NAMED = 3
 class Answer:
     """`headline` is the verdict in one short sentence, `estimate` one ratio with its interval, "" if there is none.
 
-    `slower` names the settings that are slower beyond doubt. `points` are the sentences to read before quoting, `missed`
-    what did not reach the target. `compared` says what ran and how much each was tuned, `more` how it was computed.
-    `config_id` and `phase` name the setting that the ratio is of, "" if there is none; `is_claimed`: it is faster beyond
-    doubt.
+    `slower` names the settings that are slower beyond doubt. `points` are the sentences to read before quoting,
+    `missed` what did not reach the target. `compared` says what ran and how much each was tuned, `more` how it was
+    computed. `config_id` and `phase` name the setting that the ratio is of, "" if there is none; `is_claimed`: it is
+    faster beyond doubt.
     """
 
     headline: str
@@ -92,6 +92,7 @@ def answer(judged: Judgement, measure: Measure, near: Sequence[tuple[float, Comp
         _against_full(rows[quoted], rows[reference], measure),
         _times([rows[quoted], rows[reference]], phase),
         _settings(rows[quoted]),
+        _stricter(judged),
         _at_other_targets(near),
     )
     return Answer(
@@ -151,6 +152,17 @@ def _slower(judged: Judgement) -> str:
     counts = Counter(str(row["method"]) for row in rows)
     named = [_counted(method, found, counts[method]) for method, found in by_method.items()]
     return f"Reliably slower than {wording.named(rows[reference])}: {', '.join(named)}."
+
+
+def _stricter(judged: Judgement) -> str:
+    """Why an interval below 1 may not be enough to be named slower, as a sentence."""
+    num_plain, reference = sum(bool(row["is_plain"]) for row in judged.rows), judged.verdict.reference
+    if num_plain < 2 or reference is None or not any(row["ratio_high"] < 1 for row in judged.rows):
+        return ""
+    return (
+        f"{wording.named(judged.rows[reference])} came out fastest of {num_plain} plain settings, so it looks too fast. "
+        f"To be called slower, a setting must differ at a level {num_plain} times as strict as the table's."
+    )
 
 
 def _counted(method: str, found: Sequence[Row], num_settings: int) -> str:

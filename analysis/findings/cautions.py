@@ -155,11 +155,13 @@ def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
     reference = summary[summary["is_reference"].astype(bool) & (summary["phase"] == won.phase)].to_dict("records")
     for row in rows:
         if row["is_searched"] and won.phase == "search":
+            is_begun = summary["phase"].eq("confirm").any()
+            remedy = "The confirmation on fresh seeds is not complete." if is_begun else "Confirm it on fresh seeds."
             yield Caution(
                 "answer",
                 f"{row['method']} is the best of {wording.plural(int(row['num_tuned']), 'searched configuration')}, "
                 "measured on the seeds it was chosen by: the interval allows for the choice, but the ratio looks too "
-                "good. Confirm it on fresh seeds.",
+                f"good. {remedy}",
             )
         num_pairs = int(row["num_trials"] if row["is_reference"] else row["num_pairs"])
         for other in reference:

@@ -131,7 +131,9 @@ def _together(sweeps: Sequence[Findings]) -> tuple[pd.DataFrame, str]:
     once = times[~is_again]
     summary = summarize(once, measure)
     claimed = answer(judge(once, summary, measure), measure)
-    return summary, " ".join(filter(None, (claimed.headline, claimed.estimate and f"{claimed.estimate}.", claimed.slower)))
+    return summary, " ".join(
+        filter(None, (claimed.headline, claimed.estimate and f"{claimed.estimate}.", claimed.slower))
+    )
 
 
 def _claimed_apart(sweeps: Sequence[Findings]) -> str:
@@ -171,8 +173,8 @@ def _scores(sweeps: Sequence[Findings], cells: pd.DataFrame, profiles: pd.DataFr
         return f"{_DESCRIBED} {best} have the same score over {over}. {scores}{missing}"
     num_fastest = round(first["share_best"] * num_cells)
     return (
-        f"{_DESCRIBED} {best} has the best score over {over}: lowest mean time in {num_fastest or 'none'}, within twice "
-        f"the lowest in {first['share_within_2']:.0%}. {scores}{missing}"
+        f"{_DESCRIBED} {best} has the best score over {over}: lowest mean time in {num_fastest or 'none'}, within "
+        f"twice the lowest in {first['share_within_2']:.0%}. {scores}{missing}"
     )
 
 

@@ -72,9 +72,8 @@ def test_intervals_are_warned_of_if_most_seeds_missed(new_sweep: NewSweep, plan:
 
 def test_no_miss_on_few_seeds_still_allows_some(new_sweep: NewSweep, plan: Any) -> None:
     found = findings(new_sweep(plan(range(10))))
-    assert (
-        "5 settings: no seed of 10 missed the target, but the true miss rate may be as high as 26% (one-sided 95% bound)."
-        in texts(found, "table")
+    assert "5 settings: no seed of 10 missed the target, but the true miss rate may be as high as 26%" in texts(
+        found, "table"
     )
 
 
@@ -118,6 +117,7 @@ def test_finalists_that_still_run_leave_the_answer_to_the_search(
     for confirm in (baseline, baseline + finalist):
         found = findings(new_sweep(plan() + confirm))
         assert deciding_phase(found.summary) == "search" and found.answer.config_id == "c-s0"
+        assert "looks too good. The confirmation on fresh seeds is not complete." in texts(found, "answer")
         chosen = fastest(found.summary).set_index("method")
         assert chosen.loc["kdas_search", "config_id"] == "c-s0" and chosen.loc["plain_kd", "phase"] == "search"
 
@@ -149,7 +149,7 @@ def test_a_winner_that_mostly_missed_is_said_to(new_sweep: NewSweep, plan: Any) 
     found = findings(new_sweep(both))
     assert found.answer.config_id == "c-s0" and row_of(found, "c-s0")["mark"] == "~"
     assert re.match(r"kdas_search: \[.*\] times as fast as plain_kd, estimate ~ 1\.\d+x$", found.answer.estimate)
-    assert "The ratio compares times up to the budget, because kdas_search missed on some seeds and plain_kd missed on some seeds." in found.answer.details
+    assert "because kdas_search missed on some seeds and plain_kd missed on some seeds." in found.answer.details
 
 
 def test_settings_that_may_be_faster_are_not_ruled_out(new_sweep: NewSweep, plan: Any) -> None:
@@ -250,7 +250,8 @@ def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: 
         ),
         (
             (0.0, math.inf),
-            "The interval includes 1x and has no end on either side: these seeds cannot tell which of the two is faster.",
+            "The interval includes 1x and has no end on either side: these seeds cannot tell which of the two is "
+            "faster.",
         ),
         ((1.1, 1.5), ""),
     ],

@@ -81,8 +81,8 @@ def test_times_that_are_not_comparable_are_kept_apart_with_the_reason(
     html = render_overview(found, "both", {})
     assert re.search(reason, html) and "has the best score over 2 sweeps" in html
     assert found.answer == (
-        "Reliably faster than plain distillation in 2 of 2 sweeps: kdas_search in a, kdas_search in b. Each sweep keeps "
-        "its own error rate of 5%, so over many sweeps expect some false ones."
+        "Reliably faster than plain distillation in 2 of 2 sweeps: kdas_search in a, kdas_search in b. Each sweep "
+        "keeps its own error rate of 5%, so over many sweeps expect some false ones."
     )
 
 
