@@ -160,8 +160,8 @@ def _stricter(judged: Judgement) -> str:
     if num_plain < 2 or reference is None or not any(row["ratio_high"] < 1 for row in judged.rows):
         return ""
     return (
-        f"{wording.named(judged.rows[reference])} came out fastest of {num_plain} plain settings, so it looks too fast. "
-        f"To be called slower, a setting must differ at a level {num_plain} times as strict as the table's."
+        f"{wording.named(judged.rows[reference])} was fastest of {num_plain} plain settings, so it looks too fast: "
+        f"to be called slower, a setting must differ at a level {num_plain} times as strict as the table's."
     )
 
 

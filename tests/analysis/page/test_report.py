@@ -253,6 +253,7 @@ def test_the_table_of_a_paper_holds_every_deciding_row(sweep_directory: Path, fo
     assert "plain_kd" in plain and "1x (reference)" in plain and "4 configurations" in plain
     assert sum("kdas_search" in line for line in plain.splitlines()) == 4
     assert "published" not in plain
+    assert ("% test accuracy: mean +- standard deviation" in result.output) == (form == "latex")
 
 
 def test_published_accuracies_of_the_pair_are_marked_as_such(sweep_directory: Path) -> None:
