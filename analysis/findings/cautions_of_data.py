@@ -122,7 +122,7 @@ def of_the_prices(
         yield Caution(
             "answer",
             f"The prices are uncertain: alone they move the ratio by ±{errors.max():.1%}. The interval allows for it. "
-            "Measure them again while nothing else runs.",
+            "Run the sweep under another name while nothing else runs.",
         )
 
 

@@ -18,7 +18,7 @@ from analysis.findings.summary import deciding_phase, fastest, plain_methods, su
 from analysis.statistics.interval import LEVEL
 from kdas.errors import UserError
 
-_DESCRIBED = "The scores describe these samples and claim nothing:"
+_DESCRIBED = "The scores describe these samples and claim nothing."
 
 
 @dataclass(frozen=True)

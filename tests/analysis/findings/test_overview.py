@@ -44,7 +44,7 @@ def test_methods_are_scored_over_the_sweeps(sweep: Sweep) -> None:
     assert times["fast"].idxmin() == "kdas_search" and times["slow"].idxmin() == "kdas_paper"
     assert found.profiles.loc["kdas_search", "share_best"] == 0.5
     assert found.profiles["score"].is_monotonic_decreasing
-    said = f"claim nothing: {found.profiles.index[0]} has the best score over 2 sweeps: lowest mean time in 1, within"
+    said = f"claim nothing. {found.profiles.index[0]} has the best score over 2 sweeps: lowest mean time in 1, within"
     assert said in found.scores and "score" not in found.answer
 
 
@@ -103,7 +103,7 @@ def test_scores_of_sweeps_that_cannot_tell_are_no_claim(tmp_path: Path, planned_
         return findings(write_sweep(tmp_path / name, trials, sweep=name, target=target))
 
     found = overview([sweep_of("x", 0.9), sweep_of("y", 0.85)])
-    assert found.apart and found.scores.startswith("The scores describe these samples and claim nothing: plain_kd has")
+    assert found.apart and found.scores.startswith("The scores describe these samples and claim nothing. plain_kd has")
     assert found.answer == "No setting was reliably faster than plain distillation in any of 2 sweeps."
     html = render_overview(found, "both", {})
     assert f'<p class="answer">{found.answer}</p>' in html and html.index(found.answer) < html.index(found.scores)
