@@ -92,6 +92,7 @@ def compare(
     console = _console()
     console.print(_grid(tables.table(tables.cell_columns(), found.cells), "Sweep by sweep"))
     console.print(Text(found.answer, style="bold"))
+    console.print(Text(found.scores))
     for caution in found.cautions:
         console.print(Text(f"note: {caution}", style="yellow"))
     console.print(Text(str(out)), soft_wrap=True)
@@ -146,7 +147,8 @@ def show(found: Findings, path: Path, console: Console) -> None:
     if len(later):
         console.print(f"{len(later)} more searched configurations are in the report.", style="dim")
     console.print(Text(found.answer.headline, style="bold"))
-    console.print(Text(found.answer.qualified))
+    for sentence in found.answer.short:
+        console.print(Text(sentence))
     for caution in found.cautions:
         if caution.place in ("answer", "table"):
             console.print(Text(f"note: {caution.text}", style="yellow"))

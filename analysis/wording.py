@@ -74,8 +74,23 @@ def factor(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """An interval of ratios: `[1.15, 1.41]`, "" if there is none."""
-    return "" if math.isnan(low) or math.isnan(high) else f"[{two_decimals(low)}, {two_decimals(high)}]"
+    """An interval of ratios: `[1.15, 1.41]`, "" if there is none.
+
+    An open end is said in words: `[up to 1.72]`, `[0.33 or more]`, `[open]`. A number there would look measured.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    is_open_below, is_open_above = open_ends(low, high)
+    if is_open_below and is_open_above:
+        return "[open]"
+    if is_open_below:
+        return f"[up to {two_decimals(high)}]"
+    return f"[{two_decimals(low)} or more]" if is_open_above else f"[{two_decimals(low)}, {two_decimals(high)}]"
+
+
+def open_ends(low: float, high: float) -> tuple[bool, bool]:
+    """Whether an interval of ratios has no lower and no upper end; what would print as 0.00 is none."""
+    return two_decimals(low) == "0.00", math.isinf(high)
 
 
 def speedup(row: Mapping[Any, Any]) -> str:
@@ -89,12 +104,15 @@ def estimate(row: Mapping[Any, Any], *than: str) -> str:
     """A comparison in words: `1.28x [1.15, 1.41] as fast as plain_kd`.
 
     The interval is first where it includes 1, so that no ratio is read without it: `[0.45, 1.51] times as fast as
-    plain_kd, estimate 0.83x`. Args: than: the name of the other setting, if it has to be said.
+    plain_kd, estimate 0.83x`. Open on both sides it says nothing: `0.83x as fast as plain_kd in these samples, interval
+    open on both sides`. Args: than: the name of the other setting, if it has to be said.
     """
     one, limits = _ratio(row), interval(row["ratio_low"], row["ratio_high"])
     as_fast = " as ".join(("as fast", *than))
     if not limits:
         return f"{one} {as_fast}" + (" (1 seed)" if row["num_pairs"] == 1 else "")
+    if all(open_ends(row["ratio_low"], row["ratio_high"])):
+        return f"{one} {as_fast} in these samples, interval open on both sides"
     is_open = row["ratio_low"] <= 1 <= row["ratio_high"]
     return f"{limits} times {as_fast}, estimate {one}" if is_open else f"{one} {limits} {as_fast}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -17,25 +18,34 @@ from kdas.records import Measure
 
 _SEEDS = {"search": "the seeds of the search", "confirm": "fresh seeds"}
 # Up to this many methods are named in the verdict.
-_MOST_NAMED = 3
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Answer:
     """`headline` is the verdict in one short sentence, `estimate` one ratio with its interval, "" if there is none.
 
-    `compared` says what ran and how much each was tuned; `details` and `missed` qualify the rest. `config_id` and
-    `phase` name the setting that the ratio is of, "" if there is none; `is_claimed`: it is faster beyond doubt.
+    `slower` names the settings that are slower beyond doubt. `points` are the sentences to read before quoting,
+    `missed` what did not reach the target. `compared` says what ran and how much each was tuned, `more` how it was
+    computed. `config_id` and `phase` name the setting that the ratio is of, "" if there is none; `is_claimed`: it is
+    faster beyond doubt.
     """
 
     headline: str
-    estimate: str
-    compared: str
-    details: str
-    missed: str
+    estimate: str = ""
+    slower: str = ""
+    points: tuple[str, ...] = ()
+    missed: str = ""
+    compared: str = ""
+    more: tuple[str, ...] = ()
     phase: str = ""
     config_id: str = ""
     is_claimed: bool = False
+
+    @property
+    def details(self) -> str:
+        """All sentences that qualify the estimate."""
+        return " ".join((*self.points, *self.more))
 
     @property
     def text(self) -> str:
@@ -45,8 +55,13 @@ class Answer:
     @property
     def qualified(self) -> str:
         """All sentences but the first."""
+        return " ".join(filter(None, (*self.short, self.compared, *self.more)))
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """The sentences after the first that nobody should quote the answer without."""
         estimate = f"{self.estimate}." if self.estimate else ""
-        return " ".join(filter(None, (estimate, self.compared, self.details, self.missed)))
+        return tuple(filter(None, (estimate, self.slower, *self.points, self.missed)))
 
 
 def answer(judged: Judgement, measure: Measure, near: Sequence[tuple[float, Comparison]] = ()) -> Answer:
@@ -55,33 +70,41 @@ def answer(judged: Judgement, measure: Measure, near: Sequence[tuple[float, Comp
     goal = f"{wording.goal(measure.target)} {measure.split} accuracy"
     if not any(row["num_reached"] for row in rows):
         confirmed = "confirmed " if phase == "confirm" else ""
-        return Answer(f"No {confirmed}trial has reached {goal}.", "", "", "", _best_so_far(rows, measure))
+        return Answer(f"No {confirmed}trial has reached {goal}.", missed=_best_so_far(rows, measure))
     quoted, reference = judged.quoted
     so_far = " so far" if any(row["num_running"] for row in rows) else ""
     headline = _verdict(judged, goal + so_far)
     compared, missed = _compared(judged), _missed(rows, phase)
     if quoted is None or reference is None:
-        return Answer(headline, "", compared, _times([rows[0]], phase), missed, phase, str(rows[0]["config_id"]))
+        times = _times([rows[0]], phase)
+        config_id = str(rows[0]["config_id"])
+        return Answer(headline, missed=missed, compared=compared, more=(times,), phase=phase, config_id=config_id)
     found = judged.compare(quoted, reference)
-    details = [
-        _interval(judged, found),
+    points = (
+        _open(found),
         _rival(judged),
-        _best_searched(judged, quoted),
+        _best_searched(judged, quoted, reference),
+        _restricted(found, rows[quoted], rows[reference]),
+        _power(judged, found),
+    )
+    more = (
+        _interval(judged, found),
         _against_full(rows[quoted], rows[reference], measure),
-        _restricted(found),
         _times([rows[quoted], rows[reference]], phase),
         _settings(rows[quoted]),
-        _power(judged, found),
+        _stricter(judged),
         _at_other_targets(near),
-    ]
+    )
     return Answer(
         headline,
         f"{wording.named(rows[quoted])}: {wording.estimate(asdict(found), wording.named(rows[reference]))}"
         if not math.isnan(found.ratio)
         else "",
-        compared,
-        " ".join(filter(None, details)),
+        _slower(judged),
+        tuple(filter(None, points)),
         missed,
+        compared,
+        tuple(filter(None, more)),
         phase,
         str(rows[quoted]["config_id"]),
         is_claimed=quoted == judged.verdict.winner,
@@ -111,10 +134,41 @@ def _none_of(methods: Sequence[str]) -> str:
     """The subject of a sentence that denies something of all these methods."""
     if all(method.startswith("kdas") for method in methods):
         return "No KDAS setting"
-    if len(methods) > _MOST_NAMED:
+    if len(methods) > MOST_NAMED:
         return f"No setting of {len(methods)} methods"
     *first, last = methods
     return f"No setting of {', '.join(first)} or {last}" if first else f"No setting of {last}"
+
+
+def _slower(judged: Judgement) -> str:
+    """The settings that are slower than the reference beyond doubt, as a sentence."""
+    rows, reference = judged.rows, judged.verdict.reference
+    if not judged.slower or reference is None or judged.verdict.winner == reference:
+        # A plain setting that is faster than every other one says it already.
+        return ""
+    by_method: dict[str, list[Row]] = {}
+    for place in judged.slower:
+        by_method.setdefault(str(rows[place]["method"]), []).append(rows[place])
+    counts = Counter(str(row["method"]) for row in rows)
+    named = [_counted(method, found, counts[method]) for method, found in by_method.items()]
+    return f"Reliably slower than {wording.named(rows[reference])}: {', '.join(named)}."
+
+
+def _stricter(judged: Judgement) -> str:
+    """Why an interval below 1 may not be enough to be named slower, as a sentence."""
+    num_plain, reference = sum(bool(row["is_plain"]) for row in judged.rows), judged.verdict.reference
+    if num_plain < 2 or reference is None or not any(row["ratio_high"] < 1 for row in judged.rows):
+        return ""
+    return (
+        f"{wording.named(judged.rows[reference])} was fastest of {num_plain} plain settings, so it looks too fast: "
+        f"to be called slower, a setting must differ at a level {num_plain} times as strict as the table's."
+    )
+
+
+def _counted(method: str, found: Sequence[Row], num_settings: int) -> str:
+    if num_settings > 1:
+        return f"{len(found)} of the {num_settings} settings of {method}"
+    return f"{method} {wording.ratio(found[0])}"
 
 
 def _compared(judged: Judgement) -> str:
@@ -158,13 +212,19 @@ def _interval(judged: Judgement, found: Comparison) -> str:
         for low, high in ((found.seeds_low, found.seeds_high), (found.ratio_low, found.ratio_high))
     )
     said += "" if alone == joint else f" Over seeds alone it is {alone}."
-    is_open = found.ratio_low <= 1 <= found.ratio_high
-    if not is_open:
-        return said
-    if found.ratio_low == 0 or math.isinf(found.ratio_high):
-        return f"{said} The interval includes 1x and is open: these seeds cannot tell which of the two is faster."
+    return said
+
+
+def _open(found: Comparison) -> str:
+    """What an interval that includes 1 leaves open, as a sentence."""
+    if not found.ratio_low <= 1 <= found.ratio_high:
+        return ""
+    ends = wording.open_ends(found.ratio_low, found.ratio_high)
+    if any(ends):
+        without = {(True, False): "no lower end", (False, True): "no upper end"}.get(ends, "no end on either side")
+        return f"The interval includes 1x and has {without}: these seeds cannot tell which of the two is faster."
     low, high = wording.factor(found.ratio_low), wording.factor(found.ratio_high)
-    return f"{said} The interval includes 1x: these seeds cannot tell a slowdown to {low} from a speed-up to {high}."
+    return f"The interval includes 1x: these seeds cannot tell a slowdown to {low} from a speed-up to {high}."
 
 
 def _rival(judged: Judgement) -> str:
@@ -182,12 +242,13 @@ def _other(row: Row, subject: Row) -> str:
     return "another of its settings" if row["method"] == subject["method"] else wording.named(row)
 
 
-def _best_searched(judged: Judgement, quoted: int) -> str:
+def _best_searched(judged: Judgement, quoted: int, reference: int) -> str:
     """The ratio of the best searched setting, as a sentence, if the answer is about another one."""
     best = next((row for row in judged.rows if row["is_searched"] and not row["is_plain"]), None)
     if best is None or best is judged.rows[quoted] or math.isnan(best["ratio"]):
         return ""
-    return f"The best searched setting, {wording.setting(best)}, was {wording.estimate(best)}."
+    than = wording.named(judged.rows[reference])
+    return f"The best searched setting, {wording.setting(best)}, was {wording.estimate(best, than)}."
 
 
 def _against_full(row: Row, reference: Row, measure: Measure) -> str:
@@ -196,7 +257,7 @@ def _against_full(row: Row, reference: Row, measure: Measure) -> str:
         return ""
     compared = {"ratio": row["full_ratio"], "ratio_low": row["full_low"], "ratio_high": row["full_high"], "mark": ""}
     said = wording.estimate({**compared, "num_pairs": row["num_pairs"]})
-    return f"Against the full schedule of {measure.baseline} it was {said}."
+    return f"Against the full schedule of {measure.baseline}, {wording.named(row)} was {said}."
 
 
 def _times(rows: Sequence[Row], phase: str) -> str:
@@ -214,12 +275,12 @@ def _settings(row: Row) -> str:
     return f"Its settings: {row['configuration']}." if row["is_searched"] and row["configuration"] else ""
 
 
-def _restricted(found: Comparison) -> str:
+def _restricted(found: Comparison, row: Row, reference: Row) -> str:
     """Why a ratio holds only for times up to the budget, as a sentence."""
-    reasons = {
-        "~": "both missed on some seeds", "to": "some trials ended early", ">=": "the slower one missed on some seeds",
-        "<=": "the setting missed on some seeds",
-    }  # fmt: skip
+    quoted, other = (
+        f"{wording.named(each)} missed on {'some' if each['num_reached'] else 'all'} seeds" for each in (row, reference)
+    )
+    reasons = {"~": f"{quoted} and {other}", "to": "some trials ended early", ">=": other, "<=": quoted}
     reason = "" if math.isnan(found.ratio) else reasons.get(found.mark, "")
     return f"The ratio compares times up to the budget, because {reason}." if reason else ""
 

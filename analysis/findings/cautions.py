@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from analysis import wording
-from analysis.findings.answer import Answer
+from analysis.findings.answer import MOST_NAMED, Answer
 from analysis.findings.cautions_of_data import (
     Caution,
     of_accuracies,
@@ -55,6 +55,7 @@ def cautions(
         *_of_the_split(measure),
         *_of_the_objective(measure),
         *_of_the_baseline(summary, measure),
+        *_of_the_search(summary),
         *_of_the_winner(summary, won),
         *_of_misses(summary, won),
         *of_the_grid(summary, won),
@@ -136,16 +137,31 @@ def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Cautio
         )
 
 
+def _of_the_search(summary: pd.DataFrame) -> Iterator[Caution]:
+    """A search in which every setting has the same time to the target, the budget."""
+    searched = summary[summary["is_searched"].astype(bool) & (summary["phase"] == "search")]
+    counts = searched.groupby("method", sort=False)[["num_trials", "num_reached", "num_open"]].sum()
+    missed = counts[(counts["num_reached"] == 0) & (counts["num_open"] < counts["num_trials"])]
+    for method in missed.index:
+        yield Caution(
+            "answer",
+            f"No searched setting of {method} reached the target, so their times do not differ and the best accuracy "
+            "decides between them. Lower the target, or train longer.",
+        )
+
+
 def _of_the_winner(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
     rows = summary[(summary["config_id"] == won.config_id) & (summary["phase"] == won.phase)].to_dict("records")
     reference = summary[summary["is_reference"].astype(bool) & (summary["phase"] == won.phase)].to_dict("records")
     for row in rows:
         if row["is_searched"] and won.phase == "search":
+            is_begun = summary["phase"].eq("confirm").any()
+            remedy = "The confirmation on fresh seeds is not complete." if is_begun else "Confirm it on fresh seeds."
             yield Caution(
                 "answer",
                 f"{row['method']} is the best of {wording.plural(int(row['num_tuned']), 'searched configuration')}, "
                 "measured on the seeds it was chosen by: the interval allows for the choice, but the ratio looks too "
-                "good. Confirm it on fresh seeds.",
+                f"good. {remedy}",
             )
         num_pairs = int(row["num_trials"] if row["is_reference"] else row["num_pairs"])
         for other in reference:
@@ -190,13 +206,23 @@ def _of_misses(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
             f"Rows have {min(seeds_of_rows)} to {max(seeds_of_rows)} trials. Order and means use all of them, ratios "
             "only the shared seeds, so the two may disagree.",
         )
-    all_reached = deciding.loc[deciding["num_reached"] == deciding["num_trials"], "num_trials"]
+    all_reached = deciding[(deciding["num_reached"] == deciding["num_trials"]) & (deciding["num_trials"] > 0)]
     if len(all_reached):
         # The largest miss rate at which `num_seeds` seeds without a miss still have a probability of 5%.
-        num_seeds = int(all_reached.min())
+        num_seeds = int(all_reached["num_trials"].min())
         share = 1 - 0.05 ** (1 / num_seeds)
         yield Caution(
             "table",
-            f"No seed of {num_seeds} missed the target, but the true miss rate may be as high as {share:.0%} "
-            "(one-sided 95% bound).",
+            f"{_whose(all_reached, len(deciding))}: no seed of {num_seeds} missed the target, but the true miss rate "
+            f"may be as high as {share:.0%} (one-sided 95% bound).",
         )
+
+
+def _whose(rows: pd.DataFrame, num_all: int) -> str:
+    """The settings of some rows, by name if they are few."""
+    if len(rows) == num_all:
+        return "Every setting" if num_all > 1 else str(rows["method"].iloc[0])
+    names = rows["method"].drop_duplicates().tolist()
+    if len(rows) > len(names) or len(names) > MOST_NAMED:
+        return wording.plural(len(rows), "setting").capitalize()
+    return ", ".join(names)

@@ -83,7 +83,7 @@ def of_the_grid(summary: pd.DataFrame, won: Answer) -> Iterator[Caution]:
     text = (
         f"The evaluation grid is coarse: in {wording.plural(len(coarse), 'row')} one step is more than "
         f"{COARSE_GRID:.0%} of the time to accuracy (at most {worst:.1%}). The intervals allow for it, the ratios do "
-        "not. Evaluate more often, or compare the interpolated times in report.html."
+        "not. Evaluate more often, or compare the interpolated times, in the report under “How certain the answer is”."
     )
     if worst >= 1:
         text += " A trial met the target at its first evaluation, so its time may be any shorter one."
@@ -122,7 +122,7 @@ def of_the_prices(
         yield Caution(
             "answer",
             f"The prices are uncertain: alone they move the ratio by ±{errors.max():.1%}. The interval allows for it. "
-            "Measure them again while nothing else runs.",
+            "Run the sweep under another name while nothing else runs.",
         )
 
 
@@ -134,8 +134,8 @@ def of_the_rounds(environment: Mapping[str, str]) -> Iterator[Caution]:
         yield Caution(
             "answer",
             f"The prices were measured{while_busy}, and differ by {spread:.1%} between rounds. The intervals allow for "
-            "the difference, not for an error that all rounds share. Run make calibrate while nothing else runs, and "
-            "the sweep under another name.",
+            "the difference, not for an error that all rounds share. While nothing else runs, "
+            "run make calibrate and the sweep under another name.",
         )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.findings.groups import Trials, groups_of, trials_by_seed
 from analysis.findings.summary import deciding_phase, level_of
 from analysis.statistics.compare import Comparison, compare
-from analysis.statistics.verdict import Verdict, decide, detectable_ratio, spread
+from analysis.statistics.verdict import Verdict, decide, detectable_ratio, level_of_slower, slower_than, spread
 from analysis.wording import Row
 from kdas.records import Measure
 
@@ -23,7 +23,8 @@ from kdas.records import Measure
 class Judgement:
     """The deciding rows of the summary, the fastest first, what may be claimed of them, and how surely.
 
-    `level`: of each comparison; all of them together keep that of the phase.
+    `level`: of each comparison; all of them together keep that of the phase. `slower`: settings that are slower than
+    the reference beyond doubt, none of them plain.
     """
 
     phase: str
@@ -31,6 +32,7 @@ class Judgement:
     trials: Sequence[Trials]
     level: float
     verdict: Verdict
+    slower: tuple[int, ...]
 
     @property
     def quoted(self) -> tuple[int | None, int | None]:
@@ -77,11 +79,13 @@ def judge(times: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Judge
     level = level_of(phase, len(rows), measure)
 
     @functools.cache
-    def beats(one: int, other: int) -> bool:
+    def beats(one: int, other: int, level: float = level) -> bool:
         return compare(trials[other], trials[one], level=level, with_p=False).is_faster
 
-    means = [float(row["mean_upper_s"]) for row in rows]
-    verdict = decide(means, [bool(row["is_plain"]) for row in rows], beats)
+    means, is_plain = [float(row["mean_upper_s"]) for row in rows], [bool(row["is_plain"]) for row in rows]
+    verdict = decide(means, is_plain, beats)
     # The summary's reference: of plain settings with fewer seeds than others, a lucky one could have the lowest mean.
     reference = next((place for place, row in enumerate(rows) if row["is_reference"]), None)
-    return Judgement(phase, rows, trials, level, replace(verdict, reference=reference))
+    strict = functools.partial(beats, level=level_of_slower(level, sum(is_plain)))
+    slower = slower_than(reference, is_plain, strict)
+    return Judgement(phase, rows, trials, level, replace(verdict, reference=reference), slower)

@@ -15,7 +15,10 @@ from analysis.findings.gather import Findings
 from analysis.findings.judgement import judge
 from analysis.findings.profiles import profile_table
 from analysis.findings.summary import deciding_phase, fastest, plain_methods, summarize
+from analysis.statistics.interval import LEVEL
 from kdas.errors import UserError
+
+_DESCRIBED = "The scores describe these samples and claim nothing."
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Overview:
     - `cells`: one row per method and sweep, its fastest configuration there: `method`, `cell`, `time` (mean upper
       bound, inf if half of the seeds or more missed) and the columns of `analysis.findings.summary.summarize`.
     - `profiles`: of `analysis.findings.profiles.profile_table`.
-    - `together`: one summary of all trials; empty if `apart` says why their times are not comparable. If they are, it
-      decides: `answer` begins with what may be claimed of it.
+    - `together`: one summary of all trials; empty if `apart` says why their times are not comparable.
+    - `answer`: what may be claimed: of `together`, or sweep by sweep if there is no such table.
+    - `scores`: the profiles in words, which describe these samples and claim nothing.
     """
 
     sweeps: tuple[Findings, ...]
@@ -35,6 +39,7 @@ class Overview:
     together: pd.DataFrame
     apart: str
     answer: str
+    scores: str
     cautions: tuple[str, ...]
 
 
@@ -49,14 +54,15 @@ def overview(sweeps: Sequence[Findings]) -> Overview:
     cells = pd.concat([_fastest(found, baseline_of(sweeps)) for found in sweeps], ignore_index=True)
     profiles = profile_table(cells)
     apart = _apart([found.measure.calibration_id for found in sweeps], sweeps)
-    together, claimed = (pd.DataFrame(), "") if apart else _together(sweeps)
+    together, claimed = (pd.DataFrame(), _claimed_apart(sweeps)) if apart else _together(sweeps)
     return Overview(
         sweeps=tuple(sweeps),
         cells=cells,
         profiles=profiles,
         together=together,
         apart=apart,
-        answer=f"{claimed} {_answer(sweeps, cells, profiles)}".strip(),
+        answer=claimed,
+        scores=_scores(sweeps, cells, profiles),
         cautions=tuple(_cautions(sweeps)),
     )
 
@@ -125,7 +131,23 @@ def _together(sweeps: Sequence[Findings]) -> tuple[pd.DataFrame, str]:
     once = times[~is_again]
     summary = summarize(once, measure)
     claimed = answer(judge(once, summary, measure), measure)
-    return summary, " ".join(filter(None, (claimed.headline, claimed.estimate and f"{claimed.estimate}.")))
+    return summary, " ".join(
+        filter(None, (claimed.headline, claimed.estimate and f"{claimed.estimate}.", claimed.slower))
+    )
+
+
+def _claimed_apart(sweeps: Sequence[Findings]) -> str:
+    """What may be claimed of sweeps whose times are not comparable: what each of them claims by itself."""
+    claims = []
+    for found in sweeps:
+        rows = found.summary[found.summary["config_id"] == found.answer.config_id].to_dict("records")
+        if found.answer.is_claimed:
+            claims.append(f"{wording.named(rows[0])} in {found.measure.sweep}")
+    over = wording.plural(len(sweeps), "sweep")
+    if not claims:
+        return f"No setting was reliably faster than plain distillation in any of {over}."
+    said = f"Reliably faster than plain distillation in {len(claims)} of {over}: {', '.join(claims)}."
+    return f"{said} Each sweep keeps its own error rate of {LEVEL:.0%}, so over many sweeps expect some false ones."
 
 
 def _union(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
@@ -133,7 +155,7 @@ def _union(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
 
 
-def _answer(sweeps: Sequence[Findings], cells: pd.DataFrame, profiles: pd.DataFrame) -> str:
+def _scores(sweeps: Sequence[Findings], cells: pd.DataFrame, profiles: pd.DataFrame) -> str:
     num_cells = cells["cell"].nunique()
     absent_sweeps = len(sweeps) - num_cells
     over = wording.plural(num_cells, "sweep")
@@ -144,15 +166,15 @@ def _answer(sweeps: Sequence[Findings], cells: pd.DataFrame, profiles: pd.DataFr
     is_best = np.isclose(profiles["score"], profiles["score"].iloc[0])
     best, first = " and ".join(map(str, profiles.index[is_best])), profiles.iloc[0]
     scores = ", ".join(f"{name} {score:.2f}" for name, score in zip(profiles.index, profiles["score"], strict=True))
-    scores = f"Scores (1 means fastest everywhere): {scores}."
+    scores = f"Scores (1: the lowest mean time everywhere): {scores}."
     absent = profiles.index[profiles["num_cells"] < num_cells]
     missing = f" Not run in every sweep, which counts as a miss: {', '.join(map(str, absent))}." if len(absent) else ""
     if is_best.sum() > 1:
-        return f"{best} are equally good over {over}. {scores}{missing}"
+        return f"{_DESCRIBED} {best} have the same score over {over}. {scores}{missing}"
     num_fastest = round(first["share_best"] * num_cells)
     return (
-        f"{best} is best over {over}: fastest in {num_fastest or 'none'}, within twice the best time in "
-        f"{first['share_within_2']:.0%}. {scores}{missing}"
+        f"{_DESCRIBED} {best} has the best score over {over}: lowest mean time in {num_fastest or 'none'}, within "
+        f"twice the lowest in {first['share_within_2']:.0%}. {scores}{missing}"
     )
 
 

@@ -60,8 +60,8 @@ def figures(found: Findings) -> dict[str, Figure]:
             "reached",
             plots.fraction_reached(found.times, summary, measure),
             "Share of seeds that have reached the target by a given cost",
-            "Each method's fastest configuration; below, how many of its seeds are still running. A configuration with "
-            "a trial that was stopped because of its accuracy has no such curve.",
+            "Each method's fastest configuration; below, how many of its seeds are not yet at the target. A "
+            "configuration with a trial that was stopped because of its accuracy has no such curve.",
         ),
     }
     return drawn | _of_the_search(found) | _of_other_questions(found)

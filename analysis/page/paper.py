@@ -72,6 +72,12 @@ _LATEX = {
 }  # fmt: skip
 
 
+_LEGEND = """\
+% test accuracy: mean +- standard deviation over the trials that ran to their end. cost: mean reference seconds to the
+% target, a miss counts as the full budget. ratio: above 1x is faster; the interval is first where it includes 1, since
+% then nothing is shown. <=, >=, ~: the setting, the reference, or both missed. n: seeds."""
+
+
 def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], found: Findings) -> str:
     def line(cells: Sequence[str]) -> str:
         return " & ".join("".join(_LATEX.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
@@ -79,6 +85,6 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], found: Findings
     target = wording.goal(found.measure.target).replace("%", r"\%")
     num_comparisons = max(len(_rows(found)) - 1, 1)
     together = f"intervals hold for all {num_comparisons} comparisons together"
-    note = f"% Time to {target} {found.measure.split} accuracy; {together}."
+    note = f"% Time to {target} {found.measure.split} accuracy; {together}.\n{_LEGEND}"
     lines = [line(header), r"\hline", *map(line, rows)]
     return "\n".join([note, r"\begin{tabular}{llrrrr}", r"\hline", *lines, r"\hline", r"\end{tabular}"]) + "\n"

@@ -58,6 +58,25 @@ def decide(mean_s: Sequence[float], is_plain: Sequence[bool], beats: Callable[[i
     return Verdict(reference, winner, not unbeaten, next(iter(unbeaten), None), best)
 
 
+def slower_than(reference: int | None, is_plain: Sequence[bool], beats: Callable[[int, int], bool]) -> tuple[int, ...]:
+    """The settings, none of them plain, that are slower beyond doubt than the reference.
+
+    Args: beats: as in `decide`, but at `level_of_slower`.
+    """
+    if reference is None:
+        return ()
+    return tuple(each for each, plain in enumerate(is_plain) if not plain and beats(reference, each))
+
+
+def level_of_slower(level: float, num_plain: int) -> float:
+    """The two-sided level at which a setting is called slower than the plain setting that came out fastest.
+
+    A reference that was chosen as the fastest of several looks too fast, and then the others look too slow. Reading
+    each comparison at a part of the level allows for every choice.
+    """
+    return level / max(num_plain, 1)
+
+
 def simultaneous_level(num_settings: int, level: float = LEVEL) -> float:
     """The two-sided level at which each comparison of several settings is read."""
     return level / max(num_settings - 1, 1)

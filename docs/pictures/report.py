@@ -18,7 +18,7 @@ from PIL import Image, ImageChops
 
 PICTURE = Path(__file__).with_suffix(".png")
 WIDTH, HEIGHT, MARGIN = 1040, 2400, 16
-NUM_ROWS = 5
+NUM_ROWS = 6
 LAST_COLUMN = "ratio"
 COLOURS = 128
 # Runs when the page has loaded. The first table is that of the configurations, the first figure that of the ratios.

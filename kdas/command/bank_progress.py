@@ -26,7 +26,11 @@ def announce(bank: TeacherBank, console: Console) -> None:
 def build_with_progress(bank: TeacherBank, console: Console) -> None:
     """Fill a bank. Nothing else runs meanwhile, so the teacher may use all cores."""
     repeatable(num_cpus())
-    bank.build(BankProgress(console, bank.num_images * bank.store.shape.num_views))
+    if bank.share_filled() >= 1:
+        # Only a damaged record may be missing: there is nothing to wait for.
+        bank.build(lambda num_done: None)
+    else:
+        bank.build(BankProgress(console, bank.num_images * bank.store.shape.num_views))
 
 
 def size_on_disk(path: Path) -> int:

@@ -31,7 +31,9 @@ IDLE = 0.05
 # Before another attempt on a busy machine.
 PAUSE_S = 10.0
 
-_REMEDY = "Comparisons of methods may be wrong. Stop other work and measure again (make calibrate)."
+_REMEDY = (
+    "Comparisons of methods may be wrong. Stop other work and start again; once a trial has run, under another name."
+)
 
 # Busy calibrations that this process measured: it uses them for all its sweeps, others measure again.
 _measured_here: set[str] = set()

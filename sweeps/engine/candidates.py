@@ -31,9 +31,10 @@ class Candidates:
     ) -> None:
         self._directory, self._search, self._objective, self._spending = directory, search, objective, spending
         self._proposals: list[_InProgress] = []
-        # The first job of each configuration that may be confirmed, and the configuration's values.
+        # The first job of each configuration that may be confirmed, the configuration's values and its best accuracy.
         self._jobs: dict[str, Job] = {}
         self._values: dict[str, list[float]] = {}
+        self._accuracies: dict[str, float] = {}
         self._searched: set[str] = set()
         # Proposals in a row that repeated an earlier configuration.
         self.num_repeats = 0
@@ -78,6 +79,7 @@ class Candidates:
             self._spending.found(outcome.restricted_s, outcome.is_reached)
         if outcome is not None and outcome.is_known:
             self._values[first.config_id] = outcome.values
+            self._accuracies[first.config_id] = outcome.best_accuracy
         self._search.tell(proposal.number, None if outcome is None else outcome.values)
 
     def may_be_best(self) -> set[str]:
@@ -89,5 +91,5 @@ class Candidates:
     def finalists(self, number: int) -> list[Job]:
         """The first job of each of the best complete configurations, the best first."""
         searched = {config_id: values for config_id, values in self._values.items() if config_id in self._searched}
-        ranked = best_first(searched, self._objective.directions)[:number]
+        ranked = best_first(searched, self._objective.directions, self._accuracies)[:number]
         return [self._jobs[config_id] for config_id in ranked]

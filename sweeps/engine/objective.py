@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +45,7 @@ class Objective:
             return [
                 statistics.fmean(min(time_to_target(rows, measure.target), measure.budget_ref_s) for rows in curves)
             ]
-        accuracy = statistics.fmean(self._accuracy(rows) for rows in curves)
+        accuracy = mean_best_accuracy([self._up_to_cost(rows) for rows in curves])
         if self.name == "pareto":
             ran_whole = [status in (Status.BUDGET, Status.REACHED) for status in statuses]
             costs = [
@@ -55,9 +55,14 @@ class Objective:
             return [accuracy, statistics.fmean(costs)]
         return [accuracy]
 
-    def _accuracy(self, rows: Rows) -> float:
-        accuracy = best_accuracy([recorded for recorded in rows if recorded.row.cost_ref_s <= self.cost_ref_s])
-        return 0.0 if math.isnan(accuracy) else accuracy
+    def _up_to_cost(self, rows: Rows) -> Rows:
+        return [recorded for recorded in rows if recorded.row.cost_ref_s <= self.cost_ref_s]
+
+
+def mean_best_accuracy(curves: Sequence[Rows]) -> float:
+    """The mean over seeds of the best accuracy, 0 where nothing was evaluated."""
+    known = [best_accuracy(rows) for rows in curves]
+    return statistics.fmean(0.0 if math.isnan(accuracy) else accuracy for accuracy in known)
 
 
 def objective_of(given: ObjectiveConfig, budget_ref_s: float) -> Objective:
@@ -71,14 +76,19 @@ def objective_of(given: ObjectiveConfig, budget_ref_s: float) -> Objective:
     return Objective(given.name)
 
 
-def best_first(values: dict[str, list[float]], directions: Sequence[Direction]) -> list[str]:
-    """Configuration ids, best first. With two values, those that no other configuration beats in both come first."""
+def best_first(
+    values: Mapping[str, Sequence[float]], directions: Sequence[Direction], accuracies: Mapping[str, float]
+) -> list[str]:
+    """Configuration ids, best first. With two values, those that no other configuration beats in both come first.
+
+    Args: accuracies: decide between equal values: settings that all missed the target have the same time.
+    """
     losses = {
         config_id: [-value if way == "maximize" else value for value, way in zip(each, directions, strict=True)]
         for config_id, each in values.items()
     }
     if len(directions) == 1:
-        return sorted(losses, key=lambda config_id: (losses[config_id], config_id))
+        return sorted(losses, key=lambda config_id: (losses[config_id], -accuracies[config_id], config_id))
 
     def num_beating(config_id: str) -> int:
         own = losses[config_id]
@@ -87,4 +97,6 @@ def best_first(values: dict[str, list[float]], directions: Sequence[Direction]) 
             for other in losses.values()
         )
 
-    return sorted(losses, key=lambda config_id: (num_beating(config_id), losses[config_id], config_id))
+    return sorted(
+        losses, key=lambda config_id: (num_beating(config_id), losses[config_id], -accuracies[config_id], config_id)
+    )

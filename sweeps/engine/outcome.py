@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdas.records import COMPLETE_STATUSES, Measure, Status
-from sweeps.engine.objective import Objective
+from sweeps.engine.objective import Objective, mean_best_accuracy
 from sweeps.record.measure import time_to_target
 from sweeps.record.trial import TrialFolder
 
@@ -16,10 +16,12 @@ from sweeps.record.trial import TrialFolder
 @dataclass(frozen=True)
 class Outcome:
     """`values`: one for each direction. `restricted_s`: mean time to the target, a miss counting as the budget.
-    `is_reached`: on every seed. `is_known`: no trial was stopped before its value was certain."""
+    `best_accuracy`: mean over seeds. `is_reached`: on every seed. `is_known`: no trial was stopped before its value was
+    certain."""
 
     values: list[float]
     restricted_s: float
+    best_accuracy: float
     is_reached: bool
     is_known: bool
 
@@ -39,6 +41,7 @@ def outcome_of(trials: Sequence[TrialFolder], objective: Objective, measure: Mea
     return Outcome(
         values=objective.values(curves, statuses, measure),
         restricted_s=statistics.fmean(min(time, measure.budget_ref_s) for time in times),
+        best_accuracy=mean_best_accuracy(curves),
         is_reached=all(map(math.isfinite, times)),
         is_known=all(is_known),
     )

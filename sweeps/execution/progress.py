@@ -75,7 +75,8 @@ class Progress:
         if self.console.is_terminal:
             self._live.start()
         else:
-            self.say(f"{self.sweep}: {self.num_done} of {self.num_planned} trials are already done")
+            # How many are to come is known once the search has read its results.
+            self.say(f"{self.sweep}: trials already done: {self.num_done}")
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""The share of trials that have reached the target by a given cost, and how many are still running."""
+"""The share of trials that have reached the target by a given cost, and how many have not."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     counts.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     for spine in counts.spines.values():
         spine.set_visible(False)
-    counts.set_title("still running", loc="left", fontsize=8)
+    counts.set_title("not yet at the target", loc="left", fontsize=8)
     counts.set_xlabel("cost, reference seconds")
     left_out = [str(row["method"]) for row in shown if row not in drawn]
     note = f"left out, stopped because of their accuracy: {', '.join(left_out)}" if left_out else None

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from analysis import wording
-from analysis.findings.answer import _interval, answer
+from analysis.findings.answer import _interval, _open, answer
 from analysis.findings.gather import findings
 from analysis.findings.judgement import judge
 from analysis.findings.summary import deciding_phase, fastest
@@ -72,9 +72,8 @@ def test_intervals_are_warned_of_if_most_seeds_missed(new_sweep: NewSweep, plan:
 
 def test_no_miss_on_few_seeds_still_allows_some(new_sweep: NewSweep, plan: Any) -> None:
     found = findings(new_sweep(plan(range(10))))
-    assert (
-        "No seed of 10 missed the target, but the true miss rate may be as high as 26% (one-sided 95% bound)."
-        in texts(found, "table")
+    assert "5 settings: no seed of 10 missed the target, but the true miss rate may be as high as 26%" in texts(
+        found, "table"
     )
 
 
@@ -118,6 +117,7 @@ def test_finalists_that_still_run_leave_the_answer_to_the_search(
     for confirm in (baseline, baseline + finalist):
         found = findings(new_sweep(plan() + confirm))
         assert deciding_phase(found.summary) == "search" and found.answer.config_id == "c-s0"
+        assert "looks too good. The confirmation on fresh seeds is not complete." in texts(found, "answer")
         chosen = fastest(found.summary).set_index("method")
         assert chosen.loc["kdas_search", "config_id"] == "c-s0" and chosen.loc["plain_kd", "phase"] == "search"
 
@@ -149,7 +149,7 @@ def test_a_winner_that_mostly_missed_is_said_to(new_sweep: NewSweep, plan: Any) 
     found = findings(new_sweep(both))
     assert found.answer.config_id == "c-s0" and row_of(found, "c-s0")["mark"] == "~"
     assert re.match(r"kdas_search: \[.*\] times as fast as plain_kd, estimate ~ 1\.\d+x$", found.answer.estimate)
-    assert "The ratio compares times up to the budget, because both missed on some seeds." in found.answer.details
+    assert "because kdas_search missed on some seeds and plain_kd missed on some seeds." in found.answer.details
 
 
 def test_settings_that_may_be_faster_are_not_ruled_out(new_sweep: NewSweep, plan: Any) -> None:
@@ -240,9 +240,20 @@ def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: 
             (0.38, 2.57),
             "The interval includes 1x: these seeds cannot tell a slowdown to 0.38x from a speed-up to 2.57x.",
         ),
-        ((0.0, 1.58), "The interval includes 1x and is open: these seeds cannot tell which of the two is faster."),
-        ((0.4, math.inf), "The interval includes 1x and is open: these seeds cannot tell which of the two is faster."),
-        ((1.1, 1.5), "and the evaluation grid, but not for errors of the prices."),
+        (
+            (0.0, 1.58),
+            "The interval includes 1x and has no lower end: these seeds cannot tell which of the two is faster.",
+        ),
+        (
+            (0.4, math.inf),
+            "The interval includes 1x and has no upper end: these seeds cannot tell which of the two is faster.",
+        ),
+        (
+            (0.0, math.inf),
+            "The interval includes 1x and has no end on either side: these seeds cannot tell which of the two is "
+            "faster.",
+        ),
+        ((1.1, 1.5), ""),
     ],
 )
 def test_what_an_interval_leaves_open_is_said_in_words(
@@ -254,7 +265,65 @@ def test_what_an_interval_leaves_open_is_said_in_words(
     found = replace(judged.compare(1, 0), ratio=1.2, ratio_low=low, ratio_high=high, price_error=math.nan)
     assert "Over seeds alone it is [" in _interval(judged, found)
     found = replace(found, seeds_low=low, seeds_high=high)
-    assert _interval(judged, found).endswith(said)
+    assert _open(found) == said
+    assert _interval(judged, found).endswith("and the evaluation grid, but not for errors of the prices.")
+
+
+def test_an_interval_without_an_end_says_so_and_names_who_missed_on_all_seeds(
+    new_sweep: NewSweep, planned_trial: Any
+) -> None:
+    trials = [planned_trial("plain_kd", "c-plain", seed, 30.0 + 8 * seed) for seed in range(3)]
+    trials += [planned_trial("rs2", "c-rs2", seed, 40.0, 0.7) for seed in range(3)]
+    found = findings(new_sweep(trials))
+    assert row_of(found, "c-rs2")["mark"] == "<=" and "0.00" not in found.answer.text
+    assert "because rs2 missed on all seeds." in found.answer.details
+    said = wording.estimate(dict(row_of(found, "c-rs2")) | {"ratio_low": 0.0, "ratio_high": 1.72}, "plain_kd")
+    assert said.startswith("[up to 1.72] times as fast as plain_kd, estimate <= 0.")
+    said = wording.estimate(dict(row_of(found, "c-rs2")) | {"ratio_low": 0.0, "ratio_high": math.inf})
+    assert said.endswith("x as fast in these samples, interval open on both sides")
+
+
+def test_settings_that_are_slower_beyond_doubt_are_named(new_sweep: NewSweep, planned_trial: Any) -> None:
+    times_s = {"plain_kd": 20.0, "rs2": 19.0, "kdas_paper": 34.0}
+    trials = [
+        planned_trial(method, f"c-{method}", seed, half_s + (seed * 7 + len(method)) % 3)
+        for seed in range(5)
+        for method, half_s in times_s.items()
+    ]
+    found = findings(new_sweep(trials)).answer
+    assert found.headline.startswith("No setting of rs2 or kdas_paper was reliably faster than plain_kd")
+    assert re.fullmatch(r"Reliably slower than plain_kd: kdas_paper 0\.\d\dx \[0\.\d\d, 0\.\d\d\]\.", found.slower)
+    assert found.slower in found.text and found.slower in found.short
+    # Of several settings of a method, their number is said.
+    trials += [
+        planned_trial("kdas_search", f"c-s{number}", seed, half_s + seed % 2)
+        for seed in range(5)
+        for number, half_s in enumerate((19.0, 45.0, 50.0))
+    ]
+    assert "2 of the 3 settings of kdas_search" in findings(new_sweep(trials)).answer.slower
+
+
+def test_a_reference_chosen_among_several_plain_settings_needs_more_to_call_others_slower(
+    new_sweep: NewSweep, planned_trial: Any
+) -> None:
+    trials = [planned_trial("plain_kd", "c-plain", seed, 20.0 + seed % 3) for seed in range(5)]
+    trials += [planned_trial("rs2", "c-rs2", seed, 22.9 + (seed + 1) % 3) for seed in range(5)]
+    others = [planned_trial(f"plain_{number}", f"c-p{number}", seed, 60.0) for number in range(4) for seed in range(5)]
+    plain = ["plain_kd", *(f"plain_{number}" for number in range(4))]
+    # Not distinguishable from the reference, so that no setting is the fastest of all.
+    trials += [planned_trial("m1", "c-m1", seed, 20.0 + (seed + 2) % 3) for seed in range(5)]
+    one = findings(new_sweep([*trials, *others]))
+    several = findings(new_sweep([*trials, *others], plain_methods=plain))
+    assert "rs2" in one.answer.slower and "rs2" not in several.answer.slower
+    assert row_of(one, "c-rs2")["ratio_high"] == row_of(several, "c-rs2")["ratio_high"] < 1
+
+
+def test_a_search_in_which_all_missed_is_named(new_sweep: NewSweep, plan: Any) -> None:
+    trials = [replace(each, ceiling=0.8) if each.method == "kdas_search" else each for each in plan()]
+    trials = [each for each in trials if each.status is not Status.CRASHED]
+    said = "No searched setting of kdas_search reached the target, so their times do not differ"
+    assert said in texts(findings(new_sweep(trials)), "answer")
+    assert "No searched setting" not in texts(findings(new_sweep(plan())), "answer")
 
 
 def test_a_baseline_that_never_reached_makes_ratios_lower_limits(new_sweep: NewSweep, plan: Any) -> None:

@@ -44,7 +44,8 @@ def test_methods_are_scored_over_the_sweeps(sweep: Sweep) -> None:
     assert times["fast"].idxmin() == "kdas_search" and times["slow"].idxmin() == "kdas_paper"
     assert found.profiles.loc["kdas_search", "share_best"] == 0.5
     assert found.profiles["score"].is_monotonic_decreasing
-    assert f"{found.profiles.index[0]} is best over 2 sweeps: fastest in 1, within" in found.answer
+    said = f"claim nothing. {found.profiles.index[0]} has the best score over 2 sweeps: lowest mean time in 1, within"
+    assert said in found.scores and "score" not in found.answer
 
 
 def test_sweeps_of_one_task_share_one_table_with_shared_trials_once(sweep: Sweep) -> None:
@@ -78,7 +79,11 @@ def test_times_that_are_not_comparable_are_kept_apart_with_the_reason(
     found = overview([sweep("a"), sweep("b", **terms)])
     assert re.search(reason, found.apart) and found.together.empty
     html = render_overview(found, "both", {})
-    assert re.search(reason, html) and "is best over 2 sweeps" in html
+    assert re.search(reason, html) and "has the best score over 2 sweeps" in html
+    assert found.answer == (
+        "Reliably faster than plain distillation in 2 of 2 sweeps: kdas_search in a, kdas_search in b. Each sweep "
+        "keeps its own error rate of 5%, so over many sweeps expect some false ones."
+    )
 
 
 def test_it_ranks_as_the_sweeps_themselves_do(sweep: Sweep, plan: Any, tmp_path: Path, planned_trial: Any) -> None:
@@ -86,7 +91,22 @@ def test_it_ranks_as_the_sweeps_themselves_do(sweep: Sweep, plan: Any, tmp_path:
     trials += [planned_trial("m1", "c-m1", seed, half_s) for seed, half_s in enumerate((10.0, 10.0, 55.0))]
     both = [findings(write_sweep(tmp_path / name, trials, sweep=name)) for name in ("x", "y")]
     assert all(each.summary["method"].iloc[0] == "plain_kd" for each in both)
-    assert "plain_kd is best over 2 sweeps: fastest in 2, within" in overview(both).answer
+    found = overview(both)
+    assert "plain_kd has the best score over 2 sweeps: lowest mean time in 2, within" in found.scores
+    assert found.answer.startswith("No setting of m1 was reliably faster than plain_kd")
+
+
+def test_scores_of_sweeps_that_cannot_tell_are_no_claim(tmp_path: Path, planned_trial: Any) -> None:
+    def sweep_of(name: str, target: float) -> Findings:
+        trials = [planned_trial("plain_kd", "c-plain", seed, 18.0 + seed) for seed in range(3)]
+        trials += [planned_trial("m1", "c-m1", seed, half_s) for seed, half_s in enumerate((10.0, 30.0, 55.0))]
+        return findings(write_sweep(tmp_path / name, trials, sweep=name, target=target))
+
+    found = overview([sweep_of("x", 0.9), sweep_of("y", 0.85)])
+    assert found.apart and found.scores.startswith("The scores describe these samples and claim nothing. plain_kd has")
+    assert found.answer == "No setting was reliably faster than plain distillation in any of 2 sweeps."
+    html = render_overview(found, "both", {})
+    assert f'<p class="answer">{found.answer}</p>' in html and html.index(found.answer) < html.index(found.scores)
 
 
 def test_of_a_shared_trial_the_copy_that_went_furthest_counts(tmp_path: Path, plan: Any) -> None:
@@ -106,15 +126,15 @@ def test_methods_that_are_equally_good_are_both_named(tmp_path: Path, planned_tr
         trials = [planned_trial(method, f"c-{method}", 0, half_s) for method, half_s in times_s.items()]
         return findings(write_sweep(tmp_path / name, trials, sweep=name))
 
-    said = overview([sweep_of("x", 10.0, 15.0), sweep_of("y", 15.0, 10.0)]).answer
-    assert "m1 and m2 are equally good over 2 sweeps. Scores" in said
+    said = overview([sweep_of("x", 10.0, 15.0), sweep_of("y", 15.0, 10.0)]).scores
+    assert "m1 and m2 have the same score over 2 sweeps. Scores" in said
 
 
 def test_a_sweep_without_a_result_is_left_out_and_named(sweep: Sweep, tmp_path: Path, planned_trial: Any) -> None:
     alone = findings(write_sweep(tmp_path / "alone", [planned_trial("m1", "c-m1", 0, 20.0)], sweep="alone"))
     nothing = findings(write_sweep(tmp_path / "nothing", [], sweep="nothing", target=0.9))
-    answer = overview([alone, nothing]).answer
-    assert "m1 is best over 1 sweep (without 1 that has no result yet): fastest in 1, within" in answer
+    scores = overview([alone, nothing]).scores
+    assert "m1 has the best score over 1 sweep (without 1 that has no result yet): lowest mean time in 1" in scores
 
 
 def test_ratios_to_different_baselines_are_not_drawn_as_to_one(sweep: Sweep) -> None:
@@ -135,12 +155,10 @@ def test_one_sweep_alone_or_twice_is_refused(sweep: Sweep) -> None:
 
 def test_a_target_that_nobody_reached_is_no_error(sweep: Sweep) -> None:
     found = overview([sweep("a", target=0.99), sweep("b", target=0.99)])
-    assert found.answer == (
-        "No trial has reached 99% validation accuracy. No method reached the target on more than half of its seeds in "
-        "any of 2 sweeps."
-    )
+    assert found.answer == "No trial has reached 99% validation accuracy."
+    assert found.scores == "No method reached the target on more than half of its seeds in any of 2 sweeps."
     assert (found.cells["time"] == math.inf).all() and (found.profiles["score"] == 0).all()
-    assert "is best" not in render_overview(found, "both", {})
+    assert "best score" not in render_overview(found, "both", {})
 
 
 def test_the_command_writes_a_page_that_links_to_the_reports(sweep: Sweep, tmp_path: Path) -> None:

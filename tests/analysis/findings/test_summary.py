@@ -185,7 +185,9 @@ def test_ratios_are_to_the_fastest_plain_setting_beside_the_full_schedule(
     assert row["full_ratio"] == pytest.approx(times["c-plain"] / times["c-s0"])
     assert row["full_low"] < row["full_ratio"] < row["full_high"] and math.isnan(full["full_ratio"])
     assert found.answer.estimate.endswith("as fast as plain_half")
-    assert f"Against the full schedule of plain_kd it was {wording.full(row)} as fast." in found.answer.details
+    assert (
+        f"Against the full schedule of plain_kd, kdas_search was {wording.full(row)} as fast." in found.answer.details
+    )
     assert reference_name(found.summary, found.measure) == "plain_half"
     # Older tables do not say which methods are plain: the baseline alone.
     assert row_of(findings(new_sweep(plan(range(4)) + half)), "c-plain")["is_reference"]

@@ -225,7 +225,7 @@ def test_the_command_writes_the_report_and_shows_the_answer(sweep_directory: Pat
     found, path = findings(sweep_directory), sweep_directory / "report.html"
     assert result.exit_code == 0 and path.read_text(encoding="utf-8") == render(found)
     flat = " ".join(result.output.split())
-    assert found.answer.text in flat and result.output.rstrip().endswith(str(path))
+    assert " ".join((found.answer.headline, *found.answer.short)) in flat and result.output.rstrip().endswith(str(path))
     for row in found.summary.to_dict("records"):
         assert wording.ratio(row) in flat and row["configuration"] in flat
     assert "…" not in result.output and "\x1b" not in result.output
@@ -253,6 +253,7 @@ def test_the_table_of_a_paper_holds_every_deciding_row(sweep_directory: Path, fo
     assert "plain_kd" in plain and "1x (reference)" in plain and "4 configurations" in plain
     assert sum("kdas_search" in line for line in plain.splitlines()) == 4
     assert "published" not in plain
+    assert ("% test accuracy: mean +- standard deviation" in result.output) == (form == "latex")
 
 
 def test_published_accuracies_of_the_pair_are_marked_as_such(sweep_directory: Path) -> None:
@@ -304,8 +305,10 @@ def test_seconds_have_the_significant_digits(value: float, text: str) -> None:
     ("row", "text"),
     [
         ({}, "1.28x [1.15, 1.41]"),
-        ({"ratio_low": 0.0, "ratio_high": 2.62, "ratio": 1.18}, "[0.00, 2.62] 1.18x"),
-        ({"ratio_low": 0.2, "ratio_high": math.inf}, "[0.20, ∞] 1.28x"),
+        ({"ratio_low": 0.0, "ratio_high": 2.62, "ratio": 1.18}, "[up to 2.62] 1.18x"),
+        ({"ratio_low": 0.004, "ratio_high": 2.62, "ratio": 1.18}, "[up to 2.62] 1.18x"),
+        ({"ratio_low": 0.2, "ratio_high": math.inf}, "[0.20 or more] 1.28x"),
+        ({"ratio_low": 0.0, "ratio_high": math.inf}, "[open] 1.28x"),
         ({"mark": ">=", "ratio": 1.35, "ratio_low": 1.1, "ratio_high": 1.62}, ">= 1.35x [1.10, 1.62]"),
         ({"mark": "to", "ratio": 0.46, "ratio_at_most": 1.02, "ratio_low": 0.2}, "[0.20, 1.41] 0.46x to 1.02x"),
         ({"num_pairs": 1, "ratio_low": math.nan, "ratio_high": math.nan}, "1.28x (1 seed)"),

@@ -11,8 +11,16 @@ from scipy import stats
 from analysis.statistics.censoring import Bounds
 from analysis.statistics.compare import compare
 from analysis.statistics.interval import LEVEL, ratio_interval
-from analysis.statistics.verdict import Verdict, decide, detectable_ratio, simultaneous_level, spread
-from benchmarks.claims import Truth, falsely_faster, simulated, verdicts
+from analysis.statistics.verdict import (
+    Verdict,
+    decide,
+    detectable_ratio,
+    level_of_slower,
+    simultaneous_level,
+    slower_than,
+    spread,
+)
+from benchmarks.claims import Truth, falsely_faster, falsely_slower, simulated, verdicts
 
 NUM_SWEEPS = 4000
 
@@ -45,6 +53,30 @@ def test_few_seeds_on_a_coarse_grid_that_show_no_spread_claim_nothing(
 def test_a_choice_among_plain_settings_claims_no_more() -> None:
     found = list(verdicts(Truth((1.0,) * 8, num_plain=3), NUM_SWEEPS, 10))
     assert sum(one.winner is not None for one in found) / NUM_SWEEPS <= LEVEL / 2
+
+
+@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+@pytest.mark.parametrize(
+    "truth",
+    [
+        Truth((1.0,) * 2),
+        Truth((1.0,) * 8),
+        Truth((1.0,) * 8, num_plain=3),
+        Truth((1.0,) * 10, num_plain=5),
+        Truth((1.0, 0.9, 0.7, 1.0, 1.0, 0.5), num_plain=3, spread=0.15, grid=0.5, price_error=0.04),
+        Truth((1.0,) * 8, num_plain=3, missing=0.3),
+    ],
+)
+def test_a_setting_is_rarely_called_slower_than_the_fastest_plain_one_by_chance(truth: Truth, num_seeds: int) -> None:
+    is_false = falsely_slower(truth, NUM_SWEEPS, num_seeds)
+    assert is_false.mean() <= at_most(LEVEL / 2)
+    # Together with the winner, the answer keeps its level.
+    others = max(truth.speedups[: truth.num_plain])
+    wrong = [
+        one.winner is not None and (one.winner < truth.num_plain or truth.speedups[one.winner] <= others)
+        for one in verdicts(truth, NUM_SWEEPS, num_seeds)
+    ]
+    assert (is_false | np.array(wrong)).mean() <= at_most(LEVEL)
 
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
@@ -126,6 +158,13 @@ def test_a_plain_setting_is_the_fastest_only_if_it_beats_everything() -> None:
     means, is_plain = [1.0, 2.5, 2.0], [True, True, False]
     assert judged(means, is_plain, {(0, 1), (0, 2)}) == Verdict(0, 0, True, None, 2)
     assert judged(means, is_plain, {(0, 2)}) == Verdict(0, None, False, None, 2)
+
+
+def test_slower_settings_are_those_that_the_reference_beats_and_that_are_not_plain() -> None:
+    is_plain, pairs = [True, True, False, False], {(0, 1), (0, 3), (1, 2)}
+    assert slower_than(0, is_plain, lambda one, other: (one, other) in pairs) == (3,)
+    assert slower_than(None, is_plain, lambda *_: True) == ()
+    assert level_of_slower(0.01, 1) == 0.01 and level_of_slower(0.03, 3) == pytest.approx(0.01)
 
 
 def test_without_a_plain_setting_only_the_fastest_of_all_is_claimed() -> None:

@@ -53,6 +53,9 @@ def test_a_bank_is_announced_built_listed_verified_and_pruned(
     assert f"at most {(4096 + 1438 * 9 * 24) / 1e6:.1f} MB in {empty_cache}" in said
     assert "about 0% of the 9 views of 1,295 images" in said and "100% of 11,655 views" in said
     (bank,) = banks(empty_cache)
+    # A full bank is announced, and has no progress to show.
+    code, said = command("build", trial_file)
+    assert code == 0 and "about 100% of the 9 views" in said and "views" not in said.split("are answered")[1]
 
     assert bank.name in command("info")[1]
     code, said = command("verify", trial_file)
