@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor torture check format bench lock
+.PHONY: help setup sweep finish preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -139,6 +139,9 @@ check: $(READY) ## check format, lint, types and import rules
 format: $(READY) ## format the code, fix what lint can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+finish: $(READY) ## end NAME's search now, then confirm and report
+	@$(BIN)/kdas-sweeps finish $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$$CLUSTER") -- "$$NAME"
 
 preview: $(READY) ## estimate NAME's trials and cost; trains nothing
 	@$(BIN)/python -m sweeps preview $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"

@@ -246,6 +246,38 @@ def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None
 
 
 @app.command()
+def pause(name: Name) -> None:
+    """Let a running sweep start no more trials."""
+    from sweeps.command import requests
+
+    _print_whole(requests.pause(_single(name)))
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Let a paused sweep start trials again."""
+    from sweeps.command import requests
+
+    _print_whole(requests.resume(_single(name)))
+
+
+@app.command()
+def stop(name: Name, trial: TrialId) -> None:
+    """Stop a trial of the search early."""
+    from sweeps.command import requests
+
+    _print_whole(requests.stop(_single(name), trial))
+
+
+@app.command()
+def finish(name: Name) -> None:
+    """End the search of a sweep."""
+    from sweeps.command import requests
+
+    _print_whole(requests.finish(_single(name)))
+
+
+@app.command()
 def ui(
     name: Shown = "",
     port: Port = 5000,

@@ -32,6 +32,7 @@ from sweeps.engine.target import decide_target
 from sweeps.execution.machines import check_cluster, slots_of
 from sweeps.execution.outage import RayLostError
 from sweeps.execution.progress import Progress
+from sweeps.execution.requested import Listener
 from sweeps.file.methods import Search
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare import environment
@@ -41,6 +42,7 @@ from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.preview import agree, look_ahead
 from sweeps.prepare.resolved import cost_shares_of, plan_of, rule_of
 from sweeps.prepare.unchanged import check_spec, keep_spec
+from sweeps.record.control import end_pause
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import known_measure, read_measure, write_measure
@@ -62,8 +64,11 @@ def run_sweep(
     slots = slots_of(spec.methods.recipe, spec.resources, source)
     with directory.locked():
         check_spec(spec, directory)
+        if end_pause(directory):
+            console.print("The process that was paused has ended, and the pause with it.", highlight=False)
         sweep = _begun(spec, source, directory, slots, console, is_agreed=is_agreed)
         agenda, recipe = sweep.agenda, sweep.plan.methods.recipe
+        sweep.listener.look()
         has_work = agenda.fill()
         if sweep.num_adopted:
             console.print(f"{sweep.num_adopted} trials reused from other sweeps", highlight=False)
@@ -219,6 +224,7 @@ class _Sweep:
         self.agenda = Agenda(
             plan, directory, self._search_for, self._terms, self.spending, self._adopt, spec.keep_students
         )
+        self.listener = Listener(self.agenda, directory, plan.num_configurations, self.progress.say)
 
     def count_trials(self) -> None:
         """Set what the progress display begins with. Call it once the agenda has found its jobs."""
@@ -293,4 +299,13 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
     sweep.count_trials()
     tell = partial(console.print, soft_wrap=True)
     with followed(sweep.directory, lambda: sweep.agenda.is_finished, tell), sweep.progress:
-        run_trials(sweep.agenda, sweep.directory, sweep.prices, sweep.budget_ref_s, slots, retries, sweep.progress)
+        run_trials(
+            sweep.agenda,
+            sweep.directory,
+            sweep.prices,
+            sweep.budget_ref_s,
+            slots,
+            retries,
+            sweep.progress,
+            sweep.listener.look,
+        )

@@ -6,8 +6,7 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.table import Table
 from kdas.command.progress import readable_s
 from kdas.files.record import DamagedError
 from kdas.records import FINAL_STATUSES, Measure, Status
+from sweeps.record.control import Requests, read_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure, time_to_target
 from sweeps.record.paths import CONFIRM, SEARCH
@@ -51,6 +51,8 @@ class SweepStatus:
     holder: str
     # What is wrong with files of the record, a line each.
     damages: list[str]
+    # What users have asked of the sweep.
+    asked: Requests = field(default_factory=Requests)
 
 
 def read_status(directory: SweepDirectory, now: float | None = None) -> SweepStatus:
@@ -61,6 +63,11 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
         measure = read_measure(directory)
     except DamagedError as error:
         measure = None
+        damages.append(str(error))
+    try:
+        asked = read_requests(directory)
+    except DamagedError as error:
+        asked = Requests()
         damages.append(str(error))
     counts: Counter[Status] = Counter()
     under_way: list[UnderWay] = []
@@ -90,7 +97,17 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
             for name, of in times[phase].items()
         ]
     fastest = sorted(fastest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
-    return SweepStatus(counts, under_way, phase, fastest, measure, directory.holder(), damages)
+    return SweepStatus(counts, under_way, phase, fastest, measure, directory.holder(), damages, asked)
+
+
+def words_of(status: SweepStatus) -> list[str]:
+    """What users have asked and what still applies, a sentence each."""
+    lines = []
+    if status.asked.is_paused and status.holder:  # a pause ends with the process
+        lines.append("paused: no trial starts. Continue it with kdas-sweeps resume")
+    if status.asked.finishes:
+        lines.append("the search was ended by request; raise budget.configurations to continue it")
+    return lines
 
 
 def num_crashed(directory: SweepDirectory) -> int:
@@ -114,10 +131,12 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
         console.print("  the target is fixed once plain distillation has finished on every seed")
     elif status.measure is not None:
         console.print(f"  target {status.measure.target:.4f} ({status.measure.target_rule})", highlight=False)
+    for line in words_of(status):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
     for damage in status.damages:
         console.print(f"  {damage}", highlight=False, markup=False)
     if status.under_way:
-        console.print(_running_table(status.under_way, status.measure))
+        console.print(_running_table(status))
     if status.fastest and status.measure is not None:
         seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
         table = Table(f"fastest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
@@ -126,13 +145,15 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
         console.print(table)
 
 
-def _running_table(under_way: Sequence[UnderWay], measure: Measure | None) -> Table:
+def _running_table(status: SweepStatus) -> Table:
+    measure = status.measure
     table = Table("running", "of budget", "accuracy", "last row", box=None, padding=(0, 2, 0, 2))
-    for trial in under_way:
+    for trial in status.under_way:
         last = trial.last.row if trial.last else None
         share = f"{last.cost_ref_s / measure.budget_ref_s:.0%}" if last and measure else ""
         accuracy = f"{last.val_accuracy:.4f}" if last else ""
         heard = f"{readable_s(trial.age_s)} ago" + (", stopped?" if trial.is_stale else "")
+        heard += ", to be stopped" if trial.trial_id in status.asked.stopped else ""
         table.add_row(trial.name, share, accuracy, heard)
     return table
 
