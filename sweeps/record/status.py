@@ -147,14 +147,14 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
 
 def _running_table(status: SweepStatus) -> Table:
     measure = status.measure
-    table = Table("running", "of budget", "accuracy", "last row", box=None, padding=(0, 2, 0, 2))
+    table = Table("running", "of budget", "accuracy", "last row", "trial", box=None, padding=(0, 2, 0, 2))
     for trial in status.under_way:
         last = trial.last.row if trial.last else None
         share = f"{last.cost_ref_s / measure.budget_ref_s:.0%}" if last and measure else ""
         accuracy = f"{last.val_accuracy:.4f}" if last else ""
         heard = f"{readable_s(trial.age_s)} ago" + (", stopped?" if trial.is_stale else "")
         heard += ", to be stopped" if trial.trial_id in status.asked.stopped else ""
-        table.add_row(trial.name, share, accuracy, heard)
+        table.add_row(trial.name, share, accuracy, heard, trial.trial_id)
     return table
 
 
