@@ -19,6 +19,7 @@ from sweeps.command.options import (
     CRASHED_TRIALS,
     INTERRUPTED,
     RAY_LOST,
+    Additions,
     AsTrial,
     Best,
     Cluster,
@@ -61,6 +62,7 @@ def run(
     name: Name,
     data: Data = None,
     settings: Settings = None,
+    add: Additions = None,
     yes: Yes = False,
     cluster: Cluster = None,
 ) -> None:
@@ -74,11 +76,17 @@ def run(
 
     trackers()  # a wrong name is told before anything is computed
     path, spec, directory = _loaded(name, data, settings)
+    from sweeps.file.added import with_added
+
+    spec, added = with_added(spec, add or (), directory)
     from sweeps.record.status import num_crashed
     from sweeps.run import run_cells, run_sweep
 
     try:
-        is_finished = (run_cells if spec.cells else run_sweep)(spec, path, directory, console, is_agreed=yes)
+        if spec.cells:
+            is_finished = run_cells(spec, path, directory, console, is_agreed=yes)
+        else:
+            is_finished = run_sweep(spec, path, directory, console, is_agreed=yes, added=added)
     except KeyboardInterrupt:  # before Ray handles it: while reading data, training the teacher or starting Ray
         is_finished = False
     except RayLostError as error:
@@ -408,9 +416,11 @@ def _loaded(name: str, data: str | None, settings: Sequence[str] | None) -> tupl
 
     path = spec_path(name)
     spec = load_spec(path, data, settings or ())
+    from sweeps.file.added import with_recorded
     from sweeps.record.directory import SweepDirectory
 
-    return path, spec, SweepDirectory(directory_of(path))
+    directory = SweepDirectory(directory_of(path))
+    return path, with_recorded(spec, directory), directory
 
 
 def _each_cell(spec: SweepSpec, directory: SweepDirectory) -> Iterator[tuple[SweepSpec, SweepDirectory]]:

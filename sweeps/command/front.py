@@ -24,6 +24,7 @@ from sweeps.command.options import (
     INTERRUPTED,
     SIGNALLED,
     TERMINATED,
+    Additions,
     AsTrial,
     Best,
     Cluster,
@@ -62,11 +63,13 @@ def sweep(
     name: Name,
     data: Data = None,
     settings: Settings = None,
+    add: Additions = None,
     yes: Yes = False,
     cluster: Cluster = None,
 ) -> None:
     """Run or resume a sweep, then report it."""
     given = _of_file(data, settings)
+    given += [word for text in add or () for word in ("--add", text)]
     given += ["--yes"] if yes else []
     given += ["--cluster", cluster] if cluster else []
     ended = _python("sweeps", "run", name, *given)
@@ -97,7 +100,7 @@ def finish(
     whole = path.parents[1] if path.parent.name == CELLS and path.parent != runs_root() else path
     if not holder(whole):
         # A cell runs with its sweep.
-        sweep(name if whole == path else whole.name, data, settings, yes, cluster)
+        sweep(name if whole == path else whole.name, data, settings, None, yes, cluster)
 
 
 @app.command()

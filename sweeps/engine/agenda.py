@@ -267,6 +267,11 @@ class Agenda:
         """Whether fewer configurations were searched than the file asks for."""
         return any(self._lacks_configurations(lane) for lane in self._lanes)
 
+    @property
+    def num_untried(self) -> int:
+        """Number of points that the searches were to try first and have not proposed."""
+        return sum(lane.proposals.num_untried for lane in self._lanes)
+
     def _lacks_configurations(self, lane: _Lane) -> bool:
         return lane.candidates.num_searched < self._plan.num_configurations
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kdas.files.locks import locked
 from kdas.files.record import DamagedError, read_record, write_record
 from sweeps.record.directory import SweepDirectory
 
-REMEDY = "Delete it. If you had ended the search early, ask again: make finish NAME=x."
+REMEDY = "Delete it, then ask again what you had asked: to finish the search, or to add a configuration."
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,16 @@ class Requests:
 
     `is_paused`: no trial starts. `stopped`: ids of trials of the search that end at their next evaluation.
     `finishes`: the search proposes nothing more. `finished_at`: the number of configurations that the sweep was to
-    search when it heard of that; None before.
+    search when it heard of that; None before. `added`: configurations that the search tries besides those of the file;
+    `configurations`: how many it searches at least, since some were added.
     """
 
     is_paused: bool = False
     stopped: tuple[str, ...] = ()
     finishes: bool = False
     finished_at: int | None = None
+    added: tuple[Mapping[str, Any], ...] = ()
+    configurations: int | None = None
 
 
 def read_requests(directory: SweepDirectory) -> Requests:
@@ -33,10 +37,19 @@ def read_requests(directory: SweepDirectory) -> Requests:
         content = read_record(directory.control_file, "paused", "stopped", "finish", "finished_at", remedy=REMEDY)
     except FileNotFoundError:
         return Requests()
-    paused, stopped, finish, at = (content[key] for key in ("paused", "stopped", "finish", "finished_at"))
-    if not isinstance(stopped, list) or not (at is None or isinstance(at, int)):
+    numbers = [content["finished_at"], content.get("configurations")]
+    lists = [content["stopped"], content.get("added", [])]
+    if not all(isinstance(each, list) for each in lists) or not all(isinstance(each, int | None) for each in numbers):
         raise DamagedError(directory.control_file, "is damaged", REMEDY)
-    return Requests(bool(paused), tuple(map(str, stopped)), bool(finish), at)
+    (stopped, added), (finished_at, configurations) = lists, numbers
+    return Requests(
+        bool(content["paused"]),
+        tuple(map(str, stopped)),
+        bool(content["finish"]),
+        finished_at,
+        tuple(added),
+        configurations,
+    )
 
 
 def change_requests(directory: SweepDirectory, change: Callable[[Requests], Requests]) -> Requests:
@@ -45,8 +58,9 @@ def change_requests(directory: SweepDirectory, change: Callable[[Requests], Requ
         before = read_requests(directory)
         now = change(before)
         if now != before:
-            content = {"paused": now.is_paused, "stopped": list(now.stopped)}
+            content: dict[str, Any] = {"paused": now.is_paused, "stopped": list(now.stopped)}
             content |= {"finish": now.finishes, "finished_at": now.finished_at}
+            content |= {"added": list(now.added), "configurations": now.configurations}
             write_record(directory.control_file, content)
     return now
 
@@ -66,6 +80,13 @@ def end_pause(directory: SweepDirectory) -> bool:
 
     change_requests(directory, begin)
     return was_paused
+
+
+def keep_added(directory: SweepDirectory, points: Sequence[Mapping[str, Any]], num_configurations: int) -> None:
+    """Record configurations that were added. Args: num_configurations: how many are searched with them."""
+    change_requests(
+        directory, lambda asked: replace(asked, added=(*asked.added, *points), configurations=num_configurations)
+    )
 
 
 def taken_up(directory: SweepDirectory, num_configurations: int) -> Requests:

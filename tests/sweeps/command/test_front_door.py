@@ -97,7 +97,7 @@ def hostile(marker: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("target", "variables"),
     [
-        ("sweep", ["NAME", "DATA", "SET", "CLUSTER", "YES"]),
+        ("sweep", ["NAME", "DATA", "SET", "ADD", "CLUSTER", "YES"]),
         ("finish", ["NAME", "DATA", "SET", "CLUSTER", "YES"]),
         ("preview", ["NAME", "DATA", "SET"]),
         ("calibrate", ["NAME", "DATA", "SET"]),
