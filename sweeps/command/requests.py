@@ -31,7 +31,8 @@ def resume(directory: SweepDirectory) -> str:
 def finish(directory: SweepDirectory) -> str:
     """End the search, and a pause, which would keep the confirmation from starting."""
     change_requests(directory, lambda asked: replace(asked, is_paused=False, finishes=True, finished_at=None))
-    return f"{directory.name}: the search ends now; the confirmation and the report follow"
+    when = "now" if directory.holder() else "as soon as the sweep runs"
+    return f"{directory.name}: the search ends {when}; the confirmation and the report follow"
 
 
 def stop(directory: SweepDirectory, trial_id: str) -> str:

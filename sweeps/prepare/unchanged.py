@@ -63,7 +63,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
             content["dataset"].pop(key, None)
         content["teacher"]["checkpoint"] = bool(content["teacher"]["checkpoint"])
         content["student_checkpoint"] = bool(content["student_checkpoint"])
-    _check_known_points(before.pop("known_points"), now.pop("known_points"), directory)
+    points = before.pop("known_points"), now.pop("known_points")
     for key, value in now.items():
         if key not in _MAY_CHANGE and before.get(key) != value:
             changed, then, given = _innermost_change(key, before.get(key), value)
@@ -71,6 +71,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
                 f"{directory.spec_file}: {changed} was {_shown(then)} when this sweep began and is {_shown(given)} now."
                 " Save the changed file under another name, or move that folder away."
             )
+    _check_known_points(*points, directory)
     if before["budget"]["ref_s_per_trial"] != now["budget"]["ref_s_per_trial"]:
         raise UserError(
             f"{directory.spec_file}: budget.ref_s_per_trial was {before['budget']['ref_s_per_trial']} when this sweep"

@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdas.command.progress import readable_s
-from kdas.files.record import DamagedError
+from kdas.files.record import DamagedError, read_record
 from kdas.records import FINAL_STATUSES, Measure, Status
 from sweeps.record.control import Requests, read_requests
 from sweeps.record.directory import SweepDirectory
@@ -53,6 +54,10 @@ class SweepStatus:
     damages: list[str]
     # What users have asked of the sweep.
     asked: Requests = field(default_factory=Requests)
+    # Teacher and prices, a sentence each; none while the sweep prepares them.
+    prepared: Sequence[str] = ()
+    # Seconds left at the pace so far; None if that is not known.
+    left_s: float | None = None
 
 
 def read_status(directory: SweepDirectory, now: float | None = None) -> SweepStatus:
@@ -97,12 +102,45 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
             for name, of in times[phase].items()
         ]
     fastest = sorted(fastest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
-    return SweepStatus(counts, under_way, phase, fastest, measure, directory.holder(), damages, asked)
+    holder = directory.holder()
+    num_ended = sum(counts[each] for each in FINAL_STATUSES)
+    left_s = _left_s(directory, num_ended, measure) if holder else None
+    prepared = _prepared(directory)
+    return SweepStatus(counts, under_way, phase, fastest, measure, holder, damages, asked, prepared, left_s)
+
+
+def _left_s(directory: SweepDirectory, num_ended: int, measure: Measure | None) -> float | None:
+    """Seconds until the planned trials have ended, at the pace so far."""
+    try:
+        spent_s = read_record(directory.spent_file, "wall_s", remedy="")["wall_s"]
+    except (FileNotFoundError, DamagedError):
+        return None
+    if measure is None or not num_ended or num_ended >= measure.num_planned_trials:
+        return None
+    return float(spent_s) / num_ended * (measure.num_planned_trials - num_ended)
+
+
+def _prepared(directory: SweepDirectory) -> list[str]:
+    """What is known of teacher and prices. Facts that are missing or damaged are left out: the next start has them."""
+    try:
+        facts = read_record(directory.environment_file, remedy="")
+    except (FileNotFoundError, DamagedError):
+        return []
+    lines = []
+    if "teacher" in facts:
+        accuracy = f", accuracy {float(facts['teacher_accuracy']):.4f}" if "teacher_accuracy" in facts else ""
+        lines.append(f"teacher {facts['teacher']}{accuracy}")
+    if "prices_measured_at" in facts:
+        busy = f"; meanwhile the machine was busy: {facts['prices_busy']}" if facts.get("prices_busy") else ""
+        lines.append(f"prices of {facts['prices_measured_at']}, spread {float(facts['price_spread']):.1%}{busy}")
+    return lines
 
 
 def words_of(status: SweepStatus) -> list[str]:
-    """What users have asked and what still applies, a sentence each."""
-    lines = []
+    """Teacher, prices, the time left, and what users have asked and still applies, a sentence each."""
+    lines = list(status.prepared)
+    if status.left_s is not None:
+        lines.append(f"about {readable_s(status.left_s)} left at the pace so far")
     if status.asked.is_paused and status.holder:  # a pause ends with the process
         lines.append("paused: no trial starts. Continue it with kdas-sweeps resume")
     if status.asked.finishes:
@@ -116,16 +154,20 @@ def num_crashed(directory: SweepDirectory) -> int:
     return sum(folder.status is Status.CRASHED for folder in folders)
 
 
-def print_status(directory: SweepDirectory, console: Console) -> None:
-    """Print the status of a sweep."""
-    status = read_status(directory)
+def counts_of(directory: SweepDirectory, status: SweepStatus) -> str:
+    """How many trials there are, and how they have ended, in a line."""
     total = sum(status.counts.values())
     planned = f" of {status.measure.num_planned_trials} planned" if status.measure else ""
     unfinished = "running" if status.holder else "interrupted"
     words = {**{each: each.value for each in Status}, Status.RUNNING: unfinished, Status.BUDGET: "complete"}
     parts = ", ".join(f"{count} {words[name]}" for name, count in sorted(status.counts.items()))
-    counts = f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}"
-    console.print(counts, highlight=False, soft_wrap=True)
+    return f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}"
+
+
+def print_status(directory: SweepDirectory, console: Console) -> None:
+    """Print the status of a sweep."""
+    status = read_status(directory)
+    console.print(counts_of(directory, status), highlight=False, soft_wrap=True)
     console.print(f"  {status.holder or 'not running'}", highlight=False)
     if status.measure is None and not status.damages:
         console.print("  the target is fixed once plain distillation has finished on every seed")
