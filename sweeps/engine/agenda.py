@@ -136,7 +136,7 @@ class Agenda:
             self._spending.finish()
             lines.append(
                 "The search ends, as you asked. To continue it, raise budget.configurations above"
-                f" {self._plan.num_configurations}."
+                f" {asked.finished_at or self._plan.num_configurations}."
             )
         if asked.is_paused != before.is_paused:
             lines.append("Paused, as you asked: no trial starts." if asked.is_paused else "No longer paused.")

@@ -83,10 +83,16 @@ def end_pause(directory: SweepDirectory) -> bool:
 
 
 def keep_added(directory: SweepDirectory, points: Sequence[Mapping[str, Any]], num_configurations: int) -> None:
-    """Record configurations that were added. Args: num_configurations: how many are searched with them."""
-    change_requests(
-        directory, lambda asked: replace(asked, added=(*asked.added, *points), configurations=num_configurations)
-    )
+    """Record configurations that were added, and that a search which was finished early continues with them.
+
+    Args: num_configurations: how many are searched with them.
+    """
+
+    def add(asked: Requests) -> Requests:
+        more = replace(asked, added=(*asked.added, *points), configurations=num_configurations)
+        return replace(more, finishes=False, finished_at=None)
+
+    change_requests(directory, add)
 
 
 def taken_up(directory: SweepDirectory, num_configurations: int) -> Requests:

@@ -159,8 +159,8 @@ def test_a_finished_search_proposes_nothing_and_is_confirmed(
     long = changed(spec, budget={"configurations": 50}, confirm={"top": 1, "seeds": [101]}, known_points=[])
     agenda = agenda_of(long, inputs, directory)
     running = past_the_baselines(agenda, directory)
-    (said,) = agenda.heed(Requests(finishes=True, finished_at=50))
-    assert said.endswith("To continue it, raise budget.configurations above 50.")
+    (said,) = agenda.heed(Requests(finishes=True, finished_at=60))
+    assert said.endswith("To continue it, raise budget.configurations above 60.")
     assert agenda.evaluated(running[0], 1.0, 0.3) is None
     for job in running:
         end(agenda, directory, job, Status.BUDGET, [0.3, 0.9, 0.9])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from kdas.errors import UserError
 from sweeps.file.added import with_added, with_recorded
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.unchanged import check_spec, keep_spec
-from sweeps.record.control import keep_added, read_requests
+from sweeps.record.control import change_requests, keep_added, read_requests
 from sweeps.record.directory import SweepDirectory
 
 
@@ -42,6 +43,10 @@ def test_an_added_configuration_is_kept_with_the_raised_number(spec: SweepSpec, 
     assert with_added(more, ["start_rate=0.5 sampling_period=[1,3,5,10]"], begun) == (more, [])
     with pytest.raises(UserError, match=r"known_points: \{'start_rate': 0\.5, .*\} was there .* and is missing"):
         check_spec(spec, begun)
+    # Adding one takes back the end of a search, also of one that was to search more.
+    change_requests(begun, lambda asked: replace(asked, finishes=True, finished_at=50))
+    keep_added(begun, [], more.num_configurations)
+    assert not read_requests(begun).finishes
     # The number of a file that asks for more holds.
     raised = SweepSpec.model_validate({**spec.model_dump(), "budget": {"configurations": 9}})
     assert with_recorded(raised, begun).num_configurations == 9
