@@ -8,7 +8,6 @@ from pathlib import Path
 
 from kdas.command.progress import readable_s
 from kdas.errors import UserError
-from kdas.records import is_searched
 from sweeps.command import requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import CONFIRM
@@ -108,10 +107,10 @@ def _section(directory: SweepDirectory, cell: str) -> str:
     lines += words_of(status)
     text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
     text += "".join(f"<p class=damage>{html.escape(line)}</p>" for line in status.damages)
-    return text + _running(directory, status, cell) + _fastest(status) + _buttons(status, cell)
+    return text + _running(status, cell) + _fastest(status) + _buttons(status, cell)
 
 
-def _running(directory: SweepDirectory, status: SweepStatus, cell: str) -> str:
+def _running(status: SweepStatus, cell: str) -> str:
     if not status.under_way:
         return ""
 
@@ -127,20 +126,12 @@ def _running(directory: SweepDirectory, status: SweepStatus, cell: str) -> str:
             "stops at its next evaluation"
             if trial.trial_id in status.asked.stopped
             else _button("Stop", "stop", cell, trial.trial_id)
-            if status.holder and _may_be_stopped(directory, trial.trial_id)
+            if status.holder and trial.may_stop
             else "",
         ]
 
     head = ["running" if status.holder else "interrupted", "cost", "accuracy", "last row", "trial", ""]
     return _table(head, list(map(row, status.under_way)))
-
-
-def _may_be_stopped(directory: SweepDirectory, trial_id: str) -> bool:
-    try:
-        what = directory.trial(trial_id).description
-    except UserError:
-        return False
-    return is_searched(what["method"]) and what["phase"] != CONFIRM
 
 
 def _fastest(status: SweepStatus) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from kdas.command.progress import readable_s
 from kdas.files.record import DamagedError, read_record
-from kdas.records import FINAL_STATUSES, Measure, Status
+from kdas.records import FINAL_STATUSES, Measure, Status, is_searched
 from sweeps.record.control import Requests, read_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure, time_to_target
@@ -29,13 +29,17 @@ SHOWN_CONFIGURATIONS = 5
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A trial that has not ended: its name, its last row, and the age of that row in seconds."""
+    """A trial that has not ended: its name, its last row, the age of that row in seconds.
+
+    `may_stop`: whether a user may stop it early.
+    """
 
     trial_id: str
     name: str
     last: Recorded | None
     age_s: float
     is_stale: bool
+    may_stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,11 +178,15 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     elif status.measure is not None:
         console.print(f"  target {status.measure.target:.4f} ({status.measure.target_rule})", highlight=False)
     for line in words_of(status):
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for damage in status.damages:
         console.print(f"  {damage}", highlight=False, markup=False)
     if status.under_way:
         console.print(_running_table(status))
+    for trial in status.under_way:
+        if trial.may_stop and status.holder and trial.trial_id not in status.asked.stopped:
+            command = f"kdas-sweeps stop {directory.name} {trial.trial_id}"
+            console.print(f"  {trial.name}: {command}", highlight=False, markup=False, soft_wrap=True)
     if status.fastest and status.measure is not None:
         seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
         table = Table(f"fastest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
@@ -189,14 +197,14 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
 
 def _running_table(status: SweepStatus) -> Table:
     measure = status.measure
-    table = Table("running", "of budget", "accuracy", "last row", "trial", box=None, padding=(0, 2, 0, 2))
+    table = Table("running", "of budget", "accuracy", "last row", box=None, padding=(0, 2, 0, 2))
     for trial in status.under_way:
         last = trial.last.row if trial.last else None
         share = f"{last.cost_ref_s / measure.budget_ref_s:.0%}" if last and measure else ""
         accuracy = f"{last.val_accuracy:.4f}" if last else ""
         heard = f"{readable_s(trial.age_s)} ago" + (", stopped?" if trial.is_stale else "")
         heard += ", to be stopped" if trial.trial_id in status.asked.stopped else ""
-        table.add_row(trial.name, share, accuracy, heard, trial.trial_id)
+        table.add_row(trial.name, share, accuracy, heard)
     return table
 
 
@@ -208,7 +216,8 @@ def _under_way(folder: TrialFolder, now: float) -> UnderWay:
     age_s = max(0.0, now - heard_at)
     name = f"{_name(folder)} seed {folder.description['config']['seed']}"
     is_stale = age_s > max(60.0, STALE_INTERVALS * usual_s)
-    return UnderWay(folder.path.name, name, rows[-1] if rows else None, age_s, is_stale)
+    may_stop = is_searched(folder.description["method"]) and folder.description["phase"] != CONFIRM
+    return UnderWay(folder.path.name, name, rows[-1] if rows else None, age_s, is_stale, may_stop)
 
 
 def _name(folder: TrialFolder) -> str:
