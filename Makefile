@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor torture check format bench lock
+.PHONY: help setup sweep finish preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,6 +10,7 @@ FLOOR := .venv-floor
 NAME ?=
 DATA ?=
 SET ?=
+ADD ?=
 SEARCH ?=
 SCHEDULER ?=
 SLOTS ?=
@@ -32,11 +33,12 @@ define AS_IT_IS
 override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
-$(foreach name,NAME DATA SET SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL OUT REGISTER NAMES RUNS_DIR,\
+$(foreach name,NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL OUT REGISTER NAMES RUNS_DIR,\
   $(if $(filter file,$(origin $(name))),,$(eval $(call AS_IT_IS,$(name)))))
 PORT_OPTION = $(if $(PORT),--port "$$PORT")
 DATA_OPTION = $(if $(DATA),--data "$$DATA")
 SET_OPTION = $(if $(SET),--set "$$SET")
+ADD_OPTION = $(if $(ADD),--add "$$ADD")
 
 # A folder that was moved or copied still names its old place in the programs of .venv, and a Python that was removed
 # leaves a dead link. Programs whose first line is a shell's tell nothing.
@@ -76,7 +78,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sweep: $(READY) ## run or resume NAME's sweep and report on it (NAME=digits_kd)
-	@$(BIN)/kdas-sweeps sweep $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$$CLUSTER") -- "$$NAME"
+	@$(BIN)/kdas-sweeps sweep $(DATA_OPTION) $(SET_OPTION) $(ADD_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$$CLUSTER") -- "$$NAME"
 
 report: $(READY) ## rebuild NAME's report (TARGET=0.95: at another target)
 	@$(BIN)/kdas-sweeps report $(if $(TARGET),--target "$$TARGET") -- "$$NAME"
@@ -139,6 +141,9 @@ check: $(READY) ## check format, lint, types and import rules
 format: $(READY) ## format the code, fix what lint can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+finish: $(READY) ## end NAME's search now, then confirm and report
+	@$(BIN)/kdas-sweeps finish $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$$CLUSTER") -- "$$NAME"
 
 preview: $(READY) ## estimate NAME's trials and cost; trains nothing
 	@$(BIN)/python -m sweeps preview $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"

@@ -19,6 +19,7 @@ from sweeps.command.options import (
     CRASHED_TRIALS,
     INTERRUPTED,
     RAY_LOST,
+    Additions,
     AsTrial,
     Best,
     Cluster,
@@ -61,6 +62,7 @@ def run(
     name: Name,
     data: Data = None,
     settings: Settings = None,
+    add: Additions = None,
     yes: Yes = False,
     cluster: Cluster = None,
 ) -> None:
@@ -74,11 +76,17 @@ def run(
 
     trackers()  # a wrong name is told before anything is computed
     path, spec, directory = _loaded(name, data, settings)
+    from sweeps.file.added import with_added
+
+    spec, added = with_added(spec, add or (), directory)
     from sweeps.record.status import num_crashed
     from sweeps.run import run_cells, run_sweep
 
     try:
-        is_finished = (run_cells if spec.cells else run_sweep)(spec, path, directory, console, is_agreed=yes)
+        if spec.cells:
+            is_finished = run_cells(spec, path, directory, console, is_agreed=yes)
+        else:
+            is_finished = run_sweep(spec, path, directory, console, is_agreed=yes, added=added)
     except KeyboardInterrupt:  # before Ray handles it: while reading data, training the teacher or starting Ray
         is_finished = False
     except RayLostError as error:
@@ -246,6 +254,38 @@ def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None
 
 
 @app.command()
+def pause(name: Name) -> None:
+    """Let a running sweep start no more trials."""
+    from sweeps.command import requests
+
+    _print_whole(requests.pause(_single(name)))
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Let a paused sweep start trials again."""
+    from sweeps.command import requests
+
+    _print_whole(requests.resume(_single(name)))
+
+
+@app.command()
+def stop(name: Name, trial: TrialId) -> None:
+    """Stop a trial of the search early."""
+    from sweeps.command import requests
+
+    _print_whole(requests.stop(_single(name), trial))
+
+
+@app.command()
+def finish(name: Name) -> None:
+    """End the search of a sweep."""
+    from sweeps.command import requests
+
+    _print_whole(requests.finish(_single(name)))
+
+
+@app.command()
 def ui(
     name: Shown = "",
     port: Port = 5000,
@@ -376,9 +416,11 @@ def _loaded(name: str, data: str | None, settings: Sequence[str] | None) -> tupl
 
     path = spec_path(name)
     spec = load_spec(path, data, settings or ())
+    from sweeps.file.added import with_recorded
     from sweeps.record.directory import SweepDirectory
 
-    return path, spec, SweepDirectory(directory_of(path))
+    directory = SweepDirectory(directory_of(path))
+    return path, with_recorded(spec, directory), directory
 
 
 def _each_cell(spec: SweepSpec, directory: SweepDirectory) -> Iterator[tuple[SweepSpec, SweepDirectory]]:

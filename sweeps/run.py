@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -32,6 +32,7 @@ from sweeps.engine.target import decide_target
 from sweeps.execution.machines import check_cluster, slots_of
 from sweeps.execution.outage import RayLostError
 from sweeps.execution.progress import Progress
+from sweeps.execution.requested import Listener
 from sweeps.file.methods import Search
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare import environment
@@ -41,6 +42,7 @@ from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.preview import agree, look_ahead
 from sweeps.prepare.resolved import cost_shares_of, plan_of, rule_of
 from sweeps.prepare.unchanged import check_spec, keep_spec
+from sweeps.record.control import end_pause, keep_added
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import known_measure, read_measure, write_measure
@@ -50,11 +52,18 @@ from sweeps.record.tables import write_tables
 
 
 def run_sweep(
-    spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console, *, is_agreed: bool = False
+    spec: SweepSpec,
+    source: Path,
+    directory: SweepDirectory,
+    console: Console,
+    *,
+    is_agreed: bool = False,
+    added: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
     """Train what is missing and write the tables.
 
-    Args: source: the sweep file, named in messages; is_agreed: run even if the estimate exceeds the budget.
+    Args: source: the sweep file, named in messages; is_agreed: run even if the estimate exceeds the budget;
+        added: those of the known points that later starts must add to the file.
     Returns: whether every trial has ended; False after Ctrl-C.
     Raises: UserError: before any compute is spent.
     """
@@ -62,8 +71,13 @@ def run_sweep(
     slots = slots_of(spec.methods.recipe, spec.resources, source)
     with directory.locked():
         check_spec(spec, directory)
+        if end_pause(directory):
+            console.print("The process that was paused has ended, and the pause with it.", highlight=False)
+        if added:  # before the sweep is recorded with them: its file alone would contradict that
+            keep_added(directory, added, spec.num_configurations)
         sweep = _begun(spec, source, directory, slots, console, is_agreed=is_agreed)
         agenda, recipe = sweep.agenda, sweep.plan.methods.recipe
+        sweep.listener.look()
         has_work = agenda.fill()
         if sweep.num_adopted:
             console.print(f"{sweep.num_adopted} trials reused from other sweeps", highlight=False)
@@ -157,6 +171,13 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
         console.print(f"{len(placed)} students in {directory.students}", highlight=False, soft_wrap=True)
     if sweep.agenda.lacks_configurations and sweep.spending.reason:
         console.print(f"The search ended early: {sweep.spending.reason}", highlight=False)
+    elif num_untried := sweep.agenda.num_untried:
+        console.print(
+            f"{num_untried} of known_points not tried: {sweep.plan.num_configurations} configurations were searched"
+            " before. Raise budget.configurations.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if ending := sweep.agenda.confirmation_ending:
         console.print(ending, highlight=False, soft_wrap=True)
 
@@ -219,6 +240,7 @@ class _Sweep:
         self.agenda = Agenda(
             plan, directory, self._search_for, self._terms, self.spending, self._adopt, spec.keep_students
         )
+        self.listener = Listener(self.agenda, directory, plan.num_configurations, self.progress.say)
 
     def count_trials(self) -> None:
         """Set what the progress display begins with. Call it once the agenda has found its jobs."""
@@ -293,4 +315,13 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
     sweep.count_trials()
     tell = partial(console.print, soft_wrap=True)
     with followed(sweep.directory, lambda: sweep.agenda.is_finished, tell), sweep.progress:
-        run_trials(sweep.agenda, sweep.directory, sweep.prices, sweep.budget_ref_s, slots, retries, sweep.progress)
+        run_trials(
+            sweep.agenda,
+            sweep.directory,
+            sweep.prices,
+            sweep.budget_ref_s,
+            slots,
+            retries,
+            sweep.progress,
+            sweep.listener.look,
+        )

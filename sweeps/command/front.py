@@ -24,6 +24,7 @@ from sweeps.command.options import (
     INTERRUPTED,
     SIGNALLED,
     TERMINATED,
+    Additions,
     AsTrial,
     Best,
     Cluster,
@@ -52,7 +53,7 @@ from sweeps.command.options import (
     TrialId,
     Yes,
 )
-from sweeps.record.paths import COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
+from sweeps.record.paths import CELLS, COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -62,11 +63,13 @@ def sweep(
     name: Name,
     data: Data = None,
     settings: Settings = None,
+    add: Additions = None,
     yes: Yes = False,
     cluster: Cluster = None,
 ) -> None:
     """Run or resume a sweep, then report it."""
     given = _of_file(data, settings)
+    given += [word for text in add or () for word in ("--add", text)]
     given += ["--yes"] if yes else []
     given += ["--cluster", cluster] if cluster else []
     ended = _python("sweeps", "run", name, *given)
@@ -79,6 +82,43 @@ def sweep(
         sys.exit(ended)
     _report_and_sync(name)
     sys.exit(ended)
+
+
+@app.command()
+def finish(
+    name: Name,
+    data: Data = None,
+    settings: Settings = None,
+    yes: Yes = False,
+    cluster: Cluster = None,
+) -> None:
+    """End the search now, then confirm and report."""
+    from sweeps.command.watch import holder
+
+    _must(_python("sweeps", "finish", "--", name))
+    path = sweep_path(name)
+    whole = path.parents[1] if path.parent.name == CELLS and path.parent != runs_root() else path
+    if not holder(whole):
+        # A cell runs with its sweep.
+        sweep(name if whole == path else whole.name, data, settings, None, yes, cluster)
+
+
+@app.command()
+def pause(name: Name) -> None:
+    """Let a running sweep start no more trials."""
+    _must(_python("sweeps", "pause", "--", name))
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Let a paused sweep start trials again."""
+    _must(_python("sweeps", "resume", "--", name))
+
+
+@app.command()
+def stop(name: Name, trial: TrialId) -> None:
+    """Stop a trial of the search early."""
+    _must(_python("sweeps", "stop", "--", name, trial))
 
 
 @app.command()

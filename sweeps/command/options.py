@@ -26,7 +26,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE that overrides the file; may be repeated."),
 ]
-
+Additions = Annotated[
+    list[str] | None,
+    typer.Option("--add", help="KEY=VALUE ... of one more configuration; may be repeated."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Start even if the estimate exceeds the budget.")]
 Cluster = Annotated[str | None, typer.Option(help="Head of a Ray cluster, host:6379; default: RAY_ADDRESS.")]
 Target = Annotated[

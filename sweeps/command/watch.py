@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import html
+import hmac
 import re
+import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from kdas.errors import UserError
+from sweeps.command import progress_page
 from sweeps.command.options import check_port
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import sweep_path
@@ -23,8 +26,13 @@ _PAGES = {"report.html": "text/html", "report.md": "text/markdown", "summary.csv
 # Names of this machine, with any port, since a tunnel has its own. A page from elsewhere whose name leads here, so that
 # it can read the report, is refused.
 _LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
+# No other page may show ours in a frame, where a click could be meant for something else.
+_NO_FRAME = "frame-ancestors 'none'"
 _SERVED = re.compile(rf"(cells/\w[\w.-]*/)?({'|'.join(map(re.escape, _PAGES))})")
-_WAITING = b"<!doctype html><title>waiting</title><p>No report yet. The target is fixed once the baseline has finished."
+# Of a request to change something.
+_MOST_BYTES = 4096
+# On every report.
+_LINK = b'<p style="position:fixed;right:1rem;bottom:.5rem;margin:0"><a href="/status">progress and controls</a></p>'
 # The page polls the report's age and reloads when it changes; the browser keeps the scroll position.
 _ASKS = b"""<script>
 (() => {
@@ -41,8 +49,8 @@ _ASKS = b"""<script>
 
 
 class _Handler(BaseHTTPRequestHandler):
-    def __init__(self, folder: Path, *args: object) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, token: str, *args: object) -> None:
+        self._folder, self._token = folder, token
         super().__init__(*args)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
@@ -55,23 +63,49 @@ class _Handler(BaseHTTPRequestHandler):
             reports = [self._folder / "report.html", *self._cells()]
             times = [report.stat().st_mtime_ns for report in reports if report.is_file()]
             self._send(str(max(times, default=0)).encode(), "text/plain")
-        elif name == "report.html" and not path.is_file():
-            # The page over all cells is built once two cells have reports.
-            cells = [html.escape(report.parent.name) for report in self._cells()]
-            links = "".join(f'<p><a href="cells/{cell}/report.html">{cell}</a>' for cell in cells)
-            self._send(_WAITING + links.encode() + _ASKS, "text/html")
+        elif name == "progress":
+            self._send(progress_page.progress(self._folder).encode(), "text/html")
+        elif name == "status" or (name == "report.html" and not path.is_file()):
+            nonce = secrets.token_urlsafe(16)
+            policy = f"default-src 'self'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'"
+            self._send(progress_page.page(self._folder, nonce).encode(), "text/html", f"{policy}; {_NO_FRAME}")
         elif _SERVED.fullmatch(name) and path.is_file():
             content = path.read_bytes()
-            self._send(content + _ASKS if path.suffix == ".html" else content, _PAGES[path.name])
+            self._send(content + _LINK + _ASKS if path.suffix == ".html" else content, _PAGES[path.name])
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not _LOCAL.fullmatch(self.headers.get("Host", "")):
+            self.send_error(HTTPStatus.FORBIDDEN)
+        elif self.path != "/ask":
+            self.send_error(HTTPStatus.NOT_FOUND)
+        elif not re.fullmatch(r"\d{1,9}", length, re.ASCII) or int(length) > _MOST_BYTES:
+            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            self._answer(parse_qs(self.rfile.read(int(length)).decode("latin-1"), errors="replace"))
+
+    def _answer(self, form: Mapping[str, Sequence[str]]) -> None:
+        """Do what a form asks, if it has the token."""
+        token, what = ((form.get(key) or [""])[0] for key in ("token", "what"))
+        if not hmac.compare_digest(token.strip().encode(errors="replace"), self._token.encode()):
+            self._send(b"Wrong token. The terminal of make watch shows it.", "text/plain", status=HTTPStatus.FORBIDDEN)
+            return
+        try:
+            said, status = progress_page.ask(self._folder, what), HTTPStatus.OK
+        except UserError as error:
+            said, status = str(error), HTTPStatus.CONFLICT
+        self._send(said.encode(), "text/plain", status=status)
 
     def _cells(self) -> list[Path]:
         return sorted(self._folder.glob("cells/*/report.html"))
 
-    def _send(self, content: bytes, kind: str) -> None:
-        self.send_response(HTTPStatus.OK)
+    def _send(self, content: bytes, kind: str, policy: str = _NO_FRAME, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Security-Policy", policy)
+        self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -83,11 +117,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Neither are missing pages."""
 
 
-def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of a sweep's report, for this machine only. Raises: UserError: if the port is taken or invalid."""
+def server_of(folder: Path, port: int, token: str | None = None) -> ThreadingHTTPServer:
+    """A server of a sweep's report, for this machine only.
+
+    Args: token: who has it may change what the sweep does; None: nobody may.
+    Raises: UserError: if the port is taken or invalid.
+    """
     check_port(port)
     try:
-        return ThreadingHTTPServer((HOST, port), partial(_Handler, folder.resolve()))
+        return ThreadingHTTPServer((HOST, port), partial(_Handler, folder.resolve(), token or secrets.token_urlsafe()))
     except OSError as error:
         raise UserError(f"PORT={port}: cannot be opened ({error.strerror}). Try PORT={port + 1}.") from error
 
@@ -98,9 +136,11 @@ def watch(name: str, port: int, build: Callable[[], None]) -> None:
     Args: build: builds the report from what is on disk.
     """
     folder = sweep_path(name)
-    server = server_of(folder, port)
+    token = secrets.token_urlsafe(12)
+    server = server_of(folder, port, token)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"{name}: http://{HOST}:{server.server_port} (Ctrl-C closes it)", flush=True)
+    print(f"To pause, stop or finish from that page, give this token there: {token}", flush=True)
     try:
         follow(folder, build)
         print(f"{name}: finished. The report no longer changes.", flush=True)

@@ -17,6 +17,7 @@ from sweeps.engine.spending import Spending
 from sweeps.engine.students import Shelf
 from sweeps.file.blocks import KeepStudents
 from sweeps.file.methods import Search
+from sweeps.record.control import Requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job, Proposal
 from sweeps.record.measure import write_measure
@@ -90,8 +91,10 @@ class Agenda:
         self._confirmation = Confirmation(plan, directory)
         # Crashed in this start: retried by the next one.
         self._crashed: set[str] = set()
-        # Whether one has crashed since capped trials were last looked at.
-        self._has_crashed = False
+        # Whether, since capped trials were last looked at, one has ended that can have beaten them and no longer does:
+        # it crashed, or a user stopped it.
+        self._has_dropped_out = False
+        self._asked = Requests()
         # Trials that had ended and whose files were damaged: they are trained again to where they ended.
         self._rebuilt: set[str] = set()
         missing = [job for job in plan.baselines if not adopt(job)]
@@ -127,9 +130,44 @@ class Agenda:
             self._confirm(self._measure)
         return self._queue.num_waiting > 0
 
+    def heed(self, asked: Requests) -> list[str]:
+        """Follow what users ask from now on. Returns: a line for each request that is new."""
+        before, self._asked = self._asked, asked
+        lines = []
+        if asked.finishes and not before.finishes:
+            self._spending.finish()
+            lines.append(
+                "The search ends, as you asked. To continue it, raise budget.configurations above"
+                f" {asked.finished_at or self._plan.num_configurations}."
+            )
+        if asked.is_paused != before.is_paused:
+            lines.append("Paused, as you asked: no trial starts." if asked.is_paused else "No longer paused.")
+        return [*lines, *(self._stop(trial_id) for trial_id in asked.stopped if trial_id not in before.stopped)]
+
+    def _stop(self, trial_id: str) -> str:
+        """End a trial of the search: at once if it waits, otherwise at its next evaluation. Returns: what it does."""
+        for job in self._queue.withdraw(lambda job: job.trial_id == trial_id and self._is_stopped_by_hand(job)):
+            folder = self._directory.trial(job.trial_id)
+            folder.begin(job)
+            folder.end(Status.STOPPED_EARLY)
+            for rule in self._rules_of(job):
+                rule.ended(job, Status.STOPPED_EARLY)
+            self._has_dropped_out = True
+            self._tell_ended(job)
+            return f"{trial_id} is stopped, as you asked."
+        runs = self._queue.expects(trial_id)
+        return f"{trial_id} {'stops at its next evaluation, as you asked' if runs else 'neither waits nor runs'}."
+
+    def _is_stopped_by_hand(self, job: Job) -> bool:
+        """Whether a user has asked to stop a job that may be stopped."""
+        return job.trial_id in self._asked.stopped and may_stop(job) and job.trial_id not in self._rebuilt
+
     def next_job(self) -> Job | None:
         """A job to start now; None if none is available yet, or if the sweep is finished (see `is_finished`)."""
-        if not self.fill():
+        # If nothing waits or runs, a paused sweep still looks whether it has come to its end.
+        if self._asked.is_paused and not self._queue.is_idle:
+            return None
+        if not self.fill() or self._asked.is_paused:
             return None
         self._spending.tick(self.num_out)
         return self._queue.take()
@@ -140,6 +178,8 @@ class Agenda:
         rules = self._rules_of(job)
         for rule in rules:
             rule.evaluated(job, cost_ref_s, val_accuracy)
+        if self._is_stopped_by_hand(job):
+            return Status.STOPPED_EARLY
         if not rules or job.trial_id in self._rebuilt:
             return None
         if self._stops(job):
@@ -155,7 +195,8 @@ class Agenda:
         status = self._directory.trial(job.trial_id).status
         if status is Status.CRASHED:
             self._crashed.add(job.trial_id)
-            self._has_crashed = True
+        if status is Status.CRASHED or self._is_stopped_by_hand(job):
+            self._has_dropped_out = True
         for rule in self._rules_of(job):
             rule.ended(job, status)
         if status is not Status.RUNNING:  # otherwise it is paused, and its proposal waits for a later start
@@ -227,6 +268,11 @@ class Agenda:
     def lacks_configurations(self) -> bool:
         """Whether fewer configurations were searched than the file asks for."""
         return any(self._lacks_configurations(lane) for lane in self._lanes)
+
+    @property
+    def num_untried(self) -> int:
+        """Number of points that the searches were to try first and have not proposed."""
+        return sum(lane.proposals.num_untried for lane in self._lanes)
 
     def _lacks_configurations(self, lane: _Lane) -> bool:
         return lane.candidates.num_searched < self._plan.num_configurations
@@ -310,16 +356,17 @@ class Agenda:
             lane.candidates.ended(job.trial_id, self._measure)
 
     def _bring_back(self) -> None:
-        """Enqueue capped trials that are no longer beaten: what had beaten them has crashed since."""
-        if not self._has_crashed or self._spending.is_spent:
+        """Enqueue capped trials that are no longer beaten: what had beaten them has dropped out since."""
+        if not self._has_dropped_out or self._spending.is_spent:
             return
-        self._has_crashed = False
+        self._has_dropped_out = False
         for lane in self._lanes:
             for asked in lane.proposals.asked():
                 jobs = self._plan.searched(asked.point, lane.search)
                 statuses = [self._directory.trial(job.trial_id).status for job in jobs]
-                # With a crashed seed it cannot be chosen, whatever its other seeds do.
-                if Status.CAPPED in statuses and Status.CRASHED not in statuses and not self._stops(jobs[0]):
+                # With a seed that crashed or was stopped it cannot be chosen, whatever its other seeds do.
+                is_out = Status.CRASHED in statuses or Status.STOPPED_EARLY in statuses
+                if Status.CAPPED in statuses and not is_out and not self._stops(jobs[0]):
                     self._take_in(lane, asked)
 
     def _drop_beaten(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdas.records import COMPLETE_STATUSES, Status, is_searched
+from kdas.records import COMPLETE_STATUSES, STOPPED_STATUSES, Status, is_searched
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.paths import CONFIRM
@@ -50,7 +50,9 @@ class EarlyStopping:
             self._rule.evaluated(job.trial_id, cost_ref_s, val_accuracy)
 
     def ended(self, job: Job, status: Status) -> None:
-        if self.knows(job) and (status in COMPLETE_STATUSES or status is Status.CRASHED):
+        # A trial that was stopped otherwise than by the rule was stopped by a user.
+        by_hand = status in STOPPED_STATUSES and status is not self._rule.status
+        if self.knows(job) and (status in COMPLETE_STATUSES or status is Status.CRASHED or by_hand):
             self._rule.ended(job.trial_id, status)
 
     def stops(self, job: Job) -> bool:

@@ -65,7 +65,12 @@ class ConfigurationSearch:
         self._proposals: list[Asked] = []
         # Trial numbers in the study. A proposal that failed and later succeeded has a second trial there.
         self._trials: list[int] = []
-        self._order = _exhaustive_order(space, algorithm)
+        self._first = list(map(space.to_optuna, space.first))
+        order = _exhaustive_order(space, algorithm)
+        # What is proposed without asking the study, in Optuna's form: every combination, or the points tried first.
+        self._listed = self._first if order is None else list(map(space.to_optuna, order))
+        self._is_exhaustive, self._place = order is not None, 0
+        self._proposed: set[frozenset[tuple[str, Any]]] = set()
         for event in self._journal.read():
             self._take_in(event)
 
@@ -76,11 +81,25 @@ class ConfigurationSearch:
     def ask(self) -> Asked | None:
         """The next proposal; None if every combination has been proposed."""
         number = len(self._proposals)
-        if self._order is not None and number >= len(self._order):
+        listed = self._next_listed()
+        if self._is_exhaustive and listed is None:
             return None
-        drawn = self._propose(number)
+        drawn = self._propose(number, listed)
+        if listed is not None:  # a replay proposes something else instead
+            self._proposed.add(frozenset(listed.items()))
         self._journal.append([{"asked": number, "params": drawn.params}])
         return self._keep(drawn)
+
+    @property
+    def num_untried(self) -> int:
+        """Number of the points that are tried first that have not been proposed."""
+        return sum(frozenset(params.items()) not in self._proposed for params in self._first)
+
+    def _next_listed(self) -> Point | None:
+        """The first of the listed points that has not been proposed. The file may have got more of them since."""
+        while self._place < len(self._listed) and frozenset(self._listed[self._place].items()) in self._proposed:
+            self._place += 1
+        return self._listed[self._place] if self._place < len(self._listed) else None
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
         """Report the result of a proposal, one value for each direction; None if a seed crashed."""
@@ -100,7 +119,7 @@ class ConfigurationSearch:
     def _drawn_before(self, number: int, params: dict[str, Any]) -> Drawn:
         """Add a proposal of an earlier start to the study."""
         if self._algorithm.name in _STATEFUL:
-            again = self._propose(number)
+            again = self._propose(number, params if params in self._first else None)
             if again.params == params:
                 return again
         return Drawn(self._add(params, TrialState.RUNNING), params)
@@ -108,6 +127,7 @@ class ConfigurationSearch:
     def _keep(self, drawn: Drawn) -> Asked:
         self._proposals.append(self._asked(len(self._proposals), drawn.params))
         self._trials.append(drawn.trial)
+        self._proposed.add(frozenset(drawn.params.items()))
         return self._proposals[-1]
 
     def _asked(self, number: int, params: dict[str, Any]) -> Asked:
@@ -115,11 +135,10 @@ class ConfigurationSearch:
         assert point is not None
         return Asked(number, point, params)
 
-    def _propose(self, number: int) -> Drawn:
-        """Have the study ask for a proposal."""
-        if self._order is not None:
-            params = self._space.to_optuna(self._order[number])
-            return Drawn(self._add(params, TrialState.RUNNING), params)
+    def _propose(self, number: int, listed: Point | None) -> Drawn:
+        """Have the study ask for a proposal. Args: listed: what it must be, if anything."""
+        if self._is_exhaustive and listed is not None:
+            return Drawn(self._add(listed, TrialState.RUNNING), listed)
         # With a new sampler each time, a proposal depends on seed, number and reported results, but not on how often
         # the sweep was restarted.
         with warnings.catch_warnings():
@@ -127,8 +146,8 @@ class ConfigurationSearch:
             self._study.sampler = _sampler(
                 self._algorithm, derived_seed(self._algorithm.seed, "proposal", number) % 2**31
             )
-        if number < len(self._space.first):
-            self._study.enqueue_trial(self._space.to_optuna(self._space.first[number]))
+        if listed is not None:
+            self._study.enqueue_trial(listed)
         trial = self._study.ask()
         self._space.drawn(trial)
         return Drawn(trial.number, dict(trial.params))

@@ -31,7 +31,7 @@ class Spending:
     ) -> None:
         self._budget, self._share, self._file, self._now = budget, share, file, now
         self.wall_s, self.device_s = self._kept(trained_s)
-        self._has_found = False
+        self._has_found = self._is_finished_by_hand = False
         self._last = self._kept_at = now()
 
     def _kept(self, trained_s: Callable[[], float]) -> tuple[float, float]:
@@ -61,6 +61,10 @@ class Spending:
         is_soon = wanted.tta_ref_s_below is not None and tta_ref_s < wanted.tta_ref_s_below
         self._has_found = self._has_found or is_soon or (wanted.first_reached and reached_by_all)
 
+    def finish(self) -> None:
+        """End the search because a user asks for it."""
+        self._is_finished_by_hand = True
+
     def keep(self) -> None:
         """Write the totals to disk."""
         self._kept_at = self._last
@@ -75,7 +79,9 @@ class Spending:
     @property
     def reason(self) -> str:
         """Why the search ends; empty while it runs."""
-        return self._hours_spent or ("`stop_when` is met" if self._has_found else "")
+        if self._hours_spent or self._is_finished_by_hand:
+            return self._hours_spent or "as you asked"
+        return "`stop_when` is met" if self._has_found else ""
 
     @property
     def _hours_spent(self) -> str:
@@ -88,5 +94,6 @@ class Spending:
 
     @property
     def sets_aside(self) -> bool:
-        """Whether running trials are paused too, until the budget of hours is raised."""
-        return bool(self._hours_spent) and self._budget.when_spent == "checkpoint"
+        """Whether running trials are paused too, until the search may continue."""
+        ends_them = bool(self._hours_spent) or self._is_finished_by_hand
+        return ends_them and self._budget.when_spent == "checkpoint"

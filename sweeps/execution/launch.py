@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,19 @@ def run_trials(
     slots: Slots,
     retries: int,
     progress: Progress,
+    hear: Callable[[], None],
 ) -> None:
-    """Run the agenda to its end, or until Ctrl-C. Raises: RayLostError: if Ray itself is gone."""
+    """Run the agenda to its end, or until Ctrl-C.
+
+    Args: hear: passes on what users ask; called ten times a second.
+    Raises: RayLostError: if Ray itself is gone.
+    """
     # Ray writes state that we never read back. It goes to a scratch folder that is removed at the end.
     scratch = directory.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
     neighbours = Neighbours(directory.name, slots)
     searcher = AgendaSearcher(
-        agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress, neighbours.share
+        agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress, neighbours.share, hear
     )
     with suppress(KeyboardInterrupt), ExitStack() as until_end:
         until_end.callback(shutil.rmtree, scratch, ignore_errors=True)
@@ -57,6 +63,7 @@ def run_trials(
         def look() -> None:
             ending.check()
             heart.check()
+            hear()
             if not cluster_address():
                 for news in neighbours.news():
                     progress.say(news)

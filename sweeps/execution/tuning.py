@@ -54,7 +54,7 @@ class AgendaSearcher(Unpickled, Searcher):
 
     Args: budget_ref_s: reference seconds that a trial may spend; has_room_for: whether a machine can hold such a trial;
         retries: how often in a row a trial is resumed after its worker was lost, before a new evaluation;
-        share: how many trials this sweep may run at present.
+        share: how many trials this sweep may run at present; hear: passes on what users ask.
     """
 
     def __init__(
@@ -68,11 +68,12 @@ class AgendaSearcher(Unpickled, Searcher):
         retries: int,
         progress: Progress,
         share: Callable[[], int],
+        hear: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(metric="val_accuracy", mode="max")
         self._agenda, self._directory, self._progress = agenda, directory, progress
         self._prices, self._budget_ref_s, self._slots, self._retries = prices, budget_ref_s, slots, retries
-        self._has_room_for, self._share = has_room_for, share
+        self._has_room_for, self._share, self._hear = has_room_for, share, hear
         self.jobs: dict[str, Job] = {}
         self._stopped: dict[str, Status] = {}
         # Losses of a trial since it last came further, and the cost up to which it had come.
@@ -84,6 +85,7 @@ class AgendaSearcher(Unpickled, Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # While there is no trial to run, Ray asks once a second for ten minutes, and does nothing else.
         ending.check()
+        self._hear()
         # One trial too many would use up a proposal before the results that it should be based on are in.
         if self._agenda.num_out >= self._share() or self._disk_is_full():
             return None

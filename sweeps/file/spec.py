@@ -255,6 +255,12 @@ class SweepSpec(Recipe):
             return self.budget.configurations
         return (self.budget.trials // len(self.seeds) - self._num_fixed) // self._num_searches
 
+    def budget_for(self, num_configurations: int) -> dict[str, int]:
+        """The key of `budget` that asks for this many configurations of each search."""
+        if self.budget.trials is None:
+            return {"configurations": num_configurations}
+        return {"trials": (self._num_fixed + num_configurations * self._num_searches) * len(self.seeds)}
+
     @property
     def space(self) -> Space:
         """The space of the file's own search, with the points that are tried first, resolved when the file is read."""

@@ -24,7 +24,7 @@ from sweeps.record.spec_file import read_spec, write_spec_text
 # In place of a value that is not there; a value is shown up to this length.
 _MISSING, _MOST_SHOWN = "missing", 200
 # Keys that may differ between two starts of a sweep. More seeds, configurations or finalists extend it, plug-ins are
-# compared by their content, and the others change no result.
+# compared by their content, and the others change no result. `known_points` may grow, see below.
 _MAY_CHANGE = {
     "seeds",
     "budget",
@@ -63,6 +63,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
             content["dataset"].pop(key, None)
         content["teacher"]["checkpoint"] = bool(content["teacher"]["checkpoint"])
         content["student_checkpoint"] = bool(content["student_checkpoint"])
+    points = before.pop("known_points"), now.pop("known_points")
     for key, value in now.items():
         if key not in _MAY_CHANGE and before.get(key) != value:
             changed, then, given = _innermost_change(key, before.get(key), value)
@@ -70,6 +71,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
                 f"{directory.spec_file}: {changed} was {_shown(then)} when this sweep began and is {_shown(given)} now."
                 " Save the changed file under another name, or move that folder away."
             )
+    _check_known_points(*points, directory)
     if before["budget"]["ref_s_per_trial"] != now["budget"]["ref_s_per_trial"]:
         raise UserError(
             f"{directory.spec_file}: budget.ref_s_per_trial was {before['budget']['ref_s_per_trial']} when this sweep"
@@ -103,6 +105,16 @@ def _innermost_change(key: str, before: Any, now: Any) -> tuple[str, Any, Any]:
 def _shown(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def _check_known_points(before: list[Any], now: list[Any], directory: SweepDirectory) -> None:
+    """Raises: UserError: if one is missing. More extend a sweep."""
+    missing = [point for point in before if point not in now]
+    if missing:
+        raise UserError(
+            f"{directory.spec_file}: known_points: {missing[0]} was there when this sweep began and is missing from the"
+            " file. Restore it; you may add others."
+        )
 
 
 def _check_cells(recorded: dict[str, Any], spec: SweepSpec, directory: SweepDirectory) -> None:

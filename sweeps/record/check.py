@@ -18,6 +18,7 @@ from kdas.files.journal import Journal
 from kdas.files.prices import read_calibration, write_calibration
 from kdas.files.record import DamagedError, read_record
 from kdas.records import is_searched
+from sweeps.record.control import read_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import known_measure, read_measure
 from sweeps.record.paths import CONFIRM
@@ -94,6 +95,7 @@ def _of_single_files(directory: SweepDirectory) -> Iterator[Finding]:
         record(directory.inputs_file),
         record(directory.environment_file),
         record(directory.spent_file),
+        lambda: read_requests(directory),
         *map(journal, directory.study_files()),
         journal(directory.tracking_file),
     ):

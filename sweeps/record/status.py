@@ -7,15 +7,16 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from rich.console import Console
 from rich.table import Table
 
 from kdas.command.progress import readable_s
-from kdas.files.record import DamagedError
-from kdas.records import FINAL_STATUSES, Measure, Status
+from kdas.files.record import DamagedError, read_record
+from kdas.records import FINAL_STATUSES, Measure, Status, is_searched
+from sweeps.record.control import Requests, read_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure, time_to_target
 from sweeps.record.paths import CONFIRM, SEARCH
@@ -28,13 +29,17 @@ SHOWN_CONFIGURATIONS = 5
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A trial that has not ended: its name, its last row, and the age of that row in seconds."""
+    """A trial that has not ended: its name, its last row, the age of that row in seconds.
+
+    `may_stop`: whether a user may stop it early.
+    """
 
     trial_id: str
     name: str
     last: Recorded | None
     age_s: float
     is_stale: bool
+    may_stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,12 @@ class SweepStatus:
     holder: str
     # What is wrong with files of the record, a line each.
     damages: list[str]
+    # What users have asked of the sweep.
+    asked: Requests = field(default_factory=Requests)
+    # Teacher and prices, a sentence each; none while the sweep prepares them.
+    prepared: Sequence[str] = ()
+    # Seconds left at the pace so far; None if that is not known.
+    left_s: float | None = None
 
 
 def read_status(directory: SweepDirectory, now: float | None = None) -> SweepStatus:
@@ -61,6 +72,11 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
         measure = read_measure(directory)
     except DamagedError as error:
         measure = None
+        damages.append(str(error))
+    try:
+        asked = read_requests(directory)
+    except DamagedError as error:
+        asked = Requests()
         damages.append(str(error))
     counts: Counter[Status] = Counter()
     under_way: list[UnderWay] = []
@@ -90,7 +106,50 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
             for name, of in times[phase].items()
         ]
     fastest = sorted(fastest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
-    return SweepStatus(counts, under_way, phase, fastest, measure, directory.holder(), damages)
+    holder = directory.holder()
+    num_ended = sum(counts[each] for each in FINAL_STATUSES)
+    left_s = _left_s(directory, num_ended, measure) if holder else None
+    prepared = _prepared(directory)
+    return SweepStatus(counts, under_way, phase, fastest, measure, holder, damages, asked, prepared, left_s)
+
+
+def _left_s(directory: SweepDirectory, num_ended: int, measure: Measure | None) -> float | None:
+    """Seconds until the planned trials have ended, at the pace so far."""
+    try:
+        spent_s = read_record(directory.spent_file, "wall_s", remedy="")["wall_s"]
+    except (FileNotFoundError, DamagedError):
+        return None
+    if measure is None or not num_ended or num_ended >= measure.num_planned_trials:
+        return None
+    return float(spent_s) / num_ended * (measure.num_planned_trials - num_ended)
+
+
+def _prepared(directory: SweepDirectory) -> list[str]:
+    """What is known of teacher and prices. Facts that are missing or damaged are left out: the next start has them."""
+    try:
+        facts = read_record(directory.environment_file, remedy="")
+    except (FileNotFoundError, DamagedError):
+        return []
+    lines = []
+    if "teacher" in facts:
+        accuracy = f", accuracy {float(facts['teacher_accuracy']):.4f}" if "teacher_accuracy" in facts else ""
+        lines.append(f"teacher {facts['teacher']}{accuracy}")
+    if "prices_measured_at" in facts:
+        busy = f"; meanwhile the machine was busy: {facts['prices_busy']}" if facts.get("prices_busy") else ""
+        lines.append(f"prices of {facts['prices_measured_at']}, spread {float(facts['price_spread']):.1%}{busy}")
+    return lines
+
+
+def words_of(status: SweepStatus) -> list[str]:
+    """Teacher, prices, the time left, and what users have asked and still applies, a sentence each."""
+    lines = list(status.prepared)
+    if status.left_s is not None:
+        lines.append(f"about {readable_s(status.left_s)} left at the pace so far")
+    if status.asked.is_paused and status.holder:  # a pause ends with the process
+        lines.append("paused: no trial starts. Continue it with kdas-sweeps resume")
+    if status.asked.finishes:
+        lines.append("the search was ended by request; raise budget.configurations to continue it")
+    return lines
 
 
 def num_crashed(directory: SweepDirectory) -> int:
@@ -99,25 +158,35 @@ def num_crashed(directory: SweepDirectory) -> int:
     return sum(folder.status is Status.CRASHED for folder in folders)
 
 
-def print_status(directory: SweepDirectory, console: Console) -> None:
-    """Print the status of a sweep."""
-    status = read_status(directory)
+def counts_of(directory: SweepDirectory, status: SweepStatus) -> str:
+    """How many trials there are, and how they have ended, in a line."""
     total = sum(status.counts.values())
     planned = f" of {status.measure.num_planned_trials} planned" if status.measure else ""
     unfinished = "running" if status.holder else "interrupted"
     words = {**{each: each.value for each in Status}, Status.RUNNING: unfinished, Status.BUDGET: "complete"}
     parts = ", ".join(f"{count} {words[name]}" for name, count in sorted(status.counts.items()))
-    counts = f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}"
-    console.print(counts, highlight=False, soft_wrap=True)
+    return f"{directory.path}: {total} trials{planned}{': ' + parts if parts else ''}"
+
+
+def print_status(directory: SweepDirectory, console: Console) -> None:
+    """Print the status of a sweep."""
+    status = read_status(directory)
+    console.print(counts_of(directory, status), highlight=False, soft_wrap=True)
     console.print(f"  {status.holder or 'not running'}", highlight=False)
     if status.measure is None and not status.damages:
         console.print("  the target is fixed once plain distillation has finished on every seed")
     elif status.measure is not None:
         console.print(f"  target {status.measure.target:.4f} ({status.measure.target_rule})", highlight=False)
+    for line in words_of(status):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for damage in status.damages:
         console.print(f"  {damage}", highlight=False, markup=False)
     if status.under_way:
-        console.print(_running_table(status.under_way, status.measure))
+        console.print(_running_table(status))
+    for trial in status.under_way:
+        if trial.may_stop and status.holder and trial.trial_id not in status.asked.stopped:
+            command = f"kdas-sweeps stop {directory.name} {trial.trial_id}"
+            console.print(f"  {trial.name}: {command}", highlight=False, markup=False, soft_wrap=True)
     if status.fastest and status.measure is not None:
         seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
         table = Table(f"fastest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
@@ -126,13 +195,15 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
         console.print(table)
 
 
-def _running_table(under_way: Sequence[UnderWay], measure: Measure | None) -> Table:
+def _running_table(status: SweepStatus) -> Table:
+    measure = status.measure
     table = Table("running", "of budget", "accuracy", "last row", box=None, padding=(0, 2, 0, 2))
-    for trial in under_way:
+    for trial in status.under_way:
         last = trial.last.row if trial.last else None
         share = f"{last.cost_ref_s / measure.budget_ref_s:.0%}" if last and measure else ""
         accuracy = f"{last.val_accuracy:.4f}" if last else ""
         heard = f"{readable_s(trial.age_s)} ago" + (", stopped?" if trial.is_stale else "")
+        heard += ", to be stopped" if trial.trial_id in status.asked.stopped else ""
         table.add_row(trial.name, share, accuracy, heard)
     return table
 
@@ -145,7 +216,8 @@ def _under_way(folder: TrialFolder, now: float) -> UnderWay:
     age_s = max(0.0, now - heard_at)
     name = f"{_name(folder)} seed {folder.description['config']['seed']}"
     is_stale = age_s > max(60.0, STALE_INTERVALS * usual_s)
-    return UnderWay(folder.path.name, name, rows[-1] if rows else None, age_s, is_stale)
+    may_stop = is_searched(folder.description["method"]) and folder.description["phase"] != CONFIRM
+    return UnderWay(folder.path.name, name, rows[-1] if rows else None, age_s, is_stale, may_stop)
 
 
 def _name(folder: TrialFolder) -> str:

@@ -71,8 +71,8 @@ class TableSearch(ConfigurationSearch):
     def ask(self) -> Asked | None:
         return super().ask() if self._left else None
 
-    def _propose(self, number: int) -> Drawn:
-        drawn = super()._propose(number)
+    def _propose(self, number: int, listed: Point | None) -> Drawn:
+        drawn = super()._propose(number, listed)
         wanted = self._asked(number, drawn.params).point
         self._study.tell(drawn.trial, state=TrialState.FAIL)
         nearest = min(self._left, key=lambda point: distance(self._space, wanted, point))
@@ -95,8 +95,8 @@ class SurrogateSearch(ConfigurationSearch):
         self._surrogate = surrogate
         super().__init__(journal, space, algorithm, directions)
 
-    def _propose(self, number: int) -> Drawn:
-        drawn = super()._propose(number)
+    def _propose(self, number: int, listed: Point | None) -> Drawn:
+        drawn = super()._propose(number, listed)
         self._surrogate.know(self._asked(number, drawn.params).point)
         return drawn
 

@@ -118,7 +118,7 @@ class Capping:
         if status in COMPLETE_STATUSES:
             self._bounds.unreached(trial_id, math.inf)
         else:
-            # Its configuration has no mean and cannot be chosen, so it must not stop those that can.
+            # It crashed, or a user stopped it: its configuration cannot be chosen, so it must not stop those that can.
             self._bounds.remove(trial_id)
 
     def stops(self, config_id: str, trial_id: str) -> bool:

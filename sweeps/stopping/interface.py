@@ -54,7 +54,11 @@ class StoppingRule(Protocol):
         ...
 
     def ended(self, trial_id: str, status: Status) -> None:
-        """A trial has ended with a complete status or has crashed. It may still run again at a later start."""
+        """A trial has ended with a complete status, has crashed, or was stopped by a user (`STOPPED_EARLY`).
+
+        A trial that crashed may still run again at a later start. Rules whose own status is `STOPPED_EARLY` are not
+        told of trials that a user has stopped.
+        """
         ...
 
     def stops(self, config_id: str, trial_id: str) -> bool:

@@ -15,7 +15,7 @@ from tests.places import ROOT, STORED_SWEEP
 
 TARGETS = ["setup", "sweep", "preview", "calibrate", "status", "simulate", "report", "ui", "sync", "notebooks"]
 TARGETS += ["table", "compare", "best", "export", "reproduce", "watch", "test", "test-floor", "torture", "check"]
-TARGETS += ["bench"]
+TARGETS += ["finish", "bench"]
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
@@ -97,7 +97,8 @@ def hostile(marker: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("target", "variables"),
     [
-        ("sweep", ["NAME", "DATA", "SET", "CLUSTER", "YES"]),
+        ("sweep", ["NAME", "DATA", "SET", "ADD", "CLUSTER", "YES"]),
+        ("finish", ["NAME", "DATA", "SET", "CLUSTER", "YES"]),
         ("preview", ["NAME", "DATA", "SET"]),
         ("calibrate", ["NAME", "DATA", "SET"]),
         ("status", ["NAME"]),

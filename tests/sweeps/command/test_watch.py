@@ -5,15 +5,23 @@ from __future__ import annotations
 import http.client
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kdas.errors import UserError
+from kdas.files.record import write_record
 from sweeps.command import watch
+from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
+from sweeps.prepare.unchanged import keep_spec
+from sweeps.record.control import read_requests
 from sweeps.record.directory import SweepDirectory
+from tests.sweeps.conftest import curve_row
 
 
 @pytest.fixture
@@ -126,3 +134,100 @@ def test_the_report_is_rebuilt_while_the_sweep_runs_and_once_after_its_end(tmp_p
 
     watch.follow(directory.path, build, pause_s=0.01)
     assert built == [True, True, False]
+
+
+TOKEN = "a-token-of-the-test"
+
+
+@pytest.fixture
+def running(tmp_path: Path, spec: SweepSpec, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, SweepDirectory]]:
+    """The address of a server with a token, and a sweep that runs, with a baseline and a trial of its search."""
+    directory = SweepDirectory(tmp_path / "tiny")
+    plan = plan_of(spec)
+    baseline, searched = plan.baselines[0], plan.searched({"start_rate": 0.7, "sampling_period": 3})[0]
+    # Whatever a file of the record says is text.
+    searched = replace(searched, of_recipe=(("<script>alert(1)</script>", 1),))
+    with directory.locked():
+        keep_spec(spec, directory)
+        write_record(directory.environment_file, {"teacher": "resnet8", "teacher_accuracy": "0.91"})
+        for job in (baseline, searched):
+            directory.trial(job.trial_id).begin(job)
+        directory.trial(searched.trial_id).append(curve_row(searched, 4, 0.6), [])
+        server = watch.server_of(directory.path, 0, TOKEN)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", directory
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def asked(address: str, what: str, token: str = TOKEN, host: str | None = None, path: str = "/ask") -> tuple[int, str]:
+    """The status and the text of the answer to a button."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    body = urllib.parse.urlencode({"token": token, "what": what})
+    connection.request("POST", path, body, {"Host": host} if host else {})
+    try:
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_progress_is_shown_before_there_is_a_report(running: tuple[str, SweepDirectory]) -> None:
+    address, directory = running
+    for path in ("", "/status", "/progress"):
+        page = get(f"{address}{path}")
+        assert "teacher resnet8, accuracy 0.9100" in page and "0.6000" in page and "4.00 ref s" in page
+        assert "is running this sweep" in page and "No report yet" in page
+        assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+        assert TOKEN not in page
+    # The trial of the search can be stopped, the baseline cannot.
+    assert get(f"{address}/progress").count('value="stop ') == 1
+    (directory.path / "report.html").write_text("<p>first</p>", encoding="utf-8")
+    assert 'href="/status"' in get(address) and 'href="report.html"' in get(f"{address}/status")
+
+
+def test_buttons_change_the_sweep_for_who_has_the_token(running: tuple[str, SweepDirectory]) -> None:
+    address, directory = running
+    searched = next(f for f in directory.trials() if f.description["method"] == "kdas_search").path.name
+    assert asked(address, "pause -")[0] == 200 and read_requests(directory).is_paused
+    assert "paused: no trial starts" in get(f"{address}/progress") and 'value="resume -"' in get(f"{address}/progress")
+    assert asked(address, "resume -")[0] == 200 and not read_requests(directory).is_paused
+    assert asked(address, f"stop - {searched}")[0] == 200 and read_requests(directory).stopped == (searched,)
+    assert asked(address, "finish -")[0] == 200 and read_requests(directory).finishes
+    assert 'value="finish' not in get(f"{address}/progress")
+
+
+def test_nothing_changes_without_the_token(running: tuple[str, SweepDirectory]) -> None:
+    address, directory = running
+    assert asked(address, "pause -", token="another")[0] == 403
+    assert asked(address, "pause -", token="")[0] == 403
+    assert asked(address, "pause -", token="é\n")[0] == 403
+    assert asked(address, "pause -", host="evil.example")[0] == 403
+    assert asked(address, "pause -", path=f"/ask?token={TOKEN}")[0] == 404
+    assert asked(address, "x" * 5000)[0] == 413
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get(f"{address}/ask?token={TOKEN}&what=pause")
+    assert not directory.control_file.exists()
+
+
+def test_what_cannot_be_done_is_one_line(running: tuple[str, SweepDirectory]) -> None:
+    address, directory = running
+    baseline = next(f for f in directory.trials() if f.description["method"] == "plain_kd").path.name
+    for what, said in (
+        (f"stop - {baseline}", "is of the baseline plain_kd"),
+        ("stop - ../../x", "no trial '../../x'"),
+        ("stop -", "no trial ''"),
+        ("format - ", "cannot 'format'"),
+        ("pause elsewhere", "no cell 'elsewhere'"),
+        ("", "no cell ''"),
+    ):
+        status, answer = asked(address, what)
+        assert status == 409 and said in answer and "\n" not in answer
+    assert not directory.control_file.exists()
+
+
+def test_a_sweep_that_prepares_says_so(tmp_path: Path, address: str) -> None:
+    with SweepDirectory(tmp_path).locked():
+        assert "is still preparing data, teacher and prices" in get(address)

@@ -22,6 +22,7 @@ from kdas.errors import UserError
 from kdas.files.checkpoint import is_intact
 from kdas.files.prices import read_calibration
 from kdas.parts.yaml_file import read_yaml
+from sweeps.command.requests import finish
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor, ray_config
 from sweeps.file.loading import load_spec
@@ -141,6 +142,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) ->
         patch.setattr("sweeps.run._train", train_here)
         spec, directory = load_spec(source), SweepDirectory(folder / "runs" / "whole")
         assert run_sweep(spec, source, directory, Console(file=io.StringIO()))
+        finish(directory)
+        assert run_sweep(spec, source, directory, Console(file=io.StringIO()))
         yield Ended(spec, source, directory, findings(directory.path).answer.text)
 
 
@@ -194,12 +197,12 @@ def files_of(directory: SweepDirectory) -> dict[str, Path]:
         if (path / name).exists()
     }
     names = ("measure.json", "calibration.json", "inputs.json", "sweep.yaml", "search.journal", "spent.json")
-    return {name: directory.path / name for name in (*names, "environment.json")} | of_trials
+    return {name: directory.path / name for name in (*names, "environment.json", "control.json")} | of_trials
 
 
 KINDS = (
     "measure.json", "calibration.json", "inputs.json", "sweep.yaml", "search.journal", "spent.json",
-    "environment.json", "provenance.json (baseline, complete, search)",
+    "environment.json", "control.json", "provenance.json (baseline, complete, search)",
     *(
         f"{name} ({kind})"
         for kind in (

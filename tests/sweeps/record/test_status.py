@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from kdas.files.record import write_record
 from kdas.records import Measure, Status
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
@@ -96,3 +97,28 @@ def test_looking_leaves_nothing_behind(directory: SweepDirectory) -> None:
     nowhere = SweepDirectory(directory.path.parent / "nowhere")
     assert nowhere.holder() == ""
     assert not nowhere.path.exists()
+
+
+def test_what_was_prepared_the_time_left_and_how_to_stop_a_trial_are_shown(
+    directory: SweepDirectory, jobs: list[Job]
+) -> None:
+    write_measure(directory, MEASURE)
+    facts = {
+        "teacher": "resnet8",
+        "teacher_accuracy": "0.91",
+        "prices_measured_at": "2026-01-01",
+        "price_spread": "0.02",
+    }
+    write_record(directory.environment_file, facts)
+    write_record(directory.spent_file, {"wall_s": 30.0, "device_s": 30.0})
+    for job in jobs[:2]:
+        train_on_paper(directory, job, [0.5, 0.95])
+    directory.trial(jobs[2].trial_id).begin(jobs[2])
+    assert "left at the pace" not in shown(directory) and "kdas-sweeps stop" not in shown(directory)
+    with directory.locked():
+        text = shown(directory)
+    assert "teacher resnet8, accuracy 0.9100" in text and "prices of 2026-01-01, spread 2.0%" in text
+    # Eight of ten trials are left, and two took 30 seconds.
+    assert "about 2 min 00 s left at the pace so far" in text
+    assert f"seed 1: kdas-sweeps stop tiny {jobs[2].trial_id}" in text
+    assert text.count("kdas-sweeps stop") == 1
