@@ -118,8 +118,8 @@ def _teacher(
 ) -> Model | None:
     """The teacher: the given one, or the one that the student had, wherever it is kept. None if it is not found."""
     usual = teachers.teacher_path(config.teacher, dataset, config.validation)
-    of_sweep = folder.resolve().parents[1] / "teacher.pth"
-    for path in [given] if given is not None else [usual, of_sweep]:
+    of_sweep = [path / "teacher.pth" for path in folder.resolve().parents[1:2]]
+    for path in [given] if given is not None else [usual, *of_sweep]:
         if given is None and not path.exists():
             continue
         found = teachers.obtain(

@@ -71,7 +71,9 @@ def quality(
     hits, confidences, in_top5, agrees = [], [], [], []
     nll, num_images = 0.0, 0
     for labels, (answers, *of_teacher), are_probabilities in _answers(models, split, splits, multi_crop, precision):
-        logits = (answers.log() if are_probabilities else answers).double()
+        logits = answers.double()
+        if are_probabilities:  # a probability that was rounded to 0 is still not impossible
+            logits = logits.clamp(min=torch.finfo(torch.float32).tiny).log()
         predicted = answers.argmax(dim=1)
         hits.append(predicted == labels)
         confidences.append(logits.softmax(dim=1).amax(dim=1))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from kdas.errors import UserError
 from kdas.files.cache import file_id, write_text
@@ -27,6 +30,19 @@ OF_EVALUATION = (
 )
 
 
+def _told(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Raises: ValueError: if it lacks what is read of it."""
+    numbers = [evaluation.get(key) for key in ("epoch", "step", "val_accuracy", "test_accuracy")]
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        raise ValueError("is no evaluation")
+    return evaluation
+
+
+_Side = Annotated[int, Field(ge=1, le=4096)]
+_Channels = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+_Evaluation = Annotated[dict[str, Any], AfterValidator(_told)]
+
+
 @dataclass(frozen=True)
 class About:
     """The content of `student.json`.
@@ -40,22 +56,35 @@ class About:
     """
 
     student: str
-    num_classes: int
+    num_classes: Annotated[int, Field(ge=1, le=10_000_000)]
     class_names: list[str]
-    image_size: int
-    shorter_side: int
-    pixel_mean: list[float]
-    pixel_std: list[float]
-    trial_id: str
+    image_size: _Side
+    shorter_side: _Side
+    pixel_mean: _Channels
+    pixel_std: _Channels
+    trial_id: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     decided_by: str
-    best: dict[str, Any]
-    last: dict[str, Any]
+    best: _Evaluation
+    last: _Evaluation
     recipe: dict[str, Any]
     data: dict[str, Any]
     teacher: dict[str, str]
     provenance: dict[str, str]
     files: dict[str, str]
     sweep: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def own_code(self) -> list[str]:
+        """What is code of the user's own in it: plug-ins, and models that are named by their module."""
+        teacher = self.recipe.get("teacher")
+        models = (self.student, self.recipe.get("student"), teacher.get("model") if isinstance(teacher, dict) else "")
+        named = [*self.recipe.get("plugins", []), *(model for model in models if ":" in str(model))]
+        return list(dict.fromkeys(map(str, named)))
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[About]:
+    return TypeAdapter(About)
 
 
 def write_about(folder: Path, about: About) -> None:
@@ -78,9 +107,12 @@ def read_about(folder: Path) -> About:
     if form != FORM:
         raise UserError(f"{path}: was written by a later version of this program. Update kdas-sweeps.")
     try:
-        return About(**content)
-    except TypeError as error:
+        # As JSON, whose lists and numbers are those of the fields.
+        about = _adapter().validate_json(json.dumps(content), strict=True)
+        TypeAdapter(list[str]).validate_python(about.recipe.get("plugins", []), strict=True)
+    except (ValidationError, RecursionError) as error:
         raise UserError(f"{path}: is damaged. Copy the student again, or train it again.") from error
+    return about
 
 
 def weights_file(folder: Path, about: About, *, last: bool = False) -> Path:

@@ -12,6 +12,9 @@ from kdas.data.pixels import square
 from kdas.errors import UserError
 from kdas.students.student import Student
 
+# How often an image's longer side may hold its shorter side, which is resized to the network's.
+_MOST_NARROW = 200
+
 
 @torch.no_grad()
 def predict(student: Student, path: Path, top: int = 5) -> list[tuple[str, float]]:
@@ -24,6 +27,9 @@ def predict(student: Student, path: Path, top: int = 5) -> list[tuple[str, float
     about = student.about
     try:
         with opened(path) as file:
+            width, height = file.size
+            if max(width, height) > _MOST_NARROW * min(width, height):
+                raise UserError(f"{path}: is {width}x{height}, too narrow to be resized. Give another file.")
             image = square(rgb(file), about.image_size, about.shorter_side)
     except OSError as error:
         reason = error.strerror or "is not an image that Pillow reads"

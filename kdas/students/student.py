@@ -13,7 +13,7 @@ from kdas.files.home import expanded
 from kdas.models import Model
 from kdas.models.weights import load_weights
 from kdas.parts.plugins import load_plugins
-from kdas.students.about import About, read_about, weights_file
+from kdas.students.about import ABOUT, About, read_about, weights_file
 
 
 class Student(nn.Module):
@@ -57,12 +57,15 @@ def load_student(path: Path | str, *, last: bool = False, device: str = "cpu", o
     folder = expanded(str(path))
     about = read_about(folder)
     weights = weights_file(folder, about, last=last)
-    plugins = about.recipe.get("plugins", [])
-    if not own_code and (plugins or ":" in about.student):
-        named = ", ".join([*plugins, *([about.student] if ":" in about.student else [])])
-        raise UserError(f"{folder}: to load it runs code of its own ({named}). Allow it: own_code=True, or --own-code.")
+    if not own_code and (named := about.own_code):
+        raise UserError(
+            f"{folder}: to load it runs code of its own ({', '.join(named)}). Allow it: own_code=True, or --own-code."
+        )
+    # A classifier has a weight for each class at least: a false number would ask for any amount of memory.
+    if 4 * about.num_classes > weights.stat().st_size:
+        raise UserError(f"{folder / ABOUT}: {about.num_classes} classes are more than {weights.name} can hold.")
     try:
-        load_plugins(plugins)
+        load_plugins(about.recipe.get("plugins", []))
     except ValueError as error:
         raise UserError(f"{folder}: plugins: {error}.") from error
     # Drawing initial weights must not disturb the caller's generator.

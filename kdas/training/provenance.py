@@ -55,7 +55,9 @@ def uncommitted() -> str:
 
 
 def _git(*words: str) -> str:
-    return _output("git", "-C", str(_HERE), *words)
+    """What git says of this project's checkout; empty if this code lies in none, or in one of another project."""
+    top = _output("git", "-C", str(_HERE), "rev-parse", "--show-toplevel")
+    return _output("git", "-C", str(_HERE), *words) if top and Path(top) == _HERE.parents[1].resolve() else ""
 
 
 def _driver() -> str:

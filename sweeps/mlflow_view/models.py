@@ -88,7 +88,8 @@ class StudentModels:
             versions = {each.run_id: each.version for each in self._client.search_model_versions(f"name = '{name}'")}
             told = []
             winner = {folder.path.name for folder in winner_of(self._directory).trials}
-            for trial_id in chosen:
+            # The winner last: a method may be called `best`.
+            for trial_id in sorted(chosen, key=lambda each: each in winner):
                 run_id, model_id = models[trial_id]
                 version = versions.get(run_id) or self._version(name, run_id, model_id)
                 for alias in [best[trial_id], *([BEST] if trial_id in winner else [])]:
@@ -164,7 +165,9 @@ def _quiet() -> Iterator[None]:
     logger = logging.getLogger("mlflow")
     before = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logger.setLevel(before)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from kdas.training import calibrate, timing
 from tests.kdas.command.test_kdas_command import TRIAL, run
@@ -101,6 +102,9 @@ def test_predict_names_the_classes_of_images(
     (tmp_path / "text.png").write_text("no image")
     assert run(monkeypatch, "predict", str(student), str(tmp_path / "text.png")) == 2
     assert "is not an image that Pillow reads" in capsys.readouterr().err
+    Image.new("RGB", (1, 60_000)).save(tmp_path / "narrow.png")
+    assert run(monkeypatch, "predict", str(student), str(tmp_path / "narrow.png")) == 2
+    assert "is 1x60000, too narrow to be resized" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_student_is_one_line(

@@ -174,6 +174,58 @@ def test_a_damaged_one_is_refused_in_one_line(
     assert "\n" not in str(refused.value)
 
 
+def with_about(kept: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a student with another description."""
+    folder.mkdir()
+    for name in (BEST, LAST):
+        (folder / name).write_bytes((kept / name).read_bytes())
+    content = json.loads((kept / ABOUT).read_text())
+    change(content)
+    (folder / ABOUT).write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.update(num_classes=9_000_000),
+        lambda content: content.update(num_classes="10"),
+        lambda content: content.update(image_size=10**9),
+        lambda content: content.update(trial_id="../../elsewhere"),
+        lambda content: content.update(pixel_mean=[0.0]),
+        lambda content: content.update(pixel_std=[float("nan")] * 3),
+        lambda content: content.update(best={}),
+        lambda content: content.update(last=[1]),
+        lambda content: content.update(recipe=3),
+        lambda content: content["recipe"].update(plugins="evil.py"),
+        lambda content: content.update(sweep={"name": 3}),
+        lambda content: content.update(class_names={}),
+        lambda content: content.pop("teacher"),
+    ],
+)
+def test_a_description_that_cannot_be_true_is_refused_in_one_line(
+    kept: tuple[Path, list[CurveRow]], tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    with pytest.raises(UserError, match=r"student\.json: (is damaged|9000000 classes are more than)") as refused:
+        kdas.load_student(with_about(kept[0], tmp_path / "student", change))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.update(student="evil:Net"),
+        lambda content: content["recipe"].update(student="evil:Net"),
+        lambda content: content["recipe"]["teacher"].update(model="evil:Net"),
+    ],
+)
+def test_a_network_that_is_named_by_its_module_is_code_too(
+    kept: tuple[Path, list[CurveRow]], tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    with pytest.raises(UserError, match=r"runs code of its own \(evil:Net\)"):
+        kdas.load_student(with_about(kept[0], tmp_path / "student", change))
+
+
 def test_code_of_its_own_runs_only_if_that_is_allowed(kept: tuple[Path, list[CurveRow]], tmp_path: Path) -> None:
     folder, ran = tmp_path / "student", tmp_path / "ran"
     folder.mkdir()

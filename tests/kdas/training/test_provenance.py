@@ -45,6 +45,14 @@ def test_changes_that_no_commit_holds_are_told_by_their_hash(checkout: Path) -> 
     assert "-a = 1\n+a = 2" in uncommitted()
 
 
+def test_the_checkout_of_another_project_is_not_taken_for_ours(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where this project is installed into an environment inside a user's own repository."""
+    (checkout / ".venv" / "kdas" / "training").mkdir(parents=True)
+    monkeypatch.setattr(module, "_HERE", checkout / ".venv" / "kdas" / "training")
+    (checkout / "code.py").write_text("a = 2\n")
+    assert (provenance("cpu")["git_commit"], uncommitted()) == ("", "")
+
+
 def test_outside_a_checkout_and_without_git_nothing_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(checkout))
     assert (provenance("cpu")["git_commit"], provenance("cpu")["git_diff"]) == ("", "")
