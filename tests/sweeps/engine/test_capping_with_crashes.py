@@ -93,6 +93,11 @@ class Fate:
     end_s: float
 
     @property
+    def reaches(self) -> bool:
+        """Whether it reaches the target, which decides the best accuracy here, and so between equal times."""
+        return self.time_s <= self.end_s
+
+    @property
     def restricted_s(self) -> float:
         """Its time to the target, the budget for a miss; NaN if it crashes before."""
         if self.time_s <= self.end_s:
@@ -165,7 +170,7 @@ class Sweep:
     def truth(self) -> list[str]:
         """The best complete configurations of a sweep that stops nothing, the best first."""
         totals = {
-            config_id: math.fsum(fate.restricted_s for fate in fates)
+            config_id: (math.fsum(fate.restricted_s for fate in fates), -sum(fate.reaches for fate in fates))
             for config_id, fates in zip(self.ids, self.fates, strict=True)
             if not any(math.isnan(fate.restricted_s) for fate in fates)
         }
