@@ -9,10 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdas.errors import UserError
-from kdas.losses.interface import LOSSES, Loss, LossContext, LossNeed
+from kdas.losses.interface import AT_BUILDING, LOSSES, Loss, LossContext, LossNeed
 from kdas.parts.terms import as_terms
-
-FEATURES = frozenset({LossNeed.STUDENT_FEATURES, LossNeed.TEACHER_FEATURES})
 
 
 def needs_of(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> frozenset[LossNeed]:
@@ -33,7 +31,7 @@ class Distillation(nn.Module):
             built = LOSSES.build(part, context)
             if isinstance(built, nn.Module):
                 self.add_module(f"term{len(self._terms)}", built)
-            at_call = [need for need in LOSSES[part["name"]].needs if need is not LossNeed.CLASS_MEANS]
+            at_call = [need for need in LOSSES[part["name"]].needs if need not in AT_BUILDING]
             self._terms.append((part["name"], weight, built, at_call))
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, **needed: Any) -> Tensor:

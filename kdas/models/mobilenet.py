@@ -6,10 +6,13 @@ Source: Sandler et al., CVPR 2018, table 2; strides and widths of the CIFAR form
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 from torch import Tensor, nn
 
 from kdas.models.initial import draw_convolutions, draw_small
-from kdas.models.interface import MODELS, Model
+from kdas.models.interface import MODELS, Maps, Model, Staged
 
 STEM_CHANNELS, LAST_CHANNELS = 16, 1280
 # Of each stage: expansion factor, channels, blocks, stride of the first block.
@@ -22,6 +25,8 @@ STAGES = (
     (6, 80, 3, 2),
     (6, 160, 1, 1),
 )
+# The stages in groups: published losses take the map at the end of each group.
+GROUPS = ((0, 2), (2, 3), (3, 5), (5, 7))
 
 
 class InvertedResidual(nn.Module):
@@ -43,7 +48,7 @@ class InvertedResidual(nn.Module):
         return images + hidden if self.has_shortcut else hidden
 
 
-class HalfMobileNetV2(Model):
+class HalfMobileNetV2(Staged):
     """A stem that halves the resolution, seven stages, and a last 1x1 convolution of full width."""
 
     def __init__(self, num_classes: int) -> None:
@@ -62,9 +67,24 @@ class HalfMobileNetV2(Model):
         draw_convolutions(self)
         draw_small(classifier)
 
-    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.conv2(self.blocks(self.conv1(images))).mean(dim=(2, 3))
+    def parts(self, image_size: int) -> Sequence[Callable[[Maps], Maps]]:
+        stages = [*self.blocks]
+        return [partial(_through, [self.conv1]), *(partial(_through, stages[first:end]) for first, end in GROUPS)]
+
+    def norms_before_activation(self) -> Sequence[nn.BatchNorm2d]:
+        return [self.blocks[end - 1][-1].conv[-1] for _, end in GROUPS]  # type: ignore[index]
+
+    def head(self, last: Maps) -> tuple[Tensor, Tensor]:
+        features = self.conv2(last.after).mean(dim=(2, 3))
         return self.classifier(features), features
+
+
+def _through(modules: Sequence[nn.Module], maps: Maps) -> Maps:
+    """The map after the modules, twice: a stage ends without an activation."""
+    hidden = maps.after
+    for module in modules:
+        hidden = module(hidden)
+    return Maps(hidden, hidden)
 
 
 def _activated(in_channels: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -6,11 +6,15 @@ Source: He et al., CVPR 2016, section 4.2.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdas.models.blocks import ResidualStage, activated
 from kdas.models.initial import draw_convolutions
-from kdas.models.interface import MODELS, Model
+from kdas.models.interface import MODELS, Maps, Model, Staged
 
 
 class BasicBlock(nn.Module):
@@ -27,12 +31,15 @@ class BasicBlock(nn.Module):
             projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
             self.downsample = nn.Sequential(projection, nn.BatchNorm2d(channels))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def before_activation(self, images: Tensor) -> Tensor:
         hidden = functional.relu(self.bn1(self.conv1(images)))
-        return functional.relu(self.bn2(self.conv2(hidden)) + self.downsample(images))
+        return torch.add(self.bn2(self.conv2(hidden)), self.downsample(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.relu(self.before_activation(images))
 
 
-class CifarResNet(Model):
+class CifarResNet(Staged):
     """A stem and three stages of basic blocks, the second and third at half the resolution of the one before.
 
     Args: depth: 6n + 2; widths: channels of the stem and of the three stages.
@@ -50,15 +57,22 @@ class CifarResNet(Model):
         draw_convolutions(self)
 
     @staticmethod
-    def _stage(blocks: int, in_channels: int, channels: int, stride: int) -> nn.Sequential:
+    def _stage(blocks: int, in_channels: int, channels: int, stride: int) -> ResidualStage:
         first = BasicBlock(in_channels, channels, stride)
-        return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
+        return ResidualStage(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
 
-    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = functional.relu(self.bn1(self.conv1(images)))
-        hidden = self.layer3(self.layer2(self.layer1(hidden)))
+    def parts(self, image_size: int) -> Sequence[Callable[[Maps], Maps]]:
+        return [self._stem, self.layer1, self.layer2, self.layer3]
+
+    def norms_before_activation(self) -> Sequence[nn.BatchNorm2d]:
+        return [stage[-1].bn2 for stage in (self.layer1, self.layer2, self.layer3)]  # type: ignore[misc]
+
+    def _stem(self, images: Maps) -> Maps:
+        return activated(self.bn1(self.conv1(images.after)))
+
+    def head(self, last: Maps) -> tuple[Tensor, Tensor]:
         # The mean is the published models' pooling for any image size, and its gradient is deterministic.
-        features = hidden.mean(dim=(2, 3))
+        features = last.after.mean(dim=(2, 3))
         return self.fc(features), features
 
 

@@ -6,11 +6,15 @@ Source: He et al., CVPR 2016, table 1; the CIFAR form is that of Tian et al., IC
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdas.models.blocks import ResidualStage, activated
 from kdas.models.initial import draw_convolutions
-from kdas.models.interface import MODELS, Model
+from kdas.models.interface import MODELS, Maps, Model, Staged
 
 
 class BasicBlock(nn.Module):
@@ -26,9 +30,12 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.shortcut = _shortcut(in_channels, width, stride)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def before_activation(self, images: Tensor) -> Tensor:
         hidden = functional.relu(self.bn1(self.conv1(images)))
-        return functional.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images))
+        return torch.add(self.bn2(self.conv2(hidden)), self.shortcut(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.relu(self.before_activation(images))
 
 
 class Bottleneck(nn.Module):
@@ -47,10 +54,13 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(channels)
         self.shortcut = _shortcut(in_channels, channels, stride)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def before_activation(self, images: Tensor) -> Tensor:
         hidden = functional.relu(self.bn1(self.conv1(images)))
         hidden = functional.relu(self.bn2(self.conv2(hidden)))
-        return functional.relu(self.bn3(self.conv3(hidden)) + self.shortcut(images))
+        return torch.add(self.bn3(self.conv3(hidden)), self.shortcut(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.relu(self.before_activation(images))
 
 
 def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Module:
@@ -59,7 +69,7 @@ def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
 
-class FourStageResNet(Model):
+class FourStageResNet(Staged):
     """A stem and four stages, each but the first at half the resolution of the one before.
 
     Args: block: kind of the residual blocks; depths: blocks in each stage.
@@ -82,13 +92,26 @@ class FourStageResNet(Model):
     @staticmethod
     def _stage(
         block: type[BasicBlock] | type[Bottleneck], depth: int, in_channels: int, width: int, stride: int
-    ) -> nn.Sequential:
+    ) -> ResidualStage:
         first = block(in_channels, width, stride)
-        return nn.Sequential(first, *(block(width * block.expansion, width, 1) for _ in range(depth - 1)))
+        return ResidualStage(first, *(block(width * block.expansion, width, 1) for _ in range(depth - 1)))
 
-    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = functional.relu(self.bn1(self.conv1(images)))
-        features = self.layer4(self.layer3(self.layer2(self.layer1(hidden)))).mean(dim=(2, 3))
+    def parts(self, image_size: int) -> Sequence[Callable[[Maps], Maps]]:
+        return [self._stem, *self._stages]
+
+    def norms_before_activation(self) -> Sequence[nn.BatchNorm2d]:
+        lasts = [stage[-1] for stage in self._stages]
+        return [last.bn3 if isinstance(last, Bottleneck) else last.bn2 for last in lasts]  # type: ignore[misc]
+
+    @property
+    def _stages(self) -> tuple[ResidualStage, ...]:
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
+    def _stem(self, images: Maps) -> Maps:
+        return activated(self.bn1(self.conv1(images.after)))
+
+    def head(self, last: Maps) -> tuple[Tensor, Tensor]:
+        features = last.after.mean(dim=(2, 3))
         return self.linear(features), features
 
 

@@ -8,11 +8,15 @@ Source: V1: Zhang et al., CVPR 2018; V2: Ma et al., ECCV 2018; CIFAR forms: Tian
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdas.models.interface import MODELS, Model
+from kdas.models.blocks import ResidualStage, activated
+from kdas.models.interface import MODELS, Maps, Model, Staged
 
 STEM_CHANNELS = 24
 V1_GROUPS = 3
@@ -47,18 +51,21 @@ class GroupBlock(nn.Module):
         self.conv3 = _pointwise(narrow, width, V1_GROUPS)
         self.bn3 = nn.BatchNorm2d(width)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def before_activation(self, images: Tensor) -> Tensor:
         hidden = functional.relu(self.bn1(self.conv1(images)))
         hidden = functional.channel_shuffle(hidden, self.groups)
         hidden = functional.relu(self.bn2(self.conv2(hidden)))
         hidden = self.bn3(self.conv3(hidden))
         if self.halves:
             shortcut = functional.avg_pool2d(images, 3, stride=2, padding=1)
-            return functional.relu(torch.cat([hidden, shortcut], dim=1))
-        return functional.relu(hidden + images)
+            return torch.cat([hidden, shortcut], dim=1)
+        return torch.add(hidden, images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.relu(self.before_activation(images))
 
 
-class ShuffleNetV1(Model):
+class ShuffleNetV1(Staged):
     """A stem and three stages of group blocks."""
 
     def __init__(self, num_classes: int) -> None:
@@ -71,13 +78,18 @@ class ShuffleNetV1(Model):
         self.linear = nn.Linear(V1_STAGES[2][0], num_classes)
 
     @staticmethod
-    def _stage(in_channels: int, channels: int, depth: int) -> nn.Sequential:
+    def _stage(in_channels: int, channels: int, depth: int) -> ResidualStage:
         first = GroupBlock(in_channels, channels, halves=True)
-        return nn.Sequential(first, *(GroupBlock(channels, channels, halves=False) for _ in range(depth - 1)))
+        return ResidualStage(first, *(GroupBlock(channels, channels, halves=False) for _ in range(depth - 1)))
 
-    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = functional.relu(self.bn1(self.conv1(images)))
-        features = self.layer3(self.layer2(self.layer1(hidden))).mean(dim=(2, 3))
+    def parts(self, image_size: int) -> Sequence[Callable[[Maps], Maps]]:
+        return [self._stem, self.layer1, self.layer2, self.layer3]
+
+    def _stem(self, images: Maps) -> Maps:
+        return activated(self.bn1(self.conv1(images.after)))
+
+    def head(self, last: Maps) -> tuple[Tensor, Tensor]:
+        features = last.after.mean(dim=(2, 3))
         return self.linear(features), features
 
 
@@ -95,11 +107,19 @@ class SplitBlock(nn.Module):
         self.bn3 = nn.BatchNorm2d(half)
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.joined(*self.halves(images))
+
+    def halves(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The half that passes, and the convolved half before its activation."""
         passed, hidden = images.chunk(2, dim=1)
         hidden = functional.relu(self.bn1(self.conv1(hidden)))
         hidden = self.bn2(self.conv2(hidden))
-        hidden = functional.relu(self.bn3(self.conv3(hidden)))
-        return functional.channel_shuffle(torch.cat([passed, hidden], dim=1), 2)
+        return passed, self.bn3(self.conv3(hidden))
+
+    @staticmethod
+    def joined(passed: Tensor, hidden: Tensor) -> Tensor:
+        """Both halves, the second activated, with their channels shuffled."""
+        return functional.channel_shuffle(torch.cat([passed, functional.relu(hidden)], dim=1), 2)
 
 
 class HalvingBlock(nn.Module):
@@ -126,7 +146,20 @@ class HalvingBlock(nn.Module):
         return functional.channel_shuffle(torch.cat([left, right], dim=1), 2)
 
 
-class ShuffleNetV2(Model):
+class ShuffledStage(nn.Sequential):
+    """V2: blocks, of which the last is split. Its published map before the activation is not shuffled."""
+
+    def forward(self, maps: Maps) -> Maps:
+        hidden = maps.after
+        last: Any
+        *others, last = self
+        for block in others:
+            hidden = block(hidden)
+        passed, half = last.halves(hidden)
+        return Maps(torch.cat([passed, half], dim=1), last.joined(passed, half))
+
+
+class ShuffleNetV2(Staged):
     """A stem, three stages of split blocks, and a last 1x1 convolution."""
 
     def __init__(self, num_classes: int) -> None:
@@ -141,13 +174,17 @@ class ShuffleNetV2(Model):
         self.linear = nn.Linear(V2_LAST_CHANNELS, num_classes)
 
     @staticmethod
-    def _stage(in_channels: int, channels: int, depth: int) -> nn.Sequential:
-        return nn.Sequential(HalvingBlock(in_channels, channels), *(SplitBlock(channels) for _ in range(depth - 1)))
+    def _stage(in_channels: int, channels: int, depth: int) -> ShuffledStage:
+        return ShuffledStage(HalvingBlock(in_channels, channels), *(SplitBlock(channels) for _ in range(depth - 1)))
 
-    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = functional.relu(self.bn1(self.conv1(images)))
-        hidden = self.layer3(self.layer2(self.layer1(hidden)))
-        features = functional.relu(self.bn2(self.conv2(hidden))).mean(dim=(2, 3))
+    def parts(self, image_size: int) -> Sequence[Callable[[Maps], Maps]]:
+        return [self._stem, self.layer1, self.layer2, self.layer3]
+
+    def _stem(self, images: Maps) -> Maps:
+        return activated(self.bn1(self.conv1(images.after)))
+
+    def head(self, last: Maps) -> tuple[Tensor, Tensor]:
+        features = functional.relu(self.bn2(self.conv2(last.after))).mean(dim=(2, 3))
         return self.linear(features), features
 
 

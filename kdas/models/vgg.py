@@ -6,11 +6,15 @@ Source: Simonyan & Zisserman, ICLR 2015, table 1; the CIFAR form is that of Tian
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdas.models.blocks import activated
 from kdas.models.initial import draw_convolutions, draw_small
-from kdas.models.interface import MODELS, Model
+from kdas.models.interface import MODELS, Maps, Model, Staged
 
 WIDTHS = (64, 128, 256, 512, 512)
 # Convolutions in each of the five blocks.
@@ -23,7 +27,7 @@ DEPTHS = {
 }
 
 
-class CifarVGG(Model):
+class CifarVGG(Staged):
     """Five blocks, with 2x2 max pooling after each of the first three.
 
     Args: depths: convolutions in each block.
@@ -40,16 +44,27 @@ class CifarVGG(Model):
         draw_convolutions(self)
         draw_small(self.classifier)
 
-    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = images
-        for block in (self.block0, self.block1, self.block2):
-            hidden = functional.max_pool2d(functional.relu(block(hidden)), 2)
-        hidden = functional.relu(self.block3(hidden))
+    def parts(self, image_size: int) -> Sequence[Callable[[Maps], Maps]]:
         # The published form pools a fourth time for Tiny ImageNet's size, and for no other.
-        if images.shape[2] == 64:
-            hidden = functional.max_pool2d(hidden, 2)
-        features = functional.relu(self.block4(hidden)).mean(dim=(2, 3))
+        is_pooled = (False, True, True, True, image_size == 64)
+        return [partial(_activated, *each) for each in zip(self._blocks, is_pooled, strict=True)]
+
+    def norms_before_activation(self) -> Sequence[nn.BatchNorm2d]:
+        return [block[-1] for block in self._blocks[1:]]  # type: ignore[misc]
+
+    @property
+    def _blocks(self) -> tuple[nn.Sequential, ...]:
+        return self.block0, self.block1, self.block2, self.block3, self.block4
+
+    def head(self, last: Maps) -> tuple[Tensor, Tensor]:
+        features = last.after.mean(dim=(2, 3))
         return self.classifier(features), features
+
+
+def _activated(block: nn.Sequential, is_pooled: bool, maps: Maps) -> Maps:
+    """What a block gives. Args: is_pooled: whether it halves the resolution first."""
+    hidden = functional.max_pool2d(maps.after, 2) if is_pooled else maps.after
+    return activated(block(hidden))
 
 
 def _block(in_channels: int, channels: int, depth: int) -> nn.Sequential:

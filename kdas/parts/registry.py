@@ -34,7 +34,7 @@ class Part(Generic[T]):
     """A registered part: how to build it, what its parameters may be, and where it comes from.
 
     `needs` names what it is given beyond what every part of its kind gets; `usual` holds the values of other keys of
-    the file that its authors use with it.
+    the file that its authors use with it; `priced` names the numeric parameters that change what a step costs.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Part(Generic[T]):
     source: str
     needs: tuple[StrEnum, ...] = ()
     usual: Mapping[str, float] = field(default_factory=dict)
+    priced: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -73,11 +74,18 @@ class Registry(Generic[T]):
         self._parts: dict[str, Part[T]] = {}
 
     def register(
-        self, name: str, *, source: str, needs: Iterable[str] = (), usual: Mapping[str, float] | None = None
+        self,
+        name: str,
+        *,
+        source: str,
+        needs: Iterable[str] = (),
+        usual: Mapping[str, float] | None = None,
+        priced: Iterable[str] = (),
     ) -> Callable[[Factory], Factory]:
         """Decorator: registers a factory under `name`; `source` is where the part was described or taken from.
 
-        Args: needs: members of the registry's enum, or their values as plain strings.
+        Args: needs: members of the registry's enum, or their values as plain strings; priced: numeric parameters that
+            change what a step costs, which others are taken not to do.
         """
 
         def add(factory: Factory) -> Factory:
@@ -88,8 +96,11 @@ class Registry(Generic[T]):
                     if key not in known:
                         raise ValueError(f"the {self.kind} {name!r}: {what}: {key!r} is unknown. {nearest(key, known)}")
             schema = _schema(self.kind, name, factory)
+            for key in priced:
+                if key not in schema.model_fields:
+                    raise ValueError(f"the {self.kind} {name!r}: priced: {key!r} is none of its parameters")
             known_needs = tuple(self._needs[need] for need in needs)
-            self._parts[name] = Part(name, factory, schema, source, known_needs, dict(usual or {}))
+            self._parts[name] = Part(name, factory, schema, source, known_needs, dict(usual or {}), tuple(priced))
             return factory
 
         return add

@@ -64,6 +64,9 @@ MAX_LEARNING_RATE, MAX_EPOCHS, MAX_BATCH, MAX_REF_S = 1e15, 1_000_000, 1_000_000
 MAX_SEED = 2**63 - 1
 
 
+Layers = Annotated[list[str] | None, Field(min_length=1)]
+
+
 def _as_list(given: Any) -> Any:
     return [given] if isinstance(given, str) else given
 
@@ -127,6 +130,12 @@ class Recipe(Strict):
         min_length=1,
         description="File with the weights that the student starts from, as student: {model, checkpoint} names it too.",
     )
+    student_layers: Layers = Field(
+        None,
+        description="Module paths whose outputs are the student's maps, the first as the stem; by default the model's"
+        " own. Only for losses that need maps.",
+    )
+    teacher_layers: Layers = Field(None, description="The same of the teacher.")
     loss: LossPart = Field(
         default_factory=lambda: LOSSES.checked("kd"),
         description="Name of a distillation loss, or a list of losses with weights.",
@@ -212,6 +221,7 @@ class Recipe(Strict):
         return [
             self._check_batch,
             self._check_weights,
+            self._check_layers,
             lambda: check_warmup("optimizer", self.optimizer.warmup_epochs, self.epochs),
             lambda: check_warmup("teacher.optimizer", self.teacher.optimizer.warmup_epochs, self.teacher.epochs),
         ]
@@ -226,6 +236,12 @@ class Recipe(Strict):
     def _check_weights(self) -> None:
         if not self.ce_weight and not self.kd_weight * sum(weight for weight, _ in as_terms(self.loss)):
             raise ValueError("ce_weight: the cross-entropy and the distillation term both have weight 0. Raise one")
+
+    def _check_layers(self) -> None:
+        given = [key for key in ("student_layers", "teacher_layers") if getattr(self, key) is not None]
+        needs = {need for _, part in as_terms(self.loss) for need in LOSSES[part["name"]].needs}
+        if given and not any("maps" in need for need in needs):
+            raise ValueError(f"{given[0]}: no loss of this file needs maps. Remove the key")
 
 
 def check_warmup(where: str, warmup_epochs: int, epochs: int) -> None:

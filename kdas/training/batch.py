@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +12,45 @@ from kdas.data import batches_of
 
 
 @dataclass(frozen=True)
-class TeacherAnswer:
-    """The teacher's answer to a batch: logits [B, C]; features [B, D], if a loss needs them."""
+class Answer:
+    """The teacher's answer to a batch: logits [B, C].
+
+    If a loss needs them, features [B, D], and maps [B, C, H, W] after and before the activation.
+    """
 
     logits: Tensor
     features: Tensor | None = None
+    maps: tuple[Tensor, ...] = ()
+    preact_maps: tuple[Tensor, ...] = ()
+
+    def rows(self, positions: Tensor) -> Answer:
+        """The answer to the samples at these positions."""
+        return self.each(lambda tensor: tensor[positions])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Answer:
+        """The answer with every tensor changed, one that stands in both places only once."""
+        changed: dict[int, Tensor] = {}
+
+        def once(tensor: Tensor) -> Tensor:
+            if id(tensor) not in changed:
+                changed[id(tensor)] = change(tensor)
+            return changed[id(tensor)]
+
+        features = None if self.features is None else once(self.features)
+        maps, preact_maps = tuple(map(once, self.maps)), tuple(map(once, self.preact_maps))
+        return Answer(once(self.logits), features, maps, preact_maps)
+
+
+def joined_answers(answers: Sequence[Answer]) -> Answer:
+    """One answer made of several."""
+    first, *others = answers
+    following = {id(own): [own, *theirs] for own, *theirs in zip(_tensors(first), *map(_tensors, others), strict=True)}
+    return first.each(lambda tensor: torch.cat(following[id(tensor)]))
+
+
+def _tensors(answer: Answer) -> list[Tensor]:
+    features = [] if answer.features is None else [answer.features]
+    return [answer.logits, *features, *answer.maps, *answer.preact_maps]
 
 
 @dataclass(frozen=True)
@@ -29,17 +63,14 @@ class Batch:
     images: Tensor
     targets: Tensor
     indices: Tensor
-    answer: TeacherAnswer | None = None
+    answer: Answer | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def rows(self, positions: Tensor) -> Batch:
         """The samples at these positions, with the teacher's answer to them."""
-        answer = self.answer
-        if answer is not None:
-            features = None if answer.features is None else answer.features[positions]
-            answer = TeacherAnswer(answer.logits[positions], features)
+        answer = None if self.answer is None else self.answer.rows(positions)
         return Batch(self.images[positions], self.targets[positions], self.indices[positions], answer)
 
 
@@ -48,10 +79,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     answers = [batch.answer for batch in batches if batch.answer is not None]
-    answer = None
-    if answers:
-        features = [each.features for each in answers if each.features is not None]
-        answer = TeacherAnswer(torch.cat([each.logits for each in answers]), torch.cat(features) if features else None)
+    answer = joined_answers(answers) if answers else None
     images = torch.cat([batch.images for batch in batches])
     targets = torch.cat([batch.targets for batch in batches])
     return Batch(images, targets, torch.cat([batch.indices for batch in batches]), answer)

@@ -15,6 +15,7 @@ from kdas.compute.device import hardware_name, repeatable
 from kdas.files.cache import cache_root, content_id
 from kdas.files.full import going_without
 from kdas.files.prices import calibration_of, read_calibration, write_calibration
+from kdas.losses import LOSSES
 from kdas.parts.terms import as_terms
 from kdas.recipe.config import TrialConfig
 from kdas.records import MEASURE_VERSION
@@ -40,7 +41,7 @@ _measured_here: set[str] = set()
 
 
 def priced_by(config: TrialConfig) -> dict[str, Any]:
-    """The settings of a trial that its prices depend on. A loss costs the same whatever its numbers are."""
+    """The settings of a trial that its prices depend on."""
     return {
         "threads": config.threads,
         "precision": [config.precision, config.channels_last, config.compile, config.accumulate],
@@ -50,11 +51,14 @@ def priced_by(config: TrialConfig) -> dict[str, Any]:
         "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
         "batch_size": config.batch_size,
         **({"code": code} if (code := priced_code(config)) else {}),
+        **{key: layers for key in ("student_layers", "teacher_layers") if (layers := getattr(config, key)) is not None},
     }
 
 
 def _without_numbers(part: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in part.items() if type(value) not in (int, float)}
+    """A loss costs the same whatever its numbers are, but for those that it names."""
+    priced = LOSSES[part["name"]].priced
+    return {key: value for key, value in part.items() if key in priced or type(value) not in (int, float)}
 
 
 def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from kdas import models, seeding
 from kdas.compute.optimizer import sgd
 from kdas.compute.precision import Precision
 from kdas.data import Draw, ImageSplits
-from kdas.losses import Distillation, LossContext
-from kdas.losses.terms import FEATURES, needs_of
+from kdas.losses import Distillation, LossNeed
 from kdas.models import Model
 from kdas.recipe.config import TrialConfig
 from kdas.students.start import load_start
-from kdas.training.batch import Batch, TeacherAnswer
+from kdas.training.answering import Answering, Asked, Parts, answering, asked_of, context_of
+from kdas.training.batch import Answer, Batch
 
 
 class Distiller:
@@ -42,16 +42,20 @@ class Distiller:
         self.config, self.splits, self.teacher, self.device = config, splits, teacher, device
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.precision = Precision(config.precision, device)
-        self.needs_features = not FEATURES.isdisjoint(needs_of(config.loss))
+        self.asked_for = asked_of(config)
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
         load_start(student, config, splits.num_classes)
         self._student_draws = _draws_while_training(student, splits.image_size)
         # The epoch, and the number of the student's last forward pass in it.
         self._forwards = (0, 0)
+        # The epoch, and the number of the last call of the losses in it.
+        self._loss_draws = (0, 0)
         self.student = student.to(device).to(memory_format=self.memory_format)
+        labels, size = splits.train.labels, splits.image_size
+        context = context_of(config, self.student, teacher, labels, splits.num_classes, size, class_means)
         with seeding.global_draws(config.seed, "loss"):
-            self.distillation = Distillation(config.loss, self._loss_context(class_means)).to(device)
+            self.distillation = Distillation(config.loss, context).to(device)
         self.trained = [*self.student.parameters(), *self.distillation.parameters()]
         self.optimizer = sgd(self.trained, config.optimizer)
         self.average = (
@@ -63,7 +67,12 @@ class Distiller:
             if config.ema_decay
             else None
         )
-        self._student_answers, self._teacher_answers = self._answering(self.student), self._answering(self.teacher)
+        self._student_answers = self._translated(answering(self.student, self.asked_for, config.student_layers))
+        self._teacher_answers = self._translated(answering(self.teacher, self.asked_for, config.teacher_layers))
+        # Scores need logits only.
+        self._scores = (
+            self._translated(answering(self.student, Asked.LOGITS, None)) if self.asked_for else self._student_answers
+        )
 
     @property
     def evaluated(self) -> nn.Module:
@@ -79,8 +88,7 @@ class Distiller:
     def asked(self, batch: Batch) -> Batch:
         """The batch with the teacher's answer."""
         with self.precision.autocast():
-            logits, features = self._teacher_answers(batch.images)
-        answer = TeacherAnswer(logits.float(), None if features is None else features.float())
+            answer = Answer(*self._teacher_answers(batch.images)).each(Tensor.float)
         return Batch(batch.images, batch.targets, batch.indices, answer)
 
     @torch.no_grad()
@@ -96,7 +104,7 @@ class Distiller:
             # Batches grow from epoch to epoch, and each size would be compiled. In eval mode padding is harmless.
             images = _filled_up(images, self._quantum)
         with self._draws("score", epoch), self.precision.autocast():
-            logits, _ = self._student_answers(images)
+            logits, *_ = self._scores(images)
         self.student.train()
         return logits[: len(batch)].float()
 
@@ -131,15 +139,26 @@ class Distiller:
         answer = batch.answer
         assert answer is not None
         with self._draws("step", epoch), self.precision.autocast():
-            logits, features = self._student_answers(batch.images)
-        logits = logits.float()
-        needed: dict[str, Any] = {"epoch": epoch}
-        if features is not None:
-            needed |= {"student_features": features.float(), "teacher_features": answer.features}
+            of_student = Answer(*self._student_answers(batch.images)).each(Tensor.float)
+        logits, needed = of_student.logits, self._needed(batch, of_student, answer, epoch)
         distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
         label_loss = self.config.ce_weight * functional.cross_entropy(logits, batch.targets, reduction="none")
         unweighted = label_loss + distillation
         return unweighted, unweighted if weights is None else label_loss + weights * distillation
+
+    def _needed(self, batch: Batch, of_student: Answer, of_teacher: Answer, epoch: int) -> dict[str, Any]:
+        """What losses may need beside logits and targets, by the names in `LossNeed`."""
+        needed: dict[str, Any] = {LossNeed.EPOCH: epoch, LossNeed.INDICES: batch.indices}
+        for answer, needs in (
+            (of_student, (LossNeed.STUDENT_FEATURES, LossNeed.STUDENT_MAPS, LossNeed.STUDENT_PREACT_MAPS)),
+            (of_teacher, (LossNeed.TEACHER_FEATURES, LossNeed.TEACHER_MAPS, LossNeed.TEACHER_PREACT_MAPS)),
+        ):
+            needed |= zip(needs, (answer.features, answer.maps, answer.preact_maps), strict=True)
+        if LossNeed.GENERATOR in self.distillation.needs:
+            self._loss_draws = (epoch, self._loss_draws[1] + 1 if self._loss_draws[0] == epoch else 0)
+            seed = seeding.derived_seed(self.config.seed, "loss", *self._loss_draws)
+            needed[LossNeed.GENERATOR] = torch.Generator(self.device).manual_seed(seed)
+        return needed
 
     def _draws(self, purpose: str, epoch: int) -> AbstractContextManager[None]:
         """Dropout and the like draw from the global generator: make that a function of seed, epoch and batch number."""
@@ -177,7 +196,7 @@ class Distiller:
         yield
         self.load_state_dict(before)
         self.optimizer.zero_grad(set_to_none=True)
-        self._forwards = (0, 0)
+        self._forwards = self._loss_draws = (0, 0)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -198,13 +217,8 @@ class Distiller:
             self.average.module.load_state_dict(state["average"])
             self.average.n_averaged.fill_(state["num_averaged"])
 
-    def _answering(self, model: Model) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
-        """A function from images to logits and, only if a loss needs them, features."""
-
-        def logits_alone(images: Tensor) -> tuple[Tensor, Tensor | None]:
-            return model(images), None
-
-        answer = model.forward_with_features if self.needs_features else logits_alone
+    def _translated(self, answer: Answering) -> Answering:
+        """The function compiled, if the trial compiles."""
         if not self.config.compile:
             return answer
         # A worker compiles students and teachers, with and without gradients, for small and large batches.
@@ -214,7 +228,7 @@ class Distiller:
             return torch.compile(answer, dynamic=True)
         translated = torch.compile(answer, dynamic=False)
 
-        def of_few_sizes(images: Tensor) -> tuple[Tensor, Tensor | None]:
+        def of_few_sizes(images: Tensor) -> Parts:
             # Each odd size at an epoch's end would be compiled for a single use.
             usual = len(images) == self.config.batch_size or len(images) % self._quantum == 0
             return translated(images) if usual else answer(images)
@@ -225,18 +239,6 @@ class Distiller:
     def _quantum(self) -> int:
         """Compiled scoring batches are padded to a multiple of this."""
         return max(2, self.config.batch_size // 4)
-
-    def _loss_context(self, class_means: Callable[[], Tensor]) -> LossContext | None:
-        if not self.needs_features:
-            return None
-        size = self.splits.image_size
-        images = torch.zeros((2, 3, size, size), device=self.device)
-        widths = []
-        for model in (self.student.eval(), self.teacher):
-            with torch.no_grad():
-                widths.append(model.forward_with_features(images)[1].shape[1])
-        self.student.train()
-        return LossContext(widths[0], widths[1], class_means)
 
 
 def _filled_up(images: Tensor, multiple: int) -> Tensor:

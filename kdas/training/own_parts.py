@@ -9,8 +9,7 @@ import torch
 
 from kdas import seeding
 from kdas.errors import UserError
-from kdas.losses import LOSSES, Distillation, LossContext
-from kdas.losses.terms import FEATURES, needs_of
+from kdas.losses import LOSSES, Distillation, LossContext, LossNeed
 from kdas.models.own import refuse_lazy
 from kdas.parts.plugins import blamed
 from kdas.parts.terms import as_terms
@@ -20,6 +19,7 @@ from kdas.training.estimate import rehearse
 
 # Of what a loss is tried on.
 _SAMPLES, _CLASSES, _WIDTH = 4, 10, 64
+_MAPS = ((8, 8, 8), (16, 8, 8), (32, 4, 4), (_WIDTH, 2, 2))
 
 
 def check_own_parts(config: TrialConfig) -> None:
@@ -37,11 +37,25 @@ def check_own_parts(config: TrialConfig) -> None:
 
 
 def _try_loss(part: dict[str, Any]) -> None:
-    has_features = not FEATURES.isdisjoint(needs_of(part))
-    context = LossContext(_WIDTH, _WIDTH, lambda: torch.randn(_CLASSES, _WIDTH)) if has_features else None
     student, teacher = torch.randn(2, _SAMPLES, _CLASSES)
     targets = torch.arange(_SAMPLES)
-    features = {name: torch.randn(_SAMPLES, _WIDTH) for name in ("student_features", "teacher_features")}
+    maps = tuple(torch.randn(_SAMPLES, *shape) for shape in _MAPS)
+    needed: dict[str, Any] = {LossNeed.EPOCH: 1, LossNeed.INDICES: targets, LossNeed.GENERATOR: torch.Generator()}
+    for who in ("student", "teacher"):
+        needed |= {f"{who}_features": torch.randn(_SAMPLES, _WIDTH), f"{who}_maps": maps, f"{who}_preact_maps": maps}
+    context = LossContext(
+        _WIDTH,
+        _WIDTH,
+        lambda: torch.randn(_CLASSES, _WIDTH),
+        num_classes=_CLASSES,
+        num_samples=_SAMPLES,
+        labels=targets,
+        student_maps=_MAPS,
+        teacher_maps=_MAPS,
+        student_preact_maps=_MAPS,
+        teacher_preact_maps=_MAPS,
+        teacher_batch_norms=tuple((torch.ones(channels), torch.zeros(channels)) for channels, *_ in _MAPS[1:]),
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Lazy modules are a new feature")  # they are refused below
         distillation = Distillation(part, context)
@@ -49,4 +63,4 @@ def _try_loss(part: dict[str, Any]) -> None:
         refuse_lazy(distillation, f"loss {part['name']}")
     except ValueError as error:
         raise UserError(f"{error}.") from error
-    distillation(student, teacher, targets, epoch=1, **features)
+    distillation(student, teacher, targets, **needed)

@@ -30,6 +30,7 @@ from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
 from kdas.teacher.obtain import OnEpoch, Teacher
 from kdas.teacher.quality import TeacherQuality, teacher_quality
+from kdas.training.answering import check_maps
 from kdas.training.distiller import Distiller
 from kdas.training.provenance import provenance
 
@@ -143,7 +144,7 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     # The names of data, teacher and preset do not count; what they stand for does.
     named = {"seed", "dataset", "teacher", "student_checkpoint", "device", "preset", "plugins", "data_workers", "bank"}
     content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
-    for key in ("budget_ref_s", "budget_epochs"):
+    for key in ("budget_ref_s", "budget_epochs", "student_layers", "teacher_layers"):
         if content[key] is None:
             del content[key]  # keeps ids from before there was this key
     return content_id(
@@ -219,6 +220,7 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
     models.check_image_size(
         config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint
     )
+    check_maps(config, splits.num_classes, splits.image_size)
     start_id(config, splits.num_classes)  # refuses one that does not fit, before anything is trained
     bank_precision(config, dataset, splits)
     return dataset, splits, device

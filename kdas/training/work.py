@@ -11,7 +11,7 @@ from torch import Tensor
 from kdas.clock import Clock, Work
 from kdas.data import Draw
 from kdas.teacher.bank import EpochAnswers, TeacherBank
-from kdas.training.batch import Batch, TeacherAnswer
+from kdas.training.batch import Answer, Batch
 from kdas.training.distiller import Distiller
 
 
@@ -32,7 +32,7 @@ class TrialWork:
     def looked_up(self, position: int, batch: Batch) -> Batch:
         if self._answers is None:
             return batch
-        return replace(batch, answer=TeacherAnswer(self._answers.of(position, batch.indices)))
+        return replace(batch, answer=Answer(self._answers.of(position, batch.indices)))
 
     def asked(self, batch: Batch) -> Batch:
         if batch.answer is not None:

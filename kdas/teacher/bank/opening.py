@@ -19,7 +19,8 @@ from kdas.data import Dataset, ImageSplits
 from kdas.errors import UserError
 from kdas.files.cache import cache_root, content_id, writable_folder
 from kdas.files.locks import locked
-from kdas.losses.terms import FEATURES, needs_of
+from kdas.losses.interface import FEATURES, MAPS
+from kdas.losses.terms import needs_of
 from kdas.records import MEASURE_VERSION
 from kdas.teacher.bank.answers import TeacherBank
 from kdas.teacher.bank.store import BankStore, Shape, create, read_header
@@ -49,8 +50,8 @@ def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str
     reason = ""
     if splits.views.num_views is None:
         reason = f"{dataset.name} has unlimited views. Set dataset.fixed_views, or bank:"
-    elif not FEATURES.isdisjoint(needs_of(recipe.loss)):
-        reason = "this loss needs the teacher's features, but a bank contains only logits. Set bank:"
+    elif not (FEATURES | MAPS).isdisjoint(needs_of(recipe.loss)):
+        reason = "this loss needs the teacher's features or maps, but a bank contains only logits. Set bank:"
     if recipe.bank != "auto":
         if reason:
             raise UserError(f"bank: {recipe.bank} is not possible: {reason} live.")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from kdas.training.batch import Batch, TeacherAnswer, taken
+from kdas.training.batch import Answer, Batch, taken
 
 
 def batch_of(first: int, size: int) -> Batch:
     indices = torch.arange(first, first + size)
     images = indices[:, None].float()
-    return Batch(images, 2 * indices, indices, TeacherAnswer(images + 0.5, images - 0.5))
+    return Batch(images, 2 * indices, indices, Answer(images + 0.5, images - 0.5))
 
 
 def test_one_sample_too_many_waits_for_the_next_batch() -> None:

@@ -18,7 +18,7 @@ from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.records import CONFIDENCE_EDGES, CurveRow, PicksWindow, Status
 from kdas.samplers import SAMPLERS
-from kdas.training.batch import Batch, TeacherAnswer
+from kdas.training.batch import Answer, Batch
 from kdas.training.picks import MAX_WINDOWS, Picks, window_ends
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial
@@ -105,7 +105,7 @@ def test_confidence_is_that_of_the_teachers_answers(finished: Finished, monkeypa
     step = Training._train_batch
 
     def watched(training: Training, epoch: int, plan: Any, batch: Batch) -> None:
-        assert isinstance(batch.answer, TeacherAnswer)
+        assert isinstance(batch.answer, Answer)
         trained.extend(batch.answer.logits.double().softmax(dim=1).max(dim=1).values)
         step(training, epoch, plan, batch)
 

@@ -19,6 +19,7 @@ from kdas.errors import UserError
 from kdas.losses import LOSSES
 from kdas.records import CurveRow, Status
 from kdas.samplers import EpochPlan
+from kdas.training.answering import Asked, answering
 from kdas.training.batch import Batch
 from kdas.training.distiller import Distiller
 from kdas.training.trainer import Surroundings, Training
@@ -238,7 +239,7 @@ def test_compiled_scoring_sees_few_sizes_and_answers_the_same(
     monkeypatch.setattr(torch, "compile", noted)
     plain, distiller = trial_of().distiller(), trial_of(compile=True).distiller()
     distiller.device = device  # pretend: the device decides which sizes are compiled
-    distiller._student_answers = distiller._answering(distiller.student)
+    distiller._scores = distiller._translated(answering(distiller.student, Asked.LOGITS, None))
     distiller.device = "cpu"
     for size in (17, 18, 19, 23, 27, 30, 33):
         batch = first_batch(plain, size)

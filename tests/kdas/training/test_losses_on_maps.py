@@ -1,0 +1,150 @@
+"""Trials whose loss needs maps, indices, draws or the teacher's batch norms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdas.clock import Calibration
+from kdas.errors import UserError
+from kdas.losses import LOSSES, LossContext, LossNeed
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Trial, load_inputs
+
+TrialOf = Callable[..., Trial]
+ConfigOf = Callable[..., Any]
+CALLS: list[dict[str, Any]] = []
+AT_A_CALL = [need for need in LossNeed if need not in (LossNeed.CLASS_MEANS, LossNeed.TEACHER_BATCH_NORMS)]
+
+
+@pytest.fixture(autouse=True)
+def _parts() -> Any:
+    CALLS.clear()
+
+    @LOSSES.register(
+        "all_needs",
+        source="this test",
+        needs=[*AT_A_CALL, LossNeed.TEACHER_BATCH_NORMS],
+        usual={"ce_weight": 1.0, "kd_weight": 1.0},
+        priced=["num_draws"],
+    )
+    class AllNeeds(nn.Module):
+        """Moves the student's maps towards drawn multiples of the teacher's, and remembers samples."""
+
+        def __init__(self, context: LossContext, *, num_draws: int = 1, scale: float = 1.0) -> None:
+            super().__init__()
+            self.context, self.num_draws, self.scale = context, num_draws, scale
+            pairs = zip(context.student_maps, context.teacher_maps, strict=True)
+            self.regressors = nn.ModuleList(nn.Conv2d(own[0], theirs[0], 1) for own, theirs in pairs)
+            self.seen: Tensor
+            self.register_buffer("seen", torch.zeros(context.num_samples))
+
+        def forward(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, **needed: Any) -> Tensor:
+            CALLS.append(needed)
+            self.seen[needed["indices"]] += 1
+            factor = torch.rand(self.num_draws, generator=needed["generator"]).mean()
+            total = torch.zeros(len(targets))
+            for regressor, own, theirs in zip(
+                self.regressors, needed["student_maps"], needed["teacher_maps"], strict=True
+            ):
+                total = total + (regressor(own) - factor * theirs).square().mean(dim=(1, 2, 3))
+            return total * (1 + self.seen[needed["indices"]])
+
+    yield
+    del LOSSES._parts["all_needs"]
+
+
+def of_maps(trial_of: TrialOf, **changed: Any) -> Trial:
+    return trial_of(loss="all_needs", ce_weight=1.0, kd_weight=1.0, **changed)
+
+
+def test_a_loss_gets_what_it_needs_and_its_modules_are_trained(trial_of: TrialOf, calibration: Calibration) -> None:
+    training = Training(of_maps(trial_of), Surroundings(calibration))
+    loss: Any
+    (loss,) = training.distiller.distillation.children()
+    before = [parameter.detach().clone() for parameter in loss.parameters()]
+    assert training.bank is None, "a bank has no maps"
+    next(iter(training.rows()))
+    first, context = CALLS[0], loss.context
+    assert {*first} == {need.value for need in AT_A_CALL} and first["epoch"] == 1
+    for who in ("student", "teacher"):
+        maps, features = first[f"{who}_maps"], first[f"{who}_features"]
+        assert [tuple(each.shape[1:]) for each in maps] == [*getattr(context, f"{who}_maps")]
+        # The last stage's map, averaged, is what the linear layer sees.
+        torch.testing.assert_close(maps[-1].mean(dim=(2, 3)), features)
+        torch.testing.assert_close(first[f"{who}_preact_maps"][-1].relu(), maps[-1])
+    assert all(each.requires_grad for each in first["student_maps"])
+    assert not any(each.requires_grad for each in first["teacher_maps"])
+    assert context.num_samples == len(training.trial.inputs.splits.train)
+    assert torch.equal(context.labels, training.trial.inputs.splits.train.labels)
+    channels = [shape[0] for shape in context.teacher_maps[1:]]
+    assert [len(weight) for weight, _ in context.teacher_batch_norms] == channels
+    assert all(not torch.equal(old, new) for old, new in zip(before, loss.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("sampler", ["full", "kdas"])
+def test_draws_maps_and_memory_resume_bit_for_bit(
+    trial_of: TrialOf, calibration: Calibration, tmp_path: Any, sampler: str
+) -> None:
+    trial = of_maps(trial_of, sampler=sampler, epochs=3)
+    whole = [row.train_loss for row in Training(trial, Surroundings(calibration)).rows()]
+    surroundings = Surroundings(calibration, checkpoint=tmp_path / "checkpoint", checkpoint_every_s=0)
+    for row in (interrupted := Training(trial, surroundings)).rows():
+        if row.epoch == 2:
+            break
+    resumed = Training(trial, surroundings)
+    assert resumed.epoch >= 1 and interrupted.epoch == 2
+    rest = [row.train_loss for row in resumed.rows()]
+    assert rest and rest == whole[-len(rest) :]
+
+
+def test_draws_of_a_loss_differ_between_batches_and_epochs_and_repeat(
+    trial_of: TrialOf, calibration: Calibration
+) -> None:
+    def drawn() -> list[float]:
+        CALLS.clear()
+        list(Training(of_maps(trial_of, epochs=2), Surroundings(calibration)).rows())
+        return [float(torch.rand((), generator=call["generator"].clone_state())) for call in CALLS]
+
+    once = drawn()
+    assert len({*once}) == len(once) > 2
+    assert drawn() == once
+
+
+def test_layers_by_name_are_used_and_checked_before_anything_is_trained(
+    config_of: ConfigOf, trial_of: TrialOf, calibration: Calibration
+) -> None:
+    trial = of_maps(trial_of, student_layers=["bn1", "layer2"], teacher_layers=["conv1", "layer2"])
+    next(iter(Training(trial, Surroundings(calibration)).rows()))
+    assert [each.shape[1] for each in CALLS[0]["student_maps"]] == [16, 32]
+    assert [each.shape[1] for each in CALLS[0]["teacher_maps"]] == [16, 32]
+    assert trial.config_id != of_maps(trial_of).config_id
+    with pytest.raises(UserError, match=r"^student_layers: the model has no layer 'layer7'"):
+        load_inputs(config_of(loss="all_needs", student_layers=["layer7"]))
+    with pytest.raises(UserError, match=r"^teacher_layers: layer fc: expected a map .*, got shape \[2, 10\]"):
+        load_inputs(config_of(loss="all_needs", teacher_layers=["layer1", "fc"]))
+    with pytest.raises(UserError, match=r"^student_layers: missing\. A loss needs maps"):
+        load_inputs(config_of(loss="all_needs", student="torchvision/mobilenet_v3_small"))
+    with pytest.raises(ValueError, match=r"student_layers: no loss of this file needs maps"):
+        config_of(loss="kd", student_layers=["layer1"])
+
+
+def test_a_teacher_without_known_batch_norms_is_refused(config_of: ConfigOf) -> None:
+    teacher = {"model": "ShuffleV1", "epochs": 1}
+    with pytest.raises(UserError, match=r"^teacher\.model: ShuffleV1 does not name the batch norms"):
+        load_inputs(config_of(loss="all_needs", teacher=teacher))
+
+
+def test_numbers_that_a_loss_is_priced_by_have_prices_of_their_own(config_of: ConfigOf) -> None:
+    from kdas.training.calibrate import priced_by
+
+    def prices(**parameters: Any) -> Any:
+        return priced_by(config_of(loss={"name": "all_needs", **parameters}))
+
+    assert prices(scale=2.0) == prices(scale=1.0)
+    assert prices(num_draws=2) != prices(num_draws=1)
+    assert priced_by(config_of(loss="all_needs", student_layers=["layer1"])) != prices()
