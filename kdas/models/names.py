@@ -1,16 +1,17 @@
-"""Models by the name that a file gives: registered here, torchvision's, or the user's own."""
+"""Models by the name that a file gives: registered here, torchvision's, timm's, or the user's own."""
 
 from __future__ import annotations
 
 import re
 
 from kdas.errors import UserError
-from kdas.models import own, vision
+from kdas.models import libraries, own
 from kdas.models.interface import MODELS, Model
 
 BESIDE_THE_ZOO = (
-    "Also torchvision/<name> for any classifier of torchvision (torchvision/resnet18), and package.module:Name for\n"
-    "your own: a class or function that takes num_classes and returns a torch.nn.Module from images to logits."
+    "Also torchvision/<name> for any classifier of torchvision (torchvision/resnet18), timm/<name> for any of timm\n"
+    "(timm/resnet18; pip install 'kdas-sweeps[timm]'), and package.module:Name for your own: a class or function that\n"
+    "takes num_classes and returns a torch.nn.Module from images to logits."
 )
 
 
@@ -19,8 +20,8 @@ def check_name(name: str) -> str:
 
     Raises: ValueError: if it does not; the message gives the nearest name, or says what is missing.
     """
-    if name.startswith(vision.PREFIX):
-        return vision.check(name)
+    if libraries.has(name):
+        return libraries.check(name)
     if own.SEPARATOR in name:
         return own.check(name)
     try:
@@ -36,8 +37,8 @@ def file_name(name: str) -> str:
 
 
 def source_id(name: str) -> str:
-    """A hash of the code of a user's own model; empty for models of this project or torchvision."""
-    return own.source_id(name) if own.SEPARATOR in name and not name.startswith(vision.PREFIX) else ""
+    """A hash of the code of a user's own model; empty for models of this project, torchvision or timm."""
+    return own.source_id(name) if own.SEPARATOR in name and not libraries.has(name) else ""
 
 
 def create(name: str, num_classes: int = 100) -> Model:
@@ -46,8 +47,8 @@ def create(name: str, num_classes: int = 100) -> Model:
     Raises: UserError: if there is no such model, or the code of one's own model fails.
     """
     try:
-        if name.startswith(vision.PREFIX):
-            return vision.build(name, num_classes)
+        if libraries.has(name):
+            return libraries.build(name, num_classes)
         if own.SEPARATOR in name:
             return own.build(name, num_classes)
         model = MODELS.build({"name": check_name(name)}, num_classes)

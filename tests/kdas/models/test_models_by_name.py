@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -109,6 +110,33 @@ def test_torchvision_classifier_keeps_its_parameter_names_and_its_logits(name: s
     assert features.ndim == 2 and len(features) == 2
 
 
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "mobilenetv3_small_050.lamb_in1k"])
+def test_timm_classifier_keeps_its_parameter_names_and_its_logits(name: str, tmp_path: Path) -> None:
+    original = timm.create_model(name.partition(".")[0], pretrained=False, num_classes=10).eval()
+    torch.save(original.state_dict(), tmp_path / "theirs.pth")
+    model = models.create(f"timm/{name}", 10)
+    assert list(model.state_dict()) == list(original.state_dict())
+    load_weights(model, tmp_path / "theirs.pth", name)
+    model.eval()
+    with torch.no_grad():
+        logits, features = model.forward_with_features(IMAGES)
+        assert torch.equal(logits, original(IMAGES)) and torch.equal(model(IMAGES), logits)
+    assert features.shape == (2, original.get_classifier().in_features)
+    assert models.source_id(f"timm/{name}") == ""
+
+
+def test_timm_classifier_that_does_not_exist_or_is_not_installed_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UserError, match=r"^model timm has no classifier 'resnet19'\. Did you mean .*\?$"):
+        models.create("timm/resnet19", 10)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(
+        UserError, match=r"^model of timm needs timm\. Install it: pip .*timm\]'\.$"
+    ):
+        models.create("timm/resnet18", 10)
+
+
 def test_features_of_a_torchvision_classifier_are_what_its_last_layer_is_given() -> None:
     model = models.create("torchvision/resnet18", 10).eval()
     logits, features = model.forward_with_features(IMAGES)
@@ -125,7 +153,7 @@ def test_torchvision_classifier_with_auxiliary_heads_trains_on_its_logits() -> N
 def test_torchvision_is_not_imported_by_trials_that_do_not_ask_for_it() -> None:
     code = "import sys; from kdas.recipe.config import TeacherConfig; TeacherConfig(model='vgg8'); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "torchvision" not in done.stdout.split() and "kdas.models.vision" in done.stdout.split()
+    assert "torchvision" not in done.stdout.split() and "kdas.models.libraries" in done.stdout.split()
 
 
 @pytest.mark.parametrize(
