@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,7 +19,7 @@ from kdas.files.home import ensure_home
 from kdas.files.journal import Journal
 from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS
 from kdas.parts.plugins import load_plugins
-from kdas.parts.registry import Registry
+from kdas.parts.registry import Part, Registry
 from kdas.recipe.config import load_trial_config
 from kdas.records import CurveRow, Status
 
@@ -108,27 +109,47 @@ def train(
 
 @app.command("list")
 def list_parts(
-    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(_KINDS)}.")],
+    kind: Annotated[str | None, typer.Argument(help=f"One of {', '.join(_KINDS)}; by default all, in short.")] = None,
     plugin: Annotated[list[str] | None, typer.Option(help="A module or .py file with your own parts.")] = None,
 ) -> None:
-    """List parts with their parameters, needs and sources."""
-    if kind not in _KINDS:
+    """List parts with their sources; those of one kind also with their parameters and needs."""
+    if kind is not None and kind not in _KINDS:
         raise UserError(f"list: expected one of {', '.join(_KINDS)}, got {kind!r}.")
     try:
         load_plugins(plugin or [])
     except ValueError as error:
         raise UserError(f"list: --plugin {error}.") from error
-    columns = ("name", "what", "parameters (default)", "needs", "source")
-    table = Table(*columns, box=None, padding=(0, 2, 1, 0))
-    for part in _KINDS[kind]:
-        fields = part.schema.model_fields.items()
-        parameters = [name if field.is_required() else f"{name} ({field.default})" for name, field in fields]
-        table.add_row(part.name, part.summary, ", ".join(parameters), ", ".join(part.needs), part.source)
-    console.print(table)
-    if kind == "models":
+    for title, parts in _grouped(kind):
+        console.print(f"{title} ({len(parts)})", style="bold", highlight=False)
+        console.print(_listed(parts, with_parameters=kind is not None))
+    if kind in (None, "models"):
         from kdas.models import BESIDE_THE_ZOO
 
         console.print(BESIDE_THE_ZOO, highlight=False)
+
+
+def _grouped(kind: str | None) -> Iterator[tuple[str, list[Part[Any]]]]:
+    """The parts of a kind, or of all, in groups with a title. Losses are grouped by what they compare."""
+    for name, registry in _KINDS.items():
+        if name != "losses" and kind in (None, name):
+            yield name, list(registry)
+        elif kind in (None, name):
+            groups: dict[str, list[Part[Any]]] = {"logits": [], "features": [], "maps": []}
+            for part in registry:
+                compared = [each for each in ("maps", "features") if any(each in need for need in part.needs)]
+                groups[compared[0] if compared else "logits"].append(part)
+            yield from ((f"losses on {what}", parts) for what, parts in groups.items() if parts)
+
+
+def _listed(parts: Iterable[Part[Any]], with_parameters: bool) -> Table:
+    columns = ["parameters (default)", "needs"] if with_parameters else []
+    table = Table("name", "what", *columns, "source", box=None, padding=(0, 2, int(with_parameters), 0))
+    for part in parts:
+        fields = part.schema.model_fields.items()
+        parameters = [name if field.is_required() else f"{name} ({field.default})" for name, field in fields]
+        extra = (", ".join(parameters), ", ".join(part.needs)) if with_parameters else ()
+        table.add_row(part.name, part.summary, *extra, part.source)
+    return table
 
 
 def _file_to_write(path: Path) -> Path:

@@ -16,7 +16,11 @@ import pytest
 
 from kdas import __main__ as command
 from kdas.clock import Calibration
+from kdas.data import DATASETS
+from kdas.losses import LOSSES
+from kdas.models import MODELS
 from kdas.records import CurveRow
+from kdas.samplers import SAMPLERS
 from kdas.training import calibrate, timing
 from kdas.training.trainer import Training
 
@@ -66,6 +70,22 @@ def test_list_prints_what_a_file_may_name(
     assert run(monkeypatch, "list", kind) == 0
     first_words = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert set(names) <= first_words
+
+
+def test_list_without_a_kind_shows_all_parts_in_groups(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    titles = [line for line in lines if line.endswith(")") and not line.startswith(" ") and line.count("(") == 1]
+    listed = {line.split(maxsplit=1)[0] for line in lines if line.strip() and not line.startswith(" ")}
+    assert {title.rsplit(" ", 1)[0] for title in titles} >= {"samplers", "losses on logits", "models", "datasets"}
+    for registry in (SAMPLERS, LOSSES, MODELS, DATASETS):
+        assert listed >= {*registry.names()}
+    logits = lines.index(next(title for title in titles if title.startswith("losses on logits")))
+    features = lines.index(next(title for title in titles if title.startswith("losses on features")))
+    assert logits < next(i for i, line in enumerate(lines) if line.startswith("kd ")) < features
+    assert features < next(i for i, line in enumerate(lines) if line.startswith("nd "))
 
 
 def test_list_says_how_models_beside_the_zoo_are_named(
