@@ -35,6 +35,9 @@ class Model(nn.Module, ABC):
         """Args: images [B, 3, H, W], normalised. Returns: logits [B, C]."""
         return self.forward_with_features(images)[0]
 
+    def take_pixels(self, mean: Tensor, std: Tensor) -> None:
+        """Learn what images are normalised by. Args: mean, std [1, 3, 1, 1], of pixels in [0, 255]."""
+
 
 class Maps(NamedTuple):
     """A map [B, C, H, W] before and after the activation."""

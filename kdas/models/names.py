@@ -11,7 +11,9 @@ from kdas.models.interface import MODELS, Model
 BESIDE_THE_ZOO = (
     "Also torchvision/<name> for any classifier of torchvision (torchvision/resnet18), timm/<name> for any of timm\n"
     "(timm/resnet18; pip install 'kdas-sweeps[timm]'), and package.module:Name for your own: a class or function that\n"
-    "takes num_classes and returns a torch.nn.Module from images to logits."
+    "takes num_classes and returns a torch.nn.Module from images to logits. With @own at its end, as in\n"
+    "timm/vit_tiny_patch16_224@own, a name of a library stands for the classifier with images resized and normalised\n"
+    "as its published weights expect."
 )
 
 

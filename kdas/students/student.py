@@ -33,6 +33,7 @@ class Student(nn.Module):
         for name in ("pixel_mean", "pixel_std"):
             values = torch.tensor(getattr(about, name), dtype=torch.float32).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
+        model.take_pixels(self.pixel_mean, self.pixel_std)
 
     @property
     def class_names(self) -> list[str]:

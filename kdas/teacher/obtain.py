@@ -95,6 +95,7 @@ def obtain(
         except UserError as error:
             raise UserError(f"{path}: the cached teacher is damaged. Remove this file to train it again.") from error
     weights_id = weights_id_of(model)
+    model.take_pixels(splits.mean, splits.std)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
     return Teacher(model, weights_id, path, was_trained, choice)
 
@@ -135,6 +136,7 @@ def untrained(config: TeacherConfig, splits: ImageSplits, device: str) -> Teache
     """A teacher with initial weights, whose forward passes cost what the trained teacher's would."""
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
+    model.take_pixels(splits.mean, splits.std)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
     return Teacher(model, "untrained", Path(), False)
 
@@ -160,6 +162,7 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
     repeatable(num_cpus())
     with seeding.global_draws(config.seed, "teacher"):
         model = models.create(config.model, splits.num_classes)
+    model.take_pixels(splits.mean, splits.std)
     model = model.to(device).to(memory_format=torch.channels_last)
     with seeding.global_draws(config.seed, "teacher dropout", device=device):
         _train(model, config, splits, progress)

@@ -46,6 +46,7 @@ class Distiller:
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
         load_start(student, config, splits.num_classes)
+        student.take_pixels(splits.mean, splits.std)
         self._student_draws = _draws_while_training(student, splits.image_size)
         # The epoch, and the number of the student's last forward pass in it.
         self._forwards = (0, 0)

@@ -125,15 +125,47 @@ def test_timm_classifier_keeps_its_parameter_names_and_its_logits(name: str, tmp
     assert models.source_id(f"timm/{name}") == ""
 
 
+@pytest.mark.parametrize("name", ["timm/vit_tiny_patch16_224", "torchvision/resnet18"])
+def test_classifier_with_its_own_input_sees_what_its_published_weights_expect(name: str, tmp_path: Path) -> None:
+    library, _, classifier = name.partition("/")
+    if library == "timm":
+        original, (mean, std) = timm.create_model(classifier, num_classes=10).eval(), (0.5, 0.5)
+    else:
+        original = torchvision.models.get_model(classifier, weights=None, num_classes=10).eval()
+        mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    model = models.create(f"{name}@own", 10).eval()
+    assert list(model.state_dict()) == list(original.state_dict()), "files of weights fit"
+    model.load_state_dict(original.state_dict())
+    pixels = torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
+    data_mean, data_std = (
+        torch.tensor([120.0, 110.0, 90.0]).view(1, 3, 1, 1),
+        torch.tensor([60.0, 50.0, 70.0]).view(1, 3, 1, 1),
+    )
+    model.take_pixels(data_mean, data_std)
+    with torch.no_grad():
+        logits, features = model.forward_with_features((pixels - data_mean) / data_std)
+        large = nn.functional.interpolate((pixels / 255 - mean) / std, (224, 224), mode="bilinear", antialias=True)
+        torch.testing.assert_close(logits, original(large), rtol=1e-4, atol=1e-4)
+        assert torch.equal(copy.deepcopy(model)((pixels - data_mean) / data_std), logits)
+    assert features.shape[0] == 2
+
+
+def test_own_input_is_of_libraries_with_published_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"no model is called 'resnet8@own'"):
+        models.create("resnet8@own", 10)
+    monkeypatch.setattr(timm.models, "get_pretrained_cfg", lambda name: None)
+    said = r"^model timm/resnet18@own: timm has published no weights of resnet18, .*\. Write timm/resnet18\.$"
+    with pytest.raises(UserError, match=said):
+        models.create("timm/resnet18@own", 10)
+
+
 def test_timm_classifier_that_does_not_exist_or_is_not_installed_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(UserError, match=r"^model timm has no classifier 'resnet19'\. Did you mean .*\?$"):
         models.create("timm/resnet19", 10)
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(
-        UserError, match=r"^model of timm needs timm\. Install it: pip .*timm\]'\.$"
-    ):
+    with pytest.raises(UserError, match=r"^model of timm needs timm\. Install it: pip .*timm\]'\.$"):
         models.create("timm/resnet18", 10)
 
 

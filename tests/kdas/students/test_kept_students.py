@@ -24,6 +24,7 @@ from kdas.records import CurveRow
 from kdas.students.about import ABOUT, BEST, LAST, read_about
 from kdas.students.export import export
 from kdas.students.kept import BestWeights
+from kdas.teacher.obtain import untrained
 from kdas.training.trainer import CheckpointError, Surroundings, Training
 from kdas.training.trial import Inputs
 from tests.kdas.conftest import TrialOf
@@ -69,6 +70,27 @@ def test_it_takes_images_as_they_are_decoded_or_normalised(
         assert torch.equal(student(images), student(splits.normalized(images)))
     assert student(images).shape == (9, 10) and not student.training
     assert student.class_names == list("0123456789")
+
+
+def test_pair_with_inputs_of_their_own_trains_on_the_banks_answers_and_is_kept(
+    trial_of: TrialOf, small_inputs: Inputs, calibration: Calibration, tmp_path: Path, empty_cache: Path
+) -> None:
+    # Teacher and student see the same 8x8 digits at 160x160 pixels, each normalised as it expects.
+    own = {"student": "timm/test_resnet@own", "teacher": {"model": "timm/test_vit@own"}}
+    trial = trial_of(epochs=1, evaluations=1, **own)
+    inputs = replace(small_inputs, teacher=untrained(trial.config.teacher, small_inputs.splits, "cpu"))
+    trial = replace(trial, inputs=inputs)
+    training = Training(trial, Surroundings(calibration, keeps_student=True))
+    assert training.bank is not None
+    *_, row = training.rows()
+    training.write_student(tmp_path / "student")
+    student = kdas.load_student(tmp_path / "student")
+    assert accuracy(student.model, inputs.splits.test, inputs.splits) == row.test_accuracy
+    export(student, tmp_path / "student.pt2", "pt2")
+    images = inputs.splits.normalized(inputs.splits.test.images[:3])  # type: ignore[attr-defined]
+    with torch.no_grad():
+        exported = torch.export.load(tmp_path / "student.pt2").module()(images)
+        torch.testing.assert_close(exported, student(images), rtol=1e-4, atol=1e-5)
 
 
 def test_loading_one_leaves_the_callers_draws_alone(kept: tuple[Path, list[CurveRow]]) -> None:
