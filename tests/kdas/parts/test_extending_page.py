@@ -18,6 +18,7 @@ from kdas.__main__ import app
 from kdas.clock import Calibration
 from kdas.data import DATASETS
 from kdas.errors import UserError
+from kdas.losses import LOSSES
 from kdas.parts.plugins import code_id, load_plugins
 from kdas.recipe.config import TrialConfig, load_trial_config
 from kdas.records import CurveRow
@@ -95,7 +96,8 @@ def train(small_inputs: Inputs, calibration: Calibration) -> Callable[[TrialConf
 
 
 def test_every_python_block_of_the_page_is_a_file_with_its_lines_of_yaml() -> None:
-    assert list(EXAMPLES) == ["my_loss.py", "my_sampler.py", "my_net.py", "my_dataset.py", OF_A_SWEEP]
+    files = ["my_loss.py", "my_relations.py", "my_maps.py", "my_sampler.py", "my_net.py", "my_dataset.py", OF_A_SWEEP]
+    assert list(EXAMPLES) == files
     assert PAGE.read_text(encoding="utf-8").count("```python") == len(EXAMPLES) + NUM_TRACKERS
 
 
@@ -126,13 +128,30 @@ def test_edited_part_of_the_page_is_another_trial(
     assert Trial(config, small_inputs).config_id == before
 
 
-def test_loss_of_the_page_keeps_the_contract(in_folder: Path) -> None:
-    load_plugins(["my_loss.py"])
-    contract.test_loss_is_one_finite_value_a_sample_with_finite_gradients("correlation", torch.float32)
-    contract.test_loss_of_a_sample_does_not_depend_on_the_others("correlation")
-    contract.test_loss_is_finite_for_a_teacher_that_is_certain("correlation")
-    contract.test_loss_leaves_its_arguments_alone_and_gives_the_same_again("correlation")
-    contract.test_loss_goes_through_state_and_back("correlation")
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("my_loss.py", "correlation"), ("my_relations.py", "neighbourhood"), ("my_maps.py", "pixel_direction")],
+)
+def test_loss_of_the_page_keeps_the_contract(in_folder: Path, file: str, name: str) -> None:
+    load_plugins([file])
+    contract.test_loss_is_one_finite_value_a_sample_with_finite_gradients(name, torch.float32)
+    if name != "neighbourhood":
+        contract.test_loss_of_a_sample_does_not_depend_on_the_others(name)
+    contract.test_loss_is_finite_for_a_teacher_that_is_certain(name)
+    contract.test_loss_leaves_its_arguments_alone_and_gives_the_same_again(name)
+    contract.test_loss_goes_through_state_and_back(name)
+
+
+def test_relations_of_the_page_are_no_loss_for_a_student_that_sees_the_teachers_neighbours(in_folder: Path) -> None:
+    load_plugins(["my_relations.py"])
+    loss: Any = LOSSES.build(LOSSES.checked("neighbourhood"))
+    logits, features = torch.zeros(5, 10), torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    targets = torch.zeros(5, dtype=torch.int64)
+    turned = torch.linalg.qr(torch.randn(7, 7, generator=torch.Generator().manual_seed(1)))[0]
+    same = loss(logits, logits, targets, student_features=3 * features @ turned, teacher_features=features)
+    torch.testing.assert_close(same, torch.zeros(5), rtol=0, atol=1e-5)
+    other = loss(logits, logits, targets, student_features=features.flip(0), teacher_features=features)
+    assert (other > 0.01).all()
 
 
 def test_loss_of_the_page_is_zero_for_the_teacher_s_own_logits_and_the_squared_temperature_for_opposite_ones(
