@@ -146,6 +146,9 @@ def show(found: Findings, path: Path, console: Console) -> None:
         console.print(order, style="dim", soft_wrap=True)
     if len(later):
         console.print(f"{len(later)} more searched configurations are in the report.", style="dim")
+    if len(found.crossed):
+        console.print(_grid(tables.crossed_table(found.crossed, found.measure), "Losses by samplers"))
+        console.print(f"Times as fast as {found.measure.baseline}, to the same target.", style="dim")
     console.print(Text(found.answer.headline, style="bold"))
     for sentence in found.answer.short:
         console.print(Text(sentence))

@@ -134,11 +134,19 @@ def ratio(row: Mapping[Any, Any]) -> str:
     return f"{limits} {one}" if row["ratio_low"] <= 1 <= row["ratio_high"] else f"{one} {limits}"
 
 
-def full(row: Row) -> str:
-    """A summary row's ratio to the full schedule, the interval first where it includes 1."""
-    low, high, one = row["full_low"], row["full_high"], factor(row["full_ratio"])
+def full(row: Row, mark: str = "") -> str:
+    """A summary row's ratio to the full schedule, the interval first where it includes 1. Args: mark: of misses."""
+    low, high, one = row["full_low"], row["full_high"], f"{mark} {factor(row['full_ratio'])}".strip()
     limits = interval(low, high)
     return f"{limits} {one}" if low <= 1 <= high else f"{one} {limits}".strip()
+
+
+def crossed(row: Row) -> str:
+    """A combination's ratio to the baseline, and its misses: `0.80x [0.66, 0.97], 1 of 3 missed`."""
+    missed = int(row["num_trials"] - row["num_reached"])
+    compared = NOTHING if math.isnan(row["full_ratio"]) else full(row, row["full_mark"])
+    text = "1x (baseline)" if row["is_baseline"] else compared
+    return f"{text}, {missed} of {row['num_trials']} missed" if missed else text
 
 
 def mean_time(row: Row) -> str:

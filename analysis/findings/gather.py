@@ -13,6 +13,7 @@ from analysis.findings.answer import Answer, answer
 from analysis.findings.anytime import anytime_curve
 from analysis.findings.cautions import cautions
 from analysis.findings.cautions_of_data import Caution
+from analysis.findings.crossed import crossed
 from analysis.findings.importance import importance
 from analysis.findings.judgement import Judgement, judge
 from analysis.findings.pareto import pareto_front
@@ -43,6 +44,7 @@ class Findings:
     trials: pd.DataFrame
     times: pd.DataFrame
     summary: pd.DataFrame
+    crossed: pd.DataFrame
     picks: pd.DataFrame
     front: pd.DataFrame
     anytime: pd.DataFrame
@@ -92,6 +94,7 @@ def findings(sweep_directory: Path | str, target: float | None = None) -> Findin
         trials=trials,
         times=times,
         summary=summary,
+        crossed=crossed(summary, trials, measure),
         picks=picks,
         front=pareto_front(times[times["phase"] == deciding_phase(summary)], generator=generator),
         anytime=anytime_curve(searched, num_seeds=len(measure.seeds)),

@@ -44,6 +44,7 @@ def render(found: Findings) -> str:
         script=_script(),
         summary_table=tables.table(columns, shown),
         later_table=tables.table(columns, later),
+        crossed_table=tables.crossed_table(found.crossed, found.measure),
         sensitivity_table=tables.table(tables.sensitivity_columns(found.summary), reached),
         indicator_table=tables.table(tables.indicator_columns(found.summary), reached),
         timing_table=tables.table(tables.timing_columns(), found.timing),
@@ -66,6 +67,7 @@ def render_markdown(found: Findings) -> str:
         reference=reference_name(found.summary, found.measure),
         num_later=len(later),
         summary_table=tables.table(columns, shown),
+        crossed_table=tables.crossed_table(found.crossed, found.measure),
         indicator_table=tables.table(tables.indicator_columns(found.summary), reached),
         cautions_at=_cautions_by_place(found),
     )

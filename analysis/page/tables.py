@@ -88,6 +88,23 @@ def _names() -> list[Column]:
     ]
 
 
+def crossed_table(crossed: pd.DataFrame, measure: Measure) -> Table:
+    """Losses by samplers: each cell is a ratio to the baseline. Args: crossed: of `analysis.findings.crossed`."""
+    samplers = list(dict.fromkeys(crossed["sampler"]))
+    of_loss = [
+        {"loss": loss, **dict(zip(rows["sampler"], rows.to_dict("records"), strict=True))}
+        for loss, rows in crossed.groupby("loss", sort=False)
+    ]
+    meaning = f"ratio to {measure.baseline}, with its interval; trials that reached the target"
+
+    def cell(sampler: str) -> Callable[[Row], str]:
+        return lambda row: wording.crossed(row[sampler]) if isinstance(row.get(sampler), dict) else wording.NOTHING
+
+    columns = [Column("loss", cells.text("loss"), "distillation loss", is_number=False)]
+    columns += [Column(sampler, cell(sampler), meaning) for sampler in samplers]
+    return table(columns, pd.DataFrame(of_loss, columns=["loss", *samplers]))
+
+
 def terminal_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
     """The columns that fit in a terminal."""
     return [
