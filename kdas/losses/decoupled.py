@@ -27,6 +27,7 @@ def dkd(
     Returns: loss [B].
     Source: Zhao et al., CVPR 2022; both divergences are KL(teacher || student) times the squared temperature.
     """
+    teacher_logits = teacher_logits.detach()
     if standardize:
         student_logits, teacher_logits = standardized(student_logits), standardized(teacher_logits)
     student_binary, student_rest = _decoupled(student_logits / temperature, targets)

@@ -20,7 +20,7 @@ def norm_direction(student_features: Tensor, teacher_features: Tensor, class_dir
     Source: Wang et al., 2023 (arXiv 2305.17007); official code, where features longer than the teacher's are not
         punished either.
     """
-    length = torch.maximum(student_features.norm(dim=1), teacher_features.norm(dim=1))
+    length = torch.maximum(student_features.norm(dim=1), teacher_features.detach().norm(dim=1))
     along = (student_features * class_directions).sum(dim=1)
     return 1 - along / length.clamp(min=torch.finfo(length.dtype).tiny)
 

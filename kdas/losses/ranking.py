@@ -21,6 +21,7 @@ def pld(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, tempera
     Returns: loss [B].
     Source: Bassam et al., 2025 (arXiv 2506.12542).
     """
+    teacher_logits = teacher_logits.detach()
     ranked_first = torch.zeros_like(teacher_logits).scatter_(1, targets[:, None], torch.inf)
     ranking = (teacher_logits + ranked_first).argsort(dim=1, descending=True, stable=True)
     chosen = student_logits.gather(1, ranking)
