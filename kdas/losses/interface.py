@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from kdas.parts.registry import Registry
@@ -41,6 +42,8 @@ MAPS = frozenset(
         LossNeed.TEACHER_BATCH_NORMS,
     }
 )
+# What only the teacher itself can answer: a bank keeps its logits alone.
+LIVE = frozenset({LossNeed.TEACHER_FEATURES, LossNeed.TEACHER_MAPS, LossNeed.TEACHER_PREACT_MAPS})
 AT_BUILDING = frozenset({LossNeed.CLASS_MEANS, LossNeed.TEACHER_BATCH_NORMS})
 
 
@@ -87,4 +90,12 @@ class LossContext:
     teacher_batch_norms: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
-LOSSES: Registry[Loss] = Registry("loss", needs=LossNeed, usual=("ce_weight", "kd_weight"))
+class OfAnyLoss(BaseModel):
+    """What a file may give to any loss, beside its parameters."""
+
+    entropy_adaptive: bool = Field(
+        False, description="Whether the entropies of both predictions weight each sample, as in EA-KD."
+    )
+
+
+LOSSES: Registry[Loss] = Registry("loss", needs=LossNeed, usual=("ce_weight", "kd_weight"), common=OfAnyLoss)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdas.errors import UserError
+from kdas.losses.entropy import entropy_adaptive_weights
 from kdas.losses.interface import AT_BUILDING, LOSSES, Loss, LossContext, LossNeed
 from kdas.parts.terms import as_terms
 
@@ -26,24 +27,26 @@ class Distillation(nn.Module):
     ) -> None:
         super().__init__()
         self.needs = needs_of(loss)
-        self._terms: list[tuple[str, float, Loss, list[StrEnum]]] = []
+        self._terms: list[tuple[str, float, bool, Loss, list[StrEnum]]] = []
         for weight, part in as_terms(loss):
             built = LOSSES.build(part, context)
             if isinstance(built, nn.Module):
                 self.add_module(f"term{len(self._terms)}", built)
             at_call = [need for need in LOSSES[part["name"]].needs if need not in AT_BUILDING]
-            self._terms.append((part["name"], weight, built, at_call))
+            self._terms.append((part["name"], weight, part.get("entropy_adaptive", False), built, at_call))
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, **needed: Any) -> Tensor:
         """Args: as for a `Loss`, with everything that any of them needs. Returns: loss [B]."""
         values = []
-        for name, weight, loss, needs in self._terms:
+        for name, weight, is_entropy_adaptive, loss, needs in self._terms:
             value = loss(student_logits, teacher_logits, targets, **{need: needed[need] for need in needs})
             if value.shape != targets.shape:
                 raise UserError(
                     f"loss {name}: returns shape {list(value.shape)} for a batch of {len(targets)}. Return one value"
                     " per sample; the trainer applies weights and takes the mean."
                 )
+            if is_entropy_adaptive:
+                value = entropy_adaptive_weights(student_logits, teacher_logits) * value
             values.append(weight * value)
         total: Tensor = sum(values[1:], start=values[0])
         return total

@@ -11,11 +11,13 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
+from pydantic.fields import FieldInfo
 
 from kdas.errors import brief, nearest
 from kdas.parts.plugins import blamed
@@ -65,10 +67,21 @@ class Part(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """The parts of one kind. Args: needs, usual: what parts of this kind may name when they register."""
+    """The parts of one kind.
 
-    def __init__(self, kind: str, needs: type[StrEnum] | None = None, usual: Iterable[str] = ()) -> None:
+    Args: needs, usual: what parts of this kind may name when they register; common: keys that a file may give to any
+        part of this kind, all with defaults. They are not passed to the part: who builds it looks at them.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        needs: type[StrEnum] | None = None,
+        usual: Iterable[str] = (),
+        common: type[BaseModel] | None = None,
+    ) -> None:
         self.kind = kind
+        self._common = common
         self._needs = {need.value: need for need in needs or ()}
         self._usual = tuple(usual)
         self._parts: dict[str, Part[T]] = {}
@@ -95,7 +108,7 @@ class Registry(Generic[T]):
                 for key in given:
                     if key not in known:
                         raise ValueError(f"the {self.kind} {name!r}: {what}: {key!r} is unknown. {nearest(key, known)}")
-            schema = _schema(self.kind, name, factory)
+            schema = _schema(self.kind, name, factory, self.common_fields)
             for key in priced:
                 if key not in schema.model_fields:
                     raise ValueError(f"the {self.kind} {name!r}: priced: {key!r} is none of its parameters")
@@ -118,7 +131,7 @@ class Registry(Generic[T]):
         return self._parts[name]
 
     def checked(self, given: Any) -> dict[str, Any]:
-        """`given` (see `named`) with every default filled in.
+        """`given` (see `named`) with every default filled in, except those of the common keys.
 
         Raises: PydanticCustomError: for an unknown name or a parameter that its schema refuses.
         """
@@ -128,9 +141,12 @@ class Registry(Generic[T]):
         except KeyError as error:
             raise refused(str(error.args[0]), "name") from error
         try:
-            return {"name": part.name, **part.schema.model_validate(parameters).model_dump(mode="json")}
+            valid = part.schema.model_validate(parameters).model_dump(mode="json")
         except ValidationError as error:
             raise nested_error(error, part.schema) from error
+        # Without them a trial's id is what it was before there were common keys.
+        unset = {key for key, field in self.common_fields.items() if valid[key] == field.default}
+        return {"name": part.name, **{key: value for key, value in valid.items() if key not in unset}}
 
     def named(self, given: Any) -> tuple[str, dict[str, Any]]:
         """Name and parameters of a part as a file gives it: `x`, `{name: x, PARAMETER: 1}` or `{X: {PARAMETER: 1}}`.
@@ -157,10 +173,15 @@ class Registry(Generic[T]):
 
         Raises: UserError: if the code of a user's own part fails.
         """
-        parameters = {key: value for key, value in checked.items() if key != "name"}
+        parameters = {key: value for key, value in checked.items() if key not in {"name", *self.common_fields}}
         part = self[checked["name"]]
         with blamed(f"{self.kind} {part.name}") if part.is_own else nullcontext():
             return part.build(*context, **parameters) if _takes_context(part.build) else part.build(**parameters)
+
+    @property
+    def common_fields(self) -> Mapping[str, FieldInfo]:
+        """The keys that a file may give to any part of this kind."""
+        return self._common.model_fields if self._common else {}
 
 
 def parameters_of(registry: Iterable[Part[Any]]) -> list[str]:
@@ -193,22 +214,23 @@ def _takes_context(factory: Callable[..., Any]) -> bool:
     return any(kind is not inspect.Parameter.KEYWORD_ONLY for kind in kinds)
 
 
-def _check(kind: str, name: str, parameter: inspect.Parameter) -> None:
+def _check(kind: str, name: str, parameter: inspect.Parameter, reserved: Iterable[str]) -> None:
     """Raises: ValueError: if a file could not set the parameter."""
     where = f"the {kind} {name!r} has a parameter {parameter.name!r}"
-    if parameter.name != parameter.name.lower() or parameter.name in _RESERVED:
+    if parameter.name != parameter.name.lower() or parameter.name in reserved:
         raise ValueError(f"{where}, which a file cannot set. Choose another name, in lower case")
     if parameter.annotation is inspect.Parameter.empty:
         raise ValueError(f"{where} without a type. Annotate it, for example with float")
 
 
-def _schema(kind: str, name: str, factory: Callable[..., Any]) -> type[BaseModel]:
+def _schema(kind: str, name: str, factory: Callable[..., Any], common: Mapping[str, FieldInfo]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(factory, eval_str=True).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            _check(kind, name, parameter)
+            _check(kind, name, parameter, (*_RESERVED, *common))
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (parameter.annotation, default)
+    fields.update({key: (field.annotation, copy(field)) for key, field in common.items()})
     config = ConfigDict(extra="forbid", allow_inf_nan=False, title=f"{kind} {name}")
     validators: Any = {"booleans": model_validator(mode="before")(refuse_booleans_for_numbers)}
     model: type[BaseModel] = create_model(

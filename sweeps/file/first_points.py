@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from kdas.parts.known import SAMPLERS
+from kdas.parts.known import LOSSES, SAMPLERS
 from kdas.parts.terms import checked_terms
 from kdas.recipe.config import OptimizerConfig, Recipe
 from kdas.recipe.presets import filled_in
@@ -71,4 +71,7 @@ def _defaults(recipe: Recipe, loss: Any) -> dict[str, Any]:
 
 
 def _below(content: Any, step: str | int) -> Any:
-    return content[step] if not isinstance(content, Mapping) or step in content else None
+    if not isinstance(content, Mapping) or step in content:
+        return content[step]
+    # A checked loss leaves out the common keys that have their default.
+    return LOSSES.common_fields[str(step)].default if step in LOSSES.common_fields else None

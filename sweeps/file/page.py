@@ -123,7 +123,9 @@ def _part_rows(registry: Registry[Any]) -> list[str]:
             continue
         types = schema_of(part.schema).get("properties", {})
         keys = [
-            f"`{name}` ({_takes(types[name])}; {_default(field)})" for name, field in part.schema.model_fields.items()
+            f"`{name}` ({_takes(types[name])}; {_default(field)})"
+            for name, field in part.schema.model_fields.items()
+            if name not in registry.common_fields
         ]
         rows.append(f"| `{part.name}` | {part.summary} | {'<br>'.join(keys)} |")
     return rows

@@ -32,6 +32,7 @@ def test_paper_s_setting_comes_first_though_the_file_does_not_name_it(load: Load
         ({"kd_weight": {"low": 1, "high": 20}, "batch_size": [32, 64]}, {}, [{"kd_weight": 9, "batch_size": 64}]),
         ({"kd_weight": {"low": 1, "high": 20}}, {"loss": {"name": "dkd", "beta": 2}}, [{"kd_weight": 1}]),
         ({"loss.temperature": {"low": 1, "high": 8, "step": 1}}, {}, [{"loss.temperature": 4}]),
+        ({"loss.entropy_adaptive": [True, False]}, {}, [{"loss.entropy_adaptive": False}]),
         ({"optimizer.learning_rate": {"low": 0.01, "high": 0.1}}, {}, [{"optimizer.learning_rate": 0.05}]),
         (
             {"optimizer.learning_rate": {"low": 0.01, "high": 0.1}},
