@@ -35,7 +35,11 @@ in_both_cases = pytest.mark.parametrize("case", SHAPES)
 
 def batch(case: str) -> tuple[Tensor, Tensor, Tensor]:
     """Student logits, teacher logits and targets of a golden case, in float64."""
-    size, num_classes, salt = SHAPES[case]
+    return made_batch(*SHAPES[case])
+
+
+def made_batch(size: int, num_classes: int, salt: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Student logits, teacher logits and targets by the formula of the golden numbers, in float64."""
     i = torch.arange(size * num_classes, dtype=torch.float64).reshape(size, num_classes)
     student_logits = 4 * torch.sin(1.7 * i + salt)
     teacher_logits = 6 * torch.sin(2.3 * i * 1.01 + 2 * salt) + 3 * torch.cos(0.37 * i)
@@ -163,6 +167,8 @@ def test_model_computes_what_the_official_one_computes(name: str) -> None:
 
 
 @pytest.mark.skipif(not ORIGINALS.is_dir(), reason="../shared/golden is not there: nothing to compare the copies with")
-@pytest.mark.parametrize("name", ["official.json", "schedule.json", "zoo_keys.json", "zoo_outputs.json"])
+@pytest.mark.parametrize(
+    "name", ["distillers.json", "official.json", "schedule.json", "zoo_keys.json", "zoo_outputs.json"]
+)
 def test_stored_numbers_are_those_of_the_originals(name: str) -> None:
     assert golden(name) == json.loads((ORIGINALS / name).read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from kdas.data import Dataset, ImageSplits
 from kdas.errors import UserError
 from kdas.files.cache import cache_root, content_id, writable_folder
 from kdas.files.locks import locked
-from kdas.losses.interface import FEATURES, MAPS
+from kdas.losses.interface import LIVE
 from kdas.losses.terms import needs_of
 from kdas.records import MEASURE_VERSION
 from kdas.teacher.bank.answers import TeacherBank
@@ -50,7 +50,7 @@ def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str
     reason = ""
     if splits.views.num_views is None:
         reason = f"{dataset.name} has unlimited views. Set dataset.fixed_views, or bank:"
-    elif not (FEATURES | MAPS).isdisjoint(needs_of(recipe.loss)):
+    elif not LIVE.isdisjoint(needs_of(recipe.loss)):
         reason = "this loss needs the teacher's features or maps, but a bank contains only logits. Set bank:"
     if recipe.bank != "auto":
         if reason:

@@ -186,6 +186,11 @@ def test_bank_asked_for_where_the_loss_needs_features_is_refused_in_one_line(ope
         opened(bank=bank, loss="nd")
 
 
+def test_loss_on_the_students_features_alone_has_a_bank(opened: Open) -> None:
+    assert opened(loss="dhkd") is not None
+    assert opened(loss="nd") is None
+
+
 @pytest.mark.parametrize("bank", ["float16", "float32"])
 def test_bank_asked_for_over_endless_views_is_refused_in_one_line(
     opened: Open, photographs: Inputs, bank: str, empty_cache: Path
