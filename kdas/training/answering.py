@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import IntEnum
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from kdas.training.batch import Answer
 # From images to the parts of an `Answer`, as plain tuples, which torch.compile can follow.
 Parts = tuple[Tensor, Tensor | None, tuple[Tensor, ...], tuple[Tensor, ...]]
 Answering = Callable[[Tensor], Parts]
+Who = Literal["student", "teacher"]
 
 
 class Asked(IntEnum):
@@ -33,9 +35,9 @@ class Asked(IntEnum):
     MAPS = 2
 
 
-def asked_of(config: TrialConfig) -> Asked:
-    """How much the trial's losses need. Both models are asked for the same."""
-    needs = needs_of(config.loss)
+def asked_of(config: TrialConfig, who: Who) -> Asked:
+    """How much the trial's losses need of one of the models at each step."""
+    needs = {need for need in needs_of(config.loss) if need.startswith(who)}
     if not MAPS.isdisjoint(needs):
         return Asked.MAPS
     return Asked.LOGITS if FEATURES.isdisjoint(needs) else Asked.FEATURES
@@ -62,10 +64,11 @@ def check_maps(config: TrialConfig, num_classes: int, image_size: int) -> None:
 
     Raises: UserError: says which layer is missing, or that the model does not name its own.
     """
-    if asked_of(config) is not Asked.MAPS:
-        return
+    names: dict[Who, str] = {"student": config.student, "teacher": config.teacher.model}
     with seeding.global_draws(0, "check of layers"):
-        for key, name in (("student", config.student), ("teacher", config.teacher.model)):
+        for key, name in names.items():
+            if asked_of(config, key) is not Asked.MAPS:
+                continue
             model = models.create(name, num_classes)
             layers = getattr(config, f"{key}_layers")
             check_layers(model, layers, f"{key}_layers")
@@ -73,11 +76,11 @@ def check_maps(config: TrialConfig, num_classes: int, image_size: int) -> None:
                 with_maps(model.eval(), layers)(torch.zeros(2, 3, image_size, image_size))
             except UserError as error:
                 raise UserError(f"{key}_layers: {error}") from error
-    if LossNeed.TEACHER_BATCH_NORMS in needs_of(config.loss) and not _norms(model):
-        raise UserError(
-            f"teacher.model: {config.teacher.model} does not name the batch norms that this loss needs. Choose another"
-            " teacher, for example a resnet, or another loss."
-        )
+            if key == "teacher" and LossNeed.TEACHER_BATCH_NORMS in needs_of(config.loss) and not _norms(model):
+                raise UserError(
+                    f"teacher.model: {name} does not name the batch norms that this loss needs. Choose another teacher,"
+                    " for example a resnet, or another loss."
+                )
 
 
 def context_of(
@@ -93,14 +96,15 @@ def context_of(
     plain = LossContext(
         0, 0, class_means, num_classes=num_classes, num_samples=len(labels), labels=labels, epochs=config.epochs
     )
-    asked = asked_of(config)
-    if asked is Asked.LOGITS:
+    if (FEATURES | MAPS).isdisjoint(needs_of(config.loss)):
         return plain
+    # Both widths are known, also of a model that a step asks for its logits only.
+    of_student_asked, of_teacher_asked = (max(asked_of(config, who), Asked.FEATURES) for who in ("student", "teacher"))
     images = torch.zeros((2, 3, image_size, image_size), device=labels.device)
     student.eval()
     with torch.no_grad():
-        of_student = Answer(*answering(student, asked, config.student_layers)(images))
-        of_teacher = Answer(*answering(teacher, asked, config.teacher_layers)(images))
+        of_student = Answer(*answering(student, of_student_asked, config.student_layers)(images))
+        of_teacher = Answer(*answering(teacher, of_teacher_asked, config.teacher_layers)(images))
     student.train()
     assert of_student.features is not None and of_teacher.features is not None
     return replace(

@@ -42,7 +42,6 @@ class Distiller:
         self.config, self.splits, self.teacher, self.device = config, splits, teacher, device
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.precision = Precision(config.precision, device)
-        self.asked_for = asked_of(config)
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
         load_start(student, config, splits.num_classes)
@@ -68,11 +67,12 @@ class Distiller:
             if config.ema_decay
             else None
         )
-        self._student_answers = self._translated(answering(self.student, self.asked_for, config.student_layers))
-        self._teacher_answers = self._translated(answering(self.teacher, self.asked_for, config.teacher_layers))
+        of_student, of_teacher = asked_of(config, "student"), asked_of(config, "teacher")
+        self._student_answers = self._translated(answering(self.student, of_student, config.student_layers))
+        self._teacher_answers = self._translated(answering(self.teacher, of_teacher, config.teacher_layers))
         # Scores need logits only.
         self._scores = (
-            self._translated(answering(self.student, Asked.LOGITS, None)) if self.asked_for else self._student_answers
+            self._translated(answering(self.student, Asked.LOGITS, None)) if of_student else self._student_answers
         )
 
     @property
