@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from kdas.losses import LOSSES, Distillation, kd
+from kdas.losses import LOSSES, Distillation, LossContext, kd
 from kdas.losses.ctkd import CurriculumTemperature, reversal_strength
 from kdas.losses.distillers import dhkd, dist, entropy_adaptive_weights, ofa
-from kdas.training.trial import Trial
+from kdas.losses.ofa import StageBranches
+from kdas.teacher.bank import bank_precision
+from kdas.training.answering import check_maps
+from kdas.training.trial import Inputs, Trial
 from tests.kdas.test_golden_numbers import batch, exactly, golden, in_both_cases
 
 TrialOf = Callable[..., Trial]
@@ -117,6 +120,34 @@ def test_enhancement_shifts_weight_to_the_label() -> None:
     assert loss.item() == pytest.approx(2.28 * math.log(2), rel=1e-12)
 
 
+def test_every_stage_has_a_branch_that_ends_at_one_size() -> None:
+    shapes = ((16, 32, 32), (16, 32, 32), (32, 16, 16), (64, 8, 8))
+    branches = StageBranches(LossContext(64, 96, lambda: torch.zeros(0), num_classes=10, student_maps=shapes)).branches
+    bodies: list[Any] = [branch[:-3] for branch in branches]  # type: ignore[index]
+    sizes = [body(torch.zeros(2, *shape)).shape for body, shape in zip(bodies, shapes[1:], strict=True)]
+    assert sizes == [(2, 96, 8, 8)] * 3
+    # The official code's depth: a pair of separable convolutions for each later stage, or else one 1x1 convolution.
+    assert [sum(isinstance(each, nn.Conv2d) for each in branch.modules()) for branch in branches] == [8, 4, 1]
+
+
+def test_stage_branches_add_their_losses_to_that_of_the_logits(trial_of: TrialOf) -> None:
+    distiller = trial_of(loss={"name": "ofa_stages", "gamma": 1.5}).distiller()
+    module: Any = distiller.distillation.term0
+    student_logits, teacher_logits = (random_logits(seed, columns=10).float() for seed in (1, 2))
+    student_maps = [torch.rand(8, *shape) for shape in ((16, 8, 8), (16, 8, 8), (32, 4, 4), (64, 2, 2))]
+    losses = module(student_logits, teacher_logits, TARGETS, student_maps=student_maps)
+    expected = ofa(student_logits, teacher_logits, TARGETS, 1.5)
+    for branch, own in zip(module.branches, student_maps[1:], strict=True):
+        expected = expected + ofa(branch(own), teacher_logits, TARGETS, 1.5)
+    torch.testing.assert_close(losses, expected)
+
+
+def test_stage_branches_take_any_teacher_and_its_bank(config_of: Callable[..., Any], small_inputs: Inputs) -> None:
+    config = config_of(loss="ofa_stages", teacher={"model": "torchvision/mobilenet_v3_small"})
+    check_maps(config, num_classes=10, image_size=32)
+    assert bank_precision(config, small_inputs.dataset, small_inputs.splits) == "float16"
+
+
 def test_entropy_weights_are_highest_where_both_are_unsure_and_carry_no_gradient() -> None:
     sure, unsure = torch.tensor([[40.0, 0.0, 0.0]]), torch.zeros(1, 3)
     student_logits = torch.cat([sure, unsure, sure, unsure]).requires_grad_()
@@ -186,7 +217,8 @@ def test_temperature_learns_against_the_student_as_far_as_the_curriculum_is(epoc
 
 
 @pytest.mark.parametrize(
-    ("name", "weights"), [("dist", (1, 1)), ("ofa", (1, 1)), ("ctkd", (0.1, 0.9)), ("dhkd", (1, 1))]
+    ("name", "weights"),
+    [("dist", (1, 1)), ("ofa", (1, 1)), ("ofa_stages", (1, 1)), ("ctkd", (0.1, 0.9)), ("dhkd", (1, 1))],
 )
 def test_weights_are_those_of_the_releases(trial_of: TrialOf, name: str, weights: tuple[float, float]) -> None:
     config = trial_of(loss=name).config
@@ -200,6 +232,7 @@ def test_weights_are_those_of_the_releases(trial_of: TrialOf, name: str, weights
         "ofa",
         "ctkd",
         "dhkd",
+        "ofa_stages",
         {"name": "kd", "direction": "js"},
         {"name": "kd", "direction": "tvd"},
         {"name": "kd", "entropy_adaptive": True},

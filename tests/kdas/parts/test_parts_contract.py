@@ -165,7 +165,7 @@ def trained_in(name: str, sampler: Any, epoch: int) -> list[tuple[list[int], lis
     ("registry", "known"),
     [
         (SAMPLERS, {"student_logits", "teacher_logits", "targets", "losses"}),
-        (LOSSES, {"epoch", "student_features", "teacher_features", "class_means"}),
+        (LOSSES, {*LossNeed}),
     ],
     ids=["sampler", "loss"],
 )
@@ -249,9 +249,10 @@ LOSS_CONTEXT = LossContext(
     teacher_preact_maps=TEACHER_MAPS,
     teacher_batch_norms=tuple((torch.ones(channels), torch.zeros(channels)) for channels, *_ in TEACHER_MAPS[1:]),
 )
-# A relational loss returns each sample's share of a value about the batch.
+# A relational loss returns each sample's share of a value about the batch; batch norms in a loss relate samples too.
 RELATIONAL = {
     "dist",
+    "ofa_stages",
 }
 # These remember the samples that they have seen, so a second call differs.
 REMEMBERING: set[str] = set()
