@@ -24,6 +24,7 @@ class Work(StrEnum):
     WEIGH = "weigh"  # compute the weights of the distillation term
     STEP = "step"  # student forward, loss, backward, update
     OBSERVE = "observe"  # the sampler takes in the losses of a batch
+    TRACK = "track"  # the sampler takes in the student's logits of a batch
     ASKED = "asked"  # a teacher forward that really ran; TEACHER counts those that the method needs
 
 
@@ -39,6 +40,10 @@ def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
 PriceTable = Mapping[Work, tuple[tuple[int, float], ...]]
 # Earlier versions did not charge for epochs.
 _FREE = {Work.EPOCH: ((1, 0.0),)}
+# What has no price of its own: always, or in tables of earlier versions. Weights and tracking both take a softmax and a
+# few numbers for each sample.
+_PRICED_AS = {Work.ASKED: Work.TEACHER}
+_ONCE_PRICED_AS = {Work.TRACK: Work.WEIGH}
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,11 @@ class Calibration:
 
     def price(self, work: Work, batch_size: int) -> float:
         """Seconds of one batch: measured, or on the straight line through the two nearest measured sizes."""
-        key = (Work.TEACHER if work is Work.ASKED else work, batch_size)
+        key = (work, batch_size)
         if key not in self._known:
-            points = self.prices[key[0]] if key[0] in self.prices else _FREE[key[0]]
+            kind = _PRICED_AS.get(work, work)
+            kind = kind if kind in self.prices else _ONCE_PRICED_AS.get(kind, kind)
+            points = self.prices[kind] if kind in self.prices else _FREE[kind]
             self._known[key] = _on_line(points, batch_size)
         return self._known[key]
 

@@ -9,6 +9,7 @@ from kdas.samplers.interface import (
     SamplerContext,
     SamplerNeed,
     SelectingSampler,
+    Statistic,
 )
 from kdas.samplers.kdas import knowledge_scores, select
 from kdas.samplers.subsets import Full, RandomSubset
@@ -25,6 +26,7 @@ __all__ = [
     "SamplerContext",
     "SamplerNeed",
     "SelectingSampler",
+    "Statistic",
     "knowledge_scores",
     "select",
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Protocol
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -19,27 +20,43 @@ ScoreMode = Annotated[
     Literal["eval", "train"],
     Field(description="Mode of the student while scoring; the official release uses train, which updates batch norm."),
 ]
+# One number for each sample of a batch: (logits [B, C], targets [B]) -> [B].
+Statistic = Callable[[Tensor, Tensor], Tensor]
 
 
 class SamplerNeed(StrEnum):
-    """What a sampler may need to know about a batch; only that is computed and charged."""
+    """What a sampler may need to know; only that is computed and charged."""
 
     # For `select`, as keywords of these names:
     STUDENT_LOGITS = "student_logits"  # [B, C], raw
     TEACHER_LOGITS = "teacher_logits"  # [B, C], raw
     TARGETS = "targets"  # [B]
-    # For `observe`:
-    LOSSES = "losses"  # [B]
+    # For `observe`, as keywords of these names:
+    LOSSES = "losses"  # [B], unweighted
+    TRAINED_LOGITS = "trained_logits"  # [B, C], raw, the student's in the training step
+    # In its context, where each pass is charged when it is asked for:
+    TEACHER_PASSES = "teacher_passes"
+
+
+def _no_pass(epoch: int, statistic: Statistic) -> Tensor:
+    raise RuntimeError("there is no teacher in this context")
 
 
 @dataclass(frozen=True)
 class SamplerContext:
-    """What a sampler may know about its trial. The training set is numbered 0..num_samples - 1."""
+    """What a sampler may know about its trial. The training set is numbered 0..num_samples - 1.
+
+    `labels` int64 [num_samples] are on the device. `teacher_pass(epoch, statistic)` has the teacher answer for every
+    sample, in the view that the sample has in that epoch; only for samplers that need `teacher_passes`. It returns the
+    statistic of each sample, float32 [num_samples], on the CPU; NaN where the image could not be read.
+    """
 
     num_samples: int
     batch_size: int
     epochs: int
     seed: int
+    labels: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    teacher_pass: Callable[[int, Statistic], Tensor] = _no_pass
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,8 @@ class EpochPlan:
     """One epoch: the order of the samples, how many are fetched at once, and whether the sampler selects among them.
 
     `rate` is the fraction of the fetched samples that is trained on, for the record; `score_mode` the student's mode
-    while scoring; `loss_weights` [num_samples], if given, weigh the whole loss of each sample.
+    while scoring; `loss_weights` [num_samples], if given, weigh the whole loss of each sample. `observes`: whether a
+    sampler that observes does so in this epoch.
     """
 
     order: Tensor
@@ -56,6 +74,7 @@ class EpochPlan:
     selects: bool = False
     score_mode: str = "eval"
     loss_weights: Tensor | None = None
+    observes: bool = True
 
     def check(self, name: str, epoch: int, num_samples: int) -> None:
         """Raises: UserError: if the plan, perhaps that of a user's own sampler, is empty or names unknown samples."""
@@ -79,7 +98,7 @@ class Sampler(Protocol):
     """Decides what is trained on. All its draws come from the trial's seed; its state goes into checkpoints.
 
     It declares its `SamplerNeed`s when it registers. If its plans select, it is also a `SelectingSampler`; if it needs
-    losses, it is also an `ObservingSampler`.
+    losses or logits of trained batches, it is also an `ObservingSampler`.
     """
 
     def plan(self, epoch: int) -> EpochPlan:
@@ -107,14 +126,13 @@ class SelectingSampler(Protocol):
 
 
 class ObservingSampler(Protocol):
-    """What a sampler also has if it needs losses."""
+    """What a sampler also has if it needs losses or logits of trained batches."""
 
-    def observe(self, indices: Tensor, losses: Tensor) -> None:
-        """The unweighted losses [B] of a batch just trained on.
+    observe: Callable[..., None]
+    """observe(indices, **needed): called after each step with the batch that was trained on.
 
-        Args: indices, losses [B], on the device: reading them at every step makes it wait.
-        """
-        ...
+    Args: indices [B]; losses [B]; trained_logits [B, C]; all on the device: reading them at every step makes it wait.
+    """
 
 
 SAMPLERS: Registry[Sampler] = Registry("sampler", needs=SamplerNeed)

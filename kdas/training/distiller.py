@@ -51,6 +51,8 @@ class Distiller:
         self._forwards = (0, 0)
         # The epoch, and the number of the last call of the losses in it.
         self._loss_draws = (0, 0)
+        # The student's logits in the last step, one tensor for each part of the batch.
+        self._trained_logits: list[Tensor] = []
         self.student = student.to(device).to(memory_format=self.memory_format)
         labels, size = splits.train.labels, splits.image_size
         context = context_of(config, self.student, teacher, labels, splits.num_classes, size, class_means)
@@ -120,6 +122,7 @@ class Distiller:
         """
         self.optimizer.zero_grad(set_to_none=True)
         total, losses = torch.zeros((), device=self.device), []
+        self._trained_logits.clear()
         for positions in torch.chunk(torch.arange(len(batch), device=self.device), self.config.accumulate):
             # Most trials take a batch in one part and need no copy of it.
             part = batch if len(positions) == len(batch) else batch.rows(positions)
@@ -135,6 +138,11 @@ class Distiller:
             self.average.update_parameters(self.student)
         return total, torch.cat(losses)
 
+    @property
+    def trained_logits(self) -> Tensor:
+        """The student's logits [B, C] in the last step, detached."""
+        return torch.cat(self._trained_logits)
+
     def _losses(self, batch: Batch, epoch: int, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """The loss of each sample [B], without and with the weights of the distillation term."""
         answer = batch.answer
@@ -142,6 +150,7 @@ class Distiller:
         with self._draws("step", epoch), self.precision.autocast():
             of_student = Answer(*self._student_answers(batch.images)).each(Tensor.float)
         logits, needed = of_student.logits, self._needed(batch, of_student, answer, epoch)
+        self._trained_logits.append(logits.detach())
         distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
         label_loss = self.config.ce_weight * functional.cross_entropy(logits, batch.targets, reduction="none")
         unweighted = label_loss + distillation

@@ -9,10 +9,12 @@ from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor
 
 from kdas.clock import Clock, Work
-from kdas.samplers import EpochPlan, ObservingSampler, Sampler, SamplerNeed, SelectingSampler
+from kdas.errors import UserError
+from kdas.samplers import EpochPlan, ObservingSampler, Sampler, SamplerNeed, SelectingSampler, Statistic
 from kdas.training.batch import Batch, taken
 
 
@@ -49,6 +51,10 @@ class EpochWork(Protocol):
         """One update. Returns: as `Distiller.step`: the loss that was minimised, and the unweighted losses [B]."""
         ...
 
+    def trained_logits(self) -> Tensor:
+        """The student's logits [B, C] in the last step."""
+        ...
+
 
 class EpochWalk:
     """Carries out a sampler's plans and charges for it. Args: needs: of the sampler; batch_size: of a step."""
@@ -82,10 +88,39 @@ class EpochWalk:
         loss_weights = None if plan.loss_weights is None else plan.loss_weights[batch.indices]
         loss, losses = self._work.step(batch, epoch, weights, loss_weights)
         self._clock.charge(Work.STEP, len(batch))
+        if plan.observes:
+            self._observe(batch, losses)
+        return batch, loss
+
+    def teacher_pass(self, epoch: int, num_samples: int, statistic: Statistic) -> Tensor:
+        """As `SamplerContext.teacher_pass`, charged like an epoch's fetching and the teacher's answers to it.
+
+        Raises: UserError: if the sampler, perhaps a user's own, does not say that it needs passes.
+        """
+        if SamplerNeed.TEACHER_PASSES not in self._needs:
+            raise UserError(f"sampler: asks for a pass of the teacher. Add {SamplerNeed.TEACHER_PASSES} to its needs.")
+        plan = EpochPlan(torch.arange(num_samples), self._batch_size, rate=1.0)
+        self._clock.charge(Work.EPOCH, num_samples)
+        values = torch.full((num_samples,), torch.nan)
+        found: list[tuple[Tensor, Tensor]] = []
+        for fetched, _ in self._fetched(epoch, plan):
+            batch = self._asked(fetched)
+            found.append((batch.indices, statistic(self._work.teacher_logits(batch), self._work.targets(batch))))
+        indices, of_batches = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+        values[indices] = of_batches.float()
+        return values
+
+    def _observe(self, batch: Batch, losses: Tensor) -> None:
+        """Tell the sampler of a batch just trained on what it needs to know."""
+        needed: dict[str, Tensor] = {}
         if SamplerNeed.LOSSES in self._needs:
             self._clock.charge(Work.OBSERVE, len(batch))
-            cast(ObservingSampler, self._sampler).observe(batch.indices, losses)
-        return batch, loss
+            needed[SamplerNeed.LOSSES] = losses
+        if SamplerNeed.TRAINED_LOGITS in self._needs:
+            self._clock.charge(Work.TRACK, len(batch))
+            needed[SamplerNeed.TRAINED_LOGITS] = self._work.trained_logits()
+        if needed:
+            cast(ObservingSampler, self._sampler).observe(batch.indices, **needed)
 
     def _fetched(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
         """The batches of a plan, with the teacher's answers if there is a bank, and whether each is the last."""

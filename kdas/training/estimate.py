@@ -36,7 +36,14 @@ def estimated_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Cal
 
 def _rehearsed_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Calibration) -> float:
     played = min(num_samples, BATCHES_PLAYED * config.batch_size)
-    context = SamplerContext(played, config.batch_size, config.epochs, config.seed)
+    context = SamplerContext(
+        played,
+        config.batch_size,
+        config.epochs,
+        config.seed,
+        labels=torch.arange(played) % _CLASSES,
+        teacher_pass=lambda epoch, statistic: walk.teacher_pass(epoch, played, statistic),
+    )
     sampler, needs = SAMPLERS.build(config.sampler, context), SAMPLERS[config.sampler["name"]].needs
     clock = Clock(calibration)
     walk = EpochWalk(sampler, needs, config.batch_size, clock, _Rehearsal(config.seed, SamplerNeed.LOSSES in needs))
@@ -67,6 +74,7 @@ class _Rehearsal:
 
     def __init__(self, seed: int, draws_losses: bool) -> None:
         self._draw, self._draws_losses = seeding.generator(seed, "rehearsal"), draws_losses
+        self._num_trained = 0
 
     def fetched(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
         for indices in batches:
@@ -91,4 +99,8 @@ class _Rehearsal:
         self, batch: Batch, epoch: int, weights: Tensor | None, loss_weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         losses = torch.rand(len(batch), generator=self._draw) if self._draws_losses else torch.empty(0)
+        self._num_trained = len(batch)
         return torch.zeros(()), losses
+
+    def trained_logits(self) -> Tensor:
+        return torch.randn(self._num_trained, _CLASSES, generator=self._draw)

@@ -24,6 +24,8 @@ from kdas.data import Draw, ImageSplits
 from kdas.penalty import penalty_weights
 from kdas.recipe.config import TrialConfig
 from kdas.samplers import SAMPLERS, SamplerContext, knowledge_scores, select
+from kdas.samplers.scored import tracked
+from kdas.samplers.scores import error_norm
 from kdas.teacher.bank.answers import WINDOW_BYTES
 from kdas.teacher.bank.store import BankStore, Shape, create
 from kdas.training.batch import Batch
@@ -144,7 +146,7 @@ def _jobs(config: TrialConfig, distiller: Distiller, folder: Path) -> dict[Key, 
     def on_batches(work: Callable[[Batch], object], which: list[int]) -> dict[int, Job]:
         return {n: lambda n=n: lambda: work(batches[n]) for n in which}  # type: ignore[misc]
 
-    last_losses = torch.zeros(total)
+    last_losses, last_statistics = torch.zeros(total), torch.zeros(2, total)
 
     def score(batch: Batch) -> object:
         assert batch.answer is not None
@@ -160,6 +162,12 @@ def _jobs(config: TrialConfig, distiller: Distiller, folder: Path) -> dict[Key, 
         last_losses[batch.indices] = batch.answer.logits[:, 0].to(last_losses)
         return last_losses
 
+    def track(batch: Batch) -> object:
+        assert batch.answer is not None
+        values = tracked(error_norm, batch.answer.logits, batch.targets)
+        last_statistics[:, batch.indices] = values.to(last_statistics)
+        return last_statistics
+
     trained_on = [n for n in sizes if n <= size]
     kinds: dict[Work, dict[int, Job]] = {
         Work.TEACHER: on_batches(distiller.asked, sizes),
@@ -167,6 +175,7 @@ def _jobs(config: TrialConfig, distiller: Distiller, folder: Path) -> dict[Key, 
         Work.WEIGH: on_batches(weigh, trained_on),
         Work.STEP: on_batches(lambda batch: distiller.step(batch, epoch=1), trained_on),
         Work.OBSERVE: on_batches(observe, trained_on),
+        Work.TRACK: on_batches(track, trained_on),
         Work.AUGMENT: {n: lambda n=n: _fetching(distiller, n) for n in sizes},  # type: ignore[misc]
         Work.EPOCH: _epochs(config, splits, distiller.device, folder),
     }

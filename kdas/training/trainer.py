@@ -65,7 +65,14 @@ class Training:
         self.trial, self.surroundings = trial, surroundings
         self.distiller = trial.distiller()
         num_samples = len(trial.inputs.splits.train)
-        context = SamplerContext(num_samples, config.batch_size, config.epochs, config.seed)
+        context = SamplerContext(
+            num_samples,
+            config.batch_size,
+            config.epochs,
+            config.seed,
+            labels=trial.inputs.splits.train.labels,
+            teacher_pass=lambda epoch, statistic: self.walk.teacher_pass(epoch, num_samples, statistic),
+        )
         self.sampler: Sampler = SAMPLERS.build(config.sampler, context)
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
         self.bank = trial.inputs.bank(config)

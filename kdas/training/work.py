@@ -54,3 +54,6 @@ class TrialWork:
         self, batch: Batch, epoch: int, weights: Tensor | None, loss_weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         return self._distiller.step(batch, epoch, weights, loss_weights)
+
+    def trained_logits(self) -> Tensor:
+        return self._distiller.trained_logits

@@ -26,9 +26,8 @@ from kdas.models import MODELS, check_image_size, create
 from kdas.parts.reading import validated
 from kdas.parts.registry import Registry
 from kdas.recipe.config import TrialConfig
-from kdas.samplers import SAMPLERS, SamplerContext, SamplerNeed
+from kdas.samplers import SAMPLERS, SamplerContext, SamplerNeed, Statistic
 
-CONTEXT = SamplerContext(num_samples=90, batch_size=16, epochs=4, seed=3)
 WriteImages = Callable[..., Path]
 WriteFolders = Callable[..., Path]
 REGISTRIES: dict[str, Registry[Any]] = {"sampler": SAMPLERS, "loss": LOSSES, "dataset": DATASETS}
@@ -43,6 +42,17 @@ every_model = pytest.mark.parametrize("name", MODELS.names())
 
 def random_logits(rows: int, seed: int) -> Tensor:
     return 3 * torch.randn(rows, 10, generator=torch.Generator().manual_seed(seed))
+
+
+def teacher_pass(epoch: int, statistic: Statistic) -> Tensor:
+    return statistic(random_logits(90, 100 + epoch), torch.arange(90) % 10)
+
+
+CONTEXT = SamplerContext(
+    num_samples=90, batch_size=16, epochs=4, seed=3, labels=torch.arange(90) % 10, teacher_pass=teacher_pass
+)
+# Values of the parameters that have no default.
+REQUIRED: dict[str, dict[str, Any]] = {}
 
 
 def outside(bound: object) -> float | None:
@@ -132,8 +142,12 @@ def test_model_offers_no_parameter_that_a_file_cannot_give(name: str) -> None:
     assert not MODELS[name].schema.model_fields
 
 
+def checked_sampler(name: str) -> dict[str, Any]:
+    return SAMPLERS.checked({"name": name, **REQUIRED.get(name, {})})
+
+
 def built_sampler(name: str) -> Any:
-    return SAMPLERS.build(SAMPLERS.checked(name), CONTEXT)
+    return SAMPLERS.build(checked_sampler(name), CONTEXT)
 
 
 def selected(name: str, sampler: Any, epoch: int, indices: Tensor) -> Tensor:
@@ -149,13 +163,16 @@ def selected(name: str, sampler: Any, epoch: int, indices: Tensor) -> Tensor:
 
 
 def trained_in(name: str, sampler: Any, epoch: int) -> list[tuple[list[int], list[float]]]:
-    """Indices and loss weights of each batch of an epoch. A sampler that needs losses observes random ones."""
+    """Indices and loss weights of each batch of an epoch. What the sampler observes is random."""
     plan = sampler.plan(epoch)
     batches = []
     for indices in plan.batches():
         chosen = indices[selected(name, sampler, epoch, indices)] if plan.selects else indices
-        if "losses" in SAMPLERS[name].needs:
-            sampler.observe(chosen, random_logits(CONTEXT.num_samples, epoch)[chosen, 0])
+        logits = random_logits(CONTEXT.num_samples, epoch)[chosen]
+        known = {"losses": logits[:, 0], "trained_logits": logits}
+        observed = {need: known[need] for need in SAMPLERS[name].needs if need in known}
+        if observed and plan.observes:
+            sampler.observe(chosen, **observed)
         weights = [] if plan.loss_weights is None else plan.loss_weights[chosen].tolist()
         batches.append((chosen.tolist(), weights))
     return batches
@@ -164,7 +181,7 @@ def trained_in(name: str, sampler: Any, epoch: int) -> list[tuple[list[int], lis
 @pytest.mark.parametrize(
     ("registry", "known"),
     [
-        (SAMPLERS, {"student_logits", "teacher_logits", "targets", "losses"}),
+        (SAMPLERS, {need.value for need in SamplerNeed}),
         (LOSSES, {*LossNeed}),
     ],
     ids=["sampler", "loss"],
@@ -225,7 +242,7 @@ def test_sampler_restored_between_two_epochs_continues_the_same(name: str) -> No
 def test_sampler_draws_from_its_seed_alone(name: str) -> None:
     def epochs(seed: int) -> list[Any]:
         torch.manual_seed(seed + 17)
-        sampler = SAMPLERS.build(SAMPLERS.checked(name), replace(CONTEXT, seed=seed))
+        sampler = SAMPLERS.build(checked_sampler(name), replace(CONTEXT, seed=seed))
         return [trained_in(name, sampler, epoch) for epoch in range(1, CONTEXT.epochs + 1)]
 
     one, other = epochs(3), epochs(4)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kdas.clock import Calibration, Clock, Work
+from kdas.errors import UserError
 from kdas.samplers import EpochPlan, SamplerNeed
 from kdas.samplers.subsets import Unselective
 from kdas.training.batch import Batch
@@ -52,6 +53,9 @@ class ByHand:
         self.done.append(f"step {batch.indices.tolist()}{weighted}")
         return torch.tensor(1.5), batch.indices.float()
 
+    def trained_logits(self) -> Tensor:
+        return torch.tensor([[1.0, -1.0]])
+
 
 class Halving(Unselective):
     """A sampler that chooses the first half of each fetched batch, and remembers what it was given."""
@@ -59,6 +63,7 @@ class Halving(Unselective):
     def __init__(self) -> None:
         self.given: list[str] = []
         self.losses: list[float] = []
+        self.logits: list[list[float]] = []
 
     def plan(self, epoch: int) -> EpochPlan:
         raise NotImplementedError
@@ -67,8 +72,9 @@ class Halving(Unselective):
         self.given = [str(name) for name in needed]
         return torch.arange(len(indices) // 2)
 
-    def observe(self, indices: Tensor, losses: Tensor) -> None:
-        self.losses += losses.tolist()
+    def observe(self, indices: Tensor, losses: Tensor | None = None, trained_logits: Tensor | None = None) -> None:
+        self.losses += [] if losses is None else losses.tolist()
+        self.logits += [] if trained_logits is None else trained_logits.tolist()
 
 
 def walked(
@@ -113,6 +119,7 @@ def test_teacher_that_takes_part_in_the_choice_is_asked_once_about_all_that_is_f
         ["score", 4, 1],
         ["step", 2, 1],
         ["observe", 2, 1],
+        ["track", 2, 1],
     ]
 
 
@@ -129,6 +136,54 @@ def test_sampler_observes_the_losses_of_what_was_trained_on_if_it_needs_them() -
     assert sampler.losses == [3.0, 1.0, 0.0, 2.0]
     assert ["observe", 2, 2] in clock.ledger()
     assert walked(plan)[1].losses == []
+
+
+def test_sampler_observes_the_students_logits_of_what_was_trained_on_if_it_needs_them() -> None:
+    plan = EpochPlan(torch.arange(4), 2, rate=1.0)
+    _, sampler, clock, _ = walked(plan, needs=[SamplerNeed.TRAINED_LOGITS])
+    assert sampler.logits == [[1.0, -1.0]] * 2 and sampler.losses == []
+    assert ["track", 2, 2] in clock.ledger() and ["observe", 2, 2] not in clock.ledger()
+
+
+def test_sampler_neither_observes_nor_pays_in_an_epoch_whose_plan_says_so() -> None:
+    plan = EpochPlan(torch.arange(4), 2, rate=1.0, observes=False)
+    _, sampler, clock, _ = walked(plan, needs=[SamplerNeed.TRAINED_LOGITS, SamplerNeed.LOSSES])
+    assert not sampler.logits and not sampler.losses
+    assert clock.samples(Work.TRACK) == clock.samples(Work.OBSERVE) == 0
+
+
+def pass_of(work: ByHand, needs: Sequence[SamplerNeed]) -> tuple[Tensor, Clock]:
+    prices = dict.fromkeys(Work, ((1, 1.0),))
+    clock = Clock(Calibration("by hand", {}, prices))
+    walk = EpochWalk(Halving(), needs, 2, clock, work)
+    return walk.teacher_pass(3, 5, lambda logits, targets: logits.sum(dim=1) + targets), clock
+
+
+def test_pass_of_the_teacher_is_charged_like_an_epoch_that_is_not_trained_on() -> None:
+    work = ByHand()
+    values, clock = pass_of(work, [SamplerNeed.TEACHER_PASSES])
+    assert values.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    # A single sample left over joins the batch before it.
+    assert work.done == ["fetch 2", "ask 2", "fetch 3", "ask 3"]
+    assert clock.ledger() == [
+        ["epoch", 5, 1],
+        ["augment", 2, 1],
+        ["teacher", 2, 1],
+        ["augment", 3, 1],
+        ["teacher", 3, 1],
+    ]
+
+
+def test_pass_of_the_teacher_leaves_out_what_cannot_be_read() -> None:
+    values, _ = pass_of(ByHand(unreadable=[1, 2, 3]), [SamplerNeed.TEACHER_PASSES])
+    assert values.isnan().tolist() == [False, True, True, True, False]
+
+
+def test_pass_of_the_teacher_that_was_not_declared_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"^sampler: asks for a pass of the teacher\. Add teacher_passes to its needs\.$"
+    ):
+        pass_of(ByHand(), [SamplerNeed.TEACHER_LOGITS])
 
 
 def test_weights_of_the_whole_loss_are_those_of_the_samples_of_the_batch() -> None:

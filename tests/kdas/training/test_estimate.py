@@ -8,14 +8,26 @@ from typing import Any
 import pytest
 
 from kdas.clock import Calibration, Work
+from kdas.samplers.scores import SCORES
 from kdas.training.estimate import estimated_cost_ref_s
 from kdas.training.trainer import Training
 from tests.kdas.conftest import NUM_TRAIN, ConfigOf
 
+SAMPLERS = [
+    "full",
+    "random",
+    "kdas",
+    "infobatch",
+    "top_loss",
+    "kdas_random_choice",
+    *({"name": "scored_subset", "score": name, "views": 2} for name in SCORES),
+    {"name": "scored_subset", "score": "dual", "keep": "beta", "fraction": 0.3},
+]
 
-@pytest.mark.parametrize("sampler", ["full", "random", "kdas", "infobatch", "top_loss", "kdas_random_choice"])
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_estimate_agrees_with_the_cost_of_a_trial(
-    sampler: str,
+    sampler: Any,
     config_of: ConfigOf,
     finished: Callable[..., tuple[Training, list[Any]]],
     calibration: Calibration,

@@ -41,6 +41,7 @@ def run_until_epoch(trial: Trial, surroundings: Surroundings, epoch: int) -> Non
     [
         *({"sampler": KDAS if name == "kdas" else name} for name in SAMPLERS.names()),
         *({"sampler": KDAS, "loss": name} for name in LOSSES.names()),
+        *({"sampler": {"name": "scored_subset", "score": each, "scored_until": 0.6}} for each in ("dual", "el2n")),
         {"ema_decay": 0.9, "optimizer": {"learning_rate": 0.02, "clip_norm": 1.0, "warmup_epochs": 2}},
         {"precision": "bfloat16", "accumulate": 3, "channels_last": False},
         {"precision": "float16", "multi_crop": True, "sampler": KDAS | {"score_mode": "train"}},
