@@ -27,7 +27,9 @@ def label_probability(logits: Tensor, targets: Tensor) -> Tensor:
 def error_norm(logits: Tensor, targets: Tensor) -> Tensor:
     """The distance of the prediction from the label as a one-hot vector. Args, returns: as `label_probability`."""
     probabilities = logits.softmax(dim=-1)
-    return torch.linalg.vector_norm(probabilities - functional.one_hot(targets, logits.shape[-1]), dim=-1)
+    errors = probabilities - functional.one_hot(targets, logits.shape[-1])
+    norms: Tensor = torch.linalg.vector_norm(errors, dim=-1)
+    return norms
 
 
 def margin(logits: Tensor, targets: Tensor) -> Tensor:

@@ -21,20 +21,25 @@ BATCHES_PLAYED = 8
 _CLASSES = 10
 
 
-def estimated_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Calibration) -> float:
+def estimated_cost_ref_s(
+    config: TrialConfig, num_samples: int, calibration: Calibration, teacher_accuracy: float = 1.0
+) -> float:
     """Reference seconds of the whole schedule, without a budget.
 
     The sampler plans and chooses as in a trial, but from random logits and losses. The estimate is right to a few
     percent, since which samples are chosen hardly affects how many.
 
+    Args: teacher_accuracy: on the views that are trained on; teachers classify nearly all images that they learnt from.
     Raises: UserError: if the code of a user's own sampler fails.
     """
     sampler = SAMPLERS[config.sampler["name"]]
     with blamed(f"sampler {sampler.name}") if sampler.is_own else nullcontext():
-        return _rehearsed_cost_ref_s(config, num_samples, calibration)
+        return _rehearsed_cost_ref_s(config, num_samples, calibration, teacher_accuracy)
 
 
-def _rehearsed_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Calibration) -> float:
+def _rehearsed_cost_ref_s(
+    config: TrialConfig, num_samples: int, calibration: Calibration, teacher_accuracy: float
+) -> float:
     played = min(num_samples, BATCHES_PLAYED * config.batch_size)
     context = SamplerContext(
         played,
@@ -46,7 +51,8 @@ def _rehearsed_cost_ref_s(config: TrialConfig, num_samples: int, calibration: Ca
     )
     sampler, needs = SAMPLERS.build(config.sampler, context), SAMPLERS[config.sampler["name"]].needs
     clock = Clock(calibration)
-    walk = EpochWalk(sampler, needs, config.batch_size, clock, _Rehearsal(config.seed, SamplerNeed.LOSSES in needs))
+    work = _Rehearsal(config.seed, SamplerNeed.LOSSES in needs, teacher_accuracy)
+    walk = EpochWalk(sampler, needs, config.batch_size, clock, work)
     for epoch in range(1, config.epochs + 1):
         plan = sampler.plan(epoch)
         # Choose all batches before training on any, so that the order of draws, and so the estimate, stays the same.
@@ -70,11 +76,15 @@ def rehearse(config: TrialConfig) -> None:
 
 
 class _Rehearsal:
-    """An `EpochWork` that does nothing: its results are drawn at random, each time it is called."""
+    """An `EpochWork` that does nothing: its results are drawn at random, each time it is called.
 
-    def __init__(self, seed: int, draws_losses: bool) -> None:
+    The labels fit the teacher's last answer in `teacher_accuracy` of all samples.
+    """
+
+    def __init__(self, seed: int, draws_losses: bool, teacher_accuracy: float) -> None:
         self._draw, self._draws_losses = seeding.generator(seed, "rehearsal"), draws_losses
-        self._num_trained = 0
+        self._teacher_accuracy = teacher_accuracy
+        self._answer, self._num_answered, self._num_trained = torch.empty(0, _CLASSES), 0, 0
 
     def fetched(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
         for indices in batches:
@@ -87,13 +97,21 @@ class _Rehearsal:
         return batch
 
     def teacher_logits(self, batch: Batch) -> Tensor:
-        return torch.randn(len(batch), _CLASSES, generator=self._draw)
+        self._answer = torch.randn(len(batch), _CLASSES, generator=self._draw)
+        return self._answer
 
     def student_logits(self, batch: Batch, epoch: int, mode: str) -> Tensor:
         return torch.randn(len(batch), _CLASSES, generator=self._draw)
 
     def targets(self, batch: Batch) -> Tensor:
-        return torch.randint(_CLASSES, (len(batch),), generator=self._draw)
+        others = torch.randint(1, _CLASSES, (len(batch),), generator=self._draw)
+        if len(self._answer) != len(batch):
+            return others
+        # Evenly, so that a small set has no luck.
+        shares = self._teacher_accuracy * torch.arange(self._num_answered, self._num_answered + len(batch) + 1)
+        self._num_answered += len(batch)
+        is_right = shares.floor().diff() > 0
+        return torch.where(is_right, self._answer.argmax(dim=1), (self._answer.argmax(dim=1) + others) % _CLASSES)
 
     def step(
         self, batch: Batch, epoch: int, weights: Tensor | None, loss_weights: Tensor | None

@@ -22,6 +22,9 @@ SAMPLERS = [
     "kdas_random_choice",
     *({"name": "scored_subset", "score": name, "views": 2} for name in SCORES),
     {"name": "scored_subset", "score": "dual", "keep": "beta", "fraction": 0.3},
+    "curriculum",
+    {"name": "curriculum", "course": "easy_to_hard", "warmup_epochs": 1},
+    {"name": "teacher_correct", "use": "weight"},
 ]
 
 
@@ -36,6 +39,18 @@ def test_estimate_agrees_with_the_cost_of_a_trial(
     _, rows = finished(sampler=sampler, epochs=4)
     estimate = estimated_cost_ref_s(config_of(sampler=sampler, epochs=4), NUM_TRAIN, calibration)
     assert estimate == pytest.approx(rows[-1].cost_ref_s, rel=0.06)
+
+
+def test_estimate_of_a_filter_by_the_teacher_counts_what_the_teacher_gets_right(
+    config_of: ConfigOf, finished: Callable[..., tuple[Training, list[Any]]], calibration: Calibration
+) -> None:
+    training, rows = finished(sampler="teacher_correct", epochs=4)
+    accuracy = training.clock.samples(Work.STEP) / 400
+    config = config_of(sampler="teacher_correct", epochs=4)
+    estimate = estimated_cost_ref_s(config, NUM_TRAIN, calibration, accuracy)
+    assert 0 < accuracy < 0.5 and estimate == pytest.approx(rows[-1].cost_ref_s, rel=0.06)
+    plain = estimated_cost_ref_s(config_of(sampler="full", epochs=4), NUM_TRAIN, calibration)
+    assert estimated_cost_ref_s(config, NUM_TRAIN, calibration) == pytest.approx(plain)
 
 
 def test_estimate_grows_with_the_set(config_of: ConfigOf, calibration: Calibration) -> None:
