@@ -20,7 +20,7 @@ class Work(StrEnum):
     EPOCH = "epoch"  # plan an epoch, draw its views, read its answers from the bank
     AUGMENT = "augment"  # cut the views of a batch and normalise them
     TEACHER = "teacher"  # teacher forward
-    SCORE = "score"  # student forward without gradients, scores and choice
+    SCORE = "score"  # forward without gradients of the student, or of a reference that is like it; scores and choice
     WEIGH = "weigh"  # compute the weights of the distillation term
     STEP = "step"  # student forward, loss, backward, update
     OBSERVE = "observe"  # the sampler takes in the losses of a batch

@@ -16,7 +16,13 @@ from kdas.parts.reading import refused
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # The keys of a path, by the block that they are in; "" for a block that is a path itself.
-_PATH_KEYS = {"dataset": "path", "teacher": "checkpoint", "student": "checkpoint", "student_checkpoint": ""}
+_PATH_KEYS = {
+    "dataset": "path",
+    "teacher": "checkpoint",
+    "student": "checkpoint",
+    "student_checkpoint": "",
+    "reference": "reference",  # of a sampler, in whatever block that is
+}
 
 
 def _local(kind: str) -> AfterValidator:

@@ -31,6 +31,7 @@ class SamplerNeed(StrEnum):
     STUDENT_LOGITS = "student_logits"  # [B, C], raw
     TEACHER_LOGITS = "teacher_logits"  # [B, C], raw
     TARGETS = "targets"  # [B]
+    REFERENCE_LOGITS = "reference_logits"  # [B, C], raw, of the kept student that the parameter `reference` names
     # For `observe`, as keywords of these names:
     LOSSES = "losses"  # [B], unweighted
     TRAINED_LOGITS = "trained_logits"  # [B, C], raw, the student's in the training step
@@ -120,8 +121,8 @@ class SelectingSampler(Protocol):
     select: Callable[..., Tensor]
     """select(epoch, indices, **needed): positions int64 [keep] to train on in a fetched batch, if the plan selects.
 
-    Args: indices [B]; student_logits, teacher_logits [B, C], raw; targets [B]; all on the device. Selected samples are
-    trained on in batches of `batch_size`; the last batch of an epoch may be smaller.
+    Args: indices [B]; student_logits, teacher_logits, reference_logits [B, C], raw; targets [B]; all on the device.
+    Selected samples are trained on in batches of `batch_size`; the last batch of an epoch may be smaller.
     """
 
 

@@ -1,7 +1,8 @@
-"""The weights that a student starts from, if it does not start from random ones."""
+"""Kept weights that a trial begins with: those that its student starts from, and those of its sampler's reference."""
 
 from __future__ import annotations
 
+import copy
 import functools
 
 from kdas import models, seeding
@@ -9,7 +10,8 @@ from kdas.errors import UserError
 from kdas.files.home import expanded
 from kdas.models import Model
 from kdas.models.weights import load_weights, weights_id
-from kdas.recipe.config import Recipe
+from kdas.recipe.config import Recipe, TrialConfig
+from kdas.samplers import SAMPLERS, SamplerNeed
 
 
 def load_start(student: Model, config: Recipe, num_classes: int) -> None:
@@ -18,22 +20,47 @@ def load_start(student: Model, config: Recipe, num_classes: int) -> None:
     Raises: UserError: if they are missing or do not fit.
     """
     if config.student_checkpoint:
-        start, _ = _start(config.student, config.student_checkpoint, num_classes)
+        start, _ = _kept(config.student, config.student_checkpoint, num_classes, "student.checkpoint")
         student.load_state_dict(start.state_dict())
 
 
 def start_id(config: Recipe, num_classes: int) -> str:
     """A hash of the weights that a student starts from; "" if it starts from random ones. Raises: as `load_start`."""
-    return _start(config.student, config.student_checkpoint, num_classes)[1] if config.student_checkpoint else ""
+    if not config.student_checkpoint:
+        return ""
+    return _kept(config.student, config.student_checkpoint, num_classes, "student.checkpoint")[1]
 
 
-@functools.lru_cache(maxsize=2)
-def _start(name: str, checkpoint: str, num_classes: int) -> tuple[Model, str]:
+def reference_of(config: TrialConfig, num_classes: int) -> Model | None:
+    """The reference that the sampler compares the student with: a frozen student in eval mode; None without a need.
+
+    Raises: UserError: if its weights are missing or not those of a student like this one.
+    """
+    if not _has_reference(config):
+        return None
+    kept, _ = _kept(config.student, config.sampler["reference"], num_classes, "sampler.reference")
+    reference: Model = copy.deepcopy(kept).requires_grad_(False).eval()
+    return reference
+
+
+def reference_id(config: TrialConfig, num_classes: int) -> str:
+    """A hash of the reference's weights; "" if the sampler needs none. Raises: as `reference_of`."""
+    if not _has_reference(config):
+        return ""
+    return _kept(config.student, config.sampler["reference"], num_classes, "sampler.reference")[1]
+
+
+def _has_reference(config: TrialConfig) -> bool:
+    return SamplerNeed.REFERENCE_LOGITS in SAMPLERS[config.sampler["name"]].needs
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(name: str, checkpoint: str, num_classes: int, key: str) -> tuple[Model, str]:
     # Read once in a process, so that its trials start from the same weights that their names tell of.
     with seeding.global_draws(0, "start of a student"):
         student = models.create(name, num_classes)
     try:
         load_weights(student, expanded(checkpoint), name)
     except UserError as error:
-        raise UserError(f"student.checkpoint: {error}") from error
+        raise UserError(f"{key}: {error}") from error
     return student, weights_id(student)

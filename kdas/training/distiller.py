@@ -20,7 +20,7 @@ from kdas.data import Draw, ImageSplits
 from kdas.losses import Distillation, LossNeed
 from kdas.models import Model
 from kdas.recipe.config import TrialConfig
-from kdas.students.start import load_start
+from kdas.students.start import load_start, reference_of
 from kdas.training.answering import Answering, Asked, Parts, answering, asked_of, context_of
 from kdas.training.batch import Answer, Batch
 
@@ -76,6 +76,11 @@ class Distiller:
         self._scores = (
             self._translated(answering(self.student, Asked.LOGITS, None)) if of_student else self._student_answers
         )
+        self._reference_scores: Answering | None = None
+        if (reference := reference_of(config, splits.num_classes)) is not None:
+            reference.take_pixels(splits.mean, splits.std)
+            reference = reference.to(device).to(memory_format=self.memory_format)
+            self._reference_scores = self._translated(answering(reference, Asked.LOGITS, None))
 
     @property
     def evaluated(self) -> nn.Module:
@@ -102,14 +107,23 @@ class Distiller:
             release, scoring updates them too, and logits depend on the batch.
         """
         self.student.train(mode == "train")
-        images = batch.images
-        if self.config.compile and mode == "eval":
-            # Batches grow from epoch to epoch, and each size would be compiled. In eval mode padding is harmless.
-            images = _filled_up(images, self._quantum)
+        images = self._padded(batch.images) if mode == "eval" else batch.images
         with self._draws("score", epoch), self.precision.autocast():
             logits, *_ = self._scores(images)
         self.student.train()
         return logits[: len(batch)].float()
+
+    @torch.no_grad()
+    def reference_logits(self, batch: Batch) -> Tensor:
+        """Logits [B, C] of the sampler's reference in eval mode. Only if the sampler needs them."""
+        assert self._reference_scores is not None
+        with self.precision.autocast():
+            logits, *_ = self._reference_scores(self._padded(batch.images))
+        return logits[: len(batch)].float()
+
+    def _padded(self, images: Tensor) -> Tensor:
+        # Batches grow from epoch to epoch, and each size would be compiled. In eval mode padding is harmless.
+        return _filled_up(images, self._quantum) if self.config.compile else images
 
     def step(
         self, batch: Batch, epoch: int, weights: Tensor | None = None, loss_weights: Tensor | None = None
@@ -197,6 +211,8 @@ class Distiller:
                 batch = self.asked(self.batch(chosen, images))
                 for mode in ("eval", "train"):
                     self.scoring_logits(batch, epoch=1, mode=mode)
+                if self._reference_scores is not None:
+                    self.reference_logits(batch)
                 self.step(batch, epoch=1)
 
     @contextmanager

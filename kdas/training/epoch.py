@@ -41,6 +41,10 @@ class EpochWork(Protocol):
         """Logits [B, C] to score by. Args: mode: `eval` or `train`."""
         ...
 
+    def reference_logits(self, batch: Batch) -> Tensor:
+        """Logits [B, C] of the sampler's reference."""
+        ...
+
     def targets(self, batch: Batch) -> Tensor:
         """Labels [B]."""
         ...
@@ -138,6 +142,10 @@ class EpochWalk:
         if SamplerNeed.STUDENT_LOGITS in self._needs:
             self._clock.charge(Work.SCORE, len(batch))
             needed[SamplerNeed.STUDENT_LOGITS] = self._work.student_logits(batch, epoch, plan.score_mode)
+        if SamplerNeed.REFERENCE_LOGITS in self._needs:
+            # A forward pass of a student like this one.
+            self._clock.charge(Work.SCORE, len(batch))
+            needed[SamplerNeed.REFERENCE_LOGITS] = self._work.reference_logits(batch)
         if SamplerNeed.TARGETS in self._needs:
             needed[SamplerNeed.TARGETS] = self._work.targets(batch)
         positions = cast(SelectingSampler, self._sampler).select(epoch, batch.indices, **needed)

@@ -103,6 +103,9 @@ class _Rehearsal:
     def student_logits(self, batch: Batch, epoch: int, mode: str) -> Tensor:
         return torch.randn(len(batch), _CLASSES, generator=self._draw)
 
+    def reference_logits(self, batch: Batch) -> Tensor:
+        return torch.randn(len(batch), _CLASSES, generator=self._draw)
+
     def targets(self, batch: Batch) -> Tensor:
         others = torch.randint(1, _CLASSES, (len(batch),), generator=self._draw)
         if len(self._answer) != len(batch):

@@ -14,8 +14,10 @@ from kdas.models.own import refuse_lazy
 from kdas.parts.plugins import blamed
 from kdas.parts.terms import as_terms
 from kdas.recipe.config import TrialConfig
-from kdas.samplers import SAMPLERS
+from kdas.samplers import SAMPLERS, SamplerNeed
+from kdas.students.start import reference_id
 from kdas.training.estimate import rehearse
+from kdas.training.trial import find_dataset
 
 # Of what a loss is tried on.
 _SAMPLES, _CLASSES, _WIDTH = 4, 10, 64
@@ -25,8 +27,13 @@ _MAPS = ((8, 8, 8), (16, 8, 8), (32, 4, 4), (_WIDTH, 2, 2))
 def check_own_parts(config: TrialConfig) -> None:
     """Build the sampler and the losses that come from plug-ins, and use them once on drawn numbers.
 
-    Raises: UserError: one line with the part, the file and the cause, if their code fails.
+    The weights of a sampler's reference are the user's own, too.
+
+    Raises: UserError: one line with the part, the file and the cause, if their code fails, or the reference is no
+        student like this one.
     """
+    if SamplerNeed.REFERENCE_LOGITS in SAMPLERS[config.sampler["name"]].needs:
+        reference_id(config, find_dataset(config).num_classes)
     with seeding.global_draws(config.seed, "check of own parts"):
         if SAMPLERS[config.sampler["name"]].is_own:
             rehearse(config)

@@ -25,7 +25,7 @@ from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import MEASURE_VERSION, CurveRow
 from kdas.samplers import SAMPLERS
 from kdas.students.about import OF_EVALUATION, About
-from kdas.students.start import start_id
+from kdas.students.start import reference_id, start_id
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
 from kdas.teacher.obtain import OnEpoch, Teacher
@@ -139,7 +139,7 @@ class Trial:
 def config_id(config: TrialConfig, inputs: Inputs) -> str:
     """A hash of everything that can change the curve, except the seed and the versions of packages.
 
-    Data and teacher count by content, never by path.
+    Data, teacher and other kept weights count by content, never by path.
     """
     # The names of data, teacher and preset do not count; what they stand for does.
     named = {"seed", "dataset", "teacher", "student_checkpoint", "device", "preset", "plugins", "data_workers", "bank"}
@@ -147,6 +147,8 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     for key in ("budget_ref_s", "budget_epochs", "student_layers", "teacher_layers"):
         if content[key] is None:
             del content[key]  # keeps ids from before there was this key
+    if reference := reference_id(config, inputs.splits.num_classes):
+        content["sampler"]["reference"] = reference
     return content_id(
         {
             **content,
@@ -221,6 +223,7 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
         config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint
     )
     check_maps(config, splits.num_classes, splits.image_size)
-    start_id(config, splits.num_classes)  # refuses one that does not fit, before anything is trained
+    for id_of in (start_id, reference_id):  # refuses weights that do not fit, before anything is trained
+        id_of(config, splits.num_classes)
     bank_precision(config, dataset, splits)
     return dataset, splits, device

@@ -47,6 +47,9 @@ class TrialWork:
     def student_logits(self, batch: Batch, epoch: int, mode: str) -> Tensor:
         return self._distiller.scoring_logits(batch, epoch, mode)
 
+    def reference_logits(self, batch: Batch) -> Tensor:
+        return self._distiller.reference_logits(batch)
+
     def targets(self, batch: Batch) -> Tensor:
         return batch.targets
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -95,6 +96,16 @@ def small_inputs() -> Inputs:
 def trial_of(config_of: ConfigOf, small_inputs: Inputs) -> TrialOf:
     """The small trial with some keys of its file replaced."""
     return lambda **changed: Trial(config_of(**changed), small_inputs)
+
+
+@pytest.fixture(scope="session")
+def sampler_part(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """A sampler as a file gives it, by its name, with values of the parameters that have no default."""
+    reference = tmp_path_factory.mktemp("reference") / "resnet8.pth"
+    with seeding.global_draws(11, "reference of the tests"):
+        torch.save(models.create("resnet8", 10).state_dict(), reference)
+    required = {"reference_gap": {"reference": str(reference)}}
+    return lambda name: {"name": name, **required.get(name, {})}
 
 
 @pytest.fixture(scope="session")

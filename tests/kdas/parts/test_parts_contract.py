@@ -52,7 +52,7 @@ CONTEXT = SamplerContext(
     num_samples=90, batch_size=16, epochs=4, seed=3, labels=torch.arange(90) % 10, teacher_pass=teacher_pass
 )
 # Values of the parameters that have no default.
-REQUIRED: dict[str, dict[str, Any]] = {}
+REQUIRED: dict[str, dict[str, Any]] = {"reference_gap": {"reference": "reference.pth"}}
 
 
 def outside(bound: object) -> float | None:
@@ -85,7 +85,7 @@ def out_of_range() -> list[Any]:
 def test_out_of_range_parameter_is_refused_by_name_and_value(
     kind: str, part: str, parameter: str, value: float
 ) -> None:
-    content = {**MINIMAL, kind: {"name": part, "path": ".", parameter: value}}
+    content = {**MINIMAL, kind: {"name": part, "path": ".", **REQUIRED.get(part, {}), parameter: value}}
     if "path" not in REGISTRIES[kind][part].schema.model_fields:
         del content[kind]["path"]
     said = rf"^x\.yaml: {kind}\.{parameter}: expected a value in [\[(].*[\])], got {value}\. \w+"
@@ -107,7 +107,7 @@ def of_a_wrong_kind() -> list[Any]:
 
 @pytest.mark.parametrize(("kind", "part", "parameter", "value"), of_a_wrong_kind())
 def test_value_of_a_wrong_kind_is_refused_by_name(kind: str, part: str, parameter: str, value: object) -> None:
-    content = {**MINIMAL, kind: {"name": part, "path": ".", parameter: value}}
+    content = {**MINIMAL, kind: {"name": part, "path": ".", **REQUIRED.get(part, {}), parameter: value}}
     if "path" not in REGISTRIES[kind][part].schema.model_fields:
         del content[kind]["path"]
     with pytest.raises(UserError, match=rf"^x\.yaml: {kind}\.{parameter}"):
@@ -155,6 +155,7 @@ def selected(name: str, sampler: Any, epoch: int, indices: Tensor) -> Tensor:
     known = {
         "student_logits": random_logits(CONTEXT.num_samples, epoch)[indices],
         "teacher_logits": random_logits(CONTEXT.num_samples, 100)[indices],
+        "reference_logits": random_logits(CONTEXT.num_samples, 50)[indices],
         "targets": indices % 10,
     }
     given = {need: known[need] for need in SAMPLERS[name].needs if need in known}

@@ -43,6 +43,10 @@ class ByHand:
         self.done.append(f"score {len(batch)} in {mode}")
         return torch.zeros(len(batch), 2)
 
+    def reference_logits(self, batch: Batch) -> Tensor:
+        self.done.append(f"reference {len(batch)}")
+        return torch.zeros(len(batch), 2)
+
     def targets(self, batch: Batch) -> Tensor:
         return batch.targets
 
@@ -110,13 +114,13 @@ def test_teacher_that_takes_no_part_in_the_choice_is_asked_about_the_chosen_alon
 def test_teacher_that_takes_part_in_the_choice_is_asked_once_about_all_that_is_fetched() -> None:
     plan = EpochPlan(torch.arange(4), 4, rate=0.5, selects=True, score_mode="train")
     work, sampler, clock, _ = walked(plan, needs=list(SamplerNeed))
-    assert work.done == ["fetch 4", "ask 4", "score 4 in train", "step [0, 1]"]
-    assert sorted(sampler.given) == ["student_logits", "targets", "teacher_logits"]
+    assert work.done == ["fetch 4", "ask 4", "score 4 in train", "reference 4", "step [0, 1]"]
+    assert sorted(sampler.given) == ["reference_logits", "student_logits", "targets", "teacher_logits"]
     assert clock.ledger() == [
         ["epoch", 4, 1],
         ["augment", 4, 1],
         ["teacher", 4, 1],
-        ["score", 4, 1],
+        ["score", 4, 2],
         ["step", 2, 1],
         ["observe", 2, 1],
         ["track", 2, 1],

@@ -25,16 +25,20 @@ SAMPLERS = [
     "curriculum",
     {"name": "curriculum", "course": "easy_to_hard", "warmup_epochs": 1},
     {"name": "teacher_correct", "use": "weight"},
+    "reference_gap",
 ]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_estimate_agrees_with_the_cost_of_a_trial(
     sampler: Any,
+    sampler_part: Callable[[str], dict[str, Any]],
     config_of: ConfigOf,
     finished: Callable[..., tuple[Training, list[Any]]],
     calibration: Calibration,
 ) -> None:
+    if isinstance(sampler, str):
+        sampler = sampler_part(sampler)
     # Few enough epochs that no method reaches the budget, at which a trial ends.
     _, rows = finished(sampler=sampler, epochs=4)
     estimate = estimated_cost_ref_s(config_of(sampler=sampler, epochs=4), NUM_TRAIN, calibration)

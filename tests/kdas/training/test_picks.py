@@ -85,8 +85,10 @@ def totals(training: Training) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
-def test_every_sample_that_is_trained_on_is_counted(finished: Finished, sampler: str) -> None:
-    training, rows = finished(sampler={"name": sampler}, epochs=4)
+def test_every_sample_that_is_trained_on_is_counted(
+    finished: Finished, sampler_part: Callable[[str], dict[str, Any]], sampler: str
+) -> None:
+    training, rows = finished(sampler=sampler_part(sampler), epochs=4)
     assert totals(training) == (rows[-1].samples_trained, rows[-1].samples_trained)
     assert [window.epoch for window in training.picks.windows] == [1, 2, 3, 4]
 

@@ -51,8 +51,15 @@ def run_until_epoch(trial: Trial, surroundings: Surroundings, epoch: int) -> Non
 )
 @pytest.mark.parametrize("stopped_in", [2, 4])
 def test_resumed_trial_has_the_curve_of_an_uninterrupted_one(
-    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, changed: dict[str, Any], stopped_in: int
+    trial_of: TrialOf,
+    calibration: Calibration,
+    tmp_path: Path,
+    sampler_part: Callable[[str], dict[str, Any]],
+    changed: dict[str, Any],
+    stopped_in: int,
 ) -> None:
+    if isinstance(changed.get("sampler"), str):
+        changed = {**changed, "sampler": sampler_part(changed["sampler"])}
     # Seven evaluations in five epochs, so that the loss of a row covers the end of an epoch.
     trial = trial_of(epochs=5, evaluations=7, **changed)
     whole = list(Training(trial, Surroundings(calibration)).rows())
