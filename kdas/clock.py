@@ -25,6 +25,8 @@ class Work(StrEnum):
     STEP = "step"  # student forward, loss, backward, update
     OBSERVE = "observe"  # the sampler takes in the losses of a batch
     TRACK = "track"  # the sampler takes in the student's logits of a batch
+    PROXY_SCORE = "proxy_score"  # forward of a proxy, its losses and the choice
+    PROXY_STEP = "proxy_step"  # forward, loss, backward and update of a proxy
     ASKED = "asked"  # a teacher forward that really ran; TEACHER counts those that the method needs
 
 
@@ -38,8 +40,8 @@ def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
 
 # Seconds of a batch of each kind of work, at increasing batch sizes.
 PriceTable = Mapping[Work, tuple[tuple[int, float], ...]]
-# Earlier versions did not charge for epochs.
-_FREE = {Work.EPOCH: ((1, 0.0),)}
+# Earlier versions did not charge for epochs, and only trials with a proxy have prices for it.
+_FREE = dict.fromkeys((Work.EPOCH, Work.PROXY_SCORE, Work.PROXY_STEP), ((1, 0.0),))
 # What has no price of its own: always, or in tables of earlier versions. Weights and tracking both take a softmax and a
 # few numbers for each sample.
 _PRICED_AS = {Work.ASKED: Work.TEACHER}

@@ -134,6 +134,17 @@ class _Known:
         return self._registry()[name]
 
 
+def checked_model(name: str) -> str:
+    """The name of a model. Raises: ValueError: if there is none of that name; names the nearest one."""
+    if "/" in name or ":" in name:  # torchvision's, or the user's own: only their code knows
+        checked: str = importlib.import_module("kdas.models").check_name(name)
+        return checked
+    try:
+        return str(MODELS[name].name)
+    except KeyError as error:
+        raise ValueError(error.args[0]) from error
+
+
 DATASETS = cast("Registry[Any]", _Known("kdas.data", "DATASETS"))
 LOSSES = cast("Registry[Any]", _Known("kdas.losses", "LOSSES"))
 MODELS = cast("Registry[Any]", _Known("kdas.models", "MODELS"))

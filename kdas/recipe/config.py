@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from kdas.errors import UserError
 from kdas.parts.fields import KeysOf
-from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS
+from kdas.parts.known import DATASETS, LOSSES, SAMPLERS, checked_model
 from kdas.parts.paths import LOCAL_FILE, with_paths_found
 from kdas.parts.plugins import load_plugins, with_plugins_found
 from kdas.parts.reading import check_all, further_mistakes, mistakes_in, refusal, refuse_booleans_for_numbers, validated
@@ -33,17 +33,6 @@ from kdas.recipe.presets import PresetName, filled_in
 from kdas.recipe.release import refuse_release_file
 
 
-def _checked_model(name: str) -> str:
-    if "/" in name or ":" in name:  # torchvision's, or the user's own: only their code knows
-        from kdas.models import check_name
-
-        return check_name(name)
-    try:
-        return MODELS[name].name
-    except KeyError as error:
-        raise ValueError(error.args[0]) from error
-
-
 def _checked_dataset(given: Any) -> dict[str, Any]:
     return DATASETS.checked(given)
 
@@ -52,7 +41,7 @@ def _checked_sampler(given: Any) -> dict[str, Any]:
     return SAMPLERS.checked(given)
 
 
-ModelName = Annotated[str, AfterValidator(_checked_model)]
+ModelName = Annotated[str, AfterValidator(checked_model)]
 DatasetPart = Annotated[dict[str, Any], BeforeValidator(_checked_dataset), KeysOf(lambda: parameters_of(DATASETS))]
 LossPart = Annotated[
     dict[str, Any] | list[dict[str, Any]], BeforeValidator(checked_terms), KeysOf(lambda: parameters_of(LOSSES))

@@ -32,6 +32,8 @@ class SamplerNeed(StrEnum):
     TEACHER_LOGITS = "teacher_logits"  # [B, C], raw
     TARGETS = "targets"  # [B]
     REFERENCE_LOGITS = "reference_logits"  # [B, C], raw, of the kept student that the parameter `reference` names
+    # [B], cross-entropies of a small network, which is trained on what is selected; the parameter `proxy` names it
+    PROXY_LOSSES = "proxy_losses"
     # For `observe`, as keywords of these names:
     LOSSES = "losses"  # [B], unweighted
     TRAINED_LOGITS = "trained_logits"  # [B, C], raw, the student's in the training step
@@ -66,7 +68,7 @@ class EpochPlan:
 
     `rate` is the fraction of the fetched samples that is trained on, for the record; `score_mode` the student's mode
     while scoring; `loss_weights` [num_samples], if given, weigh the whole loss of each sample. `observes`: whether a
-    sampler that observes does so in this epoch.
+    sampler that observes does so in this epoch. `proxy_period`: a proxy takes a step on every n-th trained batch.
     """
 
     order: Tensor
@@ -76,6 +78,7 @@ class EpochPlan:
     score_mode: str = "eval"
     loss_weights: Tensor | None = None
     observes: bool = True
+    proxy_period: int = 1
 
     def check(self, name: str, epoch: int, num_samples: int) -> None:
         """Raises: UserError: if the plan, perhaps that of a user's own sampler, is empty or names unknown samples."""
@@ -121,8 +124,8 @@ class SelectingSampler(Protocol):
     select: Callable[..., Tensor]
     """select(epoch, indices, **needed): positions int64 [keep] to train on in a fetched batch, if the plan selects.
 
-    Args: indices [B]; student_logits, teacher_logits, reference_logits [B, C], raw; targets [B]; all on the device.
-    Selected samples are trained on in batches of `batch_size`; the last batch of an epoch may be smaller.
+    Args: indices [B]; student_logits, teacher_logits, reference_logits [B, C], raw; targets, proxy_losses [B]; all on
+    the device. Selected samples are trained on in batches of `batch_size`; the last batch of an epoch may be smaller.
     """
 
 

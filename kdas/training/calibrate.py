@@ -20,6 +20,7 @@ from kdas.parts.terms import as_terms
 from kdas.recipe.config import TrialConfig
 from kdas.records import MEASURE_VERSION
 from kdas.training.distiller import Distiller
+from kdas.training.proxy import proxy_name
 from kdas.training.timing import median_of, timed
 from kdas.training.trial import priced_code
 
@@ -41,7 +42,7 @@ _measured_here: set[str] = set()
 
 
 def priced_by(config: TrialConfig) -> dict[str, Any]:
-    """The settings of a trial that its prices depend on."""
+    """The settings of a trial that its prices depend on. Of its sampler, that is a proxy alone."""
     return {
         "threads": config.threads,
         "precision": [config.precision, config.channels_last, config.compile, config.accumulate],
@@ -50,6 +51,7 @@ def priced_by(config: TrialConfig) -> dict[str, Any]:
         "loss": [_without_numbers(part) for _, part in as_terms(config.loss)],
         "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
         "batch_size": config.batch_size,
+        **({"proxy": proxy} if (proxy := proxy_name(config.sampler)) else {}),
         **({"code": code} if (code := priced_code(config)) else {}),
         **{key: layers for key in ("student_layers", "teacher_layers") if (layers := getattr(config, key)) is not None},
     }

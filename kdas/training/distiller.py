@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdas import models, seeding
+from kdas.compute.flops import counted
 from kdas.compute.optimizer import sgd
 from kdas.compute.precision import Precision
 from kdas.data import Draw, ImageSplits
@@ -195,9 +196,9 @@ class Distiller:
         """Floating point operations per sample: student forward, student forward and backward, teacher forward."""
         size = self.splits.image_size
         images = torch.zeros((2, 3, size, size), device=self.device).contiguous(memory_format=self.memory_format)
-        student_forward = _counted(partial(_no_grad, self.student.eval(), images))
-        student_step = _counted(lambda: self.student(images).sum().backward())
-        teacher_forward = _counted(partial(_no_grad, self.teacher, images))
+        student_forward = counted(partial(_no_grad, self.student.eval(), images))
+        student_step = counted(lambda: self.student(images).sum().backward())
+        teacher_forward = counted(partial(_no_grad, self.teacher, images))
         self.student.train()
         self.optimizer.zero_grad(set_to_none=True)
         return student_forward / 2, student_step / 2, teacher_forward / 2
@@ -285,11 +286,3 @@ def _draws_while_training(model: Model, image_size: int) -> bool:
 @torch.no_grad()
 def _no_grad(model: nn.Module, images: Tensor) -> None:
     model(images)
-
-
-def _counted(work: Callable[[], object]) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return float(counter.get_total_flops())

@@ -45,6 +45,14 @@ class EpochWork(Protocol):
         """Logits [B, C] of the sampler's reference."""
         ...
 
+    def proxy_losses(self, batch: Batch, epoch: int) -> Tensor:
+        """Cross-entropies [B] of the sampler's proxy."""
+        ...
+
+    def proxy_step(self, batch: Batch, epoch: int) -> None:
+        """One update of the proxy."""
+        ...
+
     def targets(self, batch: Batch) -> Tensor:
         """Labels [B]."""
         ...
@@ -68,10 +76,13 @@ class EpochWalk:
     ) -> None:
         self._sampler, self._needs, self._batch_size = sampler, needs, batch_size
         self._clock, self._work = clock, work
+        # Batches in this epoch.
+        self._num_trained = 0
 
     def batches(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
         """The batches to train on, in order, and whether each is the epoch's last; fetched and chosen lazily."""
         self._clock.charge(Work.EPOCH, len(plan.order))
+        self._num_trained = 0
         chosen: list[Batch] = []
         for fetched, is_last in self._fetched(epoch, plan):
             ready = [fetched] if len(fetched) > 1 else []  # unreadable images can leave too few for batch norm
@@ -92,6 +103,10 @@ class EpochWalk:
         loss_weights = None if plan.loss_weights is None else plan.loss_weights[batch.indices]
         loss, losses = self._work.step(batch, epoch, weights, loss_weights)
         self._clock.charge(Work.STEP, len(batch))
+        self._num_trained += 1
+        if SamplerNeed.PROXY_LOSSES in self._needs and self._num_trained % plan.proxy_period == 0:
+            self._work.proxy_step(batch, epoch)
+            self._clock.charge(Work.PROXY_STEP, len(batch))
         if plan.observes:
             self._observe(batch, losses)
         return batch, loss
@@ -146,6 +161,9 @@ class EpochWalk:
             # A forward pass of a student like this one.
             self._clock.charge(Work.SCORE, len(batch))
             needed[SamplerNeed.REFERENCE_LOGITS] = self._work.reference_logits(batch)
+        if SamplerNeed.PROXY_LOSSES in self._needs:
+            self._clock.charge(Work.PROXY_SCORE, len(batch))
+            needed[SamplerNeed.PROXY_LOSSES] = self._work.proxy_losses(batch, epoch)
         if SamplerNeed.TARGETS in self._needs:
             needed[SamplerNeed.TARGETS] = self._work.targets(batch)
         positions = cast(SelectingSampler, self._sampler).select(epoch, batch.indices, **needed)

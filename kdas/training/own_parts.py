@@ -17,6 +17,7 @@ from kdas.recipe.config import TrialConfig
 from kdas.samplers import SAMPLERS, SamplerNeed
 from kdas.students.start import reference_id
 from kdas.training.estimate import rehearse
+from kdas.training.proxy import check_proxy
 from kdas.training.trial import find_dataset
 
 # Of what a loss is tried on.
@@ -27,13 +28,16 @@ _MAPS = ((8, 8, 8), (16, 8, 8), (32, 4, 4), (_WIDTH, 2, 2))
 def check_own_parts(config: TrialConfig) -> None:
     """Build the sampler and the losses that come from plug-ins, and use them once on drawn numbers.
 
-    The weights of a sampler's reference are the user's own, too.
+    A sampler's networks are the user's choice as well: its reference and its proxy are checked, too.
 
-    Raises: UserError: one line with the part, the file and the cause, if their code fails, or the reference is no
-        student like this one.
+    Raises: UserError: one line with the part, the file and the cause, if their code fails, the reference is no student
+        like this one, or the proxy cannot take the images, if their size is known before they are decoded.
     """
-    if SamplerNeed.REFERENCE_LOGITS in SAMPLERS[config.sampler["name"]].needs:
-        reference_id(config, find_dataset(config).num_classes)
+    if {SamplerNeed.REFERENCE_LOGITS, SamplerNeed.PROXY_LOSSES} & {*SAMPLERS[config.sampler["name"]].needs}:
+        dataset = find_dataset(config)
+        reference_id(config, dataset.num_classes)
+        if dataset.size is not None:
+            check_proxy(config.sampler, dataset.num_classes, dataset.size)
     with seeding.global_draws(config.seed, "check of own parts"):
         if SAMPLERS[config.sampler["name"]].is_own:
             rehearse(config)

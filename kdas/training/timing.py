@@ -30,6 +30,7 @@ from kdas.teacher.bank.answers import WINDOW_BYTES
 from kdas.teacher.bank.store import BankStore, Shape, create
 from kdas.training.batch import Batch
 from kdas.training.distiller import Distiller
+from kdas.training.proxy import Proxy, proxy_name
 
 ROUNDS = 5
 WARM_UP_RUNS = 3
@@ -179,6 +180,10 @@ def _jobs(config: TrialConfig, distiller: Distiller, folder: Path) -> dict[Key, 
         Work.AUGMENT: {n: lambda n=n: _fetching(distiller, n) for n in sizes},  # type: ignore[misc]
         Work.EPOCH: _epochs(config, splits, distiller.device, folder),
     }
+    if proxy_name(config.sampler):
+        proxy = Proxy(config, splits, distiller.device)
+        kinds[Work.PROXY_SCORE] = on_batches(lambda batch: batch.rows(select(proxy.losses(batch, 1), size, 0.0)), sizes)
+        kinds[Work.PROXY_STEP] = on_batches(lambda batch: proxy.step(batch, 1), trained_on)
     return {(kind, n): job for kind, of_sizes in kinds.items() for n, job in of_sizes.items()}
 
 

@@ -27,6 +27,7 @@ from kdas.students.kept import BestWeights, write_student
 from kdas.training.batch import Batch
 from kdas.training.epoch import EpochWalk
 from kdas.training.picks import Picks
+from kdas.training.proxy import Proxy, proxy_name
 from kdas.training.trial import Trial
 from kdas.training.work import TrialWork
 
@@ -76,11 +77,14 @@ class Training:
         self.sampler: Sampler = SAMPLERS.build(config.sampler, context)
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
         self.bank = trial.inputs.bank(config)
-        work = TrialWork(self.distiller, self.bank, self.clock)
+        has_proxy = proxy_name(config.sampler)
+        self.proxy = Proxy(config, trial.inputs.splits, trial.inputs.device) if has_proxy else None
+        work = TrialWork(self.distiller, self.bank, self.clock, self.proxy)
         needs = SAMPLERS[config.sampler["name"]].needs
         self.walk = EpochWalk(self.sampler, needs, config.batch_size, self.clock, work)
         self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)
         self.flops = trial.inputs.flops(config.student, self.distiller.flops)
+        self.proxy_flops = (0.0, 0.0) if self.proxy is None else self.proxy.flops()
         self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
         self.best = BestWeights() if surroundings.keeps_student else None
         self.last_row: CurveRow | None = None
@@ -179,6 +183,8 @@ class Training:
             self.num_rows += 1
         score_flops, step_flops, teacher_flops = self.flops
         trained, scored, asked = (self.clock.samples(work) for work in (Work.STEP, Work.SCORE, Work.TEACHER))
+        of_proxy = zip((Work.PROXY_SCORE, Work.PROXY_STEP), self.proxy_flops, strict=True)
+        proxy_flops = sum(self.clock.samples(work) * each for work, each in of_proxy)
         row = CurveRow(
             trial_id=self.trial.trial_id,
             config_id=self.trial.config_id,
@@ -190,7 +196,7 @@ class Training:
             samples_trained=trained,
             samples_scored=scored,
             teacher_forwards=asked,
-            flops=trained * step_flops + scored * score_flops + asked * teacher_flops,
+            flops=trained * step_flops + scored * score_flops + asked * teacher_flops + proxy_flops,
             cost_ref_s=self.clock.cost_ref_s,
             cost_as_run_s=self.clock.cost_as_run_s,
             wall_s=self.clock.wall_s,
@@ -247,6 +253,7 @@ class Training:
             "calibration_id": self.surroundings.calibration.calibration_id,
             "num_rows": self.num_rows,
             **({} if self.best is None else {"best": self.best.state_dict()}),
+            **({} if self.proxy is None else {"proxy": self.proxy.state_dict()}),
             **{name: getattr(self, name) for name in _COUNTERS},
         }
 
@@ -270,6 +277,8 @@ class Training:
             raise CheckpointError(f"{path}: was written by an earlier version of this program. Move it away.")
         self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])
+        if self.proxy is not None:
+            self.proxy.load_state_dict(state["proxy"])
         self.clock.load_state_dict(state["clock"])
         self.picks.load_state_dict(state["picks"])
         if self.best is not None:

@@ -33,6 +33,7 @@ from kdas.teacher.quality import TeacherQuality, teacher_quality
 from kdas.training.answering import check_maps
 from kdas.training.distiller import Distiller
 from kdas.training.provenance import provenance
+from kdas.training.proxy import check_proxy, proxy_name
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def own_code(config: TrialConfig) -> list[str]:
 def priced_code(config: TrialConfig) -> list[str]:
     """Hashes of the user's own files that can change what a step costs."""
     modules = {LOSSES[part["name"]].module for _, part in as_terms(config.loss)}
-    named = (config.student, config.teacher.model)
+    named = filter(None, (config.student, config.teacher.model, proxy_name(config.sampler)))
     return sorted({*map(code_id, modules), *map(models.source_id, named)} - {""})
 
 
@@ -223,6 +224,7 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
         config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint
     )
     check_maps(config, splits.num_classes, splits.image_size)
+    check_proxy(config.sampler, splits.num_classes, splits.image_size)
     for id_of in (start_id, reference_id):  # refuses weights that do not fit, before anything is trained
         id_of(config, splits.num_classes)
     bank_precision(config, dataset, splits)

@@ -13,13 +13,14 @@ from kdas.data import Draw
 from kdas.teacher.bank import EpochAnswers, TeacherBank
 from kdas.training.batch import Answer, Batch
 from kdas.training.distiller import Distiller
+from kdas.training.proxy import Proxy
 
 
 class TrialWork:
     """The `EpochWork` of a real trial. It charges for the teacher's forward passes that really run."""
 
-    def __init__(self, distiller: Distiller, bank: TeacherBank | None, clock: Clock) -> None:
-        self._distiller, self._bank, self._clock = distiller, bank, clock
+    def __init__(self, distiller: Distiller, bank: TeacherBank | None, clock: Clock, proxy: Proxy | None) -> None:
+        self._distiller, self._bank, self._clock, self._proxy = distiller, bank, clock, proxy
         self._answers: EpochAnswers | None = None
 
     def fetched(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
@@ -49,6 +50,14 @@ class TrialWork:
 
     def reference_logits(self, batch: Batch) -> Tensor:
         return self._distiller.reference_logits(batch)
+
+    def proxy_losses(self, batch: Batch, epoch: int) -> Tensor:
+        assert self._proxy is not None
+        return self._proxy.losses(batch, epoch)
+
+    def proxy_step(self, batch: Batch, epoch: int) -> None:
+        assert self._proxy is not None
+        self._proxy.step(batch, epoch)
 
     def targets(self, batch: Batch) -> Tensor:
         return batch.targets

@@ -14,8 +14,10 @@ from kdas.files.cache import content_id
 from kdas.files.prices import read_calibration, write_calibration
 from kdas.files.record import DamagedError
 from kdas.recipe.config import TrialConfig
+from kdas.samplers import SAMPLERS
 from kdas.training.calibrate import calibration_for, kept_calibration, priced_by
 from kdas.training.distiller import Distiller
+from kdas.training.proxy import proxy_name
 from kdas.training.trial import Inputs, Trial
 from sweeps.file.methods import Methods
 from sweeps.record.directory import SweepDirectory
@@ -109,7 +111,7 @@ def _files(directory: SweepDirectory, key: str, *, is_base: bool) -> tuple[Path,
     return directory.calibration_file if is_base else folder / f"{key}.json", folder / f"{key}.copy.json"
 
 
-_DECIDING = ("loss", "batch_size", "accumulate", "precision")
+_DECIDING = ("loss", "batch_size", "accumulate", "precision", "proxy")
 # Only whether they are set matters, not their value.
 _DECIDING_IF_SET = ("ema_decay", "optimizer.clip_norm")
 
@@ -122,9 +124,9 @@ def price_key(config: TrialConfig) -> str:
 def priced_variants(methods: Methods) -> list[TrialConfig]:
     """One trial for each set of prices that a sweep needs, that of plain distillation first.
 
-    Only the recipe of these trials matters, not the sampler or the seed.
+    Only the recipe of these trials matters and a sampler's proxy, not other samplers or the seed.
     """
-    contents = [methods.content, *(each.content for each in methods.baselines.values())]
+    contents = [{**methods.content, "sampler": "full"}, *(each.content for each in methods.baselines.values())]
     for search in methods.searches:
         space = search.space
         deciding = {parameter.name: values for parameter in space.parameters if (values := _values(parameter))}
@@ -132,16 +134,24 @@ def priced_variants(methods: Methods) -> list[TrialConfig]:
         contents += [space.applied(search.content, point) for point in space.combinations(deciding) if point]
     variants: dict[str, TrialConfig] = {}
     for each in contents:
-        config = TrialConfig(**{**each, "sampler": "full"})
+        config = TrialConfig(**{**each, "sampler": each["sampler"] if _has_proxy(each["sampler"]) else "full"})
         variants.setdefault(price_key(config), config)
     return list(variants.values())
 
 
 def _values(parameter: Parameter) -> list[Any]:
     """Values of a parameter that may change prices; only one of those that share prices."""
+    if parameter.name == "sampler":
+        proxies = [choice for choice in parameter.values.choices or [] if _has_proxy(choice)]
+        others = [choice for choice in parameter.values.choices or [] if not _has_proxy(choice)]
+        return [*proxies, *others[:1]] if proxies else []
     if parameter.name in _DECIDING or (parameter.path[0] == "loss" and parameter.values.choices is not None):
         return list(parameter.values.choices or [])
     if parameter.name in _DECIDING_IF_SET:
         ends = parameter.values.extremes(parameter.kind)
         return [next(each for each in ends if (each is None) is unset) for unset in {end is None for end in ends}]
     return []
+
+
+def _has_proxy(sampler: Any) -> bool:
+    return bool(proxy_name(SAMPLERS.checked(sampler)))

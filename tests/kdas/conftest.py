@@ -118,6 +118,9 @@ def calibration() -> Calibration:
         Work.WEIGH: 1e-5,
         Work.STEP: 3e-3,
         Work.OBSERVE: 1e-6,
+        Work.TRACK: 2e-6,
+        Work.PROXY_SCORE: 3e-4,
+        Work.PROXY_STEP: 1e-3,
     }
     sizes = (8, 16, 32, 64)
     prices = {work: tuple((n, 1e-4 + n * seconds) for n in sizes) for work, seconds in seconds_per_sample.items()}

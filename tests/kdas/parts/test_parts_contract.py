@@ -157,6 +157,7 @@ def selected(name: str, sampler: Any, epoch: int, indices: Tensor) -> Tensor:
         "teacher_logits": random_logits(CONTEXT.num_samples, 100)[indices],
         "reference_logits": random_logits(CONTEXT.num_samples, 50)[indices],
         "targets": indices % 10,
+        "proxy_losses": random_logits(CONTEXT.num_samples, epoch)[indices, 0],
     }
     given = {need: known[need] for need in SAMPLERS[name].needs if need in known}
     positions: Tensor = sampler.select(epoch, indices, **given)

@@ -129,7 +129,7 @@ def test_reference_is_required(trial_of: Callable[..., Trial]) -> None:
 @pytest.mark.parametrize(
     ("weights_of", "said"),
     [
-        (None, r"^sampler\.reference: .*: not found"),
+        (None, r"^sampler\.reference: .*: no such checkpoint"),
         ("resnet14", r"^sampler\.reference: .*expected a checkpoint of resnet8, got one of resnet14"),
     ],
 )

@@ -47,6 +47,13 @@ class ByHand:
         self.done.append(f"reference {len(batch)}")
         return torch.zeros(len(batch), 2)
 
+    def proxy_losses(self, batch: Batch, epoch: int) -> Tensor:
+        self.done.append(f"proxy {len(batch)}")
+        return torch.zeros(len(batch))
+
+    def proxy_step(self, batch: Batch, epoch: int) -> None:
+        self.done.append(f"proxy step {batch.indices.tolist()}")
+
     def targets(self, batch: Batch) -> Tensor:
         return batch.targets
 
@@ -114,14 +121,24 @@ def test_teacher_that_takes_no_part_in_the_choice_is_asked_about_the_chosen_alon
 def test_teacher_that_takes_part_in_the_choice_is_asked_once_about_all_that_is_fetched() -> None:
     plan = EpochPlan(torch.arange(4), 4, rate=0.5, selects=True, score_mode="train")
     work, sampler, clock, _ = walked(plan, needs=list(SamplerNeed))
-    assert work.done == ["fetch 4", "ask 4", "score 4 in train", "reference 4", "step [0, 1]"]
-    assert sorted(sampler.given) == ["reference_logits", "student_logits", "targets", "teacher_logits"]
+    assert work.done == [
+        "fetch 4",
+        "ask 4",
+        "score 4 in train",
+        "reference 4",
+        "proxy 4",
+        "step [0, 1]",
+        "proxy step [0, 1]",
+    ]
+    assert sorted(sampler.given) == ["proxy_losses", "reference_logits", "student_logits", "targets", "teacher_logits"]
     assert clock.ledger() == [
         ["epoch", 4, 1],
         ["augment", 4, 1],
         ["teacher", 4, 1],
         ["score", 4, 2],
+        ["proxy_score", 4, 1],
         ["step", 2, 1],
+        ["proxy_step", 2, 1],
         ["observe", 2, 1],
         ["track", 2, 1],
     ]
@@ -188,6 +205,14 @@ def test_pass_of_the_teacher_that_was_not_declared_is_refused() -> None:
         UserError, match=r"^sampler: asks for a pass of the teacher\. Add teacher_passes to its needs\.$"
     ):
         pass_of(ByHand(), [SamplerNeed.TEACHER_LOGITS])
+
+
+def test_proxy_takes_a_step_on_every_nth_batch_that_is_trained_on() -> None:
+    plan = EpochPlan(torch.arange(12), 4, rate=0.5, selects=True, proxy_period=2)
+    work, _, clock, _ = walked(plan, needs=[SamplerNeed.PROXY_LOSSES])
+    assert [each for each in work.done if "proxy step" in each] == ["proxy step [4, 5]"]
+    assert [each for each in work.done if each.startswith("proxy ")][:1] == ["proxy 4"]
+    assert clock.samples(Work.PROXY_SCORE) == 12 and clock.samples(Work.PROXY_STEP) == 2
 
 
 def test_weights_of_the_whole_loss_are_those_of_the_samples_of_the_batch() -> None:

@@ -26,6 +26,8 @@ SAMPLERS = [
     {"name": "curriculum", "course": "easy_to_hard", "warmup_epochs": 1},
     {"name": "teacher_correct", "use": "weight"},
     "reference_gap",
+    "proxy",
+    {"name": "proxy", "rate": 0.3, "proxy_period": 1},
 ]
 
 

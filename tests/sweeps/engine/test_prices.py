@@ -56,6 +56,10 @@ def test_sweep_that_searches_its_sampler_alone_needs_one_set_of_prices(spec: Swe
         ({"ema_decay": [None, 0.9, 0.99]}, 2),
         ({"optimizer.clip_norm": RATE}, 2),
         ({"precision": ["float32", "bfloat16"]}, 2),
+        ({"sampler": ["kdas", "proxy", "random"]}, 2),
+        ({"sampler": ["kdas", "proxy"], "rate": {"choices": [0.4, 0.5], "when": {"sampler": "proxy"}}}, 2),
+        ({"sampler": ["kdas", "proxy"], "proxy": {"choices": ["resnet8", "vgg8"], "when": {"sampler": "proxy"}}}, 3),
+        ({"sampler": ["proxy", "kdas"], "loss": ["kd", "dkd"]}, 4),
     ],
     ids=str,
 )
@@ -77,8 +81,17 @@ def test_conditions_leave_out_prices_that_no_trial_needs() -> None:
     assert found == {("kd", False, 64, None, None), *clipped}
 
 
-def test_every_trial_of_a_sweep_finds_its_prices(inputs: Inputs, tmp_path: Path) -> None:
-    spec = searching(**MANY)
+WITH_PROXIES = {
+    "sampler": ["kdas", "proxy"],
+    "proxy": {"choices": ["resnet8", "resnet14"], "when": {"sampler": "proxy"}},
+    "loss": ["kd", "dkd"],
+    "batch_size": [16, 32],
+}
+
+
+@pytest.mark.parametrize("search", [MANY, WITH_PROXIES], ids=["many", "proxies"])
+def test_every_trial_of_a_sweep_finds_its_prices(inputs: Inputs, tmp_path: Path, search: dict[str, Any]) -> None:
+    spec = searching(**search)
     priced = {price_key(config) for config in variants_of(spec)}
     study = search_of(tmp_path / "study", spec)
     jobs = plan_of(spec, identify_by(inputs)).baselines
