@@ -19,13 +19,22 @@ from kdas.training.batch import Batch
 from kdas.training.distiller import Distiller
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial
+from kdas.training.work import TrialWork
 
 TrialOf = Callable[..., Trial]
 OF_THE_MACHINE = ("wall_s", "eval_s", "data_s", "cost_as_run_s")
-# A loss or sampler that needs this has a pass over the training set before the first epoch.
-PASSES = {"class_means": (Work.TEACHER, Work.ASKED)}
-# Calls of the distiller that do the work.
-CALLS = {"step": (Work.STEP,), "asked": (Work.TEACHER, Work.ASKED), "scoring_logits": (Work.SCORE,)}
+# A loss that needs these has the teacher pass over the training set once.
+PASSES = {"class_means"}
+OF_TEACHER = (Work.TEACHER, Work.ASKED)
+# Calls that do the work: each takes a batch.
+CALLS: list[tuple[type, str, tuple[Work, ...]]] = [
+    (Distiller, "step", (Work.STEP,)),
+    (Distiller, "asked", OF_TEACHER),
+    (Distiller, "scoring_logits", (Work.SCORE,)),
+    (Distiller, "reference_logits", (Work.SCORE,)),
+    (TrialWork, "proxy_losses", (Work.PROXY_SCORE,)),
+    (TrialWork, "proxy_step", (Work.PROXY_STEP,)),
+]
 
 
 def of_the_trial(rows: list[CurveRow]) -> list[dict[str, Any]]:
@@ -37,35 +46,41 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Counter[Work]:
     """Counts the samples on which the distiller works, at the calls that do it."""
     counted: Counter[Work] = Counter()
 
-    def counting(name: str, kinds: tuple[Work, ...]) -> None:
-        original = getattr(Distiller, name)
+    def counting(of: type, name: str, kinds: tuple[Work, ...]) -> None:
+        original = getattr(of, name)
 
-        def call(self: Distiller, batch: Batch, *arguments: Any, **named: Any) -> Any:
+        def call(self: Any, batch: Batch, *arguments: Any, **named: Any) -> Any:
             counted.update(dict.fromkeys(kinds, len(batch)))
             return original(self, batch, *arguments, **named)
 
-        monkeypatch.setattr(Distiller, name, call)
+        monkeypatch.setattr(of, name, call)
 
-    for name, kinds in CALLS.items():
-        counting(name, kinds)
+    for of, name, kinds in CALLS:
+        counting(of, name, kinds)
     return counted
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 @pytest.mark.parametrize("loss", LOSSES.names())
 def test_loss_trains_under_sampler(
-    trial_of: TrialOf, calibration: Calibration, tmp_path: Path, done: Counter[Work], loss: str, sampler: str
+    trial_of: TrialOf,
+    sampler_part: Callable[[str], dict[str, Any]],
+    calibration: Calibration,
+    tmp_path: Path,
+    done: Counter[Work],
+    loss: str,
+    sampler: str,
 ) -> None:
     # Live, or a bank would answer for the teacher.
-    trial = trial_of(loss=loss, sampler=sampler, epochs=2, evaluations=2, bank="live")
+    trial = trial_of(loss=loss, sampler=sampler_part(sampler), epochs=2, evaluations=2, bank="live")
     training = Training(trial, Surroundings(calibration))
     num_samples = len(trial.inputs.splits.train)
-    for need in {*LOSSES[loss].needs, *SAMPLERS[sampler].needs} & {*PASSES}:
-        done.update(dict.fromkeys(PASSES[need], num_samples))
+    if not PASSES.isdisjoint(LOSSES[loss].needs):
+        done.update(dict.fromkeys(OF_TEACHER, num_samples))
     rows = list(training.rows())
     assert all(math.isfinite(row.train_loss) for row in rows)
 
-    charged = {kind: training.clock.samples(kind) for kinds in CALLS.values() for kind in kinds}
+    charged = {kind: training.clock.samples(kind) for _, _, kinds in CALLS for kind in kinds}
     assert charged == {kind: done[kind] for kind in charged}
     seconds = [
         count * calibration.price(work, size)
