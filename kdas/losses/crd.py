@@ -1,0 +1,147 @@
+"""Contrastive distillation: student and teacher embed one sample alike, and samples of other classes apart."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdas.losses.interface import LOSSES, LossContext, LossNeed
+
+# Of the authors' code: added to the denominator of both probabilities.
+EPS = 1e-7
+# Integers up to this, modulo the number of samples, are uniform for all practical purposes.
+MANY = 2**62
+
+
+def nce(ratios: Tensor, num_samples: int) -> Tensor:
+    """Noise-contrastive estimation: is a pair from one sample, or drawn among `num_samples` at random?
+
+    Args: ratios [B, 1 + K]: the estimated probability of each pair, the positive one first.
+    Returns: loss [B].
+    Source: Tian et al., ICLR 2020, equation 12, and their code.
+    """
+    noise = (ratios.shape[1] - 1) / num_samples
+    positive, negatives = ratios[:, 0], ratios[:, 1:]
+    of_positive = (positive / (positive + noise + EPS)).log()
+    of_negatives = (noise / (negatives + noise + EPS)).log().sum(dim=1)
+    return -(of_positive + of_negatives)
+
+
+def draw_negatives(
+    labels: Tensor, batch_labels: Tensor, num_negatives: int, repeat: bool, generator: torch.Generator
+) -> Tensor:
+    """Samples of other classes for each sample of a batch.
+
+    Args: labels [N], of the training set; batch_labels [B]; num_negatives: K; repeat: whether one sample may be drawn
+        more than once for another; without it, N must be at least K plus the size of the largest class.
+    Returns: their places in the training set [B, K], int64.
+    """
+    same_class = batch_labels[:, None] == labels
+    if not repeat:
+        keys = torch.rand(same_class.shape, generator=generator, device=labels.device)
+        return keys.masked_fill_(same_class, -1).topk(num_negatives, dim=1, sorted=False).indices
+    others_first = same_class.byte().argsort(dim=1, stable=True)
+    num_others = (~same_class).sum(dim=1, keepdim=True)
+    drawn = torch.randint(MANY, (len(batch_labels), num_negatives), generator=generator, device=labels.device)
+    return others_first.gather(1, drawn % num_others)
+
+
+@LOSSES.register(
+    "crd",
+    source="Tian et al., ICLR 2020",
+    needs=[LossNeed.INDICES, LossNeed.GENERATOR, LossNeed.STUDENT_FEATURES, LossNeed.TEACHER_FEATURES],
+    usual={"ce_weight": 1.0, "kd_weight": 0.8},
+    priced=["num_negatives"],
+)
+class Contrastive(nn.Module):
+    """Contrast of each sample with a memory of samples of other classes, in learned embeddings of the features."""
+
+    def __init__(
+        self,
+        context: LossContext,
+        *,
+        num_negatives: Annotated[
+            int, Field(ge=1, le=1_000_000, description="Samples of other classes per sample; the paper uses 16384.")
+        ] = 16384,
+        width: Annotated[int, Field(ge=1, le=65536, description="Width of the embeddings; the paper uses 128.")] = 128,
+        temperature: Annotated[
+            float, Field(ge=0.02, le=1000, description="Temperature of the similarities; the paper uses 0.07.")
+        ] = 0.07,
+        momentum: Annotated[
+            float, Field(ge=0, lt=1, description="Share of a memory that an update keeps; the paper uses 0.5.")
+        ] = 0.5,
+    ) -> None:
+        super().__init__()
+        self.num_negatives, self.temperature, self.momentum = num_negatives, temperature, momentum
+        assert context.labels is not None
+        # Each sample is drawn at most once, if the other classes have enough of them.
+        self.repeat = num_negatives > context.num_samples - int(context.labels.bincount().max())
+        self.student_embedding = nn.Linear(context.student_width, width)
+        self.teacher_embedding = nn.Linear(context.teacher_width, width)
+        # Not in checkpoints: they are the data set's.
+        self.register_buffer("labels", context.labels, persistent=False)
+        bound = (3 / width) ** 0.5
+        for name in ("student_memory", "teacher_memory"):
+            self.register_buffer(name, torch.empty(context.num_samples, width).uniform_(-bound, bound))
+        # Of the student's and of the teacher's probabilities; unknown until the first batch.
+        self.register_buffer("normalizers", torch.full((2,), -1.0))
+        self.labels: Tensor
+        self.student_memory: Tensor
+        self.teacher_memory: Tensor
+        self.normalizers: Tensor
+
+    def forward(
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        targets: Tensor,
+        *,
+        indices: Tensor,
+        generator: torch.Generator,
+        student_features: Tensor,
+        teacher_features: Tensor,
+    ) -> Tensor:
+        others = draw_negatives(self.labels, self.labels[indices], self.num_negatives, self.repeat, generator)
+        return self.contrast(student_features, teacher_features, indices, others)
+
+    def contrast(
+        self, student_features: Tensor, teacher_features: Tensor, indices: Tensor, negatives: Tensor
+    ) -> Tensor:
+        """Loss of a batch against the memories, which then learn the batch.
+
+        Args: student_features [B, D], teacher_features [B, E]; indices [B], the samples' places in the training set;
+            negatives [B, K], places of the samples to contrast with.
+        Returns: loss [B], of the student's embedding and of the teacher's.
+        """
+        student = functional.normalize(self.student_embedding(student_features), dim=1)
+        teacher = functional.normalize(self.teacher_embedding(teacher_features.detach()), dim=1)
+        compared = torch.cat([indices[:, None], negatives], dim=1)
+        student_ratios = self._ratios(student, self.teacher_memory, compared, side=0)
+        teacher_ratios = self._ratios(teacher, self.student_memory, compared, side=1)
+        with torch.no_grad():
+            self._learn(self.student_memory, student, indices)
+            self._learn(self.teacher_memory, teacher, indices)
+        num_samples = len(self.labels)
+        return nce(student_ratios, num_samples) + nce(teacher_ratios, num_samples)
+
+    def _ratios(self, embeddings: Tensor, memory: Tensor, compared: Tensor, side: int) -> Tensor:
+        """Estimated probability [B, 1 + K] that an embedding and each of the compared memories are of one sample."""
+        # Similarities to all of the memory need less space than the compared memories [B, 1 + K, D].
+        similarities = (embeddings @ memory.T.clone()).gather(1, compared)
+        scores = (similarities / self.temperature).exp()
+        with torch.no_grad():
+            first = scores.mean() * len(memory)
+            self.normalizers[side] = torch.where(self.normalizers[side] < 0, first, self.normalizers[side])
+            normalizer = self.normalizers[side].clone()
+        return scores / normalizer
+
+    def _learn(self, memory: Tensor, embeddings: Tensor, indices: Tensor) -> None:
+        """Move the memories of a batch towards its embeddings, in place."""
+        mixed = self.momentum * memory[indices] + (1 - self.momentum) * embeddings
+        # A sample that is in the batch twice gets its last value, on every device.
+        last = ((indices[:, None] == indices) * torch.arange(len(indices), device=indices.device)).amax(dim=1)
+        memory[indices] = functional.normalize(mixed, dim=1)[last]
