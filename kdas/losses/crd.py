@@ -13,41 +13,32 @@ from kdas.losses.interface import LOSSES, LossContext, LossNeed
 
 # Of the authors' code: added to the denominator of both probabilities.
 EPS = 1e-7
-# Integers up to this, modulo the number of samples, are uniform for all practical purposes.
-MANY = 2**62
 
 
-def nce(ratios: Tensor, num_samples: int) -> Tensor:
+def nce(ratios: Tensor, counts: Tensor | float, num_negatives: int, num_samples: int) -> Tensor:
     """Noise-contrastive estimation: is a pair from one sample, or drawn among `num_samples` at random?
 
-    Args: ratios [B, 1 + K]: the estimated probability of each pair, the positive one first.
+    Args: ratios [B, 1 + M]: the estimated probability of each pair, the positive one first; counts [B, M]: how often
+        each of the others counts; num_negatives: the sum of each row's counts.
     Returns: loss [B].
     Source: Tian et al., ICLR 2020, equation 12, and their code.
     """
-    noise = (ratios.shape[1] - 1) / num_samples
+    noise = num_negatives / num_samples
     positive, negatives = ratios[:, 0], ratios[:, 1:]
     of_positive = (positive / (positive + noise + EPS)).log()
-    of_negatives = (noise / (negatives + noise + EPS)).log().sum(dim=1)
+    of_negatives = (counts * (noise / (negatives + noise + EPS)).log()).sum(dim=1)
     return -(of_positive + of_negatives)
 
 
-def draw_negatives(
-    labels: Tensor, batch_labels: Tensor, num_negatives: int, repeat: bool, generator: torch.Generator
-) -> Tensor:
-    """Samples of other classes for each sample of a batch.
+def draw_negatives(same_class: Tensor, num_negatives: int, generator: torch.Generator) -> Tensor:
+    """Different samples of other classes for each sample of a batch.
 
-    Args: labels [N], of the training set; batch_labels [B]; num_negatives: K; repeat: whether one sample may be drawn
-        more than once for another; without it, N must be at least K plus the size of the largest class.
-    Returns: their places in the training set [B, K], int64.
+    Args: same_class [B, N]: whether samples of batch and training set share a class; num_negatives: K, at most the
+        number of samples of other classes.
+    Returns: places in the training set [B, K], int64.
     """
-    same_class = batch_labels[:, None] == labels
-    if not repeat:
-        keys = torch.rand(same_class.shape, generator=generator, device=labels.device)
-        return keys.masked_fill_(same_class, -1).topk(num_negatives, dim=1, sorted=False).indices
-    others_first = same_class.byte().argsort(dim=1, stable=True)
-    num_others = (~same_class).sum(dim=1, keepdim=True)
-    drawn = torch.randint(MANY, (len(batch_labels), num_negatives), generator=generator, device=labels.device)
-    return others_first.gather(1, drawn % num_others)
+    keys = torch.rand(same_class.shape, generator=generator, device=same_class.device)
+    return keys.masked_fill_(same_class, -1).topk(num_negatives, dim=1, sorted=False).indices
 
 
 @LOSSES.register(
@@ -78,8 +69,7 @@ class Contrastive(nn.Module):
         super().__init__()
         self.num_negatives, self.temperature, self.momentum = num_negatives, temperature, momentum
         assert context.labels is not None
-        # Each sample is drawn at most once, if the other classes have enough of them.
-        self.repeat = num_negatives > context.num_samples - int(context.labels.bincount().max())
+        self.is_drawn = num_negatives <= context.num_samples - int(context.labels.bincount().max())
         self.student_embedding = nn.Linear(context.student_width, width)
         self.teacher_embedding = nn.Linear(context.teacher_width, width)
         # Not in checkpoints: they are the data set's.
@@ -105,39 +95,51 @@ class Contrastive(nn.Module):
         student_features: Tensor,
         teacher_features: Tensor,
     ) -> Tensor:
-        others = draw_negatives(self.labels, self.labels[indices], self.num_negatives, self.repeat, generator)
-        return self.contrast(student_features, teacher_features, indices, others)
+        same_class = self.labels[indices][:, None] == self.labels
+        if self.is_drawn:
+            negatives = draw_negatives(same_class, self.num_negatives, generator)
+            return self.contrast(student_features, teacher_features, indices, negatives)
+        # The authors draw some more than once. What that amounts to on average needs no draws.
+        everything = torch.arange(len(self.labels), device=indices.device).expand(len(indices), -1)
+        counts = ~same_class * (self.num_negatives / (~same_class).sum(dim=1, keepdim=True))
+        return self.contrast(student_features, teacher_features, indices, everything, counts)
 
     def contrast(
-        self, student_features: Tensor, teacher_features: Tensor, indices: Tensor, negatives: Tensor
+        self,
+        student_features: Tensor,
+        teacher_features: Tensor,
+        indices: Tensor,
+        negatives: Tensor,
+        counts: Tensor | float = 1.0,
     ) -> Tensor:
         """Loss of a batch against the memories, which then learn the batch.
 
         Args: student_features [B, D], teacher_features [B, E]; indices [B], the samples' places in the training set;
-            negatives [B, K], places of the samples to contrast with.
+            negatives [B, M], places of different samples to contrast each with; counts [B, M], how often each counts,
+            `num_negatives` together.
         Returns: loss [B], of the student's embedding and of the teacher's.
         """
         student = functional.normalize(self.student_embedding(student_features), dim=1)
         teacher = functional.normalize(self.teacher_embedding(teacher_features.detach()), dim=1)
         compared = torch.cat([indices[:, None], negatives], dim=1)
-        student_ratios = self._ratios(student, self.teacher_memory, compared, side=0)
-        teacher_ratios = self._ratios(teacher, self.student_memory, compared, side=1)
+        losses = self._loss(student, self.teacher_memory, compared, counts, side=0)
+        losses = losses + self._loss(teacher, self.student_memory, compared, counts, side=1)
         with torch.no_grad():
             self._learn(self.student_memory, student, indices)
             self._learn(self.teacher_memory, teacher, indices)
-        num_samples = len(self.labels)
-        return nce(student_ratios, num_samples) + nce(teacher_ratios, num_samples)
+        return losses
 
-    def _ratios(self, embeddings: Tensor, memory: Tensor, compared: Tensor, side: int) -> Tensor:
-        """Estimated probability [B, 1 + K] that an embedding and each of the compared memories are of one sample."""
+    def _loss(self, embeddings: Tensor, memory: Tensor, compared: Tensor, counts: Tensor | float, side: int) -> Tensor:
+        """Loss [B] of the student's (side 0) or teacher's (side 1) embeddings [B, D], against the other's memory."""
         # Similarities to all of the memory need less space than the compared memories [B, 1 + K, D].
         similarities = (embeddings @ memory.T.clone()).gather(1, compared)
         scores = (similarities / self.temperature).exp()
         with torch.no_grad():
-            first = scores.mean() * len(memory)
+            mean = (scores[:, 0] + (counts * scores[:, 1:]).sum(dim=1)).mean() / (1 + self.num_negatives)
+            first = mean * len(memory)
             self.normalizers[side] = torch.where(self.normalizers[side] < 0, first, self.normalizers[side])
             normalizer = self.normalizers[side].clone()
-        return scores / normalizer
+        return nce(scores / normalizer, counts, self.num_negatives, len(memory))
 
     def _learn(self, memory: Tensor, embeddings: Tensor, indices: Tensor) -> None:
         """Move the memories of a batch towards its embeddings, in place."""

@@ -118,6 +118,21 @@ def test_float32_is_float64_rounded(name: str, case: str) -> None:
     torch.testing.assert_close(short.double(), exact, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["at_p2", "nst", "hcl_same_shapes", "ofd_feat_loss_same_shapes"])
+def test_loss_of_a_sample_is_its_own(name: str) -> None:
+    torch.testing.assert_close(FUNCTIONS[name](Inputs("A"))[:2], FUNCTIONS[name](Inputs("A").first(2)))
+
+
+@pytest.mark.parametrize("name", ["pkt", "sp_last", "rkd_d25_a50"])
+def test_rows_of_a_relational_loss_go_with_their_samples(name: str) -> None:
+    inputs, shuffled, order = Inputs("A"), Inputs("A"), torch.tensor([3, 0, 5, 1, 4, 2])
+    for key in ("student_features", "teacher_features"):
+        setattr(shuffled, key, getattr(inputs, key)[order])
+    for key in ("student_maps", "teacher_maps"):
+        setattr(shuffled, key, [each[order] for each in getattr(inputs, key)])
+    torch.testing.assert_close(FUNCTIONS[name](shuffled), FUNCTIONS[name](inputs)[order])
+
+
 @of_each_function
 @pytest.mark.parametrize("rows", [1, 2])
 def test_smallest_batches_have_a_finite_loss_and_gradient(name: str, rows: int) -> None:
