@@ -1,0 +1,83 @@
+"""Trials with each loss on maps or pooled features: finite, reproducible, resumable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdas import models, seeding
+from kdas.clock import Calibration
+from kdas.losses import LOSSES
+from kdas.training.trainer import Surroundings, Training
+from kdas.training.trial import Inputs, Trial
+
+TrialOf = Callable[..., Trial]
+# Losses that the field calls feature distillation; fewer negatives than samples, so that some are drawn.
+FEATURE_LOSSES: list[dict[str, Any]] = [
+    {"name": "at"},
+    {"name": "crd", "num_negatives": 32},
+    {"name": "fitnet"},
+    {"name": "kdsvd"},
+    {"name": "nst"},
+    {"name": "ofd"},
+    {"name": "pkt"},
+    {"name": "reviewkd", "warmup_epochs": 2},
+    {"name": "rkd"},
+    {"name": "sp"},
+    {"name": "vid"},
+]
+
+
+@pytest.fixture(scope="module")
+def inputs(small_inputs: Inputs) -> Inputs:
+    """The small trial's inputs with a deeper teacher."""
+    with seeding.global_draws(7, "deeper teacher"):
+        model = models.create("resnet20", 10)
+    return replace(small_inputs, teacher=replace(small_inputs.teacher, model=model.requires_grad_(False).eval()))
+
+
+@pytest.mark.parametrize("loss", FEATURE_LOSSES, ids=lambda loss: loss["name"])
+def test_trial_is_finite_and_a_resumed_one_equals_it_bit_for_bit(
+    loss: dict[str, Any], inputs: Inputs, trial_of: TrialOf, calibration: Calibration, tmp_path: Path
+) -> None:
+    trial = Trial(trial_of(loss=loss, epochs=2, evaluations=4).config, inputs)
+    uninterrupted = Training(trial, Surroundings(calibration))
+    rows = list(uninterrupted.rows())
+    assert len(rows) == 4 and all(math.isfinite(row.train_loss) for row in rows)
+
+    surroundings = Surroundings(calibration, checkpoint=tmp_path / "checkpoint", checkpoint_every_s=0)
+    for row in Training(trial, surroundings).rows():
+        if row.epoch == 2:
+            break
+    resumed = Training(trial, surroundings)
+    assert resumed.epoch == 1
+    rest = list(resumed.rows())
+    assert [row.train_loss for row in rest] == [row.train_loss for row in rows[-len(rest) :]]
+    for part in ("student", "distillation"):
+        state, expected = (each.distiller.state_dict()[part] for each in (resumed, uninterrupted))
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("loss", FEATURE_LOSSES, ids=lambda loss: loss["name"])
+def test_loss_trains_the_student_and_what_it_learns_itself(
+    loss: dict[str, Any], inputs: Inputs, trial_of: TrialOf, calibration: Calibration
+) -> None:
+    optimizer = {"learning_rate": 0.02, "weight_decay": 0.0}  # which would move all weights
+    config = trial_of(loss=loss, ce_weight=0.0, optimizer=optimizer, epochs=1, evaluations=1).config
+    assert config.kd_weight == LOSSES[loss["name"]].usual["kd_weight"]
+    training = Training(Trial(config, inputs), Surroundings(calibration))
+    # No label loss reaches the last layer, and no hint of the second stage the third.
+    untouched = ("fc.", "layer3.") if loss["name"] == "fitnet" else ("fc.",)
+    modules = (training.distiller.student, training.distiller.distillation)
+    trained = {name: parameter for module in modules for name, parameter in module.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    list(training.rows())
+    for name, parameter in trained.items():
+        assert torch.equal(parameter, before[name]) == name.startswith(untouched), name
