@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdas import models, seeding
 from kdas.errors import UserError
-from kdas.losses import LossContext, LossNeed
+from kdas.losses import Distillation, LossContext, LossNeed
 from kdas.losses.interface import FEATURES, MAPS, MapShape
 from kdas.losses.terms import needs_of
 from kdas.models import Model
@@ -62,25 +62,39 @@ def answering(model: Model, asked: Asked, layers: Sequence[str] | None) -> Answe
 def check_maps(config: TrialConfig, num_classes: int, image_size: int) -> None:
     """Refuse models that cannot give what a loss needs, before any compute is spent.
 
-    Raises: UserError: says which layer is missing, or that the model does not name its own.
+    Raises: UserError: says which layer is missing, that the model does not name its own, or what a loss says of its
+        maps.
     """
     names: dict[Who, str] = {"student": config.student, "teacher": config.teacher.model}
+    if Asked.MAPS not in {asked_of(config, who) for who in names}:
+        return
+    made: dict[str, Model] = {}
     with seeding.global_draws(0, "check of layers"):
-        for key, name in names.items():
-            if asked_of(config, key) is not Asked.MAPS:
+        for who, name in names.items():
+            made[who] = model = models.create(name, num_classes)
+            if asked_of(config, who) is not Asked.MAPS:
                 continue
-            model = models.create(name, num_classes)
-            layers = getattr(config, f"{key}_layers")
-            check_layers(model, layers, f"{key}_layers")
+            layers = getattr(config, f"{who}_layers")
+            check_layers(model, layers, f"{who}_layers")
             try:
                 with_maps(model.eval(), layers)(torch.zeros(2, 3, image_size, image_size))
             except UserError as error:
-                raise UserError(f"{key}_layers: {error}") from error
-            if key == "teacher" and LossNeed.TEACHER_BATCH_NORMS in needs_of(config.loss) and not _norms(model):
-                raise UserError(
-                    f"teacher.model: {name} does not name the batch norms that this loss needs. Choose another teacher,"
-                    " for example a resnet, or another loss."
-                )
+                raise UserError(f"{who}_layers: {error}") from error
+    if LossNeed.TEACHER_BATCH_NORMS in needs_of(config.loss) and not _norms(made["teacher"]):
+        raise UserError(
+            f"teacher.model: {config.teacher.model} does not name the batch norms that this loss needs. Choose another"
+            " teacher, for example a resnet, or another loss."
+        )
+    context = context_of(
+        config,
+        **made,
+        labels=torch.arange(num_classes),
+        num_classes=num_classes,
+        image_size=image_size,
+        class_means=lambda: torch.zeros(num_classes, 1),
+    )
+    with seeding.global_draws(0, "check of losses"):
+        Distillation(config.loss, context)
 
 
 def context_of(

@@ -13,9 +13,10 @@ import torch
 
 from kdas import models, seeding
 from kdas.clock import Calibration
+from kdas.errors import UserError
 from kdas.losses import LOSSES
 from kdas.training.trainer import Surroundings, Training
-from kdas.training.trial import Inputs, Trial
+from kdas.training.trial import Inputs, Trial, load_inputs
 
 TrialOf = Callable[..., Trial]
 # Losses that the field calls feature distillation; fewer negatives than samples, so that some are drawn.
@@ -81,3 +82,10 @@ def test_loss_trains_the_student_and_what_it_learns_itself(
     list(training.rows())
     for name, parameter in trained.items():
         assert torch.equal(parameter, before[name]) == name.startswith(untouched), name
+
+
+def test_loss_that_does_not_fit_the_models_is_refused_before_anything_is_trained(config_of: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match=r"^loss fitnet: layer: expected a value in \[0, 3\], got 4\."):
+        load_inputs(config_of(loss={"name": "fitnet", "layer": 4}))
+    with pytest.raises(UserError, match=r"^loss at: expected at least 2 maps .* got 1 of the student and 4 of the tea"):
+        load_inputs(config_of(loss=[{"name": "kd", "weight": 1}, {"name": "at", "weight": 9}], student_layers=["bn1"]))
