@@ -32,8 +32,28 @@ _OF_DISTILLER = {
     "LOSS.CE_WEIGHT": "ce_weight",
     "LOSS.KD_WEIGHT": "kd_weight",
     "LOSS.FEAT_WEIGHT": "kd_weight",
+    "REVIEWKD_WEIGHT": "kd_weight",
     "T": "loss.temperature",
     "WARMUP": "loss.warmup_epochs",
+    "HINT_LAYER": "loss.layer",
+    "FEAT.DIM": "loss.width",
+    "NCE.K": "loss.num_negatives",
+    "NCE.MOMENTUM": "loss.momentum",
+    "NCE.TEMPERATURE": "loss.temperature",
+}
+# Keys of a distiller whose value here is fixed, and that value. Others are read from the models.
+_FIXED = {
+    "CRD.MODE": "exact",
+    "OFD.CONNECTOR.KERNEL_SIZE": 1,
+    "REVIEWKD.MAX_MID_CHANNEL": 512,
+    "RKD.PDIST.EPSILON": 1e-12,
+    "RKD.PDIST.SQUARED": False,
+    "VID.EPS": 1e-5,
+    "VID.INIT_PRED_VAR": 5.0,
+}
+_READ_FROM_MODELS = {
+    *("CRD.FEAT.STUDENT_DIM", "CRD.FEAT.TEACHER_DIM", "FITNET.INPUT_SIZE", "VID.INPUT_SIZE"),
+    *(f"REVIEWKD.{key}" for key in ("SHAPES", "OUT_SHAPES", "IN_CHANNELS", "OUT_CHANNELS", "STU_PREACT")),
 }
 _LEFT_OUT = {
     "EXPERIMENT": "names a run; a sweep has the name of its file",
@@ -188,9 +208,18 @@ def _translate_loss(translation: _Translation) -> None:
         elif parameter in LOSSES[name].schema.model_fields:
             translation.keep(key, f"loss.{parameter}")
         else:
-            translation.left_out[key] = f"the loss {name} has no such parameter"
+            translation.left_out[key] = _why_left_out(key, given[key], name)
     if name in ("kd", "dkd"):
         translation.added["loss.standardize"] = "false; for a run of LogitSTD give true, and loss.temperature 2"
+
+
+def _why_left_out(key: str, value: Any, name: str) -> str:
+    """Why a key of a distiller has no place here. Args: name: of the loss."""
+    if key in _READ_FROM_MODELS:
+        return "read from the models"
+    if key in _FIXED:
+        return "fixed here" if value == _FIXED[key] else f"fixed here, at {brief(_FIXED[key])}. THIS CHANGES RESULTS"
+    return f"the loss {name} has no such parameter"
 
 
 def _translate_rest(translation: _Translation, key: str, value: Any) -> None:

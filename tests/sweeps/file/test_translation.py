@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,44 @@ def test_decoupled_distillation_has_its_own_names() -> None:
     assert "DKD.X: 1" in text and "KD.TEMPERATURE: 2" in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "block", "parameters", "weights"),
+    [
+        ("AT", {"P": 4, "LOSS": {"FEAT_WEIGHT": 500.0}}, {"p": 4}, (1, 500)),
+        ("NST", {}, {}, (1, 50)),
+        ("SP", {"LOSS": {"CE_WEIGHT": 0.5}}, {}, (0.5, 3000)),
+        ("PKT", {}, {}, (1, 30000)),
+        ("RKD", {"DISTANCE_WEIGHT": 10, "ANGLE_WEIGHT": 20}, {"distance_weight": 10, "angle_weight": 20}, (1, 1)),
+        ("FITNET", {"HINT_LAYER": 3, "INPUT_SIZE": [32, 32]}, {"layer": 3}, (1, 100)),
+        ("KDSVD", {"K": 2}, {"k": 2}, (1, 1)),
+        ("OFD", {"CONNECTOR": {"KERNEL_SIZE": 1}}, {}, (1, 0.001)),
+        ("VID", {"INIT_PRED_VAR": 5.0}, {}, (1, 1)),
+        (
+            "CRD",
+            {"MODE": "exact", "FEAT": {"DIM": 64, "STUDENT_DIM": 256}, "NCE": {"K": 4096, "MOMENTUM": 0.9}},
+            {"width": 64, "num_negatives": 4096, "momentum": 0.9},
+            (1, 0.8),
+        ),
+        ("REVIEWKD", {"REVIEWKD_WEIGHT": 5.0, "WARMUP_EPOCHS": 10, "SHAPES": [1, 8]}, {"warmup_epochs": 10}, (1, 5)),
+    ],
+)
+def test_methods_on_maps_keep_their_settings_and_published_weights(
+    kind: str, block: dict[str, Any], parameters: dict[str, Any], weights: tuple[float, float]
+) -> None:
+    text = translated(of_another_release(DISTILLER__TYPE=kind, **{kind: block}), "a.yaml")
+    spec = spec_of(text)
+    assert not isinstance(spec.loss, list) and spec.loss["name"] == kind.lower()
+    assert {key: spec.loss[key] for key in parameters} == parameters
+    assert (spec.ce_weight, spec.kd_weight) == weights
+    assert "no such parameter" not in text and "CHANGES RESULTS" not in text
+
+
+def test_a_fixed_setting_of_another_value_is_said_to_change_results() -> None:
+    block = {"CONNECTOR": {"KERNEL_SIZE": 3}}
+    text = translated(of_another_release(DISTILLER__TYPE="OFD", OFD=block), "a.yaml")
+    assert re.search(r"^# OFD\.CONNECTOR\.KERNEL_SIZE: 3 +fixed here, at 1\. THIS CHANGES RESULTS$", text, re.MULTILINE)
+
+
 def test_short_file_gets_the_settings_of_its_pair() -> None:
     content = {
         "DISTILLER": {"TYPE": "DKD", "TEACHER": "vgg13", "STUDENT": "MobileNetV2"},
@@ -141,7 +180,7 @@ def test_imagenet_asks_for_its_folder_and_takes_torchvision_s_models() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (release(DISTILLER__TYPE="CRD"), "DISTILLER.TYPE: no loss is called CRD. Known: "),
+        (release(DISTILLER__TYPE="CAT_KD"), "DISTILLER.TYPE: no loss is called CAT_KD. Known: "),
         (release(DISTILLER__TYPE=None), "DISTILLER.TYPE: expected a name, got None. Add it."),
         (release(DISTILLER__STUDENT=3), "DISTILLER.STUDENT: expected a name, got 3. Add it."),
         (
