@@ -17,11 +17,25 @@ from kdas.students.about import BEST, LAST, About, write_about
 
 
 class BestWeights:
-    """A student's weights at its best evaluation so far, by the split that decides; the first of several equals."""
+    """A student's weights at its best evaluation so far, by the split that decides; the first of several equals.
 
-    def __init__(self) -> None:
+    `weights`: by their names, once there was an evaluation.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Args: model: the one that is evaluated."""
         self.row: CurveRow | None = None
+        tensors = model.state_dict()
+        # One vector for each type: writing many small tensors takes longer than writing their bytes.
+        self._vectors: list[Tensor] = []
         self.weights: dict[str, Tensor] = {}
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors.values()):
+            of_type = {name: tensor for name, tensor in tensors.items() if tensor.dtype == dtype}
+            vector = torch.cat([tensor.detach().flatten() for tensor in of_type.values()])
+            parts = torch.split_with_sizes(vector, [tensor.numel() for tensor in of_type.values()])
+            for (name, tensor), part in zip(of_type.items(), parts, strict=True):
+                self.weights[name] = part.view(tensor.shape)
+            self._vectors.append(vector)
 
     def observe(self, model: nn.Module, row: CurveRow) -> None:
         """Copy the weights of the evaluated model, if this evaluation is the best."""
@@ -29,17 +43,15 @@ class BestWeights:
             return
         self.row = row
         for name, tensor in model.state_dict().items():
-            if name in self.weights:
-                self.weights[name].copy_(tensor)
-            else:
-                self.weights[name] = tensor.detach().clone()
+            self.weights[name].copy_(tensor)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"row": None if self.row is None else self.row.as_dict(), "weights": self.weights}
+        return {"row": None if self.row is None else self.row.as_dict(), "vectors": self._vectors}
 
-    def load_state_dict(self, state: Mapping[str, Any], device: str) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.row = None if state["row"] is None else CurveRow(**state["row"])
-        self.weights = {name: tensor.to(device) for name, tensor in state["weights"].items()}
+        for vector, saved in zip(self._vectors, state["vectors"], strict=True):
+            vector.copy_(saved)
 
 
 def write_student(folder: Path, best: Mapping[str, Tensor], last: Mapping[str, Tensor], about: About) -> None:

@@ -86,7 +86,7 @@ class Training:
         self.flops = trial.inputs.flops(config.student, self.distiller.flops)
         self.proxy_flops = (0.0, 0.0) if self.proxy is None else self.proxy.flops()
         self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
-        self.best = BestWeights() if surroundings.keeps_student else None
+        self.best = BestWeights(self.distiller.evaluated) if surroundings.keeps_student else None
         self.last_row: CurveRow | None = None
         self.status = Status.RUNNING
         self.epoch = self.step = self.loss_samples = 0
@@ -272,8 +272,8 @@ class Training:
             raise CheckpointError(f"{path}: belongs to another trial or to other prices. Move it away.")
         if self.best is not None and "best" not in state:
             raise CheckpointError(f"{path}: lacks the best weights, since its trial kept no student. Move it away.")
-        if "picks" not in state:
-            # What was trained on up to there is recorded nowhere else.
+        if "picks" not in state or (self.best is not None and "vectors" not in state["best"]):
+            # What was trained on up to there, and the best weights, are recorded nowhere else.
             raise CheckpointError(f"{path}: was written by an earlier version of this program. Move it away.")
         self.distiller.load_state_dict(state["distiller"])
         self.sampler.load_state_dict(state["sampler"])
@@ -282,7 +282,7 @@ class Training:
         self.clock.load_state_dict(state["clock"])
         self.picks.load_state_dict(state["picks"])
         if self.best is not None:
-            self.best.load_state_dict(state["best"], self.trial.inputs.device)
+            self.best.load_state_dict(state["best"])
         for name in _COUNTERS:
             setattr(self, name, state[name])
         self.num_rows = state.get("num_rows")

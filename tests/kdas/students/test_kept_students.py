@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from kdas.students.export import export
 from kdas.students.kept import BestWeights
 from kdas.teacher.obtain import untrained
 from kdas.training.trainer import CheckpointError, Surroundings, Training
-from kdas.training.trial import Inputs
+from kdas.training.trial import Inputs, Trial
 from tests.kdas.conftest import TrialOf
 
 
@@ -125,20 +127,55 @@ def test_its_folder_and_its_file_are_checkpoints_of_a_teacher(kept: tuple[Path, 
             assert torch.equal(tensor, student.model.state_dict()[name])
 
 
-def test_a_resumed_trial_keeps_the_best_of_both_parts(
-    tmp_path: Path, trial_of: TrialOf, calibration: Calibration, kept: tuple[Path, list[CurveRow]]
-) -> None:
-    trial = trial_of(epochs=4, evaluations=8, optimizer={"learning_rate": 0.05, "schedule": "step"})
-    surroundings = Surroundings(calibration, tmp_path / "c.pt", checkpoint_every_s=0.0, keeps_student=True)
+def killed_after_its_best(trial: Trial, surroundings: Surroundings, best: CurveRow) -> None:
+    """Train until after the best evaluation and the next two checkpoints."""
     for row in Training(trial, surroundings).rows():
-        if row.step > best_of(kept[1]).step and row.epoch == 4:
-            break  # killed after its best evaluation, and after a checkpoint
-    resumed = Training(trial, surroundings)
-    assert resumed.step > best_of(kept[1]).step
+        if row.epoch == best.epoch + 2:
+            return
+    raise AssertionError("the best evaluation must be followed by two checkpoints")
+
+
+@pytest.mark.parametrize("changed", [{}, {"ema_decay": 0.5}, {"channels_last": False}], ids=str)
+@pytest.mark.parametrize("lost", ["nothing", "the newest checkpoint", "the newest checkpoint was torn"])
+def test_a_resumed_trial_keeps_the_student_of_an_uninterrupted_one(
+    tmp_path: Path, trial_of: TrialOf, calibration: Calibration, changed: dict[str, Any], lost: str
+) -> None:
+    trial = trial_of(epochs=7, evaluations=10, optimizer={"learning_rate": 0.1, "schedule": "step"}, **changed)
+    whole = Training(trial, Surroundings(calibration, keeps_student=True))
+    best = best_of(list(whole.rows()))
+    whole.write_student(tmp_path / "whole")
+    path = tmp_path / "c.pt"
+    surroundings = Surroundings(calibration, path, checkpoint_every_s=0.0, keeps_student=True)
+    killed_after_its_best(trial, surroundings, best)
+    if lost == "the newest checkpoint":  # as if killed before the new one took the place of the old one
+        path.unlink()
+    elif lost == "the newest checkpoint was torn":
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.warns(UserWarning, match="is damaged") if "torn" in lost else nullcontext():
+        resumed = Training(trial, surroundings)
+    assert resumed.best is not None and resumed.best.row is not None and resumed.best.row.step == best.step
     list(resumed.rows())
-    resumed.write_student(tmp_path / "student")
+    resumed.write_student(tmp_path / "resumed")
     for name in (BEST, LAST):
-        assert (tmp_path / "student" / name).read_bytes() == (kept[0] / name).read_bytes()
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_best_weights_add_only_their_bytes_to_a_checkpoint(
+    tmp_path: Path, trial_of: TrialOf, calibration: Calibration
+) -> None:
+    """A record for each tensor would take longer than the bytes of a small network."""
+    records, sizes = {}, {}
+    for keeps in (False, True):
+        path = tmp_path / f"{keeps}.pt"
+        surroundings = Surroundings(calibration, path, checkpoint_every_s=0.0, keeps_student=keeps)
+        training = Training(trial_of(epochs=2), surroundings)
+        list(training.rows())
+        with zipfile.ZipFile(path) as file:
+            records[keeps] = len(file.namelist())
+        sizes[keeps] = path.stat().st_size
+    weights = training.distiller.evaluated.state_dict().values()
+    assert len(weights) > 50 and records[True] - records[False] == len({tensor.dtype for tensor in weights}) == 2
+    assert sizes[True] - sizes[False] < 1.02 * sum(tensor.nbytes for tensor in weights)
 
 
 def test_a_checkpoint_without_the_best_weights_cannot_be_resumed_from(
@@ -164,7 +201,8 @@ def test_keeping_a_student_changes_no_curve(
 
 def test_the_first_of_equal_evaluations_is_kept(finished: Callable[..., tuple[Training, list[Any]]]) -> None:
     row = finished()[1][0]
-    best, model = BestWeights(), nn.Linear(1, 1)
+    model = nn.Linear(1, 1)
+    best = BestWeights(model)
     for step, accuracy_then in ((1, 0.5), (2, 0.5), (3, 0.4), (4, 0.6), (5, 0.6)):
         nn.init.constant_(model.weight, step)
         best.observe(model, replace(row, step=step, val_accuracy=accuracy_then))
