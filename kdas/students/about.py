@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -30,17 +31,29 @@ OF_EVALUATION = (
 )
 
 
-def _told(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Raises: ValueError: if it lacks what is read of it."""
-    numbers = [evaluation.get(key) for key in ("epoch", "step", "val_accuracy", "test_accuracy")]
-    if not all(isinstance(number, (int, float)) for number in numbers):
-        raise ValueError("is no evaluation")
-    return evaluation
+def _holding(*, or_empty: bool = False, **kinds: type | UnionType) -> AfterValidator:
+    """Of a mapping: it must have these keys, with values of these types. Args: or_empty: it may also have no keys."""
+
+    def checked(content: dict[str, Any]) -> dict[str, Any]:
+        lacks = [key for key, kind in kinds.items() if not isinstance(content.get(key), kind)]
+        if lacks and not (or_empty and not content):
+            raise ValueError(f"lacks {', '.join(lacks)}")
+        return content
+
+    return AfterValidator(checked)
 
 
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Channels = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
-_Evaluation = Annotated[dict[str, Any], AfterValidator(_told)]
+# What is read of each block.
+_Evaluation = Annotated[
+    dict[str, Any],
+    _holding(epoch=int, step=int, val_accuracy=int | float, test_accuracy=int | float, device=str),
+]
+_Recipe = Annotated[dict[str, Any], _holding(seed=int, dataset=dict, teacher=dict)]
+_Data = Annotated[dict[str, Any], _holding(name=str, origin=str, identity=list)]
+_Teacher = Annotated[dict[str, str], _holding(model=str, weights=str)]
+_OfSweep = Annotated[dict[str, str], _holding(name=str, method=str, phase=str, configuration=str, or_empty=True)]
 
 
 @dataclass(frozen=True)
@@ -66,18 +79,17 @@ class About:
     decided_by: str
     best: _Evaluation
     last: _Evaluation
-    recipe: dict[str, Any]
-    data: dict[str, Any]
-    teacher: dict[str, str]
+    recipe: _Recipe
+    data: _Data
+    teacher: _Teacher
     provenance: dict[str, str]
     files: dict[str, str]
-    sweep: dict[str, str] = field(default_factory=dict)
+    sweep: _OfSweep = field(default_factory=dict)
 
     @property
     def own_code(self) -> list[str]:
         """What is code of the user's own in it: plug-ins, and models that are named by their module."""
-        teacher = self.recipe.get("teacher")
-        models = (self.student, self.recipe.get("student"), teacher.get("model") if isinstance(teacher, dict) else "")
+        models = (self.student, self.recipe.get("student"), self.recipe["teacher"].get("model"))
         named = [*self.recipe.get("plugins", []), *(model for model in models if ":" in str(model))]
         return list(dict.fromkeys(map(str, named)))
 
@@ -89,7 +101,7 @@ def _adapter() -> TypeAdapter[About]:
 
 def write_about(folder: Path, about: About) -> None:
     """Write the description: a student without it is not complete."""
-    write_text(folder / ABOUT, json.dumps({"form": FORM, **asdict(about)}, indent=1))
+    write_text(folder / ABOUT, json.dumps({"form": FORM, **vars(about)}, indent=1))
 
 
 def read_about(folder: Path) -> About:

@@ -27,7 +27,7 @@ from sweeps.record.students import damaged_students, kept_students, place_studen
 from tests.sweeps.conftest import CALIBRATION, train_on_paper
 from tests.sweeps.engine.test_agenda import agenda_of
 
-ROW = {"epoch": 1, "step": 3, "val_accuracy": 0.9, "test_accuracy": 0.8}
+ROW = {"epoch": 1, "step": 3, "val_accuracy": 0.9, "test_accuracy": 0.8, "device": "cpu"}
 
 
 def about_of(job: Job, sweep: dict[str, str]) -> About:
@@ -44,8 +44,8 @@ def about_of(job: Job, sweep: dict[str, str]) -> About:
         best=ROW,
         last=ROW,
         recipe=job.config.model_dump(mode="json"),
-        data={},
-        teacher={},
+        data={"name": "digits", "origin": "scikit-learn", "identity": ["drawn"]},
+        teacher={"model": "resnet8", "weights": "drawn"},
         provenance={},
         files={},
         sweep=sweep,
