@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
@@ -153,12 +154,30 @@ class SweepDirectory:
 
 def _student_of(trial: TrialFolder) -> Path | None:
     """The student of a trial, which its sweep may have moved; None if it kept none."""
+    if _trial_of(trial.student) == trial.path.name:
+        return trial.student
     placed = trial.path.parents[2] / STUDENTS
-    for path in [trial.student, *folders_in(placed)]:
-        with suppress(UserError):
-            if path.is_dir() and read_about(path).trial_id == trial.path.name:
-                return path
-    return None
+    try:
+        changed_at = placed.stat().st_mtime_ns
+    except OSError:
+        return None
+    return _placed_students(placed, changed_at).get(trial.path.name)
+
+
+@functools.lru_cache(maxsize=256)
+def _placed_students(folder: Path, changed_at: int) -> dict[str, Path]:
+    """The students in a sweep's `students/` by their trials, read once until one is added or removed.
+
+    Args: changed_at: when the folder last changed, which tells a later content from an earlier one.
+    """
+    return {trial_id: path for path in folders_in(folder) if (trial_id := _trial_of(path))}
+
+
+def _trial_of(student: Path) -> str:
+    """The id of a student's trial; "" if there is no intact student."""
+    with suppress(UserError):
+        return read_about(student).trial_id
+    return ""
 
 
 def _trial_path(sweep: Path, trial_id: str) -> Path:

@@ -15,12 +15,14 @@ from kdas.errors import UserError
 from kdas.files.full import waiting_for_room
 from kdas.recipe.config import TrialConfig
 from kdas.records import Status
+from kdas.students import about as about_file
 from kdas.students.about import ABOUT, BEST, About, read_about, write_about
 from kdas.students.kept import write_student
 from kdas.training.trial import Inputs
 from sweeps.engine.agenda import Agenda
 from sweeps.file.blocks import KeepStudents
 from sweeps.file.spec import SweepSpec
+from sweeps.record import directory as record_of_sweep
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.students import damaged_students, kept_students, place_students, student_of
@@ -196,6 +198,35 @@ def test_a_trial_of_another_sweep_brings_its_student(
     assert (about.trial_id, about.sweep["name"], about.sweep["method"]) == (job.trial_id, "other", "ours")
     assert other.trial(job.trial_id).status is Status.BUDGET
     assert other.trial(job.trial_id).provenance == {"torch": "of that time"}
+
+
+def test_the_students_of_another_sweep_are_read_once_for_all_of_its_trials(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked_off(agenda_of(spec.model_copy(update={"keep_students": "all"}), inputs, directory), directory)
+    jobs = [
+        Job(what["method"], what["phase"], TrialConfig(**what["config"]), what["config_id"])
+        for what in (folder.description for folder in directory.trials())
+    ]
+    *most, last = jobs
+    last_student = directory.trial(last.trial_id).student
+    aside = last_student.rename(directory.path / "aside")
+    placed = place_students(directory, [job.trial_id for job in most])
+    original, read = about_file.read_about, []
+
+    def counted(folder: Path) -> About:
+        read.append(folder)
+        return original(folder)
+
+    monkeypatch.setattr(record_of_sweep, "read_about", counted)
+    other = SweepDirectory(directory.path.parent / "other")
+    assert all(other.adopt(job, CALIBRATION) for job in most)
+    assert all(read_about(other.trial(job.trial_id).student).trial_id == job.trial_id for job in most)
+    assert len(most) == len(placed) == 9 and len([path for path in read if path in placed]) == len(placed)
+    # One that comes later is found too.
+    aside.rename(last_student)
+    place_students(directory, [job.trial_id for job in jobs])
+    assert other.adopt(last, CALIBRATION) and other.trial(last.trial_id).student.is_dir()
 
 
 def test_a_student_that_was_not_kept_is_one_line(spec: SweepSpec, inputs: Inputs, directory: SweepDirectory) -> None:
