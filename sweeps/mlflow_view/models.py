@@ -12,20 +12,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from kdas.errors import UserError
 from kdas.students.about import ABOUT
+from sweeps.mlflow_view.names import BEST, aliases, as_name
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.students import KeptStudent, kept_students
 from sweeps.record.winner import winner_of
 
 _EXAMPLE_BATCH = 2
-# The alias of the sweep's best student.
-BEST = "best"
 
 
 class StudentModels:
@@ -43,60 +42,73 @@ class StudentModels:
             # A run that was deleted on the page is another one now, and has no model.
             if sent is None or known.get(trial_id, [None])[0] == sent.run:
                 continue
-            model_id = self._of_run(sent.run) or self._sent(kept, sent.run)
+            model_id = self._sent(kept, sent.run)
             if model_id is not None:
                 known[trial_id] = [sent.run, model_id]
                 self._state.record(models=known)
 
-    def _of_run(self, run_id: str) -> str | None:
-        """The model that a run has, if our record of it was lost."""
-        outputs = self._client.get_run(run_id).outputs
-        models = outputs.model_outputs if outputs is not None else []
-        return str(models[0].model_id) if models else None
-
     def _sent(self, kept: KeptStudent, run_id: str) -> str | None:
-        about = kept.about
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model"
-            if not _saved(kept, path):
-                return None
-            experiment = self._client.get_run(run_id).info.experiment_id
-            params = {"model": about.student, "trial_id": about.trial_id, "decided_by": about.decided_by}
-            model = self._client.create_logged_model(
-                experiment, name=kept.path.name, source_run_id=run_id, params=params, model_type="student"
-            )
-            self._client.log_model_artifacts(model.model_id, str(path))
-        self._client.finalize_logged_model(model.model_id, "READY")
+        """Complete the model of a run, which a kill may have left at any point. Returns: its id; None without one."""
+        about, run = kept.about, self._client.get_run(run_id)
+        outputs = [each.model_id for each in (run.outputs.model_outputs if run.outputs is not None else [])]
+        if outputs:
+            return str(outputs[0])
+        model = self._begun(run, about.trial_id)
+        if model is None or model.status != LoggedModelStatus.READY:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "model"
+                if not _saved(kept, path):
+                    return None
+                params = {"model": about.student, "trial_id": about.trial_id, "decided_by": about.decided_by}
+                model = model or self._client.create_logged_model(
+                    run.info.experiment_id,
+                    name=as_name(kept.path.name),
+                    source_run_id=run_id,
+                    params=params,
+                    model_type="student",
+                )
+                self._client.log_model_artifacts(model.model_id, str(path))
+            self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        # Last: a run with a model has a complete one.
         self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, about.best["step"])])
         return str(model.model_id)
+
+    def _begun(self, run: Run, trial_id: str) -> LoggedModel | None:
+        """The model that was created for a run, perhaps by a pass that was killed before the run told of it."""
+        found = self._client.search_logged_models([run.info.experiment_id], f"params.trial_id = '{trial_id}'")
+        return next((model for model in found if model.source_run_id == run.info.run_id), None)
 
     def register(self, name: str) -> list[str]:
         """Register the best student of each method as a version of the model `name`, with the method as its alias.
 
-        The best of all has the alias `best` too. What is registered already is not registered again.
+        A method's name that MLflow refuses as alias is changed, see `names.aliases`. The best of all has the alias
+        `best` too. What is registered already is not registered again.
 
         Returns: a line for each alias.
         Raises: UserError: if there are no students, or MLflow refuses the name.
         """
         models = self._state.facts.get("models", {})
-        best = {each.about.trial_id: alias for alias, each in best_of_methods(self._directory)}
-        chosen = [trial_id for trial_id in best if trial_id in models]
+        students = [(method, kept.about.trial_id) for method, kept in best_of_methods(self._directory)]
+        alias_of = aliases(method for method, _ in students)
+        chosen = [(alias_of[method], trial_id) for method, trial_id in students if trial_id in models]
         if not chosen:
             raise UserError(f"REGISTER={name}: no student of {self._directory.name} is in MLflow. Run make sync first.")
+        winner = {folder.path.name for folder in winner_of(self._directory).trials}
+        chosen += [(BEST, trial_id) for _, trial_id in chosen if trial_id in winner]
         try:
             self._create(name)
             versions = {each.run_id: each.version for each in self._client.search_model_versions(f"name = '{name}'")}
             told = []
-            winner = {folder.path.name for folder in winner_of(self._directory).trials}
-            # The winner last: a method may be called `best`.
-            for trial_id in sorted(chosen, key=lambda each: each in winner):
+            for alias, trial_id in chosen:
                 run_id, model_id = models[trial_id]
-                version = versions.get(run_id) or self._version(name, run_id, model_id)
-                for alias in [best[trial_id], *([BEST] if trial_id in winner else [])]:
-                    self._client.set_registered_model_alias(name, alias, version)
-                    told.append(f"models:/{name}@{alias} is version {version}, of trial {trial_id}")
+                if run_id not in versions:
+                    versions[run_id] = self._version(name, run_id, model_id)
+                self._client.set_registered_model_alias(name, alias, versions[run_id])
+                told.append(f"models:/{name}@{alias} is version {versions[run_id]}, of trial {trial_id}")
         except MlflowException as error:
-            raise UserError(f"REGISTER={name}: {str(error).splitlines()[0]} Give another name.") from error
+            is_refused = error.error_code == "INVALID_PARAMETER_VALUE"
+            remedy = "Give another name." if is_refused else "Run make sync again."
+            raise UserError(f"REGISTER={name}: {str(error).splitlines()[0]} {remedy}") from error
         return told
 
     def _create(self, name: str) -> None:

@@ -1,7 +1,9 @@
-"""Names on MLflow's page that tell trials apart: of a trial's run, and of the settings that it does not share."""
+"""Names in MLflow: of a trial's run, of the settings that it does not share with others, of models and aliases."""
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +19,10 @@ _BRIEF = {
     "weight_decay": "wd",
 }
 _LONGEST_NAME = 250
+# The alias of the sweep's best student.
+BEST = "best"
+# Aliases that MLflow or we use otherwise: "v1" would be a version.
+_RESERVED = re.compile(rf"latest|v\d+|{BEST}", re.IGNORECASE)
 
 
 def settings(description: Mapping[str, Any]) -> dict[str, str]:
@@ -45,6 +51,25 @@ def run_name(description: Mapping[str, Any]) -> str:
     """The name of a trial's run, such as `kdas_search start=.6 end=.4 seed=1`."""
     words = [f"{_brief(name)}={_number(value)}" for name, value in settings(description).items()]
     return " ".join([str(description["method"]), *words, f"seed={description['config']['seed']}"])[:_LONGEST_NAME]
+
+
+def as_name(text: str) -> str:
+    """Text as a name that MLflow accepts for a logged model."""
+    return re.sub(r"[^\w-]", "-", text)[:_LONGEST_NAME]
+
+
+def aliases(methods: Iterable[str]) -> dict[str, str]:
+    """An alias for each method that MLflow accepts: its name, if that is one. All differ, also from `BEST`."""
+    found: dict[str, str] = {}
+    # Methods whose names are aliases come first, so that no other method takes theirs.
+    for method in sorted(methods, key=lambda each: (as_name(each) != each, each)):
+        usual = as_name(method)
+        if not usual or _RESERVED.fullmatch(usual):
+            usual = f"method-{usual}"
+        taken = {alias.lower() for alias in found.values()}
+        names = (f"{usual[: _LONGEST_NAME - 5]}-{number}" for number in itertools.count(2))
+        found[method] = next(name for name in itertools.chain([usual], names) if name.lower() not in taken)
+    return found
 
 
 def _brief(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -15,6 +16,7 @@ from mlflow.tracking import MlflowClient
 import kdas
 from kdas.errors import UserError
 from kdas.files.journal import Journal
+from kdas.students.about import write_about
 from sweeps.mlflow_view.models import best_of_methods
 from sweeps.mlflow_view.runs import EXPERIMENT
 from sweeps.mlflow_view.state import TrackingState
@@ -75,6 +77,35 @@ def test_every_kept_student_is_a_model_of_its_run_once(uri: str, copy: SweepDire
     assert not [file for file in files if file.suffix in (".pkl", ".pickle", ".pth", ".pt")]
 
 
+@pytest.mark.parametrize("killed_before", ["log_model_artifacts", "finalize_logged_model", "log_outputs", "record"])
+def test_a_kill_while_a_model_is_sent_leaves_one_model(
+    uri: str, copy: SweepDirectory, monkeypatch: pytest.MonkeyPatch, killed_before: str
+) -> None:
+    students = list(kept_students(copy))
+    for kept in students[1:]:
+        shutil.rmtree(kept.path)
+    original = TrackingState.record
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def record(self: TrackingState, **facts: object) -> None:
+        return killed() if "models" in facts else original(self, **facts)
+
+    with monkeypatch.context() as patch:
+        if killed_before == "record":
+            patch.setattr(TrackingState, "record", record)
+        else:
+            patch.setattr(MlflowClient, killed_before, killed)
+        with pytest.raises(KeyboardInterrupt):
+            sync(copy)
+    assert len(logged(uri)) == 1
+    assert sync(copy) == ""
+    (model,) = logged(uri)
+    assert models_by_trial(uri) == {students[0].about.trial_id: [model]}
+    assert MlflowClient(uri).get_logged_model(model).status == "READY"
+
+
 def test_a_run_that_was_deleted_gets_its_model_again(uri: str, copy: SweepDirectory) -> None:
     assert sync(copy) == ""
     trial_id, before = next(iter(models_by_trial(uri).items()))
@@ -102,6 +133,33 @@ def test_registered_students_load_and_answer_as_the_kept_ones(uri: str, copy: Sw
         assert torch.allclose(torch.from_numpy(answers), expected, rtol=0, atol=1e-5)
     finally:
         mlflow.set_tracking_uri(before)
+
+
+def test_methods_of_any_name_are_sent_and_registered(
+    uri: str, copy: SweepDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow refuses some of these names for models, and all of them as aliases."""
+    renamed = {"plain_kd": "v1", "rs2": "RS2 (r=.5)", "kdas_paper": "best", "kdas_search": "a.b"}
+    for number, kept in enumerate(kept_students(copy)):
+        if kept.seed != 1 or kept.method not in renamed:
+            shutil.rmtree(kept.path)
+            continue
+        sweep = {**kept.about.sweep, "method": renamed[kept.method]}
+        write_about(kept.path, replace(kept.about, sweep=sweep))
+        kept.path.rename(kept.path.with_name(f"a.b {number}"))
+    assert sync(copy) == "" and len(logged(uri)) == len(list(kept_students(copy)))
+    told = register(copy, "of-tiny")
+    assert register(copy, "of-tiny") == told
+    found = {line.split()[0].partition("@")[2] for line in told}
+    assert found - {"best"} == {"method-v1", "RS2--r--5-", "method-best", "a-b"}
+
+
+def test_a_name_that_mlflow_refuses_is_one_line(uri: str, copy: SweepDirectory) -> None:
+    for kept in list(kept_students(copy))[1:]:
+        shutil.rmtree(kept.path)
+    assert sync(copy) == ""
+    with pytest.raises(UserError, match=r"^REGISTER=a/b: [^\n]*'a/b'[^\n]* Give another name\.$"):
+        register(copy, "a/b")
 
 
 def test_a_network_that_cannot_be_exported_is_left_out(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from mlflow.utils.validation import (
+    _validate_logged_model_name,
+    _validate_model_alias_name,
+    _validate_model_alias_name_reserved,
+)
 
-from sweeps.mlflow_view.names import run_name, settings, short_names
+from sweeps.mlflow_view.names import aliases, run_name, settings, short_names
 from sweeps.record.job import Job
 from tests.sweeps.mlflow_view.conftest import described
 
@@ -34,3 +39,28 @@ def test_numbers_are_as_short_as_they_can_be(jobs: list[Job], value: str, shown:
 def test_a_short_name_is_the_last_word_unless_another_has_it() -> None:
     names = ("start_rate", "loss.temperature", "teacher.temperature")
     assert list(short_names(names).values()) == ["START_RATE", "TEMPERATURE", "TEACHER.TEMPERATURE"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        (["kdas_search", "plain-kd"], ["kdas_search", "plain-kd"]),
+        (["a b", "a/b", "a-b"], ["a-b-2", "a-b-3", "a-b"]),
+        (["KD", "kd"], ["KD", "kd-2"]),  # some databases do not tell them apart
+        (["latest", "V12", "Best"], ["method-latest", "method-V12", "method-Best"]),
+        (["ω=½", "(.)"], ["ω-½", "---"]),
+    ],
+)
+def test_aliases_are_the_methods_names_or_near_them(methods: list[str], expected: list[str]) -> None:
+    found = aliases(methods)
+    assert [found[method] for method in methods] == expected
+
+
+def test_mlflow_accepts_every_alias() -> None:
+    methods = ["x" * 400, "x" * 400 + "y", "", "v1", "latest", "a.b:c/d", "ä ö", "\n"]
+    found = aliases(methods)
+    assert len({alias.lower() for alias in found.values()}) == len(methods)
+    for alias in found.values():
+        _validate_model_alias_name(alias)
+        _validate_model_alias_name_reserved(alias)
+        _validate_logged_model_name(alias)
