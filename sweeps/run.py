@@ -85,7 +85,7 @@ def run_sweep(
             environment.keep(directory, recipe, sweep.inputs, sweep.prices)
         if has_work:
             keep_spec(spec, directory)
-            prepare_bank(recipe, len(spec.seeds), sweep.inputs, source, console)
+            prepare_bank(recipe, len(spec.seeds), sweep.inputs, source, directory, console)
         with _tables_of(directory):
             if has_work:
                 _train(sweep, spec.faults.retries, slots, console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -23,14 +24,25 @@ def announce(bank: TeacherBank, console: Console) -> None:
     )
 
 
-def build_with_progress(bank: TeacherBank, console: Console) -> None:
-    """Fill a bank. Nothing else runs meanwhile, so the teacher may use all cores."""
+def build_with_progress(
+    bank: TeacherBank, console: Console, on_views: Callable[[int], None] = lambda num_done: None
+) -> None:
+    """Fill a bank. Nothing else runs meanwhile, so the teacher may use all cores.
+
+    Args: on_views: is told the number of views that are answered, time and again.
+    """
     repeatable(num_cpus())
     if bank.share_filled() >= 1:
         # Only a damaged record may be missing: there is nothing to wait for.
         bank.build(lambda num_done: None)
     else:
-        bank.build(BankProgress(console, bank.num_images * bank.store.shape.num_views))
+        progress = BankProgress(console, bank.num_images * bank.store.shape.num_views)
+
+        def tell(num_done: int) -> None:
+            progress(num_done)
+            on_views(num_done)
+
+        bank.build(tell)
 
 
 def size_on_disk(path: Path) -> int:

@@ -15,6 +15,8 @@ from kdas.command.progress import TeacherProgress
 from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.files.cache import replaced_whole
+from kdas.files.full import going_without
+from kdas.files.record import write_record
 from kdas.recipe.config import TrialConfig
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank
@@ -79,10 +81,13 @@ def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherB
         raise UserError(f"{source}: {error}") from error
 
 
-def prepare_bank(recipe: TrialConfig, num_seeds: int, inputs: Inputs, source: Path, console: Console) -> None:
+def prepare_bank(
+    recipe: TrialConfig, num_seeds: int, inputs: Inputs, source: Path, directory: SweepDirectory, console: Console
+) -> None:
     """Open the teacher bank, and fill it before the first trial if the sweep needs most of it.
 
-    Filling is fastest in one go, while nothing else runs. Otherwise trials fill the bank as they train.
+    Filling is fastest in one go, while nothing else runs. Otherwise trials fill the bank as they train. Meanwhile
+    `bank.json` tells how much is done.
 
     Raises: UserError: if the disk has no room for the bank.
     """
@@ -94,4 +99,16 @@ def prepare_bank(recipe: TrialConfig, num_seeds: int, inputs: Inputs, source: Pa
     # Plain distillation shows every image in every epoch, and seeds draw independently of each other.
     needed = 1 - (1 - 1 / num_views) ** (recipe.epochs * num_seeds)
     if needed >= AHEAD_FROM:
-        build_with_progress(bank, console)
+        total, told = bank.num_images * num_views, -1
+
+        def tell(num_done: int) -> None:
+            nonlocal told
+            if (percent := 100 * num_done // total) > told:
+                told = percent
+                with going_without(directory.bank_file):
+                    write_record(directory.bank_file, {"num_done": num_done, "num_views": total})
+
+        try:
+            build_with_progress(bank, console, tell)
+        finally:
+            directory.bank_file.unlink(missing_ok=True)

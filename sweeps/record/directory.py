@@ -45,6 +45,7 @@ class SweepDirectory:
         self.environment_file = path / "environment.json"
         self.spent_file = path / "spent.json"
         self.control_file = path / "control.json"
+        self.bank_file = path / "bank.json"
         self.teacher_file = path / "teacher.pth"
         self.chatter_file = path / "ray.log"
         self.report = path / "report.html"

@@ -58,7 +58,7 @@ class SweepStatus:
     damages: list[str]
     # What users have asked of the sweep.
     asked: Requests = field(default_factory=Requests)
-    # Teacher and prices, a sentence each; none while the sweep prepares them.
+    # Teacher, prices and the bank while it is filled, a sentence each; none while the sweep prepares them.
     prepared: Sequence[str] = ()
     # Seconds left at the pace so far; None if that is not known.
     left_s: float | None = None
@@ -109,7 +109,7 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
     holder = directory.holder()
     num_ended = sum(counts[each] for each in FINAL_STATUSES)
     left_s = _left_s(directory, num_ended, measure) if holder else None
-    prepared = _prepared(directory)
+    prepared = [*_prepared(directory), *(_filling(directory) if holder else [])]
     return SweepStatus(counts, under_way, phase, fastest, measure, holder, damages, asked, prepared, left_s)
 
 
@@ -140,8 +140,17 @@ def _prepared(directory: SweepDirectory) -> list[str]:
     return lines
 
 
+def _filling(directory: SweepDirectory) -> list[str]:
+    """How much of the teacher bank is filled, while the sweep fills it before its first trial."""
+    try:
+        told = read_record(directory.bank_file, "num_done", "num_views", remedy="")
+    except (FileNotFoundError, DamagedError):
+        return []
+    return [f"filling the teacher bank: {told['num_done'] / told['num_views']:.0%} of {told['num_views']:,} views"]
+
+
 def words_of(status: SweepStatus) -> list[str]:
-    """Teacher, prices, the time left, and what users have asked and still applies, a sentence each."""
+    """Teacher, prices, the bank while it is filled, the time left, and what users have asked, a sentence each."""
     lines = list(status.prepared)
     if status.left_s is not None:
         lines.append(f"about {readable_s(status.left_s)} left at the pace so far")

@@ -188,6 +188,14 @@ def test_progress_is_shown_before_there_is_a_report(running: tuple[str, SweepDir
     assert 'href="/status"' in get(address) and 'href="report.html"' in get(f"{address}/status")
 
 
+def test_the_progress_of_the_teacher_bank_is_shown_while_it_is_filled(running: tuple[str, SweepDirectory]) -> None:
+    address, directory = running
+    write_record(directory.bank_file, {"num_done": 2_500_000, "num_views": 8_100_000})
+    assert "filling the teacher bank: 31% of 8,100,000 views" in get(f"{address}/progress")
+    directory.bank_file.unlink()
+    assert "teacher bank" not in get(f"{address}/progress")
+
+
 def test_buttons_change_the_sweep_for_who_has_the_token(running: tuple[str, SweepDirectory]) -> None:
     address, directory = running
     searched = next(f for f in directory.trials() if f.description["method"] == "kdas_search").path.name

@@ -122,3 +122,12 @@ def test_what_was_prepared_the_time_left_and_how_to_stop_a_trial_are_shown(
     assert "about 2 min 00 s left at the pace so far" in text
     assert f"seed 1: kdas-sweeps stop tiny {jobs[2].trial_id}" in text
     assert text.count("kdas-sweeps stop") == 1
+
+
+def test_the_bank_is_shown_only_by_a_sweep_that_fills_it_now(directory: SweepDirectory) -> None:
+    write_record(directory.bank_file, {"num_done": 81, "num_views": 810})
+    assert "teacher bank" not in shown(directory)  # its process was killed
+    with directory.locked():
+        assert "filling the teacher bank: 10% of 810 views" in shown(directory)
+        directory.bank_file.write_text("{", encoding="utf-8")
+        assert "teacher bank" not in shown(directory)

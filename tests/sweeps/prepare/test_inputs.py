@@ -1,0 +1,68 @@
+"""What is prepared before the first trial, and what is told of it meanwhile."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kdas.errors import UserError
+from kdas.recipe.config import TrialConfig
+from kdas.teacher.bank import TeacherBank
+from kdas.training.trial import Inputs, load_inputs
+from sweeps.prepare.inputs import prepare_bank
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.status import read_status
+
+
+@pytest.fixture
+def recipe() -> TrialConfig:
+    """So many epochs that they show nearly all views."""
+    dataset = {"name": "digits", "max_samples": 120}
+    teacher = {"model": "resnet8", "epochs": 1}
+    return TrialConfig(dataset=dataset, teacher=teacher, student="resnet8", epochs=800)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def inputs_of_recipe(recipe: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inputs:
+    monkeypatch.setenv("KDAS_CACHE", str(tmp_path / "cache"))
+    return load_inputs(recipe)
+
+
+def test_filling_the_bank_is_told_to_who_looks(
+    recipe: TrialConfig, inputs_of_recipe: Inputs, directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, seen = TeacherBank._fill, []
+
+    def fill(self: TeacherBank, *args: object, **options: object) -> int:
+        seen.extend(line for line in read_status(directory).prepared if "bank" in line)
+        return original(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TeacherBank, "_fill", fill)
+    monkeypatch.setattr("kdas.teacher.bank.answers._IMAGES_AT_ONCE", 40)
+    num_views = inputs_of_recipe.splits.views.num_views
+    assert num_views is not None
+    total = f"{len(inputs_of_recipe.splits.train) * num_views:,} views"
+    with directory.locked():
+        prepare_bank(recipe, 1, inputs_of_recipe, Path("a.yaml"), directory, Console(file=io.StringIO()))
+    # Filled in three parts; nothing is told before the first.
+    assert len(seen) == 2 and all(line.endswith(total) for line in seen)
+    shares = [int(line.split()[4].rstrip("%")) for line in seen]
+    assert 0 < shares[0] < shares[1] < 100
+    assert not directory.bank_file.exists()
+
+
+def test_nothing_is_told_of_filling_that_was_interrupted(
+    recipe: TrialConfig, inputs_of_recipe: Inputs, directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(self: TeacherBank, on_views: object) -> None:
+        on_views(3)  # type: ignore[operator]
+        assert directory.bank_file.exists()
+        raise UserError("the bank cannot be written")
+
+    monkeypatch.setattr(TeacherBank, "build", build)
+    with pytest.raises(UserError, match="cannot be written"):
+        prepare_bank(recipe, 1, inputs_of_recipe, Path("a.yaml"), directory, Console(file=io.StringIO()))
+    assert not directory.bank_file.exists()
