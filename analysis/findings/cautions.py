@@ -19,8 +19,8 @@ from analysis.findings.cautions_of_data import (
     of_the_tables,
 )
 from analysis.findings.summary import deciding_phase
-from analysis.record.measure import teacher_accuracy
-from kdas.records import Measure, Status
+from analysis.record.measure import ByHand, teacher_accuracy
+from kdas.records import Measure, Status, is_searched
 
 # With fewer pairs, a t-test has too few degrees of freedom to be worth a p.
 FEW_SEEDS = 5
@@ -40,15 +40,17 @@ def cautions(
     picks: pd.DataFrame,
     environment: Mapping[str, str],
     own_target: float,
+    by_hand: ByHand,
 ) -> list[Caution]:
     """All warnings about this sweep, the most important first.
 
     Args: summary: of `summarize`; times: of `trial_times`; curves, trials: as loaded; won: the answer that they
         qualify; timing: of `timing_check`; methods: of `slowdown_by_method`; environment: as recorded;
-        own_target: of the sweep.
+        own_target: of the sweep; by_hand: what users have asked of it.
     """
     return [
         *_of_progress(times, measure),
+        *_of_requests(times, by_hand),
         *_of_another_target(measure, own_target),
         *_of_the_teacher(environment, measure),
         *of_accuracies(times, picks, measure, teacher_accuracy(environment)[1]),
@@ -75,6 +77,24 @@ def _of_progress(times: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
             "answer",
             f"The sweep is not finished: {num_ended:,} of {planned} have ended. All numbers may change. Running "
             "trials count in the means with their bounds and in no comparison.",
+        )
+
+
+def _of_requests(times: pd.DataFrame, by_hand: ByHand) -> Iterator[Caution]:
+    """An end of the search, and trials, that a user and not the sweep's own rules have decided."""
+    searched = times[times["method"].map(is_searched).astype(bool) & (times["phase"] == "search")]
+    tried = searched.groupby("method")["config_id"].nunique()
+    if by_hand.ended_at and (tried.empty or tried.min() < by_hand.ended_at):
+        counts = [f"{count:,} ({method})" if len(tried) > 1 else f"{count:,}" for method, count in tried.items()]
+        after = f"after {' and '.join(counts) or 'none'} of {wording.plural(by_hand.ended_at, 'configuration')}"
+        yield Caution("answer", f"The search was ended by hand {after}.")
+    num_stopped = int((times["trial_id"].isin(by_hand.stopped) & (times["status"] == Status.STOPPED_EARLY)).sum())
+    if num_stopped:
+        were = "was" if num_stopped == 1 else "were"
+        yield Caution(
+            "answer",
+            f"{wording.plural(num_stopped, 'trial')} of the search {were} stopped by hand. A setting whose trial was "
+            "stopped before the target cannot win.",
         )
 
 

@@ -22,7 +22,7 @@ from analysis.findings.summary import RESAMPLING_SEED, deciding_phase, of_comple
 from analysis.findings.targets import OtherTargets, at_target, target_deviation
 from analysis.findings.timing import slowdown_by_method, timing_check
 from analysis.findings.trial_times import trial_times
-from analysis.record.measure import load_environment, load_measure
+from analysis.record.measure import load_by_hand, load_environment, load_measure
 from analysis.record.picks import load_picks
 from analysis.statistics.compare import Comparison
 from kdas.errors import UserError
@@ -115,6 +115,7 @@ def findings(sweep_directory: Path | str, target: float | None = None) -> Findin
                 picks,
                 environment,
                 own_target,
+                load_by_hand(directory),
             )
         ),
         environment=environment,

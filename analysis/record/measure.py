@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from kdas.errors import UserError
@@ -65,6 +65,29 @@ def load_environment(sweep_directory: Path | str) -> dict[str, str]:
     """
     path = Path(sweep_directory) / "environment.json"
     return {str(key): str(value) for key, value in _json_object(path).items()} if path.is_file() else {}
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What users have asked of a sweep that changes what it shows.
+
+    `ended_at`: how many configurations each search was to try when a user ended it; 0 if none did. `stopped`: ids of
+    trials that a user asked to stop; some may have ended otherwise before.
+    """
+
+    ended_at: int = 0
+    stopped: tuple[str, ...] = ()
+
+
+def load_by_hand(sweep_directory: Path | str) -> ByHand:
+    """What users have asked of the sweep, as control.json says it. Raises: UserError: if that file is damaged."""
+    path = Path(sweep_directory) / "control.json"
+    if not path.is_file():
+        return ByHand()
+    content = _json_object(path)
+    stopped = [trial_id for key in ("stopped", "were_stopped") for trial_id in _texts(content.get(key, []), path, key)]
+    is_ended = bool(content.get("finish")) and content.get("finished_at") is not None
+    return ByHand(int(_number(content, "finished_at", path)) if is_ended else 0, tuple(dict.fromkeys(stopped)))
 
 
 def teacher_accuracy(environment: Mapping[str, str]) -> tuple[float, float]:

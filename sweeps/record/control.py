@@ -8,6 +8,7 @@ from typing import Any
 
 from kdas.files.locks import locked
 from kdas.files.record import DamagedError, read_record, write_record
+from kdas.records import FINAL_STATUSES, Status
 from sweeps.record.directory import SweepDirectory
 
 REMEDY = "Delete it, then ask again what you had asked: to finish the search, or to add a configuration."
@@ -17,7 +18,8 @@ REMEDY = "Delete it, then ask again what you had asked: to finish the search, or
 class Requests:
     """What users have asked and what still applies.
 
-    `is_paused`: no trial starts. `stopped`: ids of trials of the search that end at their next evaluation.
+    `is_paused`: no trial starts. `stopped`: ids of trials of the search that end at their next evaluation;
+    `were_stopped`: ids of those that an earlier start has ended so, for the report.
     `finishes`: the search proposes nothing more. `finished_at`: the number of configurations that the sweep was to
     search when it heard of that; None before. `added`: configurations that the search tries besides those of the file;
     `configurations`: how many it searches at least, since some were added.
@@ -29,6 +31,7 @@ class Requests:
     finished_at: int | None = None
     added: tuple[Mapping[str, Any], ...] = ()
     configurations: int | None = None
+    were_stopped: tuple[str, ...] = ()
 
 
 def read_requests(directory: SweepDirectory) -> Requests:
@@ -38,10 +41,10 @@ def read_requests(directory: SweepDirectory) -> Requests:
     except FileNotFoundError:
         return Requests()
     numbers = [content["finished_at"], content.get("configurations")]
-    lists = [content["stopped"], content.get("added", [])]
+    lists = [content["stopped"], content.get("added", []), content.get("were_stopped", [])]
     if not all(isinstance(each, list) for each in lists) or not all(isinstance(each, int | None) for each in numbers):
         raise DamagedError(directory.control_file, "is damaged", REMEDY)
-    (stopped, added), (finished_at, configurations) = lists, numbers
+    (stopped, added, were_stopped), (finished_at, configurations) = lists, numbers
     return Requests(
         bool(content["paused"]),
         tuple(map(str, stopped)),
@@ -49,6 +52,7 @@ def read_requests(directory: SweepDirectory) -> Requests:
         finished_at,
         tuple(added),
         configurations,
+        tuple(map(str, were_stopped)),
     )
 
 
@@ -61,12 +65,15 @@ def change_requests(directory: SweepDirectory, change: Callable[[Requests], Requ
             content: dict[str, Any] = {"paused": now.is_paused, "stopped": list(now.stopped)}
             content |= {"finish": now.finishes, "finished_at": now.finished_at}
             content |= {"added": list(now.added), "configurations": now.configurations}
+            content |= {"were_stopped": list(now.were_stopped)}
             write_record(directory.control_file, content)
     return now
 
 
 def end_pause(directory: SweepDirectory) -> bool:
     """Forget a pause, which ends with the process that was paused, and requests to stop trials that have ended.
+
+    Which trials have ended because of such a request is kept.
 
     Returns: whether the sweep was paused.
     """
@@ -75,8 +82,11 @@ def end_pause(directory: SweepDirectory) -> bool:
     was_paused = read_requests(directory).is_paused
 
     def begin(asked: Requests) -> Requests:
-        still = tuple(trial_id for trial_id in asked.stopped if not directory.trial(trial_id).is_final)
-        return replace(asked, is_paused=False, stopped=still)
+        ended = {trial_id: directory.trial(trial_id).status for trial_id in asked.stopped}
+        still = tuple(trial_id for trial_id, status in ended.items() if status not in FINAL_STATUSES)
+        stopped = (trial_id for trial_id, status in ended.items() if status is Status.STOPPED_EARLY)
+        were_stopped = tuple(dict.fromkeys((*asked.were_stopped, *stopped)))
+        return replace(asked, is_paused=False, stopped=still, were_stopped=were_stopped)
 
     change_requests(directory, begin)
     return was_paused

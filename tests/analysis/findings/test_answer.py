@@ -19,6 +19,7 @@ from analysis.findings.answer import _interval, _open, answer
 from analysis.findings.gather import findings
 from analysis.findings.judgement import judge
 from analysis.findings.summary import deciding_phase, fastest
+from kdas.errors import UserError
 from kdas.records import Status
 from tests.analysis.conftest import row_of, texts
 
@@ -55,6 +56,49 @@ def test_the_headline_fits_on_a_line(sweep_directory: Path, mark: str, target: f
     said = answer(judged, replace(found.measure, target=target))
     assert "kdas_search was faster than plain_kd to 90" in said.headline and "as fast as plain_kd" in said.estimate
     assert len(said.headline) <= 120 and len(said.estimate) <= 60
+
+
+def ask(directory: Path, **requests: Any) -> None:
+    """Write control.json as a running sweep leaves it."""
+    nothing = {"paused": False, "stopped": [], "finish": False, "finished_at": None, "were_stopped": []}
+    (directory / "control.json").write_text(json.dumps(nothing | requests))
+
+
+def test_a_search_that_was_ended_by_hand_is_told(sweep_directory: Path) -> None:
+    assert "by hand" not in texts(findings(sweep_directory), "answer")
+    ask(sweep_directory, finish=True, finished_at=8)
+    assert "The search was ended by hand after 4 of 8 configurations." in texts(findings(sweep_directory), "answer")
+    # All were tried by then, or no sweep has heard of it.
+    for at in (4, None):
+        ask(sweep_directory, finish=True, finished_at=at)
+        assert "by hand" not in texts(findings(sweep_directory), "answer")
+
+
+def test_each_search_that_was_ended_by_hand_is_told(new_sweep: NewSweep, plan: Callable[[], list[Any]]) -> None:
+    trials = [replace(t, method="rs2_search") if t.config_id in ("c-s2", "c-s3") else t for t in plan()]
+    directory = new_sweep([t for t in trials if t.config_id != "c-s1"])
+    ask(directory, finish=True, finished_at=2)
+    said = "The search was ended by hand after 1 (kdas_search) and 2 (rs2_search) of 2 configurations."
+    assert said in texts(findings(directory), "answer")
+    directory = new_sweep([t for t in trials if not t.method.endswith("_search")])
+    assert "The search was ended by hand after none of 2 configurations." in texts(findings(directory), "answer")
+
+
+def test_trials_that_were_stopped_by_hand_are_told(new_sweep: NewSweep, plan: Callable[[], list[Any]]) -> None:
+    stopped = {"c-s2-0", "c-s2-1"}
+    trials = [
+        replace(t, status=Status.STOPPED_EARLY, last_s=40.0) if f"{t.config_id}-{t.seed}" in stopped else t
+        for t in plan()
+    ]
+    directory = new_sweep(trials)
+    # One by an earlier start; of c-s0-0 the request came too late.
+    ask(directory, stopped=["c-s2-0", "c-s0-0"], were_stopped=["c-s2-1", "c-s2-0"])
+    assert "2 trials of the search were stopped by hand. A setting whose" in texts(findings(directory), "answer")
+    ask(directory, stopped=["c-s2-0"])
+    assert "1 trial of the search was stopped by hand." in texts(findings(directory), "answer")
+    ask(directory, stopped="c-s2-0")
+    with pytest.raises(UserError, match=r"control\.json: stopped: expected a list of strings"):
+        findings(directory)
 
 
 def test_a_winner_of_the_search_is_not_trusted_and_few_seeds_are_named(sweep_directory: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.record.measure import ByHand, load_by_hand
 from kdas.records import Status, is_searched
 from kdas.training.trial import Inputs
 from sweeps.engine.agenda import Agenda
@@ -107,9 +108,12 @@ def test_a_stop_asked_before_a_kill_takes_effect_at_the_next_start_without_train
     assert folder.status is Status.STOPPED_EARLY and len(folder.rows()) == 1
     assert job.trial_id not in {each.trial_id for each in work_off(agenda, directory)}
     assert agenda.is_finished
-    # What has been done is forgotten.
-    end_pause(directory)
-    assert read_requests(directory) == Requests()
+    assert load_by_hand(directory.path) == ByHand(0, (job.trial_id,))
+    # What has been done applies no longer, and is kept for the report.
+    for _ in range(2):
+        end_pause(directory)
+        assert read_requests(directory) == Requests(were_stopped=(job.trial_id,))
+        assert load_by_hand(directory.path) == ByHand(0, (job.trial_id,))
 
 
 @pytest.mark.parametrize("phase", ["baseline", "confirm"])
@@ -195,9 +199,23 @@ def test_a_request_to_finish_holds_until_more_configurations_are_asked_for(direc
     ask_to_finish(directory)
     # A kill before the request is heard leaves it as it is.
     assert read_requests(directory) == Requests(finishes=True)
+    assert load_by_hand(directory.path) == ByHand()
     for number in (8, 8, 5):
         assert taken_up(directory, number) == Requests(finishes=True, finished_at=8)
+        assert load_by_hand(directory.path) == ByHand(ended_at=8)
     assert taken_up(directory, 9) == read_requests(directory) == Requests()
+    assert load_by_hand(directory.path) == ByHand()
+
+
+def test_a_trial_that_ended_before_it_could_be_stopped_was_not_stopped(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    agenda = agenda_of(spec, inputs, directory)
+    job, _ = past_the_baselines(agenda, directory)
+    end(agenda, directory, job, Status.BUDGET, [0.3, 0.9])
+    change_requests(directory, lambda asked: replace(asked, stopped=(job.trial_id,)))
+    end_pause(directory)
+    assert read_requests(directory) == Requests()
 
 
 def test_a_pause_ends_with_the_process_that_was_paused(directory: SweepDirectory) -> None:
