@@ -16,7 +16,6 @@ from kdas.parts.yaml_file import dump_yaml, parse_yaml
 from kdas.recipe.config import TrialConfig
 from kdas.students.start import start_id
 from kdas.training.trial import Inputs, config_id, priced_code
-from sweeps.file.confirm import ConfirmConfig
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.spec_file import read_spec, write_spec_text
@@ -78,9 +77,9 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
             f" began and is {now['budget']['ref_s_per_trial']} now. All times depend on it. Save the changed file under"
             " another name."
         )
-    confirmed = ConfirmConfig.model_validate(before["confirm"]).fresh_seeds if before["confirm"] else []
-    used = [seed for seed in confirmed if seed in now["seeds"]]
-    if used:
+    # A confirmation may end before it has used all of its seeds, and only it has trials on other seeds.
+    have_run = {folder.path.name.rpartition("-s")[2] for folder in directory.trials()}
+    if used := [seed for seed in now["seeds"] if str(seed) in have_run and seed not in before["seeds"]]:
         raise UserError(
             f"{directory.spec_file}: seeds: {used} were used for the confirmation, so the search cannot use them. Use"
             " other seeds."

@@ -15,8 +15,10 @@ from kdas.parts.plugins import code_id
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.training.trial import Inputs
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.resolved import plan_of
 from sweeps.prepare.unchanged import check_inputs, check_spec, keep_spec, spec_text
 from sweeps.record.directory import SweepDirectory
+from tests.sweeps.conftest import train_on_paper
 
 PLUGIN = """from kdas.samplers import SAMPLERS
 from kdas.samplers.subsets import Full
@@ -79,9 +81,38 @@ def test_seeds_of_the_confirmation_cannot_move_to_the_search(spec: SweepSpec, di
     confirmed = {**spec.model_dump(), "confirm": {"top": 1, "seeds": [11, 12]}}
     directory.spec_file.write_text(spec_text(SweepSpec.model_validate(confirmed)), encoding="utf-8")
     check_spec(SweepSpec.model_validate({**confirmed, "confirm": {"top": 2, "seeds": [11, 12, 13]}}), directory)
-    moved = {**confirmed, "seeds": [1, 2, 11], "confirm": {"top": 1, "seeds": [21]}}
+    moved = SweepSpec.model_validate({**confirmed, "seeds": [1, 2, 11], "confirm": {"top": 1, "seeds": [21]}})
+    check_spec(moved, directory)  # the confirmation has not begun
+    run_on(spec, directory, [1, 2, 11])
     with pytest.raises(UserError, match=r"seeds: \[11\] were used for the confirmation"):
-        check_spec(SweepSpec.model_validate(moved), directory)
+        check_spec(moved, directory)
+
+
+def run_on(spec: SweepSpec, directory: SweepDirectory, seeds: list[int]) -> None:
+    """The baselines on these seeds."""
+    for job in plan_of(spec.model_copy(update={"seeds": seeds})).baselines:
+        train_on_paper(directory, job, [0.5])
+
+
+def test_only_the_seeds_that_a_confirmation_has_used_are_used(spec: SweepSpec, directory: SweepDirectory) -> None:
+    """A confirmation until its answer is decided may use 30, and often uses fewer."""
+    content = {**spec.model_dump(), "confirm": {"top": 1, "until": "decided"}}
+    directory.spec_file.write_text(spec_text(SweepSpec.model_validate(content)), encoding="utf-8")
+    run_on(spec, directory, [1, 2])
+    run_on(spec, directory, list(range(1001, 1007)))
+
+    def with_seeds(seeds: list[int], most: int) -> SweepSpec:
+        confirm = {"top": 1, "until": "decided", "most": most}
+        return SweepSpec.model_validate({**content, "seeds": seeds, "confirm": confirm})
+
+    check_spec(with_seeds([1, 2, 1007, 1030], 6), directory)
+    # Nor are they forgotten by a start without a confirmation.
+    keep_spec(SweepSpec.model_validate({**content, "confirm": False}), directory)
+    check_spec(with_seeds([1, 2, 1007], 6), directory)
+    for seed in (1001, 1006):
+        without = SweepSpec.model_validate({**content, "seeds": [1, 2, seed], "confirm": False})
+        with pytest.raises(UserError, match=rf"seeds: \[{seed}\] were used for the confirmation"):
+            check_spec(without, directory)
 
 
 def test_sweep_from_before_a_key_existed_can_resume(spec: SweepSpec, directory: SweepDirectory) -> None:
