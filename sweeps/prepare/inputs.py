@@ -18,10 +18,9 @@ from kdas.files.cache import replaced_whole
 from kdas.files.full import going_without
 from kdas.files.record import write_record
 from kdas.recipe.config import TrialConfig
-from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank
 from kdas.training.calibrate import calibration_for
-from kdas.training.trial import Inputs, find_dataset, load_inputs
+from kdas.training.trial import Inputs, load_inputs
 from sweeps.engine.plan import Plan
 from sweeps.engine.prices import Prices, prices_for
 from sweeps.prepare.neighbours import other_sweeps
@@ -33,14 +32,14 @@ AHEAD_FROM = 0.9
 
 
 def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
-    """Data and teacher. The sweep keeps a copy of the teacher's weights, in case the cache is emptied."""
+    """Data and teacher. A sweep that has begun takes its own copy of the teacher: the cache may be emptied meanwhile,
+    or hold one that was trained again elsewhere.
+    """
     has_begun = directory.has_begun
-    kept = teachers.teacher_path(recipe.teacher, find_dataset(recipe), recipe.validation)
     has_copy = has_begun and not recipe.teacher.checkpoint and checkpoint.is_intact(directory.teacher_file)
-    if has_copy and not kept.exists():
-        with replaced_whole(kept) as temporary:
-            shutil.copyfile(directory.teacher_file, temporary)
-    inputs = load_inputs(recipe, TeacherProgress(console))
+    changed = {"checkpoint": str(directory.teacher_file.absolute())} if has_copy else {}
+    with_own = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update=changed)})
+    inputs = load_inputs(with_own, TeacherProgress(console))
     if has_begun:
         check_inputs(directory, inputs, recipe)
         if not has_copy:

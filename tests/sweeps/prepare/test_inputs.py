@@ -9,10 +9,13 @@ import pytest
 from rich.console import Console
 
 from kdas.errors import UserError
+from kdas.files import checkpoint
 from kdas.recipe.config import TrialConfig
 from kdas.teacher.bank import TeacherBank
 from kdas.training.trial import Inputs, load_inputs
-from sweeps.prepare.inputs import prepare_bank
+from sweeps.file.spec import SweepSpec
+from sweeps.prepare.inputs import inputs_for, keep_inputs_of, prepare_bank
+from sweeps.prepare.unchanged import keep_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.status import read_status
 
@@ -29,6 +32,46 @@ def recipe() -> TrialConfig:
 def inputs_of_recipe(recipe: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inputs:
     monkeypatch.setenv("KDAS_CACHE", str(tmp_path / "cache"))
     return load_inputs(recipe)
+
+
+def other_teacher(inputs: Inputs) -> None:
+    """Put another teacher in the place of the cached one, as training it on another machine does."""
+    state = {name: tensor.clone() for name, tensor in inputs.teacher.model.state_dict().items()}
+    next(iter(state.values())).add_(1e-6)
+    checkpoint.save(inputs.teacher.path, {"model": state})
+
+
+@pytest.mark.parametrize("cached", ["another teacher", "a damaged file", "nothing"])
+def test_a_sweep_resumes_with_its_own_copy_of_the_teacher_whatever_the_cache_holds(
+    recipe: TrialConfig, inputs_of_recipe: Inputs, directory: SweepDirectory, spec: SweepSpec, cached: str
+) -> None:
+    console, before = Console(file=io.StringIO()), inputs_of_recipe.teacher
+    keep_inputs_of(recipe, inputs_of_recipe, directory)
+    keep_spec(spec, directory)
+    if cached == "another teacher":
+        other_teacher(inputs_of_recipe)
+    elif cached == "a damaged file":
+        before.path.write_bytes(before.path.read_bytes()[:1000])
+    else:
+        before.path.unlink()
+    teacher = inputs_for(recipe, directory, console).teacher
+    assert teacher.weights_id == before.weights_id and not teacher.was_trained
+
+
+def test_a_sweep_that_has_lost_its_copy_refuses_another_teacher(
+    recipe: TrialConfig, inputs_of_recipe: Inputs, directory: SweepDirectory, spec: SweepSpec
+) -> None:
+    console, before = Console(file=io.StringIO()), inputs_of_recipe.teacher
+    keep_inputs_of(recipe, inputs_of_recipe, directory)
+    keep_spec(spec, directory)
+    kept = before.path.read_bytes()
+    directory.teacher_file.unlink()
+    other_teacher(inputs_of_recipe)
+    with pytest.raises(UserError, match="the teacher's weights have changed since this sweep began"):
+        inputs_for(recipe, directory, console)
+    before.path.write_bytes(kept)
+    assert inputs_for(recipe, directory, console).teacher.weights_id == before.weights_id
+    assert checkpoint.is_intact(directory.teacher_file)
 
 
 def test_filling_the_bank_is_told_to_who_looks(
