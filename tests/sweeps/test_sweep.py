@@ -18,6 +18,7 @@ from kdas.recipe.config import TrialConfig
 from kdas.records import CURVE_COLUMNS, WITHOUT_TEACHER
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial, load_inputs
+from sweeps.record.directory import SweepDirectory
 from tests.sweeps.conftest import TINY, Swept
 
 
@@ -175,17 +176,45 @@ def test_a_changed_file_that_contradicts_the_sweep_is_refused(swept: Swept, tmp_
 
 def test_comparison_is_of_the_trials_as_they_are_and_not_of_older_tables(swept: Swept) -> None:
     other = swept.directory.path.with_name("other")
-    shutil.copytree(swept.directory.path, other, ignore=shutil.ignore_patterns("*.parquet"))
+    # With its tables, in which the trials that are removed here still are.
+    shutil.copytree(swept.directory.path, other)
     try:
+        for folder in list(SweepDirectory(other).trials()):
+            if folder.description["method"] == "rs2":
+                shutil.rmtree(folder.path)
         measure = json.loads((other / "measure.json").read_text())
         del measure["check"]
-        (other / "measure.json").write_text(json.dumps({**measure, "sweep": "other"}))
+        changed = {"sweep": "other", "num_planned_trials": 8, "num_ended_trials": 8}
+        (other / "measure.json").write_text(json.dumps({**measure, **changed}))
         done = swept.run("compare", "tiny other")
         assert done.returncode == 0, done.stderr
         said = " ".join(done.stdout.split())
-        assert "The scores describe these samples and claim nothing." in said
     finally:
         shutil.rmtree(other)
+
+    def mean_time(of: pd.DataFrame) -> float:
+        is_reached = of["tta_ref_s"] < math.inf
+        return of["tta_ref_s"].clip(upper=measure["tau_ref_s"]).mean() if is_reached.mean() > 0.5 else math.inf
+
+    trials = trials_of(swept)
+    of_configs = {config: mean_time(of) for config, of in trials.groupby(["method", "config_id"])}
+    times = {method: min(s for (name, _), s in of_configs.items() if name == method) for method, _ in of_configs}
+    cells = [times, {**times, "rs2": math.inf}]
+    # The score of a cell falls from 1 at its lowest time to 0 at four times that.
+    scores = {
+        method: sum(max(0.0, 4 - cell[method] / min(cell.values())) / 3 for cell in cells) / 2 for method in times
+    }
+    listed = said.partition("Scores (1: the lowest mean time everywhere): ")[2].partition(". ")[0]
+    printed = {method: float(score) for method, score in (each.rsplit(" ", 1) for each in listed.split(", "))}
+    assert printed == {method: pytest.approx(score, abs=0.0051) for method, score in scores.items()}
+    assert list(printed.values()) == sorted(printed.values(), reverse=True)
+    first, *others = (method for method, score in scores.items() if math.isclose(score, max(scores.values())))
+    num_fastest = sum(cell[first] == min(cell.values()) for cell in cells)
+    told = f"{first} has the best score over 2 sweeps: lowest mean time in {num_fastest or 'none'}"
+    assert ("have the same score over 2 sweeps" if others else told) in said
+    assert "Not run in every sweep, which counts as a miss: rs2." in said
+    # What may be claimed comes first.
+    assert "plain_kd" in said.partition("The scores describe these samples and claim nothing.")[0]
 
 
 def test_report_is_rebuilt_from_the_directory(swept: Swept) -> None:
