@@ -9,11 +9,11 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
-from torch import nn
 
 import kdas
 from kdas.clock import Calibration
 from kdas.errors import UserError
+from kdas.models import Model
 from kdas.students.export import export
 from kdas.students.student import Student
 from kdas.training.trainer import Surroundings, Training
@@ -53,13 +53,14 @@ def test_pt2(student: Student, images: torch.Tensor, tmp_path: Path) -> None:
             assert torch.allclose(program(images[:number]), student(images[:number]), rtol=0, atol=1e-5)
 
 
-class Branching(nn.Module):
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images.mean((1, 2, 3)) if images.sum() > 0 else images.amax((1, 2, 3))
+class Branching(Model):
+    def forward_with_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = images.mean((2, 3)) if images.sum() > 0 else images.amax((2, 3))
+        return features, features
 
 
 def test_a_network_that_cannot_be_followed_is_one_line(student: Student, tmp_path: Path) -> None:
-    odd = Student(Branching(), student.about)  # type: ignore[arg-type]
+    odd = Student(Branching(), student.about)
     with pytest.raises(UserError, match=r"resnet8 cannot be exported as pt2: .*Use safetensors or pth\.") as refused:
         export(odd, tmp_path / "student.pt2", "pt2")
     assert "\n" not in str(refused.value) and not list(tmp_path.iterdir())
