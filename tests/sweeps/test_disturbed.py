@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from kdas.records import Status
 from sweeps.record.directory import SweepDirectory
+from sweeps.record.trial import TrialFolder
 from tests.sweeps.test_torture import NOT_REPEATED, environment, processes_of, wait_until_all_are_gone
 
 # Few trials, and each long enough to be met in the middle.
@@ -66,12 +69,13 @@ class Sweep:
 
     def __init__(self, runs: Path, cache: Path, **variables: str) -> None:
         self.runs, self.directory = runs, SweepDirectory(runs / "disturbed")
+        self.variables = {**environment(runs, cache), **variables}
         runs.mkdir(exist_ok=True)
         self._output = runs / "output.txt"
         with self._output.open("w") as output:
             self.front = subprocess.Popen(
                 command(runs),
-                env={**environment(runs, cache), **variables},
+                env=self.variables,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -240,3 +244,91 @@ def test_sweeps_that_start_at_once_beside_another_ray_end_well_and_hear_of_each_
         assert sweep.front.returncode == 0, printed
         assert "disturbed trains on this machine too (process " in printed
         pd.testing.assert_frame_equal(curves(sweep.runs), undisturbed, check_exact=True)
+
+
+def ask(sweep: Sweep, *words: str) -> str:
+    """Run a command that asks something of the sweep. Returns: what it says."""
+    asked = [sys.executable, "-m", "sweeps.command.front", words[0], "disturbed", *words[1:]]
+    done = subprocess.run(asked, env=sweep.variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def searched(sweep: Sweep) -> dict[str, TrialFolder]:
+    """The trials of the search that have recorded an evaluation."""
+    found = (folder for folder in sweep.directory.trials() if folder.curve_bytes)
+    return {folder.path.name: folder for folder in found if folder.description["method"] == "kdas_search"}
+
+
+def test_a_trial_that_is_stopped_ends_at_its_next_evaluation_and_the_sweep_goes_on(
+    undisturbed: pd.DataFrame, tmp_path: Path, cache_of_the_tests: Path
+) -> None:
+    sweep = Sweep(tmp_path, cache_of_the_tests)
+    sweep.until("two trials of the search", lambda: len(searched(sweep)) == 2)
+    stopped, other = searched(sweep)
+    assert "stops at its next evaluation" in ask(sweep, "stop", stopped)
+    sweep.until("its end", lambda: sweep.directory.trial(stopped).is_final)
+    printed = sweep.end()
+    assert sweep.front.returncode == 0, printed
+    assert f"{stopped} stops at its next evaluation, as you asked." in printed
+    assert sweep.directory.trial(stopped).status is Status.STOPPED_EARLY
+    assert sweep.directory.trial(other).status is Status.BUDGET
+    trained = curves(tmp_path)
+    num_rows = trained["trial_id"].value_counts()
+    expected_rows = undisturbed["trial_id"].value_counts()
+    assert 0 < num_rows[stopped] < expected_rows[stopped] and num_rows[other] == expected_rows[other]
+    # What was trained is what would have been trained.
+    is_trained = undisturbed.groupby("trial_id").cumcount() < undisturbed["trial_id"].map(num_rows)
+    expected = undisturbed[is_trained]
+    pd.testing.assert_frame_equal(trained, expected.reset_index(drop=True), check_exact=True)
+    assert "1 trial of the search was stopped by hand" in (sweep.directory.path / "report.md").read_text()
+
+
+@contextmanager
+def killed_before_it_heeds(sweep: Sweep) -> Iterator[None]:
+    """What is asked within the block is recorded, and the driver is killed before it looks."""
+    driver = sweep.process("sweeps run")
+    os.kill(driver, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(driver, signal.SIGKILL)
+    printed = sweep.end()
+    assert "as you asked" not in printed and sweep.front.returncode == 137, printed
+
+
+def test_a_request_to_stop_a_trial_outlives_a_kill_of_the_driver(
+    undisturbed: pd.DataFrame, tmp_path: Path, cache_of_the_tests: Path
+) -> None:
+    sweep = Sweep(tmp_path, cache_of_the_tests)
+    sweep.until("two trials of the search", lambda: len(searched(sweep)) == 2)
+    stopped, other = searched(sweep)
+    with killed_before_it_heeds(sweep):
+        assert "stops at its next evaluation" in ask(sweep, "stop", stopped)
+    assert sweep.directory.trial(stopped).status is Status.RUNNING
+    rows = len(sweep.directory.trial(stopped).rows())
+    again = Sweep(tmp_path, cache_of_the_tests)
+    printed = again.end()
+    assert again.front.returncode == 0, printed
+    assert f"{stopped} is stopped, as you asked." in printed
+    assert again.directory.trial(stopped).status is Status.STOPPED_EARLY
+    trained = curves(tmp_path)
+    # It was not trained further, and the other one is as if nothing had happened.
+    num_trained, num_whole = (int((frame["trial_id"] == stopped).sum()) for frame in (trained, undisturbed))
+    assert num_trained == rows < num_whole
+    whole = [frame[frame["trial_id"] == other].reset_index(drop=True) for frame in (trained, undisturbed)]
+    pd.testing.assert_frame_equal(*whole, check_exact=True)
+
+
+def test_a_request_to_finish_outlives_a_kill_of_the_driver(tmp_path: Path, cache_of_the_tests: Path) -> None:
+    sweep = Sweep(tmp_path, cache_of_the_tests)
+    sweep.until("a row of a baseline", lambda: sweep.num_rows > 0)
+    with killed_before_it_heeds(sweep):
+        assert "the search ends now" in ask(sweep, "finish")
+    again = Sweep(tmp_path, cache_of_the_tests)
+    printed = again.end()
+    assert again.front.returncode == 0, printed
+    assert "The search ends, as you asked." in printed and "The search ended early: as you asked" in printed
+    assert set(curves(tmp_path)["method"]) == {"plain_kd"}
+    report = (again.directory.path / "report.md").read_text()
+    assert "The search was ended by hand after none of 1 configuration." in report
