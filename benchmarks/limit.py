@@ -23,7 +23,7 @@ from torch.nn import functional
 from benchmarks.bench import Bench, Figures, run
 from kdas import models, seeding
 from kdas.compute.device import repeatable, synchronize
-from kdas.compute.optimizer import sgd
+from kdas.compute.optimizer import optimizer_of
 from kdas.compute.precision import Precision
 from kdas.data import ImageSplits
 from kdas.recipe.config import TrialConfig
@@ -62,7 +62,7 @@ class Ideal:
             self.images = self._images(config.batch_size)
             self.targets = torch.randint(splits.num_classes, (config.batch_size,)).to(device)
         self.student = student.to(device).to(memory_format=self.memory_format)
-        self.optimizer = sgd(self.student.parameters(), config.optimizer)
+        self.optimizer = optimizer_of(self.student, config.optimizer)
 
     def _images(self, number: int) -> Tensor:
         return torch.randn(number, 3, self.size, self.size).to(self.device).contiguous(memory_format=self.memory_format)

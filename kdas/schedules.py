@@ -55,17 +55,30 @@ def penalty_lambda(epoch: int, penalty_lambda: float, penalty_warmup: int) -> fl
 
 
 def learning_rate(
-    epoch: int, epochs: int, *, base: float, schedule: str, final: float, warmup_epochs: int = 0
+    epoch: int,
+    epochs: int,
+    *,
+    base: float,
+    schedule: str,
+    final: float,
+    warmup_epochs: int = 0,
+    decay_share: float = 1.0,
 ) -> float:
     """Learning rate of an epoch.
 
-    Args: schedule: `cosine` (half cosine towards `final`, per epoch) or `step` (a tenth at each milestone);
-        warmup_epochs: over which the rate rises linearly to `base`; the cosine spans the epochs after them.
+    Args: schedule: `cosine` (half cosine towards `final`, per epoch), `step` (a tenth at each milestone), `linear`
+        (straight towards `final`) or `trapezoid` (constant, then straight towards `final`); warmup_epochs: over which
+        the rate rises linearly to `base`; all schedules but `step` span the epochs after them; decay_share: part of
+        those in which a trapezoid decays, in (0, 1].
     """
     if epoch <= warmup_epochs:
         return base * epoch / (warmup_epochs + 1)
+    if schedule == "step":
+        passed = sum(epoch > milestone * epochs for milestone in STEP_MILESTONES)
+        return base * 0.1**passed
+    progress = (epoch - warmup_epochs - 1) / (epochs - warmup_epochs)
     if schedule == "cosine":
-        progress = (epoch - warmup_epochs - 1) / (epochs - warmup_epochs)
         return final + (base - final) * (1 + math.cos(math.pi * progress)) / 2
-    passed = sum(epoch > milestone * epochs for milestone in STEP_MILESTONES)
-    return base * 0.1**passed
+    if schedule == "trapezoid":
+        progress = max(0.0, progress - (1 - decay_share)) / decay_share
+    return base + (final - base) * progress

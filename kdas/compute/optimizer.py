@@ -1,19 +1,41 @@
-"""SGD and its learning rate, for students and teachers."""
+"""The optimizer of a student or teacher, by its name, and its learning rate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from kdas import schedules
-from kdas.recipe.config import OptimizerConfig
+from kdas.compute.dot import Dot
+from kdas.compute.muon import MuonAndAdamW
+from kdas.recipe.optimizer import OptimizerConfig
 
 
-def sgd(trained: Iterable[Tensor], config: OptimizerConfig) -> torch.optim.SGD:
-    """Stochastic gradient descent with momentum over the given parameters."""
-    return torch.optim.SGD(trained, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+def optimizer_of(
+    model: nn.Module, config: OptimizerConfig, others: Iterable[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer of a model's parameters and of others that are trained with them."""
+    trained = [*model.parameters(), *others]
+    match config.name:
+        case "adamw":
+            first, second = config.betas
+            return torch.optim.AdamW(
+                trained, lr=config.learning_rate, betas=(first, second), weight_decay=config.weight_decay
+            )
+        case "muon":
+            return MuonAndAdamW(model, trained, config)
+        case "dot":
+            return Dot(trained, config)
+        case _:
+            return torch.optim.SGD(
+                trained,
+                lr=config.learning_rate,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+                nesterov=config.nesterov,
+            )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig, epoch: int, epochs: int) -> float:
@@ -25,7 +47,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig,
         schedule=config.schedule,
         final=config.final_learning_rate,
         warmup_epochs=config.warmup_epochs,
+        decay_share=config.decay_share,
     )
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_share", 1.0)
     return rate

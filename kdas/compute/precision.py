@@ -22,8 +22,8 @@ class Precision:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
-    def backward(self, loss: Tensor) -> None:
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    def backward(self, loss: Tensor, *, retain_graph: bool = False) -> None:
+        self.scaler.scale(loss).backward(retain_graph=retain_graph)  # type: ignore[no-untyped-call]
 
     def step(self, optimizer: torch.optim.Optimizer, trained: Iterable[Tensor], clip_norm: float | None) -> None:
         """Update. With float16, a step whose gradients overflowed is skipped and the scale lowered."""

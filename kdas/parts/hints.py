@@ -25,9 +25,8 @@ _OF_RANGES = {
 }
 # Keys that mean something else in each block, so one of another block is no hint.
 _OF_EACH_BLOCK = ("name", "direction")
-# Keys by which other programs choose an optimizer, and what there is to choose.
-_CHOOSES = ("name", "type", "optimizer", "algorithm", "kind")
-ONLY_SGD = "SGD is the only optimizer"
+# Keys by which other programs choose an optimizer.
+_CHOOSES = ("type", "optimizer", "algorithm", "kind")
 # At most this many keys are listed if none is similar to the given one.
 _LISTED = 12
 _WITHOUT_UNIT = "Write a number without a unit."
@@ -52,7 +51,7 @@ def unknown_key(key: str, known: Sequence[str], places: Iterable[str] = ()) -> s
     if invisible := invisible_in(name):
         return f"contains {invisible}. Write {_visible(name)}."
     if name.lower() in _CHOOSES and block.rpartition(".")[2] == "optimizer":
-        return f"unknown key. {ONLY_SGD}: remove this key."
+        return "unknown key. Did you mean name?"
     meant = written_out(name)
     if _OF_RANGES.get(meant) in known:
         return f"unknown key. Did you mean {_OF_RANGES[meant]}?"

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kdas.errors import UserError, brief
 from kdas.parts.fields import description_at, fields_at, interval_at, places
-from kdas.parts.hints import ONLY_SGD, meant_value, unknown_key, with_hint
+from kdas.parts.hints import meant_value, unknown_key, with_hint
 
 # What was expected, by pydantic's type of error; pydantic's other messages say it themselves.
 _EXPECTED = {
@@ -185,8 +185,9 @@ def _text(detail: ErrorDetails, model: type[BaseModel], keys: list[str]) -> str:
         case "model_type" | "model_attributes_type" | "dict_type":
             known = fields_at(model, keys)
             listed = f" Known keys: {', '.join(known)}." if known else ""
-            only = f" {ONLY_SGD}." if keys[-1:] == ["optimizer"] else ""
-            return f"expected a mapping, got {brief(detail['input'])}.{only}{listed}"
+            named = isinstance(detail["input"], str) and "name" in known
+            meant = f" Write {keys[-1]}: {{name: {detail['input']}}}." if named else ""
+            return f"expected a mapping, got {brief(detail['input'])}.{meant}{listed}"
         case "too_short" if not detail["input"]:
             return f"expected at least one entry, got none. {hint}".rstrip()
         case "string_too_short":

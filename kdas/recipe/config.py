@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
@@ -24,13 +22,15 @@ from kdas.parts.fields import KeysOf
 from kdas.parts.known import DATASETS, LOSSES, SAMPLERS, checked_model
 from kdas.parts.paths import LOCAL_FILE, with_paths_found
 from kdas.parts.plugins import load_plugins, with_plugins_found
-from kdas.parts.reading import check_all, further_mistakes, mistakes_in, refusal, refuse_booleans_for_numbers, validated
+from kdas.parts.reading import check_all, further_mistakes, mistakes_in, refusal, validated
 from kdas.parts.registry import parameters_of
 from kdas.parts.settings import with_settings
 from kdas.parts.terms import MAX_WEIGHT, as_terms, checked_terms
 from kdas.parts.yaml_file import read_yaml
+from kdas.recipe.optimizer import OptimizerConfig
 from kdas.recipe.presets import PresetName, filled_in
 from kdas.recipe.release import refuse_release_file
+from kdas.recipe.strict import MAX_BATCH, MAX_EPOCHS, MAX_REF_S, Strict
 
 
 def _checked_dataset(given: Any) -> dict[str, Any]:
@@ -47,8 +47,6 @@ LossPart = Annotated[
     dict[str, Any] | list[dict[str, Any]], BeforeValidator(checked_terms), KeysOf(lambda: parameters_of(LOSSES))
 ]
 SamplerPart = Annotated[dict[str, Any], BeforeValidator(_checked_sampler), KeysOf(lambda: parameters_of(SAMPLERS))]
-# Far above all that makes sense: they catch slips, and what no generator, table or clock can take.
-MAX_LEARNING_RATE, MAX_EPOCHS, MAX_BATCH, MAX_REF_S = 1e15, 1_000_000, 1_000_000, 1_000_000_000
 # Seeds are kept in columns of 64 bits.
 MAX_SEED = 2**63 - 1
 
@@ -58,30 +56,6 @@ Layers = Annotated[list[str] | None, Field(min_length=1)]
 
 def _as_list(given: Any) -> Any:
     return [given] if isinstance(given, str) else given
-
-
-class Strict(BaseModel):
-    """A block of a file: unknown keys are refused, and values cannot be changed once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    _booleans_are_no_numbers = model_validator(mode="before")(refuse_booleans_for_numbers)
-
-
-class OptimizerConfig(Strict):
-    """SGD and its schedule; the defaults are those of the official release."""
-
-    learning_rate: float = Field(
-        0.05, gt=0, le=MAX_LEARNING_RATE, description="Learning rate of SGD; the paper uses 0.05."
-    )
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(5e-4, ge=0, le=MAX_LEARNING_RATE, description="Weight decay of SGD.")
-    schedule: Literal["cosine", "step"] = Field("cosine", description="Schedule of the learning rate.")
-    final_learning_rate: float = Field(
-        1e-5, ge=0, le=MAX_LEARNING_RATE, description="Learning rate at the end of the cosine."
-    )
-    warmup_epochs: int = Field(0, ge=0, le=MAX_EPOCHS, description="Epochs of linear warm-up before the schedule.")
-    clip_norm: float | None = Field(None, gt=0, description="Largest gradient norm of a step; no clipping by default.")
 
 
 class TeacherConfig(Strict):
@@ -94,7 +68,7 @@ class TeacherConfig(Strict):
     )
     epochs: int = Field(40, ge=1, le=MAX_EPOCHS, description="Epochs of the teacher's training.")
     batch_size: int = Field(64, ge=2, le=MAX_BATCH, description="Samples per step.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer: SGD and its schedule.")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer and its schedule.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the teacher's training.")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the teacher's training.")
 
@@ -133,7 +107,7 @@ class Recipe(Strict):
         0.1, ge=0, le=MAX_WEIGHT, description="Weight of the cross-entropy on the label; the paper uses 0.1."
     )
     kd_weight: float = Field(9.0, ge=0, le=MAX_WEIGHT, description="Weight of the distillation term; the paper uses 9.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer: SGD and its schedule.")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer and its schedule.")
     batch_size: int = Field(64, ge=2, le=MAX_BATCH, description="Samples per step; the paper uses 64.")
     accumulate: int = Field(
         1, ge=1, le=MAX_BATCH, description="Number of parts that a batch is split into to save memory."
@@ -211,6 +185,9 @@ class Recipe(Strict):
             self._check_batch,
             self._check_weights,
             self._check_layers,
+            lambda: self.optimizer.check("optimizer"),
+            self._check_optimizer_of_teacher,
+            self._check_compile,
             lambda: check_warmup("optimizer", self.optimizer.warmup_epochs, self.epochs),
             lambda: check_warmup("teacher.optimizer", self.teacher.optimizer.warmup_epochs, self.teacher.epochs),
         ]
@@ -221,6 +198,15 @@ class Recipe(Strict):
                 f"accumulate: splitting a batch of {self.batch_size} into {self.accumulate} leaves parts of fewer than"
                 " two samples, which batch norm needs. Lower it"
             )
+
+    def _check_optimizer_of_teacher(self) -> None:
+        if self.teacher.optimizer.name == "dot":
+            raise ValueError("teacher.optimizer.name: dot needs a teacher to distill from. Use sgd, adamw or muon")
+        self.teacher.optimizer.check("teacher.optimizer")
+
+    def _check_compile(self) -> None:
+        if self.compile and self.optimizer.name == "dot":
+            raise ValueError("compile: compiled models take one backward pass a step, and dot takes two. Remove it")
 
     def _check_weights(self) -> None:
         if not self.ce_weight and not self.kd_weight * sum(weight for weight, _ in as_terms(self.loss)):

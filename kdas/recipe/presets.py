@@ -112,6 +112,8 @@ def _with_learning_rate_of_student(content: dict[str, Any]) -> dict[str, Any]:
     student, optimizer = content.get("student"), content.get("optimizer", {})
     if not isinstance(student, str) or student not in _STUDENT_LEARNING_RATES or not isinstance(optimizer, Mapping):
         return content
+    if optimizer.get("name", "sgd") not in ("sgd", "dot"):  # it is a learning rate of SGD
+        return content
     return {**content, "optimizer": {"learning_rate": _STUDENT_LEARNING_RATES[student], **optimizer}}
 
 

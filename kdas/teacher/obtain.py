@@ -13,7 +13,7 @@ from torch.nn import functional
 from kdas import models, seeding
 from kdas.compute.device import repeatable
 from kdas.compute.evaluate import accuracy
-from kdas.compute.optimizer import set_learning_rate, sgd
+from kdas.compute.optimizer import optimizer_of, set_learning_rate
 from kdas.data import Dataset, Draw, ImageSplits, batches_of
 from kdas.errors import UserError
 from kdas.files import checkpoint
@@ -171,7 +171,7 @@ def _trained(config: TeacherConfig, splits: ImageSplits, device: str, progress: 
 
 def _train(model: Model, config: TeacherConfig, splits: ImageSplits, progress: OnEpoch) -> None:
     settings, train = config.optimizer, splits.train
-    optimizer = sgd(model.parameters(), settings)
+    optimizer = optimizer_of(model, settings)
     progress(0, config.epochs, 0.0)
     for epoch in range(1, config.epochs + 1):
         set_learning_rate(optimizer, settings, epoch, config.epochs)

@@ -18,6 +18,7 @@ from kdas.files.prices import calibration_of, read_calibration, write_calibratio
 from kdas.losses import LOSSES
 from kdas.parts.terms import as_terms
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.optimizer import OptimizerConfig
 from kdas.records import MEASURE_VERSION
 from kdas.training.distiller import Distiller
 from kdas.training.proxy import proxy_name
@@ -52,9 +53,16 @@ def priced_by(config: TrialConfig) -> dict[str, Any]:
         "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
         "batch_size": config.batch_size,
         **({"proxy": proxy} if (proxy := proxy_name(config.sampler)) else {}),
+        **_optimizer_unless_sgd(config.optimizer),
         **({"code": code} if (code := priced_code(config)) else {}),
         **{key: layers for key in ("student_layers", "teacher_layers") if (layers := getattr(config, key)) is not None},
     }
+
+
+def _optimizer_unless_sgd(optimizer: OptimizerConfig) -> dict[str, Any]:
+    """What a step's update depends on; nothing for SGD, so that prices from before there was a choice stay valid."""
+    kind = [optimizer.name, *(["nesterov"] if optimizer.nesterov else [])]
+    return {} if kind == ["sgd"] else {"optimizer": kind}
 
 
 def _without_numbers(part: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdas import models, seeding
+from kdas.compute.dot import Dot
 from kdas.compute.flops import counted
-from kdas.compute.optimizer import sgd
+from kdas.compute.optimizer import optimizer_of
 from kdas.compute.precision import Precision
 from kdas.data import Draw, ImageSplits
 from kdas.losses import Distillation, LossNeed
@@ -60,7 +61,7 @@ class Distiller:
         with seeding.global_draws(config.seed, "loss"):
             self.distillation = Distillation(config.loss, context).to(device)
         self.trained = [*self.student.parameters(), *self.distillation.parameters()]
-        self.optimizer = sgd(self.trained, config.optimizer)
+        self.optimizer = optimizer_of(self.student, config.optimizer, self.distillation.parameters())
         self.average = (
             AveragedModel(
                 self.student,
@@ -87,6 +88,11 @@ class Distiller:
     def evaluated(self) -> nn.Module:
         """The model whose accuracy counts: the student, or the moving average of its weights."""
         return self.student if self.average is None else self.average.module
+
+    @property
+    def further_backward_passes(self) -> int:
+        """How many backward passes a step takes beside one."""
+        return int(isinstance(self.optimizer, Dot))
 
     def batch(self, indices: Tensor, images: Tensor) -> Batch:
         """Args: indices [B]; images float32 [B, 3, H, W]; both on the device."""
@@ -141,11 +147,19 @@ class Distiller:
         for positions in torch.chunk(torch.arange(len(batch), device=self.device), self.config.accumulate):
             # Most trials take a batch in one part and need no copy of it.
             part = batch if len(positions) == len(batch) else batch.rows(positions)
-            unweighted, weighted = self._losses(part, epoch, None if weights is None else weights[positions])
+            label_loss, distillation = self._losses(part, epoch)
+            unweighted = weighted = label_loss + distillation
+            if weights is not None:
+                distillation = weights[positions] * distillation
+                weighted = label_loss + distillation
             if loss_weights is not None:
                 weighted = loss_weights[positions] * weighted
             loss = weighted.sum() / len(batch)
-            self.precision.backward(loss)
+            if isinstance(self.optimizer, Dot):
+                shares = (1.0 if loss_weights is None else loss_weights[positions]) / len(batch)
+                self._propagate_apart(self.optimizer, (shares * label_loss).sum(), (shares * distillation).sum())
+            else:
+                self.precision.backward(loss)
             total += loss.detach()
             losses.append(unweighted.detach())
         self.precision.step(self.optimizer, self.trained, self.config.optimizer.clip_norm)
@@ -158,8 +172,14 @@ class Distiller:
         """The student's logits [B, C] in the last step, detached."""
         return torch.cat(self._trained_logits)
 
-    def _losses(self, batch: Batch, epoch: int, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The loss of each sample [B], without and with the weights of the distillation term."""
+    def _propagate_apart(self, optimizer: Dot, label_loss: Tensor, distillation: Tensor) -> None:
+        """Add the gradients of the two terms of the loss, scalars, each to its own."""
+        with optimizer.distilling():
+            self.precision.backward(distillation, retain_graph=True)
+        self.precision.backward(label_loss)
+
+    def _losses(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
+        """The cross-entropy [B] and the distillation loss [B] of each sample, times `ce_weight` and `kd_weight`."""
         answer = batch.answer
         assert answer is not None
         with self._draws("step", epoch), self.precision.autocast():
@@ -168,8 +188,7 @@ class Distiller:
         self._trained_logits.append(logits.detach())
         distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
         label_loss = self.config.ce_weight * functional.cross_entropy(logits, batch.targets, reduction="none")
-        unweighted = label_loss + distillation
-        return unweighted, unweighted if weights is None else label_loss + weights * distillation
+        return label_loss, distillation
 
     def _needed(self, batch: Batch, of_student: Answer, of_teacher: Answer, epoch: int) -> dict[str, Any]:
         """What losses may need beside logits and targets, by the names in `LossNeed`."""

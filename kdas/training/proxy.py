@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from kdas import models, seeding
 from kdas.compute.flops import counted
-from kdas.compute.optimizer import set_learning_rate, sgd
+from kdas.compute.optimizer import optimizer_of, set_learning_rate
 from kdas.compute.precision import Precision
 from kdas.data import ImageSplits
 from kdas.errors import UserError
@@ -49,7 +49,7 @@ class Proxy:
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self._model = model.to(device).to(memory_format=self._memory_format)
         self._precision = Precision(config.precision, device)
-        self._optimizer = sgd(self._model.parameters(), config.optimizer)
+        self._optimizer = optimizer_of(self._model, config.optimizer)
         # The epoch, and the number of the last forward pass in it.
         self._forwards = (0, 0)
 

@@ -83,7 +83,9 @@ class Training:
         needs = SAMPLERS[config.sampler["name"]].needs
         self.walk = EpochWalk(self.sampler, needs, config.batch_size, self.clock, work)
         self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)
-        self.flops = trial.inputs.flops(config.student, self.distiller.flops)
+        score_flops, step_flops, teacher_flops = trial.inputs.flops(config.student, self.distiller.flops)
+        step_flops += self.distiller.further_backward_passes * (step_flops - score_flops)
+        self.flops = (score_flops, step_flops, teacher_flops)
         self.proxy_flops = (0.0, 0.0) if self.proxy is None else self.proxy.flops()
         self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
         self.best = BestWeights(self.distiller.evaluated) if surroundings.keeps_student else None

@@ -111,7 +111,7 @@ def _files(directory: SweepDirectory, key: str, *, is_base: bool) -> tuple[Path,
     return directory.calibration_file if is_base else folder / f"{key}.json", folder / f"{key}.copy.json"
 
 
-_DECIDING = ("loss", "batch_size", "accumulate", "precision", "proxy")
+_DECIDING = ("loss", "batch_size", "accumulate", "precision", "proxy", "optimizer.name", "optimizer.nesterov")
 # Only whether they are set matters, not their value.
 _DECIDING_IF_SET = ("ema_decay", "optimizer.clip_norm")
 

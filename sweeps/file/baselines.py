@@ -12,8 +12,10 @@ from kdas.parts.known import SAMPLERS
 from kdas.parts.reading import refused
 from kdas.parts.registry import lower_keys, parameters_of
 from kdas.parts.terms import MAX_WEIGHT
-from kdas.recipe.config import MAX_BATCH, MAX_EPOCHS, LossPart, OptimizerConfig, SamplerPart, Strict
+from kdas.recipe.config import LossPart, SamplerPart
+from kdas.recipe.optimizer import OptimizerConfig, changed_optimizer
 from kdas.recipe.presets import usual_weights
+from kdas.recipe.strict import MAX_BATCH, MAX_EPOCHS, Strict
 from sweeps.file.choices import parts_written_out
 from sweeps.space.ranges import Range
 from sweeps.space.space import names_of
@@ -97,7 +99,11 @@ class Method(Strict):
         names = (name for name in Method.model_fields if name not in ("sampler", "search"))
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.optimizer is not None:
-            given["optimizer"] = self.optimizer.model_dump(exclude_unset=True)
+            given["optimizer"] = {
+                key: getattr(self.optimizer, key)
+                for key in OptimizerConfig.model_fields
+                if key in self.optimizer.model_fields_set
+            }
         return given
 
     @property
@@ -129,8 +135,5 @@ class Method(Strict):
         if "loss" in overrides and names_of(overrides["loss"]) != names_of(recipe["loss"]):
             usual = usual_weights(overrides["loss"])
         if "optimizer" in overrides:
-            overrides["optimizer"] = {
-                **OptimizerConfig.model_validate(recipe["optimizer"]).model_dump(),
-                **overrides["optimizer"],
-            }
+            overrides["optimizer"] = changed_optimizer(recipe["optimizer"], overrides["optimizer"])
         return {**recipe, **usual, **overrides, "sampler": self.sampler}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from pydantic import ValidationError
 
 from kdas.parts.reading import below, explain, mistakes_in, refusal
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.optimizer import OWN_KEYS
 from kdas.records import searched_method
 from sweeps.file.baselines import Method
 from sweeps.file.cells import is_name
@@ -24,6 +26,9 @@ _TOGETHER = (
     ("loss", "ce_weight", "kd_weight"),
     ("epochs", "optimizer.warmup_epochs"),
     ("epochs", "sampler", "warmup_epochs"),
+    ("optimizer.momentum", "optimizer.nesterov", "optimizer.delta"),
+    *(("optimizer.name", f"optimizer.{key}") for key in ("clip_norm", *dict.fromkeys(chain(*OWN_KEYS.values())))),
+    ("optimizer.schedule", "optimizer.decay_share"),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, WrapSerializer, model_serializer, model_validator
 
 from kdas.parts.reading import refused
-from kdas.recipe.config import Strict
+from kdas.recipe.strict import Strict
 from sweeps.file.blocks import MOST_CONFIGURATIONS, MOST_SEEDS, Seed, seeds_counted_from, seeds_from
 from sweeps.space.forms import short_form
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from kdas.parts.known import LOSSES, SAMPLERS
 from kdas.parts.terms import checked_terms
-from kdas.recipe.config import OptimizerConfig, Recipe
+from kdas.recipe.config import Recipe
+from kdas.recipe.optimizer import OptimizerConfig
 from kdas.recipe.presets import filled_in
 from sweeps.space.places import RECIPE_PARAMETERS
 from sweeps.space.space import Point, Space, names_of
@@ -66,7 +67,7 @@ def _defaults(recipe: Recipe, loss: Any) -> dict[str, Any]:
         **content,
         "sampler": SAMPLERS.checked(content["sampler"]),
         "loss": checked_terms(content["loss"]),
-        "optimizer": OptimizerConfig(**content.get("optimizer", {})).model_dump(),
+        "optimizer": dict(OptimizerConfig(**content.get("optimizer", {}))),
     }
 
 

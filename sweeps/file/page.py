@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
 from kdas.parts.registry import Registry
-from kdas.recipe.config import MAX_SEED, OptimizerConfig, Recipe, TeacherConfig
+from kdas.recipe.config import MAX_SEED, Recipe, TeacherConfig
+from kdas.recipe.optimizer import OptimizerConfig
 from kdas.samplers import SAMPLERS
 from sweeps.file import blocks
 from sweeps.file.baselines import Method

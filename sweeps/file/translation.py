@@ -26,6 +26,8 @@ _KEPT = {
     "SOLVER.WEIGHT_DECAY": "optimizer.weight_decay",
     "SOLVER.MOMENTUM": "optimizer.momentum",
 }
+# The same, for a trainer with two momenta.
+_OF_DOT = {"SOLVER.TRAINER": "optimizer.name", "SOLVER.DOT.DELTA": "optimizer.delta"}
 # Keys of a distiller's own block, if they are not named as the parameter is.
 _OF_DISTILLER = {
     "CE_WEIGHT": "ce_weight",
@@ -60,6 +62,7 @@ _LEFT_OUT = {
     "LOG": "a sweep keeps its own record",
     "DATASET.TEST": "changes no result",
     "SOLVER.TRAINER": "the sampler says what is trained on",
+    "SOLVER.DOT.DELTA": "of another trainer",
 }
 # All other blocks are those of distillers.
 _BLOCKS = ("DATASET", "DISTILLER", "EXPERIMENT", "LOG", "SOLVER")
@@ -227,8 +230,10 @@ def _translate_rest(translation: _Translation, key: str, value: Any) -> None:
     block = key.partition(".")[0]
     if key == "SOLVER.TYPE":
         if str(value).upper() != "SGD":
-            raise ValueError(f"SOLVER.TYPE: expected SGD, got {brief(value)}. SGD is the only optimizer")
-        translation.left_out[key] = "the only optimizer here"
+            raise ValueError(f"SOLVER.TYPE: expected SGD, got {brief(value)}. The release has no other optimizer")
+        translation.left_out[key] = "the default here too"
+    elif key in _OF_DOT and str(translation.given.get("SOLVER.TRAINER", "")).lower() == "dot":
+        translation.keep(key, _OF_DOT[key], str(value).lower() if key == "SOLVER.TRAINER" else value)
     elif key in ("SOLVER.LR_DECAY_STAGES", "SOLVER.LR_DECAY_RATE"):
         _translate_schedule(translation, key)
     elif reason := _LEFT_OUT.get(key) or _LEFT_OUT.get(key.rpartition(".")[0]) or _LEFT_OUT.get(block):

@@ -15,7 +15,8 @@ from kdas.parts.hints import meant_value, written_out
 from kdas.parts.known import LOSSES, SAMPLERS
 from kdas.parts.reading import explain
 from kdas.parts.terms import MAX_WEIGHT
-from kdas.recipe.config import OptimizerConfig, Recipe
+from kdas.recipe.config import Recipe
+from kdas.recipe.optimizer import OptimizerConfig
 
 # Keys whose value is a part. If one is searched, the chosen part decides which parameters exist.
 PARTS = ("sampler", "loss")

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from kdas.errors import brief
 from kdas.parts.registry import lower_keys
-from kdas.recipe.config import Strict
+from kdas.recipe.strict import Strict
 from sweeps.space.forms import short_form
 
 if TYPE_CHECKING:  # a file is checked without it

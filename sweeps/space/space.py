@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from kdas.parts.terms import as_terms
+from kdas.recipe.optimizer import changed_optimizer
 from kdas.recipe.presets import usual_weights
 from sweeps.space.places import PARTS, Path, Place
 from sweeps.space.ranges import RangeConfig
@@ -154,8 +155,15 @@ class Space:
             if parameter.name == "loss" and names_of(value) != names_of(content["loss"]):
                 # Parts come first in a space, so searched weights are applied later and override these.
                 result.update(usual_weights(value))
-            result = _put(result, parameter.path, value)
+            if parameter.path[0] != "optimizer":
+                result = _put(result, parameter.path, value)
+        if of_optimizer := {str(each.path[-1]): point[each.name] for each in self._of_optimizer if each.name in point}:
+            result["optimizer"] = changed_optimizer(content["optimizer"], of_optimizer)
         return result
+
+    @property
+    def _of_optimizer(self) -> list[Parameter]:
+        return [parameter for parameter in self.parameters if parameter.path[0] == "optimizer"]
 
 
 def names_of(loss: Any) -> list[str]:

@@ -88,6 +88,29 @@ def test_cosine_learning_rate_starts_at_its_base_and_falls_towards_the_final_one
     assert curve == sorted(curve, reverse=True) and 1e-5 < curve[-1] < 2e-5
 
 
+def test_linear_learning_rate_falls_straight_towards_the_final_one() -> None:
+    curve = [learning_rate(epoch, 10, base=1.0, schedule="linear", final=0.1) for epoch in range(1, 11)]
+    assert curve == pytest.approx([1.0, 0.91, 0.82, 0.73, 0.64, 0.55, 0.46, 0.37, 0.28, 0.19])
+
+
+def test_trapezoid_rises_holds_and_falls_straight_in_the_last_share_of_the_epochs_after_warm_up() -> None:
+    rate = {"base": 1.0, "schedule": "trapezoid", "final": 0.0, "warmup_epochs": 3}
+    curve = [learning_rate(epoch, 13, decay_share=0.4, **rate) for epoch in range(1, 14)]  # type: ignore[arg-type]
+    assert curve == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 7, 0.75, 0.5, 0.25])
+
+
+@quickly
+@given(st.integers(2, 300), st.floats(0.01, 1), st.integers(0, 20))
+def test_trapezoid_that_decays_all_the_time_is_linear(epochs: int, final: float, warmup: int) -> None:
+    for epoch in range(1, warmup + epochs + 1):
+        given = {"base": 1.0, "final": final, "warmup_epochs": warmup}
+        linear, trapezoid = (
+            learning_rate(epoch, warmup + epochs, schedule=name, **given)  # type: ignore[arg-type]
+            for name in ("linear", "trapezoid")
+        )
+        assert trapezoid == pytest.approx(linear)
+
+
 def test_step_learning_rate_is_divided_by_ten_after_epochs_150_180_and_210() -> None:
     curve = {epoch: learning_rate(epoch, 240, base=0.05, schedule="step", final=0.0) for epoch in range(1, 241)}
     assert [curve[epoch] for epoch in (1, 150, 151, 180, 181, 210, 211, 240)] == pytest.approx(

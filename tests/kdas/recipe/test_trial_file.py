@@ -132,7 +132,10 @@ def test_unknown_key_is_refused_with_the_nearest_known_one(load: Load) -> None:
             "sampler.threshold: expected a value in (0, 0.5), got 0.5. Quantile beyond which",
         ),
         ("validation: 0.6", "validation: expected a value in [0, 0.5], got 0.6. Fraction of the training set"),
-        ("optimizer: {momentum: 1}", "optimizer.momentum: expected a value in [0, 1), got 1. Momentum of SGD."),
+        (
+            "optimizer: {momentum: 1}",
+            "optimizer.momentum: expected a value in [0, 1), got 1. Momentum, of all but adamw; by default",
+        ),
         (
             "loss: {name: kd, temperature: 0}",
             "loss.temperature: expected a value in (0, 1000], got 0. Distillation temperature; the paper uses 4.",

@@ -46,6 +46,9 @@ def run_until_epoch(trial: Trial, surroundings: Surroundings, epoch: int) -> Non
         {"precision": "bfloat16", "accumulate": 3, "channels_last": False},
         {"precision": "float16", "multi_crop": True, "sampler": KDAS | {"score_mode": "train"}},
         {"student": "torchvision/mobilenet_v3_small", "batch_size": 32},
+        *({"optimizer": {"name": name}, "sampler": KDAS} for name in ("adamw", "muon", "dot")),
+        {"optimizer": {"name": "dot", "schedule": "trapezoid"}, "precision": "float16", "accumulate": 2},
+        {"optimizer": {"name": "muon", "nesterov": False, "schedule": "linear"}, "precision": "float16"},
     ],
     ids=str,
 )

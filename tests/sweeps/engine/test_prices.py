@@ -60,6 +60,8 @@ def test_sweep_that_searches_its_sampler_alone_needs_one_set_of_prices(spec: Swe
         ({"sampler": ["kdas", "proxy"], "rate": {"choices": [0.4, 0.5], "when": {"sampler": "proxy"}}}, 2),
         ({"sampler": ["kdas", "proxy"], "proxy": {"choices": ["resnet8", "vgg8"], "when": {"sampler": "proxy"}}}, 3),
         ({"sampler": ["proxy", "kdas"], "loss": ["kd", "dkd"]}, 4),
+        ({"optimizer.name": ["sgd", "adamw", "muon", "dot"], "optimizer.weight_decay": RATE}, 4),
+        ({"optimizer.nesterov": [False, True]}, 2),
     ],
     ids=str,
 )

@@ -34,6 +34,7 @@ def test_paper_s_setting_comes_first_though_the_file_does_not_name_it(load: Load
         ({"loss.temperature": {"low": 1, "high": 8, "step": 1}}, {}, [{"loss.temperature": 4}]),
         ({"loss.entropy_adaptive": [True, False]}, {}, [{"loss.entropy_adaptive": False}]),
         ({"optimizer.learning_rate": {"low": 0.01, "high": 0.1}}, {}, [{"optimizer.learning_rate": 0.05}]),
+        ({"optimizer.name": ["adamw", "sgd"]}, {}, [{"optimizer.name": "sgd"}]),
         (
             {"optimizer.learning_rate": {"low": 0.01, "high": 0.1}},
             {"preset": "official", "validation": 0.2, "student": "ShuffleV2"},

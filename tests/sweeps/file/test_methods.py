@@ -54,6 +54,21 @@ def test_a_method_overrides_keys_of_the_recipe(compared: Load, inputs: Inputs) -
     assert jobs["plain_kd"].configuration == "every sample"
 
 
+def test_a_method_with_another_optimizer_starts_from_that_one_s_defaults(compared: Load, inputs: Inputs) -> None:
+    adamw = {"sampler": "full", "optimizer": {"name": "adamw", "betas": [0.8, 0.9]}}
+    spec = compared(
+        {"adamw": adamw, "back": {"sampler": "full", "optimizer": {"name": "sgd"}}},
+        optimizer={"name": "muon", "learning_rate": 0.3, "schedule": "linear", "clip_norm": 2},
+    )
+    jobs = first_jobs(spec, inputs)
+    optimizer = jobs["adamw"].config.optimizer
+    assert (optimizer.name, optimizer.betas, optimizer.learning_rate) == ("adamw", [0.8, 0.9], 0.001)
+    assert (optimizer.schedule, optimizer.clip_norm) == ("linear", 2)
+    back = jobs["back"].config.optimizer
+    assert (back.name, back.learning_rate, back.momentum, back.schedule) == ("sgd", 0.05, 0.9, "linear")
+    assert SweepSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
 @pytest.mark.parametrize("sampler", ["random", {"name": "random", "END_RATE": 0.5}, {"RANDOM": {"end_rate": 0.5}}])
 def test_a_sampler_alone_stays_a_method(compared: Load, sampler: Any) -> None:
     alone, below = compared({"rs2": sampler}), compared({"rs2": {"sampler": sampler}})

@@ -119,7 +119,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(optimizer=[{}]),
-        "search.optimizer: the optimizer has no such key. Known: clip_norm, final_learning_rate, learning_rate, momentum, schedule, warmup_epochs, weight_decay.",
+        "search.optimizer: the optimizer has no such key. Known: adamw_learning_rate, betas, clip_norm, decay_share, delta, final_learning_rate, learning_rate, momentum, name, nesterov, schedule, warmup_epochs, weight_decay.",
     ),
     (
         search(optimizer__learning_rat=[1]),
@@ -127,7 +127,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(optimizer__learning_rate={"low": 0, "high": 1}),
-        "search.optimizer.learning_rate: expected a value in (0, 1e+15], got 0.0. Learning rate of SGD; the paper uses 0.05.",
+        "search.optimizer.learning_rate: expected a value in (0, 1e+15], got 0.0. Learning rate; the paper uses 0.05.",
     ),
     (
         search(loss__beta=[2]),

@@ -102,6 +102,14 @@ def test_block_of_kdas_is_kept_in_sweep_and_trial(tmp_path: Path) -> None:
     assert sampler["score_mode"] == "train"
 
 
+def test_trainer_with_two_momenta_becomes_its_optimizer() -> None:
+    with_dot = of_another_release(SOLVER__TRAINER="DOT", SOLVER__DOT={"DELTA": 0.05})
+    optimizer = spec_of(translated(with_dot, "a.yaml")).optimizer
+    assert (optimizer.name, optimizer.delta, optimizer.momentum) == ("dot", 0.05, 0.8)
+    text = translated(of_another_release(SOLVER__DOT={"DELTA": 0.05}), "a.yaml")
+    assert spec_of(text).optimizer.name == "sgd" and "of another trainer" in text
+
+
 def test_file_of_another_release_keeps_its_direction_and_its_schedule() -> None:
     spec = spec_of(translated(of_another_release(), "a.yaml"))
     assert (spec.preset, spec.validation, spec.loss["direction"]) == ("default", 0, "forward")  # type: ignore[call-overload]
@@ -188,7 +196,7 @@ def test_imagenet_asks_for_its_folder_and_takes_torchvision_s_models() -> None:
             "DISTILLER.STUDENT: no model is called 'ShufleV1'. Did you mean ShuffleV1?",
         ),
         (release(DATASET__TYPE="cifar"), "DATASET.TYPE: no dataset is called 'cifar'. Did you mean cifar10?"),
-        (release(SOLVER__TYPE="AdamW"), "SOLVER.TYPE: expected SGD, got 'AdamW'. SGD is the only optimizer."),
+        (release(SOLVER__TYPE="AdamW"), "SOLVER.TYPE: expected SGD, got 'AdamW'. The release has no other optimizer."),
         (release(SOLVER__LR=-1), "SOLVER.LR: expected a value in (0, 1e+15], got -1."),
         (release(SOLVER__EPOCHS="many"), "SOLVER.EPOCHS: expected a whole number, got 'many'."),
         (release(KDAS={"START_RATE": 7}), "KDAS.start_rate: expected a value in (0, 1], got 7."),

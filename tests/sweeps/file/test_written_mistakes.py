@@ -127,7 +127,7 @@ WRITTEN: list[tuple[str, str]] = [
     ("evaluations: 100000000", "evaluations: expected a value in [1, 1000000], got 100000000."),
     (
         "optimizer: {learning_rate: 1e300}",
-        "optimizer.learning_rate: expected a value in (0, 1e+15], got 1e+300. Learning rate of SGD; the paper uses 0.05.",
+        "optimizer.learning_rate: expected a value in (0, 1e+15], got 1e+300. Learning rate; the paper uses 0.05.",
     ),
     ("optimizer: {learning_rate: 1e999}", "optimizer.learning_rate: expected a finite number, got inf."),
     (
@@ -150,7 +150,7 @@ WRITTEN: list[tuple[str, str]] = [
     ),
     (
         "search: {optimizer.learning_rate: [0.1, .nan]}",
-        "search.optimizer.learning_rate: expected a finite number, got nan. Learning rate of SGD; the paper uses 0.05.",
+        "search.optimizer.learning_rate: expected a finite number, got nan. Learning rate; the paper uses 0.05.",
     ),
     ("search: {penalty_lambda: [1, 1e300]}", "search.penalty_lambda: expected a value in [0, 1000000000], got 1e+300."),
     ("search: {start_rate: {low: 0.1, high: .inf}}", "search.start_rate.high: expected a finite number, got inf."),
@@ -214,16 +214,56 @@ WRITTEN: list[tuple[str, str]] = [
         "cells.a.learning_rate: unknown key. Write it under optimizer: optimizer.learning_rate.",
     ),
     ("zzz: 1", "zzz: unknown key. Remove it; docs/sweep-file.md lists all keys."),
-    # The optimizer cannot be chosen
-    ("optimizer: {name: adam}", "optimizer.name: unknown key. SGD is the only optimizer: remove this key."),
-    ("optimizer: {type: adamw}", "optimizer.type: unknown key. SGD is the only optimizer: remove this key."),
+    # Optimizers
     (
-        "teacher: {model: resnet8, optimizer: {name: sgd}}",
-        "teacher.optimizer.name: unknown key. SGD is the only optimizer: remove this key.",
+        "optimizer: {name: adam}",
+        "optimizer.name: expected 'sgd', 'adamw', 'muon' or 'dot', got 'adam'. Name of the optimizer: sgd, adamw, muon or dot.",
     ),
+    ("optimizer: {type: adamw}", "optimizer.type: unknown key. Did you mean name?"),
     (
         "optimizer: adam",
-        "optimizer: expected a mapping, got 'adam'. SGD is the only optimizer. Known keys: learning_rate, momentum,",
+        "optimizer: expected a mapping, got 'adam'. Write optimizer: {name: adam}. Known keys: name, learning_rate,",
+    ),
+    (
+        "optimizer: {name: adamw, momentum: 0.9}",
+        "optimizer.momentum: adamw has no such key. Remove it, or use sgd or muon or dot.",
+    ),
+    ("optimizer: {delta: 0.1}", "optimizer.delta: sgd has no such key. Remove it, or use dot."),
+    (
+        "optimizer: {decay_share: 0.5}",
+        "optimizer.decay_share: schedule cosine has no such key. Remove it, or use trapezoid.",
+    ),
+    (
+        "optimizer: {nesterov: true, momentum: 0}",
+        "optimizer.nesterov: needs a momentum, got 0. Raise optimizer.momentum, or remove nesterov.",
+    ),
+    (
+        "optimizer: {name: dot, delta: 0.2}",
+        "optimizer.delta: expected momentum - delta and momentum + delta in [0, 1), got 0.9 and 0.2. Lower delta.",
+    ),
+    (
+        "optimizer: {name: dot, clip_norm: 1}",
+        "optimizer.clip_norm: dot has two gradients and clips neither. Remove this key.",
+    ),
+    (
+        "optimizer: {name: dot}\ncompile: true",
+        "compile: compiled models take one backward pass a step, and dot takes two. Remove it.",
+    ),
+    (
+        "optimizer: {name: adamw, betas: [0.9]}",
+        "optimizer.betas: ",
+    ),
+    (
+        "optimizer: {name: adamw, betas: [0.9, 1]}",
+        "optimizer.betas.1: ",
+    ),
+    (
+        "teacher: {model: resnet8, optimizer: {name: dot}}",
+        "teacher.optimizer.name: dot needs a teacher to distill from. Use sgd, adamw or muon.",
+    ),
+    (
+        "search: {optimizer.name: [sgd, adamw], optimizer.momentum: [0.8, 0.9]}",
+        "search: with optimizer.name adamw and optimizer.momentum 0.8: optimizer.momentum: adamw has no such key. Remove it, or use sgd or muon or dot.",
     ),
     # Configuration files of the official release
     (

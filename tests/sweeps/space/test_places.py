@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from kdas.parts.terms import checked_terms
-from kdas.recipe.config import OptimizerConfig, Recipe
+from kdas.recipe.config import Recipe
+from kdas.recipe.optimizer import OptimizerConfig
 from kdas.samplers import SAMPLERS
 from sweeps.space.places import RECIPE_PARAMETERS, Place, places_of
 

@@ -96,6 +96,22 @@ def test_combinations_leave_out_what_does_not_exist_and_add_what_conditions_ask_
     ]
 
 
+def test_a_searched_optimizer_starts_from_its_own_defaults(load: Load, inputs: Inputs) -> None:
+    search = {
+        "optimizer.name": ["sgd", "adamw"],
+        "optimizer.momentum": {"choices": [0.8, 0.9], "when": {"optimizer.name": "sgd"}},
+        "optimizer.weight_decay": {"low": 0.001, "high": 0.1},
+    }
+    spec = load(search, optimizer={"learning_rate": 0.3, "schedule": "linear"})
+    points = [
+        {"optimizer.name": "sgd", "optimizer.weight_decay": 0.01, "optimizer.momentum": 0.8},
+        {"optimizer.name": "adamw", "optimizer.weight_decay": 0.01},
+    ]
+    sgd, adamw = (plan_of(spec, identify_by(inputs)).searched(point)[0].config.optimizer for point in points)
+    assert (sgd.name, sgd.learning_rate, sgd.momentum, sgd.schedule) == ("sgd", 0.3, 0.8, "linear")
+    assert (adamw.name, adamw.learning_rate, adamw.weight_decay, adamw.schedule) == ("adamw", 0.001, 0.01, "linear")
+
+
 def test_values_are_put_into_a_copy_of_a_trial(load: Load) -> None:
     space = load({"optimizer.learning_rate": [0.1, 0.2], "kd_weight": RATE}).space
     content = {"optimizer": {"learning_rate": 0.05, "momentum": 0.9}, "kd_weight": 9, "epochs": 3}
