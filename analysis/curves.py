@@ -7,7 +7,6 @@ into a wrong number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,12 @@ from analysis.record.measure import load_measure
 from kdas.errors import UserError, alike
 from kdas.records import (
     CURVE_COLUMNS,
+    CURVE_KINDS,
+    LATER_COLUMNS,
     PRICE_ROUND,
-    SWEEP_COLUMNS,
     TRIAL_COLUMNS,
     TRIAL_KINDS,
     WITHOUT_TEACHER,
-    CurveRow,
     Measure,
     Status,
 )
@@ -32,7 +31,6 @@ __all__ = ["PHASES", "TRIAL_COLUMNS", "Measure", "load", "load_measure", "load_t
 PHASES = ("search", "confirm")
 
 
-_CURVE_KINDS = dict.fromkeys(SWEEP_COLUMNS, "str") | {field.name: str(field.type) for field in fields(CurveRow)}
 # Free text may be empty; every other text column is a key or a name.
 _MAY_BE_EMPTY = frozenset({"configuration", "error"})
 
@@ -44,7 +42,7 @@ def load(sweep_directory: Path | str, *more: Path | str) -> pd.DataFrame:
     Several sweeps are concatenated; the column `sweep` tells them apart.
 
     Returns: a frame with the columns `kdas.records.CURVE_COLUMNS`, and `WITHOUT_TEACHER` if it was recorded; accuracies
-        are fractions, `*_s` seconds.
+        are fractions, `*_s` seconds; NaN where the version that recorded a row did not measure a column.
     Raises: UserError: if curves.parquet is missing, truncated, lacks a column, has a column of another type, an
         accuracy that is no fraction, or a trial whose cost is negative or falls.
     """
@@ -52,7 +50,7 @@ def load(sweep_directory: Path | str, *more: Path | str) -> pd.DataFrame:
         return pd.concat([load(each) for each in (sweep_directory, *more)], ignore_index=True)
     path = _existing(Path(sweep_directory), "curves.parquet")
     written = _read(path)
-    curves = _checked(written, _CURVE_KINDS, path)[list(CURVE_COLUMNS)]
+    curves = _checked(_with_later_columns(written), CURVE_KINDS, path)[list(CURVE_COLUMNS)]
     if WITHOUT_TEACHER in written:
         curves[WITHOUT_TEACHER] = _column(written[WITHOUT_TEACHER], "float", path)
     _refuse_unknown(curves, "phase", PHASES, path)
@@ -60,6 +58,11 @@ def load(sweep_directory: Path | str, *more: Path | str) -> pd.DataFrame:
     ordered = latest.sort_values(["trial_id", "step"], kind="stable").reset_index(drop=True)
     _refuse_impossible(ordered, path)
     return ordered
+
+
+def _with_later_columns(curves: pd.DataFrame) -> pd.DataFrame:
+    """The table of an earlier version with the columns that it lacks, which are empty."""
+    return curves.assign(**{name: np.nan for name in LATER_COLUMNS if name not in curves})
 
 
 def _refuse_impossible(curves: pd.DataFrame, path: Path) -> None:
@@ -74,7 +77,7 @@ def _refuse_impossible(curves: pd.DataFrame, path: Path) -> None:
         ),
         **{
             name: ((~curves[name].between(0, 1) & curves[name].notna(), "fractions in [0, 1]"),)
-            for name in ("val_accuracy", "test_accuracy")
+            for name in ("val_accuracy", "test_accuracy", "test_top5", "test_agreement")
         },
     }
     for name, checks in faults.items():

@@ -33,7 +33,7 @@ from analysis.curves import load, load_trials
 from analysis.findings.trial_times import trial_times
 from analysis.time_to_accuracy import time_to_accuracy
 from benchmarks.bench import Bench, Figures
-from kdas.records import CURVE_COLUMNS, WITHOUT_TEACHER, Measure, Status
+from kdas.records import CURVE_COLUMNS, LATER_COLUMNS, WITHOUT_TEACHER, Measure, Status
 from sweeps.record.tables import curve_schema
 
 TARGET = 0.9
@@ -107,7 +107,7 @@ def made_up_curves(num_runs: int, num_points: int) -> pd.DataFrame:
         "step": 10 * point,
         **dict.fromkeys(("samples_trained", "samples_scored", "teacher_forwards"), 640 * point),
         "num_cotenants": 1,
-        **dict.fromkeys(CURVE_COLUMNS[-5:], 0.5),
+        **dict.fromkeys(("sampling_rate", "learning_rate", *LATER_COLUMNS), 0.5),
         "flops": 1e9 * point,
         **dict.fromkeys(("cost_ref_s", "cost_as_run_s", "wall_s"), cost_ref_s),
         "eval_s": 0.1 * point,

@@ -40,7 +40,8 @@ class CurveRow:
 
     Accuracies are fractions; `*_s` are seconds. `cost_ref_s` is counted work times calibrated price. It charges every
     teacher forward pass that the method needs, which `teacher_forwards` counts. `cost_as_run_s` charges only those that
-    really ran, so it depends on what the bank already held.
+    really ran, so it depends on what the bank already held. The columns from `test_top5` on tell more of the test
+    split, see `kdas.compute.evaluate.Quality`; None in rows of earlier versions.
     """
 
     trial_id: str
@@ -67,6 +68,10 @@ class CurveRow:
     test_accuracy: float
     sampling_rate: float
     learning_rate: float
+    test_top5: float | None = None
+    test_nll: float | None = None
+    test_calibration_error: float | None = None
+    test_agreement: float | None = None
 
     def as_dict(self) -> dict[str, object]:
         return dict(vars(self))  # asdict would copy every value, at ten times the cost
@@ -165,6 +170,12 @@ MEASURE_VERSION = 2
 # The columns of curves.parquet: sweep, method and phase, then the row itself.
 SWEEP_COLUMNS = ("sweep", "method", "phase")
 CURVE_COLUMNS = (*SWEEP_COLUMNS, *(field.name for field in fields(CurveRow)))
+# Their kinds, and those that tables of earlier versions lack.
+CURVE_KINDS: Mapping[str, str] = {
+    **dict.fromkeys(SWEEP_COLUMNS, "str"),
+    **{field.name: str(field.type).removesuffix(" | None") for field in fields(CurveRow)},
+}
+LATER_COLUMNS = tuple(field.name for field in fields(CurveRow) if field.default is None)
 # Then, in tables of sweeps whose prices are known, the cost with a cached teacher.
 WITHOUT_TEACHER = "cost_without_teacher_s"
 # The columns of trials.parquet that every sweep has, with their kinds; columns of settings follow.

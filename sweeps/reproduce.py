@@ -95,12 +95,14 @@ def _some(trial_ids: list[str]) -> str:
 
 
 def _differences(recorded: CurveRow, row: CurveRow) -> list[str]:
-    """Columns that differ, with both values. NaN equals NaN."""
+    """Columns that differ, with both values. NaN equals NaN; what an earlier version did not record cannot differ."""
     now = row.as_dict()
     return [
         f"{name} was {value}, is {now[name]}"
         for name, value in recorded.as_dict().items()
-        if name not in _OF_THE_MACHINE and value != now[name] and not (_is_nan(value) and _is_nan(now[name]))
+        if name not in _OF_THE_MACHINE
+        and value not in (None, now[name])
+        and not (_is_nan(value) and _is_nan(now[name]))
     ]
 
 

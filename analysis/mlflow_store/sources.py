@@ -5,21 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from analysis.curves import PHASES
 from analysis.mlflow_store.database import Run
 from kdas.errors import UserError, alike, brief, nearest
-from kdas.records import CurveRow, Status
+from kdas.records import CURVE_KINDS, Status
 
 # Instead of a metric: seconds from the start of the run until the evaluation was logged.
 ELAPSED = "elapsed"
 REQUIRED = ("val_accuracy", "cost_ref_s", "method", "seed")
 # The numeric columns of an evaluation; our step is MLflow's step.
 MEASURED = {
-    field.name: str(field.type)
-    for field in fields(CurveRow)
-    if field.type in ("int", "float") and field.name not in ("step", "seed")
+    name: kind for name, kind in CURVE_KINDS.items() if kind in ("int", "float") and name not in ("step", "seed")
 }
 # Where our tracker puts each column, in the notation of MLflow's search.
 _OF_A_RUN = {

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdas.compute import device as devices
-from kdas.compute.evaluate import Quality, quality
+from kdas.compute.evaluate import Quality, predictions, quality
 from kdas.compute.precision import Precision
 from kdas.data import Dataset, ImageSplits, Split, load_splits
 from kdas.errors import UserError
@@ -91,7 +91,8 @@ def _recipe(folder: Path, about: About, data: Path | None, device: str) -> Trial
 def _measured(
     model: Model, split: Split, splits: ImageSplits, config: TrialConfig, device: str, teacher: Model | None
 ) -> Quality:
-    return quality(model, split, splits, config.multi_crop, Precision(config.precision, device), teacher)
+    how = (split, splits, config.multi_crop, Precision(config.precision, device))
+    return quality(model, *how, None if teacher is None else predictions(teacher, *how))
 
 
 def _cells(measured: Quality, recorded: float | None) -> list[str]:

@@ -33,7 +33,7 @@ def accuracy(
     """
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     num_images = 0
-    for labels, (answers,), _ in _answers([model], split, splits, multi_crop, precision):
+    for labels, answers, _ in _answers(model, split, splits, multi_crop, precision):
         correct += (answers.argmax(dim=1) == labels).sum()
         num_images += len(labels)
     return int(correct) / num_images
@@ -46,7 +46,7 @@ class Quality:
     `top5` is `accuracy` among the five likeliest classes, or among all if there are fewer. `nll`: mean negative
     log-likelihood of the label, in nats. `calibration_error`: mean distance between confidence and accuracy over 15
     bins of equal width, as a fraction (Guo et al., 2017). `agreement`: fraction of images that the teacher classifies
-    alike; None without a teacher.
+    alike; None where that is not known.
     """
 
     num_images: int
@@ -58,38 +58,57 @@ class Quality:
 
 
 @torch.no_grad()
+def predictions(
+    model: nn.Module,
+    split: Split,
+    splits: ImageSplits,
+    multi_crop: bool = False,
+    precision: Precision | None = None,
+) -> Tensor:
+    """The class that the model gives each image, int64 [N] on the device. Args: as `accuracy`."""
+    answered = _answers(model, split, splits, multi_crop, precision)
+    return torch.cat([answers.argmax(dim=1) for _, answers, _ in answered])
+
+
+@torch.no_grad()
 def quality(
     model: nn.Module,
     split: Split,
     splits: ImageSplits,
     multi_crop: bool = False,
     precision: Precision | None = None,
-    teacher: nn.Module | None = None,
+    of_teacher: Tensor | None = None,
 ) -> Quality:
-    """All that `accuracy` measures, and more, in one pass. Args: as `accuracy`; teacher: for the agreement."""
-    models = [model] if teacher is None else [model, teacher]
-    hits, confidences, in_top5, agrees = [], [], [], []
-    nll, num_images = 0.0, 0
-    for labels, (answers, *of_teacher), are_probabilities in _answers(models, split, splits, multi_crop, precision):
+    """All that `accuracy` measures, and more, in one pass.
+
+    Args: as `accuracy`; of_teacher: the teacher's `predictions` for the same images, for the agreement.
+    """
+    predicted, hits, confidences, in_top5, losses = [], [], [], [], []
+    for labels, answers, are_probabilities in _answers(model, split, splits, multi_crop, precision):
         logits = answers.double()
         if are_probabilities:  # a probability that was rounded to 0 is still not impossible
             logits = logits.clamp(min=torch.finfo(torch.float32).tiny).log()
-        predicted = answers.argmax(dim=1)
-        hits.append(predicted == labels)
-        confidences.append(logits.softmax(dim=1).amax(dim=1))
-        likeliest = answers.topk(min(5, answers.shape[1]), dim=1).indices
+        log_probabilities = logits.log_softmax(dim=1)
+        classes = answers.argmax(dim=1)
+        predicted.append(classes)
+        hits.append(classes == labels)
+        confidences.append(log_probabilities.amax(dim=1).exp())
+        likeliest = answers.topk(min(5, answers.shape[1]), dim=1, sorted=False).indices
         in_top5.append((likeliest == labels[:, None]).any(dim=1))
-        agrees += [other.argmax(dim=1) == predicted for other in of_teacher]
-        nll += float(functional.cross_entropy(logits, labels, reduction="sum"))
-        num_images += len(labels)
-    hit = torch.cat(hits)
+        losses.append(functional.nll_loss(log_probabilities, labels, reduction="none"))
+    hit, num_images = torch.cat(hits), sum(map(len, hits))
+    agreement = None
+    # An image may have been unreadable in one of the two passes only.
+    if of_teacher is not None and len(of_teacher) == num_images:
+        agreement = int((torch.cat(predicted) == of_teacher).sum()) / num_images
     return Quality(
         num_images,
         int(hit.sum()) / num_images,
         int(torch.cat(in_top5).sum()) / num_images,
-        nll / num_images,
-        calibration_error(torch.cat(confidences), hit),
-        int(torch.cat(agrees).sum()) / num_images if agrees else None,
+        float(torch.cat(losses).sum()) / num_images,
+        # Adding by index is not deterministic on a GPU.
+        calibration_error(torch.cat(confidences).cpu(), hit.cpu()),
+        agreement,
     )
 
 
@@ -104,22 +123,20 @@ def calibration_error(confidences: Tensor, hits: Tensor) -> float:
 
 
 def _answers(
-    models: list[nn.Module], split: Split, splits: ImageSplits, multi_crop: bool, precision: Precision | None
-) -> Iterator[tuple[Tensor, list[Tensor], bool]]:
-    """For each batch its labels [B], the answers [B, C] of each model, and whether those are probabilities, not logits.
+    model: nn.Module, split: Split, splits: ImageSplits, multi_crop: bool, precision: Precision | None
+) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    """For each batch its labels [B], the model's answers [B, C], and whether those are probabilities, not logits.
 
-    Probabilities are means over several crops. Models are in eval mode meanwhile.
+    Probabilities are means over several crops. The model is in eval mode meanwhile.
     """
     autocast = nullcontext() if precision is None else precision.autocast()
-    were_training = [model.training for model in models]
-    for model in models:
-        model.eval()
+    was_training = model.training
+    model.eval()
     for labels, crops in splits.evaluation_batches(split, multi_crop):
         with autocast:
-            of_models = [[model(images).float() for images in crops] for model in models]
+            answers = [model(images).float() for images in crops]
         if len(crops) == 1:
-            yield labels, [answers[0] for answers in of_models], False
+            yield labels, answers[0], False
         else:
-            yield labels, [torch.stack([each.softmax(dim=1) for each in crop]).mean(0) for crop in of_models], True
-    for model, was_training in zip(models, were_training, strict=True):
-        model.train(was_training)
+            yield labels, torch.stack([each.softmax(dim=1) for each in answers]).mean(0), True
+    model.train(was_training)

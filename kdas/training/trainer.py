@@ -14,9 +14,9 @@ import torch
 
 from kdas.clock import Calibration, Clock, Work
 from kdas.compute.device import repeatable, synchronize
-from kdas.compute.evaluate import accuracy
+from kdas.compute.evaluate import Quality, accuracy, quality
 from kdas.compute.optimizer import set_learning_rate
-from kdas.data import Draw, Split
+from kdas.data import Draw
 from kdas.errors import UnreadableError, UserError
 from kdas.files import checkpoint
 from kdas.files.full import going_without
@@ -87,6 +87,7 @@ class Training:
         step_flops += self.distiller.further_backward_passes * (step_flops - score_flops)
         self.flops = (score_flops, step_flops, teacher_flops)
         self.proxy_flops = (0.0, 0.0) if self.proxy is None else self.proxy.flops()
+        self.teacher_predictions = trial.inputs.teacher_predictions(config)
         self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
         self.best = BestWeights(self.distiller.evaluated) if surroundings.keeps_student else None
         self.last_row: CurveRow | None = None
@@ -176,9 +177,9 @@ class Training:
             self.train_loss = float(self.loss_sum) / self.loss_samples
         self.loss_sum, self.loss_samples = torch.zeros_like(self.loss_sum), 0
         with self.clock.evaluating():
-            test_accuracy = self._accuracy(splits.test)
+            test = self._test_quality()
             own_split = splits.validation is not splits.test
-            val_accuracy = self._accuracy(splits.validation) if own_split else test_accuracy
+            val_accuracy = self._val_accuracy() if own_split else test.accuracy
         if not math.isfinite(self.train_loss):
             self.status = Status.DIVERGED
         if self.num_rows is not None:
@@ -209,9 +210,13 @@ class Training:
             device=self.trial.inputs.device,
             train_loss=self.train_loss,
             val_accuracy=val_accuracy,
-            test_accuracy=test_accuracy,
+            test_accuracy=test.accuracy,
             sampling_rate=sampling_rate,
             learning_rate=learning_rate,
+            test_top5=test.top5,
+            test_nll=test.nll,
+            test_calibration_error=test.calibration_error,
+            test_agreement=test.agreement,
         )
         self.last_row = row
         if self.best is not None:
@@ -227,9 +232,15 @@ class Training:
         about = replace(self.trial.about(self.best.row, self.last_row), sweep=dict(sweep or {}))
         write_student(folder, self.best.weights, self.distiller.evaluated.state_dict(), about)
 
-    def _accuracy(self, split: Split) -> float:
-        distiller, multi_crop = self.distiller, self.trial.config.multi_crop
-        return accuracy(distiller.evaluated, split, self.trial.inputs.splits, multi_crop, distiller.precision)
+    def _val_accuracy(self) -> float:
+        distiller, splits = self.distiller, self.trial.inputs.splits
+        multi_crop = self.trial.config.multi_crop
+        return accuracy(distiller.evaluated, splits.validation, splits, multi_crop, distiller.precision)
+
+    def _test_quality(self) -> Quality:
+        distiller, splits = self.distiller, self.trial.inputs.splits
+        multi_crop, of_teacher = self.trial.config.multi_crop, self.teacher_predictions
+        return quality(distiller.evaluated, splits.test, splits, multi_crop, distiller.precision, of_teacher)
 
     def _save(self) -> None:
         """Write a checkpoint; between two epochs there is no other state."""

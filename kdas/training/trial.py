@@ -14,6 +14,8 @@ from torch import Tensor
 from kdas import models
 from kdas.clock import Calibration, Work
 from kdas.compute import device as devices
+from kdas.compute.evaluate import predictions
+from kdas.compute.precision import Precision
 from kdas.data import DATASETS, Dataset, ImageSplits, load_splits
 from kdas.errors import UserError
 from kdas.files.cache import content_id
@@ -73,6 +75,23 @@ class Inputs:
     def teacher_quality(self, recipe: Recipe, announce: Callable[[], None] = lambda: None) -> TeacherQuality:
         """How often the teacher is right on the split that decides; `announce` is called before it is evaluated."""
         return teacher_quality(recipe, self.dataset, self.splits, self.teacher, self.device, announce)
+
+    @functools.cached_property
+    def _predictions(self) -> dict[tuple[str, bool, int], Tensor]:
+        return {}
+
+    def teacher_predictions(self, recipe: Recipe) -> Tensor:
+        """The class that the teacher gives each test image, int64 [N]; computed once for all trials of a recipe."""
+        known_by = (recipe.precision, recipe.multi_crop, recipe.threads)
+        if known_by not in self._predictions:
+            self._predictions[known_by] = predictions(
+                self.teacher.model,
+                self.splits.test,
+                self.splits,
+                recipe.multi_crop,
+                Precision(recipe.precision, self.device),
+            )
+        return self._predictions[known_by]
 
     @functools.cached_property
     def class_means(self) -> Tensor:

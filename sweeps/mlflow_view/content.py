@@ -10,7 +10,7 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from kdas.files.record import DamagedError, read_record
-from kdas.records import Measure, Status
+from kdas.records import LATER_COLUMNS, Measure, Status
 from sweeps.mlflow_view.names import METHOD, settings, short_names
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import time_to_target
@@ -26,6 +26,7 @@ _LONGEST_DIGEST = 36
 _METRICS = (
     "val_accuracy",
     "test_accuracy",
+    *LATER_COLUMNS,
     "train_loss",
     "sampling_rate",
     "learning_rate",
@@ -47,7 +48,12 @@ LAST_METRIC = _METRICS[-1]
 
 def evaluation_metrics(rows: Sequence[Recorded]) -> list[Metric]:
     """The metrics of these evaluations, at their steps and times."""
-    return [_metric(name, float(recorded.row.as_dict()[name]), recorded) for recorded in rows for name in _METRICS]  # type: ignore[arg-type]
+    return [
+        _metric(name, float(value), recorded)  # type: ignore[arg-type]
+        for recorded in rows
+        for name in _METRICS
+        if (value := recorded.row.as_dict()[name]) is not None  # else of an earlier version
+    ]
 
 
 def current_time(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:

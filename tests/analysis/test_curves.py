@@ -12,7 +12,7 @@ import pytest
 
 from analysis.curves import load, load_measure, load_trials
 from kdas.errors import UserError
-from kdas.records import CURVE_COLUMNS, TRIAL_COLUMNS
+from kdas.records import CURVE_COLUMNS, LATER_COLUMNS, TRIAL_COLUMNS
 
 
 def test_curves_have_exactly_the_columns_of_the_contract(sweep_directory: Path) -> None:
@@ -34,6 +34,14 @@ def test_a_column_without_any_value_is_read_as_missing_numbers(sweep_directory: 
     path = sweep_directory / "curves.parquet"
     pd.read_parquet(path).assign(test_accuracy=None).to_parquet(path)
     assert load(sweep_directory)["test_accuracy"].dtype == "float64"
+
+
+def test_table_of_an_earlier_version_lacks_the_later_columns(sweep_directory: Path) -> None:
+    path = sweep_directory / "curves.parquet"
+    pd.read_parquet(path).drop(columns=list(LATER_COLUMNS)).to_parquet(path)
+    curves = load(sweep_directory)
+    assert tuple(curves.columns) == CURVE_COLUMNS
+    assert curves[list(LATER_COLUMNS)].isna().all(axis=None)
 
 
 def test_a_sweep_directory_named_like_a_partition_gains_no_column(new_sweep: Callable[..., Path], plan: Any) -> None:

@@ -21,7 +21,7 @@ from kdas.files import checkpoint
 from kdas.models import create
 from kdas.parts.yaml_file import dump_yaml
 from kdas.recipe.config import TrialConfig, load_trial_config
-from kdas.records import CurveRow, Measure, Status
+from kdas.records import LATER_COLUMNS, CurveRow, Measure, Status
 from kdas.training.trial import load_inputs
 from sweeps import reproduce as module
 from sweeps.record.directory import SweepDirectory
@@ -29,6 +29,7 @@ from sweeps.record.job import Job, Proposal
 from sweeps.record.measure import write_measure
 from sweeps.record.spec_file import write_spec_text
 from sweeps.record.students import kept_students
+from sweeps.record.trial import Recorded, TrialFolder
 from sweeps.record.winner import winner_of
 from sweeps.reproduce import reproduce
 from tests.sweeps.conftest import Swept, train_on_paper
@@ -119,6 +120,21 @@ def test_a_difference_is_named_and_is_not_a_success(
     trial_id = next(kept_students(swept.directory)).about.trial_id
     assert not reproduce(swept.directory, trial_id, None, Console(width=200))
     assert "test_accuracy was 0." in capsys.readouterr().out
+
+
+def test_what_an_earlier_version_did_not_record_is_no_difference(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = TrialFolder.rows
+
+    def rows(self: TrialFolder) -> list[Recorded]:
+        earlier = dict.fromkeys(LATER_COLUMNS)
+        return [replace(each, row=replace(each.row, **earlier)) for each in original(self)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TrialFolder, "rows", rows)
+    trial_id = next(kept_students(swept.directory)).about.trial_id
+    assert reproduce(swept.directory, trial_id, None, Console(width=200))
+    assert "evaluations are as recorded" in capsys.readouterr().out
 
 
 class _Ends:

@@ -17,7 +17,7 @@ from torch import nn
 
 import kdas
 from kdas.clock import Calibration
-from kdas.compute.evaluate import accuracy, calibration_error, quality
+from kdas.compute.evaluate import accuracy, calibration_error, predictions, quality
 from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.models import create
@@ -333,7 +333,7 @@ def test_quality_by_hand(small_inputs: Inputs) -> None:
     last = np.log([0.4, 0.2, 0.15, 0.1, 0.08, 0.06, 0.01])
     model = Answers([*logs.tolist(), last.tolist()])
     teacher = Answers([[9.0] + [0.0] * 6, [0.0, 9.0] + [0.0] * 5, [9.0] + [0.0] * 6])
-    found = quality(model, test, splits, teacher=teacher)
+    found = quality(model, test, splits, of_teacher=predictions(teacher, test, splits))
     assert (found.num_images, found.accuracy, found.top5, found.agreement) == (3, 1 / 3, 2 / 3, 2 / 3)
     assert found.nll == pytest.approx(-(np.log(0.7) + np.log(0.3) + np.log(0.01)) / 3, rel=1e-6)
     # Confidences 0.7, 0.5 and 0.4 lie in bins of their own: |1 - 0.7|, |0 - 0.5|, |0 - 0.4|.

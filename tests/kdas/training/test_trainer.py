@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from kdas.clock import Calibration, Work
-from kdas.compute.evaluate import accuracy
+from kdas.compute.evaluate import accuracy, predictions, quality
 from kdas.data import Draw, ResidentSplit, load_splits
 from kdas.records import CurveRow, Status
+from kdas.training import trial as module
 from kdas.training.batch import Batch
 from kdas.training.distiller import Distiller
 from kdas.training.trainer import Surroundings, Training
@@ -212,6 +213,39 @@ def test_accuracy_is_the_share_of_right_answers_and_leaves_the_model_as_it_was(t
     with torch.no_grad():
         answers = student.eval()(splits.normalized(splits.test.images)).argmax(dim=1)
     assert measured == int((answers == splits.test.labels).sum()) / 60
+
+
+def test_last_row_tells_more_of_the_student_on_the_test_split(finished: Finished, small_inputs: Inputs) -> None:
+    training, rows = finished(epochs=1)
+    splits, row = small_inputs.splits, rows[-1]
+    images, labels = splits.normalized(splits.test.images), splits.test.labels  # type: ignore[attr-defined]
+    with torch.no_grad():
+        logits = training.distiller.student.eval()(images)
+        of_teacher = small_inputs.teacher.model(images).argmax(dim=1)
+    rank = (logits > logits.gather(1, labels[:, None])).sum(dim=1)
+    assert row.test_top5 == int((rank < 5).sum()) / 60
+    assert row.test_nll == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+    assert row.test_agreement == int((logits.argmax(dim=1) == of_teacher).sum()) / 60
+    assert row.test_calibration_error is not None and 0 <= row.test_calibration_error <= 1
+
+
+def test_teacher_answers_for_the_test_split_once_for_all_trials(
+    trial_of: TrialOf, small_inputs: Inputs, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, asked = replace(small_inputs), []
+    original = module.predictions
+    monkeypatch.setattr(module, "predictions", lambda *given: asked.append(1) or original(*given))
+    for seed in (1, 2):
+        rows = list(Training(Trial(trial_of(seed=seed).config, inputs), Surroundings(calibration)).rows())
+        assert len(rows) > 1 and all(row.test_agreement is not None for row in rows)
+    assert len(asked) == 1
+
+
+def test_agreement_is_unknown_where_the_two_passes_saw_other_images(small_inputs: Inputs) -> None:
+    splits, model = small_inputs.splits, small_inputs.teacher.model
+    of_teacher = predictions(model, splits.test, splits)
+    assert quality(model, splits.test, splits, of_teacher=of_teacher).agreement == 1
+    assert quality(model, splits.test, splits, of_teacher=of_teacher[1:]).agreement is None
 
 
 def first_batch(distiller: Distiller, size: int) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from kdas.records import Measure, Status
 from sweeps.mlflow_view.content import (
@@ -29,6 +30,12 @@ def test_metrics_have_their_step_and_time(jobs: list[Job]) -> None:
     metrics = {each.key: each for each in evaluation_metrics([Recorded(curve_row(jobs[0], 3, 0.5), [], 12.5)])}
     accuracy = metrics["val_accuracy"]
     assert (accuracy.value, accuracy.step, accuracy.timestamp) == (0.5, 3, 12500)
+
+
+def test_metrics_that_an_earlier_version_did_not_record_are_not_sent(jobs: list[Job]) -> None:
+    row = replace(curve_row(jobs[0], 3, 0.5), test_nll=1.5)
+    keys = {each.key: each.value for each in evaluation_metrics([Recorded(row, [], 12.5)])}
+    assert keys["test_nll"] == 1.5 and not {"test_top5", "test_calibration_error", "test_agreement"} & keys.keys()
 
 
 def test_time_to_the_target_is_that_of_the_first_hit_and_a_miss_has_none(jobs: list[Job]) -> None:
