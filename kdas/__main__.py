@@ -17,7 +17,7 @@ from kdas.errors import UserError, run_command_line
 from kdas.files.cache import check_cache, writable_folder
 from kdas.files.home import ensure_home
 from kdas.files.journal import Journal
-from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS
+from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS, TRANSFORMS
 from kdas.parts.plugins import load_plugins
 from kdas.parts.registry import Part, Registry
 from kdas.recipe.config import load_trial_config
@@ -35,7 +35,13 @@ if sys.argv[1:2] != ["train"]:  # whose mistakes are told without torch, which t
     app.add_typer(bank.app, name="bank")
     app.command()(student.evaluate)
     app.command()(student.predict)
-_KINDS: dict[str, Registry] = {"samplers": SAMPLERS, "losses": LOSSES, "models": MODELS, "datasets": DATASETS}  # type: ignore[type-arg]
+_KINDS: dict[str, Registry[Any]] = {
+    "samplers": SAMPLERS,
+    "losses": LOSSES,
+    "models": MODELS,
+    "datasets": DATASETS,
+    "transforms": TRANSFORMS,
+}
 _LONGEST_ROW = 65_536
 _HEADER = "epoch   step  ref. s  wall s    loss  val acc  test acc"
 

@@ -194,6 +194,10 @@ class ImageSplits:
             crops = self.views.crops(images) if multi_crop else [images]
             yield split.labels[indices], [self.normalized(crop) for crop in crops]
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """The inverse of `normalized`: exact for its results, which differ by rounding only; others are rounded."""
+        return (images * self.std + self.mean).round().clamp(0, 255).to(torch.uint8)
+
     def normalized(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> float32, each channel shifted and scaled, channels last."""
         return ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from kdas.errors import UserError
 from kdas.parts.fields import KeysOf
-from kdas.parts.known import DATASETS, LOSSES, SAMPLERS, checked_model
+from kdas.parts.known import DATASETS, LOSSES, SAMPLERS, TRANSFORMS, checked_model
 from kdas.parts.paths import LOCAL_FILE, with_paths_found
 from kdas.parts.plugins import load_plugins, with_plugins_found
 from kdas.parts.reading import check_all, further_mistakes, mistakes_in, refusal, validated
@@ -31,6 +31,7 @@ from kdas.recipe.optimizer import OptimizerConfig
 from kdas.recipe.presets import PresetName, filled_in
 from kdas.recipe.release import refuse_release_file
 from kdas.recipe.strict import MAX_BATCH, MAX_EPOCHS, MAX_REF_S, Strict
+from kdas.recipe.transforms import check_order, checked_transforms
 
 
 def _checked_dataset(given: Any) -> dict[str, Any]:
@@ -45,6 +46,9 @@ ModelName = Annotated[str, AfterValidator(checked_model)]
 DatasetPart = Annotated[dict[str, Any], BeforeValidator(_checked_dataset), KeysOf(lambda: parameters_of(DATASETS))]
 LossPart = Annotated[
     dict[str, Any] | list[dict[str, Any]], BeforeValidator(checked_terms), KeysOf(lambda: parameters_of(LOSSES))
+]
+TransformParts = Annotated[
+    list[dict[str, Any]], BeforeValidator(checked_transforms), KeysOf(lambda: parameters_of(TRANSFORMS))
 ]
 SamplerPart = Annotated[dict[str, Any], BeforeValidator(_checked_sampler), KeysOf(lambda: parameters_of(SAMPLERS))]
 # Seeds are kept in columns of 64 bits.
@@ -107,6 +111,9 @@ class Recipe(Strict):
         0.1, ge=0, le=MAX_WEIGHT, description="Weight of the cross-entropy on the label; the paper uses 0.1."
     )
     kd_weight: float = Field(9.0, ge=0, le=MAX_WEIGHT, description="Weight of the distillation term; the paper uses 9.")
+    transforms: TransformParts = Field(
+        default_factory=list, description="Batch transforms between views and models, in their order; none by default."
+    )
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer and its schedule.")
     batch_size: int = Field(64, ge=2, le=MAX_BATCH, description="Samples per step; the paper uses 64.")
     accumulate: int = Field(
@@ -188,6 +195,7 @@ class Recipe(Strict):
             lambda: self.optimizer.check("optimizer"),
             self._check_optimizer_of_teacher,
             self._check_compile,
+            lambda: check_order(self.transforms),
             lambda: check_warmup("optimizer", self.optimizer.warmup_epochs, self.epochs),
             lambda: check_warmup("teacher.optimizer", self.teacher.optimizer.warmup_epochs, self.teacher.epochs),
         ]

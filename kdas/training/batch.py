@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from kdas.data import batches_of
+from kdas.transforms import Mixed
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,14 @@ def _tensors(answer: Answer) -> list[Tensor]:
 class Batch:
     """images float32 [B, 3, H, W], normalised; targets [B]; indices [B]; the teacher's answer, if it is known.
 
-    All of it is on the device.
+    All of it is on the device. `mixed` has the second labels, if images are mixtures.
     """
 
     images: Tensor
     targets: Tensor
     indices: Tensor
     answer: Answer | None = None
+    mixed: Mixed | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -71,7 +74,17 @@ class Batch:
     def rows(self, positions: Tensor) -> Batch:
         """The samples at these positions, with the teacher's answer to them."""
         answer = None if self.answer is None else self.answer.rows(positions)
-        return Batch(self.images[positions], self.targets[positions], self.indices[positions], answer)
+        mixed = None if self.mixed is None else self.mixed.rows(positions)
+        return Batch(self.images[positions], self.targets[positions], self.indices[positions], answer, mixed)
+
+
+def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
+    """The cross-entropy [B] on the labels; of mixtures on both, in their shares. Args: logits [B, C]."""
+    losses = functional.cross_entropy(logits, batch.targets, reduction="none")
+    if batch.mixed is None:
+        return losses
+    of_others = functional.cross_entropy(logits, batch.mixed.targets, reduction="none")
+    return torch.lerp(losses, of_others, batch.mixed.shares)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -82,7 +95,13 @@ def joined(batches: Sequence[Batch]) -> Batch:
     answer = joined_answers(answers) if answers else None
     images = torch.cat([batch.images for batch in batches])
     targets = torch.cat([batch.targets for batch in batches])
-    return Batch(images, targets, torch.cat([batch.indices for batch in batches]), answer)
+    seconds = [batch.mixed for batch in batches if batch.mixed is not None]
+    mixed = (
+        Mixed(*(torch.cat([getattr(each, key) for each in seconds]) for key in ("targets", "shares")))
+        if seconds
+        else None
+    )
+    return Batch(images, targets, torch.cat([batch.indices for batch in batches]), answer, mixed)
 
 
 def taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batch]:

@@ -54,6 +54,7 @@ def priced_by(config: TrialConfig) -> dict[str, Any]:
         "batch_size": config.batch_size,
         **({"proxy": proxy} if (proxy := proxy_name(config.sampler)) else {}),
         **_optimizer_unless_sgd(config.optimizer),
+        **({"transforms": config.transforms} if config.transforms else {}),
         **({"code": code} if (code := priced_code(config)) else {}),
         **{key: layers for key in ("student_layers", "teacher_layers") if (layers := getattr(config, key)) is not None},
     }

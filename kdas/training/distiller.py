@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdas import models, seeding
@@ -24,7 +24,8 @@ from kdas.models import Model
 from kdas.recipe.config import TrialConfig
 from kdas.students.start import load_start, reference_of
 from kdas.training.answering import Answering, Asked, Parts, answering, asked_of, context_of
-from kdas.training.batch import Answer, Batch
+from kdas.training.batch import Answer, Batch, cross_entropy
+from kdas.transforms import Pipeline
 
 
 class Distiller:
@@ -44,6 +45,7 @@ class Distiller:
         self.config, self.splits, self.teacher, self.device = config, splits, teacher, device
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.precision = Precision(config.precision, device)
+        self.transforms = Pipeline(config.transforms, splits)
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
         load_start(student, config, splits.num_classes)
@@ -94,17 +96,20 @@ class Distiller:
         """How many backward passes a step takes beside one."""
         return int(isinstance(self.optimizer, Dot))
 
-    def batch(self, indices: Tensor, images: Tensor) -> Batch:
-        """Args: indices [B]; images float32 [B, 3, H, W]; both on the device."""
-        targets = self.splits.train.labels[indices]
-        return Batch(images.contiguous(memory_format=self.memory_format), targets, indices)
+    def batch(self, indices: Tensor, images: Tensor, draw: Draw | None = None) -> Batch:
+        """Args: indices [B]; images float32 [B, 3, H, W]; both on the device; draw: for the transforms, if any."""
+        targets, mixed = self.splits.train.labels[indices], None
+        if draw is not None and self.config.transforms:
+            views = self.transforms(images, targets, indices, draw)
+            images, targets, mixed = views.images, views.targets, views.mixed
+        return Batch(images.contiguous(memory_format=self.memory_format), targets, indices, mixed=mixed)
 
     @torch.no_grad()
     def asked(self, batch: Batch) -> Batch:
         """The batch with the teacher's answer."""
         with self.precision.autocast():
             answer = Answer(*self._teacher_answers(batch.images)).each(Tensor.float)
-        return Batch(batch.images, batch.targets, batch.indices, answer)
+        return replace(batch, answer=answer)
 
     @torch.no_grad()
     def scoring_logits(self, batch: Batch, epoch: int, mode: str = "eval") -> Tensor:
@@ -187,8 +192,7 @@ class Distiller:
         logits, needed = of_student.logits, self._needed(batch, of_student, answer, epoch)
         self._trained_logits.append(logits.detach())
         distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
-        label_loss = self.config.ce_weight * functional.cross_entropy(logits, batch.targets, reduction="none")
-        return label_loss, distillation
+        return self.config.ce_weight * cross_entropy(logits, batch), distillation
 
     def _needed(self, batch: Batch, of_student: Answer, of_teacher: Answer, epoch: int) -> dict[str, Any]:
         """What losses may need beside logits and targets, by the names in `LossNeed`."""

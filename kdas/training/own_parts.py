@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from kdas import seeding
+from kdas.data import Draw
 from kdas.errors import UserError
 from kdas.losses import LOSSES, Distillation, LossContext, LossNeed
 from kdas.models.own import refuse_lazy
@@ -19,14 +20,15 @@ from kdas.students.start import reference_id
 from kdas.training.estimate import rehearse
 from kdas.training.proxy import check_proxy
 from kdas.training.trial import find_dataset
+from kdas.transforms import TRANSFORMS, TransformContext, ViewBatch
 
 # Of what a loss is tried on.
-_SAMPLES, _CLASSES, _WIDTH = 4, 10, 64
+_SAMPLES, _CLASSES, _WIDTH, _SIDE = 4, 10, 64, 8
 _MAPS = ((8, 8, 8), (16, 8, 8), (32, 4, 4), (_WIDTH, 2, 2))
 
 
 def check_own_parts(config: TrialConfig) -> None:
-    """Build the sampler and the losses that come from plug-ins, and use them once on drawn numbers.
+    """Build the sampler, losses and transforms that come from plug-ins, and use them once on drawn numbers.
 
     A sampler's networks are the user's choice as well: its reference and its proxy are checked, too.
 
@@ -45,6 +47,29 @@ def check_own_parts(config: TrialConfig) -> None:
             if LOSSES[part["name"]].is_own:
                 with blamed(f"loss {part['name']}"):
                     _try_loss(part)
+        for part in config.transforms:
+            if TRANSFORMS[part["name"]].is_own:
+                with blamed(f"transform {part['name']}"):
+                    _try_transform(part)
+
+
+def _try_transform(part: dict[str, Any]) -> None:
+    """Apply a transform once. Raises: UserError: if it changes more than the images' content and the labels."""
+    images = torch.randn(_SAMPLES, 3, _SIDE, _SIDE)
+    context = TransformContext(
+        _SAMPLES, _SIDE, pixels=lambda given: given.clamp(0, 1).mul(255).byte(), normalized=_scaled
+    )
+    batch = ViewBatch(images, torch.arange(_SAMPLES), torch.arange(_SAMPLES))
+    changed = TRANSFORMS.build(part, context)(batch, Draw(seed=0, epoch=1))
+    if changed.images.shape != images.shape or changed.images.dtype != images.dtype:
+        raise UserError(
+            f"transform {part['name']}: makes {list(changed.images.shape)} of type {changed.images.dtype} of images"
+            f" {list(images.shape)} of type {images.dtype}. Return as many images, of the same size and type."
+        )
+
+
+def _scaled(pixels: torch.Tensor) -> torch.Tensor:
+    return pixels.float() / 255
 
 
 def _try_loss(part: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from kdas import models, seeding
 from kdas.compute.flops import counted
@@ -18,7 +17,7 @@ from kdas.data import ImageSplits
 from kdas.errors import UserError
 from kdas.recipe.config import TrialConfig
 from kdas.samplers import SAMPLERS, SamplerNeed
-from kdas.training.batch import Batch
+from kdas.training.batch import Batch, cross_entropy
 
 
 def proxy_name(sampler: Mapping[str, Any]) -> str:
@@ -68,7 +67,7 @@ class Proxy:
     def _losses(self, batch: Batch, epoch: int) -> Tensor:
         with self._draws(epoch), self._precision.autocast():
             logits = self._model(batch.images)
-        return functional.cross_entropy(logits.float(), batch.targets, reduction="none")
+        return cross_entropy(logits.float(), batch)
 
     def _draws(self, epoch: int) -> AbstractContextManager[None]:
         """Dropout and the like draw from the global generator: make that a function of seed, epoch and pass."""

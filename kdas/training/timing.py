@@ -141,8 +141,9 @@ def _jobs(config: TrialConfig, distiller: Distiller, folder: Path) -> dict[Key, 
     splits, size = distiller.splits, config.batch_size
     total = len(splits.train)
     sizes = sorted({min(wanted, total) for wanted in (math.ceil(size / 2), size, 2 * size, 4 * size)})
-    drawn = splits.training_batches([torch.arange(n) for n in sizes], Draw(seed=0, epoch=1))
-    batches = {n: distiller.asked(distiller.batch(*views)) for n, views in zip(sizes, drawn, strict=True)}
+    draw = Draw(seed=0, epoch=1)
+    drawn = splits.training_batches([torch.arange(n) for n in sizes], draw)
+    batches = {n: distiller.asked(distiller.batch(*views, draw)) for n, views in zip(sizes, drawn, strict=True)}
 
     def on_batches(work: Callable[[Batch], object], which: list[int]) -> dict[int, Job]:
         return {n: lambda n=n: lambda: work(batches[n]) for n in which}  # type: ignore[misc]
@@ -193,8 +194,9 @@ def _fetching(distiller: Distiller, batch_size: int) -> Callable[[], object]:
     # In random order, as in a trial: images that lie side by side in memory are read faster.
     order = torch.randperm(len(splits.train), generator=seeding.generator(0, "order of timing"))
     runs = torch.arange((WARM_UP_RUNS + TIMED_RUNS) * batch_size) % len(order)
-    views = splits.training_batches(torch.split(order[runs], batch_size), Draw(seed=0, epoch=1))
-    return lambda: distiller.batch(*next(views))
+    draw = Draw(seed=0, epoch=1)
+    views = splits.training_batches(torch.split(order[runs], batch_size), draw)
+    return lambda: distiller.batch(*next(views), draw)
 
 
 def _epochs(config: TrialConfig, splits: ImageSplits, device: str, folder: Path) -> dict[int, Job]:

@@ -36,6 +36,7 @@ from kdas.training.answering import check_maps
 from kdas.training.distiller import Distiller
 from kdas.training.provenance import provenance
 from kdas.training.proxy import check_proxy, proxy_name
+from kdas.transforms import TRANSFORMS
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,8 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
             del content[key]  # keeps ids from before there was this key
     if reference := reference_id(config, inputs.splits.num_classes):
         content["sampler"]["reference"] = reference
+    if not content["transforms"]:
+        del content["transforms"]
     return content_id(
         {
             **content,
@@ -191,6 +194,7 @@ def own_code(config: TrialConfig) -> list[str]:
 def priced_code(config: TrialConfig) -> list[str]:
     """Hashes of the user's own files that can change what a step costs."""
     modules = {LOSSES[part["name"]].module for _, part in as_terms(config.loss)}
+    modules |= {TRANSFORMS[part["name"]].module for part in config.transforms}
     named = filter(None, (config.student, config.teacher.model, proxy_name(config.sampler)))
     return sorted({*map(code_id, modules), *map(models.source_id, named)} - {""})
 

@@ -28,7 +28,7 @@ class TrialWork:
         if self._bank is not None:
             self._answers = self._bank.epoch(batches, draw, partial(self._clock.charge, Work.ASKED))
         for indices, images in self._distiller.splits.training_batches(batches, draw):
-            yield self._distiller.batch(indices, images)
+            yield self._distiller.batch(indices, images, draw)
 
     def looked_up(self, position: int, batch: Batch) -> Batch:
         if self._answers is None:

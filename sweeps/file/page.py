@@ -16,6 +16,7 @@ from kdas.parts.registry import Registry
 from kdas.recipe.config import MAX_SEED, Recipe, TeacherConfig
 from kdas.recipe.optimizer import OptimizerConfig
 from kdas.samplers import SAMPLERS
+from kdas.transforms import TRANSFORMS
 from sweeps.file import blocks
 from sweeps.file.baselines import Method
 from sweeps.file.confirm import ConfirmConfig
@@ -43,12 +44,18 @@ _BLOCKS: dict[str, type[BaseModel]] = {
 _CHOICES: dict[str, tuple[type[BaseModel], ...]] = {
     "objective": (blocks.TimeToAccuracy, blocks.Accuracy, blocks.AccuracyAtCost, blocks.Pareto),
 }
-_PARTS: dict[str, Registry[Any]] = {"samplers": SAMPLERS, "losses": LOSSES, "datasets": DATASETS}
+_PARTS: dict[str, Registry[Any]] = {
+    "samplers": SAMPLERS,
+    "losses": LOSSES,
+    "datasets": DATASETS,
+    "transforms": TRANSFORMS,
+}
 # These keys have sections of their own; their schemas would be too long for a table.
 _SAID = {
     "dataset": "[a dataset](#datasets)",
     "loss": "[a loss](#losses), or a list of them, each with a `weight`",
     "sampler": "[a sampler](#samplers)",
+    "transforms": "[a transform](#transforms), or a list of them",
     "baselines": "your names, each with [a method](#methods-to-compare-with)",
     "search": "names of parameters, each with [values](#values-of-a-searched-parameter)",
     "known_points": "list of points",

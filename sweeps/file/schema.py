@@ -13,6 +13,7 @@ from kdas.losses import LOSSES
 from kdas.models import MODELS
 from kdas.parts.registry import Part, Registry
 from kdas.samplers import SAMPLERS
+from kdas.transforms import TRANSFORMS
 from sweeps.file.spec import SweepSpec
 from sweeps.space.places import PARTS, places_of
 from sweeps.stopping import STOPPING_RULES
@@ -45,6 +46,7 @@ def sweep_file_schema() -> Schema:
         dataset=_part(DATASETS),
         sampler=_part(SAMPLERS),
         scheduler=_part(STOPPING_RULES),
+        transform=_part(TRANSFORMS),
         loss=_part(LOSSES),
         weighed_loss=_part(LOSSES, weighed=True),
     )
@@ -59,6 +61,9 @@ def sweep_file_schema() -> Schema:
     definitions["TeacherConfig"]["properties"]["model"] = model
     keys["dataset"] = _referring("dataset", keys["dataset"])
     keys["sampler"] = _referring("sampler", keys["sampler"])
+    transform: Schema = {"$ref": "#/$defs/transform"}
+    one_or_more = [transform, {"type": "array", "items": transform}]
+    keys["transforms"] = {"anyOf": one_or_more, **_described(keys["transforms"])}
     keys["scheduler"] = _referring("scheduler", keys["scheduler"])
     several = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/weighed_loss"}}
     keys["loss"] = {"anyOf": [{"$ref": "#/$defs/loss"}, several], **_described(keys["loss"])}

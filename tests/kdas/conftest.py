@@ -27,6 +27,7 @@ from kdas.samplers import SAMPLERS
 from kdas.teacher.obtain import Teacher
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Inputs, Trial
+from kdas.transforms import TRANSFORMS
 
 ConfigOf = Callable[..., TrialConfig]
 TrialOf = Callable[..., Trial]
@@ -40,7 +41,7 @@ NUM_TRAIN = 100
 def _registries_as_before() -> Iterator[None]:
     """Remove the parts that a test module registered, so that no test depends on the modules that ran before."""
     with pytest.MonkeyPatch.context() as patch:
-        for registry in (DATASETS, LOSSES, MODELS, SAMPLERS):
+        for registry in (DATASETS, LOSSES, MODELS, SAMPLERS, TRANSFORMS):
             patch.setattr(registry, "_parts", dict(registry._parts))
         yield
 

@@ -25,6 +25,7 @@ from kdas.records import MEASURE_VERSION
 from kdas.teacher.bank.answers import TeacherBank
 from kdas.teacher.bank.store import BankStore, Shape, create, read_header
 from kdas.teacher.obtain import Teacher
+from kdas.transforms import TRANSFORMS, TransformNeed
 
 if TYPE_CHECKING:
     from kdas.recipe.config import Recipe
@@ -52,6 +53,11 @@ def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str
         reason = f"{dataset.name} has unlimited views. Set dataset.fixed_views, or bank:"
     elif not LIVE.isdisjoint(needs_of(recipe.loss)):
         reason = "this loss needs the teacher's features or maps, but a bank contains only logits. Set bank:"
+    live = [part["name"] for part in recipe.transforms if TransformNeed.LIVE_TEACHER in TRANSFORMS[part["name"]].needs]
+    if live:
+        reason = (
+            f"the teacher must see what {live[0]} makes of a view, but a bank contains its answers to views. Set bank:"
+        )
     if recipe.bank != "auto":
         if reason:
             raise UserError(f"bank: {recipe.bank} is not possible: {reason} live.")

@@ -9,11 +9,17 @@ from typing import Any
 
 import pytest
 
-from kdas import data, losses, models, samplers
+from kdas import data, losses, models, samplers, transforms
 from kdas.parts import known
 from kdas.parts.registry import Part
 
-PACKAGES: list[tuple[Any, str]] = [(data, "DATASETS"), (losses, "LOSSES"), (models, "MODELS"), (samplers, "SAMPLERS")]
+PACKAGES: list[tuple[Any, str]] = [
+    (data, "DATASETS"),
+    (losses, "LOSSES"),
+    (models, "MODELS"),
+    (samplers, "SAMPLERS"),
+    (transforms, "TRANSFORMS"),
+]
 
 
 def described(registry: Iterable[Part[Any]]) -> list[Any]:
