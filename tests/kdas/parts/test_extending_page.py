@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from kdas.__main__ import app
 from kdas.clock import Calibration
-from kdas.data import DATASETS
+from kdas.data import DATASETS, Draw
 from kdas.errors import UserError
 from kdas.losses import LOSSES
 from kdas.parts.plugins import code_id, load_plugins
@@ -26,6 +26,7 @@ from kdas.samplers import SAMPLERS
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Inputs, Trial, load_inputs
 from tests.kdas.parts import test_parts_contract as contract
+from tests.kdas.transforms import test_transforms_contract as of_transforms
 from tests.places import ROOT
 
 PAGE = ROOT / "docs" / "extending.md"
@@ -96,8 +97,9 @@ def train(small_inputs: Inputs, calibration: Calibration) -> Callable[[TrialConf
 
 
 def test_every_python_block_of_the_page_is_a_file_with_its_lines_of_yaml() -> None:
-    files = ["my_loss.py", "my_relations.py", "my_maps.py", "my_sampler.py", "my_net.py", "my_dataset.py", OF_A_SWEEP]
-    assert list(EXAMPLES) == files
+    of_losses = ["my_loss.py", "my_relations.py", "my_maps.py"]
+    others = ["my_sampler.py", "my_transform.py", "my_net.py", "my_dataset.py", OF_A_SWEEP]
+    assert list(EXAMPLES) == [*of_losses, *others]
     assert PAGE.read_text(encoding="utf-8").count("```python") == len(EXAMPLES) + NUM_TRACKERS
 
 
@@ -113,7 +115,7 @@ def test_trial_with_a_part_of_the_page_trains_and_repeats(
     ]
 
 
-@pytest.mark.parametrize("file", ["my_loss.py", "my_sampler.py", "my_net.py"])
+@pytest.mark.parametrize("file", ["my_loss.py", "my_sampler.py", "my_transform.py", "my_net.py"])
 def test_edited_part_of_the_page_is_another_trial(
     file: str, load: Callable[..., TrialConfig], small_inputs: Inputs, in_folder: Path
 ) -> None:
@@ -199,6 +201,22 @@ def test_sampler_of_the_page_prefers_samples_of_which_the_teacher_is_unsure(in_f
     for indices in sampler.plan(1).batches():
         sampler.select(1, indices, teacher_logits=teacher_logits[indices])
     assert is_sure[sampler.plan(2).order].float().mean() < 0.1
+
+
+def test_transform_of_the_page_dims_each_image_by_its_own_part(load: Callable[..., TrialConfig]) -> None:
+    load("my_transform.py")
+    batch, transform = of_transforms.batch_of([3, 8, 5]), of_transforms.built("dim", most=0.9)
+    pixels = of_transforms.context().pixels
+    before, after = pixels(batch.images).double(), pixels(transform(batch, Draw(1, 1)).images).double()
+    kept = after.sum(dim=(1, 2, 3)) / before.sum(dim=(1, 2, 3))
+    assert len({round(each, 3) for each in kept.tolist()}) == 3 and ((kept > 0.1) & (kept < 1)).all()
+    for contract_of_one in (
+        of_transforms.test_images_keep_shape_dtype_and_order,
+        of_transforms.test_same_seed_epoch_and_batch_give_the_same_whatever_ran_before,
+        of_transforms.test_order_of_a_batch_does_not_matter,
+        of_transforms.test_transform_without_partners_does_not_look_at_the_rest_of_the_batch,
+    ):
+        contract_of_one("dim")
 
 
 @pytest.mark.parametrize("image_size", [8, 64])
