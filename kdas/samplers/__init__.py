@@ -10,6 +10,7 @@ from kdas.samplers.interface import (
     SamplerNeed,
     SelectingSampler,
     Statistic,
+    network_of,
 )
 from kdas.samplers.kdas import knowledge_scores, select
 from kdas.samplers.subsets import Full, RandomSubset
@@ -28,5 +29,6 @@ __all__ = [
     "SelectingSampler",
     "Statistic",
     "knowledge_scores",
+    "network_of",
     "select",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Protocol
@@ -140,3 +140,20 @@ class ObservingSampler(Protocol):
 
 
 SAMPLERS: Registry[Sampler] = Registry("sampler", needs=SamplerNeed)
+
+# The parameters by which samplers name networks that they need.
+_NAMED_BY = {SamplerNeed.REFERENCE_LOGITS: "reference", SamplerNeed.PROXY_LOSSES: "proxy"}
+
+
+def network_of(sampler: Mapping[str, Any], need: SamplerNeed) -> str:
+    """The network that a sampler names for a need, as `reference` or `proxy`; "" if it does not need one.
+
+    Args: sampler: as a checked file gives it.
+    Raises: UserError: if the sampler, a user's own, has no parameter of that name.
+    """
+    name, parameter = sampler["name"], _NAMED_BY[need]
+    if need not in SAMPLERS[name].needs:
+        return ""
+    if parameter not in sampler:
+        raise UserError(f"sampler {name}: needs {need}, but no parameter names the network. Add one: {parameter}.")
+    return str(sampler[parameter])

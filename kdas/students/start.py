@@ -11,7 +11,7 @@ from kdas.files.home import expanded
 from kdas.models import Model
 from kdas.models.weights import load_weights, weights_id
 from kdas.recipe.config import Recipe, TrialConfig
-from kdas.samplers import SAMPLERS, SamplerNeed
+from kdas.samplers import SamplerNeed, network_of
 
 
 def load_start(student: Model, config: Recipe, num_classes: int) -> None:
@@ -36,22 +36,18 @@ def reference_of(config: TrialConfig, num_classes: int) -> Model | None:
 
     Raises: UserError: if its weights are missing or not those of a student like this one.
     """
-    if not _has_reference(config):
+    checkpoint = network_of(config.sampler, SamplerNeed.REFERENCE_LOGITS)
+    if not checkpoint:
         return None
-    kept, _ = _kept(config.student, config.sampler["reference"], num_classes, "sampler.reference")
+    kept, _ = _kept(config.student, checkpoint, num_classes, "sampler.reference")
     reference: Model = copy.deepcopy(kept).requires_grad_(False).eval()
     return reference
 
 
 def reference_id(config: TrialConfig, num_classes: int) -> str:
     """A hash of the reference's weights; "" if the sampler needs none. Raises: as `reference_of`."""
-    if not _has_reference(config):
-        return ""
-    return _kept(config.student, config.sampler["reference"], num_classes, "sampler.reference")[1]
-
-
-def _has_reference(config: TrialConfig) -> bool:
-    return SamplerNeed.REFERENCE_LOGITS in SAMPLERS[config.sampler["name"]].needs
+    checkpoint = network_of(config.sampler, SamplerNeed.REFERENCE_LOGITS)
+    return _kept(config.student, checkpoint, num_classes, "sampler.reference")[1] if checkpoint else ""
 
 
 @functools.lru_cache(maxsize=4)

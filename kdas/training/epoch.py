@@ -123,10 +123,12 @@ class EpochWalk:
         values = torch.full((num_samples,), torch.nan)
         found: list[tuple[Tensor, Tensor]] = []
         for fetched, _ in self._fetched(epoch, plan):
-            batch = self._asked(fetched)
-            found.append((batch.indices, statistic(self._work.teacher_logits(batch), self._work.targets(batch))))
-        indices, of_batches = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-        values[indices] = of_batches.float()
+            if len(fetched):  # of unreadable images nothing is left
+                batch = self._asked(fetched)
+                found.append((batch.indices, statistic(self._work.teacher_logits(batch), self._work.targets(batch))))
+        if found:
+            indices, of_batches = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+            values[indices] = of_batches.float()
         return values
 
     def _observe(self, batch: Batch, losses: Tensor) -> None:

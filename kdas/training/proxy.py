@@ -16,13 +16,13 @@ from kdas.compute.precision import Precision
 from kdas.data import ImageSplits
 from kdas.errors import UserError
 from kdas.recipe.config import TrialConfig
-from kdas.samplers import SAMPLERS, SamplerNeed
+from kdas.samplers import SamplerNeed, network_of
 from kdas.training.batch import Batch, cross_entropy
 
 
 def proxy_name(sampler: Mapping[str, Any]) -> str:
     """The model that a sampler's proxy is; "" if it needs none. Args: sampler, as a checked file gives it."""
-    return str(sampler["proxy"]) if SamplerNeed.PROXY_LOSSES in SAMPLERS[sampler["name"]].needs else ""
+    return network_of(sampler, SamplerNeed.PROXY_LOSSES)
 
 
 def check_proxy(sampler: Mapping[str, Any], num_classes: int, image_size: int) -> None:

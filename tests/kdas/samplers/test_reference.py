@@ -146,3 +146,11 @@ def test_reference_that_is_no_such_student_is_refused_before_anything_is_compute
 def test_reference_from_the_network_is_refused(trial_of: Callable[..., Trial]) -> None:
     with pytest.raises(ValueError, match=r"expected a file on this machine, got 'https://"):
         trial_of(sampler={"name": "reference_gap", "reference": "https://x.org/y.pth"})
+
+
+def test_sampler_of_ones_own_that_names_no_network_is_refused(trial_of: Callable[..., Trial]) -> None:
+    SAMPLERS.register("nameless", source="a test", needs=["reference_logits"])(lambda context: None)
+    with pytest.raises(
+        UserError, match=r"^sampler nameless: needs reference_logits, but no parameter names .*: reference"
+    ):
+        check_own_parts(trial_of(sampler="nameless").config)

@@ -196,8 +196,11 @@ def test_pass_of_the_teacher_is_charged_like_an_epoch_that_is_not_trained_on() -
 
 
 def test_pass_of_the_teacher_leaves_out_what_cannot_be_read() -> None:
-    values, _ = pass_of(ByHand(unreadable=[1, 2, 3]), [SamplerNeed.TEACHER_PASSES])
-    assert values.isnan().tolist() == [False, True, True, True, False]
+    for unreadable in ([1, 2, 3], [0, 1], [0, 1, 2, 3, 4]):
+        work = ByHand(unreadable)
+        values, _ = pass_of(work, [SamplerNeed.TEACHER_PASSES])
+        assert values.isnan().nonzero().flatten().tolist() == unreadable
+        assert "ask 0" not in work.done
 
 
 def test_pass_of_the_teacher_that_was_not_declared_is_refused() -> None:
