@@ -123,7 +123,7 @@ def _begun(
     recipe = spec.methods.recipe
     check_own_parts_of(spec, source)
     if cluster_address():
-        check_cluster(recipe, directory)
+        check_cluster(spec.methods, directory)
     try:
         teachers.check_checkpoint(recipe.teacher, find_dataset(recipe))
         inputs = inputs_for(recipe, directory, console)

@@ -7,10 +7,12 @@ from pathlib import Path
 from kdas.compute import device as devices
 from kdas.errors import UserError
 from kdas.recipe.config import TrialConfig
+from kdas.samplers import SamplerNeed, network_of
 from sweeps.command.options import cluster_address
 from sweeps.engine.slots import Slots, slots_for
 from sweeps.execution.ray_folder import parent_of_ray_folder
 from sweeps.file.blocks import ResourcesConfig
+from sweeps.file.methods import Methods
 from sweeps.record.directory import SweepDirectory
 
 
@@ -33,10 +35,14 @@ def slots_of(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> S
         raise UserError(f"{source}: {error}") from error
 
 
-def check_cluster(recipe: TrialConfig, directory: SweepDirectory) -> None:
+def check_cluster(methods: Methods, directory: SweepDirectory) -> None:
     """Raises: UserError: if a machine cannot train what this one plans; names the first one."""
     from sweeps.execution.cluster import check_machines
 
-    named = (recipe.dataset.get("path"), recipe.teacher.checkpoint, recipe.student_checkpoint)
+    recipe = methods.recipe
+    contents = [baseline.content for baseline in methods.baselines.values()]
+    contents += [search.content for search in methods.searches]
+    references = {network_of(content["sampler"], SamplerNeed.REFERENCE_LOGITS) for content in contents}
+    named = (recipe.dataset.get("path"), recipe.teacher.checkpoint, recipe.student_checkpoint, *sorted(references))
     paths = [path for path in named if path]
     check_machines(directory.path, paths, devices.resolve(recipe.device))

@@ -273,6 +273,22 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"baselines": {"plain_kd": "full", "rs2": "random", "again": {"name": "random", "start_rate": 0.6}}},
         "baselines.again: is the same method as rs2. Remove one of them.",
     ),
+    (
+        {"baselines": {"plain_kd": "full", "gap": "reference_gap"}},
+        "baselines.gap.reference: missing. Add this key. Weights of a student like this one: the folder of a kept student, or a checkpoint.",
+    ),
+    (
+        {"baselines": {"plain_kd": "full", "gap": {"name": "reference_gap", "reference": "https://x.org/y.pth"}}},
+        "baselines.gap.reference: expected a file on this machine, got 'https://x.org/y.pth'. Download it, and give the file.",
+    ),
+    (
+        {"baselines": {"plain_kd": "full", "small": {"name": "proxy", "proxy": "resnt8"}}},
+        "baselines.small.proxy: no model is called 'resnt8'. Did you mean resnet8?",
+    ),
+    (
+        {"baselines": {"plain_kd": "full", "easy": {"name": "scored_subset", "score": "el3n"}}},
+        "baselines.easy.score: expected 'teacher_confidence', 'dispersion', 'el2n', 'dual', 'dyn_unc', 'aum' or 'forgetting', got 'el3n'. Score: of the teacher (teacher_confidence, dispersion), or of the student's training.",
+    ),
     ({"objective": {"name": "tta", "cost_ref_s": 1}}, "objective.cost_ref_s: unknown key. Known: name."),
     (
         {"objective": "pareto", "scheduler": "capping"},

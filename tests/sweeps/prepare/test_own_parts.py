@@ -19,6 +19,7 @@ from sweeps.prepare import preview
 from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.record.directory import SweepDirectory
 from tests.sweeps.conftest import TINY
+from tests.sweeps.file.refusals import BASE, written
 
 SAMPLER = """
 from kdas.samplers import SAMPLERS
@@ -84,3 +85,10 @@ def test_stopping_rule_without_its_attributes_is_one_line(load: Any) -> None:
     lacking = ATTRIBUTES.replace("only_for = None; ", "")
     with pytest.raises(UserError, match=r"mine\.yaml: scheduler: rule_lacks has no attribute only_for\. Add it to its"):
         load(RULE.format(name="rule_lacks", attributes=lacking), scheduler="rule_lacks")
+
+
+def test_reference_of_a_baseline_is_checked_before_anything_is_computed(tmp_path: Path) -> None:
+    content = {**BASE, "baselines": {"plain_kd": "full", "gap": {"name": "reference_gap", "reference": "kept.pth"}}}
+    spec = load_spec(written(tmp_path, content))
+    with pytest.raises(UserError, match=rf"^mine\.yaml: sampler\.reference: {tmp_path}/kept\.pth: no such checkpoint"):
+        check_own_parts_of(spec, Path("mine.yaml"))
