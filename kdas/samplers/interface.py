@@ -42,7 +42,7 @@ class SamplerNeed(StrEnum):
 
 
 def _no_pass(epoch: int, statistic: Statistic) -> Tensor:
-    raise RuntimeError("there is no teacher in this context")
+    raise UserError(f"sampler: asks for a pass of the teacher. Add {SamplerNeed.TEACHER_PASSES} to its needs.")
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,26 @@ A trial and the estimate of its cost share this walk. They differ in who does th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from kdas.clock import Clock, Work
-from kdas.errors import UserError
-from kdas.samplers import EpochPlan, ObservingSampler, Sampler, SamplerNeed, SelectingSampler, Statistic
+from kdas.recipe.config import TrialConfig
+from kdas.samplers import (
+    SAMPLERS,
+    EpochPlan,
+    ObservingSampler,
+    Sampler,
+    SamplerContext,
+    SamplerNeed,
+    SelectingSampler,
+    Statistic,
+)
 from kdas.training.batch import Batch, taken
 
 
@@ -68,6 +79,51 @@ class EpochWork(Protocol):
         ...
 
 
+def sampler_for(config: TrialConfig, num_samples: int, labels: Tensor, clock: Clock, work: EpochWork) -> Sampler:
+    """The sampler of a trial, which may ask for passes of the teacher if it says so.
+
+    Args: num_samples: of the training set; labels int64 [num_samples], on the device.
+    """
+    context = SamplerContext(num_samples, config.batch_size, config.epochs, config.seed, labels)
+    if SamplerNeed.TEACHER_PASSES in SAMPLERS[config.sampler["name"]].needs:
+        # Not a method of the walk, which holds the sampler: a cycle would keep a trial's memory after its end.
+        asking = partial(teacher_pass, clock, work, num_samples, config.batch_size)
+        context = replace(context, teacher_pass=asking)
+    return SAMPLERS.build(config.sampler, context)
+
+
+def teacher_pass(
+    clock: Clock, work: EpochWork, num_samples: int, batch_size: int, epoch: int, statistic: Statistic
+) -> Tensor:
+    """As `SamplerContext.teacher_pass`, charged like an epoch's fetching and the teacher's answers to it."""
+    plan = EpochPlan(torch.arange(num_samples), batch_size, rate=1.0)
+    clock.charge(Work.EPOCH, num_samples)
+    values = torch.full((num_samples,), torch.nan)
+    found: list[tuple[Tensor, Tensor]] = []
+    for fetched, _ in _fetched(epoch, plan, clock, work):
+        if len(fetched):  # of unreadable images nothing is left
+            batch = _asked(fetched, clock, work)
+            found.append((batch.indices, statistic(work.teacher_logits(batch), work.targets(batch))))
+    if found:
+        indices, of_batches = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+        values[indices] = of_batches.float()
+    return values
+
+
+def _fetched(epoch: int, plan: EpochPlan, clock: Clock, work: EpochWork) -> Iterator[tuple[Batch, bool]]:
+    """The batches of a plan, with the teacher's answers if there is a bank, and whether each is the last."""
+    batches = plan.batches()
+    for position, batch in enumerate(work.fetched(epoch, batches)):
+        clock.charge(Work.AUGMENT, len(batch))
+        yield work.looked_up(position, batch), position == len(batches) - 1
+
+
+def _asked(batch: Batch, clock: Clock, work: EpochWork) -> Batch:
+    """The batch with the teacher's answer, which is charged wherever it comes from."""
+    clock.charge(Work.TEACHER, len(batch))
+    return work.asked(batch)
+
+
 class EpochWalk:
     """Carries out a sampler's plans and charges for it. Args: needs: of the sampler; batch_size: of a step."""
 
@@ -84,7 +140,7 @@ class EpochWalk:
         self._clock.charge(Work.EPOCH, len(plan.order))
         self._num_trained = 0
         chosen: list[Batch] = []
-        for fetched, is_last in self._fetched(epoch, plan):
+        for fetched, is_last in _fetched(epoch, plan, self._clock, self._work):
             ready = [fetched] if len(fetched) > 1 else []  # unreadable images can leave too few for batch norm
             if plan.selects:
                 chosen.extend(self._selected(epoch, plan, batch) for batch in ready)
@@ -95,7 +151,7 @@ class EpochWalk:
     def train(self, epoch: int, plan: EpochPlan, batch: Batch) -> tuple[Batch, Tensor]:
         """Take a step on a batch of `batches`. Returns: the batch with the teacher's answer, and the minimised loss."""
         if not self._asks_to_select(plan):
-            batch = self._asked(batch)
+            batch = _asked(batch, self._clock, self._work)
         targets, teacher_logits = self._work.targets(batch), self._work.teacher_logits(batch)
         weights = self._sampler.distillation_weights(epoch, teacher_logits, targets)
         if weights is not None:
@@ -111,26 +167,6 @@ class EpochWalk:
             self._observe(batch, losses)
         return batch, loss
 
-    def teacher_pass(self, epoch: int, num_samples: int, statistic: Statistic) -> Tensor:
-        """As `SamplerContext.teacher_pass`, charged like an epoch's fetching and the teacher's answers to it.
-
-        Raises: UserError: if the sampler, perhaps a user's own, does not say that it needs passes.
-        """
-        if SamplerNeed.TEACHER_PASSES not in self._needs:
-            raise UserError(f"sampler: asks for a pass of the teacher. Add {SamplerNeed.TEACHER_PASSES} to its needs.")
-        plan = EpochPlan(torch.arange(num_samples), self._batch_size, rate=1.0)
-        self._clock.charge(Work.EPOCH, num_samples)
-        values = torch.full((num_samples,), torch.nan)
-        found: list[tuple[Tensor, Tensor]] = []
-        for fetched, _ in self._fetched(epoch, plan):
-            if len(fetched):  # of unreadable images nothing is left
-                batch = self._asked(fetched)
-                found.append((batch.indices, statistic(self._work.teacher_logits(batch), self._work.targets(batch))))
-        if found:
-            indices, of_batches = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-            values[indices] = of_batches.float()
-        return values
-
     def _observe(self, batch: Batch, losses: Tensor) -> None:
         """Tell the sampler of a batch just trained on what it needs to know."""
         needed: dict[str, Tensor] = {}
@@ -143,18 +179,11 @@ class EpochWalk:
         if needed:
             cast(ObservingSampler, self._sampler).observe(batch.indices, **needed)
 
-    def _fetched(self, epoch: int, plan: EpochPlan) -> Iterator[tuple[Batch, bool]]:
-        """The batches of a plan, with the teacher's answers if there is a bank, and whether each is the last."""
-        batches = plan.batches()
-        for position, batch in enumerate(self._work.fetched(epoch, batches)):
-            self._clock.charge(Work.AUGMENT, len(batch))
-            yield self._work.looked_up(position, batch), position == len(batches) - 1
-
     def _selected(self, epoch: int, plan: EpochPlan, batch: Batch) -> Batch:
         """The samples that the sampler chooses from a fetched batch, given only what it needs to know."""
         needed: dict[str, Tensor] = {}
         if self._asks_to_select(plan):
-            batch = self._asked(batch)
+            batch = _asked(batch, self._clock, self._work)
             needed[SamplerNeed.TEACHER_LOGITS] = self._work.teacher_logits(batch)
         if SamplerNeed.STUDENT_LOGITS in self._needs:
             self._clock.charge(Work.SCORE, len(batch))
@@ -170,11 +199,6 @@ class EpochWalk:
             needed[SamplerNeed.TARGETS] = self._work.targets(batch)
         positions = cast(SelectingSampler, self._sampler).select(epoch, batch.indices, **needed)
         return batch.rows(positions)
-
-    def _asked(self, batch: Batch) -> Batch:
-        """The batch with the teacher's answer, which is charged wherever it comes from."""
-        self._clock.charge(Work.TEACHER, len(batch))
-        return self._work.asked(batch)
 
     def _asks_to_select(self, plan: EpochPlan) -> bool:
         """Whether the teacher answers for all fetched samples, not only for those that are trained on."""

@@ -12,9 +12,9 @@ from kdas import seeding
 from kdas.clock import Calibration, Clock, Work
 from kdas.parts.plugins import blamed
 from kdas.recipe.config import TrialConfig
-from kdas.samplers import SAMPLERS, SamplerContext, SamplerNeed
+from kdas.samplers import SAMPLERS, SamplerNeed
 from kdas.training.batch import Batch
-from kdas.training.epoch import EpochWalk
+from kdas.training.epoch import EpochWalk, sampler_for
 
 # A part of the set is enough, if it holds whole batches at any rate: costs grow in proportion to the set.
 BATCHES_PLAYED = 8
@@ -41,17 +41,9 @@ def _rehearsed_cost_ref_s(
     config: TrialConfig, num_samples: int, calibration: Calibration, teacher_accuracy: float
 ) -> float:
     played = min(num_samples, BATCHES_PLAYED * config.batch_size)
-    context = SamplerContext(
-        played,
-        config.batch_size,
-        config.epochs,
-        config.seed,
-        labels=torch.arange(played) % _CLASSES,
-        teacher_pass=lambda epoch, statistic: walk.teacher_pass(epoch, played, statistic),
-    )
-    sampler, needs = SAMPLERS.build(config.sampler, context), SAMPLERS[config.sampler["name"]].needs
-    clock = Clock(calibration)
+    clock, needs = Clock(calibration), SAMPLERS[config.sampler["name"]].needs
     work = _Rehearsal(config.seed, SamplerNeed.LOSSES in needs, teacher_accuracy)
+    sampler = sampler_for(config, played, torch.arange(played) % _CLASSES, clock, work)
     walk = EpochWalk(sampler, needs, config.batch_size, clock, work)
     for epoch in range(1, config.epochs + 1):
         plan = sampler.plan(epoch)

@@ -22,10 +22,10 @@ from kdas.files import checkpoint
 from kdas.files.full import going_without
 from kdas.losses import LossNeed
 from kdas.records import CurveRow, Status
-from kdas.samplers import SAMPLERS, EpochPlan, Sampler, SamplerContext
+from kdas.samplers import SAMPLERS, EpochPlan
 from kdas.students.kept import BestWeights, write_student
 from kdas.training.batch import Batch
-from kdas.training.epoch import EpochWalk
+from kdas.training.epoch import EpochWalk, sampler_for
 from kdas.training.picks import Picks
 from kdas.training.proxy import Proxy, proxy_name
 from kdas.training.trial import Trial
@@ -66,20 +66,12 @@ class Training:
         self.trial, self.surroundings = trial, surroundings
         self.distiller = trial.distiller()
         num_samples = len(trial.inputs.splits.train)
-        context = SamplerContext(
-            num_samples,
-            config.batch_size,
-            config.epochs,
-            config.seed,
-            labels=trial.inputs.splits.train.labels,
-            teacher_pass=lambda epoch, statistic: self.walk.teacher_pass(epoch, num_samples, statistic),
-        )
-        self.sampler: Sampler = SAMPLERS.build(config.sampler, context)
         self.clock = Clock(surroundings.calibration, partial(synchronize, trial.inputs.device))
         self.bank = trial.inputs.bank(config)
         has_proxy = proxy_name(config.sampler)
         self.proxy = Proxy(config, trial.inputs.splits, trial.inputs.device) if has_proxy else None
         work = TrialWork(self.distiller, self.bank, self.clock, self.proxy)
+        self.sampler = sampler_for(config, num_samples, trial.inputs.splits.train.labels, self.clock, work)
         needs = SAMPLERS[config.sampler["name"]].needs
         self.walk = EpochWalk(self.sampler, needs, config.batch_size, self.clock, work)
         self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -219,9 +221,23 @@ def test_one_pass_of_the_teacher_gives_the_probability_of_the_label(
     def statistic(logits: Tensor, targets: Tensor) -> Tensor:
         return logits.log_softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
 
-    values = training.walk.teacher_pass(2, 100, statistic)
+    sampler: Any = training.sampler
+    values = sampler.context.teacher_pass(2, statistic)
     views = inputs.splits.view_ids(Draw(seed=1, epoch=2))
     assert views is not None and values.shape == (100,)
     for indices, images in inputs.splits.view_batches([torch.arange(100)], [views]):
         expected = statistic(inputs.teacher.model(images), inputs.splits.train.labels[indices])
     torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_trial_that_is_over_leaves_nothing_behind(trial_of: Callable[..., Trial], calibration: Calibration) -> None:
+    """A cycle of references would hold a trial's networks until the garbage collector runs, on a GPU for long."""
+    training = Training(trial_of(sampler="scored_subset", epochs=1), Surroundings(calibration))
+    list(training.rows())
+    student = weakref.ref(training.distiller.student)
+    gc.disable()
+    try:
+        del training
+        assert student() is None
+    finally:
+        gc.enable()

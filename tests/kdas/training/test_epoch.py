@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from kdas.errors import UserError
 from kdas.samplers import EpochPlan, SamplerNeed
 from kdas.samplers.subsets import Unselective
 from kdas.training.batch import Batch
-from kdas.training.epoch import EpochWalk
+from kdas.training.epoch import EpochWalk, sampler_for, teacher_pass
+from tests.kdas.conftest import ConfigOf
 
 
 class ByHand:
@@ -173,16 +175,15 @@ def test_sampler_neither_observes_nor_pays_in_an_epoch_whose_plan_says_so() -> N
     assert clock.samples(Work.TRACK) == clock.samples(Work.OBSERVE) == 0
 
 
-def pass_of(work: ByHand, needs: Sequence[SamplerNeed]) -> tuple[Tensor, Clock]:
+def pass_of(work: ByHand) -> tuple[Tensor, Clock]:
     prices = dict.fromkeys(Work, ((1, 1.0),))
     clock = Clock(Calibration("by hand", {}, prices))
-    walk = EpochWalk(Halving(), needs, 2, clock, work)
-    return walk.teacher_pass(3, 5, lambda logits, targets: logits.sum(dim=1) + targets), clock
+    return teacher_pass(clock, work, 5, 2, 3, lambda logits, targets: logits.sum(dim=1) + targets), clock
 
 
 def test_pass_of_the_teacher_is_charged_like_an_epoch_that_is_not_trained_on() -> None:
     work = ByHand()
-    values, clock = pass_of(work, [SamplerNeed.TEACHER_PASSES])
+    values, clock = pass_of(work)
     assert values.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
     # A single sample left over joins the batch before it.
     assert work.done == ["fetch 2", "ask 2", "fetch 3", "ask 3"]
@@ -198,24 +199,22 @@ def test_pass_of_the_teacher_is_charged_like_an_epoch_that_is_not_trained_on() -
 def test_pass_of_the_teacher_leaves_out_what_cannot_be_read() -> None:
     for unreadable in ([1, 2, 3], [0, 1], [0, 1, 2, 3, 4]):
         work = ByHand(unreadable)
-        values, _ = pass_of(work, [SamplerNeed.TEACHER_PASSES])
+        values, _ = pass_of(work)
         assert values.isnan().nonzero().flatten().tolist() == unreadable
         assert "ask 0" not in work.done
 
 
-def test_pass_of_the_teacher_that_was_not_declared_is_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"^sampler: asks for a pass of the teacher\. Add teacher_passes to its needs\.$"
-    ):
-        pass_of(ByHand(), [SamplerNeed.TEACHER_LOGITS])
-
-
-def test_proxy_takes_a_step_on_every_nth_batch_that_is_trained_on() -> None:
-    plan = EpochPlan(torch.arange(12), 4, rate=0.5, selects=True, proxy_period=2)
-    work, _, clock, _ = walked(plan, needs=[SamplerNeed.PROXY_LOSSES])
-    assert [each for each in work.done if "proxy step" in each] == ["proxy step [4, 5]"]
-    assert [each for each in work.done if each.startswith("proxy ")][:1] == ["proxy 4"]
-    assert clock.samples(Work.PROXY_SCORE) == 12 and clock.samples(Work.PROXY_STEP) == 2
+def test_pass_of_the_teacher_that_was_not_declared_is_refused(config_of: ConfigOf) -> None:
+    clock = Clock(Calibration("by hand", {}, dict.fromkeys(Work, ((1, 1.0),))))
+    for name, is_given in (("curriculum", True), ("full", False)):
+        sampler: Any = sampler_for(config_of(sampler=name), 4, torch.zeros(4), clock, ByHand())
+        if is_given:
+            assert len(sampler.context.teacher_pass(1, lambda logits, targets: targets)) == 4
+            continue
+        with pytest.raises(
+            UserError, match=r"^sampler: asks for a pass of the teacher\. Add teacher_passes to its needs"
+        ):
+            sampler.context.teacher_pass(1, lambda logits, targets: targets)
 
 
 def test_weights_of_the_whole_loss_are_those_of_the_samples_of_the_batch() -> None:
