@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
-from kdas.losses.divergence import kd
+from kdas.losses.divergence import Standardize, Temperature, kd
+from kdas.losses.interface import LOSSES, Loss, LossNeed
 
 # Predictions are compared at these temperatures beside the given one, in the order of the official code.
 MORE_TEMPERATURES = (3.0, 5.0, 2.0, 6.0)
@@ -90,3 +94,44 @@ def levels(
 
 def _total(losses: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(losses)).sum(dim=0)
+
+
+@LOSSES.register(
+    "mlkd",
+    source="Jin et al., CVPR 2023; standardize: Sun et al., CVPR 2024",
+    needs=[LossNeed.STRONG_VIEW],
+    usual={"ce_weight": 0.1, "kd_weight": 9.0},
+)
+def build_mlkd(
+    *,
+    temperature: Temperature = 4.0,
+    standardize: Standardize = False,
+    released_sum: Annotated[
+        bool,
+        Field(description="Whether to sum what the official code sums, with its slips; docs/losses.md lists them."),
+    ] = False,
+    strong_ce_weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="Weight of the cross-entropy on the strong view; kd_weight multiplies it. The paper's product"
+            " is 0.1.",
+        ),
+    ] = 0.1 / 9,
+) -> Loss:
+    """Multi-level: predictions, their relations between samples and between classes, on a weak and a strong view."""
+
+    def loss(
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        targets: Tensor,
+        *,
+        student_strong_logits: Tensor,
+        teacher_strong_logits: Tensor,
+    ) -> Tensor:
+        views = (student_logits, teacher_logits, student_strong_logits, teacher_strong_logits)
+        label_loss = functional.cross_entropy(student_strong_logits, targets, reduction="none")
+        return _total(levels(*views, temperature, standardize, released_sum)) + strong_ce_weight * label_loss
+
+    return loss  # type: ignore[return-value]

@@ -26,7 +26,9 @@ _SAMPLERS: dict[str, dict[str, dict[str, Any]]] = {
     # The README of the release excludes nothing, its code 0.05.
     "paper": {"kdas": {"exclusion_rate": 0.0}},
 }
-_LOSSES: dict[str, dict[str, dict[str, Any]]] = {"official": {"kd": {"direction": "reverse"}}}
+_LOSSES: dict[str, dict[str, dict[str, Any]]] = {
+    "official": {"kd": {"direction": "reverse"}, "mlkd": {"released_sum": True}}
+}
 # What the release's own files say of some students and pairs (teacher, student), under its preset.
 _STUDENT_LEARNING_RATES = dict.fromkeys(("MobileNetV2", "ShuffleV1", "ShuffleV2"), 0.01)
 _PAIR_BETAS = {

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from kdas.losses import kd
+from kdas.losses import LOSSES, kd
 from kdas.losses.mlkd import batch_correlation, class_correlation, levels, low_confidence
+from kdas.recipe.config import TrialConfig
 from tests.kdas.test_golden_numbers import batch, exactly, golden, made_batch
 
 OFFICIAL = golden("distillers.json")["mlkd"]["A"]
@@ -35,6 +39,26 @@ def test_released_sum_has_the_official_terms(standardize: bool) -> None:
     for term, key in zip(terms, ("loss_kd", "loss_bc", "loss_cc"), strict=True):
         assert term.shape == (16,)
         assert KD_WEIGHT * term.mean().item() == exactly(expected[key])
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_loss_under_its_published_weights_is_the_official_total(standardize: bool) -> None:
+    expected = OFFICIAL["released_terms_standardised" if standardize else "released_terms"]
+    loss: Any = LOSSES.build(LOSSES.checked({"name": "mlkd", "standardize": standardize, "released_sum": True}))
+    student_logits, teacher_logits, *strong = views()
+    targets = batch("A")[2]
+    keywords = dict(zip(("student_strong_logits", "teacher_strong_logits"), strong, strict=True))
+    values = loss(student_logits, teacher_logits, targets, **keywords)
+    weights = LOSSES["mlkd"].usual
+    label_loss = weights["ce_weight"] * functional.cross_entropy(student_logits, targets)
+    assert (label_loss + weights["kd_weight"] * values.mean()).item() == exactly(sum(expected.values()))
+
+
+def test_official_preset_takes_the_released_sum() -> None:
+    content = {"dataset": "digits", "teacher": {"model": "resnet8"}, "student": "resnet8", "loss": "mlkd"}
+    for preset, is_released in (("default", False), ("official", True), ("paper", False)):
+        loss = TrialConfig.model_validate({**content, "preset": preset}).loss
+        assert isinstance(loss, dict) and loss["released_sum"] is is_released
 
 
 def test_low_confidence_half_is_what_is_at_most_the_median() -> None:

@@ -269,7 +269,7 @@ LOSS_CONTEXT = LossContext(
     teacher_batch_norms=tuple((torch.ones(channels), torch.zeros(channels)) for channels, *_ in TEACHER_MAPS[1:]),
 )
 # A relational loss returns each sample's share of a value about the batch; batch norms in a loss relate samples too.
-RELATIONAL = {"dist", "ofa_stages", "pkt", "rkd", "sp"}
+RELATIONAL = {"dist", "mlkd", "ofa_stages", "pkt", "rkd", "sp"}
 # These remember the samples that they have seen, so a second call differs.
 REMEMBERING = {"crd"}
 
