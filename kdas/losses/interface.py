@@ -26,6 +26,7 @@ class LossNeed(StrEnum):
     TEACHER_MAPS = "teacher_maps"
     STUDENT_PREACT_MAPS = "student_preact_maps"  # at the same places before the activation; the stem's is its map
     TEACHER_PREACT_MAPS = "teacher_preact_maps"
+    STRONG_VIEW = "strong_view"  # the keywords student_strong_logits and teacher_strong_logits [B, C]: see `STRONG`
     # In its context, once:
     CLASS_MEANS = "class_means"  # a pass of the teacher over the training set is charged
     TEACHER_BATCH_NORMS = "teacher_batch_norms"  # only where the teacher is a model of the zoo
@@ -43,7 +44,9 @@ MAPS = frozenset(
     }
 )
 # What only the teacher itself can answer: a bank keeps its logits alone.
-LIVE = frozenset({LossNeed.TEACHER_FEATURES, LossNeed.TEACHER_MAPS, LossNeed.TEACHER_PREACT_MAPS})
+LIVE = frozenset({LossNeed.TEACHER_FEATURES, LossNeed.TEACHER_MAPS, LossNeed.TEACHER_PREACT_MAPS, LossNeed.STRONG_VIEW})
+# What a loss that needs a strong view gets: both answers to the same views after torchvision's RandAugment.
+STRONG = ("student_strong_logits", "teacher_strong_logits")
 AT_BUILDING = frozenset({LossNeed.CLASS_MEANS, LossNeed.TEACHER_BATCH_NORMS})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -10,13 +10,19 @@ from torch import Tensor, nn
 
 from kdas.errors import UserError
 from kdas.losses.entropy import entropy_adaptive_weights
-from kdas.losses.interface import AT_BUILDING, LOSSES, Loss, LossContext, LossNeed
+from kdas.losses.interface import AT_BUILDING, LOSSES, STRONG, Loss, LossContext, LossNeed
 from kdas.parts.terms import as_terms
 
 
 def needs_of(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> frozenset[LossNeed]:
     """What the losses need beyond logits and targets."""
     return frozenset(LossNeed(need) for _, part in as_terms(loss) for need in LOSSES[part["name"]].needs)
+
+
+def keywords_of(needs: Iterable[StrEnum]) -> list[str]:
+    """The keywords with which a loss is called."""
+    at_call = [need for need in needs if need not in AT_BUILDING]
+    return [name for need in at_call for name in (STRONG if need == LossNeed.STRONG_VIEW else (need.value,))]
 
 
 class Distillation(nn.Module):
@@ -27,12 +33,12 @@ class Distillation(nn.Module):
     ) -> None:
         super().__init__()
         self.needs = needs_of(loss)
-        self._terms: list[tuple[str, float, bool, Loss, list[StrEnum]]] = []
+        self._terms: list[tuple[str, float, bool, Loss, list[str]]] = []
         for weight, part in as_terms(loss):
             built = LOSSES.build(part, context)
             if isinstance(built, nn.Module):
                 self.add_module(f"term{len(self._terms)}", built)
-            at_call = [need for need in LOSSES[part["name"]].needs if need not in AT_BUILDING]
+            at_call = keywords_of(LOSSES[part["name"]].needs)
             self._terms.append((part["name"], weight, part.get("entropy_adaptive", False), built, at_call))
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, **needed: Any) -> Tensor:

@@ -196,6 +196,7 @@ class Recipe(Strict):
             self._check_optimizer_of_teacher,
             self._check_compile,
             lambda: check_order(self.transforms),
+            self._check_strong_view,
             lambda: check_warmup("optimizer", self.optimizer.warmup_epochs, self.epochs),
             lambda: check_warmup("teacher.optimizer", self.teacher.optimizer.warmup_epochs, self.teacher.epochs),
         ]
@@ -219,6 +220,14 @@ class Recipe(Strict):
     def _check_weights(self) -> None:
         if not self.ce_weight and not self.kd_weight * sum(weight for weight, _ in as_terms(self.loss)):
             raise ValueError("ce_weight: the cross-entropy and the distillation term both have weight 0. Raise one")
+
+    def _check_strong_view(self) -> None:
+        strong = [part["name"] for _, part in as_terms(self.loss) if "strong_view" in LOSSES[part["name"]].needs]
+        mixing = [part["name"] for part in self.transforms if "partners" in TRANSFORMS[part["name"]].needs]
+        if strong and mixing:
+            raise ValueError(
+                f"transforms: {mixing[0]} mixes images, and the loss {strong[0]} compares two views of one. Remove one"
+            )
 
     def _check_layers(self) -> None:
         given = [key for key in ("student_layers", "teacher_layers") if getattr(self, key) is not None]

@@ -17,13 +17,15 @@ from kdas.transforms import Mixed
 class Answer:
     """The teacher's answer to a batch: logits [B, C].
 
-    If a loss needs them, features [B, D], and maps [B, C, H, W] after and before the activation.
+    If a loss needs them, features [B, D], maps [B, C, H, W] after and before the activation, and logits [B, C] of the
+    strong view.
     """
 
     logits: Tensor
     features: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
     preact_maps: tuple[Tensor, ...] = ()
+    strong_logits: Tensor | None = None
 
     def rows(self, positions: Tensor) -> Answer:
         """The answer to the samples at these positions."""
@@ -38,9 +40,9 @@ class Answer:
                 changed[id(tensor)] = change(tensor)
             return changed[id(tensor)]
 
-        features = None if self.features is None else once(self.features)
+        features, strong_logits = (None if one is None else once(one) for one in (self.features, self.strong_logits))
         maps, preact_maps = tuple(map(once, self.maps)), tuple(map(once, self.preact_maps))
-        return Answer(once(self.logits), features, maps, preact_maps)
+        return Answer(once(self.logits), features, maps, preact_maps, strong_logits)
 
 
 def joined_answers(answers: Sequence[Answer]) -> Answer:
@@ -51,15 +53,16 @@ def joined_answers(answers: Sequence[Answer]) -> Answer:
 
 
 def _tensors(answer: Answer) -> list[Tensor]:
-    features = [] if answer.features is None else [answer.features]
-    return [answer.logits, *features, *answer.maps, *answer.preact_maps]
+    perhaps = [tensor for tensor in (answer.features, answer.strong_logits) if tensor is not None]
+    return [answer.logits, *perhaps, *answer.maps, *answer.preact_maps]
 
 
 @dataclass(frozen=True)
 class Batch:
     """images float32 [B, 3, H, W], normalised; targets [B]; indices [B]; the teacher's answer, if it is known.
 
-    All of it is on the device. `mixed` has the second labels, if images are mixtures.
+    All of it is on the device. `mixed` has the second labels, if images are mixtures; `strong_images` the same views
+    strongly augmented, if a loss needs them.
     """
 
     images: Tensor
@@ -67,6 +70,7 @@ class Batch:
     indices: Tensor
     answer: Answer | None = None
     mixed: Mixed | None = None
+    strong_images: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -75,7 +79,9 @@ class Batch:
         """The samples at these positions, with the teacher's answer to them."""
         answer = None if self.answer is None else self.answer.rows(positions)
         mixed = None if self.mixed is None else self.mixed.rows(positions)
-        return Batch(self.images[positions], self.targets[positions], self.indices[positions], answer, mixed)
+        strong_images = None if self.strong_images is None else self.strong_images[positions]
+        images, targets, indices = (each[positions] for each in (self.images, self.targets, self.indices))
+        return Batch(images, targets, indices, answer, mixed, strong_images)
 
 
 def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
@@ -101,7 +107,9 @@ def joined(batches: Sequence[Batch]) -> Batch:
         if seconds
         else None
     )
-    return Batch(images, targets, torch.cat([batch.indices for batch in batches]), answer, mixed)
+    strong = [batch.strong_images for batch in batches if batch.strong_images is not None]
+    indices = torch.cat([batch.indices for batch in batches])
+    return Batch(images, targets, indices, answer, mixed, torch.cat(strong) if strong else None)
 
 
 def taken(waiting: list[Batch], batch_size: int, all_of_them: bool) -> list[Batch]:

@@ -20,12 +20,17 @@ from kdas.compute.optimizer import optimizer_of
 from kdas.compute.precision import Precision
 from kdas.data import Draw, ImageSplits
 from kdas.losses import Distillation, LossNeed
+from kdas.losses.interface import STRONG
+from kdas.losses.terms import needs_of
 from kdas.models import Model
 from kdas.recipe.config import TrialConfig
 from kdas.students.start import load_start, reference_of
 from kdas.training.answering import Answering, Asked, Parts, answering, asked_of, context_of
 from kdas.training.batch import Answer, Batch, cross_entropy
-from kdas.transforms import Pipeline
+from kdas.transforms import TRANSFORMS, Pipeline
+
+# What makes the strong view of losses that compare two.
+STRONG_VIEW = [TRANSFORMS.checked("randaugment")]
 
 
 class Distiller:
@@ -46,6 +51,7 @@ class Distiller:
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.precision = Precision(config.precision, device)
         self.transforms = Pipeline(config.transforms, splits)
+        self._strengthen = Pipeline(STRONG_VIEW, splits) if LossNeed.STRONG_VIEW in needs_of(config.loss) else None
         with seeding.global_draws(config.seed, "student"):
             student = models.create(config.student, splits.num_classes)
         load_start(student, config, splits.num_classes)
@@ -98,17 +104,25 @@ class Distiller:
 
     def batch(self, indices: Tensor, images: Tensor, draw: Draw | None = None) -> Batch:
         """Args: indices [B]; images float32 [B, 3, H, W]; both on the device; draw: for the transforms, if any."""
-        targets, mixed = self.splits.train.labels[indices], None
+        targets, mixed, strong_images = self.splits.train.labels[indices], None, None
+        if self._strengthen is not None:
+            # Without a draw, as for prices, any second view will do.
+            strong_images = images if draw is None else self._strengthen(images, targets, indices, draw).images
+            strong_images = strong_images.contiguous(memory_format=self.memory_format)
         if draw is not None and self.config.transforms:
             views = self.transforms(images, targets, indices, draw)
             images, targets, mixed = views.images, views.targets, views.mixed
-        return Batch(images.contiguous(memory_format=self.memory_format), targets, indices, mixed=mixed)
+        images = images.contiguous(memory_format=self.memory_format)
+        return Batch(images, targets, indices, mixed=mixed, strong_images=strong_images)
 
     @torch.no_grad()
     def asked(self, batch: Batch) -> Batch:
         """The batch with the teacher's answer."""
         with self.precision.autocast():
-            answer = Answer(*self._teacher_answers(batch.images)).each(Tensor.float)
+            answer = Answer(*self._teacher_answers(batch.images))
+            if batch.strong_images is not None:
+                answer = replace(answer, strong_logits=self._teacher_answers(batch.strong_images)[0])
+        answer = answer.each(Tensor.float)
         return replace(batch, answer=answer)
 
     @torch.no_grad()
@@ -188,7 +202,10 @@ class Distiller:
         answer = batch.answer
         assert answer is not None
         with self._draws("step", epoch), self.precision.autocast():
-            of_student = Answer(*self._student_answers(batch.images)).each(Tensor.float)
+            of_student = Answer(*self._student_answers(batch.images))
+            if batch.strong_images is not None:
+                of_student = replace(of_student, strong_logits=self._scores(batch.strong_images)[0])
+        of_student = of_student.each(Tensor.float)
         logits, needed = of_student.logits, self._needed(batch, of_student, answer, epoch)
         self._trained_logits.append(logits.detach())
         distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
@@ -202,6 +219,7 @@ class Distiller:
             (of_teacher, (LossNeed.TEACHER_FEATURES, LossNeed.TEACHER_MAPS, LossNeed.TEACHER_PREACT_MAPS)),
         ):
             needed |= zip(needs, (answer.features, answer.maps, answer.preact_maps), strict=True)
+        needed |= zip(STRONG, (of_student.strong_logits, of_teacher.strong_logits), strict=True)
         if LossNeed.GENERATOR in self.distillation.needs:
             self._loss_draws = (epoch, self._loss_draws[1] + 1 if self._loss_draws[0] == epoch else 0)
             seed = seeding.derived_seed(self.config.seed, "loss", *self._loss_draws)

@@ -11,6 +11,7 @@ from kdas import seeding
 from kdas.data import Draw
 from kdas.errors import UserError
 from kdas.losses import LOSSES, Distillation, LossContext, LossNeed
+from kdas.losses.interface import STRONG
 from kdas.models.own import refuse_lazy
 from kdas.parts.plugins import blamed
 from kdas.parts.terms import as_terms
@@ -77,6 +78,7 @@ def _try_loss(part: dict[str, Any]) -> None:
     targets = torch.arange(_SAMPLES)
     maps = tuple(torch.randn(_SAMPLES, *shape) for shape in _MAPS)
     needed: dict[str, Any] = {LossNeed.EPOCH: 1, LossNeed.INDICES: targets, LossNeed.GENERATOR: torch.Generator()}
+    needed |= dict(zip(STRONG, (student, teacher), strict=True))
     for who in ("student", "teacher"):
         needed |= {f"{who}_features": torch.randn(_SAMPLES, _WIDTH), f"{who}_maps": maps, f"{who}_preact_maps": maps}
     context = LossContext(

@@ -52,7 +52,9 @@ def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str
     if splits.views.num_views is None:
         reason = f"{dataset.name} has unlimited views. Set dataset.fixed_views, or bank:"
     elif not LIVE.isdisjoint(needs_of(recipe.loss)):
-        reason = "this loss needs the teacher's features or maps, but a bank contains only logits. Set bank:"
+        reason = (
+            "this loss needs the teacher's features, maps or strong views, but a bank contains only logits. Set bank:"
+        )
     live = [part["name"] for part in recipe.transforms if TransformNeed.LIVE_TEACHER in TRANSFORMS[part["name"]].needs]
     if live:
         reason = (

@@ -21,7 +21,8 @@ from kdas import seeding
 from kdas.data import DATASETS
 from kdas.errors import UserError
 from kdas.losses import LOSSES, Distillation, LossContext, LossNeed
-from kdas.losses.interface import AT_BUILDING
+from kdas.losses.interface import STRONG
+from kdas.losses.terms import keywords_of
 from kdas.models import MODELS, check_image_size, create
 from kdas.parts.reading import validated
 from kdas.parts.registry import Registry
@@ -286,7 +287,7 @@ class LossCase:
             self.loss = LOSSES.build(LOSSES.checked(name), LOSS_CONTEXT)
         if isinstance(self.loss, nn.Module):
             self.loss.to(dtype)
-        self.needs = [need for need in LOSSES[name].needs if need not in AT_BUILDING]
+        self.needs = LOSSES[name].needs
         self.student_logits = random_logits(rows, 1).to(dtype)
         self.teacher_logits = random_logits(rows, 2).to(dtype)
         self.targets = torch.arange(rows) % 10
@@ -295,11 +296,12 @@ class LossCase:
             salt = 3 if who == "student" else 4
             self.tensors[f"{who}_features"] = [random_rows(rows, width, salt).to(dtype)]
             maps = [random_rows(rows, math.prod(shape), salt).reshape(rows, *shape).to(dtype) for shape in shapes]
+            self.tensors[f"{who}_strong_logits"] = [random_logits(rows, salt).to(dtype)]
             self.tensors |= {f"{who}_preact_maps": maps, f"{who}_maps": [each.relu() for each in maps]}
 
     def __call__(self, rows: slice | Tensor = slice(None), epoch: int = 1) -> Tensor:
         known = self.known(rows, epoch)
-        needed = {need: known[need] for need in self.needs}
+        needed = {name: known[name] for name in keywords_of(self.needs)}
         values: Tensor = self.loss(self.student_logits[rows], self.teacher_logits[rows], self.targets[rows], **needed)
         return values
 
@@ -308,7 +310,7 @@ class LossCase:
         known: dict[str, Any] = {"epoch": epoch, "indices": torch.arange(len(self.targets))[rows]}
         known["generator"] = torch.Generator().manual_seed(7)
         known |= {key: [each[rows] for each in tensors] for key, tensors in self.tensors.items()}
-        for key in ("student_features", "teacher_features"):
+        for key in ("student_features", "teacher_features", *STRONG):
             (known[key],) = known[key]
         return known
 

@@ -181,7 +181,7 @@ def photographs(write_folders: Callable[..., Path], small_inputs: Inputs, tmp_pa
 
 @pytest.mark.parametrize("bank", ["float16", "float32"])
 def test_bank_asked_for_where_the_loss_needs_features_is_refused_in_one_line(opened: Open, bank: str) -> None:
-    said = rf"^bank: {bank} is not possible: this loss needs the teacher's features or maps, [^\n]*\. Set bank: live\.$"
+    said = rf"^bank: {bank} is not possible: this loss needs the teacher's features, maps [^\n]*\. Set bank: live\.$"
     with pytest.raises(UserError, match=said):
         opened(bank=bank, loss="nd")
 

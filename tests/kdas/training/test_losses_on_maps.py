@@ -10,15 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from kdas.clock import Calibration
+from kdas.data import Draw
 from kdas.errors import UserError
 from kdas.losses import LOSSES, LossContext, LossNeed
+from kdas.losses.interface import AT_BUILDING, STRONG
+from kdas.losses.terms import keywords_of
+from kdas.training.batch import joined
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial, load_inputs
 
 TrialOf = Callable[..., Trial]
 ConfigOf = Callable[..., Any]
 CALLS: list[dict[str, Any]] = []
-AT_A_CALL = [need for need in LossNeed if need not in (LossNeed.CLASS_MEANS, LossNeed.TEACHER_BATCH_NORMS)]
+AT_A_CALL = [need for need in LossNeed if need not in AT_BUILDING]
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +74,7 @@ def test_a_loss_gets_what_it_needs_and_its_modules_are_trained(trial_of: TrialOf
     assert training.bank is None, "a bank has no maps"
     next(iter(training.rows()))
     first, context = CALLS[0], loss.context
-    assert {*first} == {need.value for need in AT_A_CALL} and first["epoch"] == 1
+    assert {*first} == {*keywords_of(AT_A_CALL)} >= {*STRONG} and first["epoch"] == 1
     for who in ("student", "teacher"):
         maps, features = first[f"{who}_maps"], first[f"{who}_features"]
         assert [tuple(each.shape[1:]) for each in maps] == [*getattr(context, f"{who}_maps")]
@@ -100,6 +104,34 @@ def test_draws_maps_and_memory_resume_bit_for_bit(
     assert resumed.epoch >= 1 and interrupted.epoch == 2
     rest = [row.train_loss for row in resumed.rows()]
     assert rest and rest == whole[-len(rest) :]
+
+
+def test_strong_view_is_of_the_same_images_and_drawn_from_seed_epoch_and_index(
+    trial_of: TrialOf, calibration: Calibration
+) -> None:
+    distiller = of_maps(trial_of).distiller()
+    indices = torch.tensor([5, 2, 9, 7])
+    ((_, images),) = distiller.splits.training_batches([indices], Draw(1, 1))
+    batch, alone = distiller.batch(indices, images, Draw(1, 1)), distiller.batch(indices[2:], images[2:], Draw(1, 1))
+    assert batch.strong_images is not None and alone.strong_images is not None
+    assert batch.strong_images.shape == images.shape and not torch.equal(batch.strong_images, images)
+    assert torch.equal(batch.strong_images[2:], alone.strong_images), "the batch does not matter"
+    for other in (Draw(1, 2), Draw(2, 1)):
+        again = distiller.batch(indices, images, other).strong_images
+        assert again is not None and not torch.equal(again, batch.strong_images)
+    asked = distiller.asked(batch)
+    assert asked.answer is not None and asked.answer.strong_logits is not None
+    with torch.no_grad():
+        torch.testing.assert_close(asked.answer.strong_logits, distiller.teacher(batch.strong_images))
+    part = asked.rows(torch.tensor([3, 0]))
+    assert part.strong_images is not None and part.answer is not None and part.answer.strong_logits is not None
+    assert torch.equal(part.strong_images, batch.strong_images[[3, 0]])
+    assert torch.equal(joined([part, asked]).rows(torch.arange(2)).strong_images, part.strong_images)  # type: ignore[arg-type]
+
+
+def test_two_views_of_a_mixture_are_refused(config_of: ConfigOf) -> None:
+    with pytest.raises(ValueError, match=r"transforms: mixup mixes images, and the loss all_needs compares two views"):
+        config_of(loss="all_needs", transforms=["mixup"])
 
 
 def test_draws_of_a_loss_differ_between_batches_and_epochs_and_repeat(
