@@ -218,7 +218,14 @@ def test_temperature_learns_against_the_student_as_far_as_the_curriculum_is(epoc
 
 @pytest.mark.parametrize(
     ("name", "weights"),
-    [("dist", (1, 1)), ("ofa", (1, 1)), ("ofa_stages", (1, 1)), ("ctkd", (0.1, 0.9)), ("dhkd", (1, 1))],
+    [
+        ("dist", (1, 1)),
+        ("ofa", (1, 1)),
+        ("ofa_stages", (1, 1)),
+        ("mlkd", (0.1, 9)),
+        ("ctkd", (0.1, 0.9)),
+        ("dhkd", (1, 1)),
+    ],
 )
 def test_weights_are_those_of_the_releases(trial_of: TrialOf, name: str, weights: tuple[float, float]) -> None:
     config = trial_of(loss=name).config
@@ -233,6 +240,7 @@ def test_weights_are_those_of_the_releases(trial_of: TrialOf, name: str, weights
         "ctkd",
         "dhkd",
         "ofa_stages",
+        "mlkd",
         {"name": "kd", "direction": "js"},
         {"name": "kd", "direction": "tvd"},
         {"name": "kd", "entropy_adaptive": True},
