@@ -97,18 +97,24 @@ def quality(
         in_top5.append((likeliest == labels[:, None]).any(dim=1))
         losses.append(functional.nll_loss(log_probabilities, labels, reduction="none"))
     hit, num_images = torch.cat(hits), sum(map(len, hits))
-    agreement = None
     # An image may have been unreadable in one of the two passes only.
+    agrees = None
     if of_teacher is not None and len(of_teacher) == num_images:
-        agreement = int((torch.cat(predicted) == of_teacher).sum()) / num_images
+        agrees = torch.cat(predicted) == of_teacher
+    totals = [
+        each.double().sum() for each in (hit, torch.cat(in_top5), torch.cat(losses), hit if agrees is None else agrees)
+    ]
+    # Copied at once, since the device waits at each copy.
+    num_hits, num_in_top5, nll, num_agreeing = torch.stack(totals).tolist()
+    # On the CPU: adding by index is not deterministic on a GPU.
+    confidence, is_hit = torch.stack([torch.cat(confidences), hit.double()]).cpu()
     return Quality(
         num_images,
-        int(hit.sum()) / num_images,
-        int(torch.cat(in_top5).sum()) / num_images,
-        float(torch.cat(losses).sum()) / num_images,
-        # Adding by index is not deterministic on a GPU.
-        calibration_error(torch.cat(confidences).cpu(), hit.cpu()),
-        agreement,
+        num_hits / num_images,
+        num_in_top5 / num_images,
+        nll / num_images,
+        calibration_error(confidence, is_hit),
+        None if agrees is None else num_agreeing / num_images,
     )
 
 
@@ -130,7 +136,8 @@ def _answers(
     Probabilities are means over several crops. The model is in eval mode meanwhile.
     """
     autocast = nullcontext() if precision is None else precision.autocast()
-    was_training = model.training
+    # Not `train` on the whole: parts of a network may be in eval mode for good.
+    were_training = [module for module in model.modules() if module.training]
     model.eval()
     for labels, crops in splits.evaluation_batches(split, multi_crop):
         with autocast:
@@ -139,4 +146,5 @@ def _answers(
             yield labels, answers[0], False
         else:
             yield labels, torch.stack([each.softmax(dim=1) for each in answers]).mean(0), True
-    model.train(was_training)
+    for module in were_training:
+        module.training = True

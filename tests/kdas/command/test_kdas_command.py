@@ -100,7 +100,10 @@ def test_unknown_kind_is_refused_with_the_known_ones(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "list", "spices") == 2
-    assert capsys.readouterr().err == "list: expected one of samplers, losses, models, datasets, got 'spices'.\n"
+    assert (
+        capsys.readouterr().err
+        == "list: expected one of samplers, losses, models, datasets, transforms, got 'spices'.\n"
+    )
 
 
 def test_train_prints_and_writes_the_curve(

@@ -122,17 +122,18 @@ def test_teacher_is_asked_about_each_view_once_and_never_again(run: Run, inputs:
 
 
 def test_charged_forwards_are_those_that_ran(run: Run, inputs: Inputs, written: Pairs) -> None:
-    # The first batch, of two samples, counts the operations of a forward pass.
+    # The first batch, of two samples, counts the operations of a forward pass. The second is the test split, which
+    # evaluations compare the student's answers on.
     with batches_of_teacher(inputs) as cold:
         training, _ = run()
-    assert cold == [2] + [FILL] * 2 * EPOCHS
-    assert training.clock.samples(Work.ASKED) == sum(cold[1:])
+    assert cold == [2, len(inputs.splits.test)] + [FILL] * 2 * EPOCHS
+    assert training.clock.samples(Work.ASKED) == sum(cold[2:])
     with batches_of_teacher(inputs) as warm:
         run()
-    assert warm == [2]
+    assert warm == cold[:2]
     with batches_of_teacher(inputs) as live:
         training, _ = run(bank="live")
-    assert sum(live[1:]) == training.clock.samples(Work.ASKED) == EPOCHS * NUM_TRAIN
+    assert live[:2] == cold[:2] and sum(live[2:]) == training.clock.samples(Work.ASKED) == EPOCHS * NUM_TRAIN
 
 
 @SAMPLERS

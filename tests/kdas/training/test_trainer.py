@@ -14,6 +14,7 @@ import torch
 from kdas.clock import Calibration, Work
 from kdas.compute.evaluate import accuracy, predictions, quality
 from kdas.data import Draw, ResidentSplit, load_splits
+from kdas.models import create
 from kdas.records import CurveRow, Status
 from kdas.training import trial as module
 from kdas.training.batch import Batch
@@ -331,3 +332,10 @@ def test_class_means_are_computed_with_the_threads_of_the_trial(
     torch.set_num_threads(2)
     Training(Trial(trial.config, replace(trial.inputs)), Surroundings(calibration))
     assert seen == [1]
+
+
+def test_evaluation_leaves_parts_that_are_in_eval_mode_in_it(small_inputs: Inputs) -> None:
+    model = create("resnet8", 10).train()
+    model.bn1.eval()  # type: ignore[operator, union-attr]
+    predictions(model, small_inputs.splits.test, small_inputs.splits)
+    assert [module for module in model.modules() if not module.training] == [model.bn1]
