@@ -152,6 +152,8 @@ class Measure:
     num_ended_trials: int = 0
     # While a look of the confirmation runs that is not its first: how many of `confirm_seeds` the look before had.
     last_look: int = 0
+    # The searched methods of which nothing was tried, although the sweep has ended: what was to be compared is missing.
+    untried: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The content of `measure.json`, where the budget is called tau, as in the statistics."""

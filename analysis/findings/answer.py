@@ -70,10 +70,11 @@ def answer(judged: Judgement, measure: Measure, near: Sequence[tuple[float, Comp
     goal = f"{wording.goal(measure.target)} {measure.split} accuracy"
     if not any(row["num_reached"] for row in rows):
         confirmed = "confirmed " if phase == "confirm" else ""
-        return Answer(f"No {confirmed}trial has reached {goal}.", missed=_best_so_far(rows, measure))
+        headline = _with_untried(f"No {confirmed}trial has reached {goal}.", measure)
+        return Answer(headline, missed=_best_so_far(rows, measure))
     quoted, reference = judged.quoted
     so_far = " so far" if any(row["num_running"] for row in rows) else ""
-    headline = _verdict(judged, goal + so_far)
+    headline = _with_untried(_verdict(judged, goal + so_far, is_whole=not measure.untried), measure)
     compared, missed = _compared(judged), _missed(rows, phase)
     if quoted is None or reference is None:
         times = _times([rows[0]], phase)
@@ -111,11 +112,15 @@ def answer(judged: Judgement, measure: Measure, near: Sequence[tuple[float, Comp
     )
 
 
-def _verdict(judged: Judgement, goal: str) -> str:
-    """The first sentence. It names a winner only where every comparison that it implies holds."""
+def _verdict(judged: Judgement, goal: str, *, is_whole: bool) -> str:
+    """The first sentence. It names a winner only where every comparison that it implies holds.
+
+    Args: is_whole: whether something of every method was tried.
+    """
     rows, found = judged.rows, judged.verdict
     if found.winner is not None and found.is_fastest:
-        return f"{wording.named(rows[found.winner])} was fastest to {goal}, faster than every other setting."
+        than = ", faster than every other setting" if is_whole else " of the settings that ran"
+        return f"{wording.named(rows[found.winner])} was fastest to {goal}{than}."
     if found.reference is None:
         others = "; no plain distillation to compare with" if len(rows) == 1 else ", but not reliably the fastest"
         return f"{wording.named(rows[0])} reached {goal} first on average{others}."
@@ -128,6 +133,13 @@ def _verdict(judged: Judgement, goal: str) -> str:
     if not methods:
         return f"Only plain distillation has run: {plain} reached {goal} first on average."
     return f"{_none_of(methods)} was reliably faster than {plain} to {goal}."
+
+
+def _with_untried(verdict: str, measure: Measure) -> str:
+    """The verdict with the searched methods that it says nothing about."""
+    if not measure.untried:
+        return verdict
+    return f"{verdict.removesuffix('.')}; nothing of {' or '.join(measure.untried)} was tried."
 
 
 def _none_of(methods: Sequence[str]) -> str:

@@ -51,6 +51,7 @@ def cautions(
     return [
         *_of_progress(times, measure),
         *_of_requests(times, by_hand),
+        *_of_the_untried(measure),
         *_of_another_target(measure, own_target),
         *_of_the_teacher(environment, measure),
         *of_accuracies(times, picks, measure, teacher_accuracy(environment)[1]),
@@ -95,6 +96,15 @@ def _of_requests(times: pd.DataFrame, by_hand: ByHand) -> Iterator[Caution]:
             "answer",
             f"{wording.plural(num_stopped, 'trial')} of the search {were} stopped by hand. A setting whose trial was "
             "stopped before the target cannot win.",
+        )
+
+
+def _of_the_untried(measure: Measure) -> Iterator[Caution]:
+    if measure.untried:
+        yield Caution(
+            "answer",
+            f"{', '.join(measure.untried)}: nothing was tried before the search ended, so this answer says nothing "
+            "about it. To try it, raise the budget and run the sweep again.",
         )
 
 

@@ -55,6 +55,7 @@ def load_measure(sweep_directory: Path | str) -> Measure:
         confirm_level=level,
         plain_methods=_texts(content.get("plain_methods", []), path, "plain_methods"),
         last_look=int(_number(content, "last_look", path)) if "last_look" in content else 0,
+        untried=_texts(content.get("untried", []), path, "untried"),
     )
 
 

@@ -270,6 +270,12 @@ class Agenda:
         return any(self._lacks_configurations(lane) for lane in self._lanes)
 
     @property
+    def untried_methods(self) -> list[str]:
+        """The methods, in tables, of the searches that have proposed nothing."""
+        searches = [lane.search for lane in self._lanes if not lane.proposals.asked()]
+        return [search.method(sampler) for search in searches for sampler in search.samplers]
+
+    @property
     def num_untried(self) -> int:
         """Number of points that the searches were to try first and have not proposed."""
         return sum(lane.proposals.num_untried for lane in self._lanes)

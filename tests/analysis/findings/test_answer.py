@@ -19,6 +19,7 @@ from analysis.findings.answer import _interval, _open, answer
 from analysis.findings.gather import findings
 from analysis.findings.judgement import judge
 from analysis.findings.summary import deciding_phase, fastest
+from analysis.page.answer_file import answer_content
 from kdas.errors import UserError
 from kdas.records import Status
 from tests.analysis.conftest import row_of, texts
@@ -148,6 +149,20 @@ def test_a_confirmation_that_nobody_passed_is_the_result(new_sweep: NewSweep, pl
     assert found.answer.headline.startswith("No confirmed trial has reached")
     running = [replace(confirm[0], status=Status.RUNNING, last_s=60.0), *confirm[1:]]
     assert deciding_phase(findings(new_sweep(plan() + running)).summary) == "search"
+
+
+def test_a_search_that_tried_nothing_is_in_the_verdict(new_sweep: NewSweep, plan: Any) -> None:
+    fixed = [trial for trial in plan(range(6)) if trial.method in ("plain_kd", "rs2")]
+    only_plain = [replace(each, half_s=60.0) if each.method == "rs2" else each for each in fixed]
+    found = findings(new_sweep(only_plain, untried=["kdas_search"]))
+    assert found.answer.headline == (
+        "plain_kd was fastest to 90% validation accuracy of the settings that ran; nothing of kdas_search was tried."
+    )
+    assert "kdas_search: nothing was tried before the search ended" in texts(found, "answer")
+    assert "kdas_search: nothing was tried" in " ".join(answer_content(found)["cautions"])
+    for trials in (fixed, [trial for trial in fixed if trial.method == "plain_kd"]):
+        found = findings(new_sweep(trials, untried=["kdas_search"]))
+        assert found.answer.headline.endswith("; nothing of kdas_search was tried.")
 
 
 def test_finalists_that_still_run_leave_the_answer_to_the_search(

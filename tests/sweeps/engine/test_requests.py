@@ -171,6 +171,17 @@ def test_a_finished_search_proposes_nothing_and_is_confirmed(
     rest = work_off(agenda, directory)
     assert {job.phase for job in rest} == {"confirm"}
     assert agenda.is_finished and agenda.lacks_configurations
+    assert agenda.untried_methods == []
+
+
+def test_a_search_that_ended_before_its_first_trial_is_named(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    agenda = agenda_of(changed(spec, known_points=[]), inputs, directory)
+    assert agenda.untried_methods == ["kdas_search"]
+    agenda.heed(Requests(finishes=True, finished_at=2))
+    assert not any(is_searched(job.method) for job in work_off(agenda, directory))
+    assert agenda.is_finished and agenda.untried_methods == ["kdas_search"]
 
 
 def test_a_finished_search_pauses_its_trials_if_a_spent_budget_would(
