@@ -70,14 +70,20 @@ def cautions(
     ]
 
 
+def unfinished(trials: pd.DataFrame, measure: Measure) -> str:
+    """How many of the planned trials have ended, in words; "" if all have. Args: trials: rows with a `status`."""
+    num_ended = int((trials["status"] != Status.RUNNING).sum())
+    if num_ended >= measure.num_planned_trials:
+        return ""
+    return f"{num_ended:,} of {wording.plural(measure.num_planned_trials, 'planned trial')} have ended"
+
+
 def _of_progress(times: pd.DataFrame, measure: Measure) -> Iterator[Caution]:
-    num_ended = int((times["status"] != Status.RUNNING).sum())
-    if num_ended < measure.num_planned_trials:
-        planned = wording.plural(measure.num_planned_trials, "planned trial")
+    if ended := unfinished(times, measure):
         yield Caution(
             "answer",
-            f"The sweep is not finished: {num_ended:,} of {planned} have ended. All numbers may change. Running "
-            "trials count in the means with their bounds and in no comparison.",
+            f"The sweep is not finished: {ended}. All numbers may change. Running trials count in the means with "
+            "their bounds and in no comparison.",
         )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Sequence
 
 from analysis import wording
+from analysis.findings.cautions import unfinished
 from analysis.findings.gather import Findings
 from analysis.findings.summary import deciding_phase, reference_name
 from analysis.page.published import published
@@ -20,18 +22,40 @@ FORMATS = ("latex", "markdown", "csv")
 def paper_table(found: Findings, form: str) -> str:
     """The settings of the deciding phase, in LaTeX, Markdown or CSV. Published accuracies of the pair follow.
 
+    A caption says what is measured, and what the numbers are not yet: confirmed, or those of a finished sweep. In CSV,
+    which has no place for one, each row says it in its last columns.
+
     Raises: UserError: for another format.
     """
     if form not in FORMATS:
         raise UserError(f"format: expected one of {', '.join(FORMATS)}, got {form!r}. Write FORMAT=latex.")
     reference = reference_name(found.summary, found.measure)
     header = ["method", "tuned", "test accuracy", "cost, ref s", f"ratio to {reference} [95%]", "n"]
-    rows = [_cells(row) for row in _rows(found)] + _published(found)
+    chosen = _rows(found)
+    rows = [_cells(row) for row in chosen] + _published(found)
+    if len({row["method"] for row in chosen}) < len(chosen):
+        header.insert(1, "settings")
+        settings = [str(row["configuration"] or wording.NOTHING) for row in chosen]
+        for cells, text in itertools.zip_longest(rows, settings, fillvalue=wording.NOTHING):
+            cells.insert(1, text)
     if form == "csv":
+        terms = [f"{wording.goal(found.measure.target)} {found.measure.split} accuracy", "; ".join(_state(found))]
         written = io.StringIO()
-        csv.writer(written, lineterminator="\n").writerows([header, *rows])
+        csv.writer(written, lineterminator="\n").writerows(
+            [[*header, "cost to reach", "state"], *([*cells, *terms] for cells in rows)]
+        )
         return written.getvalue()
-    return _markdown(header, rows) if form == "markdown" else _latex(header, rows, found)
+    return _markdown(header, rows, found) if form == "markdown" else _latex(header, rows, found)
+
+
+def _state(found: Findings) -> list[str]:
+    """Why the numbers may still change, or what they are of; none for what is final."""
+    ended = unfinished(found.trials, found.measure)
+    is_search = deciding_phase(found.summary) == "search" and found.summary["is_searched"].any()
+    return [
+        *([f"not finished: {ended}"] if ended else []),
+        *(["search phase, not confirmed on fresh seeds"] if is_search else []),
+    ]
 
 
 def _rows(found: Findings) -> list[Row]:
@@ -58,11 +82,15 @@ def _published(found: Findings) -> list[list[str]]:
     ]
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(re.sub(r"([\\`*_<>|\[\]])", r"\\\1", cell) for cell in cells) + " |"
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]], found: Findings) -> str:
+    def escaped(text: str) -> str:
+        return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", text)
 
-    return "\n".join([line(header), "|---|---|--:|--:|--:|--:|", *map(line, rows)]) + "\n"
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(map(escaped, cells)) + " |"
+
+    marks = "|".join("--:" if number >= len(header) - _NUMBERS else "---" for number in range(len(header)))
+    return "\n".join([escaped(" ".join(_caption(found))), "", line(header), f"|{marks}|", *map(line, rows)]) + "\n"
 
 
 _LATEX = {
@@ -72,19 +100,31 @@ _LATEX = {
 }  # fmt: skip
 
 
-_LEGEND = """\
-% test accuracy: mean +- standard deviation over the trials that ran to their end. cost: mean reference seconds to the
-% target, a miss counts as the full budget. ratio: above 1x is faster; the interval is first where it includes 1, since
-% then nothing is shown. <=, >=, ~: the setting, the reference, or both missed. n: seeds."""
+# The last columns hold numbers.
+_NUMBERS = 4
+_LEGEND = (
+    "test accuracy: mean ± standard deviation over the trials that ran to their end.",
+    "cost: mean reference seconds to the target, a miss counts as the full budget.",
+    "ratio: above 1x is faster; the interval is first where it includes 1, since then nothing is shown.",
+    "<=, >=, ~: the setting, the reference, or both missed.",
+    "n: seeds.",
+)
+
+
+def _caption(found: Findings) -> list[str]:
+    """What the table shows, in sentences."""
+    num_comparisons = max(len(_rows(found)) - 1, 1)
+    together = f"intervals hold for all {num_comparisons} comparisons together"
+    state = [f"{text[0].upper()}{text[1:]}." for text in _state(found)]
+    goal = f"{wording.goal(found.measure.target)} {found.measure.split} accuracy"
+    return [*state, f"Time to {goal}; {together}.", *_LEGEND]
 
 
 def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], found: Findings) -> str:
     def line(cells: Sequence[str]) -> str:
         return " & ".join("".join(_LATEX.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
 
-    target = wording.goal(found.measure.target).replace("%", r"\%")
-    num_comparisons = max(len(_rows(found)) - 1, 1)
-    together = f"intervals hold for all {num_comparisons} comparisons together"
-    note = f"% Time to {target} {found.measure.split} accuracy; {together}.\n{_LEGEND}"
+    note = [f"% {sentence}" for sentence in _caption(found)]
     lines = [line(header), r"\hline", *map(line, rows)]
-    return "\n".join([note, r"\begin{tabular}{llrrrr}", r"\hline", *lines, r"\hline", r"\end{tabular}"]) + "\n"
+    begin = rf"\begin{{tabular}}{{{'l' * (len(header) - _NUMBERS)}{'r' * _NUMBERS}}}"
+    return "\n".join([*note, begin, r"\hline", *lines, r"\hline", r"\end{tabular}"]) + "\n"

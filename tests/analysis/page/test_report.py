@@ -253,14 +253,32 @@ def test_the_table_of_a_paper_holds_every_deciding_row(sweep_directory: Path, fo
     assert "plain_kd" in plain and "1x (reference)" in plain and "4 configurations" in plain
     assert sum("kdas_search" in line for line in plain.splitlines()) == 4
     assert "published" not in plain
-    assert ("% test accuracy: mean +- standard deviation" in result.output) == (form == "latex")
+    assert ("test accuracy: mean ± standard deviation" in result.output) == (form != "csv")
+    assert "90% validation accuracy" in plain and "search phase, not confirmed on fresh seeds" in plain.lower()
+    for row in found.summary.to_dict("records"):  # else rows of one method could not be told apart
+        assert any(f"{row['configuration']}" in line for line in plain.replace("cdot", "·").splitlines())
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv"])
+def test_the_table_of_a_paper_says_whether_its_numbers_are_final(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any, form: str
+) -> None:
+    running = findings(new_sweep(plan(), num_planned_trials=30))
+    assert "not finished: 21 of 30 planned trials have ended" in paper_table(running, form).lower()
+    confirm = [
+        planned_trial(method, config_id, seed, half_s, phase="confirm")
+        for seed in range(100, 104)
+        for method, config_id, half_s in (("plain_kd", "c-plain", 30.0), ("kdas_search", "c-s1", 20.0))
+    ]
+    final = paper_table(findings(new_sweep(plan() + confirm)), form).lower()
+    assert "90" in final and not any(part in final for part in ("not finished", "not confirmed", "settings"))
 
 
 def test_published_accuracies_of_the_pair_are_marked_as_such(sweep_directory: Path) -> None:
     trials = pd.read_parquet(sweep_directory / "trials.parquet")
     trials.assign(dataset="cifar100", pair="vgg13->vgg8").to_parquet(sweep_directory / "trials.parquet")
     text = paper_table(findings(sweep_directory), "csv")
-    assert '"KD+LogitSTD+KDAS (published: Chae & Heo, ICCV 2025)",–,74.63%,–,–,–' in text
+    assert '"KD+LogitSTD+KDAS (published: Chae & Heo, ICCV 2025)",–,–,74.63%,–,–,–,90% validation accuracy,' in text
 
 
 def test_another_format_is_refused(sweep_directory: Path) -> None:
