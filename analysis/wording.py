@@ -84,8 +84,18 @@ def interval(low: float, high: float) -> str:
     if is_open_below and is_open_above:
         return "[open]"
     if is_open_below:
-        return f"[up to {two_decimals(high)}]"
-    return f"[{two_decimals(low)} or more]" if is_open_above else f"[{two_decimals(low)}, {two_decimals(high)}]"
+        return f"[up to {_end(high)}]"
+    return f"[{_end(low)} or more]" if is_open_above else f"[{_end(low)}, {_end(high)}]"
+
+
+def _end(value: float) -> str:
+    """An end of an interval. What would read as 1.00 has as many digits as show on which side of 1 it is."""
+    text = two_decimals(value)
+    digits = 3
+    while text.rstrip("0") == "1." and value != 1 and digits <= 6:
+        text = f"{value:.{digits}f}"
+        digits += 1
+    return text
 
 
 def open_ends(low: float, high: float) -> tuple[bool, bool]:

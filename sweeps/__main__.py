@@ -19,6 +19,7 @@ from sweeps.command.options import (
     CRASHED_TRIALS,
     INTERRUPTED,
     RAY_LOST,
+    UI_PORT,
     Additions,
     AsTrial,
     Best,
@@ -288,7 +289,7 @@ def finish(name: Name) -> None:
 @app.command()
 def ui(
     name: Shown = "",
-    port: Port = 5000,
+    port: Port = UI_PORT,
 ) -> None:
     """Serve MLflow's page on 127.0.0.1, and print links."""
     from sweeps.mlflow_view import serving

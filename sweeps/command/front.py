@@ -24,6 +24,8 @@ from sweeps.command.options import (
     INTERRUPTED,
     SIGNALLED,
     TERMINATED,
+    UI_PORT,
+    WATCH_PORT,
     Additions,
     AsTrial,
     Best,
@@ -203,7 +205,7 @@ def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separ
 
 
 @app.command()
-def watch(name: Name, port: Port = 5001) -> None:
+def watch(name: Name, port: Port = WATCH_PORT) -> None:
     """Serve a sweep's report and keep it up to date."""
     from sweeps.command import watch as watching
 
@@ -256,7 +258,7 @@ def sync(name: Name, register: Register = None) -> None:
 
 
 @app.command()
-def ui(name: Shown = "", port: Port = 5000) -> None:
+def ui(name: Shown = "", port: Port = UI_PORT) -> None:
     """Serve MLflow's page on 127.0.0.1, and print links."""
     _must(_python("sweeps", "ui", "--port", str(port), *(["--", name] if name else [])))
 

@@ -72,6 +72,16 @@ def cluster_address() -> str:
     return "" if address == "local" else address
 
 
+# Where `make ui` and `make watch` listen.
+UI_PORT, WATCH_PORT = 5000, 5001
+
+
+def another_port(port: int) -> int:
+    """A port to try in place of one that is taken: none that another command listens on by default."""
+    candidates = (port + 1, port + 2, port + 3, WATCH_PORT + 1)
+    return next(each for each in candidates if each not in (UI_PORT, WATCH_PORT) and each <= 65535)
+
+
 def check_port(port: str | int) -> int:
     """A port as a number; 0 means any free port. Raises: UserError: if it is not a number, or out of range."""
     text = str(port).strip()

@@ -11,7 +11,7 @@ from kdas.errors import UserError
 from sweeps.command import requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import CONFIRM
-from sweeps.record.status import SweepStatus, UnderWay, counts_of, read_status, words_of
+from sweeps.record.status import SweepStatus, UnderWay, counts_of, fastest_word, read_status, words_of
 
 # In place of a cell's name.
 _NO_CELL = "-"
@@ -34,7 +34,10 @@ const form = document.getElementById("ask"), said = document.getElementById("sai
 const refresh = async () => {
   try {
     const answer = await fetch("/progress", { cache: "no-store" });
-    if (answer.ok) document.getElementById("progress").innerHTML = await answer.text();
+    if (answer.ok) {
+      document.getElementById("progress").innerHTML = await answer.text();
+      form.hidden = !document.querySelector("#progress button");
+    }
   } catch { /* the server is gone; keep the page */ }
 };
 form.addEventListener("submit", async (event) => {
@@ -55,12 +58,14 @@ setTimeout(follow, 2000);
 
 def page(folder: Path, nonce: str) -> str:
     """The whole page. Args: nonce: allows its script."""
-    name = html.escape(folder.name)
+    name, shown = html.escape(folder.name), progress(folder)
+    # Without buttons a token is good for nothing.
+    hidden = "" if "<button" in shown else " hidden"
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}</title><style>{_STYLE}</style>"
-        f"<h1>{name}</h1><div id=progress>{progress(folder)}</div>"
-        "<form id=ask method=post action=/ask autocomplete=off><label>Token, as the terminal of make watch shows it:"
-        " <input name=token type=password required></label></form><p id=said role=status></p>"
+        f"<h1>{name}</h1><div id=progress>{shown}</div>"
+        f"<form id=ask{hidden} method=post action=/ask autocomplete=off><label>Token, as the terminal of make watch"
+        " shows it: <input name=token type=password required></label></form><p id=said role=status></p>"
         f'<script nonce="{nonce}">{_SCRIPT}</script>'
     )
 
@@ -99,7 +104,7 @@ def _section(directory: SweepDirectory, cell: str) -> str:
         status = read_status(directory)
     except UserError as error:  # a file that the system cannot read
         return f"<p class=damage>{html.escape(str(error))}</p>"
-    lines = [counts_of(directory, status), status.holder or "not running"]
+    lines = [counts_of(directory, status), status.state]
     if status.measure is not None:
         lines.append(f"target {status.measure.target:.4f} ({status.measure.target_rule})")
     elif not status.damages:
@@ -142,7 +147,7 @@ def _fastest(status: SweepStatus) -> str:
         [html.escape(name), f"{mean_s:.2f}" if num_reached == count else f"&gt; {mean_s:.2f}", f"{num_reached}/{count}"]
         for name, mean_s, count, num_reached in status.fastest
     ]
-    return _table([f"fastest so far, {seeds}", "mean ref. s", "reached"], rows)
+    return _table([f"{fastest_word(status)}, {seeds}", "mean ref. s", "reached"], rows)
 
 
 def _buttons(status: SweepStatus, cell: str) -> str:
@@ -170,4 +175,8 @@ def _reports(folder: Path) -> str:
     # The page over all cells is built once two cells have reports.
     cells = [html.escape(report.parent.name) for report in sorted(folder.glob("cells/*/report.html"))]
     links = "".join(f'<p><a href="cells/{cell}/report.html">{cell}</a></p>' for cell in cells)
-    return f"<p>No report yet. The target is fixed once the baseline has finished.</p>{links}"
+    directory = SweepDirectory(folder)
+    if not any(each.measure_file.exists() for each in [directory, *directory.cells()]):
+        return f"<p>No report yet. The target is fixed once the baseline has finished.</p>{links}"
+    # The target is fixed, so the next round of `make watch` builds a report.
+    return f"<p>No report yet. It is being built.</p>{links}"

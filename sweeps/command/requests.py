@@ -9,6 +9,7 @@ from kdas.errors import UserError, alike
 from kdas.records import Status, is_searched
 from sweeps.record.control import change_requests
 from sweeps.record.directory import SweepDirectory
+from sweeps.record.measure import has_finished, known_measure
 from sweeps.record.paths import CONFIRM
 
 _TRIAL_ID = re.compile(r"\w+-s\d+")
@@ -29,7 +30,12 @@ def resume(directory: SweepDirectory) -> str:
 
 
 def finish(directory: SweepDirectory) -> str:
-    """End the search, and a pause, which would keep the confirmation from starting."""
+    """End the search, and a pause, which would keep the confirmation from starting.
+
+    Raises: UserError: if the sweep has finished: it would be marked as cut short.
+    """
+    if has_finished(known_measure(directory)):
+        raise UserError(f"{directory.name} has already finished; nothing to end.")
     change_requests(directory, lambda asked: replace(asked, is_paused=False, finishes=True, finished_at=None))
     when = "now" if directory.holder() else "as soon as the sweep runs"
     return f"{directory.name}: the search ends {when}; the confirmation and the report follow"
@@ -62,6 +68,8 @@ def stop(directory: SweepDirectory, trial_id: str) -> str:
 
 def _must_run(directory: SweepDirectory, what: str) -> None:
     if not directory.holder():
+        if has_finished(known_measure(directory)):
+            raise UserError(f"{directory.name} has already finished; nothing to {what}.")
         raise UserError(
             f"{directory.name}: does not run, so there is nothing to {what}. Start it: make sweep NAME={directory.name}"
         )

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 from kdas.errors import UserError
 from sweeps.command import progress_page
-from sweeps.command.options import check_port
+from sweeps.command.options import another_port, check_port
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import sweep_path
 
@@ -127,7 +127,7 @@ def server_of(folder: Path, port: int, token: str | None = None) -> ThreadingHTT
     try:
         return ThreadingHTTPServer((HOST, port), partial(_Handler, folder.resolve(), token or secrets.token_urlsafe()))
     except OSError as error:
-        raise UserError(f"PORT={port}: cannot be opened ({error.strerror}). Try PORT={port + 1}.") from error
+        raise UserError(f"PORT={port}: cannot be opened ({error.strerror}). Try PORT={another_port(port)}.") from error
 
 
 def watch(name: str, port: int, build: Callable[[], None]) -> None:

@@ -256,7 +256,10 @@ class Agenda:
             num_finalists += min(plan.confirm.top, num_searched + num_open) if plan.confirm is not None else 0
         confirming = 0
         if plan.confirm is not None and not self._confirmation.has_begun:
-            confirming = (len(plan.methods.baselines) + num_finalists) * plan.num_fresh_seeds
+            # A sweep that was confirmed before has the baselines on fresh seeds, and perhaps the finalists.
+            known = plan.confirmation(self._finalists, plan.num_fresh_seeds)
+            num_done = sum(self._directory.trial(job.trial_id).is_final for job in known)
+            confirming = (len(plan.methods.baselines) + num_finalists) * plan.num_fresh_seeds - num_done
         return self._queue.num_waiting + num_unproposed * len(plan.seeds) + confirming
 
     @property

@@ -54,13 +54,14 @@ class Confirmation:
         self.is_over = self._num_seeds == self._looks[-1]
         jobs = self._plan.confirmation(finalists, self._num_seeds)
         num_comparisons = max(1, len(configs) - 1)
-        num_added = (self._num_seeds - self._looks[0]) * len(configs)
+        # Early stopping, a spent budget or an earlier confirmation make it another number than the plan's.
+        trials = {folder.path.name for folder in self._directory.trials()} | {job.trial_id for job in jobs}
         return jobs, replace(
             measure,
             confirm_configs=configs,
             confirm_seeds=tuple(dict.fromkeys(job.config.seed for job in jobs)),
             confirm_level=num_comparisons * level_at(self._looks, num_comparisons),
-            num_planned_trials=self._plan.num_trials + num_added,
+            num_planned_trials=len(trials),
             last_look=last_look,
         )
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import IO
 
 from kdas.errors import UserError
+from sweeps.command.options import another_port
 from sweeps.mlflow_view.address import redacted
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.record.directory import SweepDirectory
@@ -41,8 +42,8 @@ def free_port(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            other = port + 1 if port < 65535 else 5000
-            raise UserError(f"PORT={port}: cannot be opened ({error.strerror}). Try PORT={other}.") from error
+            reason = f"PORT={port}: cannot be opened ({error.strerror})"
+            raise UserError(f"{reason}. Try PORT={another_port(port)}.") from error
         return int(probe.getsockname()[1])
 
 

@@ -49,6 +49,7 @@ class SweepDirectory:
         self.teacher_file = path / "teacher.pth"
         self.chatter_file = path / "ray.log"
         self.report = path / "report.html"
+        self.answer_file = path / "answer.json"
         self.students = path / STUDENTS
 
     def study_file_of(self, search: str) -> Path:

@@ -40,6 +40,11 @@ def known_measure(directory: SweepDirectory) -> Measure | None:
         return None
 
 
+def has_finished(measure: Measure | None) -> bool:
+    """Whether the sweep has come to its end and has not been started since."""
+    return measure is not None and measure.num_ended_trials > 0
+
+
 def read_measure(directory: SweepDirectory) -> Measure | None:
     """The measure of the sweep; None if plain distillation has not ended yet. Raises: DamagedError."""
     try:

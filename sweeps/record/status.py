@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from kdas.files.record import DamagedError, read_record
 from kdas.records import FINAL_STATUSES, Measure, Status, is_searched
 from sweeps.record.control import Requests, read_requests
 from sweeps.record.directory import SweepDirectory
-from sweeps.record.measure import read_measure, time_to_target
+from sweeps.record.measure import has_finished, read_measure, time_to_target
 from sweeps.record.paths import CONFIRM, SEARCH
 from sweeps.record.trial import Recorded, TrialFolder
 
@@ -62,6 +63,18 @@ class SweepStatus:
     prepared: Sequence[str] = ()
     # Seconds left at the pace so far; None if that is not known.
     left_s: float | None = None
+    # The verdict of the report of a finished sweep; empty before.
+    answer: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the sweep has come to its end."""
+        return not self.holder and has_finished(self.measure)
+
+    @property
+    def state(self) -> str:
+        """Who runs the sweep, or that nobody does, in words."""
+        return self.holder or ("finished" if self.is_finished else "not running")
 
 
 def read_status(directory: SweepDirectory, now: float | None = None) -> SweepStatus:
@@ -110,7 +123,16 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
     num_ended = sum(counts[each] for each in FINAL_STATUSES)
     left_s = _left_s(directory, num_ended, measure) if holder else None
     prepared = [*_prepared(directory), *(_filling(directory) if holder else [])]
-    return SweepStatus(counts, under_way, phase, fastest, measure, holder, damages, asked, prepared, left_s)
+    status = SweepStatus(counts, under_way, phase, fastest, measure, holder, damages, asked, prepared, left_s)
+    return replace(status, answer=_verdict(directory)) if status.is_finished else status
+
+
+def _verdict(directory: SweepDirectory) -> str:
+    """The report's first sentence; empty if there is no report."""
+    try:
+        return str(json.loads(directory.answer_file.read_text(encoding="utf-8"))["verdict"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def _left_s(directory: SweepDirectory, num_ended: int, measure: Measure | None) -> float | None:
@@ -151,7 +173,8 @@ def _filling(directory: SweepDirectory) -> list[str]:
 
 def words_of(status: SweepStatus) -> list[str]:
     """Teacher, prices, the bank while it is filled, the time left, and what users have asked, a sentence each."""
-    lines = list(status.prepared)
+    lines = [f"answer: {status.answer}"] if status.answer else []
+    lines += status.prepared
     if status.left_s is not None:
         lines.append(f"about {readable_s(status.left_s)} left at the pace so far")
     if status.asked.is_paused and status.holder:  # a pause ends with the process
@@ -170,7 +193,9 @@ def num_crashed(directory: SweepDirectory) -> int:
 def counts_of(directory: SweepDirectory, status: SweepStatus) -> str:
     """How many trials there are, and how they have ended, in a line."""
     total = sum(status.counts.values())
-    planned = f" of {status.measure.num_planned_trials} planned" if status.measure else ""
+    # A search that a user has ended leaves out trials of the plan until the confirmation begins.
+    is_cut = status.asked.finishes and status.phase == SEARCH and not status.is_finished
+    planned = f" of {status.measure.num_planned_trials} planned" if status.measure and not is_cut else ""
     unfinished = "running" if status.holder else "interrupted"
     words = {**{each: each.value for each in Status}, Status.RUNNING: unfinished, Status.BUDGET: "complete"}
     parts = ", ".join(f"{count} {words[name]}" for name, count in sorted(status.counts.items()))
@@ -181,7 +206,7 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     """Print the status of a sweep."""
     status = read_status(directory)
     console.print(counts_of(directory, status), highlight=False, soft_wrap=True)
-    console.print(f"  {status.holder or 'not running'}", highlight=False)
+    console.print(f"  {status.state}", highlight=False)
     if status.measure is None and not status.damages:
         console.print("  the target is fixed once plain distillation has finished on every seed")
     elif status.measure is not None:
@@ -198,15 +223,27 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
             console.print(f"  {trial.name}: {command}", highlight=False, markup=False, soft_wrap=True)
     if status.fastest and status.measure is not None:
         seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
-        table = Table(f"fastest so far, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
+        table = Table(f"{fastest_word(status)}, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
         for name, mean, count, num_reached in status.fastest:
             table.add_row(name, f"{mean:.2f}" if num_reached == count else f"> {mean:.2f}", f"{num_reached}/{count}")
         console.print(table)
 
 
+def fastest_word(status: SweepStatus) -> str:
+    """What the configurations with the least mean time are: of a sweep that may change, they are it so far."""
+    return "fastest" if status.is_finished else "fastest so far"
+
+
 def _running_table(status: SweepStatus) -> Table:
     measure = status.measure
-    table = Table("running", "of budget", "accuracy", "last row", box=None, padding=(0, 2, 0, 2))
+    table = Table(
+        "running" if status.holder else "interrupted",
+        "of budget",
+        "accuracy",
+        "last row",
+        box=None,
+        padding=(0, 2, 0, 2),
+    )
     for trial in status.under_way:
         last = trial.last.row if trial.last else None
         share = f"{last.cost_ref_s / measure.budget_ref_s:.0%}" if last and measure else ""

@@ -5,12 +5,17 @@ from __future__ import annotations
 import pytest
 
 from kdas.errors import UserError
-from sweeps.command.options import check_port, cluster_address
+from sweeps.command.options import another_port, check_port, cluster_address
 
 
 @pytest.mark.parametrize("port", [0, 1, 65535])
 def test_a_port_is_any_that_a_server_can_have(port: int) -> None:
     check_port(port)
+
+
+@pytest.mark.parametrize(("taken", "tried"), [(5000, 5002), (5001, 5002), (4999, 5002), (8000, 8001), (65535, 5002)])
+def test_another_port_is_nobodys_default(taken: int, tried: int) -> None:
+    assert another_port(taken) == tried
 
 
 @pytest.mark.parametrize("port", [-1, 65536, "abc", "", "5 0"])

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,9 +25,11 @@ from sweeps.prepare.resolved import plan_of
 from sweeps.record.control import Requests, read_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.record.measure import write_measure
 from sweeps.record.status import print_status
 from tests.sweeps.conftest import TINY, train_on_paper
 from tests.sweeps.engine.test_agenda import agenda_of
+from tests.sweeps.record.test_status import MEASURE
 
 
 @pytest.fixture
@@ -90,6 +93,17 @@ def test_status_shows_what_was_asked(directory: SweepDirectory) -> None:
         requests.pause(directory)
         requests.finish(directory)
         assert "the search was ended by request" in shown(directory) and "paused" not in shown(directory)
+
+
+def test_a_finished_sweep_is_not_marked_as_cut_short(directory: SweepDirectory) -> None:
+    write_measure(directory, replace(MEASURE, num_planned_trials=2, num_ended_trials=2))
+    for ask, what in ((requests.finish, "end"), (requests.pause, "pause"), (requests.resume, "resume")):
+        with pytest.raises(UserError, match=rf"^tiny has already finished; nothing to {what}\.$"):
+            ask(directory)
+    assert not directory.control_file.exists() and "ended by request" not in shown(directory)
+    write_measure(directory, MEASURE)  # as a later start with more configurations does
+    requests.finish(directory)
+    assert read_requests(directory).finishes
 
 
 def test_a_damaged_file_is_one_line_and_changes_nothing_for_a_running_sweep(

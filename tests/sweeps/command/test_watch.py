@@ -15,13 +15,15 @@ import pytest
 
 from kdas.errors import UserError
 from kdas.files.record import write_record
-from sweeps.command import watch
+from sweeps.command import progress_page, watch
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from sweeps.prepare.unchanged import keep_spec
 from sweeps.record.control import read_requests
 from sweeps.record.directory import SweepDirectory
+from sweeps.record.measure import write_measure
 from tests.sweeps.conftest import curve_row
+from tests.sweeps.record.test_status import MEASURE
 
 
 @pytest.fixture
@@ -205,6 +207,28 @@ def test_buttons_change_the_sweep_for_who_has_the_token(running: tuple[str, Swee
     assert asked(address, f"stop - {searched}")[0] == 200 and read_requests(directory).stopped == (searched,)
     assert asked(address, "finish -")[0] == 200 and read_requests(directory).finishes
     assert 'value="finish' not in get(f"{address}/progress")
+
+
+def test_the_token_is_asked_for_only_beside_buttons(running: tuple[str, SweepDirectory], tmp_path: Path) -> None:
+    address, _ = running
+    assert "<form id=ask method" in get(f"{address}/status")
+    ended = SweepDirectory(tmp_path / "ended")
+    ended.path.mkdir()
+    assert "<form id=ask hidden method" in progress_page.page(ended.path, "nonce")
+
+
+def test_a_page_whose_target_is_fixed_waits_for_the_report_only(running: tuple[str, SweepDirectory]) -> None:
+    address, directory = running
+    assert "The target is fixed once" in get(address)
+    write_measure(directory, MEASURE)
+    assert "No report yet. It is being built." in get(address) and "once the baseline" not in get(address)
+
+
+def test_a_finished_sweep_cannot_be_ended(running: tuple[str, SweepDirectory]) -> None:
+    address, directory = running
+    write_measure(directory, replace(MEASURE, num_ended_trials=10))
+    assert asked(address, "finish -") == (409, "tiny has already finished; nothing to end.")
+    assert not directory.control_file.exists()
 
 
 def test_nothing_changes_without_the_token(running: tuple[str, SweepDirectory]) -> None:

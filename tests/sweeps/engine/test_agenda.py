@@ -109,6 +109,24 @@ def test_a_sweep_stopped_anywhere_ends_with_the_same_number_of_trials(
     assert not done.fill() and done.is_finished
 
 
+def test_what_was_confirmed_before_is_not_counted_as_to_come(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    confirmed = SweepSpec.model_validate({**spec.model_dump(), "confirm": {"top": 1, "seeds": [101, 102]}})
+    agenda = agenda_of(confirmed, inputs, directory)
+    assert agenda.num_to_come == len(work_off(agenda, directory)) == 2 * (3 + 2) + 2 * (3 + 1)
+    measure = read_measure(directory)
+    assert measure is not None and measure.num_planned_trials == 18
+    assert agenda_of(confirmed, inputs, directory).num_to_come == 0
+    more = confirmed.model_copy(update={"budget": spec.budget.model_copy(update={"configurations": 3})})
+    extended = agenda_of(more, inputs, directory)
+    # One more configuration on two seeds; whether it is confirmed is not known yet.
+    assert extended.num_to_come == 2
+    work_off(extended, directory)
+    measure = read_measure(directory)
+    assert measure is not None and measure.num_planned_trials == len(list(directory.trials()))
+
+
 def test_more_seeds_and_configurations_extend_a_finished_sweep(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
 ) -> None:

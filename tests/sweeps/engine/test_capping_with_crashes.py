@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,7 @@ NUM_POINTS, NUM_SEEDS = 10, 3
 class Folder:
     """A trial's folder, held in memory."""
 
+    path: Path
     status: Status = Status.RUNNING
     curve: list[tuple[float, float]] = field(default_factory=list)
     rebuilds: None = None
@@ -61,7 +63,10 @@ class Directory:
         self.folders: dict[str, Folder] = {}
 
     def trial(self, trial_id: str) -> Folder:
-        return self.folders.setdefault(trial_id, Folder())
+        return self.folders.setdefault(trial_id, Folder(Path(trial_id)))
+
+    def trials(self) -> Iterator[Folder]:
+        return iter(self.folders.values())
 
 
 class Search:

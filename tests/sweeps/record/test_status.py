@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from kdas.files.record import write_record
 from kdas.records import Measure, Status
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
+from sweeps.record.control import change_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import write_measure
@@ -91,6 +93,40 @@ def test_a_hit_at_the_very_budget_is_a_hit(directory: SweepDirectory, jobs: list
     console = Console(file=io.StringIO(), width=140)
     print_status(directory, console)
     assert ">" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_finished_sweep_says_so_with_its_answer(directory: SweepDirectory, jobs: list[Job]) -> None:
+    for job in jobs[:2]:
+        train_on_paper(directory, job, [0.5, 0.95])
+    directory.answer_file.write_text('{"verdict": "plain_kd reached 90% first."}', encoding="utf-8")
+    write_measure(directory, MEASURE)
+    before = shown(directory)
+    assert "not running" in before and "fastest so far" in before and "answer" not in before
+    write_measure(directory, replace(MEASURE, num_planned_trials=2, num_ended_trials=2))
+    text = shown(directory)
+    assert "  finished\n" in text and "answer: plain_kd reached 90% first." in text
+    assert "not running" not in text and "so far" not in text
+    directory.answer_file.write_text("{", encoding="utf-8")
+    assert "answer" not in shown(directory) and "finished" in shown(directory)
+
+
+def test_an_interrupted_trial_is_not_shown_as_running(directory: SweepDirectory, jobs: list[Job]) -> None:
+    directory.trial(jobs[0].trial_id).begin(jobs[0])
+    heading = r"\n +{} +of budget"
+    assert "1 interrupted" in shown(directory) and re.search(heading.format("interrupted"), shown(directory))
+    with directory.locked():
+        assert "1 running" in shown(directory) and re.search(heading.format("running"), shown(directory))
+
+
+def test_a_search_that_is_ended_by_hand_is_not_counted_against_the_whole_plan(
+    directory: SweepDirectory, jobs: list[Job]
+) -> None:
+    write_measure(directory, MEASURE)
+    train_on_paper(directory, jobs[0], [0.5, 0.95])
+    with directory.locked():
+        assert "1 trials of 10 planned" in shown(directory)
+        change_requests(directory, lambda asked: replace(asked, finishes=True))
+        assert "planned" not in shown(directory) and "left at the pace" not in shown(directory)
 
 
 def test_looking_leaves_nothing_behind(directory: SweepDirectory) -> None:
