@@ -61,6 +61,7 @@ help: ## this list
 	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the data set>   SET='<key=value ...>'   RUNS_DIR=<where results go>"
 
 setup: $(READY) ## create .venv with all packages; other targets call it
+	@echo "ready; try: make sweep NAME=digits_kd"
 
 # Check the interpreter first: the lock holds no wheels for other versions.
 # Compile byte code here: where writing it is forbidden, as in containers, every process would compile again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -99,18 +100,33 @@ def train(
     if not config.validation:
         console.print('no validation split: "val acc" shows test accuracy')
     console.print(_HEADER, style="bold")
+    shown: list[CurveRow] = []
+    resumed = training.step > 0
     try:
         for row in training.rows():
             console.print(_line(row), highlight=False)
+            shown.append(row)
             if curve is not None:
                 rows.append([row.as_dict()], sync=False)
     except KeyboardInterrupt:
         kept = f"the same command resumes from {checkpoint}" if checkpoint else "use --checkpoint to be able to resume"
         console.print(f"Interrupted in epoch {training.epoch}; {kept}.", highlight=False)
         raise
-    console.print(f"ended: {training.status}")
+    console.print(f"ended: {training.status}{_result(shown, resumed)}", highlight=False)
     if student is not None:
         _say(_kept(training, student))
+
+
+def _result(rows: Iterable[CurveRow], resumed: bool) -> str:
+    """The best of these evaluations, the first of equals. Args: resumed: whether earlier ones are missing."""
+    known = [row for row in rows if not math.isnan(row.val_accuracy)]
+    if not known:
+        return ""
+    best = max(known, key=lambda row: row.val_accuracy)
+    since = " since it resumed" if resumed else ""
+    return (
+        f"; best val acc{since} {best.val_accuracy:.4f} in epoch {best.epoch}, test acc there {best.test_accuracy:.4f}"
+    )
 
 
 @app.command("list")

@@ -138,7 +138,7 @@ def alike(name: str, known: Iterable[str], most: int = 1) -> list[str]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest known one, or all of them."""
-    names = sorted(known)
+    names = sorted(set(known))
     if near := alike(name, names):
         return f"Did you mean {near[0]}?"
     return f"Known: {', '.join(names)}." if names else "Remove it."

@@ -166,10 +166,11 @@ def _of_the_baseline(summary: pd.DataFrame, measure: Measure) -> Iterator[Cautio
     elif deciding["num_open"].sum() and not deciding["num_reached"].sum():
         yield Caution("answer", f"The baseline {name} has not finished yet, so ratios are not known.")
     elif not deciding["num_reached"].sum():
+        is_marked = (summary["mark"] == ">=").any()
         yield Caution(
             "answer",
-            f"The baseline {name} never reached the target. Ratios use the budget as its time; those "
-            "marked >= are lower limits.",
+            f"The baseline {name} never reached the target."
+            + (" Ratios use the budget as its time; those marked >= are lower limits." if is_marked else ""),
         )
 
 

@@ -54,6 +54,7 @@ from sweeps.command.options import (
     Target,
     TrialId,
     Yes,
+    check_trial_is_given,
 )
 from sweeps.record.paths import CELLS, COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
 
@@ -175,7 +176,9 @@ def report(name: Name, target: Target = None) -> None:
 @app.command()
 def table(name: Name, form: Form = "markdown") -> None:
     """Print a table for a paper."""
-    if (sweep_path(name) / SPEC).exists():  # tables of another origin have no trials to rebuild them from
+    path = sweep_path(name)
+    # Tables of another origin have no trials to rebuild them from. Without a folder, this says what is missing.
+    if (path / SPEC).exists() or not path.is_dir():
         _must(_python("sweeps", "tables", name))
     for each in names_of_cells(name):
         _must(_python("analysis", "table", str(sweep_path(each)), "--format", form))
@@ -191,6 +194,8 @@ def check(name: Name) -> None:
 def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separated by spaces.")]) -> None:
     """Compare sweeps on one page."""
     every = [each for name in names.split() for each in names_of_cells(name)]
+    if not every and os.environ.get("NAME"):  # make passes on what it is given
+        raise UserError('NAMES is not given, only NAME. Write: make compare NAMES="a b".')
     if len(every) < 2:
         raise UserError(f'NAMES="{names}": expected two or more sweeps. Write: make compare NAMES="a b".')
     missing = [name for name in names.split() if not sweep_path(name).is_dir()]
@@ -248,6 +253,7 @@ def export(
 @app.command()
 def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None:
     """Train one trial of a sweep again, and compare its curve with the recorded one."""
+    check_trial_is_given(trial)
     _must(_python("sweeps", "reproduce", *(["--student", str(student)] if student else []), "--", name, trial))
 
 

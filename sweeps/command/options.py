@@ -72,6 +72,12 @@ def cluster_address() -> str:
     return "" if address == "local" else address
 
 
+def check_trial_is_given(trial: str) -> None:
+    """Raises: UserError: if it is empty, as from a make command without TRIAL."""
+    if not trial.strip():
+        raise UserError("TRIAL is not given. Name a trial by its id, as trials.parquet and MLflow show it.")
+
+
 # Where `make ui` and `make watch` listen.
 UI_PORT, WATCH_PORT = 5000, 5001
 

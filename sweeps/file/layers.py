@@ -118,7 +118,9 @@ def _path(name: str, folder: Path) -> Path:
 
 def _nearest_file(name: str, path: Path) -> str:
     if not is_file_name(name):
-        return nearest(name, [*shipped(), *recorded_names()])
+        known = [*shipped(), *recorded_names()]
+        is_own = "" if alike(name, known) else " For your own file, NAME is its path."
+        return f"{nearest(name, known)}{is_own}"
     close = alike(path.name, [each.name for each in path.parent.glob("*.*") if is_file_name(each.name)])
     return nearest(path.name, close or shipped())
 

@@ -70,6 +70,11 @@ def student_of(directory: SweepDirectory, trial_id: str) -> KeptStudent:
         if kept.about.trial_id == trial_id:
             return kept
         known[kept.about.trial_id] = kept.path.name
+    if directory.holder() and directory.trial(trial_id).exists:
+        raise UserError(
+            f"{directory.path}: the sweep still runs, and trial {trial_id} has no student yet. The best ones are kept"
+            " when it has finished."
+        )
     if not known:
         raise UserError(
             f"{directory.path}: no student was kept. Set keep_students: finalists, and run the trial again with"

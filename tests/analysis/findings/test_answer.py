@@ -390,6 +390,7 @@ def test_a_baseline_that_never_reached_makes_ratios_lower_limits(new_sweep: NewS
     found = findings(new_sweep(trials))
     assert row_of(found, "c-s0")["mark"] == ">=" and found.answer.estimate.startswith("kdas_search: >= ")
     assert "plain_kd never reached the target" in texts(found, "answer")
+    assert ("marked >=" in texts(found, "answer")) == (found.summary["mark"] == ">=").any()
 
 
 def test_without_the_baseline_nothing_is_compared(new_sweep: NewSweep, plan: Any) -> None:

@@ -127,7 +127,10 @@ def test_train_prints_and_writes_the_curve(
     rows = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
     assert [row["epoch"] for row in rows] == [1, 1] and rows[-1]["samples_trained"] == 719
     assert "teacher: epoch 1 of 1" in printed and f"trial {rows[0]['trial_id']}" in printed
-    assert printed.rstrip().endswith("ended: budget")
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    assert printed.rstrip().endswith(
+        f"ended: budget; best val acc {best['val_accuracy']:.4f} in epoch 1, test acc there {best['test_accuracy']:.4f}"
+    )
     assert f"{rows[-1]['val_accuracy']:.4f}" in printed
 
 

@@ -37,6 +37,8 @@ def test_help_is_the_default_and_lists_every_target() -> None:
         (["sweep", ""], "NAME is not given. Name a sweep:"),
         (["sweep", "digit_kd"], "Did you mean digits_kd?"),
         (["report", "never_run"], "no sweep has run here"),
+        (["table", "never_run"], "no sweep has run here"),
+        (["reproduce", "--", "digits_kd", ""], "TRIAL is not given."),
         (["report", "../x"], "NAME='../x': expected the name of a sweep, got '..'."),
         (["sweep", "...yaml"], "NAME='...yaml': expected the name of a sweep, got '..'."),
         (["sweep", "--", "-x.yaml"], "NAME='-x.yaml': expected the name of a sweep, got '-x'."),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kdas.errors import UserError
+from kdas.errors import UserError, nearest
 from sweeps.__main__ import app
 from sweeps.command import front
 from sweeps.file.layers import directory_of, spec_path
@@ -26,6 +26,10 @@ def test_folder_or_missing_file_as_a_name_is_told_what_to_give(tmp_path: Path, m
     for name, message in (
         ("here", r"^NAME=here: is a folder\. Give the path of a \.yaml file\.$"),
         ("digit_kd", r"^sweeps/files/digit_kd\.yaml: no such sweep file\. Did you mean digits_kd\?$"),
+        (
+            "agian",
+            r"^sweeps/files/agian\.yaml: no such .*\. Known: .*, digits_kd\. For your own file, NAME is its path\.$",
+        ),
         ("none.yaml", r"^none\.yaml: no such sweep file\. Known: cifar10_kd, cifar_kd, digits_kd\.$"),
     ):
         with pytest.raises(UserError, match=message):
@@ -123,3 +127,7 @@ def test_comparing_sweeps_that_never_ran_names_them_all(tmp_path: Path, monkeypa
     (tmp_path / "mine" / "sweep.yaml").touch()
     said = str(CliRunner().invoke(front.app, ["compare", "one mine"]).exception)
     assert said == f'NAMES="one mine": no sweep has run as one in {tmp_path}. Known: mine.'
+
+
+def test_a_name_that_ships_and_has_run_is_offered_once() -> None:
+    assert nearest("agian", ["digits_kd", "mine", "digits_kd"]) == "Known: digits_kd, mine."

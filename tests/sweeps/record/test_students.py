@@ -233,6 +233,13 @@ def test_a_student_that_was_not_kept_is_one_line(spec: SweepSpec, inputs: Inputs
     with pytest.raises(UserError, match=r"no student was kept\. Set keep_students"):
         student_of(directory, "nothing")
     agenda = agenda_of(spec, inputs, directory)
+    job = agenda._plan.plain[0]
+    directory.trial(job.trial_id).begin(job)
+    with (
+        directory.locked(),
+        pytest.raises(UserError, match=r"the sweep still runs, and trial \w+-s1 has no student yet"),
+    ):
+        student_of(directory, job.trial_id)
     worked_off(agenda, directory)
     place_students(directory, agenda.trials_with_students(directory.trials()))
     with pytest.raises(
