@@ -157,8 +157,11 @@ def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
     if measure is not None:
         # Fewer than planned after early stopping, a spent budget or an exhausted space.
         have_ended = [folder.is_final for folder in directory.trials()]
-        counts = {"num_planned_trials": len(have_ended), "num_ended_trials": sum(have_ended)}
-        write_measure(directory, replace(measure, **counts, untried=tuple(sweep.agenda.untried_methods)))
+        num_ended, untried = sum(have_ended), tuple(sweep.agenda.untried_methods)
+        write_measure(
+            directory,
+            replace(measure, num_planned_trials=len(have_ended), num_ended_trials=num_ended, untried=untried),
+        )
     elif num_crashed(directory):
         console.print(f"{plain} crashed, so no target is set yet. Run the sweep again to retry.", highlight=False)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import re
 from collections.abc import Sequence
 
@@ -36,7 +35,8 @@ def paper_table(found: Findings, form: str) -> str:
     if len({row["method"] for row in chosen}) < len(chosen):
         header.insert(1, "settings")
         settings = [str(row["configuration"] or wording.NOTHING) for row in chosen]
-        for cells, text in itertools.zip_longest(rows, settings, fillvalue=wording.NOTHING):
+        settings += [wording.NOTHING] * (len(rows) - len(settings))  # of published rows
+        for cells, text in zip(rows, settings, strict=True):
             cells.insert(1, text)
     if form == "csv":
         terms = [f"{wording.goal(found.measure.target)} {found.measure.split} accuracy", "; ".join(_state(found))]

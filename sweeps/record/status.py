@@ -123,8 +123,8 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
     num_ended = sum(counts[each] for each in FINAL_STATUSES)
     left_s = _left_s(directory, num_ended, measure) if holder else None
     prepared = [*_prepared(directory), *(_filling(directory) if holder else [])]
-    status = SweepStatus(counts, under_way, phase, fastest, measure, holder, damages, asked, prepared, left_s)
-    return replace(status, answer=_verdict(directory)) if status.is_finished else status
+    found = SweepStatus(counts, under_way, phase, fastest, measure, holder, damages, asked, prepared, left_s)
+    return replace(found, answer=_verdict(directory)) if found.is_finished else found
 
 
 def _verdict(directory: SweepDirectory) -> str:
