@@ -62,12 +62,12 @@ class Contrastive(nn.Module):
         temperature: Annotated[
             float, Field(ge=0.02, le=1000, description="Temperature of the similarities; the paper uses 0.07.")
         ] = 0.07,
-        momentum: Annotated[
+        memory_momentum: Annotated[
             float, Field(ge=0, lt=1, description="Share of a memory that an update keeps; the paper uses 0.5.")
         ] = 0.5,
     ) -> None:
         super().__init__()
-        self.num_negatives, self.temperature, self.momentum = num_negatives, temperature, momentum
+        self.num_negatives, self.temperature, self.momentum = num_negatives, temperature, memory_momentum
         assert context.labels is not None
         self.is_drawn = num_negatives <= context.num_samples - int(context.labels.bincount().max())
         self.student_embedding = nn.Linear(context.student_width, width)

@@ -40,7 +40,7 @@ _OF_DISTILLER = {
     "HINT_LAYER": "loss.layer",
     "FEAT.DIM": "loss.width",
     "NCE.K": "loss.num_negatives",
-    "NCE.MOMENTUM": "loss.momentum",
+    "NCE.MOMENTUM": "loss.memory_momentum",
     "NCE.TEMPERATURE": "loss.temperature",
 }
 # Keys of a distiller whose value here is fixed, and that value. Others are read from the models.

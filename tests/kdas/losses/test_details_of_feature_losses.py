@@ -305,7 +305,7 @@ def test_more_negatives_than_samples_count_as_often_as_repeated_draws_on_average
 
 
 def test_memory_moves_to_the_embeddings_of_the_batch_alone() -> None:
-    loss = crd(num_negatives=8, momentum=0.25)
+    loss = crd(num_negatives=8, memory_momentum=0.25)
     before = loss.student_memory.clone()
     indices = torch.tensor([7, 2, 7])
     step(loss, indices)

@@ -144,7 +144,7 @@ def test_decoupled_distillation_has_its_own_names() -> None:
         (
             "CRD",
             {"MODE": "exact", "FEAT": {"DIM": 64, "STUDENT_DIM": 256}, "NCE": {"K": 4096, "MOMENTUM": 0.9}},
-            {"width": 64, "num_negatives": 4096, "momentum": 0.9},
+            {"width": 64, "num_negatives": 4096, "memory_momentum": 0.9},
             (1, 0.8),
         ),
         ("REVIEWKD", {"REVIEWKD_WEIGHT": 5.0, "WARMUP_EPOCHS": 10, "SHAPES": [1, 8]}, {"warmup_epochs": 10}, (1, 5)),
