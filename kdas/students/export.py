@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -18,22 +20,52 @@ from kdas.files import checkpoint
 from kdas.files.cache import replaced_whole
 from kdas.students.student import Student
 
+# Of the entry that describes the student in a file of any format.
+KEY = "kdas"
 # With a batch of one image, exporters would fix that number.
 _EXAMPLE_BATCH = 2
 _ONNX_OPSET = 20
+_MOST_OF_PIXEL = 255
 
 
 def export(student: Student, path: Path, kind: str) -> None:
     """Write a student to a file. Args: kind: one of `FORMATS`.
 
     `pth` and `safetensors` hold the weights, under the names that the field's code bases use. `pt2` and `onnx` hold the
-    network from float images float32 [B, 3, H, W], normalised, to logits [B, C], for any B.
+    network from float images float32 [B, 3, H, W], normalised, to logits [B, C], for any B. Each also holds
+    `metadata_of` as a JSON text, under `KEY`.
 
     Raises: UserError: if a package is missing, or the network cannot be exported.
     """
     student = student.cpu().eval()
     with replaced_whole(path) as temporary:
         FORMATS[kind](student, temporary)
+
+
+def metadata_of(student: Student) -> dict[str, Any]:
+    """What another program needs to show images to an exported student, as plain data.
+
+    `pixel_mean` and `pixel_std` are for pixel values from 0 to 255, `mean` and `std` for values from 0 to 1.
+    """
+    about = student.about
+    return {
+        "student": about.student,
+        "trial_id": about.trial_id,
+        "num_classes": about.num_classes,
+        "class_names": student.class_names,
+        "channels": "RGB",
+        "image_size": about.image_size,
+        "shorter_side": about.shorter_side,
+        "mean": [value / _MOST_OF_PIXEL for value in about.pixel_mean],
+        "std": [value / _MOST_OF_PIXEL for value in about.pixel_std],
+        "pixel_mean": about.pixel_mean,
+        "pixel_std": about.pixel_std,
+        "normalisation": "(pixels / 255 - mean) / std, the same as (pixels - pixel_mean) / pixel_std",
+    }
+
+
+def _metadata(student: Student) -> dict[str, str]:
+    return {KEY: json.dumps(metadata_of(student))}
 
 
 def _as_pth(student: Student, path: Path) -> None:
@@ -48,19 +80,20 @@ def _as_pth(student: Student, path: Path) -> None:
             "num_classes": about.num_classes,
             "class_names": about.class_names,
             "best_acc": 100 * row["test_accuracy"],
+            **_metadata(student),
         },
     )
 
 
 def _as_safetensors(student: Student, path: Path) -> None:
-    path.write_bytes(save(_plain(student), metadata={"format": "pt"}))
+    path.write_bytes(save(_plain(student), metadata={"format": "pt", **_metadata(student)}))
 
 
 def _as_pt2(student: Student, path: Path) -> None:
     with _quiet(), _refused(student, "pt2"):
         program = torch.export.export(student.model, (_example(student),), dynamic_shapes=({0: _any_number()},))
         with path.open("wb") as file:
-            torch.export.save(program, file)
+            torch.export.save(program, file, extra_files=_metadata(student))
 
 
 def _as_onnx(student: Student, path: Path) -> None:
@@ -79,7 +112,10 @@ def _as_onnx(student: Student, path: Path) -> None:
             dynamic_shapes=({0: _any_number()},),
         )
         assert program is not None
-        path.write_bytes(program.model_proto.SerializeToString())
+        network = program.model_proto  # built anew at each access
+        for key, value in _metadata(student).items():
+            network.metadata_props.add(key=key, value=value)
+        path.write_bytes(network.SerializeToString())
 
 
 # What `export` writes, by the suffix of the file.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -14,7 +18,8 @@ import kdas
 from kdas.clock import Calibration
 from kdas.errors import UserError
 from kdas.models import Model
-from kdas.students.export import export
+from kdas.models.weights import load_weights
+from kdas.students.export import FORMATS, export
 from kdas.students.student import Student
 from kdas.training.trainer import Surroundings, Training
 
@@ -72,3 +77,77 @@ def test_without_its_packages_onnx_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'kdas-sweeps\[onnx\]'"):
         export(student, tmp_path / "student.onnx", "onnx")
+
+
+# What another program does with an exported file, its metadata and images of uint8 [B, 3, H, W]. It knows nothing of
+# this package. Of files of weights it has the network from elsewhere, with the field's names and other values.
+_ELSEWHERE = """
+import json, sys
+import numpy as np
+
+kind, file, network, images, answers = sys.argv[1:]
+images = np.load(images)
+
+def normalised(about):
+    mean, std = (np.array(about[key], dtype=np.float32).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    return (images.astype(np.float32) / 255 - mean) / std
+
+if kind == "onnx":
+    import onnxruntime
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["kdas"])
+    (logits,) = session.run(None, {"images": normalised(about)})
+else:
+    import torch
+    if kind == "pt2":
+        found = {"kdas": ""}
+        model = torch.export.load(file, extra_files=found).module()
+        about = json.loads(found["kdas"])
+    else:
+        model = torch.export.load(network).module()
+        if kind == "pth":
+            content = torch.load(file, weights_only=True)
+            about, weights = json.loads(content["kdas"]), content["model"]
+        else:
+            from safetensors import safe_open
+            with safe_open(file, framework="pt") as opened:
+                about = json.loads(opened.metadata()["kdas"])
+                weights = {name: opened.get_tensor(name) for name in opened.keys()}
+        model.load_state_dict(weights)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(normalised(about))).numpy()
+assert not {"kdas", "sweeps"} & set(sys.modules)
+np.save(answers, logits)
+print(json.dumps(about))
+"""
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_exported_file_alone_tells_what_another_program_needs(kind: str, student: Student, tmp_path: Path) -> None:
+    raw = torch.randint(0, 256, (7, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    np.save(tmp_path / "images.npy", raw.numpy())
+    export(student, tmp_path / f"student.{kind}", kind)
+    other = Student(kdas.models.create(student.about.student, student.about.num_classes), student.about)
+    export(other, tmp_path / "network.pt2", "pt2")
+    files = [f"student.{kind}", "network.pt2", "images.npy", "answers.npy"]
+    command = [sys.executable, "-I", "-c", _ELSEWHERE, kind, *(str(tmp_path / file) for file in files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        expected = student(raw)
+    answers = torch.from_numpy(np.load(tmp_path / "answers.npy"))
+    assert torch.allclose(answers, expected, rtol=0, atol=1e-5)
+    assert torch.equal(answers.argmax(dim=1), expected.argmax(dim=1))
+    about, told = student.about, json.loads(done.stdout)
+    assert (told["class_names"], told["image_size"]) == (student.class_names, about.image_size)
+    assert (told["pixel_mean"], told["pixel_std"]) == (about.pixel_mean, about.pixel_std)
+    assert told["mean"] == [value / 255 for value in about.pixel_mean]
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_a_file_of_weights_with_metadata_is_still_a_checkpoint(kind: str, student: Student, tmp_path: Path) -> None:
+    export(student, tmp_path / f"student.{kind}", kind)
+    model = kdas.models.create(student.about.student, student.about.num_classes)
+    load_weights(model, tmp_path / f"student.{kind}", student.about.student)
+    expected = student.model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
