@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,8 +13,8 @@ from kdas.command.bank_progress import announce, build_with_progress
 from kdas.command.progress import TeacherProgress
 from kdas.errors import UserError
 from kdas.files import checkpoint
-from kdas.files.cache import replaced_whole
 from kdas.files.full import going_without
+from kdas.files.home import expanded
 from kdas.files.record import write_record
 from kdas.recipe.config import TrialConfig
 from kdas.teacher.bank import TeacherBank
@@ -33,30 +32,33 @@ AHEAD_FROM = 0.9
 
 def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
     """Data and teacher. A sweep that has begun takes its own copy of the teacher: the cache may be emptied meanwhile,
-    or hold one that was trained again elsewhere.
+    or hold one that was trained again elsewhere, and a checkpoint may be moved. One that stands where it stood is read,
+    so that another teacher there is noticed.
     """
     has_begun = directory.has_begun
-    has_copy = has_begun and not recipe.teacher.checkpoint and checkpoint.is_intact(directory.teacher_file)
-    changed = {"checkpoint": str(directory.teacher_file.absolute())} if has_copy else {}
+    given = recipe.teacher.checkpoint
+    has_copy = has_begun and checkpoint.is_intact(directory.teacher_file)
+    takes_copy = has_copy and not (given and expanded(given).exists())
+    changed = {"checkpoint": str(directory.teacher_file.absolute())} if takes_copy else {}
     with_own = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update=changed)})
     inputs = load_inputs(with_own, TeacherProgress(console))
     if has_begun:
         check_inputs(directory, inputs, recipe)
         if not has_copy:
-            _keep_teacher(recipe, inputs, directory)
+            _keep_teacher(inputs, directory)
     return inputs
 
 
 def keep_inputs_of(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
-    """Record what later starts must match, and the weights of a teacher that was trained here."""
+    """Record what later starts must match, and the teacher's weights."""
     keep_inputs(directory, inputs, recipe)
-    _keep_teacher(recipe, inputs, directory)
+    _keep_teacher(inputs, directory)
 
 
-def _keep_teacher(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
-    if not recipe.teacher.checkpoint:
-        with replaced_whole(directory.teacher_file) as temporary:
-            shutil.copyfile(inputs.teacher.path, temporary)
+def _keep_teacher(inputs: Inputs, directory: SweepDirectory) -> None:
+    # Not a copy of its file, which may be an archive, or a folder.
+    weights = inputs.teacher.model.state_dict().items()
+    checkpoint.save(directory.teacher_file, {"model": {name: each.cpu().contiguous() for name, each in weights}})
 
 
 def prices_of(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdas.errors import UserError
+from kdas.files.home import expanded
 from kdas.parts.yaml_file import dump_yaml
 from kdas.records import COMPLETE_STATUSES, Measure
 from sweeps.record.directory import SweepDirectory
@@ -134,12 +135,18 @@ def _measured(folders: Sequence[TrialFolder], measure: Measure, cost_ref_s: floa
     )
 
 
-def trial_file(winner: Winner) -> str:
-    """The trial file of its first seed, as YAML, with a comment that says where it comes from."""
+def trial_file(winner: Winner, directory: SweepDirectory) -> str:
+    """The trial file of its first seed, as YAML, with a comment that says where it comes from.
+
+    A teacher whose checkpoint is gone is the copy that the sweep keeps.
+    """
     # Of a sweep's trial, the budget is that of the sweep. Alone, it follows the number of epochs.
     config = {
         key: value
         for key, value in winner.description["config"].items()
         if value is not None and key not in ("budget_epochs", "budget_ref_s")
     }
+    kept, given = directory.teacher_file, config["teacher"].get("checkpoint")
+    if given and kept.exists() and not expanded(given).exists():
+        config["teacher"] = {**config["teacher"], "checkpoint": str(kept.absolute())}
     return f"# {winner.summary()}.\n{dump_yaml(config)}"
