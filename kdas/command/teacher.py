@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from kdas.recipe.config import Recipe
+from kdas.students.seen import seen_by_kept
 from kdas.training.trial import Inputs
 
 # Fewer images are classified before anybody wonders.
@@ -12,7 +13,9 @@ _WORTH_SAYING = 5000
 
 
 def tell_quality(recipe: Recipe, inputs: Inputs, console: Console) -> None:
-    """Say how good the teacher is, and warn if it is hardly better than a guess."""
+    """Say how good the teacher is. Warn if it is hardly better than a guess, and of weights that have seen the
+    validation images.
+    """
     split = "validation" if recipe.validation else "test"
     num_images = len(inputs.splits.validation)
 
@@ -35,3 +38,5 @@ def tell_quality(recipe: Recipe, inputs: Inputs, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    for sentence in seen_by_kept(recipe, inputs.dataset):
+        console.print(f"Warning: {sentence}", highlight=False, markup=False, soft_wrap=True)
