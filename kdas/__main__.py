@@ -23,6 +23,7 @@ from kdas.parts.plugins import load_plugins
 from kdas.parts.registry import Part, Registry
 from kdas.recipe.config import load_trial_config
 from kdas.records import CurveRow, Status
+from kdas.students.about import check_free
 
 if TYPE_CHECKING:
     from kdas.training.trainer import Training
@@ -87,6 +88,7 @@ def train(
         raise UserError(f"{trial_file}: {error}") from error
     data_s = time.perf_counter() - began
     trial = Trial(config, inputs)
+    check_free(student, trial.trial_id)
     calibration = calibration_for(config, trial.distiller(), _say)
     keeps = student is not None
     training = Training(

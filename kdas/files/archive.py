@@ -41,7 +41,11 @@ _OF_OTHERS = (
         "is a distributed checkpoint",
         "Convert it with python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.",
     ),
-    ("/archive_format", "is a program of torch.export", "Save its weights: torch.save(program.state_dict, FILE)."),
+    (
+        "/archive_format",
+        "is a program of torch.export",
+        "Save its weights: torch.save(program.state_dict, FILE), or make export FORMAT=pth.",
+    ),
 )
 _SHOWN = 5
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
@@ -80,7 +84,9 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         if not path.exists():
-            raise UserError(f"{path}: no such checkpoint. Give the path of a .pth file.")
+            raise UserError(
+                f"{path}: no such checkpoint. Give a .pth or .safetensors file, or the folder of a kept student."
+            )
         if not path.is_file():
             raise UserError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'a device or a pipe'}.")
         file = path.open("rb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, BinaryIO
 
 from kdas.errors import UserError
@@ -24,6 +25,8 @@ _OTHERS = (
     (b"7z\xbc\xaf", "is a 7z archive. Unpack it."),
     (b"Rar!", "is a rar archive. Unpack it."),
 )
+# The first two fields of an ONNX file, as protobuf writes them: a small version, and its producer's name.
+_ONNX = re.compile(rb"\x08[\x03-\x20]\x12")
 _WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
 
@@ -46,6 +49,11 @@ def content_of(file: BinaryIO, where: str) -> Any:
         return safetensors.read(file, where)
     if torch_file.begins(head):
         return torch_file.read(file, where)
+    if _ONNX.match(head):
+        raise UserError(
+            f"{where}: is an ONNX network, not a checkpoint. Give its weights as a .pth or .safetensors file, which"
+            " make export FORMAT=pth writes for a student of a sweep."
+        )
     raise UserError(
         f"{where}: is no checkpoint: expected what torch.save or safetensors writes, got {_described(head)}."
         " Give another file, or copy this one again if it was changed on its way."

@@ -127,6 +127,20 @@ def read_about(folder: Path) -> About:
     return about
 
 
+def check_free(folder: Path | None, trial_id: str) -> None:
+    """Args: folder: where a student is to be kept; None for nowhere.
+
+    Raises: UserError: if the folder holds the student of another trial, which must not be replaced."""
+    if folder is None:
+        return
+    try:
+        held = read_about(folder).trial_id
+    except UserError:
+        return
+    if held != trial_id:
+        raise UserError(f"{folder}: holds the student of another trial, {held}. Give another folder, or remove it.")
+
+
 def weights_file(folder: Path, about: About, *, last: bool = False) -> Path:
     """The file of the best or the last weights. Raises: UserError: if it is missing, or not as it was written."""
     path = folder / (LAST if last else BEST)

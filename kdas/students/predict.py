@@ -32,7 +32,7 @@ def predict(student: Student, path: Path, top: int = 5) -> list[tuple[str, float
                 raise UserError(f"{path}: is {width}x{height}, too narrow to be resized. Give another file.")
             image = square(rgb(file), about.image_size, about.shorter_side)
     except OSError as error:
-        reason = error.strerror or "is not an image that Pillow reads"
+        reason = error.strerror or "not an image that Pillow reads"
         raise UserError(f"{path}: {reason}. Give an image file.") from error
     except DECODING_ERRORS as error:
         raise UserError(f"{path}: cannot be read as an image: {error}. Give another file.") from error

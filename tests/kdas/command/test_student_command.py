@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from kdas.models import create
 from kdas.training import calibrate, timing
 from tests.kdas.command.test_kdas_command import TRIAL, run
 from tests.kdas.conftest import WriteFolders
@@ -76,7 +78,7 @@ def test_evaluate_on_other_data_compares_nothing(
     other = write_folders(tmp_path / "other", {"train": 5, "test": 4})
     assert run(monkeypatch, "evaluate", str(student), "--data", str(other)) == 0
     printed = capsys.readouterr().out
-    assert "The data is not what the student was trained on" in printed and "The teacher is not on this" in printed
+    assert "The data is not what the student was trained on" in printed and "teacher was not found at" in printed
     fewer = write_folders(tmp_path / "fewer", {"train": 5, "test": 4}, ("ant", "bee"))
     assert run(monkeypatch, "evaluate", str(student), "--data", str(fewer)) == 2
     assert "expected 3 classes of 8 pixels, got 2 of 8" in capsys.readouterr().err
@@ -101,7 +103,7 @@ def test_predict_names_the_classes_of_images(
     assert lines[0].startswith(str(images[0])) and lines[0].endswith("%")
     (tmp_path / "text.png").write_text("no image")
     assert run(monkeypatch, "predict", str(student), str(tmp_path / "text.png")) == 2
-    assert "is not an image that Pillow reads" in capsys.readouterr().err
+    assert "text.png: not an image that Pillow reads" in capsys.readouterr().err
     Image.new("RGB", (1, 60_000)).save(tmp_path / "narrow.png")
     assert run(monkeypatch, "predict", str(student), str(tmp_path / "narrow.png")) == 2
     assert "is 1x60000, too narrow to be resized" in capsys.readouterr().err
@@ -139,3 +141,51 @@ def test_a_student_that_diverges_is_not_kept(
     assert run(monkeypatch, "train", str(tmp_path / "trial.yaml"), "--student", str(tmp_path / "student")) == 0
     assert "The training diverged, so no student is kept." in capsys.readouterr().out
     assert not list((tmp_path / "student").iterdir())
+
+
+def test_a_difference_that_rounding_does_not_explain_is_a_failure(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(student, tmp_path / "student")
+    path = tmp_path / "student" / "student.json"
+    content = json.loads(path.read_text())
+    recorded = content["best"]["test_accuracy"]
+    # Of 18 images.
+    for images, code, said in (
+        (1, 0, "another device, kind of processor or version rounds otherwise"),
+        (6, 1, "by 33.3 points, more than rounding explains"),
+    ):
+        content["best"]["test_accuracy"] = recorded - images / 18 if recorded > 0.5 else recorded + images / 18
+        path.write_text(json.dumps(content))
+        assert run(monkeypatch, "evaluate", str(tmp_path / "student")) == code
+        assert said in capsys.readouterr().out
+
+
+def test_evaluate_tells_its_own_options(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(student, tmp_path / "student")
+    content = json.loads((tmp_path / "student" / "student.json").read_text())
+    content["recipe"]["dataset"] = {"name": "digits"}
+    (tmp_path / "student" / "student.json").write_text(json.dumps(content))
+    assert run(monkeypatch, "evaluate", str(tmp_path / "student"), "--data", str(tmp_path)) == 2
+    assert capsys.readouterr().err == "--data: digits takes no path. Leave --data out.\n"
+    other = create("resnet14", 3)
+    torch.save({"model": other.state_dict()}, tmp_path / "other.pth")
+    assert run(monkeypatch, "evaluate", str(student), "--teacher", str(tmp_path / "other.pth")) == 2
+    told = capsys.readouterr().err
+    assert re.search(r"expected a checkpoint of resnet8, got one of resnet14\. Give the teacher that", told)
+    assert told.startswith("--teacher: ") and told.count("\n") == 1
+
+
+def test_a_student_of_another_trial_is_not_replaced(
+    student: Path, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(student, tmp_path / "student")
+    before = (tmp_path / "student" / "student.json").read_bytes()
+    file, kept = tmp_path / "trial.yaml", str(tmp_path / "student")
+    file.write_text(IMAGES.format(folder=folders), encoding="utf-8")
+    assert run(monkeypatch, "train", str(file), "--student", kept, "--set", "seed=7") == 2
+    printed = capsys.readouterr()
+    assert "holds the student of another trial" in printed.err and "epoch   step" not in printed.out
+    assert (tmp_path / "student" / "student.json").read_bytes() == before

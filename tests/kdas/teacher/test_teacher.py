@@ -158,7 +158,10 @@ def test_file_without_weights_is_refused_in_one_line(obtained: Obtain, tmp_path:
 
 
 def test_missing_checkpoint_is_refused_in_one_line(obtained: Obtain, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^[^\n]*none\.pth: no such checkpoint\. Give the path of a \.pth file\.$"):
+    with pytest.raises(
+        UserError,
+        match=r"^[^\n]*none\.pth: no such checkpoint\. Give a \.pth or \.safetensors file, or the folder of a kept",
+    ):
         obtained(checkpoint=str(tmp_path / "none.pth"))
 
 
