@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep finish preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor torture check format bench lock
+.PHONY: help setup sweep finish pause resume stop preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,17 +23,27 @@ PORT ?=
 TARGET ?=
 FORMAT ?=
 TRIAL ?=
+METHOD ?=
 OUT ?=
 REGISTER ?=
 NAMES ?=
 RUNS_DIR ?=
+# A variable that nothing reads is a mistake: without this, make would take it and say nothing.
+KNOWN := NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL METHOD OUT REGISTER NAMES RUNS_DIR
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN := $(firstword $(filter-out $(KNOWN) PYTHON VENV BIN READY FLOOR,$(GIVEN)))
+ifneq ($(UNKNOWN),)
+# Keys of a sweep file have no capital letters; variables have no small ones.
+LOWER := $(shell printf '%s' '$(subst ','\'',$(UNKNOWN))' | grep -c '[a-z]')
+$(error $(UNKNOWN): no such variable. $(if $(filter 1,$(LOWER)),Did you mean SET="$(UNKNOWN)=$(value $(UNKNOWN))"?,Known: $(KNOWN)))
+endif
 # What a user gives reaches the recipes through the environment, where neither make nor the shell runs any of it. Only
 # $$, which stands for $ in make, is replaced.
 define AS_IT_IS
 override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
-$(foreach name,NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL OUT REGISTER NAMES RUNS_DIR,\
+$(foreach name,$(KNOWN),\
   $(if $(filter file,$(origin $(name))),,$(eval $(call AS_IT_IS,$(name)))))
 PORT_OPTION = $(if $(PORT),--port "$$PORT")
 DATA_OPTION = $(if $(DATA),--data "$$DATA")
@@ -59,6 +69,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the data set>   SET='<key=value ...>'   RUNS_DIR=<where results go>"
+	@echo "  TRIAL=<id, or name of a student's folder>   METHOD=<one method>   OUT=<file or folder to write>   ADD='<key=value ...>'   REGISTER=<model in MLflow>"
 
 setup: $(READY) ## create .venv with all packages; other targets call it
 	@echo "ready; try: make sweep NAME=digits_kd"
@@ -90,11 +101,11 @@ table: $(READY) ## print NAME's table for a paper (FORMAT=latex|markdown|csv)
 compare: $(READY) ## put several sweeps on one page (NAMES="a b")
 	@$(BIN)/kdas-sweeps compare -- "$$NAMES"
 
-best: $(READY) ## print the trial file of NAME's best configuration
-	@$(BIN)/kdas-sweeps best -- "$$NAME"
+best: $(READY) ## print NAME's best configuration (METHOD=one only)
+	@$(BIN)/kdas-sweeps best $(if $(METHOD),--method "$$METHOD") -- "$$NAME"
 
 export: $(READY) ## write a student of NAME (FORMAT=pth|safetensors|pt2|onnx)
-	@$(BIN)/kdas-sweeps export $(if $(FORMAT),--format "$$FORMAT") $(if $(TRIAL),--trial "$$TRIAL") \
+	@$(BIN)/kdas-sweeps export $(if $(FORMAT),--format "$$FORMAT") $(if $(TRIAL),--trial "$$TRIAL") $(if $(METHOD),--method "$$METHOD") \
 	  $(if $(OUT),--out "$$OUT") -- "$$NAME"
 
 reproduce: $(READY) ## train NAME's TRIAL again, and compare the curves
@@ -145,6 +156,15 @@ format: $(READY) ## format the code, fix what lint can fix
 
 finish: $(READY) ## end NAME's search now, then confirm and report
 	@$(BIN)/kdas-sweeps finish $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$$CLUSTER") -- "$$NAME"
+
+pause: $(READY) ## let NAME's sweep start no more trials
+	@$(BIN)/kdas-sweeps pause -- "$$NAME"
+
+resume: $(READY) ## let NAME's sweep start trials again
+	@$(BIN)/kdas-sweeps resume -- "$$NAME"
+
+stop: $(READY) ## stop NAME's TRIAL of the search early
+	@$(BIN)/kdas-sweeps stop -- "$$NAME" "$$TRIAL"
 
 preview: $(READY) ## estimate NAME's trials and cost; trains nothing
 	@$(BIN)/python -m sweeps preview $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"

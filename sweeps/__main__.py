@@ -222,7 +222,8 @@ def best(name: Name, method: Method = None) -> None:
     """Print the trial file of a sweep's best configuration."""
     from sweeps.record.winner import trial_file, winner_of
 
-    print(trial_file(winner_of(_single(name), method)), end="")
+    directory = _single(name)
+    print(trial_file(winner_of(directory, method), directory), end="")
 
 
 @app.command()
@@ -234,14 +235,16 @@ def export(
     form: FileFormat = "safetensors",
     out: StudentFile = None,
     own_code: OwnCode = False,
+    method: Method = None,
 ) -> None:
     """Write a student of a sweep to a file that other programs read."""
-    if trial and best:
-        raise UserError("export: expected --trial or --best, got both. Leave one out.")
+    for option, is_given in (("--best", best), ("--method", method)):
+        if trial and is_given:
+            raise UserError(f"export: expected --trial or {option}, got both. Leave one out.")
     directory = _single(name)
     from sweeps.record.export import export_student
 
-    print(export_student(directory, trial, form, out, last=last, own_code=own_code))
+    print(export_student(directory, trial, form, out, last=last, own_code=own_code, method=method))
 
 
 @app.command()

@@ -11,11 +11,13 @@ from kdas.errors import UserError
 from kdas.files.cache import writable_folder
 from kdas.recipe.config import TrialConfig
 from kdas.records import STOPPED_STATUSES, CurveRow, Status
+from kdas.students.about import check_free
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial
 from sweeps.prepare.inputs import inputs_for
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
+from sweeps.record.students import trial_named
 from sweeps.record.trial import TrialFolder
 
 # What depends on the machine and on what else it does, not on the trial.
@@ -30,9 +32,10 @@ def reproduce(directory: SweepDirectory, trial_id: str, student: Path | None, co
     Raises: UserError: if there is no such trial, if it has not ended, or if data or teacher have changed
             since, or if the student's folder cannot be written to.
     """
-    folder = _ended(directory, trial_id)
+    folder = _ended(directory, trial_named(directory, trial_id))
     if student is not None:
         writable_folder(student)
+    check_free(student, folder.path.name)
     recorded = [each.row for each in folder.rows()]
     if student is not None and folder.status in STOPPED_STATUSES:
         console.print("The trial was stopped early. It is trained to its end here, to keep its student.")
@@ -75,7 +78,9 @@ def _training_of(
     """The trial at its beginning, with the data, teacher, prices and budget that it had."""
     calibration = directory.calibrations().get(calibration_id)
     if calibration is None:
-        raise UserError(f"{directory.path}: the prices of the trial are missing. Run kdas-sweeps check.")
+        raise UserError(
+            f"{directory.path}: the prices of the trial are missing. Run .venv/bin/kdas-sweeps check {directory.name}."
+        )
     config = TrialConfig(**folder.description["config"])
     trial = Trial(config, inputs_for(config, directory, console))
     if trial.trial_id != folder.path.name:

@@ -121,6 +121,7 @@ def resume(name: Name) -> None:
 @app.command()
 def stop(name: Name, trial: TrialId) -> None:
     """Stop a trial of the search early."""
+    check_trial_is_given(trial)
     _must(_python("sweeps", "stop", "--", name, trial))
 
 
@@ -241,11 +242,13 @@ def export(
     form: FileFormat = "safetensors",
     out: StudentFile = None,
     own_code: OwnCode = False,
+    method: Method = None,
 ) -> None:
     """Write a student of a sweep to a file that other programs read."""
     flags = {"--best": best, "--last": last, "--own-code": own_code}
     given = ["--format", form, *(flag for flag, is_given in flags.items() if is_given)]
     given += ["--trial", trial] if trial else []
+    given += ["--method", method] if method else []
     given += ["--out", str(out)] if out else []
     _must(_python("sweeps", "export", *given, "--", name))
 

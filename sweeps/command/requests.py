@@ -19,7 +19,10 @@ def pause(directory: SweepDirectory) -> str:
     """Start no more trials. Raises: UserError: if the sweep does not run."""
     _must_run(directory, "pause")
     change_requests(directory, lambda asked: replace(asked, is_paused=True))
-    return f"{directory.name}: no more trials start; those under way run to their end. Continue: kdas-sweeps resume"
+    return (
+        f"{directory.name}: no more trials start; those under way run to their end. Continue:"
+        f" make resume NAME={directory.name}"
+    )
 
 
 def resume(directory: SweepDirectory) -> str:

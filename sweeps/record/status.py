@@ -178,7 +178,7 @@ def words_of(status: SweepStatus) -> list[str]:
     if status.left_s is not None:
         lines.append(f"about {readable_s(status.left_s)} left at the pace so far")
     if status.asked.is_paused and status.holder:  # a pause ends with the process
-        lines.append("paused: no trial starts. Continue it with kdas-sweeps resume")
+        lines.append("paused: no trial starts. Continue it with make resume")
     if status.asked.finishes:
         lines.append("the search was ended by request; raise budget.configurations to continue it")
     return lines
@@ -219,7 +219,7 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
         console.print(_running_table(status))
     for trial in status.under_way:
         if trial.may_stop and status.holder and trial.trial_id not in status.asked.stopped:
-            command = f"kdas-sweeps stop {directory.name} {trial.trial_id}"
+            command = f"make stop NAME={directory.name} TRIAL={trial.trial_id}"
             console.print(f"  {trial.name}: {command}", highlight=False, markup=False, soft_wrap=True)
     if status.fastest and status.measure is not None:
         seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"

@@ -63,9 +63,23 @@ def student_folders(directory: SweepDirectory) -> list[Path]:
     ]
 
 
+def trial_named(directory: SweepDirectory, name: str) -> str:
+    """The id of a trial. Args: name: the id itself, or the name of a folder in `students/`."""
+    folder = directory.students / name
+    if directory.trial(name).exists or folder not in folders_in(directory.students):
+        return name
+    try:
+        return read_about(folder).trial_id
+    except UserError:
+        return name
+
+
 def student_of(directory: SweepDirectory, trial_id: str) -> KeptStudent:
-    """The student of a trial. Raises: UserError: if it was not kept; says which trials have theirs."""
-    known = {}
+    """The student of a trial. Args: trial_id: see `trial_named`.
+
+    Raises: UserError: if it was not kept; says which trials have theirs.
+    """
+    trial_id, known = trial_named(directory, trial_id), {}
     for kept in kept_students(directory):
         if kept.about.trial_id == trial_id:
             return kept
@@ -78,12 +92,12 @@ def student_of(directory: SweepDirectory, trial_id: str) -> KeptStudent:
     if not known:
         raise UserError(
             f"{directory.path}: no student was kept. Set keep_students: finalists, and run the trial again with"
-            f" kdas-sweeps reproduce {directory.name} {trial_id} --student FOLDER."
+            f" make reproduce NAME={directory.name} TRIAL={trial_id} OUT=FOLDER."
         )
     shown = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
     raise UserError(
         f"{directory.path}: no student of trial {trial_id!r} was kept. Kept: {shown}. Any other is"
-        f" trained again by kdas-sweeps reproduce {directory.name} TRIAL --student FOLDER."
+        f" trained again by make reproduce NAME={directory.name} TRIAL=ID OUT=FOLDER."
     )
 
 

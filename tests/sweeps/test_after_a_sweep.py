@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,9 +29,9 @@ from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job, Proposal
 from sweeps.record.measure import write_measure
 from sweeps.record.spec_file import write_spec_text
-from sweeps.record.students import kept_students
+from sweeps.record.students import kept_students, trial_named
 from sweeps.record.trial import Recorded, TrialFolder
-from sweeps.record.winner import winner_of
+from sweeps.record.winner import trial_file, winner_of
 from sweeps.reproduce import reproduce
 from tests.sweeps.conftest import Swept, train_on_paper
 
@@ -77,6 +78,34 @@ def test_export_writes_the_best_students_weights(swept: Swept, tmp_path: Path) -
     model.load_state_dict(checkpoint.load(file)["model"], strict=True)
     expected = kdas.load_student(best.path).model.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
+def test_export_takes_a_method_or_the_name_of_a_students_folder(swept: Swept, tmp_path: Path) -> None:
+    kept = {each.path.name: each for each in kept_students(swept.directory)}
+    for number, (name, each) in enumerate(kept.items()):
+        done = swept.run("export", "tiny", "--trial", name, "--out", str(tmp_path / f"{number}.pth"))
+        assert each.about.trial_id in done.stdout, done.stderr
+    done = swept.run("export", "tiny", "--method", "kdas_search", "--out", str(tmp_path / "searched.pth"))
+    assert "(kdas_search), test accuracy" in done.stdout
+    assert re.search(r"\nimages \d+x\d+, RGB, \(pixels / 255 - mean\) / std: mean 0\.", done.stdout)
+    name, each = next(iter(kept.items()))
+    assert trial_named(swept.directory, name) == each.about.trial_id
+    assert trial_named(swept.directory, "../students/" + name) == "../students/" + name
+
+
+def test_export_replaces_no_file(swept: Swept, tmp_path: Path) -> None:
+    file = tmp_path / "keep.txt"
+    file.write_text("mine")
+    done = swept.run("export", "tiny", "--out", str(file))
+    assert done.returncode == 2 and done.stderr == f"--out {file}: exists already. Give another file, or remove it.\n"
+    assert file.read_text() == "mine"
+
+
+def test_reproduce_replaces_no_other_student(swept: Swept, tmp_path: Path) -> None:
+    first, second = list(kept_students(swept.directory))[:2]
+    shutil.copytree(first.path, tmp_path / "student")
+    with pytest.raises(UserError, match=f"holds the student of another trial, {first.about.trial_id}"):
+        reproduce(swept.directory, second.path.name, tmp_path / "student", Console())
 
 
 @pytest.mark.parametrize(
@@ -284,3 +313,17 @@ def test_between_equals_of_a_search_the_winner_is_the_one_whose_students_are_kep
     for seed in (1, 2):
         a_job(directory, "cccccccc", seed, [0.1, 0.1, 0.4], done)  # a baseline, whose students are kept, too
     assert winner_under(directory, {"name": "tta"}) == "cccccccc"
+
+
+def test_best_names_the_sweeps_copy_of_a_teacher_that_was_moved(directory: SweepDirectory, tmp_path: Path) -> None:
+    write_measure(directory, measure(seeds=(1,)))
+    given = tmp_path / "given.pth"
+    teacher = {"model": "resnet8", "checkpoint": str(given)}
+    config = TrialConfig(dataset={"name": "digits"}, teacher=teacher, student="resnet8", seed=1)
+    train_on_paper(directory, Job("method_a", "search", config, "aaaaaaaa"), [0.6], Status.BUDGET)
+    winner = winner_of(directory)
+    assert f"checkpoint: {given}\n" in trial_file(winner, directory)  # without a copy there is nothing better
+    directory.teacher_file.touch()
+    assert f"checkpoint: {directory.teacher_file}\n" in trial_file(winner, directory)
+    given.touch()
+    assert f"checkpoint: {given}\n" in trial_file(winner, directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 import kdas
 from kdas.clock import Calibration
@@ -20,8 +22,10 @@ from kdas.errors import UserError
 from kdas.models import Model
 from kdas.models.weights import load_weights
 from kdas.students.export import FORMATS, export
+from kdas.students.predict import predict
 from kdas.students.student import Student
 from kdas.training.trainer import Surroundings, Training
+from tests.places import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +155,30 @@ def test_a_file_of_weights_with_metadata_is_still_a_checkpoint(kind: str, studen
     load_weights(model, tmp_path / f"student.{kind}", student.about.student)
     expected = student.model.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_examples_of_the_docs_classify_an_image_as_the_student_does(
+    student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "students.md").read_text(encoding="utf-8")
+    blocks = [each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "about" in each]
+    prepares, onnx, pt2, pth, safetensors = [each for each in blocks if "kdas.load_student" not in each]
+    monkeypatch.chdir(tmp_path)
+    for kind in FORMATS:
+        export(student, Path(f"student.{kind}"), kind)
+    pixels = np.random.default_rng(3).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("photo.png")
+    (best, probability) = predict(student, Path("photo.png"))[0]
+    names: dict[str, Any] = {}
+    exec(prepares, names)
+    for block in (onnx, pt2, pth, safetensors):
+        names["network"] = kdas.models.create(student.about.student, student.about.num_classes).eval()
+        exec(block, names)
+        if block is safetensors:
+            with torch.no_grad():
+                images = torch.from_numpy(names["prepared"]("photo.png", names["about"]))
+                names["logits"] = names["network"](images)
+            print(names["about"]["class_names"][names["logits"][0].argmax()])
+        assert capsys.readouterr().out == f"{best}\n"
+        found = torch.as_tensor(names["logits"])[0].softmax(dim=0).max().item()
+        assert found == pytest.approx(probability, abs=1e-4)

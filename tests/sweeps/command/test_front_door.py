@@ -15,7 +15,7 @@ from tests.places import ROOT, STORED_SWEEP
 
 TARGETS = ["setup", "sweep", "preview", "calibrate", "status", "simulate", "report", "ui", "sync", "notebooks"]
 TARGETS += ["table", "compare", "best", "export", "reproduce", "watch", "test", "test-floor", "torture", "check"]
-TARGETS += ["finish", "bench"]
+TARGETS += ["finish", "pause", "resume", "stop", "bench"]
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
@@ -32,6 +32,26 @@ def test_help_is_the_default_and_lists_every_target() -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("seeds=5", 'seeds: no such variable. Did you mean SET="seeds=5"?'),
+        ("METHODS=kdas_search", "METHODS: no such variable. Known: NAME DATA SET "),
+        ("a'b=1", "a'b: no such variable. Did you mean"),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_refused(word: str, said: str) -> None:
+    done = make("best", "NAME=x", word)
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_every_variable_that_a_recipe_reads_may_be_given() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    read = set(re.findall(r"\$\(if \$\(([A-Z_]+)\)", text)) - {"LOWER"}
+    known = set(re.findall(r"^KNOWN := (.*)$", text, re.MULTILINE)[0].split())
+    assert read <= known and {"NAME", "METHOD", "TRIAL", "OUT"} <= read | {"NAME"}
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["sweep", ""], "NAME is not given. Name a sweep:"),
@@ -43,6 +63,8 @@ def test_help_is_the_default_and_lists_every_target() -> None:
         (["sweep", "...yaml"], "NAME='...yaml': expected the name of a sweep, got '..'."),
         (["sweep", "--", "-x.yaml"], "NAME='-x.yaml': expected the name of a sweep, got '-x'."),
         (["sweep", "a\nb.yaml"], r"NAME='a\nb.yaml': expected the name of a sweep"),
+        (["reproduce", "digits_kd", ""], "TRIAL is not given. Give a trial's id"),
+        (["stop", "digits_kd", " "], "TRIAL is not given. Give a trial's id"),
         (["watch", "compare"], "NAME='compare': compare is reserved in RUNS_DIR."),
         (["sweep", "digits_kd", "--set", "seed=3"], "SET seed=3: seed: unknown key. Did you mean seeds?"),
     ],

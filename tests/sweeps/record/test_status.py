@@ -150,14 +150,14 @@ def test_what_was_prepared_the_time_left_and_how_to_stop_a_trial_are_shown(
     for job in jobs[:2]:
         train_on_paper(directory, job, [0.5, 0.95])
     directory.trial(jobs[2].trial_id).begin(jobs[2])
-    assert "left at the pace" not in shown(directory) and "kdas-sweeps stop" not in shown(directory)
+    assert "left at the pace" not in shown(directory) and "make stop" not in shown(directory)
     with directory.locked():
         text = shown(directory)
     assert "teacher resnet8, accuracy 0.9100" in text and "prices of 2026-01-01, spread 2.0%" in text
     # Eight of ten trials are left, and two took 30 seconds.
     assert "about 2 min 00 s left at the pace so far" in text
-    assert f"seed 1: kdas-sweeps stop tiny {jobs[2].trial_id}" in text
-    assert text.count("kdas-sweeps stop") == 1
+    assert f"seed 1: make stop NAME=tiny TRIAL={jobs[2].trial_id}" in text
+    assert text.count("make stop") == 1
 
 
 def test_the_bank_is_shown_only_by_a_sweep_that_fills_it_now(directory: SweepDirectory) -> None:
