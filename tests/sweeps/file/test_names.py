@@ -30,7 +30,7 @@ def test_folder_or_missing_file_as_a_name_is_told_what_to_give(tmp_path: Path, m
             "agian",
             r"^sweeps/files/agian\.yaml: no such .*\. Known: .*digits_kd.*\. For your own file, NAME is its path\.$",
         ),
-        ("none.yaml", r"^none\.yaml: no such sweep file\. Known: cifar10_kd, cifar_kd, digits_kd\.$"),
+        ("none.yaml", r"^none\.yaml: no such sweep file\. Known: cifar10_kd, cifar_kd, digits_kd, methods_digits\.$"),
     ):
         with pytest.raises(UserError, match=message):
             spec_path(name)
