@@ -75,7 +75,7 @@ def cluster_address() -> str:
 def check_trial_is_given(trial: str) -> None:
     """Raises: UserError: if it is empty, as from a make command without TRIAL."""
     if not trial.strip():
-        raise UserError("TRIAL is not given. Name a trial by its id, as trials.parquet and MLflow show it.")
+        raise UserError("TRIAL is not given. Give a trial's id, or the name of a folder in the sweep's students/.")
 
 
 # Where `make ui` and `make watch` listen.
