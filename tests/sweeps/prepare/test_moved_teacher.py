@@ -45,6 +45,8 @@ def test_a_teacher_whose_checkpoint_is_gone_is_the_sweeps_own_copy(
 
 
 def test_a_sweep_of_before_gets_its_copy_at_the_next_start(recipe: TrialConfig, directory: SweepDirectory) -> None:
+    keep_inputs_of(recipe, load_inputs(recipe), directory)
+    directory.teacher_file.unlink()
     job = Job("plain_kd", "search", recipe, "aaaaaaaa")
     directory.trial(job.trial_id).begin(job)
     inputs_for(recipe, directory, Console())
