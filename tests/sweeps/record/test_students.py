@@ -243,7 +243,7 @@ def test_a_student_that_was_not_kept_is_one_line(spec: SweepSpec, inputs: Inputs
     worked_off(agenda, directory)
     place_students(directory, agenda.trials_with_students(directory.trials()))
     with pytest.raises(
-        UserError, match=r"no student of trial 'nothing' was kept\. Kept: .*-s1, .*, \.\.\.\. .*reproduce tiny"
+        UserError, match=r"no student of trial 'nothing' was kept\. Kept: .*-s1, .*, \.\.\.\. .*make reproduce NAME=tiny"
     ):
         student_of(directory, "nothing")
     folder = next(iter(directory.students.iterdir()))
