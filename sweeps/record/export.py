@@ -53,13 +53,16 @@ def export_student(
 
 def best_student(directory: SweepDirectory, method: str | None = None) -> KeptStudent:
     """The student of the sweep's best configuration: of its seeds that with the highest accuracy on the split that
-    decides, the first of equals. Args: method: of the best configuration of this method.
+    decides, the first of equals.
 
+    Args: method: only configurations of this method. If its best one has no students, all that the method has count, as
+        for the models that MLflow registers.
     Raises: UserError: if the sweep has no best configuration yet, or none of its students was kept.
     """
     winner = winner_of(directory, method)
     of_winner = {folder.path.name for folder in winner.trials}
-    kept = [each for each in kept_students(directory) if each.about.trial_id in of_winner]
+    every = [each for each in kept_students(directory) if method in (None, each.method)]
+    kept = [each for each in every if each.about.trial_id in of_winner] or (every if method else [])
     if not kept:
         return student_of(directory, winner.trials[0].path.name)  # says what was kept
     return max(kept, key=lambda each: (each.about.best["val_accuracy"], -each.seed))
