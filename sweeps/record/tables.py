@@ -214,7 +214,8 @@ def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         if isinstance(value, dict) and "name" not in value:
             flat |= _settings(value, f"{prefix}{key}.")
-        elif key not in ("seed", "sampler"):
+        # An empty list is the same as a key that earlier versions did not have.
+        elif key not in ("seed", "sampler") and value != []:
             flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str | None) else _in_words(value)
     return flat
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from sweeps.command.requests import finish
 from sweeps.file.added import with_added, with_recorded
 from sweeps.file.spec import SweepSpec
-from sweeps.record.control import Requests, read_requests
+from sweeps.record.control import Requests, change_requests, read_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.run import run_sweep
 from tests.sweeps.conftest import TINY, Swept
@@ -39,7 +39,7 @@ def test_an_added_configuration_is_trained_and_stays_with_the_sweep(spec: SweepS
         return printed.getvalue()
 
     # Who asks for more than there was takes back the end of the search.
-    finish(copy)
+    change_requests(copy, lambda asked: replace(asked, finishes=True))
     assert "The search ends, as you asked" in run(spec)
     before = len(points_of(copy))
     more, new = with_added(spec, ["start_rate=.55 sampling_period=3"], copy)

@@ -22,13 +22,13 @@ from kdas.errors import UserError
 from kdas.files.checkpoint import is_intact
 from kdas.files.prices import read_calibration
 from kdas.parts.yaml_file import read_yaml
-from sweeps.command.requests import finish
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor, ray_config
 from sweeps.file.loading import load_spec
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.check import check_sweep
+from sweeps.record.control import change_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.status import print_status
 from sweeps.record.tables import write_tables
@@ -142,7 +142,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) ->
         patch.setattr("sweeps.run._train", train_here)
         spec, directory = load_spec(source), SweepDirectory(folder / "runs" / "whole")
         assert run_sweep(spec, source, directory, Console(file=io.StringIO()))
-        finish(directory)
+        change_requests(directory, lambda asked: replace(asked, finishes=True))
         assert run_sweep(spec, source, directory, Console(file=io.StringIO()))
         yield Ended(spec, source, directory, findings(directory.path).answer.text)
 

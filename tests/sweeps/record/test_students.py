@@ -242,9 +242,8 @@ def test_a_student_that_was_not_kept_is_one_line(spec: SweepSpec, inputs: Inputs
         student_of(directory, job.trial_id)
     worked_off(agenda, directory)
     place_students(directory, agenda.trials_with_students(directory.trials()))
-    with pytest.raises(
-        UserError, match=r"no student of trial 'nothing' was kept\. Kept: .*-s1, .*, \.\.\.\. .*make reproduce NAME=tiny"
-    ):
+    said = r"no student of trial 'nothing' was kept\. Kept: .*-s1, .*, \.\.\.\. .*make reproduce NAME=tiny"
+    with pytest.raises(UserError, match=said):
         student_of(directory, "nothing")
     folder = next(iter(directory.students.iterdir()))
     content = json.loads((folder / ABOUT).read_text())
