@@ -112,7 +112,7 @@ def _as_onnx(student: Student, path: Path) -> None:
             dynamic_shapes=({0: _any_number()},),
         )
         assert program is not None
-        network = program.model_proto  # built anew at each access
+        network = program.model_proto  # built at each access
         for key, value in _metadata(student).items():
             network.metadata_props.add(key=key, value=value)
         path.write_bytes(network.SerializeToString())
