@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams, scalar
 
 from kdas.files.cache import write_text
 from kdas.files.record import DamagedError
@@ -30,7 +33,8 @@ _MS_PER_S = 1000
 class _Open:
     """A trial whose events are being written, and how many of its rows were."""
 
-    writer: SummaryWriter
+    # Not `SummaryWriter`: its events pass through another thread, and its flush does not wait for them.
+    writer: EventsWriter
     num_rows: int = 0
 
 
@@ -38,7 +42,7 @@ class _Open:
 class TensorBoard:
     """Writes `RUNS_DIR/<sweep>/tensorboard/<method>/<trial_id>/`.
 
-    The files can only grow, so a trial that is incomplete there is written anew at each start, from its curve.
+    The files can only grow, so a trial that is incomplete there is written again at each start, from its curve.
     """
 
     directory: SweepDirectory
@@ -85,13 +89,14 @@ class TensorBoard:
             write_text(mark, str(size))
 
     def _opened(self, trial: TrialFolder, folder: Path, num_rows: int) -> _Open:
-        """The trial's events, begun anew by each start, and if the trial itself has begun anew."""
+        """The trial's events, begun again by each start, and if the trial itself has begun again."""
         opened = self._open.get(trial.path.name)
         if opened is None or num_rows < opened.num_rows:
             if opened is not None:
                 opened.writer.close()
             shutil.rmtree(folder, ignore_errors=True)
-            opened = self._open[trial.path.name] = _Open(SummaryWriter(str(folder)))
+            folder.mkdir(parents=True, exist_ok=True)
+            opened = self._open[trial.path.name] = _Open(EventsWriter(str(folder / "events")))
         return opened
 
     def _folder(self, trial: TrialFolder) -> Path:
@@ -100,22 +105,26 @@ class TensorBoard:
         return self.directory.path / FOLDER / method / trial.path.name
 
 
-def _add(writer: SummaryWriter, recorded: Recorded) -> None:
+def _add(writer: EventsWriter, recorded: Recorded) -> None:
     """Each metric over steps, and the accuracies over reference time too: in milliseconds, as steps are whole."""
     row = recorded.row
     for name in _METRICS:
-        writer.add_scalar(name, getattr(row, name), row.step, walltime=recorded.recorded_at)
+        _write(writer, scalar(name, getattr(row, name)), row.step, recorded.recorded_at)
     ref_ms = round(row.cost_ref_s * _MS_PER_S)
     for name in ("val_accuracy", "test_accuracy"):
-        writer.add_scalar(f"over_ref_ms/{name}", getattr(row, name), ref_ms, walltime=recorded.recorded_at)
+        _write(writer, scalar(f"over_ref_ms/{name}", getattr(row, name)), ref_ms, recorded.recorded_at)
 
 
-def _conclude(writer: SummaryWriter, trial: TrialFolder, rows: Sequence[Recorded], measure: Measure) -> None:
+def _conclude(writer: EventsWriter, trial: TrialFolder, rows: Sequence[Recorded], measure: Measure) -> None:
     """The trial's time, where a miss counts as the full budget, and its settings, for TensorBoard's table of both."""
     time_s = min(time_to_target(rows, measure.target), measure.budget_ref_s)
     description = trial.description
     settings = {name: description[name] for name in ("method", "configuration", "phase")}
     # Into the same file, unlike `add_hparams`, which would add a run.
     for summary in hparams({**settings, "seed": description["config"]["seed"]}, {_TIME: time_s}):
-        writer.file_writer.add_summary(summary)
-    writer.add_scalar(_TIME, time_s, rows[-1].row.step if rows else 0)
+        _write(writer, summary, 0, time.time())
+    _write(writer, scalar(_TIME, time_s), rows[-1].row.step if rows else 0, time.time())
+
+
+def _write(writer: EventsWriter, summary: Summary, step: int, at: float) -> None:
+    writer.write_event(Event(wall_time=at, step=step, summary=summary))
