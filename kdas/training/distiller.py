@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,8 +25,10 @@ from kdas.losses.terms import needs_of
 from kdas.models import Model
 from kdas.recipe.config import TrialConfig
 from kdas.students.start import load_start, reference_of
-from kdas.training.answering import Answering, Asked, Parts, answering, asked_of, context_of
+from kdas.training.answering import Answering, Asked, answering, asked_of, context_of
 from kdas.training.batch import Answer, Batch, cross_entropy
+from kdas.training.compiled import Compiler
+from kdas.training.draws import StepDraws
 from kdas.transforms import TRANSFORMS, Pipeline
 
 # What makes the strong view of losses that compare two.
@@ -56,11 +58,7 @@ class Distiller:
             student = models.create(config.student, splits.num_classes)
         load_start(student, config, splits.num_classes)
         student.take_pixels(splits.mean, splits.std)
-        self._student_draws = _draws_while_training(student, splits.image_size)
-        # The epoch, and the number of the student's last forward pass in it.
-        self._forwards = (0, 0)
-        # The epoch, and the number of the last call of the losses in it.
-        self._loss_draws = (0, 0)
+        self._draws = StepDraws(config.seed, device, student, splits.image_size)
         # The student's logits in the last step, one tensor for each part of the batch.
         self._trained_logits: list[Tensor] = []
         self.student = student.to(device).to(memory_format=self.memory_format)
@@ -79,18 +77,18 @@ class Distiller:
             if config.ema_decay
             else None
         )
+        self._compiler = Compiler(config, device)
+        compiled = self._compiler.compiled
         of_student, of_teacher = asked_of(config, "student"), asked_of(config, "teacher")
-        self._student_answers = self._translated(answering(self.student, of_student, config.student_layers))
-        self._teacher_answers = self._translated(answering(self.teacher, of_teacher, config.teacher_layers))
+        self._student_answers = compiled(answering(self.student, of_student, config.student_layers))
+        self._teacher_answers = compiled(answering(self.teacher, of_teacher, config.teacher_layers))
         # Scores need logits only.
-        self._scores = (
-            self._translated(answering(self.student, Asked.LOGITS, None)) if of_student else self._student_answers
-        )
+        self._scores = compiled(answering(self.student, Asked.LOGITS, None)) if of_student else self._student_answers
         self._reference_scores: Answering | None = None
         if (reference := reference_of(config, splits.num_classes)) is not None:
             reference.take_pixels(splits.mean, splits.std)
             reference = reference.to(device).to(memory_format=self.memory_format)
-            self._reference_scores = self._translated(answering(reference, Asked.LOGITS, None))
+            self._reference_scores = compiled(answering(reference, Asked.LOGITS, None))
 
     @property
     def evaluated(self) -> nn.Module:
@@ -133,8 +131,8 @@ class Distiller:
             release, scoring updates them too, and logits depend on the batch.
         """
         self.student.train(mode == "train")
-        images = self._padded(batch.images) if mode == "eval" else batch.images
-        with self._draws("score", epoch), self.precision.autocast():
+        images = self._compiler.padded(batch.images) if mode == "eval" else batch.images
+        with self._draws.of_student("score", epoch), self.precision.autocast():
             logits, *_ = self._scores(images)
         self.student.train()
         return logits[: len(batch)].float()
@@ -144,12 +142,8 @@ class Distiller:
         """Logits [B, C] of the sampler's reference in eval mode. Only if the sampler needs them."""
         assert self._reference_scores is not None
         with self.precision.autocast():
-            logits, *_ = self._reference_scores(self._padded(batch.images))
+            logits, *_ = self._reference_scores(self._compiler.padded(batch.images))
         return logits[: len(batch)].float()
-
-    def _padded(self, images: Tensor) -> Tensor:
-        # Batches grow from epoch to epoch, and each size would be compiled. In eval mode padding is harmless.
-        return _filled_up(images, self._quantum) if self.config.compile else images
 
     def step(
         self, batch: Batch, epoch: int, weights: Tensor | None = None, loss_weights: Tensor | None = None
@@ -201,7 +195,7 @@ class Distiller:
         """The cross-entropy [B] and the distillation loss [B] of each sample, times `ce_weight` and `kd_weight`."""
         answer = batch.answer
         assert answer is not None
-        with self._draws("step", epoch), self.precision.autocast():
+        with self._draws.of_student("step", epoch), self.precision.autocast():
             of_student = Answer(*self._student_answers(batch.images))
             if batch.strong_images is not None:
                 of_student = replace(of_student, strong_logits=self._scores(batch.strong_images)[0])
@@ -221,17 +215,8 @@ class Distiller:
             needed |= zip(needs, (answer.features, answer.maps, answer.preact_maps), strict=True)
         needed |= zip(STRONG, (of_student.strong_logits, of_teacher.strong_logits), strict=True)
         if LossNeed.GENERATOR in self.distillation.needs:
-            self._loss_draws = (epoch, self._loss_draws[1] + 1 if self._loss_draws[0] == epoch else 0)
-            seed = seeding.derived_seed(self.config.seed, "loss", *self._loss_draws)
-            needed[LossNeed.GENERATOR] = torch.Generator(self.device).manual_seed(seed)
+            needed[LossNeed.GENERATOR] = self._draws.of_losses(epoch)
         return needed
-
-    def _draws(self, purpose: str, epoch: int) -> AbstractContextManager[None]:
-        """Dropout and the like draw from the global generator: make that a function of seed, epoch and batch number."""
-        if not self._student_draws:
-            return nullcontext()
-        self._forwards = (epoch, self._forwards[1] + 1 if self._forwards[0] == epoch else 0)
-        return seeding.global_draws(self.config.seed, purpose, *self._forwards, device=self.device)
 
     def flops(self) -> tuple[float, float, float]:
         """Floating point operations per sample: student forward, student forward and backward, teacher forward."""
@@ -264,7 +249,7 @@ class Distiller:
         yield
         self.load_state_dict(before)
         self.optimizer.zero_grad(set_to_none=True)
-        self._forwards = self._loss_draws = (0, 0)
+        self._draws.restart()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -284,44 +269,6 @@ class Distiller:
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
             self.average.n_averaged.fill_(state["num_averaged"])
-
-    def _translated(self, answer: Answering) -> Answering:
-        """The function compiled, if the trial compiles."""
-        if not self.config.compile:
-            return answer
-        # A worker compiles students and teachers, with and without gradients, for small and large batches.
-        torch._dynamo.config.recompile_limit = 64
-        if self.device != "cuda":
-            # Compile once for all batch sizes: once per size takes longer than it saves.
-            return torch.compile(answer, dynamic=True)
-        translated = torch.compile(answer, dynamic=False)
-
-        def of_few_sizes(images: Tensor) -> Parts:
-            # Each odd size at an epoch's end would be compiled for a single use.
-            usual = len(images) == self.config.batch_size or len(images) % self._quantum == 0
-            return translated(images) if usual else answer(images)
-
-        return of_few_sizes
-
-    @property
-    def _quantum(self) -> int:
-        """Compiled scoring batches are padded to a multiple of this."""
-        return max(2, self.config.batch_size // 4)
-
-
-def _filled_up(images: Tensor, multiple: int) -> Tensor:
-    """Images [B, ...], padded with copies of the last one up to a multiple."""
-    short = -len(images) % multiple
-    return torch.cat([images, images[-1:].expand(short, -1, -1, -1)]) if short else images
-
-
-@torch.no_grad()
-def _draws_while_training(model: Model, image_size: int) -> bool:
-    """Whether the model, on the CPU and in train mode, draws from the global generator."""
-    with torch.random.fork_rng(devices=[]):
-        before = torch.get_rng_state()
-        copy.deepcopy(model).train()(torch.zeros(2, 3, image_size, image_size))
-        return not torch.equal(torch.get_rng_state(), before)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from kdas.records import CurveRow, Status
 from kdas.samplers import EpochPlan
 from kdas.training.answering import Asked, answering
 from kdas.training.batch import Batch
+from kdas.training.compiled import Compiler
 from kdas.training.distiller import Distiller
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial, load_inputs
@@ -238,9 +239,9 @@ def test_compiled_scoring_sees_few_sizes_and_answers_the_same(
 
     monkeypatch.setattr(torch, "compile", noted)
     plain, distiller = trial_of().distiller(), trial_of(compile=True).distiller()
-    distiller.device = device  # pretend: the device decides which sizes are compiled
-    distiller._scores = distiller._translated(answering(distiller.student, Asked.LOGITS, None))
-    distiller.device = "cpu"
+    # Pretend: the device decides which sizes are compiled.
+    compiler = Compiler(distiller.config, device)
+    distiller._scores = compiler.compiled(answering(distiller.student, Asked.LOGITS, None))
     for size in (17, 18, 19, 23, 27, 30, 33):
         batch = first_batch(plain, size)
         torch.testing.assert_close(distiller.scoring_logits(batch, 1), plain.scoring_logits(batch, 1))
