@@ -30,6 +30,8 @@ from kdas.records import MEASURE_VERSION
 
 # Epochs done (0 before the first), epochs in all, validation accuracy so far.
 OnEpoch = Callable[[int, int, float], None]
+# The `weights_id` of a teacher with initial weights.
+UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def untrained(config: TeacherConfig, splits: ImageSplits, device: str) -> Teache
         model = models.create(config.model, splits.num_classes)
     model.take_pixels(splits.mean, splits.std)
     model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
-    return Teacher(model, "untrained", Path(), False)
+    return Teacher(model, UNTRAINED, Path(), False)
 
 
 @torch.no_grad()

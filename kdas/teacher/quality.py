@@ -1,4 +1,4 @@
-"""The teacher's accuracy on the deciding split: measured once for its weights and the data, then cached."""
+"""How often the teacher is right: on the deciding split, cached by weights and data, and on training views."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from kdas import models
+from kdas import models, seeding
 from kdas.compute.device import whole_machine
 from kdas.compute.evaluate import accuracy
 from kdas.compute.precision import Precision
-from kdas.data import Dataset, ImageSplits
+from kdas.data import Dataset, Draw, ImageSplits, batches_of
 from kdas.errors import UserError
 from kdas.files.cache import cache_root, content_id, write_text
 from kdas.records import MEASURE_VERSION
 from kdas.teacher.obtain import Teacher
+from kdas.transforms import Pipeline
 
 if TYPE_CHECKING:
     from kdas.recipe.config import Recipe
 
 # By how much an accuracy must exceed chance: standard errors of a guesser's accuracy, and a difference of fractions.
 _ERRORS_ABOVE, _POINTS_ABOVE = 3.0, 0.05
+# Enough for a standard error of at most 3 points.
+VIEWS_JUDGED = 256
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,25 @@ def teacher_quality(
     labels = torch.bincount(splits.validation.labels.cpu(), minlength=splits.num_classes)
     chance = max(1 / splits.num_classes, float(labels.max() / labels.sum()))
     return TeacherQuality(measured, chance, clearly_above(chance, int(labels.sum())))
+
+
+@torch.no_grad()
+def share_right(recipe: Recipe, splits: ImageSplits, teacher: Teacher, device: str) -> float:
+    """The share of training views that the teacher classifies as their label, as in a trial: after the transforms.
+
+    Estimated from `VIEWS_JUDGED` views; 0 if none of them can be read.
+    """
+    transforms, precision = Pipeline(recipe.transforms, splits), Precision(recipe.precision, device)
+    order = torch.randperm(len(splits.train), generator=seeding.generator(0, "views judged"))[:VIEWS_JUDGED]
+    draw, num_right, num_judged = Draw(seed=0, epoch=1), 0, 0
+    with whole_machine(), precision.autocast():
+        for indices, images in splits.training_batches(batches_of(order, recipe.batch_size), draw):
+            if not len(indices):
+                continue  # none of them could be read
+            views = transforms(images, splits.train.labels[indices], indices, draw)
+            num_right += int((teacher.model(views.images).argmax(dim=1) == views.targets).sum())
+            num_judged += len(indices)
+    return num_right / max(num_judged, 1)
 
 
 def clearly_above(chance: float, num_images: int) -> float:

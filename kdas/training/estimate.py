@@ -29,7 +29,7 @@ def estimated_cost_ref_s(
     The sampler plans and chooses as in a trial, but from random logits and losses. The estimate is right to a few
     percent, since which samples are chosen hardly affects how many.
 
-    Args: teacher_accuracy: on the views that are trained on; teachers classify nearly all images that they learnt from.
+    Args: teacher_accuracy: on the views that are trained on; it matters if `is_chosen_by_teacher`.
     Raises: UserError: if the code of a user's own sampler fails.
     """
     sampler = SAMPLERS[config.sampler["name"]]
@@ -56,6 +56,11 @@ def _rehearsed_cost_ref_s(
     # The beginning of an epoch costs something however few samples it plans.
     epochs_s = sum(count * calibration.price(Work.EPOCH, round(scale * size)) for size, count in epochs)
     return scale * (clock.cost_ref_s - played_s) + epochs_s
+
+
+def is_chosen_by_teacher(config: TrialConfig) -> bool:
+    """Whether how much is trained on may depend on how often the teacher is right."""
+    return {SamplerNeed.TEACHER_LOGITS, SamplerNeed.TARGETS} <= set(SAMPLERS[config.sampler["name"]].needs)
 
 
 def rehearse(config: TrialConfig) -> None:

@@ -30,8 +30,8 @@ from kdas.students.about import OF_EVALUATION, About
 from kdas.students.start import reference_id, start_id
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
-from kdas.teacher.obtain import OnEpoch, Teacher
-from kdas.teacher.quality import TeacherQuality, teacher_quality
+from kdas.teacher.obtain import UNTRAINED, OnEpoch, Teacher
+from kdas.teacher.quality import TeacherQuality, share_right, teacher_quality
 from kdas.training.answering import check_maps
 from kdas.training.distiller import Distiller
 from kdas.training.provenance import provenance
@@ -76,6 +76,22 @@ class Inputs:
     def teacher_quality(self, recipe: Recipe, announce: Callable[[], None] = lambda: None) -> TeacherQuality:
         """How often the teacher is right on the split that decides; `announce` is called before it is evaluated."""
         return teacher_quality(recipe, self.dataset, self.splits, self.teacher, self.device, announce)
+
+    @functools.cached_property
+    def _shares_right(self) -> dict[tuple[str, str], float]:
+        return {}
+
+    def teacher_share_right(self, recipe: Recipe) -> float:
+        """The share of training views that the teacher classifies as their label; judged once for all like trials.
+
+        1 for a teacher that is still to be trained: most teachers learn nearly all of their training views.
+        """
+        if self.teacher.weights_id == UNTRAINED:
+            return 1.0
+        known_by = (recipe.precision, json.dumps(recipe.transforms))
+        if known_by not in self._shares_right:
+            self._shares_right[known_by] = share_right(recipe, self.splits, self.teacher, self.device)
+        return self._shares_right[known_by]
 
     @functools.cached_property
     def _predictions(self) -> dict[tuple[str, bool, int], Tensor]:

@@ -14,7 +14,7 @@ from kdas.clock import Calibration, Work
 from kdas.recipe.config import TrialConfig
 from kdas.records import CONFIDENCE_EDGES
 from kdas.seeding import derived_seed
-from kdas.training.estimate import estimated_cost_ref_s
+from kdas.training.estimate import estimated_cost_ref_s, is_chosen_by_teacher
 from kdas.training.picks import window_ends
 from kdas.training.trial import Inputs
 from sweeps.engine.plan import Plan
@@ -119,7 +119,8 @@ def _training_s(
     num_samples = len(inputs.splits.train)
 
     def cost_s(config: TrialConfig) -> float:
-        return min(estimated_cost_ref_s(config, num_samples, prices.of(config)), budget_ref_s)
+        share_right = inputs.teacher_share_right(config) if is_chosen_by_teacher(config) else 1.0
+        return min(estimated_cost_ref_s(config, num_samples, prices.of(config), share_right), budget_ref_s)
 
     baselines = {job.config_id: job.config for job in plan.baselines}
     baselines_s = sum(map(cost_s, baselines.values()))

@@ -15,7 +15,7 @@ from kdas.compute import device as devices
 from kdas.errors import UserError
 from kdas.files.cache import check_cache
 from kdas.teacher import obtain as teachers
-from kdas.training.trial import Trial, find_dataset, untrained_inputs
+from kdas.training.trial import Trial, find_dataset, load_inputs, untrained_inputs
 from sweeps.engine.plan import Plan
 from sweeps.engine.slots import Slots, slots_for
 from sweeps.file.blocks import BudgetConfig
@@ -53,10 +53,10 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
     try:
         dataset = find_dataset(recipe)
         teachers.check_checkpoint(spec.teacher, dataset)
-        inputs = untrained_inputs(recipe)
+        has_teacher = spec.teacher.checkpoint or teachers.teacher_path(spec.teacher, dataset, spec.validation).exists()
+        inputs = load_inputs(recipe) if has_teacher else untrained_inputs(recipe)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    has_teacher = spec.teacher.checkpoint or teachers.teacher_path(spec.teacher, dataset, spec.validation).exists()
     prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
     expected = forecast(plan, inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler), spec.keep_students)

@@ -15,10 +15,12 @@ from rich.console import Console
 from torch import Tensor
 
 from kdas.command.teacher import tell_quality
+from kdas.data import Draw
 from kdas.models import Model
 from kdas.recipe.config import TrialConfig
+from kdas.teacher.obtain import untrained
 from kdas.teacher.quality import TeacherQuality, clearly_above
-from kdas.training.trial import Inputs
+from kdas.training.trial import Inputs, Trial
 
 ConfigOf = Callable[..., TrialConfig]
 
@@ -126,3 +128,23 @@ def test_it_is_said_and_a_teacher_near_chance_is_warned_about(
     assert lines[0] == f"Teacher resnet8: {'0.0%' if warns else '96.7%'} validation accuracy"
     assert len(lines) == 1 + warns
     assert not warns or lines[1].startswith("Warning: that is near chance (1")
+
+
+@pytest.mark.parametrize("transforms", [[], [{"name": "random_erasing", "probability": 1.0}]], ids=["plain", "erased"])
+def test_training_views_are_judged_as_a_trial_shows_them(
+    trial_of: Callable[..., Trial], transforms: list[dict[str, Any]]
+) -> None:
+    trial, draw = trial_of(transforms=transforms), Draw(seed=0, epoch=1)
+    splits, distiller, right = trial.inputs.splits, trial.distiller(), 0
+    for indices, images in splits.training_batches([torch.arange(len(splits.train))], draw):
+        batch = distiller.asked(distiller.batch(indices, images, draw))
+        assert batch.answer is not None
+        right += int((batch.answer.logits.argmax(dim=1) == batch.targets).sum())
+    assert trial.inputs.teacher_share_right(trial.config) == right / len(splits.train)
+
+
+def test_a_teacher_that_is_still_to_be_trained_counts_as_always_right(
+    small_inputs: Inputs, config_of: ConfigOf
+) -> None:
+    teacher = untrained(config_of().teacher, small_inputs.splits, "cpu")
+    assert replace(small_inputs, teacher=teacher).teacher_share_right(config_of()) == 1

@@ -11,6 +11,7 @@ from kdas.clock import Calibration, Work
 from kdas.samplers.scores import SCORES
 from kdas.training.estimate import estimated_cost_ref_s
 from kdas.training.trainer import Training
+from kdas.training.trial import Inputs
 from tests.kdas.conftest import NUM_TRAIN, ConfigOf
 
 SAMPLERS = [
@@ -48,13 +49,18 @@ def test_estimate_agrees_with_the_cost_of_a_trial(
 
 
 def test_estimate_of_a_filter_by_the_teacher_counts_what_the_teacher_gets_right(
-    config_of: ConfigOf, finished: Callable[..., tuple[Training, list[Any]]], calibration: Calibration
+    config_of: ConfigOf,
+    small_inputs: Inputs,
+    finished: Callable[..., tuple[Training, list[Any]]],
+    calibration: Calibration,
 ) -> None:
     training, rows = finished(sampler="teacher_correct", epochs=4)
-    accuracy = training.clock.samples(Work.STEP) / 400
     config = config_of(sampler="teacher_correct", epochs=4)
-    estimate = estimated_cost_ref_s(config, NUM_TRAIN, calibration, accuracy)
-    assert 0 < accuracy < 0.5 and estimate == pytest.approx(rows[-1].cost_ref_s, rel=0.06)
+    share_right = small_inputs.teacher_share_right(config)
+    assert 0 < share_right < 0.5
+    assert share_right == pytest.approx(training.clock.samples(Work.STEP) / 400, abs=0.03)
+    estimate = estimated_cost_ref_s(config, NUM_TRAIN, calibration, share_right)
+    assert estimate == pytest.approx(rows[-1].cost_ref_s, rel=0.06)
     plain = estimated_cost_ref_s(config_of(sampler="full", epochs=4), NUM_TRAIN, calibration)
     assert estimated_cost_ref_s(config, NUM_TRAIN, calibration) == pytest.approx(plain)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ import pytest
 from rich.console import Console
 
 from kdas.errors import UserError
+from kdas.teacher.obtain import UNTRAINED
 from kdas.training.estimate import estimated_cost_ref_s
-from kdas.training.trial import Inputs, Trial
+from kdas.training.trial import Inputs, Trial, load_inputs
 from sweeps.engine.prices import Prices, price_key
 from sweeps.engine.slots import Slots
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare import preview
 from sweeps.prepare.forecast import Estimate, Forecast, first_jobs, forecast
-from sweeps.prepare.preview import agree, preview_sweep
+from sweeps.prepare.preview import agree, look_ahead, preview_sweep
 from sweeps.prepare.resolved import cost_shares_of, plan_of
 from sweeps.record.directory import SweepDirectory
 from tests.sweeps.conftest import CALIBRATION, TINY
@@ -65,6 +67,31 @@ def test_a_whole_sweep_costs_what_its_trials_cost(spec: SweepSpec, inputs: Input
     ahead = expected(known, inputs, Slots(1, 1, 0.0))
     assert ahead.wall_s.low > sum(costs), "the search and the evaluations come on top"
     assert ahead.wall_s == ahead.device_s, "one trial at a time holds the whole machine"
+
+
+def test_an_estimate_counts_how_often_the_teacher_is_right_where_that_decides(spec: SweepSpec, inputs: Inputs) -> None:
+    filters = changed(spec, baselines={"plain_kd": "full", "right_alone": "teacher_correct"})
+    of_weak = expected(filters, inputs)
+    untrained = replace(inputs, teacher=replace(inputs.teacher, weights_id=UNTRAINED))
+    of_unknown = expected(filters, untrained)
+    assert inputs.teacher_share_right(filters.methods.recipe) < 0.5, "a teacher of one epoch"
+    assert of_weak.wall_s.middle < of_unknown.wall_s.middle
+    assert expected(spec, inputs) == expected(spec, untrained), "the teacher decides nothing there"
+
+
+def test_preview_tries_the_teacher_that_it_finds(
+    spec: SweepSpec, directory: SweepDirectory, cache_of_the_tests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDAS_CACHE", str(cache_of_the_tests))
+    asked: list[str] = []
+    monkeypatch.setattr(
+        Inputs, "teacher_share_right", lambda found, recipe: asked.append(found.teacher.weights_id) or 0.5
+    )
+    filters = changed(spec, baselines={"plain_kd": "full", "right_alone": "teacher_correct"})
+    weights_id = load_inputs(spec.methods.recipe).teacher.weights_id
+    console = Console(quiet=True)
+    assert not look_ahead(filters, TINY, directory, TWO_SLOTS, console).new_teacher
+    assert {*asked} == {weights_id}
 
 
 def test_ends_of_an_estimate_are_in_order_and_early_stopping_widens_it(spec: SweepSpec, inputs: Inputs) -> None:
