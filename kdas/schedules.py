@@ -63,18 +63,20 @@ def learning_rate(
     final: float,
     warmup_epochs: int = 0,
     decay_share: float = 1.0,
+    milestones: Sequence[float] = STEP_MILESTONES,
 ) -> float:
     """Learning rate of an epoch.
 
     Args: schedule: `cosine` (half cosine towards `final`, per epoch), `step` (a tenth at each milestone), `linear`
         (straight towards `final`) or `trapezoid` (constant, then straight towards `final`); warmup_epochs: over which
         the rate rises linearly to `base`; all schedules but `step` span the epochs after them; decay_share: part of
-        those in which a trapezoid decays, in (0, 1].
+        those in which a trapezoid decays, in (0, 1]; milestones: of `step`, as fractions of the epochs.
     """
     if epoch <= warmup_epochs:
         return base * epoch / (warmup_epochs + 1)
     if schedule == "step":
-        passed = sum(epoch > milestone * epochs for milestone in STEP_MILESTONES)
+        # 0.29 of 100 epochs is 28.999999999999996 in binary, and epoch 29 must not be after it.
+        passed = sum(epoch > milestone * epochs + 1e-9 for milestone in milestones)
         return base * 0.1**passed
     progress = (epoch - warmup_epochs - 1) / (epochs - warmup_epochs)
     if schedule == "cosine":

@@ -48,6 +48,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig,
         final=config.final_learning_rate,
         warmup_epochs=config.warmup_epochs,
         decay_share=config.decay_share,
+        milestones=config.milestones,
     )
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("rate_share", 1.0)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kdas.losses.interface import LOSSES, LossContext, LossNeed
 from kdas.losses.maps import at_smaller_size, check_num_maps, summed
+from kdas.parts.registry import LATER
 
 # Of the authors' code: the variance at the start, and its lower bound.
 INITIAL_VARIANCE, EPS = 5.0, 1e-5
@@ -42,13 +45,22 @@ def predictor(channels: int, teacher_channels: int) -> nn.Sequential:
 class VariationalInformation(nn.Module):
     """Likelihood of the teacher's maps given the student's, for all stages; the variances are learned too."""
 
-    def __init__(self, context: LossContext) -> None:
+    def __init__(
+        self,
+        context: LossContext,
+        *,
+        learned_variances: Annotated[
+            bool, Field(description="Whether the variances are trained, which the official code forgets to do."), LATER
+        ] = True,
+    ) -> None:
         super().__init__()
         check_num_maps(context, "vid", 2)
         stages = list(zip(context.student_maps[1:], context.teacher_maps[1:], strict=False))
         self.predictors = nn.ModuleList(predictor(student[0], teacher[0]) for student, teacher in stages)
         initial = math.log(math.expm1(INITIAL_VARIANCE - EPS))
-        self.raw_variances = nn.ParameterList(torch.full((teacher[0],), initial) for _, teacher in stages)
+        self.raw_variances = nn.ParameterList(
+            nn.Parameter(torch.full((teacher[0],), initial), requires_grad=learned_variances) for _, teacher in stages
+        )
 
     def forward(
         self,

@@ -27,6 +27,12 @@ T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
+class _Later:
+    """Annotates a parameter that its part did not have at first: `Registry.identity` leaves it out at its default."""
+
+
+LATER = _Later()
+
 # Keys of a file that are not parameters: a part's name, and the weight of a loss in a list.
 _RESERVED = ("name", "weight")
 
@@ -147,6 +153,12 @@ class Registry(Generic[T]):
         # Without them a trial's id is what it was before there were common keys.
         unset = {key for key, field in self.common_fields.items() if valid[key] == field.default}
         return {"name": part.name, **{key: value for key, value in valid.items() if key not in unset}}
+
+    def identity(self, checked: Mapping[str, Any]) -> dict[str, Any]:
+        """`checked` (a result of `checked()`) as ids see it: without later parameters at their defaults."""
+        fields = self[checked["name"]].schema.model_fields
+        later = {key for key, field in fields.items() if LATER in field.metadata}
+        return {key: value for key, value in checked.items() if key not in later or value != fields[key].default}
 
     def named(self, given: Any) -> tuple[str, dict[str, Any]]:
         """Name and parameters of a part as a file gives it: `x`, `{name: x, PARAMETER: 1}` or `{X: {PARAMETER: 1}}`.

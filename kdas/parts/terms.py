@@ -49,6 +49,11 @@ def _checked_term(given: Any) -> dict[str, Any]:
     return {**LOSSES.checked({"name": name, **parameters}), "weight": float(weight)}
 
 
+def identity_of(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Any:
+    """The checked key `loss` of a file as ids see it (see `Registry.identity`)."""
+    return LOSSES.identity(loss) if isinstance(loss, Mapping) else [LOSSES.identity(term) for term in loss]
+
+
 def as_terms(loss: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
     """(weight, checked part) of each loss under the key `loss` of a file."""
     if isinstance(loss, Mapping):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from kdas.recipe.strict import MAX_EPOCHS, MAX_LEARNING_RATE, Strict
+from kdas.schedules import STEP_MILESTONES
 
 # The keys that not all optimizers have.
 OWN_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -17,6 +18,8 @@ OWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "dot": ("momentum", "delta"),
 }
 _OF_SOME = frozenset(key for keys in OWN_KEYS.values() for key in keys)
+# The keys that a single schedule has, and that schedule.
+OF_SCHEDULE: Mapping[str, str] = {"decay_share": "trapezoid", "milestones": "step"}
 # Where customary values differ from those of SGD: those of torch's AdamW, and of Muon's authors.
 _USUAL: Mapping[str, Mapping[str, Any]] = {
     "adamw": {"learning_rate": 1e-3, "weight_decay": 0.01},
@@ -24,6 +27,7 @@ _USUAL: Mapping[str, Mapping[str, Any]] = {
 }
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Milestone = Annotated[float, Field(gt=0, lt=1)]
 
 
 class OptimizerConfig(Strict):
@@ -72,6 +76,11 @@ class OptimizerConfig(Strict):
     decay_share: float = Field(
         0.2, gt=0, le=1, description="Part of the epochs after warm-up in which schedule trapezoid decays."
     )
+    milestones: list[Milestone] = Field(
+        list(STEP_MILESTONES),
+        max_length=100,
+        description="Fractions of the epochs after each of which schedule step divides the learning rate by ten.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +98,8 @@ class OptimizerConfig(Strict):
     @property
     def _idle(self) -> set[str]:
         idle = self._foreign - self.model_fields_set
+        if self.milestones == list(STEP_MILESTONES):
+            idle |= {"milestones"}
         if self.name == "sgd":
             idle |= {"name"} if self.nesterov else {"name", "nesterov"}
         return idle
@@ -96,22 +107,24 @@ class OptimizerConfig(Strict):
     @property
     def _foreign(self) -> set[str]:
         """The keys of other optimizers and of other schedules."""
-        of_schedule = set() if self.schedule == "trapezoid" else {"decay_share"}
-        return {*_OF_SOME.difference(OWN_KEYS[self.name]), *of_schedule}
+        of_schedules = {key for key, schedule in OF_SCHEDULE.items() if schedule != self.schedule}
+        return {*_OF_SOME.difference(OWN_KEYS[self.name]), *of_schedules}
 
     def check(self, where: str) -> None:
         """Raises: ValueError: for keys that do not go together. Args: where: path of the block."""
         for key in type(self).model_fields:
             if key in self._foreign & self.model_fields_set:
                 raise ValueError(f"{where}.{key}: {self._owner_of(key)}")
+        if self.milestones != sorted(set(self.milestones)):
+            raise ValueError(f"{where}.milestones: expected rising fractions, got {self.milestones}. Sort them")
         if self.nesterov and not self.momentum:
             raise ValueError(f"{where}.nesterov: needs a momentum, got 0. Raise {where}.momentum, or remove nesterov")
         if self.name == "dot":
             self._check_dot(where)
 
     def _owner_of(self, key: str) -> str:
-        if key == "decay_share":
-            return f"schedule {self.schedule} has no such key. Remove it, or use trapezoid"
+        if key in OF_SCHEDULE:
+            return f"schedule {self.schedule} has no such key. Remove it, or use {OF_SCHEDULE[key]}"
         having = " or ".join(name for name, keys in OWN_KEYS.items() if key in keys)
         return f"{self.name} has no such key. Remove it, or use {having}"
 
@@ -126,7 +139,7 @@ class OptimizerConfig(Strict):
 
 
 # Keys whose values do not depend on the optimizer.
-_SHARED = ("schedule", "final_learning_rate", "warmup_epochs", "clip_norm", "decay_share")
+_SHARED = ("schedule", "final_learning_rate", "warmup_epochs", "clip_norm", *OF_SCHEDULE)
 
 
 def changed_optimizer(block: OptimizerConfig | Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:

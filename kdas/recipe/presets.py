@@ -11,6 +11,7 @@ from kdas.errors import brief
 from kdas.parts.known import LOSSES, SAMPLERS
 from kdas.parts.reading import below, refused
 from kdas.parts.registry import Registry, lower_keys
+from kdas.recipe.official import official_settings
 
 PresetName = Literal["default", "official", "paper"]
 
@@ -25,16 +26,6 @@ _SAMPLERS: dict[str, dict[str, dict[str, Any]]] = {
     "official": {"kdas": {"score_mode": "train"}},
     # The README of the release excludes nothing, its code 0.05.
     "paper": {"kdas": {"exclusion_rate": 0.0}},
-}
-_LOSSES: dict[str, dict[str, dict[str, Any]]] = {
-    "official": {"kd": {"direction": "reverse"}, "mlkd": {"released_sum": True}}
-}
-# What the release's own files say of some students and pairs (teacher, student), under its preset.
-_STUDENT_LEARNING_RATES = dict.fromkeys(("MobileNetV2", "ShuffleV1", "ShuffleV2"), 0.01)
-_PAIR_BETAS = {
-    **dict.fromkeys((("vgg13", "vgg8"), ("vgg13", "MobileNetV2")), 6.0),
-    **dict.fromkeys((("wrn_40_2", "wrn_16_2"), ("wrn_40_2", "wrn_40_1")), 6.0),
-    **dict.fromkeys((("resnet56", "resnet20"), ("resnet110", "resnet32")), 2.0),
 }
 
 
@@ -57,17 +48,18 @@ def filled_in(content: Any) -> Any:
     content = {**_RECIPES[preset], **content}
     if "sampler" in content:
         content["sampler"] = _with_defaults(SAMPLERS, content["sampler"], samplers)
-    losses = {**_LOSSES.get(preset, {})}
+    losses: dict[str, Mapping[str, Any]] = {}
     if preset == "official":
-        content = _with_learning_rate_of_student(content)
-        losses["dkd"] = _beta_of_pair(content)
+        losses = {name: official_settings(content, name).loss for name in LOSSES.names()}
     content["loss"] = _filled_loss(content.get("loss", "kd"), losses)
+    if preset == "official":
+        content = _with_official_settings(content)
     if isinstance(content.get("baselines"), Mapping):
         content["baselines"] = {
             name: _filled_method(method, content, samplers, losses) for name, method in content["baselines"].items()
         }
     content = _with_filled_search(content, content, samplers, losses)
-    return {**usual_weights(content["loss"]), **content}
+    return {**usual_weights(content["loss"], content), **content}
 
 
 def _filled_method(method: Any, content: Mapping[str, Any], samplers: Any, losses: Any) -> Any:
@@ -110,20 +102,13 @@ def _with_start_written_out(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _with_learning_rate_of_student(content: dict[str, Any]) -> dict[str, Any]:
-    student, optimizer = content.get("student"), content.get("optimizer", {})
-    if not isinstance(student, str) or student not in _STUDENT_LEARNING_RATES or not isinstance(optimizer, Mapping):
-        return content
-    if optimizer.get("name", "sgd") not in ("sgd", "dot"):  # it is a learning rate of SGD
-        return content
-    return {**content, "optimizer": {"learning_rate": _STUDENT_LEARNING_RATES[student], **optimizer}}
-
-
-def _beta_of_pair(content: Mapping[str, Any]) -> dict[str, float]:
-    teacher = content.get("teacher")
-    model = teacher.get("model") if isinstance(teacher, Mapping) else None
-    pair = (str(model), str(content.get("student")))
-    return {"beta": _PAIR_BETAS[pair]} if pair in _PAIR_BETAS else {}
+def _with_official_settings(content: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the release for the file's pair and first loss, under what the file itself says."""
+    settings, optimizer = official_settings(content, _first_name(content["loss"])), content.get("optimizer", {})
+    # They are those of SGD, which DOT is too.
+    if settings.optimizer and isinstance(optimizer, Mapping) and optimizer.get("name", "sgd") in ("sgd", "dot"):
+        content = {**content, "optimizer": {**settings.optimizer, **optimizer}}
+    return {**settings.top, **content}
 
 
 def _taken_block(content: dict[str, Any]) -> dict[str, Any] | None:
@@ -173,11 +158,22 @@ def _filled_choices(key: str, values: Any, content: Mapping[str, Any], samplers:
     return {**values, "choices": filled} if isinstance(values, Mapping) else filled
 
 
-def usual_weights(loss: Any) -> dict[str, float]:
-    """The weights of the loss's authors. Several losses each have a `weight`, and the first one sets `ce_weight`."""
-    first = loss[0] if isinstance(loss, list) and loss else loss
-    name = first.get("name") if isinstance(first, Mapping) else None
+def usual_weights(loss: Any, content: Mapping[str, Any]) -> dict[str, float]:
+    """The weights of the loss's authors, or of the release for the pair if the preset is `official`.
+
+    Several losses each have a `weight`, and the first one sets `ce_weight`.
+
+    Args: content: of a trial or sweep file, for its preset, dataset and pair.
+    """
+    name = _first_name(loss)
     if name not in LOSSES.names():
         return {}
     usual = dict(LOSSES[name].usual)
+    if content.get("preset") == "official":
+        usual |= official_settings(content, name).weights
     return {**usual, "kd_weight": 1.0} if isinstance(loss, list) else usual
+
+
+def _first_name(loss: Any) -> str:
+    first = loss[0] if isinstance(loss, list) and loss else loss
+    return str(first.get("name")) if isinstance(first, Mapping) else ""

@@ -49,7 +49,7 @@ def priced_by(config: TrialConfig) -> dict[str, Any]:
         "precision": [config.precision, config.channels_last, config.compile, config.accumulate],
         "teacher": config.teacher.model,
         "student": config.student,
-        "loss": [_without_numbers(part) for _, part in as_terms(config.loss)],
+        "loss": [_without_numbers(LOSSES.identity(part)) for _, part in as_terms(config.loss)],
         "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
         "batch_size": config.batch_size,
         **({"proxy": proxy} if (proxy := proxy_name(config.sampler)) else {}),

@@ -22,7 +22,7 @@ from kdas.files.cache import content_id
 from kdas.losses import LOSSES, LossNeed
 from kdas.losses.terms import needs_of
 from kdas.parts.plugins import blamed, code_id
-from kdas.parts.terms import as_terms
+from kdas.parts.terms import as_terms, identity_of
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.records import MEASURE_VERSION, CurveRow
 from kdas.samplers import SAMPLERS
@@ -184,6 +184,7 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     for key in ("budget_ref_s", "budget_epochs", "student_layers", "teacher_layers"):
         if content[key] is None:
             del content[key]  # keeps ids from before there was this key
+    content["loss"], content["sampler"] = identity_of(content["loss"]), SAMPLERS.identity(content["sampler"])
     if reference := reference_id(config, inputs.splits.num_classes):
         content["sampler"]["reference"] = reference
     if not content["transforms"]:

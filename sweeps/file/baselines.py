@@ -133,7 +133,7 @@ class Method(Strict):
         """
         overrides, usual = self.overrides(recipe), {}
         if "loss" in overrides and names_of(overrides["loss"]) != names_of(recipe["loss"]):
-            usual = usual_weights(overrides["loss"])
+            usual = usual_weights(overrides["loss"], recipe)
         if "optimizer" in overrides:
             overrides["optimizer"] = changed_optimizer(recipe["optimizer"], overrides["optimizer"])
         return {**recipe, **usual, **overrides, "sampler": self.sampler}

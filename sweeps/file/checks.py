@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from kdas.parts.reading import below, explain, mistakes_in, refusal
 from kdas.recipe.config import TrialConfig
-from kdas.recipe.optimizer import OWN_KEYS
+from kdas.recipe.optimizer import OF_SCHEDULE, OWN_KEYS
 from kdas.records import searched_method
 from sweeps.file.baselines import Method
 from sweeps.file.cells import is_name
@@ -28,7 +28,7 @@ _TOGETHER = (
     ("epochs", "sampler", "warmup_epochs"),
     ("optimizer.momentum", "optimizer.nesterov", "optimizer.delta"),
     *(("optimizer.name", f"optimizer.{key}") for key in ("clip_norm", *dict.fromkeys(chain(*OWN_KEYS.values())))),
-    ("optimizer.schedule", "optimizer.decay_share"),
+    ("optimizer.schedule", *(f"optimizer.{key}" for key in OF_SCHEDULE)),
 )
 
 

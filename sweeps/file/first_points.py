@@ -58,13 +58,13 @@ def _papers_point(space: Space, recipe: Recipe, sampler: Mapping[str, Any]) -> P
 def _defaults(recipe: Recipe, loss: Any) -> dict[str, Any]:
     """The content of a trial that names only preset, pair, sampler and losses: everything else is a default."""
     terms: Any = [{"name": name, "weight": 1.0} for name in names_of(loss)] if isinstance(loss, list) else loss["name"]
-    pair = {"teacher": {"model": recipe.teacher.model}, "student": recipe.student}
+    pair = {"dataset": recipe.dataset, "teacher": {"model": recipe.teacher.model}, "student": recipe.student}
     content = filled_in({"preset": recipe.preset, **pair, "sampler": PAPERS_SAMPLER, "loss": terms})
     return {
         **{name: Recipe.model_fields[name].default for name in RECIPE_PARAMETERS},
+        **content,
         # Its authors' number belongs to another data set.
         "epochs": recipe.epochs,
-        **content,
         "sampler": SAMPLERS.checked(content["sampler"]),
         "loss": checked_terms(content["loss"]),
         "optimizer": dict(OptimizerConfig(**content.get("optimizer", {}))),

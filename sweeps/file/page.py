@@ -124,9 +124,9 @@ def _described_keys(model: type[BaseModel]) -> str:
 
 
 def _part_rows(registry: Registry[Any]) -> list[str]:
-    """The parts that come with the project."""
+    """The parts that come with the project, by name."""
     rows = []
-    for part in registry:
+    for part in map(registry.__getitem__, registry.names()):
         if not part.module.startswith("kdas."):
             continue
         types = schema_of(part.schema).get("properties", {})

@@ -53,7 +53,8 @@ class Job:
             for parameter, value in sampler.items()
             if parameter in self.searched_of_sampler or value != _as_stored(fields[parameter].default)
         ]
-        usual = usual_weights(self.config.loss)
+        pair = self.config.model_dump(include={"preset", "dataset", "teacher", "student"})
+        usual = usual_weights(self.config.loss, pair)
         weights = {name: getattr(self.config, name) for name in ("ce_weight", "kd_weight")}
         shown += [f"{name} {value:g}" for name, value in weights.items() if value != usual.get(name, value)]
         shown += [f"{name} {_readable(value)}" for name, value in self.of_recipe if name not in weights]

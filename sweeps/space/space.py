@@ -154,7 +154,7 @@ class Space:
             value = point[parameter.name]
             if parameter.name == "loss" and names_of(value) != names_of(content["loss"]):
                 # Parts come first in a space, so searched weights are applied later and override these.
-                result.update(usual_weights(value))
+                result.update(usual_weights(value, content))
             if parameter.path[0] != "optimizer":
                 result = _put(result, parameter.path, value)
         if of_optimizer := {str(each.path[-1]): point[each.name] for each in self._of_optimizer if each.name in point}:

@@ -88,6 +88,20 @@ def test_cosine_learning_rate_starts_at_its_base_and_falls_towards_the_final_one
     assert curve == sorted(curve, reverse=True) and 1e-5 < curve[-1] < 2e-5
 
 
+def test_step_divides_by_ten_after_each_milestone() -> None:
+    usual = [learning_rate(epoch, 240, base=1.0, schedule="step", final=0.0) for epoch in range(1, 241)]
+    assert usual == pytest.approx([1.0] * 150 + [0.1] * 30 + [0.01] * 30 + [0.001] * 30)
+
+
+@quickly
+@given(st.integers(2, 1000), st.data())
+def test_milestone_at_an_epoch_is_reached_after_that_epoch(epochs: int, data: st.DataObject) -> None:
+    stage = data.draw(st.integers(1, epochs - 1))
+    given = {"base": 1.0, "schedule": "step", "final": 0.0, "milestones": [stage / epochs]}
+    before, after = (learning_rate(epoch, epochs, **given) for epoch in (stage, stage + 1))  # type: ignore[arg-type]
+    assert (before, after) == (1.0, 0.1)
+
+
 def test_linear_learning_rate_falls_straight_towards_the_final_one() -> None:
     curve = [learning_rate(epoch, 10, base=1.0, schedule="linear", final=0.1) for epoch in range(1, 11)]
     assert curve == pytest.approx([1.0, 0.91, 0.82, 0.73, 0.64, 0.55, 0.46, 0.37, 0.28, 0.19])

@@ -223,6 +223,14 @@ def test_ids_of_recipes_from_before_there_was_a_choice_stay(trial_of: TrialOf, s
     assert teacher_path(plain.teacher, dataset, 0.1) == teacher_path(named.config.teacher, dataset, 0.1)
 
 
+def test_step_schedule_keeps_its_id_at_the_usual_milestones(trial_of: TrialOf, small_inputs: Inputs) -> None:
+    usual, named, other = (
+        config_id(trial_of(optimizer={"schedule": "step", **each}).config, small_inputs)
+        for each in ({}, {"milestones": [0.625, 0.75, 0.875]}, {"milestones": [0.3, 0.6]})
+    )
+    assert usual == named != other
+
+
 def test_every_optimizer_has_ids_and_prices_of_its_own(trial_of: TrialOf, small_inputs: Inputs) -> None:
     given = [{"name": name} for name in NAMES] + [{"nesterov": True}]
     configs = [trial_of(optimizer=each).config for each in given]
@@ -234,9 +242,10 @@ def test_every_optimizer_has_ids_and_prices_of_its_own(trial_of: TrialOf, small_
 
 
 def test_changed_block_keeps_what_every_optimizer_has() -> None:
-    base = settings(momentum=0.8, learning_rate=0.3, schedule="linear", warmup_epochs=2)
+    base = settings(momentum=0.8, learning_rate=0.3, schedule="step", milestones=[0.5], warmup_epochs=2)
     other = settings(**changed_optimizer(base, {"name": "adamw"}))
-    assert (other.learning_rate, other.weight_decay, other.schedule, other.warmup_epochs) == (1e-3, 0.01, "linear", 2)
+    assert (other.learning_rate, other.weight_decay, other.schedule, other.warmup_epochs) == (1e-3, 0.01, "step", 2)
+    assert other.milestones == [0.5]
     same = settings(**changed_optimizer(base, {"momentum": 0.7}))
     assert (same.learning_rate, same.momentum, same.warmup_epochs) == (0.3, 0.7, 2)
 

@@ -173,6 +173,19 @@ def test_variances_of_vid_start_at_five_and_are_learned() -> None:
     assert all((each.grad != 0).all() for each in loss.raw_variances)
 
 
+def test_variances_of_vid_stay_at_five_as_in_the_official_code_if_they_are_not_learned() -> None:
+    maps = random_maps(THREE_STAGES), random_maps(THREE_STAGES, seed=9)
+    fixed, learned = (
+        built("vid", context_of(THREE_STAGES, THREE_STAGES), learned_variances=each) for each in (False, True)
+    )
+    values = [called("vid", loss, *maps) for loss in (fixed, learned)]
+    assert torch.equal(*values)
+    values[0].mean().backward()
+    assert all(each.grad is None for each in fixed.raw_variances)
+    assert all(weight.grad is not None for weight in fixed.predictors.parameters())
+    assert fixed.state_dict().keys() == learned.state_dict().keys()
+
+
 def test_margins_are_the_means_of_negative_values() -> None:
     weight, bias = torch.tensor([1.0, -0.5, 2.0, 0.1, 0.0, 0.0]), torch.tensor([0.0, 0.3, -1.0, 5.0, -0.7, 0.0])
     means = [

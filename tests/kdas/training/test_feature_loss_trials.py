@@ -33,6 +33,7 @@ FEATURE_LOSSES: list[dict[str, Any]] = [
     {"name": "sp"},
     {"name": "vid"},
 ]
+FIXED_VARIANCES = {"name": "vid", "learned_variances": False}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def inputs(small_inputs: Inputs) -> Inputs:
     return replace(small_inputs, teacher=replace(small_inputs.teacher, model=model.requires_grad_(False).eval()))
 
 
-@pytest.mark.parametrize("loss", FEATURE_LOSSES, ids=lambda loss: loss["name"])
+@pytest.mark.parametrize("loss", [*FEATURE_LOSSES, FIXED_VARIANCES], ids=lambda loss: "-".join(map(str, loss.values())))
 def test_trial_is_finite_and_a_resumed_one_equals_it_bit_for_bit(
     loss: dict[str, Any], inputs: Inputs, trial_of: TrialOf, calibration: Calibration, tmp_path: Path
 ) -> None:
@@ -82,6 +83,21 @@ def test_loss_trains_the_student_and_what_it_learns_itself(
     list(training.rows())
     for name, parameter in trained.items():
         assert torch.equal(parameter, before[name]) == name.startswith(untouched), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon", "dot"])
+def test_variances_that_are_not_learned_stay_whatever_the_optimizer_and_its_weight_decay(
+    optimizer: str, inputs: Inputs, trial_of: TrialOf, calibration: Calibration
+) -> None:
+    config = trial_of(loss=FIXED_VARIANCES, optimizer={"name": optimizer}, epochs=1, evaluations=1).config
+    training = Training(Trial(config, inputs), Surroundings(calibration))
+    variances = {
+        name: each.clone() for name, each in training.distiller.distillation.named_parameters() if "raw" in name
+    }
+    assert variances
+    list(training.rows())
+    after = dict(training.distiller.distillation.named_parameters())
+    assert all(torch.equal(after[name], each) for name, each in variances.items())
 
 
 def test_loss_that_does_not_fit_the_models_is_refused_before_anything_is_trained(config_of: Callable[..., Any]) -> None:

@@ -81,6 +81,23 @@ def test_a_cell_has_its_changes_and_its_complete_content() -> None:
     assert cells["b"] == ({"epochs": 4}, {"epochs": 4, "teacher": {"epochs": 2}})
 
 
+def test_each_cell_has_the_official_settings_of_its_pair(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.yaml"
+    pairs = {
+        "same": {"teacher": {"model": "resnet32x4"}, "student": "resnet8x4"},
+        "other": {"teacher": {"model": "resnet32x4"}, "student": "ShuffleV2"},
+    }
+    content = {**read_yaml(TINY), "preset": "official", "loss": "reviewkd", "cells": pairs}
+    for key in ("epochs", "optimizer", "ce_weight", "kd_weight"):
+        content.pop(key, None)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    cells = load_spec(path).cells
+    assert {name: (cell.kd_weight, cell.optimizer.learning_rate) for name, cell in cells.items()} == {
+        "same": (5, 0.05),
+        "other": (8, 0.01),
+    }
+
+
 def test_two_cells_of_a_grid_under_one_name_are_refused() -> None:
     with pytest.raises(PydanticCustomError, match=r"^cells: two cells would be called digits"):
         cell_contents({"cells": {"dataset": ["digits", {"name": "digits"}]}}, ["dataset"])

@@ -128,6 +128,24 @@ def test_preset_and_official_block_reach_methods_with_keys_of_their_own(compared
     assert isinstance(loss, list) and loss[0]["direction"] == "reverse"
 
 
+def test_official_weights_of_the_pair_reach_methods_and_searched_losses(compared: Load, inputs: Inputs) -> None:
+    pair = {"teacher": {"model": "resnet32x4"}, "student": "ShuffleV2", "preset": "official"}
+    review = {"sampler": "full", "loss": "reviewkd"}
+    spec = compared({"review": review}, **pair, search={"loss": ["kd", "reviewkd", "dkd"]}, known_points=[])
+    jobs = first_jobs(spec, inputs)
+    assert (jobs["review"].config.ce_weight, jobs["review"].config.kd_weight) == (1, 8)
+    assert jobs["review"].configuration == "loss reviewkd"
+    assert jobs["plain_kd"].config.optimizer.learning_rate == 0.01
+    plan = plan_of(spec, identify_by(inputs))
+    (search,) = plan.methods.searches
+    searched = {
+        job.config.loss["name"]: job.config.kd_weight  # type: ignore[call-overload]
+        for loss in search.space["loss"].values.choices or []
+        for job in plan.searched({"loss": loss})
+    }
+    assert searched == {"kd": 9, "reviewkd": 8, "dkd": 1}
+
+
 def test_trials_with_the_same_epochs_and_another_budget_are_different_trials(compared: Load, inputs: Inputs) -> None:
     half = first_jobs(compared({"plain_half": {"sampler": "full", "epochs": 2}}), inputs)["plain_half"]
     alone = first_jobs(compared({}, epochs=2), inputs)["plain_kd"]

@@ -119,7 +119,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         search(optimizer=[{}]),
-        "search.optimizer: the optimizer has no such key. Known: adamw_learning_rate, betas, clip_norm, decay_share, delta, final_learning_rate, learning_rate, momentum, name, nesterov, schedule, warmup_epochs, weight_decay.",
+        "search.optimizer: the optimizer has no such key. Known: adamw_learning_rate, betas, clip_norm, decay_share, delta, final_learning_rate, learning_rate, milestones, momentum, name, nesterov, schedule, warmup_epochs, weight_decay.",
     ),
     (
         search(optimizer__learning_rat=[1]),

@@ -234,6 +234,18 @@ WRITTEN: list[tuple[str, str]] = [
         "optimizer.decay_share: schedule cosine has no such key. Remove it, or use trapezoid.",
     ),
     (
+        "optimizer: {milestones: [0.5]}",
+        "optimizer.milestones: schedule cosine has no such key. Remove it, or use step.",
+    ),
+    (
+        "optimizer: {schedule: step, milestones: [0.5, 0.25]}",
+        "optimizer.milestones: expected rising fractions, got [0.5, 0.25]. Sort them.",
+    ),
+    (
+        "optimizer: {schedule: step, milestones: [0.5, 150]}",
+        "optimizer.milestones.1: expected a value in (0, 1), got 150.",
+    ),
+    (
         "optimizer: {nesterov: true, momentum: 0}",
         "optimizer.nesterov: needs a momentum, got 0. Raise optimizer.momentum, or remove nesterov.",
     ),
