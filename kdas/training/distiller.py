@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdas import models, seeding
 from kdas.compute.dot import Dot
-from kdas.compute.flops import counted
 from kdas.compute.optimizer import optimizer_of
 from kdas.compute.precision import Precision
 from kdas.data import Draw, ImageSplits
@@ -94,11 +92,6 @@ class Distiller:
     def evaluated(self) -> nn.Module:
         """The model whose accuracy counts: the student, or the moving average of its weights."""
         return self.student if self.average is None else self.average.module
-
-    @property
-    def further_backward_passes(self) -> int:
-        """How many backward passes a step takes beside one."""
-        return int(isinstance(self.optimizer, Dot))
 
     def batch(self, indices: Tensor, images: Tensor, draw: Draw | None = None) -> Batch:
         """Args: indices [B]; images float32 [B, 3, H, W]; both on the device; draw: for the transforms, if any."""
@@ -218,17 +211,6 @@ class Distiller:
             needed[LossNeed.GENERATOR] = self._draws.of_losses(epoch)
         return needed
 
-    def flops(self) -> tuple[float, float, float]:
-        """Floating point operations per sample: student forward, student forward and backward, teacher forward."""
-        size = self.splits.image_size
-        images = torch.zeros((2, 3, size, size), device=self.device).contiguous(memory_format=self.memory_format)
-        student_forward = counted(partial(_no_grad, self.student.eval(), images))
-        student_step = counted(lambda: self.student(images).sum().backward())
-        teacher_forward = counted(partial(_no_grad, self.teacher, images))
-        self.student.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        return student_forward / 2, student_step / 2, teacher_forward / 2
-
     def translate(self) -> None:
         """Compile the models before the clock starts, on the smallest and the largest batches that will come."""
         total, size = len(self.splits.train), self.config.batch_size
@@ -269,8 +251,3 @@ class Distiller:
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
             self.average.n_averaged.fill_(state["num_averaged"])
-
-
-@torch.no_grad()
-def _no_grad(model: nn.Module, images: Tensor) -> None:
-    model(images)

@@ -26,6 +26,7 @@ from kdas.samplers import SAMPLERS, EpochPlan
 from kdas.students.kept import BestWeights, write_student
 from kdas.training.batch import Batch
 from kdas.training.epoch import EpochWalk, sampler_for
+from kdas.training.flops import flops_of
 from kdas.training.picks import Picks
 from kdas.training.proxy import Proxy, proxy_name
 from kdas.training.trial import Trial
@@ -75,9 +76,7 @@ class Training:
         needs = SAMPLERS[config.sampler["name"]].needs
         self.walk = EpochWalk(self.sampler, needs, config.batch_size, self.clock, work)
         self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)
-        score_flops, step_flops, teacher_flops = trial.inputs.flops(config.student, self.distiller.flops)
-        step_flops += self.distiller.further_backward_passes * (step_flops - score_flops)
-        self.flops = (score_flops, step_flops, teacher_flops)
+        self.flops = flops_of(trial)
         self.proxy_flops = (0.0, 0.0) if self.proxy is None else self.proxy.flops()
         self.teacher_predictions = trial.inputs.teacher_predictions(config)
         self.picks = Picks(trial.inputs.splits.num_classes, config.epochs)
@@ -176,10 +175,9 @@ class Training:
             self.status = Status.DIVERGED
         if self.num_rows is not None:
             self.num_rows += 1
-        score_flops, step_flops, teacher_flops = self.flops
         trained, scored, asked = (self.clock.samples(work) for work in (Work.STEP, Work.SCORE, Work.TEACHER))
         of_proxy = zip((Work.PROXY_SCORE, Work.PROXY_STEP), self.proxy_flops, strict=True)
-        proxy_flops = sum(self.clock.samples(work) * each for work, each in of_proxy)
+        flops, proxy_flops = self.flops, sum(self.clock.samples(work) * each for work, each in of_proxy)
         row = CurveRow(
             trial_id=self.trial.trial_id,
             config_id=self.trial.config_id,
@@ -191,7 +189,7 @@ class Training:
             samples_trained=trained,
             samples_scored=scored,
             teacher_forwards=asked,
-            flops=trained * step_flops + scored * score_flops + asked * teacher_flops + proxy_flops,
+            flops=trained * flops.step + scored * flops.score + asked * flops.teacher + proxy_flops,
             cost_ref_s=self.clock.cost_ref_s,
             cost_as_run_s=self.clock.cost_as_run_s,
             wall_s=self.clock.wall_s,

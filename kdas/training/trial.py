@@ -40,6 +40,15 @@ from kdas.transforms import TRANSFORMS
 
 
 @dataclass(frozen=True)
+class Flops:
+    """Floating point operations for each sample that is scored, trained on, or that the teacher answers for."""
+
+    score: float
+    step: float
+    teacher: float
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What all trials of a sweep have in common, loaded once per process."""
 
@@ -49,14 +58,9 @@ class Inputs:
     device: str
 
     @functools.cached_property
-    def _flops(self) -> dict[str, tuple[float, float, float]]:
+    def flops(self) -> dict[str, Flops]:
+        """Operations that were counted already, by what they depend on."""
         return {}
-
-    def flops(self, student: str, count: Callable[[], tuple[float, float, float]]) -> tuple[float, float, float]:
-        """The result of `Distiller.flops`, counted once per student: counting is the slowest part of a start."""
-        if student not in self._flops:
-            self._flops[student] = count()
-        return self._flops[student]
 
     @functools.cached_property
     def _banks(self) -> dict[tuple[str, str | None], TeacherBank | None]:

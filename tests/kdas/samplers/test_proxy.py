@@ -67,9 +67,9 @@ def test_proxy_is_charged_for_each_pass_and_each_step(finished: Finished, calibr
     by_hand = sum(count * calibration.price(work, size) for (work, size), count in charged.items())
     assert calibration.price(Work.PROXY_STEP, 16) > 0
     assert rows[-1].cost_ref_s == pytest.approx(by_hand)
-    (_, step_flops, teacher_flops), (proxy_forward, proxy_step) = training.flops, training.proxy_flops
+    flops, (proxy_forward, proxy_step) = training.flops, training.proxy_flops
     assert 0 < proxy_forward < proxy_step
-    expected = 100 * (step_flops + teacher_flops) + 200 * proxy_forward + 36 * proxy_step
+    expected = 100 * (flops.step + flops.teacher) + 200 * proxy_forward + 36 * proxy_step
     assert rows[-1].flops == pytest.approx(expected)
 
 

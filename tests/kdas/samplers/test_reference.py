@@ -78,8 +78,8 @@ def test_forward_passes_of_student_and_reference_are_charged(
     assert {work for work, _ in charged} == set(kinds)
     by_hand = sum(count * calibration.price(work, size) for (work, size), count in charged.items())
     assert rows[-1].cost_ref_s == pytest.approx(by_hand)
-    score_flops, step_flops, teacher_flops = training.flops
-    assert rows[-1].flops == pytest.approx(400 * score_flops + 100 * step_flops + 200 * teacher_flops)
+    flops = training.flops
+    assert rows[-1].flops == pytest.approx(400 * flops.score + 100 * flops.step + 200 * flops.teacher)
 
 
 def test_reference_is_the_kept_student_in_eval_mode_and_stays_as_it_is(

@@ -1,0 +1,46 @@
+"""Floating point operations of a trial's work: student, losses and teacher."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from kdas import seeding
+from kdas.compute.flops import counted
+from kdas.files.cache import content_id
+from kdas.training.batch import Batch
+from kdas.training.calibrate import priced_by
+from kdas.training.distiller import Distiller
+from kdas.training.trial import Flops, Trial
+
+
+def flops_of(trial: Trial) -> Flops:
+    """The operations of a trial, counted once for all trials that share inputs and prices: counting takes a step."""
+    known, known_by = trial.inputs.flops, content_id(priced_by(trial.config))
+    if known_by not in known:
+        known[known_by] = _counted(trial)
+    return known[known_by]
+
+
+def _counted(trial: Trial) -> Flops:
+    # Not on the trial's own distiller, which a step would change. Compiled code hides its operations.
+    plain = trial.config.model_copy(update={"compile": False})
+    distiller = Trial(plain, trial.inputs).distiller()
+    batch = _batch(distiller)
+    answered, few = distiller.asked(batch), batch.rows(torch.arange(2, device=distiller.device))
+    return Flops(
+        score=counted(partial(distiller.scoring_logits, few, epoch=1)) / 2,
+        # A whole batch: some losses compare each of its samples with all others.
+        step=counted(partial(distiller.step, answered, epoch=1)) / len(batch),
+        teacher=counted(partial(distiller.asked, few)) / 2,
+    )
+
+
+def _batch(distiller: Distiller) -> Batch:
+    """A batch of drawn images: of constant ones some losses have no gradient."""
+    splits, size = distiller.splits, distiller.splits.image_size
+    num_samples = min(distiller.config.batch_size, len(splits.train))
+    draws = seeding.generator(0, "images to count on")
+    images = torch.randn((num_samples, 3, size, size), generator=draws).to(distiller.device)
+    return distiller.batch(torch.arange(num_samples, device=distiller.device), images)
