@@ -369,7 +369,7 @@ def import_file(file: ReleaseFile, out: OutFile = None, trial: AsTrial = False) 
     from kdas.parts.yaml_file import read_yaml
     from sweeps.file.translation import translated
 
-    text = translated(read_yaml(file), str(file), as_trial=trial)
+    text = translated(read_yaml(file), str(file), as_trial=trial, tell=lambda line: print(line, file=sys.stderr))
     if out is None:
         print(text, end="")
         return

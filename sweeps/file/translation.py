@@ -2,74 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from kdas.errors import UserError, brief, nearest
-from kdas.parts.known import DATASETS, LOSSES
+from kdas.parts.known import DATASETS
 from kdas.parts.reading import Mistake, mistakes_in
 from kdas.parts.yaml_file import dump_yaml
 from kdas.recipe.config import TrialConfig
 from kdas.recipe.release import is_release_file
 from kdas.schedules import STEP_MILESTONES
+from sweeps.file import release_keys as keys
+from sweeps.file.release_loss import translate_loss
 from sweeps.file.spec import SweepSpec
+from sweeps.file.translating import Translation
 
-# Keys of the release, and where their values go.
-_KEPT = {
-    "DATASET.NUM_WORKERS": "data_workers",
-    "SOLVER.BATCH_SIZE": "batch_size",
-    "SOLVER.EPOCHS": "epochs",
-    "SOLVER.LR": "optimizer.learning_rate",
-    "SOLVER.WEIGHT_DECAY": "optimizer.weight_decay",
-    "SOLVER.MOMENTUM": "optimizer.momentum",
-}
-# The same, for a trainer with two momenta.
-_OF_DOT = {"SOLVER.TRAINER": "optimizer.name", "SOLVER.DOT.DELTA": "optimizer.delta"}
-# Keys of a distiller's own block, if they are not named as the parameter is.
-_OF_DISTILLER = {
-    "CE_WEIGHT": "ce_weight",
-    "LOSS.CE_WEIGHT": "ce_weight",
-    "LOSS.KD_WEIGHT": "kd_weight",
-    "LOSS.FEAT_WEIGHT": "kd_weight",
-    "REVIEWKD_WEIGHT": "kd_weight",
-    "T": "loss.temperature",
-    "WARMUP": "loss.warmup_epochs",
-    "HINT_LAYER": "loss.layer",
-    "FEAT.DIM": "loss.width",
-    "NCE.K": "loss.num_negatives",
-    "NCE.MOMENTUM": "loss.memory_momentum",
-    "NCE.TEMPERATURE": "loss.temperature",
-}
-# Keys of a distiller whose value here is fixed, and that value. Others are read from the models.
-_FIXED = {
-    "CRD.MODE": "exact",
-    "OFD.CONNECTOR.KERNEL_SIZE": 1,
-    "REVIEWKD.MAX_MID_CHANNEL": 512,
-    "RKD.PDIST.EPSILON": 1e-12,
-    "RKD.PDIST.SQUARED": False,
-    "VID.EPS": 1e-5,
-    "VID.INIT_PRED_VAR": 5.0,
-}
-_READ_FROM_MODELS = {
-    *("CRD.FEAT.STUDENT_DIM", "CRD.FEAT.TEACHER_DIM", "FITNET.INPUT_SIZE", "VID.INPUT_SIZE"),
-    *(f"REVIEWKD.{key}" for key in ("SHAPES", "OUT_SHAPES", "IN_CHANNELS", "OUT_CHANNELS", "STU_PREACT")),
-}
-_LEFT_OUT = {
-    "EXPERIMENT": "names a run; a sweep has the name of its file",
-    "LOG": "a sweep keeps its own record",
-    "DATASET.TEST": "changes no result",
-    "SOLVER.TRAINER": "the sampler says what is trained on",
-    "SOLVER.DOT.DELTA": "of another trainer",
-}
-# All other blocks are those of distillers.
-_BLOCKS = ("DATASET", "DISTILLER", "EXPERIMENT", "LOG", "SOLVER")
-_IMAGENET_MODELS = {
-    "MobileNetV2": "torchvision/mobilenet_v2",
-    **{f"ResNet{depth}": f"torchvision/resnet{depth}" for depth in (18, 34, 50, 101, 152)},
-}
 # What a sweep has beyond its recipe; the ranges are those of the shipped sweeps.
 _SWEEP: dict[str, Any] = {
     "baselines": {"plain_kd": "full", "rs2": "random", "kdas_paper": "kdas"},
@@ -84,38 +33,16 @@ _SWEEP: dict[str, Any] = {
     "budget": {"configurations": 24},
     "confirm": {"top": 3, "seeds": 10},
 }
+# Without a distillation term the penalty weights nothing.
+_OF_PENALTY = ("PENALTY_LAMBDA", "THRESHOLD")
 
 
-@dataclass
-class _Translation:
-    """What has been translated so far. `kept` and `left_out`: key of the release -> key of ours, or the reason."""
-
-    given: dict[str, Any]
-    content: dict[str, Any] = field(default_factory=dict)
-    kept: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    added: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def is_of_kdas(self) -> bool:
-        """Whether the file is of the KDAS release itself; its relatives have the same layout."""
-        named = ("EXPERIMENT.TAG", "EXPERIMENT.PROJECT", "EXPERIMENT.NAME", "SOLVER.TRAINER", "DISTILLER.TYPE")
-        return any("kdas" in str(self.given.get(key, "")).lower() for key in named) or self.has_block("KDAS")
-
-    def has_block(self, name: str) -> bool:
-        return any(key.startswith(f"{name}.") for key in self.given)
-
-    def keep(self, key: str, path: str, value: Any = None) -> None:
-        """Put a value of the release, or what stands for it here, at a dotted path."""
-        block, _, name = path.rpartition(".")
-        into = self.content.setdefault(block, {}) if block else self.content
-        into[name] = self.given[key] if value is None else value
-        self.kept[key] = path
-
-
-def translated(content: Mapping[str, Any], source: str, *, as_trial: bool = False) -> str:
+def translated(
+    content: Mapping[str, Any], source: str, *, as_trial: bool = False, tell: Callable[[str], None] = lambda line: None
+) -> str:
     """A sweep file, or the file of one trial, with a table of what became what above it.
 
+    Args: tell: called with a line for each key that could not be translated and may matter.
     Raises: UserError: if the file is none of the release, or names what does not exist here.
     """
     if not is_release_file(content):
@@ -123,15 +50,23 @@ def translated(content: Mapping[str, Any], source: str, *, as_trial: bool = Fals
             f"{source}: is not a configuration file of the official release. Such a file has the blocks DISTILLER and"
             " SOLVER."
         )
-    translation = _Translation(dict(_flat(content)))
+    translation = Translation(dict(_flat(content)))
     try:
         _translate(translation)
     except ValueError as error:
         raise UserError(f"{source}: {error}.") from error
-    of_sweep = {"sampler": "kdas" if translation.is_of_kdas else "full"} if as_trial else _SWEEP
+    of_sweep = {"sampler": "kdas" if translation.is_of_kdas else "full"} if as_trial else _of_sweep(translation)
     whole = {**translation.content, **of_sweep}
     _check(whole, TrialConfig if as_trial else SweepSpec, translation, source)
+    for line in translation.lost:
+        tell(f"{source}: {line}.")
     return f"{_table(translation, source)}\n{dump_yaml(whole, in_line=True)}"
+
+
+def _of_sweep(translation: Translation) -> dict[str, Any]:
+    if translation.distiller != "none":
+        return _SWEEP
+    return {**_SWEEP, "search": {key: each for key, each in _SWEEP["search"].items() if key not in _OF_PENALTY}}
 
 
 def _flat(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -143,7 +78,7 @@ def _flat(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, An
             yield f"{above}{key}", value
 
 
-def _translate(translation: _Translation) -> None:
+def _translate(translation: Translation) -> None:
     """Raises: ValueError: for what does not exist here; the message names its key."""
     given = translation.given
     for key in ("DISTILLER.TYPE", "DISTILLER.TEACHER", "DISTILLER.STUDENT"):
@@ -154,24 +89,18 @@ def _translate(translation: _Translation) -> None:
     else:
         translation.content["validation"] = 0.0
     translation.added["validation"] = "0: the test set decides, as in the release; with 0.1 a tenth is held out"
-    _translate_pair(translation)
-    _translate_loss(translation)
+    translate_loss(translation, is_imagenet=_translate_pair(translation))
     for key, value in given.items():
-        if key in _KEPT:
-            translation.keep(key, _KEPT[key])
-        elif key.startswith("KDAS."):
-            translation.keep(key, key)
-        elif key not in translation.kept and key not in translation.left_out:
-            _translate_rest(translation, key, value)
+        _translate_rest(translation, key, value)
+    _translate_schedule(translation)
     if isinstance(translation.content.get("epochs"), int):
-        translation.content["evaluations"] = translation.content["epochs"]
-        translation.added["evaluations"] = "one for each epoch"
-    if not {"ce_weight", "kd_weight"} & translation.content.keys() and not translation.is_of_kdas:
-        translation.added["ce_weight, kd_weight"] = "those of the loss's authors; compare the defaults of the release"
+        translation.add("evaluations", translation.content["epochs"], "one for each epoch")
+    if not translation.is_of_kdas and "SOLVER.WEIGHT_DECAY" not in given:
+        translation.add("optimizer.weight_decay", keys.WEIGHT_DECAY, "the default of the code that reads such files")
 
 
-def _translate_pair(translation: _Translation) -> None:
-    """The dataset and the two models."""
+def _translate_pair(translation: Translation) -> bool:
+    """The dataset and the two models. Returns: whether the dataset is ImageNet."""
     given = translation.given
     name = str(given.get("DATASET.TYPE", "cifar100"))
     if name not in DATASETS.names():
@@ -183,80 +112,69 @@ def _translate_pair(translation: _Translation) -> None:
         translation.kept["DATASET.TYPE"] = "dataset"
     else:
         translation.added["dataset"] = "the release's default, cifar100"
-    models = _IMAGENET_MODELS if name == "imagenet" else {}
+    is_imagenet = name == "imagenet"
+    models = keys.IMAGENET_MODELS if is_imagenet else {}
     for key, where in (("DISTILLER.TEACHER", "teacher.model"), ("DISTILLER.STUDENT", "student")):
         translation.keep(key, where, models.get(given[key], given[key]))
-    translation.content["teacher"]["epochs"] = 240
-    file = f"{given['DISTILLER.TEACHER']}_vanilla/ckpt_epoch_240.pth"
+    translation.content["teacher"]["epochs"] = 100 if is_imagenet else keys.EPOCHS
+    file = (
+        "weights, those of torchvision," if is_imagenet else f"{given['DISTILLER.TEACHER']}_vanilla/ckpt_epoch_240.pth"
+    )
     translation.added["teacher.epochs"] = "the teacher is trained first"
-    translation.added["teacher.checkpoint"] = f"give it the release's {file}, if you have it, and omit teacher.epochs"
+    translation.added["teacher.checkpoint"] = f"give it the release's {file} if you have them, and omit teacher.epochs"
+    return is_imagenet
 
 
-def _translate_loss(translation: _Translation) -> None:
-    """The distiller, with the keys of its own block."""
-    given = translation.given
-    kind = str(given["DISTILLER.TYPE"])
-    name = "kd" if kind.lower() == "kdas" else kind.lower()
-    if name not in LOSSES.names():
-        known = ", ".join(each.upper() for each in LOSSES.names())
-        raise ValueError(f"DISTILLER.TYPE: no loss is called {kind}. Known: {known}")
-    translation.keep("DISTILLER.TYPE", "loss.name", name)
-    for key in given:
-        block, _, inner = key.partition(".")
-        if block.upper() != kind.upper() or block == "KDAS":
-            continue
-        parameter = inner.lower()
-        if inner in _OF_DISTILLER:
-            translation.keep(key, _OF_DISTILLER[inner])
-        elif parameter in LOSSES[name].schema.model_fields:
-            translation.keep(key, f"loss.{parameter}")
-        else:
-            translation.left_out[key] = _why_left_out(key, given[key], name)
-    if name in ("kd", "dkd"):
-        translation.added["loss.standardize"] = "false; for a run of LogitSTD give true, and loss.temperature 2"
-
-
-def _why_left_out(key: str, value: Any, name: str) -> str:
-    """Why a key of a distiller has no place here. Args: name: of the loss."""
-    if key in _READ_FROM_MODELS:
-        return "read from the models"
-    if key in _FIXED:
-        return "fixed here" if value == _FIXED[key] else f"fixed here, at {brief(_FIXED[key])}. THIS CHANGES RESULTS"
-    return f"the loss {name} has no such parameter"
-
-
-def _translate_rest(translation: _Translation, key: str, value: Any) -> None:
-    """The optimizer's kind and schedule, and keys that are left out."""
+def _translate_rest(translation: Translation, key: str, value: Any) -> None:
+    """A key that says nothing of pair or loss: it is kept, or left out with the reason."""
     block = key.partition(".")[0]
-    if key == "SOLVER.TYPE":
+    if key in translation.kept or key in translation.left_out:
+        return
+    if key in keys.KEPT or block == "KDAS":
+        translation.keep(key, keys.KEPT.get(key, key))
+    elif key == "SOLVER.TYPE":
         if str(value).upper() != "SGD":
             raise ValueError(f"SOLVER.TYPE: expected SGD, got {brief(value)}. The release has no other optimizer")
         translation.left_out[key] = "the default here too"
-    elif key in _OF_DOT and str(translation.given.get("SOLVER.TRAINER", "")).lower() == "dot":
-        translation.keep(key, _OF_DOT[key], str(value).lower() if key == "SOLVER.TRAINER" else value)
+    elif key in keys.OF_DOT and translation.has_dot:
+        translation.keep(key, keys.OF_DOT[key], "dot" if key == "SOLVER.TRAINER" else value)
     elif key in ("SOLVER.LR_DECAY_STAGES", "SOLVER.LR_DECAY_RATE"):
-        _translate_schedule(translation, key)
-    elif reason := _LEFT_OUT.get(key) or _LEFT_OUT.get(key.rpartition(".")[0]) or _LEFT_OUT.get(block):
+        pass  # `_translate_schedule` takes both together
+    elif reason := keys.LEFT_OUT.get(key) or keys.LEFT_OUT.get(key.rpartition(".")[0]) or keys.LEFT_OUT.get(block):
         translation.left_out[key] = reason
-    elif block not in _BLOCKS and translation.has_block(block):
+    elif block not in keys.BLOCKS and translation.has_block(block):
         translation.left_out[key] = f"of another distiller than {translation.given['DISTILLER.TYPE']}"
     else:
-        translation.left_out[key] = "unknown"
+        translation.lose(key, "unknown")
 
 
-def _translate_schedule(translation: _Translation, key: str) -> None:
-    given = translation.given
-    stages, epochs = given.get("SOLVER.LR_DECAY_STAGES"), given.get("SOLVER.EPOCHS", 240)
-    usual = [milestone * epochs for milestone in STEP_MILESTONES] if isinstance(epochs, int) else []
+def _translate_schedule(translation: Translation) -> None:
+    """The steps of the learning rate. Raises: ValueError: if they are no list of epochs."""
+    given, rate_key, stages_key = translation.given, "SOLVER.LR_DECAY_RATE", "SOLVER.LR_DECAY_STAGES"
     if translation.is_of_kdas:
-        translation.left_out[key] = "the release does not read it: the rate falls by a cosine"
-    elif stages == usual and given.get("SOLVER.LR_DECAY_RATE", 0.1) == 0.1:
-        translation.keep(key, "optimizer.schedule", "step")
+        for key in (each for each in (stages_key, rate_key) if each in given):
+            translation.left_out[key] = "the release does not read it: the rate falls by a cosine"
+        return
+    epochs, stages = given.get("SOLVER.EPOCHS", keys.EPOCHS), given.get(stages_key, keys.STAGES)
+    if not isinstance(epochs, int) or epochs < 1:
+        return  # the schema says what is wrong with it
+    if not isinstance(stages, list) or any(type(stage) not in (int, float) or stage <= 0 for stage in stages):
+        raise ValueError(f"{stages_key}: expected a list of epochs, got {brief(stages)}. Write [150, 180, 210]")
+    milestones = sorted({stage / epochs for stage in stages if stage < epochs})
+    translation.put("optimizer.schedule", "step")
+    if milestones != list(STEP_MILESTONES):
+        translation.put("optimizer.milestones", milestones)
+    if stages_key in given:
+        translation.kept[stages_key] = "optimizer.schedule step, with optimizer.milestones as fractions of the epochs"
     else:
-        translation.left_out[key] = "not the usual steps, so the rate falls by a cosine. THIS CHANGES RESULTS"
+        translation.added["optimizer.schedule"] = f"step, after epochs {stages}: the default of the release's code"
+    if given.get(rate_key, keys.DECAY_RATE) != keys.DECAY_RATE:
+        translation.lose(rate_key, "the rate falls to a tenth at each step here. THIS CHANGES RESULTS")
+    elif rate_key in given:
+        translation.left_out[rate_key] = "the default here too"
 
 
-def _check(content: dict[str, Any], model: type[BaseModel], translation: _Translation, source: str) -> None:
+def _check(content: dict[str, Any], model: type[BaseModel], translation: Translation, source: str) -> None:
     """Raises: UserError: for values that no file of ours could have; a line each, with the key of the release."""
     there = {here: key for key, here in translation.kept.items()}
     try:
@@ -267,7 +185,7 @@ def _check(content: dict[str, Any], model: type[BaseModel], translation: _Transl
         raise UserError(*(f"{source}: {line}" for line in lines)) from error
 
 
-def _table(translation: _Translation, source: str) -> str:
+def _table(translation: Translation, source: str) -> str:
     """What became what, as comments of YAML."""
     given = translation.given
     kept = [(f"{key}: {brief(given[key])}", path) for key, path in translation.kept.items()]

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
+from kdas import models
 from kdas.errors import UserError
+from kdas.models.layers import with_maps
 from kdas.parts.yaml_file import parse_yaml
-from kdas.recipe.config import load_trial_config
+from kdas.recipe.config import TrialConfig, load_trial_config
 from sweeps.__main__ import app
 from sweeps.file.loading import load_spec
 from sweeps.file.spec import SweepSpec
@@ -114,8 +117,10 @@ def test_file_of_another_release_keeps_its_direction_and_its_schedule() -> None:
     spec = spec_of(translated(of_another_release(), "a.yaml"))
     assert (spec.preset, spec.validation, spec.loss["direction"]) == ("default", 0, "forward")  # type: ignore[call-overload]
     assert spec.optimizer.schedule == "step"
-    text = translated(of_another_release(SOLVER__LR_DECAY_STAGES=[30, 60]), "a.yaml")
-    assert spec_of(text).optimizer.schedule == "cosine" and "THIS CHANGES RESULTS" in text
+    assert spec.optimizer.milestones == [0.625, 0.75, 0.875]
+    text = translated(of_another_release(SOLVER__LR_DECAY_STAGES=[30, 60, 150]), "a.yaml")
+    optimizer = spec_of(text).optimizer
+    assert (optimizer.schedule, optimizer.milestones) == ("step", [0.25, 0.5]), "150 of 120 epochs never comes"
     trial = parse_yaml(translated(of_another_release(), "a.yaml", as_trial=True))
     assert trial["sampler"] == "full" and "search" not in trial
 
@@ -176,6 +181,116 @@ def test_short_file_gets_the_settings_of_its_pair() -> None:
     assert (spec.optimizer.learning_rate, spec.loss["beta"], spec.epochs) == (0.01, 6, 240)  # type: ignore[call-overload]
 
 
+def test_short_file_of_a_relative_gets_the_defaults_of_its_code() -> None:
+    content = {"DISTILLER": {"TYPE": "KD", "TEACHER": "vgg13", "STUDENT": "vgg8"}, "SOLVER": {"EPOCHS": 240}}
+    spec = spec_of(translated(content, "a.yaml"))
+    assert (spec.ce_weight, spec.kd_weight, spec.batch_size) == (0.1, 0.9, 64)
+    optimizer = spec.optimizer
+    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.schedule) == (0.05, 1e-4, "step")
+    longer = spec_of(translated({**content, "SOLVER": {"EPOCHS": 480}}, "a.yaml"))
+    assert longer.optimizer.milestones == [150 / 480, 180 / 480, 210 / 480]
+
+
+@pytest.mark.parametrize("kind", ["MLKD", "MLLD", "KD_ours"])
+@pytest.mark.parametrize("is_of_kdas", [False, True])
+def test_multi_level_distiller_reads_the_block_of_kd(kind: str, is_of_kdas: bool) -> None:
+    block = {"TEMPERATURE": 3, "LOSS": {"CE_WEIGHT": 0.2, "KD_WEIGHT": 5}}
+    changes = {"DISTILLER__TYPE": kind, "KD": block, "SOLVER__TRAINER": "ours"}
+    text = translated(release(**changes) if is_of_kdas else of_another_release(**changes), "a.yaml")
+    spec = spec_of(text)
+    assert not isinstance(spec.loss, list)
+    assert (spec.loss["name"], spec.loss["temperature"], spec.loss["released_sum"]) == ("mlkd", 3, True)
+    assert (spec.ce_weight, spec.kd_weight) == (0.2, 5)
+    assert spec.kd_weight * spec.loss["strong_ce_weight"] == pytest.approx(0.2), "the strong view's has the same weight"
+
+
+@pytest.mark.parametrize("kind", ["KD", "DKD", "MLKD"])
+def test_standardised_logits_are_kept(kind: str) -> None:
+    content = of_another_release(DISTILLER__TYPE=kind, EXPERIMENT__LOGIT_STAND=True)
+    text = translated(content, "a.yaml")
+    assert spec_of(text).loss["standardize"] is True  # type: ignore[call-overload]
+    assert re.search(r"^# EXPERIMENT\.LOGIT_STAND: True +loss\.standardize$", text, re.MULTILINE)
+    assert "LOGIT_STAND: True" in translated({**content, "DISTILLER": {**content["DISTILLER"], "TYPE": "AT"}}, "a.yaml")
+
+
+def test_training_without_a_teacher_has_no_distillation_and_no_search_of_its_penalty() -> None:
+    content = of_another_release(DISTILLER__TYPE="NONE")
+    spec = spec_of(translated(content, "a.yaml"))
+    assert (spec.ce_weight, spec.kd_weight) == (1, 0)
+    assert set(spec.search) == {"start_rate", "end_rate", "sampling_period"}
+    trial = parse_yaml(translated(content, "a.yaml", as_trial=True))
+    assert (trial["ce_weight"], trial["kd_weight"], trial["sampler"]) == (1, 0, "full")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"DISTILLER__TYPE": "DOT", "DOT": {"DELTA": 0.05}},
+        {"DISTILLER__TYPE": "DOT", "SOLVER__DOT": {"DELTA": 0.05}, "SOLVER__TRAINER": "dot"},
+        {"DISTILLER__TYPE": "CRD", "SOLVER__DOT": {"DELTA": 0.05}, "SOLVER__TRAINER": "crd_dot"},
+    ],
+    ids=str,
+)
+def test_dot_is_an_optimizer_however_it_is_written(changes: dict[str, Any]) -> None:
+    spec = spec_of(translated(of_another_release(**changes), "a.yaml"))
+    assert (spec.optimizer.name, spec.optimizer.delta, spec.optimizer.momentum) == ("dot", 0.05, 0.8)
+    assert spec.loss["name"] == ("crd" if changes["DISTILLER__TYPE"] == "CRD" else "kd")  # type: ignore[call-overload]
+
+
+def test_slip_of_a_relative_is_repeated() -> None:
+    spec = spec_of(translated(of_another_release(DISTILLER__TYPE="VID"), "a.yaml"))
+    assert spec.loss["learned_variances"] is False  # type: ignore[call-overload]
+
+
+def test_file_of_kdas_and_the_preset_alone_agree_on_a_pair() -> None:
+    for kind in ("REVIEWKD", "VID", "MLKD", "DKD"):
+        content = {
+            "EXPERIMENT": {"TAG": "kdas"},
+            "DISTILLER": {"TYPE": kind, "TEACHER": "resnet32x4", "STUDENT": "ShuffleV2"},
+        }
+        spec = spec_of(translated(content, "a.yaml"))
+        pair = {"teacher": {"model": "resnet32x4"}, "student": "ShuffleV2"}
+        alone = TrialConfig.model_validate({"preset": "official", "dataset": "cifar100", **pair, "loss": kind.lower()})
+        for key in ("loss", "ce_weight", "kd_weight", "epochs", "optimizer"):
+            assert getattr(spec, key) == getattr(alone, key), (kind, key)
+
+
+@pytest.mark.parametrize(
+    ("kind", "student", "stem"),
+    [("AT", "MobileNetV1", "blocks.1"), ("REVIEWKD", "MobileNetV2", "bn1"), ("AT", "ResNet18", "relu")],
+)
+def test_imagenet_names_the_maps_of_its_networks(kind: str, student: str, stem: str) -> None:
+    content = of_another_release(
+        DATASET__TYPE="imagenet", DISTILLER={"TYPE": kind, "TEACHER": "ResNet50", "STUDENT": student}
+    )
+    spec = spec_of(translated(content, "a.yaml"))
+    assert spec.teacher_layers == ["relu", "layer1", "layer2", "layer3", "layer4"]
+    assert spec.student_layers is not None and spec.student_layers[0] == stem
+    model = models.create(spec.student, 10).eval()
+    maps = with_maps(model, spec.student_layers)(torch.zeros(2, 3, 64, 64)).maps
+    assert [each.shape[2] for each in maps][-3:] == [8, 4, 2]
+
+
+def test_keys_that_could_not_be_translated_are_told_one_by_one(tmp_path: Path) -> None:
+    content = of_another_release(
+        DISTILLER__TYPE="REVIEWKD",
+        REVIEWKD={"STU_PREACT": True, "MAX_MID_CHANNEL": 256, "X": 1},
+        SOLVER__LR_DECAY_RATE=0.2,
+    )
+    told: list[str] = []
+    translated(content, "a.yaml", tell=told.append)
+    assert told == [
+        "a.yaml: REVIEWKD.STU_PREACT: True: fixed here, at False. THIS CHANGES RESULTS.",
+        "a.yaml: REVIEWKD.X: 1: the loss reviewkd has no such parameter.",
+        "a.yaml: COLOUR: 'blue': unknown.",
+        "a.yaml: SOLVER.LR_DECAY_RATE: 0.2: the rate falls to a tenth at each step here. THIS CHANGES RESULTS.",
+    ]
+    file = tmp_path / "a.yaml"
+    file.write_text(yaml.safe_dump(RELEASE), encoding="utf-8")
+    printed = CliRunner().invoke(app, ["import", str(file)])
+    assert printed.stderr == f"{file}: COLOUR: 'blue': unknown.\n" and spec_of(printed.stdout)
+
+
 def test_imagenet_asks_for_its_folder_and_takes_torchvision_s_models() -> None:
     content = of_another_release(
         DATASET__TYPE="imagenet", DISTILLER__TEACHER="ResNet34", DISTILLER__STUDENT="ResNet18", SOLVER__EPOCHS=100
@@ -198,6 +313,10 @@ def test_imagenet_asks_for_its_folder_and_takes_torchvision_s_models() -> None:
         (release(DATASET__TYPE="cifar"), "DATASET.TYPE: no dataset is called 'cifar'. Did you mean cifar10?"),
         (release(SOLVER__TYPE="AdamW"), "SOLVER.TYPE: expected SGD, got 'AdamW'. The release has no other optimizer."),
         (release(SOLVER__LR=-1), "SOLVER.LR: expected a value in (0, 1e+15], got -1."),
+        (
+            of_another_release(SOLVER__LR_DECAY_STAGES="150"),
+            "SOLVER.LR_DECAY_STAGES: expected a list of epochs, got '150'. Write [150, 180, 210].",
+        ),
         (release(SOLVER__EPOCHS="many"), "SOLVER.EPOCHS: expected a whole number, got 'many'."),
         (release(KDAS={"START_RATE": 7}), "KDAS.start_rate: expected a value in (0, 1], got 7."),
         ({"dataset": "digits"}, "is not a configuration file of the official release. Such a file has the blocks"),
