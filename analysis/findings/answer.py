@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from analysis import wording
+from analysis.findings import qualifications
 from analysis.findings.judgement import Judgement
 from analysis.statistics.compare import Comparison
-from analysis.statistics.verdict import POWER
 from analysis.wording import Row
 from kdas.records import Measure
 
-_SEEDS = {"search": "the seeds of the search", "confirm": "fresh seeds"}
 # Up to this many methods are named in the verdict.
 MOST_NAMED = 3
 
@@ -77,24 +76,30 @@ def answer(judged: Judgement, measure: Measure, near: Sequence[tuple[float, Comp
     headline = _with_untried(_verdict(judged, goal + so_far, is_whole=not measure.untried), measure)
     compared, missed = _compared(judged), _missed(rows, phase)
     if quoted is None or reference is None:
-        times = _times([rows[0]], phase)
+        times = qualifications.mean_times([rows[0]], phase)
         config_id = str(rows[0]["config_id"])
         return Answer(headline, missed=missed, compared=compared, more=(times,), phase=phase, config_id=config_id)
     found = judged.compare(quoted, reference)
+    at_others = qualifications.at_other_targets(near)
+    # Then nobody should quote the answer without it.
+    depends = qualifications.depends_on_the_target(found, near)
     points = (
-        _open(found),
-        _rival(judged),
-        _best_searched(judged, quoted, reference),
-        _restricted(found, rows[quoted], rows[reference]),
-        _power(judged, found),
+        qualifications.not_every_plain(judged),
+        qualifications.left_open(found),
+        qualifications.beside_the_rival(judged),
+        qualifications.best_searched(judged, quoted, reference),
+        qualifications.up_to_the_budget(found, rows[quoted], rows[reference]),
+        qualifications.ended_when_decided(judged),
+        *([at_others] if depends else []),
+        qualifications.power(judged, found),
     )
     more = (
-        _interval(judged, found),
-        _against_full(rows[quoted], rows[reference], measure),
-        _times([rows[quoted], rows[reference]], phase),
-        _settings(rows[quoted]),
-        _stricter(judged),
-        _at_other_targets(near),
+        qualifications.of_the_interval(judged, found),
+        qualifications.against_full(rows[quoted], rows[reference], measure),
+        qualifications.mean_times([rows[quoted], rows[reference]], phase),
+        qualifications.settings(rows[quoted]),
+        qualifications.stricter(judged),
+        *([] if depends else [at_others]),
     )
     return Answer(
         headline,
@@ -126,12 +131,14 @@ def _verdict(judged: Judgement, goal: str, *, is_whole: bool) -> str:
         return f"{wording.named(rows[0])} reached {goal} first on average{others}."
     plain = wording.named(rows[found.reference])
     if found.winner is not None and found.rival is not None:
-        rival = _other(rows[found.rival], rows[found.winner])
+        rival = qualifications.other_name(rows[found.rival], rows[found.winner])
         winner = wording.named(rows[found.winner])
         return f"{winner} was faster than {plain} to {goal} but not distinguishable from {rival}."
     methods = list(dict.fromkeys(str(row["method"]) for row in rows if not row["is_plain"]))
     if not methods:
         return f"Only plain distillation has run: {plain} reached {goal} first on average."
+    if qualifications.beats_only_the_reference(judged) is not None:
+        plain = "every plain setting"
     return f"{_none_of(methods)} was reliably faster than {plain} to {goal}."
 
 
@@ -166,17 +173,6 @@ def _slower(judged: Judgement) -> str:
     return f"Reliably slower than {wording.named(rows[reference])}: {', '.join(named)}."
 
 
-def _stricter(judged: Judgement) -> str:
-    """Why an interval below 1 may not be enough to be named slower, as a sentence."""
-    num_plain, reference = sum(bool(row["is_plain"]) for row in judged.rows), judged.verdict.reference
-    if num_plain < 2 or reference is None or not any(row["ratio_high"] < 1 for row in judged.rows):
-        return ""
-    return (
-        f"{wording.named(judged.rows[reference])} was fastest of {num_plain} plain settings, so it looks too fast: "
-        f"to be called slower, a setting must differ at a level {num_plain} times as strict as the table's."
-    )
-
-
 def _counted(method: str, found: Sequence[Row], num_settings: int) -> str:
     if num_settings > 1:
         return f"{len(found)} of the {num_settings} settings of {method}"
@@ -203,118 +199,6 @@ def _tuning(rows: Sequence[Row], phase: str) -> str:
         return f"fixed{f', {epochs}' if epochs else ''}"
     best = f"best {len(rows)} of " if phase == "confirm" and len(rows) > 1 else "best of " if phase == "confirm" else ""
     return f"tuned: {best}{wording.plural(num_tuned, 'configuration')}"
-
-
-def _interval(judged: Judgement, found: Comparison) -> str:
-    """What the interval is over and what it allows for, as sentences."""
-    if not found.num_pairs:
-        return "The two share no seed, so they cannot be compared."
-    if math.isnan(found.ratio):
-        return "Both missed the target on all shared seeds, so there is no ratio."
-    if found.num_pairs == 1:
-        return "They share one seed, so there is no interval, and nothing can be claimed."
-    num = len(judged.rows) - 1
-    together = f", for all {num} comparisons together," if num > 1 else ""
-    prices = f" prices (±{found.price_error:.1%})," if not math.isnan(found.price_error) else ""
-    comma = "," if prices else ""
-    said = f"The 95% interval{together} allows for chance over {found.num_pairs} paired seeds{comma}{prices}"
-    said += f" and the evaluation grid{'' if prices else ', but not for errors of the prices'}."
-    alone, joint = (
-        wording.interval(low, high)
-        for low, high in ((found.seeds_low, found.seeds_high), (found.ratio_low, found.ratio_high))
-    )
-    said += "" if alone == joint else f" Over seeds alone it is {alone}."
-    return said
-
-
-def _open(found: Comparison) -> str:
-    """What an interval that includes 1 leaves open, as a sentence."""
-    if not found.ratio_low <= 1 <= found.ratio_high:
-        return ""
-    ends = wording.open_ends(found.ratio_low, found.ratio_high)
-    if any(ends):
-        without = {(True, False): "no lower end", (False, True): "no upper end"}.get(ends, "no end on either side")
-        return f"The interval includes 1x and has {without}: these seeds cannot tell which of the two is faster."
-    low, high = wording.factor(found.ratio_low), wording.factor(found.ratio_high)
-    return f"The interval includes 1x: these seeds cannot tell a slowdown to {low} from a speed-up to {high}."
-
-
-def _rival(judged: Judgement) -> str:
-    """The setting that the winner is not distinguishable from, as a sentence."""
-    found = judged.verdict
-    if found.winner is None or found.rival is None:
-        return ""
-    rival = _other(judged.rows[found.rival], judged.rows[found.winner])
-    compared = judged.compare(found.winner, found.rival)
-    return f"Compared with {rival} it was {wording.estimate(asdict(compared))}."
-
-
-def _other(row: Row, subject: Row) -> str:
-    """The name of a setting beside another one, which may be of the same method."""
-    return "another of its settings" if row["method"] == subject["method"] else wording.named(row)
-
-
-def _best_searched(judged: Judgement, quoted: int, reference: int) -> str:
-    """The ratio of the best searched setting, as a sentence, if the answer is about another one."""
-    best = next((row for row in judged.rows if row["is_searched"] and not row["is_plain"]), None)
-    if best is None or best is judged.rows[quoted] or math.isnan(best["ratio"]):
-        return ""
-    than = wording.named(judged.rows[reference])
-    return f"The best searched setting, {wording.setting(best)}, was {wording.estimate(best, than)}."
-
-
-def _against_full(row: Row, reference: Row, measure: Measure) -> str:
-    """The ratio to the full schedule, as a sentence, if another plain setting is the reference."""
-    if reference["method"] == measure.baseline or math.isnan(row["full_ratio"]):
-        return ""
-    compared = {"ratio": row["full_ratio"], "ratio_low": row["full_low"], "ratio_high": row["full_high"], "mark": ""}
-    said = wording.estimate({**compared, "num_pairs": row["num_pairs"]})
-    return f"Against the full schedule of {measure.baseline}, {wording.named(row)} was {said}."
-
-
-def _times(rows: Sequence[Row], phase: str) -> str:
-    """The mean times of settings, as a sentence."""
-    first, *others = rows
-    times = f"{wording.named(first)} took {wording.mean_time(first)} reference seconds on average"
-    times += "".join(f", {wording.named(row)} {wording.mean_time(row)}" for row in others)
-    missed = any(row["num_reached"] + row["num_open"] < row["num_trials"] for row in rows)
-    budget = " (a miss counts as the full budget)" if missed else ""
-    seeds = f", on {_SEEDS[phase]}" if phase == "confirm" or any(row["is_searched"] for row in rows) else ""
-    return f"{times}{seeds}{budget}."
-
-
-def _settings(row: Row) -> str:
-    return f"Its settings: {row['configuration']}." if row["is_searched"] and row["configuration"] else ""
-
-
-def _restricted(found: Comparison, row: Row, reference: Row) -> str:
-    """Why a ratio holds only for times up to the budget, as a sentence."""
-    quoted, other = (
-        f"{wording.named(each)} missed on {'some' if each['num_reached'] else 'all'} seeds" for each in (row, reference)
-    )
-    reasons = {"~": f"{quoted} and {other}", "to": "some trials ended early", ">=": other, "<=": quoted}
-    reason = "" if math.isnan(found.ratio) else reasons.get(found.mark, "")
-    return f"The ratio compares times up to the budget, because {reason}." if reason else ""
-
-
-def _power(judged: Judgement, found: Comparison) -> str:
-    """What difference these seeds could have shown, as a sentence."""
-    ratio = judged.detectable(found)
-    if math.isnan(ratio):
-        return ""
-    if math.isinf(ratio):
-        return f"With this spread, {found.num_pairs} seeds are too few to show a difference of any size reliably."
-    needed = f"only if the true ratio is {wording.factor(ratio)} or more"
-    return f"With this spread, {found.num_pairs} seeds show a difference in {POWER:.0%} of sweeps {needed}."
-
-
-def _at_other_targets(near: Sequence[tuple[float, Comparison]]) -> str:
-    """The ratio where the target itself would be, had the baseline drawn other seeds, as a sentence."""
-    known = [(wording.goal(target), wording.ratio(asdict(found))) for target, found in near if found.ratio > 0]
-    if not known:
-        return ""
-    texts = " and ".join(f"at {goal} the ratio is {estimate}" for goal, estimate in known)
-    return f"The target comes from few seeds. One standard deviation away, {texts}."
 
 
 def _missed(rows: Sequence[Row], phase: str) -> str:

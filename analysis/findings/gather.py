@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis import wording
 from analysis.curves import load, load_trials
 from analysis.findings.answer import Answer, answer
 from analysis.findings.anytime import anytime_curve
@@ -57,10 +58,10 @@ class Findings:
     sweep_text: str
 
     @property
-    def baseline_s(self) -> float:
-        """The baseline's mean restricted time on the seeds of the search, NaN if it has none."""
-        of_baseline = self.summary[self.summary["is_reference"].astype(bool) & (self.summary["phase"] == "search")]
-        return float(of_baseline["mean_upper_s"].iloc[0]) if len(of_baseline) else float("nan")
+    def search_reference(self) -> wording.Row | None:
+        """The summary's row of the fastest plain setting on the seeds of the search, None without one."""
+        is_it = self.summary["is_reference"].astype(bool) & (self.summary["phase"] == "search")
+        return next(iter(self.summary[is_it].to_dict("records")), None)
 
 
 def findings(sweep_directory: Path | str, target: float | None = None) -> Findings:

@@ -14,7 +14,15 @@ import pandas as pd
 from analysis.findings.groups import Trials, groups_of, trials_by_seed
 from analysis.findings.summary import deciding_phase, level_of
 from analysis.statistics.compare import Comparison, compare
-from analysis.statistics.verdict import Verdict, decide, detectable_ratio, level_of_slower, slower_than, spread
+from analysis.statistics.verdict import (
+    Verdict,
+    decide,
+    detectable_ratio,
+    level_of_slower,
+    simultaneous_level,
+    slower_than,
+    spread,
+)
 from analysis.wording import Row
 from kdas.records import Measure
 
@@ -53,7 +61,10 @@ class Judgement:
         return compare(self.trials[reference], self.trials[candidate], level=self.level)
 
     def detectable(self, comparison: Comparison) -> float:
-        """The true ratio that this number of seeds would show in most sweeps, NaN if the spread is not known."""
+        """The true ratio to each of `num_to_beat` settings that this number of seeds shows in most sweeps.
+
+        NaN if the spread is not known.
+        """
         known = self._known
         if len(known) < 2:
             return math.nan
@@ -61,7 +72,20 @@ class Judgement:
         if len(seeds) < 2:
             return math.nan
         times_s = np.array([[each[seed].upper_s for seed in seeds] for each in known])
-        return detectable_ratio(*spread(times_s), comparison.num_pairs, self.level, comparison.beyond_seeds)
+        return detectable_ratio(
+            *spread(times_s), comparison.num_pairs, self.level, comparison.beyond_seeds, self.num_to_beat
+        )
+
+    @property
+    def num_to_beat(self) -> int:
+        """How many settings the quoted one has to beat before it is claimed: all plain ones; without any, all."""
+        others = [row for place, row in enumerate(self.rows) if place != self.quoted[0]]
+        return sum(bool(row["is_plain"]) for row in others) or len(others)
+
+    @property
+    def has_looked_more_than_once(self) -> bool:
+        """Whether the number of seeds depends on what they showed: then each comparison has a stricter level."""
+        return self.level < simultaneous_level(len(self.rows))
 
     @property
     def _known(self) -> list[Trials]:

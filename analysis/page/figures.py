@@ -46,8 +46,8 @@ def figures(found: Findings) -> dict[str, Figure]:
             plots.ratio_against_target(found.by_target, measure, found.answer.config_id),
             "Ratio to the fastest plain setting at other targets",
             "Each method against the plain setting that is fastest at that target, from 95% to 99.5% of the best "
-            "accuracy of plain distillation. The band is the interval of the setting that the answer is about. Above 1 "
-            "is faster.",
+            "accuracy of plain distillation. The band is the interval of the setting that the answer is about, at each "
+            "target by itself. Above 1 is faster.",
         ),
         "target": figure(
             "target",
@@ -74,10 +74,11 @@ def _of_the_search(found: Findings) -> dict[str, Figure]:
     drawn = {
         "anytime": figure(
             "anytime",
-            plots.anytime(found.anytime, measure, found.baseline_s),
+            plots.anytime(found.anytime, found.search_reference),
             "The best configuration so far against the cost of the search",
             "All trials of the search are charged, losers included. A configuration counts once its last seed has "
-            "ended; a stopped one counts at its upper bound.",
+            "ended; a stopped one counts at its upper bound. The best looks too good: these are the seeds "
+            "it was chosen by. Dashed: the fastest plain setting.",
         ),
         "parallel": figure(
             "parallel",
@@ -89,7 +90,7 @@ def _of_the_search(found: Findings) -> dict[str, Figure]:
     if measure.algorithm in DRAWS_AT_RANDOM:
         drawn["best_of"] = figure(
             "best_of",
-            plots.expected_best_of(found.anytime, measure, found.baseline_s),
+            plots.expected_best_of(found.anytime, found.search_reference),
             "Expected best of fewer configurations",
             "The best time that this many configurations, drawn like these, would find on average. A stopped one "
             "counts at its upper bound.",

@@ -220,12 +220,12 @@ def _of_the_payback(found: Findings) -> list[tuple[str, str, str]]:
     if repaid is None or math.isinf(repaid.least):
         return []
     count, least, most = (wording.count(each) for each in (repaid.trainings, repaid.least, repaid.most))
-    value = f"{count} trainings" if found.answer.is_claimed else "not shown to pay"
-    note = (
-        f"later trainings that repay the sweep's {wording.amount(repaid.cost_s)} reference s: {count} at the estimated"
-        f" ratio, {least} and {most} at the ends of its interval"
-    )
-    return [("Break-even", value, note)]
+    cost = f"the sweep's {wording.amount(repaid.cost_s)} reference s"
+    if not found.answer.is_claimed:
+        note = f"{least} later trainings would repay {cost} if the ratio were at the upper end of its interval"
+        return [("Break-even", "not shown to pay", note)]
+    note = f"later trainings to the target that repay {cost}; {least} to {most} over the interval of the ratio"
+    return [("Break-even", f"{count} trainings", note)]
 
 
 def _trials_planned(found: Findings) -> str:

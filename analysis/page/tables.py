@@ -124,7 +124,11 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
         Column("mean time", wording.mean_time, _MEAN_TIME),
         Column(f"ratio to {reference_name(summary, measure)} [95%]", wording.ratio, _RATIO),
         *_of_the_full_schedule(summary, measure),
-        Column("reached [95%]", cells.reached_share, "trials that reached it, with the interval of their true share"),
+        Column(
+            "reached [95%]",
+            cells.reached_share,
+            "trials that reached it, and the interval of their true share, of this row alone",
+        ),
         Column("final test acc.", cells.final, "mean ± standard deviation over the trials that ran to their end"),
         Column(
             "test acc. at hit", cells.percent("test_accuracy_at_hit"), "median over trials that reached; never decides"

@@ -69,11 +69,13 @@ def _verdict(name: str, answer: Mapping[str, Any] | None, num_methods: int) -> I
         yield f"No report yet. The sweep writes it at its end; `make report NAME={name}` does so at any time."
         return
     yield f"**{_literal(answer['verdict'])}**"
+    yield from (f"> {_literal(text)}" for text in answer.get("cautions", ()))
     rows = answer["methods"]
+    reference = next((f" to {_literal(str(each['method']))}" for each in rows if each.get("is_reference")), "")
     seeds = "fresh seeds" if answer["phase"] == "confirm" else "the seeds of the search"
     yield f"The fastest setting of each method on {seeds}, in reference seconds. A miss counts as the full budget."
     yield "\n".join([
-        "| method | setting | tuned | mean time | reached | ratio [95%] |",
+        f"| method | setting | tuned | mean time | reached | ratio{reference} [95%] |",
         "|---|---|---|--:|--:|--:|",
         *(_row(each) for each in rows[:num_methods]),
     ])  # fmt: skip

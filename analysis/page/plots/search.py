@@ -8,6 +8,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis import wording
 from analysis.findings.parameters import (
     VariedParameter,
     choices_of,
@@ -32,6 +33,7 @@ from analysis.page.plots.style import (
     tagged,
 )
 from analysis.statistics.anytime import expected_best_curve
+from analysis.wording import Row
 from kdas.records import Measure
 
 _DARK, _BRIGHT = COLOURS[0], COLOURS[1]
@@ -74,11 +76,11 @@ def pareto(front: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figu
 
 
 @styled
-def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -> Figure:
+def anytime(curve: pd.DataFrame, reference: Row | None = None) -> Figure:
     """The best configuration so far against the cost of the search.
 
-    Args: curve: of `analysis.findings.anytime.anytime_curve`; baseline_s: the baseline's mean restricted time, for
-        comparison.
+    Args: curve: of `analysis.findings.anytime.anytime_curve`; reference: a plain setting to compare with, of the
+        summary.
     """
     if curve.empty:
         return empty("No configuration has ended on all its seeds yet.")
@@ -90,8 +92,7 @@ def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -
         axes.plot(row["spent_ref_s"], row["value_s"], "o", color=GREY, markersize=4, gid=tagged(row["config_id"]))
     axes.plot([], [], "o", color=GREY, markersize=4, label=f"one configuration, mean over seeds{not_all(len(curve))}")
     axes.step(curve["spent_ref_s"], curve["best_s"], where="post", color=_DARK, linewidth=1.8, label="best so far")
-    if np.isfinite(baseline_s):
-        axes.axhline(baseline_s, color=BASELINE_COLOUR, linewidth=0.9, linestyle="--", label=measure.baseline)
+    _draw_reference(axes, reference)
     axes.set_xlabel("cost of the search so far, all trials, reference seconds")
     axes.set_ylabel("mean restricted time, ref s")
     axes.set_xlim(left=0)
@@ -102,10 +103,10 @@ def anytime(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -
 
 
 @styled
-def expected_best_of(curve: pd.DataFrame, measure: Measure, baseline_s: float = np.nan) -> Figure:
+def expected_best_of(curve: pd.DataFrame, reference: Row | None = None) -> Figure:
     """The expected best of n tries like those of the search.
 
-    Args: curve: of `analysis.findings.anytime.anytime_curve`; baseline_s: as in `anytime`.
+    Args: curve: of `analysis.findings.anytime.anytime_curve`; reference: as in `anytime`.
     """
     if curve.empty:
         return empty("No configuration has ended on all its seeds yet.")
@@ -113,14 +114,19 @@ def expected_best_of(curve: pd.DataFrame, measure: Measure, baseline_s: float = 
     axes = figure.add_subplot()
     expected = expected_best_curve(curve["value_s"].tolist())
     axes.plot(np.arange(1, len(expected) + 1), expected, color=_DARK, linewidth=1.8, label="expected best")
-    if np.isfinite(baseline_s):
-        axes.axhline(baseline_s, color=BASELINE_COLOUR, linewidth=0.9, linestyle="--", label=measure.baseline)
+    _draw_reference(axes, reference)
     axes.set_xlabel("configurations tried")
     axes.set_ylabel("mean restricted time, ref s")
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.grid(color=RULE, linewidth=0.6)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
+
+
+def _draw_reference(axes: Axes, reference: Row | None) -> None:
+    if reference is not None:
+        time_s, name = reference["mean_upper_s"], wording.named(reference)
+        axes.axhline(time_s, color=BASELINE_COLOUR, linewidth=0.9, linestyle="--", label=name)
 
 
 @styled

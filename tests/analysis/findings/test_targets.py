@@ -13,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
+from analysis.findings.answer import answer
 from analysis.findings.gather import findings
+from analysis.findings.judgement import judge
 from analysis.findings.targets import target_deviation
 from analysis.wording import mean_time
 from kdas.errors import UserError
@@ -83,6 +85,17 @@ def test_the_answer_is_said_one_deviation_of_the_target_away(sweep_directory: Pa
     assert target_deviation(found.times, found.measure) == pytest.approx(0.0016, abs=2e-3)
     given = replace(found.measure, target_rule="given in the sweep file")
     assert math.isnan(target_deviation(found.times, given))
+
+
+def test_a_ratio_that_depends_on_the_target_is_said_with_the_answer(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    judged = judge(found.times, found.summary, found.measure)
+    own = judged.compare(*(place or 0 for place in judged.quoted))
+    said = "All this is at one target, which is an estimate too: one standard deviation away, at 89% the ratio is "
+    same = answer(judged, found.measure, [(0.89, own)])
+    assert said in " ".join(same.more) and said not in " ".join(same.points)
+    other = answer(judged, found.measure, [(0.89, replace(own, ratio_low=0.9, ratio_high=1.4))])
+    assert said + "[0.90, 1.40]" in " ".join(other.points) and said not in " ".join(other.more)
 
 
 def test_the_deviation_of_a_median_of_three_is_that_of_all_resamples(new_sweep: NewSweep, plan: Any) -> None:

@@ -42,6 +42,15 @@ def test_the_figure_draws_a_line_for_each_method_and_the_target(sweep_directory:
     assert len(styles) >= 4
 
 
+def test_the_search_is_drawn_beside_the_reference_under_its_own_name(new_sweep: NewSweep, plan: Any) -> None:
+    # The reference is the fastest plain setting, here a shorter schedule.
+    trials = [replace(each, method="plain_half") if each.method == "kdas_paper" else each for each in plan()]
+    found = findings(new_sweep(trials, plain_methods=["plain_kd", "plain_half"]))
+    for draw in (plots.anytime, plots.expected_best_of):
+        labels = [text.get_text() for text in draw(found.anytime, found.search_reference).legends[0].texts]
+        assert "plain_half" in labels and "plain_kd" not in labels
+
+
 def test_what_is_drawn_of_the_search_beside_a_confirmed_answer_is_named(
     new_sweep: NewSweep, plan: Any, planned_trial: Any
 ) -> None:

@@ -81,8 +81,9 @@ def test_a_setting_is_rarely_called_slower_than_the_fastest_plain_one_by_chance(
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
 def test_an_erratic_setting_is_called_faster_too_often_as_the_documentation_says(num_seeds: int) -> None:
-    assert 0.035 <= falsely_faster(0.3, 0.1, 40_000, num_seeds) <= 0.05
-    assert falsely_faster(0.3, 0.1, 40_000, num_seeds, num_settings=10) <= 0.08
+    assert 0.035 <= falsely_faster(0.3, 0.1, 40_000, num_seeds)[0] <= 0.05
+    assert falsely_faster(0.3, 0.1, 40_000, num_seeds, num_settings=10)[0] <= 0.08
+    assert 0.055 <= falsely_faster(0.5, 0.1, 40_000, num_seeds, num_settings=10)[0] <= 0.17
 
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10, 20])
@@ -115,14 +116,17 @@ def test_the_simulations_compute_what_the_report_quotes() -> None:
 
 
 @pytest.mark.parametrize("num_seeds", [5, 10])
-@pytest.mark.parametrize("num_settings", [2, 4])
-def test_the_ratio_that_is_said_to_show_in_four_of_five_sweeps_does(num_settings: int, num_seeds: int) -> None:
+@pytest.mark.parametrize(("num_settings", "num_plain"), [(2, 1), (4, 1), (6, 3)])
+def test_the_ratio_that_is_said_to_show_in_four_of_five_sweeps_does(
+    num_settings: int, num_plain: int, num_seeds: int
+) -> None:
     level = simultaneous_level(num_settings)
-    ratio = detectable_ratio(0.15, 0.0, num_seeds, level)
+    ratio = detectable_ratio(0.15, 0.0, num_seeds, level, num_others=num_plain)
     generator = np.random.default_rng(1)
-    baseline_s, candidate_s = 1 + 0.15 * generator.standard_normal((2, NUM_SWEEPS, num_seeds))
-    low, _ = ratio_interval(baseline_s, candidate_s / ratio, level)
-    assert (low > 1).mean() == pytest.approx(0.8, abs=0.025)
+    candidate_s, *plain_s = 1 + 0.15 * generator.standard_normal((1 + num_plain, NUM_SWEEPS, num_seeds))
+    # It is claimed only if it beats every plain setting.
+    is_claimed = np.all([ratio_interval(each, candidate_s / ratio, level)[0] > 1 for each in plain_s], axis=0)
+    assert is_claimed.mean() == pytest.approx(0.8, abs=0.025)
 
 
 def test_too_few_seeds_show_no_ratio_at_all_and_no_spread_is_not_known() -> None:

@@ -29,6 +29,7 @@ def row(method: str, ratio: float | None = None) -> dict[str, Any]:
 
 
 ANSWER = {"verdict": "a_b was *fastest*.", "phase": "confirm", "setting": row("kdas", 0.6)}
+ANSWER |= {"cautions": ["Only <3 seeds.", "Busy."]}
 ANSWER |= {"methods": [row("plain_kd"), row("kdas (mine)", 0.6)]}
 
 
@@ -60,7 +61,8 @@ def test_parameters_are_what_never_changes_and_ranges_are_in_words(spec: SweepSp
 
 def test_description_holds_the_verdict_the_methods_and_the_links() -> None:
     text = description("mine", ANSWER, {"curves": "#/curves"})
-    assert text.startswith("**a\\_b was \\*fastest\\*.**")
+    assert text.startswith("**a\\_b was \\*fastest\\*.**\n\n> Only \\<3 seeds.\n\n> Busy.\n\n")
+    assert "| ratio to plain\\_kd [95%] |" in text
     assert "| kdas (mine) | defaults | fixed | 2.50 | 1/2 | \\[0.50, ∞\\] \\<= 0.60x |" in text
     assert "](#/curves)" in text and "finalists" not in text and "make report NAME=mine" in text
     assert description("mine", None, {}).startswith("No report yet.")
