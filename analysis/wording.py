@@ -11,6 +11,15 @@ Row = Mapping[Hashable, Any]
 
 NOTHING = "–"
 NEVER = "> budget"
+# The comparison of a summary row with the full schedule: field of a comparison -> column.
+FULL = {
+    "num_pairs": "full_pairs",
+    "mark": "full_mark",
+    "ratio": "full_ratio",
+    "ratio_at_most": "full_at_most",
+    "ratio_low": "full_low",
+    "ratio_high": "full_high",
+}
 
 
 def seconds(value_s: float) -> str:
@@ -141,21 +150,29 @@ def ratio(row: Mapping[Any, Any]) -> str:
     one, limits = _ratio(row), interval(row["ratio_low"], row["ratio_high"])
     if not limits:
         return f"{one} (1 seed)" if row["num_pairs"] == 1 else one
-    return f"{limits} {one}" if row["ratio_low"] <= 1 <= row["ratio_high"] else f"{one} {limits}"
+    return beside(one, row["ratio_low"], row["ratio_high"])
 
 
-def full(row: Row, mark: str = "") -> str:
-    """A summary row's ratio to the full schedule, the interval first where it includes 1. Args: mark: of misses."""
-    low, high, one = row["full_low"], row["full_high"], f"{mark} {factor(row['full_ratio'])}".strip()
+def beside(one: str, low: float, high: float) -> str:
+    """A number with its interval, which is first where it includes 1."""
     limits = interval(low, high)
     return f"{limits} {one}" if low <= 1 <= high else f"{one} {limits}".strip()
+
+
+def with_full(row: Row) -> dict[str, Any]:
+    """The comparison of a summary row with the full schedule, as a row."""
+    return {field: row[name] for field, name in FULL.items()} | {"num_open": row["num_open"]}
+
+
+def full(row: Row) -> str:
+    """A summary row's ratio to the full schedule in a table, as `ratio`."""
+    return ratio(with_full(row))
 
 
 def crossed(row: Row) -> str:
     """A combination's ratio to the baseline, and its misses: `0.80x [0.66, 0.97], 1 of 3 missed`."""
     missed = int(row["num_trials"] - row["num_reached"])
-    compared = NOTHING if math.isnan(row["full_ratio"]) else full(row, row["full_mark"])
-    text = "1x (baseline)" if row["is_baseline"] else compared
+    text = "1x (baseline)" if row["is_baseline"] else full(row)
     return f"{text}, {missed} of {row['num_trials']} missed" if missed else text
 
 

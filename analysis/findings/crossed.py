@@ -15,8 +15,8 @@ def crossed(summary: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> pd
     another setting of it takes part.
 
     Args: trials: of `analysis.curves.load_trials`.
-    Returns: `summary` with the columns `loss`, `sampler`, `is_baseline`, and `full_mark`, which says whether misses
-        make `full_ratio` a bound, as in `Comparison.mark`; no rows with fewer than two losses or samplers.
+    Returns: `summary` with the columns `loss`, `sampler` and `is_baseline`; no rows with fewer than two losses or
+        samplers.
     """
     # Tables of other programs may lack them.
     of_trials = trials.drop_duplicates("config_id").set_index("config_id").reindex(columns=["loss", "sampler.name"])
@@ -30,14 +30,10 @@ def crossed(summary: pd.DataFrame, trials: pd.DataFrame, measure: Measure) -> pd
     settings = rows.groupby(names)["loss"].transform("nunique")
     rows = rows.assign(loss=names.where(settings == 1, rows["loss"]))
     if rows["loss"].nunique() < 2 or rows["sampler"].nunique() < 2:
-        return rows.iloc[:0].assign(full_mark="")
-    missed = rows["num_reached"] < rows["num_trials"]
-    baseline_missed = bool(missed[rows["is_baseline"]].any())
-    marks = missed.map({True: "~", False: ">="} if baseline_missed else {True: "<=", False: ""})
+        return rows.iloc[:0]
     # The baseline's loss and sampler come first.
     first = rows[rows["is_baseline"]]
     order = {name: [*first[name], *sorted({*rows[name]} - {*first[name]})] for name in ("loss", "sampler")}
-    rows = rows.assign(full_mark=marks)
     return rows.sort_values([*order], key=lambda column: column.map(order[str(column.name)].index)).reset_index(
         drop=True
     )

@@ -114,8 +114,7 @@ def against_full(row: Row, reference: Row, measure: Measure) -> str:
     """The ratio to the full schedule, as a sentence, if another plain setting is the reference."""
     if reference["method"] == measure.baseline or math.isnan(row["full_ratio"]):
         return ""
-    compared = {"ratio": row["full_ratio"], "ratio_low": row["full_low"], "ratio_high": row["full_high"], "mark": ""}
-    said = wording.estimate({**compared, "num_pairs": row["num_pairs"]})
+    said = wording.estimate(wording.with_full(row))
     return f"Against the full schedule of {measure.baseline}, {wording.named(row)} was {said}."
 
 

@@ -44,8 +44,6 @@ COST_RATIOS = {
 }
 _SENSITIVITIES = ("tta_linear_s", "tta_two_in_a_row_s", "tta_hold_to_end_s")
 _COMPARISON = list(Comparison.__dataclass_fields__)
-# Of the comparison with the full schedule.
-_FULL = {"ratio": "full_ratio", "ratio_low": "full_low", "ratio_high": "full_high"}
 SUMMARY_COLUMNS = (
     *_GROUP,
     *("decides", "is_reference", "is_plain", "is_searched", "num_tuned", "epochs"),
@@ -57,7 +55,7 @@ SUMMARY_COLUMNS = (
     *(f"ratio_{axis}" for axis in COST_RATIOS),
     *("ratio_without_teacher_low", "ratio_without_teacher_high"),
     *_COMPARISON,
-    *_FULL.values(),
+    *wording.FULL.values(),
 )
 
 
@@ -193,7 +191,7 @@ def _rows_of_phase(times: pd.DataFrame, measure: Measure) -> list[dict[str, Any]
             | {"is_reference": key[-1] == reference, "is_plain": key[1] in plain, "decides": False}
             | _counts_and_means(group)
             | asdict(compared)
-            | {name: getattr(with_full, field) for field, name in _FULL.items()}
+            | {name: getattr(with_full, field) for field, name in wording.FULL.items()}
             | {f"ratio_{axis}": _ratio_at_hit(of_reference, group, column) for axis, column in COST_RATIOS.items()}
         )
         rows[-1] |= _interval_without_teacher(of_reference, group, level, rows[-1]["ratio_without_teacher"])

@@ -87,13 +87,13 @@ def without_teacher(row: Row) -> str:
     """The ratio with a cached teacher, and its interval."""
     names = ("ratio_without_teacher", "ratio_without_teacher_low", "ratio_without_teacher_high")
     value, low, high = (float(row[name]) for name in names)
-    return f"{wording.factor(value)} {wording.interval(low, high)}".strip()
+    return wording.beside(wording.factor(value), low, high)
 
 
 def geometric(row: Row) -> str:
     """The geometric mean of the pairs' ratios, and its interval."""
     mean, low, high = (row[f"geometric_{name}"] for name in ("ratio", "low", "high"))
-    return f"{wording.factor(mean)} {wording.interval(low, high)}".strip()
+    return wording.beside(wording.factor(mean), low, high)
 
 
 def wall(row: Row) -> str:

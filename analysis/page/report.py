@@ -191,10 +191,9 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
 
 
 def _plain(found: Findings) -> str:
-    """What else counts as plain distillation, and which split decides."""
+    """What else counts as plain distillation."""
     others = [name for name in found.measure.plain_methods if name != found.measure.baseline]
-    also = f"also plain: {', '.join(others)}; " if others else ""
-    return f"{also}accuracy on the {found.measure.split} split"
+    return f"also plain: {', '.join(others)}" if others else ""
 
 
 def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
@@ -230,8 +229,10 @@ def _of_the_payback(found: Findings) -> list[tuple[str, str, str]]:
 
 def _trials_planned(found: Findings) -> str:
     trials = f"{wording.plural(len(found.trials), 'trial')} of {found.measure.num_planned_trials} planned"
-    others = found.times.loc[found.times["phase"] != deciding_phase(found.summary), "seed"]
-    return f"of the answer; the search used {wording.seeds(others.tolist())}; {trials}" if len(others) else trials
+    phase = deciding_phase(found.summary)
+    others = found.times.loc[found.times["phase"] != phase, "seed"]
+    other = "the search used" if phase == "confirm" else "the confirmation has begun on"
+    return f"of the answer; {other} {wording.seeds(others.tolist())}; {trials}" if len(others) else trials
 
 
 def _winner_rows(found: Findings, shown: pd.DataFrame) -> list[int]:

@@ -174,11 +174,16 @@ def sensitivity_columns(summary: pd.DataFrame) -> list[Column]:
             "coarsest gap", cells.share_percent("max_grid_gap"), "gap before the hit, as a part of the time to accuracy"
         ),
         Column("[95% over seeds]", cells.over_seeds, "of the ratio, for the whole phase, without grid and prices"),
-        Column("geometric mean [95% t]", cells.geometric, "of the pairs' ratios; only if all reached the target"),
         Column(
-            "[95% bootstrap]",
+            "geometric mean [95% t]",
+            cells.geometric,
+            "of the pairs' ratios, of this row alone; only if all reached the target",
+        ),
+        Column(
+            "[bootstrap, too narrow]",
             cells.bootstrap,
-            "of the ratio of sums, in the worst case for the configuration; too narrow for few seeds",
+            "of the ratio of sums, in the worst case for the configuration, of this row alone: in simulations it held "
+            "the truth in 68% of sweeps with 3 seeds, 83% with 5 and 90% with 10",
         ),
     ]
 

@@ -108,7 +108,7 @@ def detectable_ratio(
     """
     if num_pairs < 2 or math.isnan(variation):
         return math.nan
-    critical, degrees, needed = quantile(level, num_pairs), num_pairs - 1, POWER ** (1 / max(num_others, 1))
+    critical, degrees, needed = quantile(level, num_pairs), num_pairs - 1, math.pow(POWER, 1 / max(num_others, 1))
 
     def lacks(ratio: float) -> float:
         deviation = variation * math.sqrt(ratio**2 + 1 - 2 * correlation * ratio)

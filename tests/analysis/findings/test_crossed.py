@@ -23,6 +23,7 @@ def stored() -> Any:
 def made(stored: Any, rows: list[tuple[str, str, str, float, int]]) -> tuple[pd.DataFrame, pd.DataFrame, Measure]:
     """A summary with rows (method, loss, sampler, ratio to the baseline, trials that reached of 3), and its trials."""
     template = stored.summary[stored.summary["phase"] == "search"].iloc[0].to_dict()
+    of_baseline = next(reached for method, _, _, _, reached in rows if method == "plain")
     summary = pd.DataFrame(
         {
             **template,
@@ -32,7 +33,11 @@ def made(stored: Any, rows: list[tuple[str, str, str, float, int]]) -> tuple[pd.
             "decides": True,
             "num_trials": 3,
             "num_reached": reached,
+            "full_mark": {(3, 3): "", (3, 2): "<=", (2, 3): ">=", (2, 1): "~", (2, 2): "~"}[of_baseline, reached],
             "full_ratio": ratio,
+            "full_at_most": ratio,
+            "full_pairs": 3,
+            "num_open": 0,
             "full_low": 0.9 * ratio,
             "full_high": 1.1 * ratio,
         }

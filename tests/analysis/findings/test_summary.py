@@ -189,6 +189,13 @@ def test_ratios_are_to_the_fastest_plain_setting_beside_the_full_schedule(
         f"Against the full schedule of plain_kd, kdas_search was {wording.full(row)} as fast." in found.answer.details
     )
     assert reference_name(found.summary, found.measure) == "plain_half"
+    # Where trials only bound their times, so does this ratio.
+    stopped = [
+        replace(each, status=Status.STOPPED_EARLY, last_s=8.0) if each.config_id == "c-s0" and each.seed else each
+        for each in plan(range(4))
+    ]
+    bounded = row_of(findings(new_sweep(stopped + half, plain_methods=["plain_kd", "plain_half"])), "c-s0")
+    assert bounded["full_ratio"] < bounded["full_at_most"] and "x to " in wording.full(bounded)
     # Older tables do not say which methods are plain: the baseline alone.
     assert row_of(findings(new_sweep(plan(range(4)) + half)), "c-plain")["is_reference"]
 

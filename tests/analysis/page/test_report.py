@@ -156,7 +156,7 @@ def test_every_stage_of_a_sweep_has_a_report(
     trials = [replace(trial, ceiling=ceiling) for trial in plan(seeds)]
     trials[0] = replace(trials[0], status=Status.RUNNING, last_s=30.0)
     html = render(findings(new_sweep(trials, split=split)))
-    assert ("accuracy on the test split" in html) == (split == "test")
+    assert f"90% {split} accuracy" in html
     assert ">nan<" not in html and ">inf<" not in html
 
 
@@ -393,3 +393,9 @@ def test_all_modules_import_and_report_where_torch_ray_and_mlflow_are_absent(tmp
     )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "digits_kd" / "report.html").stat().st_size > 100_000
+
+
+def test_the_facts_name_the_seeds_of_the_phase_that_decides(new_sweep: NewSweep, plan: Any, planned_trial: Any) -> None:
+    begun = planned_trial("plain_kd", "c-plain", 100, 30.0, phase="confirm")
+    text = render_markdown(findings(new_sweep([*plan(), begun], confirm_configs=["c-plain"], confirm_seeds=[100, 101])))
+    assert "of the answer; the confirmation has begun on 100; 22 trials" in text
