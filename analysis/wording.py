@@ -203,6 +203,13 @@ def with_deviation(mean: float, deviation: float) -> str:
     return percent(mean) if math.isnan(mean) or math.isnan(deviation) else f"{percent(mean)} ± {deviation * 100:.2f}"
 
 
+def final(row: Row) -> str:
+    """The final test accuracy, its deviation, and of how many trials it is if not of all: `91.64% (1 of 3 trials)`."""
+    shown = with_deviation(float(row["final_test_accuracy"]), float(row["final_test_sd"]))
+    is_of_some = 0 < row["num_final"] < row["num_trials"]
+    return f"{shown} ({int(row['num_final'])} of {int(row['num_trials'])} trials)" if is_of_some else shown
+
+
 def count(number: float) -> str:
     """A number of things, rounded up: inf reads "never"."""
     return "never" if math.isinf(number) else "unknown" if math.isnan(number) else f"{math.ceil(number):,}"

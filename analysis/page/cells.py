@@ -78,11 +78,6 @@ def reached_share(row: Row) -> str:
     return f"{reached(row)} [{row['reached_low']:.0%}, {row['reached_high']:.0%}]"
 
 
-def final(row: Row) -> str:
-    """The final test accuracy and its deviation."""
-    return wording.with_deviation(float(row["final_test_accuracy"]), float(row["final_test_sd"]))
-
-
 def without_teacher(row: Row) -> str:
     """The ratio with a cached teacher, and its interval."""
     names = ("ratio_without_teacher", "ratio_without_teacher_low", "ratio_without_teacher_high")

@@ -28,7 +28,8 @@ def paper_table(found: Findings, form: str) -> str:
     """
     if form not in FORMATS:
         raise UserError(f"format: expected one of {', '.join(FORMATS)}, got {form!r}. Write FORMAT=latex.")
-    reference = reference_name(found.summary, found.measure)
+    deciding = found.summary[found.summary["phase"] == deciding_phase(found.summary)]
+    reference = reference_name(deciding, found.measure)
     header = ["method", "tuned", "test accuracy", "cost, ref s", f"ratio to {reference} [95%]", "n"]
     chosen = _rows(found)
     rows = [_cells(row) for row in chosen] + _published(found)
@@ -65,9 +66,8 @@ def _rows(found: Findings) -> list[Row]:
 
 def _cells(row: Row) -> list[str]:
     """Accuracy is that of trials which ran to their end; cost is the mean time to the target."""
-    accuracy = wording.with_deviation(float(row["final_test_accuracy"]), float(row["final_test_sd"]))
     return [
-        wording.named(row), wording.tuned(row), accuracy, wording.mean_time(row), wording.ratio(row),
+        wording.named(row), wording.tuned(row), wording.final(row), wording.mean_time(row), wording.ratio(row),
         str(row["num_trials"]),
     ]  # fmt: skip
 
@@ -105,8 +105,8 @@ _NUMBERS = 4
 _LEGEND = (
     "test accuracy: mean ± standard deviation over the trials that ran to their end.",
     "cost: mean reference seconds to the target, a miss counts as the full budget.",
-    "ratio: above 1x is faster; the interval is first where it includes 1, since then nothing is shown.",
-    "<=, >=, ~: the setting, the reference, or both missed.",
+    "ratio: above 1x is faster; where the interval includes 1 it is first, and no difference is shown.",
+    "<=, >=, ~: the setting, the reference, or both missed; a range: trials ended early.",
     "n: seeds.",
 )
 
@@ -114,7 +114,7 @@ _LEGEND = (
 def _caption(found: Findings) -> list[str]:
     """What the table shows, in sentences."""
     num_comparisons = max(len(_rows(found)) - 1, 1)
-    together = f"intervals hold for all {num_comparisons} comparisons together"
+    together = f"95% intervals for all {num_comparisons} comparisons together, at this target"
     state = [f"{text[0].upper()}{text[1:]}." for text in _state(found)]
     goal = f"{wording.goal(found.measure.target)} {found.measure.split} accuracy"
     return [*state, f"Time to {goal}; {together}.", *_LEGEND]

@@ -129,7 +129,7 @@ def summary_columns(summary: pd.DataFrame, measure: Measure) -> list[Column]:
             cells.reached_share,
             "trials that reached it, and the interval of their true share, of this row alone",
         ),
-        Column("final test acc.", cells.final, "mean ± standard deviation over the trials that ran to their end"),
+        Column("final test acc.", wording.final, "mean ± standard deviation over the trials that ran to their end"),
         Column(
             "test acc. at hit", cells.percent("test_accuracy_at_hit"), "median over trials that reached; never decides"
         ),
@@ -242,7 +242,7 @@ def cell_columns() -> list[Column]:
         Column("sweep", cells.text("cell"), "one data set and pair of models", False),
         *_names(),
         Column("reached", cells.reached, "trials that reached the target, of all trials"),
-        Column("median TTA", cells.time, "median time to accuracy, reference seconds of that sweep"),
+        Column("mean time", wording.mean_time, f"{_MEAN_TIME}. Reference seconds of that sweep"),
         Column("ratio to the fastest plain setting [95%]", wording.ratio, _RATIO),
     ]
 
