@@ -15,6 +15,7 @@ from kdas.students.about import check_free
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial
 from sweeps.prepare.inputs import inputs_for
+from sweeps.prepare.own_copies import with_own_copies
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
 from sweeps.record.students import trial_named
@@ -81,7 +82,7 @@ def _training_of(
         raise UserError(
             f"{directory.path}: the prices of the trial are missing. Run .venv/bin/kdas-sweeps check {directory.name}."
         )
-    config = TrialConfig(**folder.description["config"])
+    config = with_own_copies(TrialConfig(**folder.description["config"]), directory)
     trial = Trial(config, inputs_for(config, directory, console))
     if trial.trial_id != folder.path.name:
         raise UserError(

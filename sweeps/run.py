@@ -38,6 +38,7 @@ from sweeps.file.spec import SweepSpec
 from sweeps.prepare import environment
 from sweeps.prepare.forecast import forecast
 from sweeps.prepare.inputs import inputs_for, keep_inputs_of, open_bank_for, prepare_bank, prices_of
+from sweeps.prepare.own_copies import with_own_copies
 from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.preview import agree, look_ahead
 from sweeps.prepare.resolved import cost_shares_of, plan_of, rule_of
@@ -75,7 +76,7 @@ def run_sweep(
             console.print("The process that was paused has ended, and the pause with it.", highlight=False)
         if added:  # before the sweep is recorded with them: its file alone would contradict that
             keep_added(directory, added, spec.num_configurations)
-        sweep = _begun(spec, source, directory, slots, console, is_agreed=is_agreed)
+        sweep = _begun(with_own_copies(spec, directory), source, directory, slots, console, is_agreed=is_agreed)
         agenda, recipe = sweep.agenda, sweep.plan.methods.recipe
         sweep.listener.look()
         has_work = agenda.fill()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 
+from torch import Tensor
+
 from kdas import models, seeding
 from kdas.errors import UserError
 from kdas.files.home import expanded
@@ -20,8 +22,14 @@ def load_start(student: Model, config: Recipe, num_classes: int) -> None:
     Raises: UserError: if they are missing or do not fit.
     """
     if config.student_checkpoint:
-        start, _ = _kept(config.student, config.student_checkpoint, num_classes, "student.checkpoint")
-        student.load_state_dict(start.state_dict())
+        student.load_state_dict(start_weights(config, num_classes))
+
+
+def start_weights(config: Recipe, num_classes: int) -> dict[str, Tensor]:
+    """The weights that a student starts from; the recipe names some. Raises: as `load_start`."""
+    assert config.student_checkpoint
+    start, _ = _kept(config.student, config.student_checkpoint, num_classes, "student.checkpoint")
+    return dict(start.state_dict())
 
 
 def start_id(config: Recipe, num_classes: int) -> str:

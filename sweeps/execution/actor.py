@@ -50,11 +50,14 @@ def ray_config(
     keeps_student: bool = False,
 ) -> dict[str, Any]:
     """What a worker needs to run a job, in plain values."""
-    # The sweep's own copy: the cache of another machine may lack the teacher, or hold one that was trained there.
-    kept = directory.teacher_file
-    teacher = job.config.teacher.checkpoint or (str(kept) if kept.exists() else None)
+    # The sweep's own copies: the cache of another machine may lack the teacher, or hold one that was trained there,
+    # and files that were given may be moved while the sweep runs.
+    teacher = str(directory.teacher_file) if directory.teacher_file.exists() else job.config.teacher.checkpoint
+    config = job.config.model_dump(mode="json")
+    if config["student_checkpoint"] and directory.start_file.exists():
+        config["student_checkpoint"] = str(directory.start_file)
     return {
-        "config": job.config.model_dump(mode="json"),
+        "config": config,
         "module_folders": list(SEARCHED_FOLDERS),
         "method": job.method,
         "phase": job.phase,

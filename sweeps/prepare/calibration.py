@@ -18,6 +18,7 @@ from kdas.training.calibrate import STEADY, measured_calibration
 from kdas.training.trial import untrained_inputs
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.inputs import prices_of
+from sweeps.prepare.own_copies import with_own_copies
 from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
@@ -45,7 +46,7 @@ def _calibrate(spec: SweepSpec, source: Path, directory: SweepDirectory, console
         )
     check_cache()
     check_own_parts_of(spec, source)
-    plan = plan_of(spec)
+    plan = plan_of(with_own_copies(spec, directory))
     try:
         inputs = untrained_inputs(plan.methods.recipe)
     except UserError as error:

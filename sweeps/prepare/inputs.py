@@ -14,7 +14,6 @@ from kdas.command.progress import TeacherProgress
 from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.files.full import going_without
-from kdas.files.home import expanded
 from kdas.files.record import write_record
 from kdas.recipe.config import TrialConfig
 from kdas.teacher.bank import TeacherBank
@@ -23,6 +22,7 @@ from kdas.training.trial import Inputs, load_inputs
 from sweeps.engine.plan import Plan
 from sweeps.engine.prices import Prices, prices_for
 from sweeps.prepare.neighbours import other_sweeps
+from sweeps.prepare.own_copies import keep_own_copies
 from sweeps.prepare.unchanged import check_inputs, keep_inputs
 from sweeps.record.directory import SweepDirectory
 
@@ -31,34 +31,26 @@ AHEAD_FROM = 0.9
 
 
 def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
-    """Data and teacher. A sweep that has begun takes its own copy of the teacher: the cache may be emptied meanwhile,
-    or hold one that was trained again elsewhere, and a checkpoint may be moved. One that stands where it stood is read,
-    so that another teacher there is noticed.
+    """Data and teacher. A sweep that has begun takes its own copy of a teacher that it trained: the cache may be
+    emptied meanwhile, or hold one that was trained again elsewhere.
+
+    Args: recipe: with the sweep's own copies of given weights that are gone.
     """
-    has_begun = directory.has_begun
-    given = recipe.teacher.checkpoint
-    has_copy = has_begun and checkpoint.is_intact(directory.teacher_file)
-    takes_copy = has_copy and not (given and expanded(given).exists())
-    changed = {"checkpoint": str(directory.teacher_file.absolute())} if takes_copy else {}
-    with_own = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update=changed)})
+    has_begun, with_own = directory.has_begun, recipe
+    if has_begun and not recipe.teacher.checkpoint and checkpoint.is_intact(directory.teacher_file):
+        own = {"checkpoint": str(directory.teacher_file.absolute())}
+        with_own = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update=own)})
     inputs = load_inputs(with_own, TeacherProgress(console))
     if has_begun:
         check_inputs(directory, inputs, recipe)
-        if not has_copy:
-            _keep_teacher(inputs, directory)
+        keep_own_copies(recipe, inputs, directory, replaces=False)
     return inputs
 
 
 def keep_inputs_of(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
-    """Record what later starts must match, and the teacher's weights."""
+    """Record what later starts must match, and the weights that were given."""
     keep_inputs(directory, inputs, recipe)
-    _keep_teacher(inputs, directory)
-
-
-def _keep_teacher(inputs: Inputs, directory: SweepDirectory) -> None:
-    # Not a copy of its file, which may be an archive, or a folder.
-    weights = inputs.teacher.model.state_dict().items()
-    checkpoint.save(directory.teacher_file, {"model": {name: each.cpu().contiguous() for name, each in weights}})
+    keep_own_copies(recipe, inputs, directory, replaces=True)
 
 
 def prices_of(

@@ -22,6 +22,7 @@ from sweeps.file.blocks import BudgetConfig
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.forecast import SECONDS_PER_HOUR, Estimate, Forecast, first_jobs, forecast
 from sweeps.prepare.inputs import prices_of
+from sweeps.prepare.own_copies import with_own_copies
 from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.resolved import cost_shares_of, plan_of
 from sweeps.record.directory import SweepDirectory
@@ -48,6 +49,7 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
     """
     check_cache()
     check_own_parts_of(spec, source)
+    spec = with_own_copies(spec, directory)
     plan = plan_of(spec)
     recipe = plan.methods.recipe
     try:

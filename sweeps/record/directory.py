@@ -47,6 +47,7 @@ class SweepDirectory:
         self.control_file = path / "control.json"
         self.bank_file = path / "bank.json"
         self.teacher_file = path / "teacher.pth"
+        self.start_file = path / "start.pth"
         self.chatter_file = path / "ray.log"
         self.report = path / "report.html"
         self.answer_file = path / "answer.json"

@@ -1,0 +1,50 @@
+"""A sweep's own copies of the weights that it was given. It resumes with them after their files were moved."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+from kdas.files import checkpoint
+from kdas.files.home import expanded
+from kdas.recipe.config import Recipe
+from kdas.students.start import start_weights
+from kdas.training.trial import Inputs
+from sweeps.record.directory import SweepDirectory
+
+RecipeT = TypeVar("RecipeT", bound=Recipe)
+
+
+def with_own_copies(recipe: RecipeT, directory: SweepDirectory) -> RecipeT:
+    """The same recipe, with the sweep's own copies in place of given weights that are gone.
+
+    A file that is where it was is read, so that other weights in it are noticed.
+    """
+    if not directory.has_begun:
+        return recipe  # copies may be those of a start that was given up
+    changed: dict[str, Any] = {}
+    if _is_gone(recipe.teacher.checkpoint) and checkpoint.is_intact(directory.teacher_file):
+        own = {"checkpoint": str(directory.teacher_file.absolute())}
+        changed["teacher"] = recipe.teacher.model_copy(update=own)
+    if _is_gone(recipe.student_checkpoint) and checkpoint.is_intact(directory.start_file):
+        changed["student_checkpoint"] = str(directory.start_file.absolute())
+    return recipe.model_copy(update=changed) if changed else recipe
+
+
+def _is_gone(given: str | None) -> bool:
+    # Not the method of a path, which raises for a name that no file can have.
+    return given is not None and not os.path.exists(expanded(given))  # noqa: PTH110
+
+
+def keep_own_copies(recipe: Recipe, inputs: Inputs, directory: SweepDirectory, *, replaces: bool) -> None:
+    """Keep the weights of the teacher, and those that students start from.
+
+    Args: replaces: also those of which there is an intact copy, which may be of another start.
+    """
+    weights = {directory.teacher_file: inputs.teacher.model.state_dict()}
+    if recipe.student_checkpoint:
+        weights[directory.start_file] = start_weights(recipe, inputs.splits.num_classes)
+    for file, each in weights.items():
+        if replaces or not checkpoint.is_intact(file):
+            # Not a copy of the file that was given, which may be an archive, or a folder.
+            checkpoint.save(file, {"model": {name: tensor.cpu().contiguous() for name, tensor in each.items()}})

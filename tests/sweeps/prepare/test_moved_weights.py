@@ -1,0 +1,126 @@
+"""A sweep keeps the weights that it was given: its teacher, and those that its students start from."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from kdas import models
+from kdas.errors import UserError
+from kdas.files import checkpoint
+from kdas.recipe.config import TrialConfig
+from kdas.students import start
+from kdas.training.trial import Inputs, load_inputs
+from sweeps.engine.slots import Slots
+from sweeps.execution.actor import ray_config
+from sweeps.file.spec import SweepSpec
+from sweeps.prepare.inputs import inputs_for, keep_inputs_of
+from sweeps.prepare.own_copies import with_own_copies
+from sweeps.prepare.preview import look_ahead
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.job import Job
+from sweeps.reproduce import reproduce
+from sweeps.run import run_sweep
+from tests.sweeps.conftest import CALIBRATION, TINY
+from tests.sweeps.record.test_damage import train_here
+
+
+@pytest.fixture
+def recipe(inputs: Inputs, tmp_path: Path) -> TrialConfig:
+    """With a teacher from a checkpoint."""
+    path = tmp_path / "given.pth"
+    checkpoint.save(path, {"model": inputs.teacher.model.state_dict()})
+    teacher = {"model": "resnet8", "checkpoint": str(path)}
+    return TrialConfig(dataset={"name": "digits"}, teacher=teacher, student="resnet8")
+
+
+def test_a_teacher_whose_checkpoint_is_gone_is_the_sweeps_own_copy(
+    recipe: TrialConfig, directory: SweepDirectory
+) -> None:
+    given, console = load_inputs(recipe), Console()
+    keep_inputs_of(recipe, given, directory)
+    job = Job("plain_kd", "search", recipe, "aaaaaaaa")
+    directory.trial(job.trial_id).begin(job)
+    assert recipe.teacher.checkpoint
+    Path(recipe.teacher.checkpoint).unlink()
+    found = inputs_for(with_own_copies(recipe, directory), directory, console).teacher
+    assert found.weights_id == given.teacher.weights_id
+    kept = found.model.state_dict()
+    assert all(torch.equal(each, kept[name]) for name, each in given.teacher.model.state_dict().items())
+    directory.teacher_file.unlink()
+    with pytest.raises(UserError, match=r"^teacher\.checkpoint: .*given\.pth: no such checkpoint"):
+        inputs_for(with_own_copies(recipe, directory), directory, console)
+
+
+def test_a_sweep_of_before_gets_its_copy_at_the_next_start(recipe: TrialConfig, directory: SweepDirectory) -> None:
+    keep_inputs_of(recipe, load_inputs(recipe), directory)
+    directory.teacher_file.unlink()
+    job = Job("plain_kd", "search", recipe, "aaaaaaaa")
+    directory.trial(job.trial_id).begin(job)
+    inputs_for(recipe, directory, Console())
+    assert checkpoint.is_intact(directory.teacher_file)
+
+
+def test_workers_read_the_sweeps_own_copies(recipe: TrialConfig, directory: SweepDirectory) -> None:
+    recipe = recipe.model_copy(update={"student_checkpoint": recipe.teacher.checkpoint})
+    keep_inputs_of(recipe, load_inputs(recipe), directory)
+    told = ray_config(Job("plain_kd", "search", recipe, "aaaaaaaa"), directory, CALIBRATION, 1.0, Slots(1, 1, 0.0))
+    assert told["teacher"]["checkpoint"] == str(directory.teacher_file)
+    assert told["config"]["student_checkpoint"] == str(directory.start_file)
+
+
+@pytest.fixture
+def given(load: Callable[..., SweepSpec], inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepSpec:
+    """A sweep with a teacher and starting students from checkpoints."""
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setattr("sweeps.run._train", train_here)
+    teacher, begins = tmp_path / "teacher.pth", tmp_path / "start.pth"
+    checkpoint.save(teacher, {"model": inputs.teacher.model.state_dict()})
+    checkpoint.save(begins, {"model": models.create("resnet8", 10).state_dict()})
+    return load(
+        {"START_RATE": {"low": 0.3, "high": 0.9}},
+        teacher={"model": "resnet8", "checkpoint": str(teacher)},
+        student={"model": "resnet8", "checkpoint": str(begins)},
+        baselines={"plain_kd": "full"},
+        budget={"configurations": 1},
+        seeds=1,
+        epochs=1,
+        evaluations=2,
+    )
+
+
+def test_a_sweep_resumes_after_its_given_weights_were_moved(given: SweepSpec, tmp_path: Path) -> None:
+    directory, console = SweepDirectory(tmp_path / "runs" / "mine"), Console(file=io.StringIO())
+    assert run_sweep(given, TINY, directory, console)
+    before = {folder.path.name for folder in directory.trials()}
+    for name in ("teacher.pth", "start.pth"):
+        (tmp_path / name).rename(tmp_path / f"moved_{name}")
+    start._kept.cache_clear()  # as in another process
+    more = SweepSpec.model_validate({**given.model_dump(), "seeds": [1, 2]})
+    assert look_ahead(more, TINY, directory, Slots(1, 1, 0.0), console)
+    assert run_sweep(more, TINY, directory, console)
+    after = {folder.path.name for folder in directory.trials()}
+    # The same configurations, so no name changed.
+    assert after == before | {name.replace("-s1", "-s2") for name in before}
+    assert reproduce(directory, min(before), None, console)
+    directory.start_file.unlink()
+    start._kept.cache_clear()
+    with pytest.raises(UserError, match=r"student\.checkpoint: .*start\.pth: no such checkpoint"):
+        run_sweep(more, TINY, directory, console)
+
+
+def test_given_weights_that_never_existed_are_refused_whatever_an_abandoned_start_left(
+    given: SweepSpec, tmp_path: Path, inputs: Inputs
+) -> None:
+    directory, console = SweepDirectory(tmp_path / "runs" / "mine"), Console(file=io.StringIO())
+    directory.path.mkdir(parents=True)
+    keep_inputs_of(given.methods.recipe, load_inputs(given.methods.recipe), directory)
+    (tmp_path / "start.pth").unlink()
+    start._kept.cache_clear()
+    with pytest.raises(UserError, match=r"student\.checkpoint: .*start\.pth: no such checkpoint"):
+        run_sweep(given, TINY, directory, console)
