@@ -9,7 +9,7 @@ from kdas.errors import UserError, alike
 from kdas.records import Status, is_searched
 from sweeps.record.control import change_requests
 from sweeps.record.directory import SweepDirectory
-from sweeps.record.measure import has_finished, known_measure
+from sweeps.record.measure import has_certain_time, has_finished, known_measure
 from sweeps.record.paths import CONFIRM
 
 _TRIAL_ID = re.compile(r"\w+-s\d+")
@@ -66,7 +66,12 @@ def stop(directory: SweepDirectory, trial_id: str) -> str:
         raise UserError(f"{directory.name}: trial {trial_id} has ended as {folder.status}. Nothing to stop.")
     change_requests(directory, lambda asked: replace(asked, stopped=tuple(dict.fromkeys((*asked.stopped, trial_id)))))
     when = "at its next evaluation" if directory.holder() else "when the sweep is next run, before it trains again"
-    return f"{directory.name}: trial {trial_id} stops {when}; its configuration cannot win"
+    measure = known_measure(directory)
+    if measure is not None and has_certain_time(folder.rows(), measure):
+        means = "it has reached the target, so its time counts, and other seeds of its configuration still run"
+    else:
+        means = "its configuration cannot win, and does not start on further seeds; stop those that run one by one"
+    return f"{directory.name}: trial {trial_id} stops {when}; {means}"
 
 
 def _must_run(directory: SweepDirectory, what: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kdas.records import STOPPED_STATUSES, Measure, Status
+from sweeps.engine.by_hand import StoppedByHand
 from sweeps.engine.candidates import Candidates
 from sweeps.engine.confirmation import Confirmation
 from sweeps.engine.early_stopping import EarlyStopping, may_stop
@@ -95,6 +96,7 @@ class Agenda:
         # it crashed, or a user stopped it.
         self._has_dropped_out = False
         self._asked = Requests()
+        self._by_hand = StoppedByHand(directory)
         # Trials that had ended and whose files were damaged: they are trained again to where they ended.
         self._rebuilt: set[str] = set()
         missing = [job for job in plan.baselines if not adopt(job)]
@@ -118,7 +120,9 @@ class Agenda:
         """
         self._drop_beaten()
         if self._spending.is_spent:
-            self._queue.withdraw(lambda job: may_stop(job) and job.trial_id not in self._rebuilt)
+            # What was under way when its worker or the sweep was lost runs to its end, as everything under way does.
+            sets_aside = self._spending.sets_aside
+            self._queue.withdraw(lambda job: self._may_stop(job) and (sets_aside or not self._is_under_way(job)))
         while self._measure is not None and not self._queue.num_waiting and (lane := self._next_lane()) is not None:
             self._propose(lane)
             self._drop_beaten()
@@ -133,6 +137,7 @@ class Agenda:
     def heed(self, asked: Requests) -> list[str]:
         """Follow what users ask from now on. Returns: a line for each request that is new."""
         before, self._asked = self._asked, asked
+        self._by_hand.heed(asked, self._measure)
         lines = []
         if asked.finishes and not before.finishes:
             self._spending.finish()
@@ -146,21 +151,49 @@ class Agenda:
 
     def _stop(self, trial_id: str) -> str:
         """End a trial of the search: at once if it waits, otherwise at its next evaluation. Returns: what it does."""
-        for job in self._queue.withdraw(lambda job: job.trial_id == trial_id and self._is_stopped_by_hand(job)):
-            folder = self._directory.trial(job.trial_id)
-            folder.begin(job)
-            folder.end(Status.STOPPED_EARLY)
+        if not self._queue.expects(trial_id):
+            return f"{trial_id} neither waits nor runs."
+        waited = self._end_waiting(lambda job: job.trial_id == trial_id and self._is_stopped_by_hand(job))
+        told = "is stopped, as you asked." if waited else "stops at its next evaluation, as you asked."
+        if others := self._drop_given_up():
+            ids = ", ".join(job.trial_id for job in others)
+            told += f" Its configuration can no longer win, so these do not start: {ids}."
+        return f"{trial_id} {told}"
+
+    def _drop_given_up(self) -> list[Job]:
+        """Record waiting trials of configurations that a user has stopped as stopped, without running them."""
+        return self._end_waiting(
+            lambda job: self._by_hand.gives_up(job) and self._may_stop(job) and not self._is_under_way(job)
+        )
+
+    def _end_waiting(self, is_unwanted: Callable[[Job], bool]) -> list[Job]:
+        """Record waiting trials as stopped by hand, without running them. Returns: their jobs."""
+        ended = self._queue.withdraw(is_unwanted)
+        for job in ended:
+            self._record_stopped(job, Status.STOPPED_EARLY)
             for rule in self._rules_of(job):
                 rule.ended(job, Status.STOPPED_EARLY)
             self._has_dropped_out = True
             self._tell_ended(job)
-            return f"{trial_id} is stopped, as you asked."
-        runs = self._queue.expects(trial_id)
-        return f"{trial_id} {'stops at its next evaluation, as you asked' if runs else 'neither waits nor runs'}."
+        return ended
+
+    def _record_stopped(self, job: Job, status: Status) -> None:
+        folder = self._directory.trial(job.trial_id)
+        if folder.status not in STOPPED_STATUSES:
+            folder.begin(job)
+            folder.end(status)
 
     def _is_stopped_by_hand(self, job: Job) -> bool:
         """Whether a user has asked to stop a job that may be stopped."""
-        return job.trial_id in self._asked.stopped and may_stop(job) and job.trial_id not in self._rebuilt
+        return self._by_hand.stops(job) and self._may_stop(job)
+
+    def _may_stop(self, job: Job) -> bool:
+        return may_stop(job) and job.trial_id not in self._rebuilt
+
+    def _is_under_way(self, job: Job) -> bool:
+        """Whether a waiting job has begun: its worker was lost, or an earlier start was."""
+        folder = self._directory.trial(job.trial_id)
+        return folder.exists and folder.status is Status.RUNNING
 
     def next_job(self) -> Job | None:
         """A job to start now; None if none is available yet, or if the sweep is finished (see `is_finished`)."""
@@ -381,8 +414,6 @@ class Agenda:
     def _drop_beaten(self) -> None:
         """Record waiting trials that the rule would stop as stopped, without running them."""
         for job in self._queue.withdraw(self._stops):
-            folder = self._directory.trial(job.trial_id)
-            if folder.status not in STOPPED_STATUSES:
-                folder.begin(job)
-                folder.end(self._rules_of(job)[0].status)
+            self._record_stopped(job, self._rules_of(job)[0].status)
             self._tell_ended(job)
+        self._drop_given_up()

@@ -27,6 +27,11 @@ def time_to_target(rows: Sequence[Recorded], target: float) -> float:
     return first_reached([r.row.cost_ref_s for r in rows], [r.row.val_accuracy for r in rows], target)
 
 
+def has_certain_time(rows: Sequence[Recorded], measure: Measure) -> bool:
+    """Whether a trial's result is its time to the target, and the target is reached: whatever follows changes nothing."""
+    return measure.objective == "tta" and math.isfinite(time_to_target(rows, measure.target))
+
+
 def write_measure(directory: SweepDirectory, measure: Measure) -> None:
     """Write the measure into the sweep directory."""
     write_record(directory.measure_file, measure.as_dict())

@@ -104,9 +104,12 @@ def test_a_stop_asked_before_a_kill_takes_effect_at_the_next_start_without_train
     assert not end_pause(directory)
     agenda = agenda_of(spec, inputs, directory)
     (said,) = agenda.heed(taken_up(directory, spec.num_configurations))
-    assert said == f"{job.trial_id} is stopped, as you asked."
+    other = f"{job.config_id}-s2"
+    assert said == (
+        f"{job.trial_id} is stopped, as you asked. Its configuration can no longer win, so these do not start: {other}."
+    )
     assert folder.status is Status.STOPPED_EARLY and len(folder.rows()) == 1
-    assert job.trial_id not in {each.trial_id for each in work_off(agenda, directory)}
+    assert not {job.trial_id, other} & {each.trial_id for each in work_off(agenda, directory)}
     assert agenda.is_finished
     assert load_by_hand(directory.path) == ByHand(0, (job.trial_id,))
     # What has been done applies no longer, and is kept for the report.
@@ -114,6 +117,38 @@ def test_a_stop_asked_before_a_kill_takes_effect_at_the_next_start_without_train
         end_pause(directory)
         assert read_requests(directory) == Requests(were_stopped=(job.trial_id,))
         assert load_by_hand(directory.path) == ByHand(0, (job.trial_id,))
+
+
+@pytest.mark.parametrize("has_reached", [False, True])
+def test_seeds_of_a_stopped_configuration_that_have_not_begun_do_not_start_unless_it_can_still_win(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, has_reached: bool
+) -> None:
+    seeds = changed(spec, seeds=4, target=0.8, known_points=[])
+    agenda = agenda_of(seeds, inputs, directory)
+    first, second = past_the_baselines(agenda, directory)
+    for job in (first, second):
+        directory.trial(job.trial_id).begin(job)
+    directory.trial(first.trial_id).append(curve_row(first, 1, 0.9 if has_reached else 0.3), [["step", 64, 1]])
+    asked = Requests(stopped=(first.trial_id,))
+    (said,) = agenda.heed(asked)
+    others = [f"{first.config_id}-s{seed}" for seed in (3, 4)]
+    why = "Its configuration can no longer win, so these do not start"
+    told = "" if has_reached else f" {why}: {', '.join(others)}."
+    assert said == f"{first.trial_id} stops at its next evaluation, as you asked.{told}"
+    assert agenda.evaluated(first, 2.0, 0.3) is Status.STOPPED_EARLY
+    assert agenda.evaluated(second, 2.0, 0.3) is None  # it is under way
+    directory.trial(first.trial_id).end(Status.STOPPED_EARLY)
+    agenda.ended(first)
+    end(agenda, directory, second, Status.BUDGET, [0.3, 0.9, 0.9])
+    started = {job.trial_id for job in work_off(agenda, directory)}
+    assert started & set(others) == (set(others) if has_reached else set())
+    assert agenda.is_finished
+    # Nor do seeds that are added later.
+    more = agenda_of(changed(seeds, seeds=5), inputs, directory)
+    more.heed(Requests(were_stopped=(first.trial_id,)))
+    added = {job.trial_id for job in work_off(more, directory)}
+    assert (f"{first.config_id}-s5" in added) is has_reached
+    assert more.is_finished
 
 
 @pytest.mark.parametrize("phase", ["baseline", "confirm"])
@@ -172,6 +207,30 @@ def test_a_finished_search_proposes_nothing_and_is_confirmed(
     assert {job.phase for job in rest} == {"confirm"}
     assert agenda.is_finished and agenda.lacks_configurations
     assert agenda.untried_methods == []
+
+
+@pytest.mark.parametrize("when_spent", ["finish", "checkpoint"])
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_trials_under_way_when_a_search_was_finished_run_to_their_end_after_a_kill(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, when_spent: str, is_killed: bool
+) -> None:
+    budget = {"configurations": 50, "when_spent": when_spent}
+    long = changed(spec, budget=budget, known_points=[], seeds=3)
+    agenda = agenda_of(long, inputs, directory)
+    running = past_the_baselines(agenda, directory)
+    for job in running:
+        directory.trial(job.trial_id).begin(job)
+    agenda.heed(Requests(finishes=True, finished_at=50))
+    if is_killed:
+        agenda = agenda_of(long, inputs, directory)
+        agenda.heed(Requests(finishes=True, finished_at=50))
+    else:
+        for job in running:
+            agenda.lost(job)
+    rest = {job.trial_id for job in work_off(agenda, directory)}
+    # The third seed of their configuration had not begun.
+    assert rest == (set() if when_spent == "checkpoint" else {job.trial_id for job in running})
+    assert agenda.is_finished
 
 
 def test_a_search_that_ended_before_its_first_trial_is_named(
