@@ -69,6 +69,7 @@ def render_markdown(found: Findings) -> str:
         summary_table=tables.table(columns, shown),
         crossed_table=tables.crossed_table(found.crossed, found.measure),
         indicator_table=tables.table(tables.indicator_columns(found.summary), reached),
+        ids_table=tables.ids_table(shown, found.times),
         cautions_at=_cautions_by_place(found),
     )
 
@@ -185,6 +186,7 @@ def _facts(found: Findings) -> list[tuple[str, str, str]]:
         ),
         ("Data", measure.data_source, ", ".join(sorted(found.curves["dataset"].unique()))),
         *_of_the_teacher(found),
+        *_of_the_start(found),
         *_of_the_prices(found),
         *_of_the_payback(found),
     ]
@@ -203,6 +205,12 @@ def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
         return []
     split = found.measure.split
     return [("Teacher", f"{wording.percent(accuracy)} {split} accuracy", found.environment.get("teacher", ""))]
+
+
+def _of_the_start(found: Findings) -> list[tuple[str, str, str]]:
+    """That students do not start from random weights, where the sweep file gave some."""
+    start = found.environment.get("student_start")
+    return [("Students", "start from given weights", f"hash of the weights: {start}")] if start else []
 
 
 def _of_the_prices(found: Findings) -> list[tuple[str, str, str]]:

@@ -236,6 +236,16 @@ def trial_columns(times: pd.DataFrame, measure: Measure) -> list[Column]:
     ]
 
 
+def ids_table(shown: pd.DataFrame, times: pd.DataFrame) -> Table:
+    """The ids of the trials behind the shown rows of the summary, for commands that take one."""
+    ids = times.groupby(["phase", "method", "config_id"], sort=False)["trial_id"].agg(", ".join)
+
+    def of_row(row: Row) -> str:
+        return str(ids.get((row["phase"], row["method"], row["config_id"]), ""))
+
+    return table([*identity(shown), Column("trials", of_row, "", False)], shown)
+
+
 def cell_columns() -> list[Column]:
     """The methods of several sweeps."""
     return [

@@ -1,4 +1,4 @@
-"""What users are told about a teacher."""
+"""What users are told about a teacher, and about weights that students start from."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _WORTH_SAYING = 5000
 
 
 def tell_quality(recipe: Recipe, inputs: Inputs, console: Console) -> None:
-    """Say how good the teacher is. Warn if it is hardly better than a guess, and of weights that have seen the
-    validation images.
+    """Say how good the teacher is, and which weights students start from. Warn if the teacher is hardly better than a
+    guess, and of weights that have seen the validation images.
     """
     split = "validation" if recipe.validation else "test"
     num_images = len(inputs.splits.validation)
@@ -36,6 +36,13 @@ def tell_quality(recipe: Recipe, inputs: Inputs, console: Console) -> None:
             f"Warning: that is near chance ({quality.chance:.1%}), so students learn little from it. Check its weights,"
             " the order of its classes, and the mean and std of its images.",
             highlight=False,
+            soft_wrap=True,
+        )
+    if recipe.student_checkpoint:
+        console.print(
+            f"Students start from the weights in {recipe.student_checkpoint}",
+            highlight=False,
+            markup=False,
             soft_wrap=True,
         )
     for sentence in seen_by_kept(recipe, inputs.dataset):

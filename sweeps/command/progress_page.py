@@ -109,7 +109,7 @@ def _section(directory: SweepDirectory, cell: str) -> str:
         lines.append(f"target {status.measure.target:.4f} ({status.measure.target_rule})")
     elif not status.damages:
         lines.append("the target is fixed once plain distillation has finished on every seed")
-    lines += words_of(status)
+    lines += words_of(status, directory.name)
     text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
     text += "".join(f"<p class=damage>{html.escape(line)}</p>" for line in status.damages)
     return text + _running(status, cell) + _fastest(status) + _buttons(status, cell)
@@ -144,10 +144,15 @@ def _fastest(status: SweepStatus) -> str:
         return ""
     seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
     rows = [
-        [html.escape(name), f"{mean_s:.2f}" if num_reached == count else f"&gt; {mean_s:.2f}", f"{num_reached}/{count}"]
-        for name, mean_s, count, num_reached in status.fastest
+        [
+            html.escape(each.name),
+            f"{'' if each.num_reached == each.num_seeds else '&gt; '}{each.mean_s:.2f}",
+            f"{each.num_reached}/{each.num_seeds}",
+            html.escape(each.trial_id),
+        ]
+        for each in status.fastest
     ]
-    return _table([f"{fastest_word(status)}, {seeds}", "mean ref. s", "reached"], rows)
+    return _table([f"{fastest_word(status)}, {seeds}", "mean ref. s", "reached", "a trial of it"], rows)
 
 
 def _buttons(status: SweepStatus, cell: str) -> str:

@@ -43,6 +43,7 @@ def spec_path(name: str) -> Path:
         raise UserError(f"NAME is not given. Name a sweep: {', '.join(shipped())}, or the path of a .yaml file.")
     path = _path(name, Path())
     if path.is_file():
+        _check_is_no_cell(name, path)
         return path
     if expanded(name).is_file() and not is_file_name(name):
         raise UserError(
@@ -56,6 +57,12 @@ def spec_path(name: str) -> Path:
     missing = name if is_file_name(name) else f"sweeps/files/{name}.yaml"
     resumed = f" NAME={Path(name).stem} resumes the sweep in {shown(recorded.parent)}." if recorded.is_file() else ""
     raise UserError(f"{missing}: no such sweep file. {_nearest_file(name, path)}{resumed}")
+
+
+def _check_is_no_cell(name: str, path: Path) -> None:
+    """Raises: UserError: if the file is that of a cell, which runs with its sweep."""
+    if path.name == SPEC and not is_recorded(path) and (of := sweep_path(str(path)).relative_to(runs_root())).parts[1:]:
+        raise UserError(f"NAME={name}: is the file of a cell, which runs with its sweep. Give NAME={of.parts[0]}.")
 
 
 def directory_of(path: Path) -> Path:

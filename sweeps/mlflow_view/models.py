@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from kdas.errors import UserError
 from kdas.students.about import ABOUT
+from kdas.students.about import BEST as WEIGHTS
 from sweeps.mlflow_view.names import BEST, aliases, as_name
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.record.directory import SweepDirectory
@@ -88,21 +89,22 @@ class StudentModels:
         Raises: UserError: if there are no students, or MLflow refuses the name.
         """
         models = self._state.facts.get("models", {})
-        students = [(method, kept.about.trial_id) for method, kept in best_of_methods(self._directory)]
-        alias_of = aliases(method for method, _ in students)
-        chosen = [(alias_of[method], trial_id) for method, trial_id in students if trial_id in models]
+        students = dict(best_of_methods(self._directory))
+        alias_of = aliases(students)
+        chosen = [(alias_of[method], kept) for method, kept in students.items() if kept.about.trial_id in models]
         if not chosen:
             raise UserError(f"REGISTER={name}: no student of {self._directory.name} is in MLflow. Run make sync first.")
         winner = {folder.path.name for folder in winner_of(self._directory).trials}
-        chosen += [(BEST, trial_id) for _, trial_id in chosen if trial_id in winner]
+        chosen += [(BEST, kept) for _, kept in chosen if kept.about.trial_id in winner]
         try:
             self._create(name)
             versions = {each.run_id: each.version for each in self._client.search_model_versions(f"name = '{name}'")}
             told = []
-            for alias, trial_id in chosen:
+            for alias, kept in chosen:
+                trial_id = kept.about.trial_id
                 run_id, model_id = models[trial_id]
                 if run_id not in versions:
-                    versions[run_id] = self._version(name, run_id, model_id)
+                    versions[run_id] = self._version(name, run_id, model_id, kept)
                 self._client.set_registered_model_alias(name, alias, versions[run_id])
                 told.append(f"models:/{name}@{alias} is version {versions[run_id]}, of trial {trial_id}")
         except MlflowException as error:
@@ -118,10 +120,13 @@ class StudentModels:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _version(self, name: str, run_id: str, model_id: str) -> str:
+    def _version(self, name: str, run_id: str, model_id: str, kept: KeptStudent) -> str:
         # Not its address in MLflow, which the store would look up at the address that is set for the whole process.
         files = self._client.get_logged_model(model_id).artifact_location
-        made = self._client.create_model_version(name, files, run_id=run_id, model_id=model_id)
+        tags, description = version_tags(kept), version_description(kept)
+        made = self._client.create_model_version(
+            name, files, run_id=run_id, tags=tags, description=description, model_id=model_id
+        )
         return str(made.version)
 
 
@@ -137,6 +142,41 @@ def best_of_methods(directory: SweepDirectory) -> Iterable[tuple[str, KeptStuden
             trials = {folder.path.name for folder in winner_of(directory, method).trials}
         of_winner = [kept for kept in of_method if kept.about.trial_id in trials]
         yield method, max(of_winner or of_method, key=lambda each: (each.about.best["val_accuracy"], -each.seed))
+
+
+def version_description(kept: KeptStudent) -> str:
+    """What a student is and how good, in Markdown, as MLflow's page shows it of a version."""
+    about, sweep = kept.about, kept.about.sweep
+    best = about.best
+    again = f"make reproduce NAME={sweep['name']} TRIAL={about.trial_id}"
+    return (
+        f"{about.student} for {about.data['name']}, distilled from {about.teacher['model']} by {sweep['method']}"
+        f" ({sweep['configuration']}), seed {kept.seed}, in the sweep {sweep['name']}. Accuracy in epoch"
+        f" {best['epoch']}, which the {about.decided_by} split chose: {best['val_accuracy']:.4f} on that split,"
+        f" {best['test_accuracy']:.4f} on the test split. Train it again: `{again}`."
+    )
+
+
+def version_tags(kept: KeptStudent) -> dict[str, str]:
+    """Facts of a student by which versions are found: accuracies, where it comes from, and hashes."""
+    about, sweep = kept.about, kept.about.sweep
+    facts = {
+        "sweep": sweep["name"],
+        "trial_id": about.trial_id,
+        "config_id": kept.config_id,
+        "method": sweep["method"],
+        "configuration": sweep["configuration"],
+        "seed": kept.seed,
+        "phase": sweep["phase"],
+        "decided_by": about.decided_by,
+        "val_accuracy": about.best["val_accuracy"],
+        "test_accuracy": about.best["test_accuracy"],
+        "weights_hash": about.files[WEIGHTS],
+        "teacher_weights": about.teacher["weights"],
+        "data_hash": next(iter(about.data["identity"]), ""),
+        "git_commit": about.provenance.get("git_commit", ""),
+    }
+    return {f"kdas.{name}": str(value) for name, value in facts.items()}
 
 
 def _saved(kept: KeptStudent, path: Path) -> bool:

@@ -9,6 +9,7 @@ from kdas.clock import Calibration
 from kdas.files.cache import write_text
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.recipe.config import TrialConfig
+from kdas.students.start import start_id
 from kdas.training.provenance import package_version, provenance, uncommitted
 from kdas.training.trial import Inputs
 from sweeps.engine.prices import Prices
@@ -31,6 +32,7 @@ def describe(recipe: TrialConfig, inputs: Inputs, prices: Prices) -> dict[str, s
         "teacher_weights": inputs.teacher.weights_id,
         "teacher_accuracy": repr(quality.accuracy),
         "teacher_accuracy_clear_from": repr(quality.clear_from),
+        **({"student_start": start} if (start := start_id(recipe, inputs.splits.num_classes)) else {}),
         **_of_prices(list(prices.calibrations.values())),
     }
 

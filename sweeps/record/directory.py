@@ -107,7 +107,24 @@ class SweepDirectory:
                 who = self.holder() or "another process is running this sweep"
                 raise UserError(f"{self.path}: {who}. Wait for it or stop it.") from error
             write_text(self.path / ".holder", f"process {os.getpid()} on {platform.node()}\n")
-            yield
+            try:
+                yield
+            except UserError:
+                self._remove_unused()
+                raise
+
+    def _remove_unused(self) -> None:
+        """Remove the folder if a start that was refused has written nothing to it. Its lock is held."""
+        own = {".holder", ".lock"}
+        if any(path.name not in own for path in self.path.iterdir()):
+            return
+        with suppress(OSError):  # another process has just come
+            # The lock last. Who waits for it notices that its file is gone, and makes another.
+            for name in sorted(own):
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
+            if self._is_cell:
+                self.path.parent.rmdir()
 
     def holder(self) -> str:
         """The process that runs the sweep, in words; empty if there is none."""

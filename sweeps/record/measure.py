@@ -28,7 +28,7 @@ def time_to_target(rows: Sequence[Recorded], target: float) -> float:
 
 
 def has_certain_time(rows: Sequence[Recorded], measure: Measure) -> bool:
-    """Whether a trial's result is its time to the target, and the target is reached: whatever follows changes nothing."""
+    """Whether a trial's result is its time to the target, and that is reached: what follows changes nothing."""
     return measure.objective == "tta" and math.isfinite(time_to_target(rows, measure.target))
 
 

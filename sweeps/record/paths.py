@@ -36,13 +36,11 @@ def sweep_path(name: str) -> Path:
     """
     if not name.strip():
         raise UserError("NAME is not given. Name a sweep: NAME=digits_kd, or the path of its file.")
-    if is_recorded(Path(name)):
-        name = Path(name).absolute().parent.name
+    name = _of_recorded_file(name)
     sweep, _, cell = (Path(name).stem if is_file_name(name) else name.rstrip("/")).partition("/")
     if not sweep or "/" in cell:
+        _check_is_no_folder_of_a_sweep(name)
         is_folder = os.path.isdir(name)  # noqa: PTH112 (a name that no path can have)
-        if is_folder and Path(name).absolute().parent == runs_root():
-            raise UserError(f"NAME={name!r}: is a folder. Give NAME={Path(name).name}.")
         raise UserError(
             f"NAME={name!r}: {'is a folder' if is_folder else 'is not the name of a sweep'}. Give the name of a sweep,"
             " or the path of a file that ends in .yaml."
@@ -51,7 +49,36 @@ def sweep_path(name: str) -> Path:
         _check_folder_name(name, part)
     if sweep.lower() in _NOT_SWEEPS or sweep.lower().startswith(f"{DATABASE}-"):
         raise UserError(f"NAME={name!r}: {sweep} is reserved in RUNS_DIR. Rename the sweep file.")
-    return runs_root() / sweep / CELLS / cell if cell else runs_root() / sweep
+    found = runs_root() / sweep / CELLS / cell if cell else runs_root() / sweep
+    if cell and not found.exists():
+        _check_is_no_folder_of_a_sweep(name)
+    return found
+
+
+def _of_recorded_file(name: str) -> str:
+    """The name of the sweep, or of the cell, that has recorded a file; other names as they are."""
+    path = Path(name).absolute()
+    if is_recorded(path):
+        return path.parent.name
+    if path.name == SPEC and _is_cell(path.parent):
+        return f"{path.parents[2].name}/{path.parent.name}"
+    return name
+
+
+def _is_cell(path: Path) -> bool:
+    """Whether an absolute path is that of a cell's folder."""
+    return path.parent.name == CELLS and path.parent.parent.parent == runs_root()
+
+
+def _check_is_no_folder_of_a_sweep(name: str) -> None:
+    """Raises: UserError: if it is the path of a sweep's folder, or a cell's, instead of its name."""
+    if not os.path.isdir(name):  # noqa: PTH112 (a name that no path can have)
+        return
+    path = Path(name).absolute()
+    is_cell = _is_cell(path)
+    if is_cell or path.parent == runs_root():
+        own = f"{path.parents[1].name}/{path.name}" if is_cell else path.name
+        raise UserError(f"NAME={name!r}: is a folder. Give NAME={own}.")
 
 
 def is_file_name(name: str) -> bool:
@@ -61,7 +88,7 @@ def is_file_name(name: str) -> bool:
 
 def is_recorded(path: Path) -> bool:
     """Whether a path is that of the file which a sweep in `runs_root()` has recorded."""
-    return path.name == SPEC and path.absolute().parents[1] == runs_root()
+    return path.name == SPEC and path.absolute().parent.parent == runs_root()
 
 
 def recorded_names() -> list[str]:

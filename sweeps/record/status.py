@@ -44,6 +44,19 @@ class UnderWay:
 
 
 @dataclass(frozen=True)
+class Fast:
+    """A configuration: its name, its mean time in reference seconds (a miss counts as the full budget), the number of
+    its seeds, how many of them reached the target, and the id of the first of its trials.
+    """
+
+    name: str
+    mean_s: float
+    num_seeds: int
+    num_reached: int
+    trial_id: str
+
+
+@dataclass(frozen=True)
 class SweepStatus:
     """Counts by status; unfinished trials; configurations by mean time to the target over their finished seeds."""
 
@@ -51,8 +64,7 @@ class SweepStatus:
     under_way: list[UnderWay]
     # The phase of `fastest`: the confirmation as soon as one of its trials has ended.
     phase: str
-    # Name, mean time (a miss counts as the full budget), number of seeds, and how many of them reached the target.
-    fastest: list[tuple[str, float, int, int]]
+    fastest: list[Fast]
     measure: Measure | None
     holder: str
     # What is wrong with files of the record, a line each.
@@ -93,7 +105,8 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
         damages.append(str(error))
     counts: Counter[Status] = Counter()
     under_way: list[UnderWay] = []
-    times: dict[str, dict[str, list[float]]] = {SEARCH: {}, CONFIRM: {}}
+    # By phase and configuration: the id of the first trial, and the times of all.
+    times: dict[str, dict[str, tuple[str, list[float]]]] = {SEARCH: {}, CONFIRM: {}}
     for folder in directory.trials():
         if damage := folder.damage():
             damages.append(str(damage))
@@ -103,22 +116,22 @@ def read_status(directory: SweepDirectory, now: float | None = None) -> SweepSta
         if status is Status.RUNNING:
             under_way.append(_under_way(folder, now))
         elif status in FINAL_STATUSES and measure is not None:
-            times[folder.description["phase"]].setdefault(_name(folder), []).append(
-                time_to_target(folder.rows(), measure.target)
-            )
+            of_configuration = times[folder.description["phase"]].setdefault(_name(folder), (folder.path.name, []))
+            of_configuration[1].append(time_to_target(folder.rows(), measure.target))
     phase = CONFIRM if times[CONFIRM] else SEARCH
     fastest = []
     if measure is not None:
         fastest = [
-            (
+            Fast(
                 name,
                 statistics.fmean(min(each, measure.budget_ref_s) for each in of),
                 len(of),
                 sum(map(math.isfinite, of)),
+                trial_id,
             )
-            for name, of in times[phase].items()
+            for name, (trial_id, of) in times[phase].items()
         ]
-    fastest = sorted(fastest, key=lambda each: (each[1], each[0]))[:SHOWN_CONFIGURATIONS]
+    fastest = sorted(fastest, key=lambda each: (each.mean_s, each.name))[:SHOWN_CONFIGURATIONS]
     holder = directory.holder()
     num_ended = sum(counts[each] for each in FINAL_STATUSES)
     left_s = _left_s(directory, num_ended, measure) if holder else None
@@ -171,14 +184,17 @@ def _filling(directory: SweepDirectory) -> list[str]:
     return [f"filling the teacher bank: {told['num_done'] / told['num_views']:.0%} of {told['num_views']:,} views"]
 
 
-def words_of(status: SweepStatus) -> list[str]:
-    """Teacher, prices, the bank while it is filled, the time left, and what users have asked, a sentence each."""
+def words_of(status: SweepStatus, name: str) -> list[str]:
+    """Teacher, prices, the bank while it is filled, the time left, and what users have asked, a sentence each.
+
+    Args: name: of the sweep, for commands.
+    """
     lines = [f"answer: {status.answer}"] if status.answer else []
     lines += status.prepared
     if status.left_s is not None:
         lines.append(f"about {readable_s(status.left_s)} left at the pace so far")
     if status.asked.is_paused and status.holder:  # a pause ends with the process
-        lines.append("paused: no trial starts. Continue it with make resume")
+        lines.append(f"paused: no trial starts. Continue it: make resume NAME={name}")
     if status.asked.finishes:
         lines.append("the search was ended by request; raise budget.configurations to continue it")
     return lines
@@ -211,7 +227,7 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
         console.print("  the target is fixed once plain distillation has finished on every seed")
     elif status.measure is not None:
         console.print(f"  target {status.measure.target:.4f} ({status.measure.target_rule})", highlight=False)
-    for line in words_of(status):
+    for line in words_of(status, directory.name):
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for damage in status.damages:
         console.print(f"  {damage}", highlight=False, markup=False)
@@ -224,8 +240,11 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     if status.fastest and status.measure is not None:
         seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
         table = Table(f"{fastest_word(status)}, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))
-        for name, mean, count, num_reached in status.fastest:
-            table.add_row(name, f"{mean:.2f}" if num_reached == count else f"> {mean:.2f}", f"{num_reached}/{count}")
+        table.add_column("a trial of it", no_wrap=True)
+        for each in status.fastest:
+            at_least = "" if each.num_reached == each.num_seeds else "> "
+            reached = f"{each.num_reached}/{each.num_seeds}"
+            table.add_row(each.name, f"{at_least}{each.mean_s:.2f}", reached, each.trial_id)
         console.print(table)
 
 
@@ -244,13 +263,14 @@ def _running_table(status: SweepStatus) -> Table:
         box=None,
         padding=(0, 2, 0, 2),
     )
+    table.add_column("trial", no_wrap=True)
     for trial in status.under_way:
         last = trial.last.row if trial.last else None
         share = f"{last.cost_ref_s / measure.budget_ref_s:.0%}" if last and measure else ""
         accuracy = f"{last.val_accuracy:.4f}" if last else ""
         heard = f"{readable_s(trial.age_s)} ago" + (", stopped?" if trial.is_stale else "")
         heard += ", to be stopped" if trial.trial_id in status.asked.stopped else ""
-        table.add_row(trial.name, share, accuracy, heard)
+        table.add_row(trial.name, share, accuracy, heard, trial.trial_id)
     return table
 
 

@@ -176,6 +176,22 @@ def test_the_teachers_accuracy_is_among_the_facts(sweep_directory: Path) -> None
     assert "Teacher" not in render_markdown(findings(sweep_directory))
 
 
+def test_students_that_start_from_given_weights_are_among_the_facts(sweep_directory: Path) -> None:
+    said = "Students: start from given weights (hash of the weights: 0123abcd)"
+    assert said not in render_markdown(findings(sweep_directory))
+    (sweep_directory / "environment.json").write_text(json.dumps({"student_start": "0123abcd"}))
+    found = findings(sweep_directory)
+    assert said in render_markdown(found) and "start from given weights" in render(found)
+
+
+def test_the_markdown_report_names_the_trials_of_each_row(sweep_directory: Path) -> None:
+    found = findings(sweep_directory)
+    text = render_markdown(found)
+    assert f"make reproduce NAME={found.measure.sweep} TRIAL=" in text
+    shown = found.times[found.times["method"] == found.measure.baseline]["trial_id"]
+    assert len(shown) and all(trial_id in text for trial_id in shown)
+
+
 def test_every_drawn_configuration_can_be_found_in_the_tables(sweep_directory: Path) -> None:
     html = render(findings(sweep_directory))
     ids = re.findall(r' id="([^"]+)"', html)

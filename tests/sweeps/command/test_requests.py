@@ -87,7 +87,7 @@ def test_a_confirmation_run_cannot_be_stopped(spec: SweepSpec, directory: SweepD
 def test_status_shows_what_was_asked(directory: SweepDirectory) -> None:
     with directory.locked():
         requests.pause(directory)
-        assert "paused: no trial starts" in shown(directory)
+        assert "paused: no trial starts. Continue it: make resume NAME=tiny" in shown(directory)
         requests.resume(directory)
         assert "paused" not in shown(directory)
         requests.pause(directory)

@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 import kdas
 from kdas.errors import UserError
 from kdas.files.journal import Journal
+from kdas.files.record import read_record
 from kdas.students.about import write_about
 from sweeps.mlflow_view.models import best_of_methods
 from sweeps.mlflow_view.runs import EXPERIMENT
@@ -121,6 +122,16 @@ def test_registered_students_load_and_answer_as_the_kept_ones(uri: str, copy: Sw
     assert register(copy, "of-tiny") == told  # no second version
     aliases = {line.split()[0].partition("@")[2] for line in told}
     assert aliases == {"kdas_paper", "kdas_search", "plain_kd", "rs2", "best"}
+    client, facts = MlflowClient(uri), read_record(copy.environment_file, remedy="")
+    for _, kept in best_of_methods(copy):
+        alias = kept.about.sweep["method"]
+        version = client.get_model_version_by_alias("of-tiny", alias)
+        assert f"distilled from resnet8 by {alias} (" in version.description
+        assert f"`make reproduce NAME=tiny TRIAL={kept.about.trial_id}`" in version.description
+        assert version.tags["kdas.trial_id"] == kept.about.trial_id and version.tags["kdas.sweep"] == "tiny"
+        assert float(version.tags["kdas.val_accuracy"]) == kept.about.best["val_accuracy"]
+        assert version.tags["kdas.weights_hash"] == kept.about.files["model.safetensors"]
+        assert version.tags["kdas.data_hash"] == facts["data_hash"]
     images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)

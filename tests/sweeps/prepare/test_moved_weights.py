@@ -13,6 +13,7 @@ from rich.console import Console
 from kdas import models
 from kdas.errors import UserError
 from kdas.files import checkpoint
+from kdas.files.record import read_record
 from kdas.recipe.config import TrialConfig
 from kdas.students import start
 from kdas.training.trial import Inputs, load_inputs
@@ -95,8 +96,12 @@ def given(load: Callable[..., SweepSpec], inputs: Inputs, tmp_path: Path, monkey
 
 
 def test_a_sweep_resumes_after_its_given_weights_were_moved(given: SweepSpec, tmp_path: Path) -> None:
-    directory, console = SweepDirectory(tmp_path / "runs" / "mine"), Console(file=io.StringIO())
+    printed = io.StringIO()
+    directory, console = SweepDirectory(tmp_path / "runs" / "mine"), Console(file=printed)
     assert run_sweep(given, TINY, directory, console)
+    assert f"Students start from the weights in {tmp_path / 'start.pth'}" in printed.getvalue()
+    facts = read_record(directory.environment_file, remedy="")
+    assert facts["student_start"] == start.start_id(given.methods.recipe, 10)
     before = {folder.path.name for folder in directory.trials()}
     for name in ("teacher.pth", "start.pth"):
         (tmp_path / name).rename(tmp_path / f"moved_{name}")

@@ -96,6 +96,27 @@ def test_a_second_start_of_the_same_sweep_is_refused_and_names_the_holder(direct
         pass
 
 
+def test_a_start_that_is_refused_leaves_no_folder_unless_it_has_written_something(tmp_path: Path) -> None:
+    def start(directory: SweepDirectory, *files: Path) -> None:
+        with directory.locked():
+            assert directory.holder()
+            for file in files:
+                file.write_text("{}")
+            raise UserError("refused")
+
+    for directory in (SweepDirectory(tmp_path / "new"), SweepDirectory(tmp_path / "grid").cell("small")):
+        with pytest.raises(UserError, match="refused"):
+            start(directory)
+        assert not directory.path.exists()
+    assert not (tmp_path / "grid" / "cells").exists()
+    kept = SweepDirectory(tmp_path / "kept")
+    with pytest.raises(UserError, match="refused"):
+        start(kept, kept.control_file)
+    assert kept.control_file.exists()
+    with kept.locked():
+        assert kept.holder()
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")

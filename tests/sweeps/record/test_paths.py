@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdas.errors import UserError
+from sweeps.file.layers import spec_path
 from sweeps.record.paths import names_of_cells, runs_root, sweep_path
 
 
@@ -68,6 +69,28 @@ def test_folder_of_a_sweep_is_told_the_name_to_give(tmp_path: Path) -> None:
     for name in (f"{tmp_path}/mine", f"{tmp_path}/mine/"):
         with pytest.raises(UserError, match=rf"^NAME='{re.escape(name)}': is a folder\. Give NAME=mine\.$"):
             sweep_path(name)
+
+
+def test_folder_of_a_sweep_or_cell_below_the_working_directory_is_told_the_name_to_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = tmp_path / "mine" / "cells" / "small"
+    cell.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path.parent)
+    for name, given in ((f"{tmp_path.name}/mine", "mine"), (f"{tmp_path.name}/mine/cells/small", "mine/small")):
+        with pytest.raises(UserError, match=rf"^NAME='{re.escape(name)}': is a folder\. Give NAME={given}\.$"):
+            sweep_path(name)
+    monkeypatch.chdir(tmp_path)
+    assert sweep_path("mine") == tmp_path / "mine" and sweep_path("mine/small") == cell
+
+
+def test_recorded_file_of_a_cell_names_that_cell(tmp_path: Path) -> None:
+    file = tmp_path / "mine" / "cells" / "small" / "sweep.yaml"
+    assert sweep_path(str(file)) == file.parent
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    with pytest.raises(UserError, match=r"is the file of a cell, which runs with its sweep\. Give NAME=mine\.$"):
+        spec_path(str(file))
 
 
 def test_sweeps_are_in_runs_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -45,7 +45,10 @@ def test_trials_are_counted_by_how_they_ended(directory: SweepDirectory, jobs: l
     assert status.counts == {Status.BUDGET: 1, Status.CRASHED: 1, Status.CAPPED: 1}
     assert status.under_way == []
     # A trial that missed the target counts as the full budget; a crashed one does not count.
-    assert [row[1:] for row in status.fastest] == [(2.0, 1, 1), (10.0, 1, 0)]
+    found = [(each.mean_s, each.num_seeds, each.num_reached) for each in status.fastest]
+    assert found == [(2.0, 1, 1), (10.0, 1, 0)]
+    assert {each.trial_id for each in status.fastest} <= {folder.path.name for folder in directory.trials()}
+    assert all(each.trial_id in shown(directory) for each in status.fastest)
 
 
 def test_a_trial_under_way_shows_what_it_last_said(directory: SweepDirectory, jobs: list[Job]) -> None:
@@ -83,8 +86,9 @@ def test_confirmation_does_not_mix_with_the_search(directory: SweepDirectory, jo
     assert "on the seeds of the search" in shown(directory)
     again = jobs[0].config.model_copy(update={"seed": 1001})
     train_on_paper(directory, replace(jobs[0], phase="confirm", config=again), [0.5, 0.5, 0.95])
-    ((_, *fastest),) = read_status(directory).fastest
-    assert fastest == [3.0, 1, 1] and "fastest so far, on fresh seeds" in shown(directory)
+    (fastest,) = read_status(directory).fastest
+    assert (fastest.mean_s, fastest.num_seeds, fastest.num_reached) == (3.0, 1, 1)
+    assert "fastest so far, on fresh seeds" in shown(directory)
 
 
 def test_a_hit_at_the_very_budget_is_a_hit(directory: SweepDirectory, jobs: list[Job]) -> None:
