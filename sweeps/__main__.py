@@ -454,10 +454,12 @@ def _existing(name: str) -> SweepDirectory:
         from sweeps.file.layers import shipped
 
         near = alike(name, [*recorded_names(), *shipped()])
+        # Whoever gives a path hears of it as it was given: it was taken for the name of a cell.
+        where = f"NAME={name}" if "/" in name else directory.path
         if near and near[0] != name:
-            raise UserError(f"{directory.path}: no sweep has run here. Did you mean NAME={near[0]}?")
+            raise UserError(f"{where}: no sweep has run here. Did you mean NAME={near[0]}?")
         raise UserError(
-            f"{directory.path}: no sweep has run here. Start one with make sweep NAME={name}. For your own file,"
+            f"{where}: no sweep has run here. Start one with make sweep NAME={name}. For your own file,"
             " NAME is its path."
         )
     return directory

@@ -121,7 +121,7 @@ def resume(name: Name) -> None:
 @app.command()
 def stop(name: Name, trial: TrialId) -> None:
     """Stop a trial of the search early."""
-    check_trial_is_given(trial)
+    check_trial_is_given(trial, name, or_student=False)
     _must(_python("sweeps", "stop", "--", name, trial))
 
 
@@ -256,7 +256,7 @@ def export(
 @app.command()
 def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None:
     """Train one trial of a sweep again, and compare its curve with the recorded one."""
-    check_trial_is_given(trial)
+    check_trial_is_given(trial, name, or_student=True)
     _must(_python("sweeps", "reproduce", *(["--student", str(student)] if student else []), "--", name, trial))
 
 

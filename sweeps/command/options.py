@@ -72,10 +72,14 @@ def cluster_address() -> str:
     return "" if address == "local" else address
 
 
-def check_trial_is_given(trial: str) -> None:
-    """Raises: UserError: if it is empty, as from a make command without TRIAL."""
+def check_trial_is_given(trial: str, name: str, *, or_student: bool) -> None:
+    """Raises: UserError: if it is empty, as from a make command without TRIAL.
+
+    Args: name: of the sweep; or_student: whether the name of a student's folder is understood, too.
+    """
     if not trial.strip():
-        raise UserError("TRIAL is not given. Give a trial's id, or the name of a folder in the sweep's students/.")
+        also = ", or the name of a folder in the sweep's students/" if or_student else ""
+        raise UserError(f"TRIAL is not given. Give a trial's id{also}. make status NAME={name} shows ids.")
 
 
 # Where `make ui` and `make watch` listen.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from kdas.files.record import DamagedError, read_record
-from kdas.records import LATER_COLUMNS, Measure, Status
-from sweeps.mlflow_view.names import METHOD, settings, short_names
+from kdas.records import COMPLETE_STATUSES, LATER_COLUMNS, Measure, Status
+from sweeps.mlflow_view.names import METHOD, Varied, log_name, settings, short_names
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import time_to_target
 from sweeps.record.tables import trial_status
@@ -20,6 +20,9 @@ from sweeps.record.trial import Recorded
 # The time to the target, or the whole budget while or if a trial misses it: as the report's means count a miss. Unlike
 # `tta_ref_s`, every trial has it, so averages on the page do not leave out the slow ones.
 TTA_OR_BUDGET = "tta_or_budget_ref_s"
+# The same of trials whose time is certain: those that ran to their end, or reached the target before they were stopped.
+# Of a trial that was stopped before, nobody knows when it would have reached the target.
+CERTAIN_TTA_OR_BUDGET = "certain_tta_or_budget_ref_s"
 _LONGEST_TAG = 5000
 _MS_PER_S = 1000
 _LONGEST_DIGEST = 36
@@ -66,10 +69,14 @@ def current_time(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
     return [_metric(TTA_OR_BUDGET, min(time_to_target(rows, measure.target), measure.budget_ref_s), rows[-1])]
 
 
-def final_metrics(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
+def final_metrics(status: Status, rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
     """The time to the target. MLflow cannot store infinity, so a miss has no such metric; its status tag shows it."""
     tta_ref_s = time_to_target(rows, measure.target)
-    return [_metric("tta_ref_s", tta_ref_s, rows[-1])] if math.isfinite(tta_ref_s) else []
+    is_reached = math.isfinite(tta_ref_s)
+    reached = [_metric("tta_ref_s", tta_ref_s, rows[-1])] if is_reached else []
+    if not rows or not (is_reached or status in COMPLETE_STATUSES):
+        return reached
+    return [*reached, _metric(CERTAIN_TTA_OR_BUDGET, min(tta_ref_s, measure.budget_ref_s), rows[-1])]
 
 
 def final_tags(status: Status, error: str, rows: Sequence[Recorded], measure: Measure) -> list[RunTag]:
@@ -88,16 +95,28 @@ def parameters(config: Mapping[str, Any]) -> list[Param]:
     return [Param(key, str(value)) for key, value in flat(config)]
 
 
-def short_parameters(description: Mapping[str, Any], mixed: Container[str]) -> list[Param]:
-    """What sets a trial apart, under short names: its method, and the settings that it sets or searches.
+def short_parameters(description: Mapping[str, Any], varied: Varied) -> list[Param]:
+    """What sets a trial apart, under short names: its method, and the settings in which the sweep's trials differ.
 
-    Args: mixed: names of those that are numbers in some trials and lists or words in others. All are written as text,
-        because the page's chart of parallel coordinates drops the trials whose value is of the rarer kind.
+    A setting that a trial leaves at its default is there too: the page draws runs without a parameter as if they had
+    more of it than all others. A setting that is searched on a logarithmic scale is there as logarithm as well.
     """
-    own = settings(description)
-    short = short_names(own)
-    shown = (Param(short[name], f"[{value}]" if name in mixed else value) for name, value in own.items())
-    return [Param(METHOD, str(description["method"])), *shown]
+    config = description["config"]
+    known = dict(flat({**config, **config.get("sampler", {})}))
+    values = {name: _in_words(known[name]) for name in varied.names if name in known} | settings(description)
+    short = short_names(values)
+    shown = [Param(short[name], f"[{value}]" if name in varied.mixed else value) for name, value in values.items()]
+    logarithms = [
+        Param(log_name(short[name]), f"{math.log10(float(value)):.6g}")
+        for name, value in values.items()
+        if name in varied.log and float(value) > 0
+    ]
+    return [Param(METHOD, str(description["method"])), *shown, *logarithms]
+
+
+def _in_words(value: Any) -> str:
+    """A setting as a trial's configuration in words shows it."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def datasets(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[DatasetInput]:

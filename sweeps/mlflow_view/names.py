@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 # The parameter with the name of a trial's method.
@@ -23,6 +24,25 @@ _LONGEST_NAME = 250
 BEST = "best"
 # Aliases that MLflow or we use otherwise: "v1" would be a version.
 _RESERVED = re.compile(rf"latest|v\d+|{BEST}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Varied:
+    """In what the trials of a sweep differ.
+
+    `names`: settings that some method sets or searches. `mixed`: of these, those that are numbers in some trials and
+    lists or words in others; all are written as text, because the page's chart of parallel coordinates drops the trials
+    whose value is of the rarer kind. `log`: those that are searched on a logarithmic scale.
+    """
+
+    names: tuple[str, ...] = ()
+    mixed: frozenset[str] = frozenset()
+    log: frozenset[str] = frozenset()
+
+
+def log_name(short: str) -> str:
+    """The name of a parameter's logarithm, since the page's axes are linear."""
+    return f"{short}_LOG10"
 
 
 def settings(description: Mapping[str, Any]) -> dict[str, str]:

@@ -17,8 +17,8 @@ from kdas.files.record import DamagedError
 from kdas.records import Measure
 from sweeps.mlflow_view import prepared, summary
 from sweeps.mlflow_view.batches import send_in_parts
-from sweeps.mlflow_view.content import datasets, environment_facts
-from sweeps.mlflow_view.names import short_names
+from sweeps.mlflow_view.content import datasets, environment_facts, flat
+from sweeps.mlflow_view.names import Varied, log_name, short_names
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.paths import CONFIRM, SEARCH
@@ -29,6 +29,7 @@ from sweeps.record.spec_file import read_spec
 _MOST_NAMED = 30
 # More runs than fit side by side on a screen are no comparison.
 _MOST_COMPARED = 40
+_NOT_OF_RECIPE = {"sampler", "search", "loss"}
 _KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
 
 
@@ -144,15 +145,34 @@ def searched_parameters(spec: Mapping[str, Any]) -> list[str]:
     """
     search = next(filter(None, _searches(spec)), {})
     short = short_names(search)
-    return [short[name] for name, values in search.items() if not values.get("when")]
+    shown = {name: log_name(short[name]) if values.get("log") else short[name] for name, values in search.items()}
+    return [shown[name] for name, values in search.items() if not values.get("when")]
 
 
-def mixed_parameters(spec: Mapping[str, Any]) -> set[str]:
-    """The names of searched parameters whose choices are numbers and something else."""
-    choices = {name: values.get("choices") or [] for search in _searches(spec) for name, values in search.items()}
-    return {name for name, given in choices.items() if len({isinstance(each, (int, float)) for each in given}) > 1}
+def varied_settings(spec: Mapping[str, Any]) -> Varied:
+    """In what the trials of a sweep differ."""
+    searched = [each for search in _searches(spec) for each in search.items()]
+    set_by_methods = (name for method in _methods(spec) for name, _ in flat(_recipe_of(method)))
+    mixed = (
+        name
+        for name, values in searched
+        if len({isinstance(each, (int, float)) for each in values.get("choices") or []}) > 1
+    )
+    return Varied(
+        names=tuple(dict.fromkeys([*(name for name, _ in searched), *set_by_methods])),
+        mixed=frozenset(mixed),
+        log=frozenset(name for name, values in searched if values.get("log")),
+    )
+
+
+def _recipe_of(method: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the recipe that a method sets; those of its parts are too different to be compared."""
+    return {key: value for key, value in method.items() if "sampler" in method and key not in _NOT_OF_RECIPE}
 
 
 def _searches(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    methods = [each for each in (spec.get("baselines") or {}).values() if isinstance(each, dict)]
-    return [each or {} for each in (spec.get("search"), *(method.get("search") for method in methods))]
+    return [each or {} for each in (spec.get("search"), *(method.get("search") for method in _methods(spec)))]
+
+
+def _methods(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in (spec.get("baselines") or {}).values() if isinstance(each, dict)]

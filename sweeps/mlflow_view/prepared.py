@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sweeps.mlflow_view.content import TTA_OR_BUDGET
+from sweeps.mlflow_view.content import CERTAIN_TTA_OR_BUDGET, TTA_OR_BUDGET
 
 TAG = "mlflow.sharedViewState."
 # The page has a mode for language models and one for training, and keeps the last one. The link chooses the latter.
@@ -37,15 +37,20 @@ def curves_view(sweep_id: str, phase: str) -> dict[str, Any]:
 
 
 def search_view(sweep_id: str, searched: Sequence[str]) -> dict[str, Any]:
-    """The searched parameters of each trial against its time to the target. Args: searched: names of parameters."""
+    """The searched parameters of each trial of the search against its time to the target, where that is certain.
+
+    Args: searched: names of parameters.
+    """
     parallel = {
         **_card("PARALLEL", "search"),
         "selectedParams": list(searched),
-        "selectedMetrics": [TTA_OR_BUDGET],
+        "selectedMetrics": [CERTAIN_TTA_OR_BUDGET],
         "showAllRuns": True,
     }
-    condition = f"tags.`kdas.trial_of` = '{sweep_id}' and tags.`kdas.phase` = 'search'"
-    return _view(condition, "Searched settings", [parallel, _times()], columns=1, parameters=searched)
+    of_search = "tags.`kdas.phase` = 'search' and tags.`kdas.method` LIKE '%_search'"
+    condition = f"tags.`kdas.trial_of` = '{sweep_id}' and {of_search}"
+    times = _times() | {"metricKey": CERTAIN_TTA_OR_BUDGET}
+    return _view(condition, "Searched settings", [parallel, times], columns=1, parameters=searched)
 
 
 def saved(name: str, view: Mapping[str, Any], at_ms: int) -> str:

@@ -34,7 +34,7 @@ from sweeps.mlflow_view.content import (
 )
 from sweeps.mlflow_view.models import StudentModels
 from sweeps.mlflow_view.names import run_name
-from sweeps.mlflow_view.page import SweepPage, mixed_parameters
+from sweeps.mlflow_view.page import SweepPage, varied_settings
 from sweeps.mlflow_view.runs import EXPERIMENT, SweepRuns
 from sweeps.mlflow_view.state import ARTIFACTS, Sent, TrackingState
 from sweeps.record.directory import SweepDirectory
@@ -52,7 +52,7 @@ class MlflowView:
         self._runs = SweepRuns(self._client, self._state)
         self._page = SweepPage(self._client, self._state, directory)
         self.models = StudentModels(self._client, self._state, directory)
-        self._mixed = mixed_parameters(self._page.spec)
+        self._varied = varied_settings(self._page.spec)
         self._settled: set[str] = set()
 
     def update(self) -> str:
@@ -175,13 +175,13 @@ class MlflowView:
         params, tags = [], []
         if sent.bytes is None:
             description = folder.description
-            params = short_parameters(description, self._mixed) + parameters(description["config"])
+            params = short_parameters(description, self._varied) + parameters(description["config"])
             if data := datasets(description["config"], environment_facts(self._directory)):
                 self._client.log_inputs(sent.run, data)
         if measure is not None:
             metrics = current_time(rows, measure) + metrics
         if measure is not None and status is not Status.RUNNING:
-            metrics += final_metrics(rows, measure)
+            metrics += final_metrics(status, rows, measure)
             # Where it was trained replaces what was known of the sweep when its run began.
             of_trial = (RunTag(f"kdas.{name}", value) for name, value in folder.provenance.items())
             tags = [*final_tags(status, folder.error, rows, measure), *of_trial]

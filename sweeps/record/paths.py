@@ -57,7 +57,7 @@ def sweep_path(name: str) -> Path:
 
 def _of_recorded_file(name: str) -> str:
     """The name of the sweep, or of the cell, that has recorded a file; other names as they are."""
-    path = Path(name).absolute()
+    path = _plain(Path(name))
     if is_recorded(path):
         return path.parent.name
     if path.name == SPEC and _is_cell(path.parent):
@@ -66,17 +66,22 @@ def _of_recorded_file(name: str) -> str:
 
 
 def _is_cell(path: Path) -> bool:
-    """Whether an absolute path is that of a cell's folder."""
-    return path.parent.name == CELLS and path.parent.parent.parent == runs_root()
+    """Whether a plain path is that of a cell's folder."""
+    return path.parent.name == CELLS and path.parent.parent.parent == _plain(runs_root())
+
+
+def _plain(path: Path) -> Path:
+    """An absolute path without `..`."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _check_is_no_folder_of_a_sweep(name: str) -> None:
     """Raises: UserError: if it is the path of a sweep's folder, or a cell's, instead of its name."""
     if not os.path.isdir(name):  # noqa: PTH112 (a name that no path can have)
         return
-    path = Path(name).absolute()
+    path = _plain(Path(name))
     is_cell = _is_cell(path)
-    if is_cell or path.parent == runs_root():
+    if is_cell or path.parent == _plain(runs_root()):
         own = f"{path.parents[1].name}/{path.name}" if is_cell else path.name
         raise UserError(f"NAME={name!r}: is a folder. Give NAME={own}.")
 
@@ -88,7 +93,7 @@ def is_file_name(name: str) -> bool:
 
 def is_recorded(path: Path) -> bool:
     """Whether a path is that of the file which a sweep in `runs_root()` has recorded."""
-    return path.name == SPEC and path.absolute().parent.parent == runs_root()
+    return path.name == SPEC and _plain(path).parent.parent == _plain(runs_root())
 
 
 def recorded_names() -> list[str]:

@@ -142,9 +142,10 @@ def test_odd_names_break_neither_page_nor_markdown(new_sweep: NewSweep, plan: An
     html, text = render(found), render_markdown(found)
     shown = Page(html).text
     assert "forest-" not in shown and "<img src=x" not in html
-    tables = [line for line in text.splitlines() if line.startswith("|")]
-    bars = [len(re.findall(r"(?<!\\)\|", line)) for line in tables]
-    assert len(set(bars)) <= 2 and "<img" not in text.replace("\\<img", "")
+    tables = [line for line in text.split("\n\n") if line.startswith("|")]
+    bars = [{len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()} for table in tables]
+    assert all(len(table.splitlines()) > 2 for table in tables)
+    assert tables and all(len(each) == 1 for each in bars) and "<img" not in text.replace("\\<img", "")
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

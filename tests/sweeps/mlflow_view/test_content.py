@@ -18,6 +18,7 @@ from sweeps.mlflow_view.content import (
     short_parameters,
     source_tags,
 )
+from sweeps.mlflow_view.names import Varied
 from sweeps.record.job import Job
 from sweeps.record.trial import Recorded
 from tests.sweeps.conftest import curve_row
@@ -40,8 +41,16 @@ def test_metrics_that_an_earlier_version_did_not_record_are_not_sent(jobs: list[
 
 def test_time_to_the_target_is_that_of_the_first_hit_and_a_miss_has_none(jobs: list[Job]) -> None:
     rows = [Recorded(curve_row(jobs[0], number, each), [], 1.0) for number, each in enumerate([0.5, 0.9], start=1)]
-    assert [(each.key, each.value) for each in final_metrics(rows, MEASURE)] == [("tta_ref_s", 2.0)]
-    assert final_metrics(rows[:1], MEASURE) == [] and final_metrics([], MEASURE) == []
+    certain = "certain_tta_or_budget_ref_s"
+
+    def found(status: Status, some: list[Recorded]) -> dict[str, float]:
+        return {each.key: each.value for each in final_metrics(status, some, MEASURE)}
+
+    for status in (Status.BUDGET, Status.CAPPED):
+        assert found(status, rows) == {"tta_ref_s": 2.0, certain: 2.0}
+    assert found(Status.BUDGET, rows[:1]) == {certain: 10.0}
+    # Nobody knows when it would have reached the target.
+    assert found(Status.CAPPED, rows[:1]) == found(Status.CAPPED, []) == {}
 
 
 def test_end_of_a_long_error_is_kept(jobs: list[Job]) -> None:
@@ -73,8 +82,22 @@ def test_a_miss_counts_as_the_whole_budget(jobs: list[Job]) -> None:
 
 def test_short_parameters_say_what_a_trial_sets(jobs: list[Job]) -> None:
     trial = described(jobs[0], "kdas_search", "start_rate 0.6 · sampling_period 4")
-    found = {each.key: each.value for each in short_parameters(trial, {"sampling_period"})}
+    found = {each.key: each.value for each in short_parameters(trial, Varied(mixed=frozenset({"sampling_period"})))}
     assert found == {"METHOD": "kdas_search", "START_RATE": "0.6", "SAMPLING_PERIOD": "[4]"}
+
+
+def test_a_setting_in_which_trials_differ_is_a_parameter_also_where_it_is_the_default(jobs: list[Job]) -> None:
+    varied = Varied(names=("start_rate", "epochs", "penalty_lambda"), log=frozenset({"penalty_lambda"}))
+    searched = described(jobs[0], "kdas_search", "start_rate 0.6 · penalty_lambda 100")
+    assert {each.key: each.value for each in short_parameters(searched, varied)} == {
+        "METHOD": "kdas_search",
+        "START_RATE": "0.6",
+        "PENALTY_LAMBDA": "100",
+        "PENALTY_LAMBDA_LOG10": "2",
+        "EPOCHS": str(jobs[0].config.epochs),
+    }
+    plain = described(jobs[0], "plain_kd", "every sample")
+    assert {each.key for each in short_parameters(plain, varied)} == {"METHOD", "EPOCHS"}
 
 
 def test_a_run_lasts_as_long_as_its_trial(jobs: list[Job]) -> None:

@@ -76,7 +76,7 @@ def test_the_searched_parameters_are_drawn_against_the_time_to_the_target(
     MlflowView(directory).update()
     (parallel, _) = opened(database, links(directory)["search"])["compareRunCharts"]
     assert parallel["selectedParams"] == ["START_RATE", "SAMPLING_PERIOD"]
-    assert parallel["selectedMetrics"] == ["tta_or_budget_ref_s"]
+    assert parallel["selectedMetrics"] == ["certain_tta_or_budget_ref_s"]
 
 
 def test_the_runs_of_the_confirmation_are_compared(database: str, directory: SweepDirectory, jobs: list[Job]) -> None:
@@ -127,7 +127,15 @@ def test_views_fit_into_a_tag_and_leave_room_for_those_of_the_user(
 
 def test_parameters_of_mixed_kinds_are_all_text_so_that_no_trial_is_left_out_of_the_chart(spec: SweepSpec) -> None:
     content = spec.model_dump(mode="json")
-    assert page.mixed_parameters(content) == {"sampling_period"}
+    assert page.varied_settings(content).mixed == {"sampling_period"}
+    baselines = {
+        "plain": {"name": "full"},
+        "half": {"sampler": {"name": "full"}, "epochs": 0.5, "optimizer": {"nesterov": 1}},
+    }
+    search = {"penalty_lambda": {"low": 1, "high": 9, "log": True}, "optimizer.nesterov": {"choices": [True, False]}}
+    varied = page.varied_settings({"baselines": baselines, "search": search})
+    assert varied.names == ("penalty_lambda", "optimizer.nesterov", "epochs") and varied.log == {"penalty_lambda"}
+    assert page.searched_parameters({"search": search}) == ["PENALTY_LAMBDA_LOG10", "NESTEROV"]
     assert page.searched_parameters(
         {"baselines": {"tuned": {"search": {"a": {"when": {}}, "b": {"when": {"a": 1}}}}}}
     ) == ["A"]

@@ -77,7 +77,11 @@ def test_folder_of_a_sweep_or_cell_below_the_working_directory_is_told_the_name_
     cell = tmp_path / "mine" / "cells" / "small"
     cell.mkdir(parents=True)
     monkeypatch.chdir(tmp_path.parent)
-    for name, given in ((f"{tmp_path.name}/mine", "mine"), (f"{tmp_path.name}/mine/cells/small", "mine/small")):
+    for name, given in (
+        (f"{tmp_path.name}/mine", "mine"),
+        (f"../{tmp_path.parent.name}/{tmp_path.name}/mine", "mine"),
+        (f"{tmp_path.name}/mine/cells/small", "mine/small"),
+    ):
         with pytest.raises(UserError, match=rf"^NAME='{re.escape(name)}': is a folder\. Give NAME={given}\.$"):
             sweep_path(name)
     monkeypatch.chdir(tmp_path)
