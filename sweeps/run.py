@@ -47,6 +47,7 @@ from sweeps.record.control import end_pause, keep_added
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import known_measure, read_measure, write_measure
+from sweeps.record.overhead import known_overhead
 from sweeps.record.status import num_crashed
 from sweeps.record.students import place_students
 from sweeps.record.tables import write_tables
@@ -87,6 +88,7 @@ def run_sweep(
         if has_work:
             keep_spec(spec, directory)
             prepare_bank(recipe, len(spec.seeds), sweep.inputs, source, directory, console)
+        began = time.monotonic()
         with _tables_of(directory):
             if has_work:
                 _train(sweep, spec.faults.retries, slots, console)
@@ -94,6 +96,8 @@ def run_sweep(
                 sweep.spending.keep()
             if agenda.is_finished:
                 _conclude(sweep, source, console)
+        if agenda.is_finished:
+            sweep.progress.keep_overhead(began)
         return agenda.is_finished
 
 
@@ -136,9 +140,8 @@ def _begun(
     prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
     if not directory.spec_file.exists():
-        expected = forecast(
-            plan, inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler), spec.keep_students
-        )
+        shares, overhead = cost_shares_of(spec.scheduler), known_overhead()
+        expected = forecast(plan, inputs, prices, budget_ref_s, slots, shares, spec.keep_students, overhead)
         agree(expected, spec.budget, source, console, is_agreed=is_agreed)
         open_bank_for(recipe, inputs, source)
         keep_inputs_of(recipe, inputs, directory)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated
@@ -56,6 +57,7 @@ from sweeps.command.options import (
     Yes,
     check_trial_is_given,
 )
+from sweeps.record.overhead import keep_after
 from sweeps.record.paths import CELLS, COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -287,12 +289,14 @@ def _report_and_sync(name: str) -> None:
             )
             continue
         measured.append(str(sweep_path(each)))
+        began = time.monotonic()
         _must(_python("analysis", "report", measured[-1]))
         if _python("sweeps", "sync", each) != 0:
             print(
                 f"Some runs were not uploaded. Results are complete. Retry with: make sync NAME={each}",
                 file=sys.stderr,
             )
+        keep_after(time.monotonic() - began)
     if len(measured) > 1:
         _must(_python("analysis", "compare", *measured, "--out", str(sweep_path(name) / "report.html")))
 

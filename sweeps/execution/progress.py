@@ -18,6 +18,7 @@ from kdas.command.progress import readable_s
 from kdas.records import Status, is_searched
 from sweeps.record.job import Job
 from sweeps.record.measure import best_accuracy, time_to_target
+from sweeps.record.overhead import keep_of_run
 from sweeps.record.trial import TrialFolder
 
 
@@ -38,6 +39,7 @@ class Running:
     began: float
     cost_ref_s: float = 0.0
     val_accuracy: float = 0.0
+    resumes: bool = False
 
 
 @dataclass
@@ -61,6 +63,9 @@ class Progress:
 
     def __post_init__(self) -> None:
         self._durations_s: list[float] = []
+        # Of each trial, the seconds for which it held its slot without training or evaluating.
+        self._beside_s: list[float] = []
+        self._first_began = self._last_ended = 0.0
         self._live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=4, transient=True)
 
     @property
@@ -87,7 +92,9 @@ class Progress:
 
     def started(self, job: Job, *, resumes: bool = False) -> None:
         """Args: resumes: whether it starts from a checkpoint."""
-        self.running[job.trial_id] = Running(job, time.monotonic())
+        now = time.monotonic()
+        self.running[job.trial_id] = Running(job, now, resumes=resumes)
+        self._first_began = self._first_began or now
         self.done.discard(job.trial_id)
         self.num_to_come -= 1
         if not self.console.is_terminal:
@@ -101,12 +108,22 @@ class Progress:
     def ended(self, job: Job, folder: TrialFolder) -> None:
         trial = self.running.pop(job.trial_id, None)
         if trial is not None:
-            self._durations_s.append(time.monotonic() - trial.began)
+            self._last_ended = time.monotonic()
+            self._durations_s.append(self._last_ended - trial.began)
+            rows = [] if trial.resumes else folder.rows()
+            if rows:
+                self._beside_s.append(self._durations_s[-1] - rows[-1].row.wall_s - rows[-1].row.eval_s)
         outcome = self._outcome(job, folder)
         if not self.console.is_terminal:
             eta = self._eta()
             left = f", {readable_s(eta)} left" if eta is not None else ""
             self.say(f"[{self.num_done} of {self.num_planned}{left}] {short_settings(job)}: {outcome}")
+
+    def keep_overhead(self, began: float) -> None:
+        """Record what a sweep that has just ended took besides training. Args: began: when training was prepared."""
+        if self._beside_s:
+            around_s = self._first_began - began + time.monotonic() - self._last_ended
+            keep_of_run(around_s, statistics.fmean(self._beside_s))
 
     def target_is(self, target: float, rule: str) -> None:
         self.target = target

@@ -22,6 +22,7 @@ from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
 from sweeps.file.blocks import KeepStudents
 from sweeps.record.job import Job
+from sweeps.record.overhead import Overhead
 
 # The search's cost is estimated from this many proposals.
 DRAWN = 12
@@ -70,6 +71,8 @@ class Forecast:
     wall_s: Estimate
     disk_bytes: int
     memory_bytes: int
+    # Whether the times include what a sweep takes besides training.
+    has_overhead: bool = True
 
     @property
     def num_trials(self) -> int:
@@ -84,11 +87,13 @@ def forecast(
     slots: Slots,
     cost_shares: Sequence[float] = (1.0, 1.0, 1.0),
     keep_students: KeepStudents = "none",
+    overhead: Overhead | None = None,
 ) -> Forecast:
     """Estimate the cost of a sweep.
 
     Args: budget_ref_s: reference seconds that a trial may spend; cost_shares: the share of the search's cost that is
-        still spent under early stopping: at least, probably, at most; keep_students: whose trained networks are kept.
+        still spent under early stopping: at least, probably, at most; keep_students: whose trained networks are kept;
+        overhead: what a sweep takes besides training; None if that is not known, so that the estimate leaves it out.
     """
     num_baselines, num_seeds = len({job.config_id for job in plan.baselines}), len(plan.seeds)
     training = _training_s(plan, inputs, prices, budget_ref_s, cost_shares)
@@ -98,17 +103,22 @@ def forecast(
     num_confirming, num_at_most = (num_confirmed * end(plan.looks, default=0) for end in (min, max))
     num_searched = plan.num_searched * num_seeds
     num_trials = num_baselines * num_seeds + num_searched + num_at_most
+    around_s, per_trial_s = (overhead.around_s, overhead.per_trial_s) if overhead else (0.0, 0.0)
+    num_added = num_at_most - num_confirming
+    counts = Estimate(num_trials - num_added, num_trials - num_added / 2, num_trials)
+    trials_s += counts.times(per_trial_s)
     return Forecast(
         num_baseline_trials=num_baselines * num_seeds,
         num_searched_trials=num_searched,
         num_confirming_trials=num_confirming,
-        num_added_trials=num_at_most - num_confirming,
+        num_added_trials=num_added,
         device_s=trials_s.times(slots.share_of_device),
-        wall_s=trials_s.times(1 / slots.trials_at_once),
+        wall_s=trials_s.times(1 / slots.trials_at_once) + _surely(around_s),
         disk_bytes=_disk_bytes(
             plan.methods.recipe, inputs, slots.trials_at_once, num_trials, num_students(plan, keep_students)
         ),
         memory_bytes=slots.trials_at_once * WORKER_BYTES + _image_bytes(inputs),
+        has_overhead=overhead is not None,
     )
 
 

@@ -26,6 +26,7 @@ from sweeps.prepare.own_copies import with_own_copies
 from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.resolved import cost_shares_of, plan_of
 from sweeps.record.directory import SweepDirectory
+from sweeps.record.overhead import known_overhead
 
 SHOWN_TRIALS = 12
 
@@ -61,7 +62,8 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
         raise UserError(f"{source}: {error}") from error
     prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
-    expected = forecast(plan, inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler), spec.keep_students)
+    shares, overhead = cost_shares_of(spec.scheduler), known_overhead()
+    expected = forecast(plan, inputs, prices, budget_ref_s, slots, shares, spec.keep_students, overhead)
     return Preview(expected, budget_ref_s, not has_teacher)
 
 
@@ -97,7 +99,14 @@ def print_forecast(expected: Forecast, console: Console) -> None:
     console.print(
         f"about {_in_words(expected.wall_s)} of wall time, {_in_words(expected.device_s)} of device time",
         highlight=False,
+        soft_wrap=True,
     )
+    if not expected.has_overhead:
+        console.print(
+            "Ray's start and end, the report and MLflow come on top; the first sweep that ends measures them.",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(
         f"up to {readable_size(expected.disk_bytes)} of disk besides data, teacher and bank;"
         f" about {readable_size(expected.memory_bytes)} of memory",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -16,6 +17,7 @@ from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
+from sweeps.record.overhead import keep_after, known_overhead
 from tests.sweeps.conftest import identify_by, train_on_paper
 
 
@@ -47,6 +49,29 @@ def progress_on(console: Console) -> Progress:
     progress = Progress("tiny", num_to_come=4, budget_ref_s=3.0, trials_at_once=2, console=console)
     progress.target_is(0.8, "by hand")
     return progress
+
+
+def test_what_a_sweep_takes_besides_training_is_recorded(
+    directory: SweepDirectory, jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDAS_CACHE", str(tmp_path / "cache"))
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with progress_on(Console(file=io.StringIO())) as progress:
+        progress.keep_overhead(90.0)  # nothing was trained
+        keep_after(1.0)
+        assert known_overhead() is None
+        for job, resumes in ((jobs[0], False), (jobs[1], True)):
+            progress.started(job, resumes=resumes)
+            # Two evaluations after 3 seconds of training and 0.2 of evaluating.
+            train_on_paper(directory, job, [0.5, 0.9])
+            now += 5.0
+            progress.ended(job, directory.trial(job.trial_id))
+        now += 4.0
+        progress.keep_overhead(90.0)
+    found = known_overhead()
+    assert found is not None
+    assert (found.around_s, found.per_trial_s) == (10.0 + 4.0 + 1.0, pytest.approx(5.0 - 3.2))
 
 
 def test_without_a_terminal_every_event_is_a_line(directory: SweepDirectory, jobs: list[Job]) -> None:

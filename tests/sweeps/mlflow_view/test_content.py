@@ -96,7 +96,12 @@ def test_a_setting_in_which_trials_differ_is_a_parameter_also_where_it_is_the_de
         "PENALTY_LAMBDA_LOG10": "2",
         "EPOCHS": str(jobs[0].config.epochs),
     }
+    paper = described(jobs[0], "kdas_paper", "defaults")
+    paper["config"]["sampler"] = {"name": "kdas", "start_rate": 0.6}
+    found = {each.key: each.value for each in short_parameters(paper, varied)}
+    assert found == {"METHOD": "kdas_paper", "START_RATE": "0.6", "EPOCHS": str(jobs[0].config.epochs)}
     plain = described(jobs[0], "plain_kd", "every sample")
+    plain["config"]["sampler"] = {"name": "full"}
     assert {each.key for each in short_parameters(plain, varied)} == {"METHOD", "EPOCHS"}
 
 

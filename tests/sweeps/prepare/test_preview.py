@@ -22,15 +22,17 @@ from sweeps.prepare.forecast import Estimate, Forecast, first_jobs, forecast
 from sweeps.prepare.preview import agree, look_ahead, preview_sweep
 from sweeps.prepare.resolved import cost_shares_of, plan_of
 from sweeps.record.directory import SweepDirectory
+from sweeps.record.overhead import Overhead
 from tests.sweeps.conftest import CALIBRATION, TINY
 
 TWO_SLOTS = Slots(2, 1, 0.0)
 
 
-def expected(spec: SweepSpec, inputs: Inputs, slots: Slots = TWO_SLOTS) -> Forecast:
+def expected(spec: SweepSpec, inputs: Inputs, slots: Slots = TWO_SLOTS, overhead: Overhead | None = None) -> Forecast:
     prices = Prices({price_key(spec.methods.recipe): CALIBRATION})
     budget_ref_s = Trial(spec.methods.recipe, inputs).budget_ref_s(CALIBRATION)
-    return forecast(plan_of(spec), inputs, prices, budget_ref_s, slots, cost_shares_of(spec.scheduler))
+    shares = cost_shares_of(spec.scheduler)
+    return forecast(plan_of(spec), inputs, prices, budget_ref_s, slots, shares, overhead=overhead)
 
 
 def changed(spec: SweepSpec, **keys: Any) -> SweepSpec:
@@ -92,6 +94,21 @@ def test_preview_tries_the_teacher_that_it_finds(
     console = Console(quiet=True)
     assert not look_ahead(filters, TINY, directory, TWO_SLOTS, console).new_teacher
     assert {*asked} == {weights_id}
+
+
+def test_an_estimate_includes_what_the_last_sweep_took_besides_training(spec: SweepSpec, inputs: Inputs) -> None:
+    until = changed(spec, confirm={"top": 1, "until": "decided", "least": 5, "most": 12})
+    training, whole = expected(until, inputs), expected(until, inputs, overhead=Overhead(20.0, 3.0))
+    assert whole.has_overhead and not training.has_overhead
+    least = whole.num_trials
+    for end, num_trials in (("low", least), ("middle", least + 14), ("high", least + 28)):
+        added = getattr(whole.wall_s, end) - getattr(training.wall_s, end)
+        assert added == pytest.approx(20.0 + 3.0 * num_trials / 2)
+        assert getattr(whole.device_s, end) - getattr(training.device_s, end) == pytest.approx(3.0 * num_trials / 2)
+    for each, is_told in ((training, True), (whole, False)):
+        console = Console(file=io.StringIO(), width=120)
+        preview.print_forecast(each, console)
+        assert ("come on top" in console.file.getvalue()) is is_told  # type: ignore[attr-defined]
 
 
 def test_ends_of_an_estimate_are_in_order_and_early_stopping_widens_it(spec: SweepSpec, inputs: Inputs) -> None:
