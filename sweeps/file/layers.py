@@ -49,10 +49,13 @@ def spec_path(name: str) -> Path:
         raise UserError(
             f"NAME={name}: expected a file whose name ends in .yaml or .yml. Rename it if it is a sweep file."
         )
+    is_folder = os.path.isdir(name)  # noqa: PTH112 (a name that no path can have)
+    if is_folder and "/" in name:
+        raise UserError(f"NAME={name}: is a folder. {_in_folder(Path(name))}")
     recorded = sweep_path(name) / SPEC
     if recorded.is_file() and not is_file_name(name) and "/" not in name:
         return recorded
-    if Path(name).is_dir():
+    if is_folder:
         raise UserError(f"NAME={name}: is a folder. {_in_folder(Path(name))}")
     missing = name if is_file_name(name) else f"sweeps/files/{name}.yaml"
     resumed = f" NAME={Path(name).stem} resumes the sweep in {shown(recorded.parent)}." if recorded.is_file() else ""
