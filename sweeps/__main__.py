@@ -46,6 +46,7 @@ from sweeps.command.options import (
     Surrogate,
     TrialId,
     Yes,
+    cluster_address,
 )
 from sweeps.record.paths import names_of_cells, recorded_names, sweep_path
 
@@ -72,6 +73,10 @@ def run(
     ending.end_with_parent()
     if cluster:
         os.environ["RAY_ADDRESS"] = cluster
+    if cluster_address():
+        from sweeps.execution.probe import check_joins
+
+        check_joins()  # loading the sweep and Ray takes longer
     from sweeps.execution.outage import RayLostError
     from sweeps.tracking.trackers import trackers
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -29,7 +29,7 @@ from sweeps.engine.restored import restore_search
 from sweeps.engine.slots import Slots
 from sweeps.engine.spending import Spending
 from sweeps.engine.target import decide_target
-from sweeps.execution.machines import check_cluster, slots_of
+from sweeps.execution.machines import members_of_cluster, slots_of
 from sweeps.execution.outage import RayLostError
 from sweeps.execution.progress import Progress
 from sweeps.execution.requested import Listener
@@ -51,6 +51,9 @@ from sweeps.record.overhead import known_overhead
 from sweeps.record.status import num_crashed
 from sweeps.record.students import place_students
 from sweeps.record.tables import write_tables
+
+if TYPE_CHECKING:
+    from sweeps.execution.cluster import Members
 
 
 def run_sweep(
@@ -127,8 +130,8 @@ def _begun(
     """
     recipe = spec.methods.recipe
     check_own_parts_of(spec, source)
-    if cluster_address():
-        check_cluster(spec.methods, directory)
+    tell = partial(console.print, highlight=False, soft_wrap=True)
+    members = members_of_cluster(spec.methods, directory, slots, tell) if cluster_address() else None
     try:
         teachers.check_checkpoint(recipe.teacher, find_dataset(recipe))
         inputs = inputs_for(recipe, directory, console)
@@ -148,7 +151,7 @@ def _begun(
         # Written last: until this file exists, the sweep counts as not started.
         keep_spec(spec, directory)
     prices.freeze(directory)
-    return _Sweep(spec, plan, inputs, directory, prices, budget_ref_s, slots, console)
+    return _Sweep(spec, plan, inputs, directory, prices, budget_ref_s, slots, console, members)
 
 
 def _conclude(sweep: _Sweep, source: Path, console: Console) -> None:
@@ -230,7 +233,9 @@ class _Sweep:
         budget_ref_s: float,
         slots: Slots,
         console: Console,
+        members: Members | None,
     ) -> None:
+        self.members = members
         self.plan, self.inputs, self.directory = plan, inputs, directory
         self.prices, self.budget_ref_s = prices, budget_ref_s
         self._target, self._algorithm, self._objective = spec.target, spec.algorithm, spec.objective
@@ -332,4 +337,5 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
             retries,
             sweep.progress,
             sweep.listener.look,
+            sweep.members,
         )

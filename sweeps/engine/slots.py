@@ -76,10 +76,15 @@ def slots_of_machines(
         raise UserError(
             "resources.gpus_per_trial: 0 hides the GPU from the trial. Give a fraction, or set device: cpu."
         )
-    numbers = [min(cores // threads, int(available / gpus)) if gpus else cores // threads for cores, available in held]
-    fit = [number for number in numbers if number]
+    fit = [number for cores, available in held if (number := num_trials(cores, available, threads, gpus))]
     at_once = resources.trials_at_once or max(1, sum(fit))
     return Slots(at_once, threads, gpus, max(1, len(fit)), is_fixed=resources.trials_at_once is not None)
+
+
+def num_trials(cores: int, gpus: float, cpus_per_trial: int, gpus_per_trial: float) -> int:
+    """How many trials a machine with these cores and GPUs holds at once."""
+    by_cores = cores // cpus_per_trial
+    return min(by_cores, int(gpus / gpus_per_trial)) if gpus_per_trial else by_cores
 
 
 def _check_threads(threads: int, cores: int, where: str) -> None:

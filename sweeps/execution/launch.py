@@ -15,16 +15,18 @@ from ray import tune
 
 from kdas.files.full import waiting_for_room
 from sweeps.command import ending
-from sweeps.command.options import cluster_address
 from sweeps.engine.agenda import Agenda
 from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor
-from sweeps.execution.cluster import has_room_for
+from sweeps.execution.cluster import Members, has_room_for
 from sweeps.execution.progress import Progress
-from sweeps.execution.tuning import AgendaScheduler, AgendaSearcher, TuneCallback
+from sweeps.execution.tuning import AgendaScheduler, AgendaSearcher, Peers, TuneCallback
 from sweeps.prepare.neighbours import Neighbours
 from sweeps.record.directory import SweepDirectory
+
+# Of trials whose workers start, on a cluster that may grow. The share of the machines that are there is less.
+_MOST_PENDING = 1000
 
 
 def run_trials(
@@ -36,39 +38,46 @@ def run_trials(
     retries: int,
     progress: Progress,
     hear: Callable[[], None],
+    members: Members | None,
 ) -> None:
     """Run the agenda to its end, or until Ctrl-C.
 
-    Args: hear: passes on what users ask; called ten times a second.
+    Args: hear: passes on what users ask; called ten times a second; members: of the cluster, None on this machine
+        alone.
     Raises: RayLostError: if Ray itself is gone.
     """
     # Ray writes state that we never read back. It goes to a scratch folder that is removed at the end.
     scratch = directory.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    neighbours = Neighbours(directory.name, slots)
-    searcher = AgendaSearcher(
-        agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress, neighbours.share, hear
-    )
     with suppress(KeyboardInterrupt), ExitStack() as until_end:
         until_end.callback(shutil.rmtree, scratch, ignore_errors=True)
-        if not cluster_address():  # a cluster divides its machines itself
+        if members is None:
+            # A cluster divides its machines itself.
+            peers: Peers = (neighbours := Neighbours(directory.name, slots))
             until_end.enter_context(neighbours.told())
+        else:
+            peers = members
         until_end.enter_context(ray_setup.started(slots.trials_at_once * slots.cpus_per_trial))
         ray_setup.keep_chatter(directory.chatter_file)
-        ray_setup.allow_pending(slots.trials_at_once)
+        ray_setup.allow_pending(slots.trials_at_once if members is None else _MOST_PENDING)
         until_end.enter_context(ending.deferred())
-        until_end.enter_context(waiting_for_room(searcher.wait_for_room))
         heart = ray_setup.Heart()
 
         def look() -> None:
             ending.check()
-            heart.check()
+            is_well = heart.check()
             hear()
-            if not cluster_address():
-                for news in neighbours.news():
-                    progress.say(news)
-                progress.trials_at_once = neighbours.share()
+            had_machines = peers.share() > 0
+            for news in peers.news() if is_well else []:
+                progress.say(news)
+            progress.trials_at_once = max(1, peers.share())
+            if not had_machines and peers.share() and searcher.jobs:
+                raise ray_setup.MachinesReplacedError
 
+        searcher = AgendaSearcher(
+            agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress, peers, look
+        )
+        until_end.enter_context(waiting_for_room(searcher.wait_for_room))
         callback = TuneCallback(progress, directory, searcher, look)
         while not _fitted(searcher, callback, scratch):
             progress.say("Ray lost more than a worker. Its trials start again.")
@@ -102,4 +111,9 @@ def _fitted(searcher: AgendaSearcher, callback: TuneCallback, scratch: Path) -> 
 
 
 def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+    bundles = [{"CPU": config["cpus"], "GPU": config["gpus"]}]
+    if not config["machines"]:
+        return tune.PlacementGroupFactory(bundles)
+    # Ray would also place trials on a machine that has just joined, before we know that it can train.
+    among = {"ray.io/node-id": f"in({','.join(config['machines'])})"}
+    return tune.PlacementGroupFactory(bundles, bundle_label_selector=[among])

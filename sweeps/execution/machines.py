@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdas.compute import device as devices
 from kdas.errors import UserError
@@ -10,10 +12,14 @@ from kdas.recipe.config import TrialConfig
 from kdas.samplers import SamplerNeed, network_of
 from sweeps.command.options import cluster_address
 from sweeps.engine.slots import Slots, slots_for
+from sweeps.execution.node_report import Needs, code_here
 from sweeps.execution.ray_folder import parent_of_ray_folder
 from sweeps.file.blocks import ResourcesConfig
 from sweeps.file.methods import Methods
 from sweeps.record.directory import SweepDirectory
+
+if TYPE_CHECKING:
+    from sweeps.execution.cluster import Members
 
 
 def slots_of(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> Slots:
@@ -35,14 +41,24 @@ def slots_of(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> S
         raise UserError(f"{source}: {error}") from error
 
 
-def check_cluster(methods: Methods, directory: SweepDirectory) -> None:
-    """Raises: UserError: if a machine cannot train what this one plans; names the first one."""
-    from sweeps.execution.cluster import check_machines
+def members_of_cluster(
+    methods: Methods, directory: SweepDirectory, slots: Slots, tell: Callable[[str], None]
+) -> Members:
+    """The machines of the cluster, each of which has looked at itself. The caller holds the sweep's lock.
 
+    Raises: UserError: if a machine cannot train what this one plans; names the first one.
+    """
+    from sweeps.execution.cluster import Members
+
+    return Members(_needs(methods, directory), slots, tell)
+
+
+def _needs(methods: Methods, directory: SweepDirectory) -> Needs:
     recipe = methods.recipe
     contents = [baseline.content for baseline in methods.baselines.values()]
     contents += [search.content for search in methods.searches]
     references = {network_of(content["sampler"], SamplerNeed.REFERENCE_LOGITS) for content in contents}
     named = (recipe.dataset.get("path"), recipe.teacher.checkpoint, recipe.student_checkpoint, *sorted(references))
-    paths = [path for path in named if path]
-    check_machines(directory.path, paths, devices.resolve(recipe.device))
+    paths = tuple(path for path in named if path)
+    device = devices.resolve(recipe.device)
+    return Needs(str(directory.path), str(directory.lock_file), paths, device, code_here())

@@ -1,11 +1,14 @@
 """How this project uses Ray: all environment variables of Ray that we set, and all private names that we touch.
 
+Only `probe`, a process of its own, touches some more.
+
 Import this module before Ray, which reads the variables when it is imported or started.
 """
 
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import os
 import secrets
 import socket
@@ -57,8 +60,16 @@ for _module in (actor_manager, tune_controller):
 
 # How long a cluster's head may be silent, since it may be restarting. After a minute Ray would end this process.
 _LOST_AFTER_S = 30.0
+
+
+class MachinesReplacedError(RayError):
+    """All machines of a cluster are gone, and others have come. Ray would wait for the former for ever."""
+
+
 _SERVERS = {PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET}
 _LOOKS_EVERY_S = 0.5
+# What Ray says before the sweep has a file for it.
+_held = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
 
 
 @contextmanager
@@ -115,11 +126,14 @@ class Heart:
         self._looked_at = time.monotonic()
         self._silent_since: float | None = None
 
-    def check(self) -> None:
-        """Raises: RayLostError: if a server that we started has died, or the head has been silent for 30 seconds."""
+    def check(self) -> bool:
+        """Whether the head answers. Without it most calls of Ray would block.
+
+        Raises: RayLostError: if a server that we started has died, or the head has been silent for 30 seconds.
+        """
         now = time.monotonic()
         if now - self._looked_at < _LOOKS_EVERY_S:
-            return
+            return self._silent_since is None
         self._looked_at = now
         node: Any = ray._private.worker._global_node
         for name, _ in node.dead_processes():
@@ -132,6 +146,7 @@ class Heart:
             self._silent_since = self._silent_since or now
             if now - self._silent_since >= _LOST_AFTER_S:
                 raise RayLostError(f"{self._head[0]}:{self._head[1]} no longer answers") from error
+        return self._silent_since is None
 
 
 def allow_pending(num_trials: int) -> None:
@@ -139,13 +154,25 @@ def allow_pending(num_trials: int) -> None:
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_trials)
 
 
+def hold_chatter() -> None:
+    """Hold the output of Ray and its workers back until `keep_chatter` names a file for it."""
+    _divert_chatter(_held)
+
+
 def keep_chatter(file: Path) -> None:
     """Redirect the output of Ray and its workers to a file. The sweep itself prints what users need to know."""
-    said = logging.getLogger("kdas.ray")
-    said.propagate = False
     handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    of_ray = logging.getLogger("ray")
+    # Otherwise a full disk would cause a traceback for each line.
+    vars(handler).update(handleError=lambda record: None)
+    _divert_chatter(handler)
+    _held.setTarget(handler)
+    _held.flush()
+
+
+def _divert_chatter(handler: logging.Handler) -> None:
+    said, of_ray = logging.getLogger("kdas.ray"), logging.getLogger("ray")
+    said.propagate = False
     of_ray.handlers, said.handlers = [handler], [handler]
 
     def keep(printed: dict[str, Any]) -> None:
@@ -153,8 +180,6 @@ def keep_chatter(file: Path) -> None:
         for line in printed["lines"] if printed.get("pid") != "autoscaler" else []:
             said.warning("[%s] %s", printed.get("pid"), line)
 
-    # Otherwise a full disk would cause a traceback for each line.
-    vars(handler).update(handleError=lambda record: None)
     # Ray has no public interface for this. Its own handlers would print between our lines; `print_worker_logs` prints
     # the errors of Ray's servers.
     global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 # Before Ray: sets the environment variables that Ray reads when it is imported.
 from sweeps.execution import ray_setup  # isort: skip
@@ -33,6 +33,20 @@ LEAST_FREE_BYTES = 500_000_000
 MEMORY_PATIENCE = 10
 
 
+class Peers(Protocol):
+    """With whom a sweep shares its machine, or the machines that it has."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ray's ids of the machines that trials may run on; empty for any."""
+
+    def share(self) -> int:
+        """How many trials this sweep may run at present."""
+
+    def news(self) -> list[str]:
+        """Lines that say what has changed since the last call."""
+
+
 class Unpickled:
     """For objects that Ray pickles in order to restore them. We never restore them, so nothing is written.
 
@@ -54,7 +68,8 @@ class AgendaSearcher(Unpickled, Searcher):
 
     Args: budget_ref_s: reference seconds that a trial may spend; has_room_for: whether a machine can hold such a trial;
         retries: how often in a row a trial is resumed after its worker was lost, before a new evaluation;
-        share: how many trials this sweep may run at present; hear: passes on what users ask.
+        peers: with whom the sweep shares its slots, or the machines that it has; look: called once a second while
+        there is no trial to run, as `TuneCallback`'s.
     """
 
     def __init__(
@@ -67,13 +82,13 @@ class AgendaSearcher(Unpickled, Searcher):
         has_room_for: Callable[[Slots], bool],
         retries: int,
         progress: Progress,
-        share: Callable[[], int],
-        hear: Callable[[], None] = lambda: None,
+        peers: Peers,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(metric="val_accuracy", mode="max")
         self._agenda, self._directory, self._progress = agenda, directory, progress
         self._prices, self._budget_ref_s, self._slots, self._retries = prices, budget_ref_s, slots, retries
-        self._has_room_for, self._share, self._hear = has_room_for, share, hear
+        self._has_room_for, self._peers, self._look = has_room_for, peers, look
         self.jobs: dict[str, Job] = {}
         self._stopped: dict[str, Status] = {}
         # Losses of a trial since it last came further, and the cost up to which it had come.
@@ -84,10 +99,9 @@ class AgendaSearcher(Unpickled, Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # While there is no trial to run, Ray asks once a second for ten minutes, and does nothing else.
-        ending.check()
-        self._hear()
+        self._look()
         # One trial too many would use up a proposal before the results that it should be based on are in.
-        if self._agenda.num_out >= self._share() or self._disk_is_full():
+        if self._agenda.num_out >= self._peers.share() or self._disk_is_full():
             return None
         job = self._agenda.next_job()
         if job is None:
@@ -100,7 +114,8 @@ class AgendaSearcher(Unpickled, Searcher):
         wide = self._slots.widened()
         slots = wide if self._losses[job.trial_id] and self._has_room_for(wide) else self._slots
         prices, keeps = self._prices.of(job.config), self._agenda.keeps_students
-        return ray_config(job, self._directory, prices, self._budget_ref_s, slots, keeps_student=keeps)
+        config = ray_config(job, self._directory, prices, self._budget_ref_s, slots, keeps_student=keeps)
+        return config | {"machines": self._peers.ids}
 
     def _disk_is_full(self) -> bool:
         free = shutil.disk_usage(self._directory.path).free

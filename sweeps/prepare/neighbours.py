@@ -46,6 +46,11 @@ class Neighbours:
                 until_end.enter_context(locked(self._own, timeout_s=1))
             yield
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ray's ids of the machines to use: there is only this one."""
+        return ()
+
     def share(self) -> int:
         """How many trials this sweep may run: an equal share of its slots, or as many as its file says."""
         if self._slots.is_fixed:

@@ -17,6 +17,7 @@ from filelock import Timeout
 from kdas.clock import Calibration, priced, with_epochs
 from kdas.errors import UserError
 from kdas.files.cache import writable_folder, write_text
+from kdas.files.full import is_full
 from kdas.files.locks import is_held, locked
 from kdas.files.prices import read_calibration
 from kdas.records import COMPLETE_STATUSES, CurveRow
@@ -46,6 +47,7 @@ class SweepDirectory:
         self.spent_file = path / "spent.json"
         self.control_file = path / "control.json"
         self.bank_file = path / "bank.json"
+        self.lock_file = path / ".lock"
         self.teacher_file = path / "teacher.pth"
         self.start_file = path / "start.pth"
         self.chatter_file = path / "ray.log"
@@ -96,16 +98,17 @@ class SweepDirectory:
     def locked(self) -> Iterator[None]:
         """Lock the sweep, which only one process may run. The operating system frees the lock when the process dies.
 
-        Raises: UserError: if another process holds the lock; names that process.
+        Raises: UserError: if another process holds the lock, which is named, or the file system cannot hold a record.
         """
         writable_folder(self.path)
         with ExitStack() as held:
             try:
                 # Not at once: those who look at the lock hold it for a moment.
-                held.enter_context(locked(self.path / ".lock", timeout_s=1, variable="RUNS_DIR"))
+                held.enter_context(locked(self.lock_file, timeout_s=1, variable="RUNS_DIR"))
             except Timeout as error:
                 who = self.holder() or "another process is running this sweep"
                 raise UserError(f"{self.path}: {who}. Wait for it or stop it.") from error
+            _check_disk(self.path)
             write_text(self.path / ".holder", f"process {os.getpid()} on {platform.node()}\n")
             try:
                 yield
@@ -128,7 +131,7 @@ class SweepDirectory:
 
     def holder(self) -> str:
         """The process that runs the sweep, in words; empty if there is none."""
-        if not is_held(self.path / ".lock"):
+        if not is_held(self.lock_file):
             return ""
         try:
             who = (self.path / ".holder").read_text(encoding="utf-8").strip()
@@ -170,6 +173,34 @@ class SweepDirectory:
                 folder = _trial_path(path, trial_id)
                 if path != self.path and folder.exists():
                     yield TrialFolder(folder)
+
+
+def _check_disk(folder: Path) -> None:
+    """Try what the record needs besides locks: files that grow, and files that replace others.
+
+    Folders of object stores that are mounted as disks often lack it.
+
+    Raises: UserError: if it fails.
+    """
+    grows, replaces = folder / ".grows", folder / ".replaces"
+    try:
+        for text in ("one\n", "two\n"):
+            with grows.open("a", encoding="utf-8") as file:
+                file.write(text)
+        replaces.write_text("three\n", encoding="utf-8")
+        replaces.replace(grows)
+        grows.unlink()
+    except OSError as error:
+        if is_full(error):  # which is told, and waited for, elsewhere
+            return
+        raise UserError(
+            f"{folder}: this file system cannot append to files or replace them ({error.strerror}). Set RUNS_DIR to a"
+            " folder on another disk."
+        ) from error
+    finally:
+        for path in (grows, replaces):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _student_of(trial: TrialFolder) -> Path | None:

@@ -23,8 +23,14 @@ SEARCH, CONFIRM = "search", "confirm"
 
 
 def runs_root() -> Path:
-    """The folder of all sweeps: `RUNS_DIR`, else `runs`."""
-    return expanded(os.environ.get("RUNS_DIR") or "runs").absolute()
+    """The folder of all sweeps: `RUNS_DIR`, else `runs`. Raises: UserError: if it is an address of a store."""
+    named = os.environ.get("RUNS_DIR") or "runs"
+    if "://" in named:
+        raise UserError(
+            f"RUNS_DIR={named}: expected a folder on a file system with locks, got an address. Set RUNS_DIR to such a"
+            " folder, and copy it to the store when the sweep has ended."
+        )
+    return expanded(named).absolute()
 
 
 def sweep_path(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +18,9 @@ from sweeps.command import ending
 from sweeps.engine.prices import Prices, price_key
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import NO_ROOM
+from sweeps.execution.launch import _resources
 from sweeps.execution.progress import Progress
-from sweeps.execution.tuning import LOST, MEMORY_PATIENCE, AgendaScheduler, AgendaSearcher, TuneCallback
+from sweeps.execution.tuning import LOST, MEMORY_PATIENCE, AgendaScheduler, AgendaSearcher, Peers, TuneCallback
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from tests.sweeps.conftest import CALIBRATION, train_on_paper
@@ -34,17 +36,33 @@ class Trial:
         self.run_metadata = SimpleNamespace(metric_analysis={"val_accuracy": {"max": 0.5}})
 
 
+@dataclass
+class Machines:
+    """Those that a sweep may use, and how many trials they hold."""
+
+    num: int = 2
+    ids: tuple[str, ...] = ()
+
+    def share(self) -> int:
+        return self.num
+
+    def news(self) -> list[str]:
+        return []
+
+
 def searcher_of(
     spec: SweepSpec,
     inputs: Inputs,
     directory: SweepDirectory,
     has_room_for: Callable[[Slots], bool] = lambda slots: True,
-    share: Callable[[], int] = lambda: 2,
+    peers: Peers | None = None,
 ) -> AgendaSearcher:
     prices = Prices({price_key(spec.methods.recipe): CALIBRATION})
     progress = Progress("tiny", 10, TAU_REF_S, 2, Console(force_terminal=False))
     agenda = agenda_of(spec, inputs, directory)
-    return AgendaSearcher(agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), has_room_for, 2, progress, share)
+    return AgendaSearcher(
+        agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), has_room_for, 2, progress, peers or Machines()
+    )
 
 
 def suggested(searcher: AgendaSearcher, trial_id: str) -> dict[str, Any]:
@@ -127,12 +145,22 @@ def test_a_trial_outlasts_kills_by_rays_memory_monitor_but_not_for_ever(
 def test_a_sweep_runs_no_more_trials_than_its_share_of_the_machine(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
 ) -> None:
-    share = 1
-    searcher = searcher_of(spec, inputs, directory, share=lambda: share)
+    machines = Machines(1)
+    searcher = searcher_of(spec, inputs, directory, peers=machines)
     suggested(searcher, "a")
     assert searcher.suggest("b") is None
-    share = 2
+    machines.num = 2
     suggested(searcher, "b")
+
+
+def test_a_trial_is_placed_on_machines_that_can_train(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    searcher = searcher_of(spec, inputs, directory, peers=Machines(2, ("one", "two")))
+    assert _resources(suggested(searcher, "a"))._kwargs == {
+        "bundle_label_selector": [{"ray.io/node-id": "in(one,two)"}]
+    }
+    assert not _resources(suggested(searcher_of(spec, inputs, directory), "a"))._kwargs
 
 
 def test_a_lost_worker_s_trial_keeps_its_room_where_no_machine_has_more(

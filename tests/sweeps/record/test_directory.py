@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -241,3 +243,21 @@ def test_a_trial_that_begins_again_while_it_is_read_is_not_damaged(
 
     monkeypatch.setattr(reader._curve, "extent", begun_meanwhile)
     assert reader.damage() is None
+
+
+@pytest.mark.parametrize("lacking", ["open", "replace"])
+def test_a_file_system_that_cannot_hold_a_record_is_refused_before_anything_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    real = getattr(Path, lacking)
+
+    def refuse(path: Path, *words: Any, **named: Any) -> Any:
+        if path.parent == tmp_path / "sweep" and (lacking == "replace" or "a" in words):
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        return real(path, *words, **named)
+
+    monkeypatch.setattr(Path, lacking, refuse)
+    expected = r"sweep: this file system cannot append to files or replace them \(.+\)\. Set RUNS_DIR to a folder on"
+    with pytest.raises(UserError, match=expected):
+        SweepDirectory(tmp_path / "sweep").locked().__enter__()
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {".lock"}

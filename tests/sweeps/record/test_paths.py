@@ -117,3 +117,10 @@ def test_hidden_folders_are_not_cells(tmp_path: Path) -> None:
     for name in ("small", ".ipynb_checkpoints"):
         (tmp_path / "both" / "cells" / name).mkdir(parents=True)
     assert names_of_cells("both") == ["both/small"]
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/runs", "gs://bucket/runs"])
+def test_runs_dir_on_a_store_without_a_file_system_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RUNS_DIR", address)
+    with pytest.raises(UserError, match=rf"RUNS_DIR={address}: expected a folder on a file system with locks, got an"):
+        sweep_path("digits_kd")
