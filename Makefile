@@ -1,6 +1,6 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep finish pause resume stop preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor torture check format bench lock
+.PHONY: help setup sweep finish pause resume stop preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor test-slurm test-partition sbom licences torture check format bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -143,6 +143,20 @@ $(FLOOR)/.ready: requirements-floor.txt
 	@UV=$$(command -v uv || echo $(FLOOR)/bin/uv); export VIRTUAL_ENV="$(CURDIR)/$(FLOOR)"; \
 	  "$$UV" pip install --quiet --compile-bytecode -r requirements-floor.txt
 	@touch $@
+
+# Both need root, and take the machine for themselves: see docs/deploying.md.
+test-slurm: $(READY) ## run a sweep through a SLURM of this machine (10 minutes)
+	@tests/deploy/slurm.sh
+
+test-partition: $(READY) ## cut a cluster's network in a sweep (10 minutes)
+	@tests/deploy/partition.sh
+
+sbom: $(READY) ## write sbom.json, the packages of .venv, for scanners
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.json $(BIN)/python
+	@echo sbom.json
+
+licences: $(READY) ## list the packages' licences; fail if one is new
+	@$(BIN)/pip-licenses
 
 check: $(READY) ## check format, lint, types and import rules
 	@$(BIN)/ruff format --check .
