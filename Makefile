@@ -1,12 +1,17 @@
 # One command sets up, runs, reports: make sweep NAME=digits_kd
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep finish pause resume stop preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor test-slurm test-partition sbom licences torture check format bench lock
+.PHONY: help setup sweep finish pause resume stop preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor test-slurm test-partition test-deploy sbom licences torture check format bench lock image up down $(ON)
+
+# Commands that `make COMMAND-on` runs on the containers.
+ON := $(addsuffix -on,sweep finish report table best status pause resume sync check)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FLOOR := .venv-floor
+CONTAINERS ?= docker
+COMPOSE ?= $(CONTAINERS) compose
 NAME ?=
 DATA ?=
 SET ?=
@@ -28,10 +33,13 @@ OUT ?=
 REGISTER ?=
 NAMES ?=
 RUNS_DIR ?=
+TLS ?=
+TORCH_INDEX ?=
 # A variable that nothing reads is a mistake: without this, make would take it and say nothing.
-KNOWN := NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL METHOD OUT REGISTER NAMES RUNS_DIR
+KNOWN := NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL METHOD OUT REGISTER NAMES RUNS_DIR \
+  TLS TORCH_INDEX
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-UNKNOWN := $(firstword $(filter-out $(KNOWN) PYTHON VENV BIN READY FLOOR,$(GIVEN)))
+UNKNOWN := $(firstword $(filter-out $(KNOWN) PYTHON VENV BIN READY FLOOR CONTAINERS COMPOSE,$(GIVEN)))
 ifneq ($(UNKNOWN),)
 # Keys of a sweep file have no capital letters; variables have no small ones.
 LOWER := $(shell printf '%s' '$(subst ','\'',$(UNKNOWN))' | grep -c '[a-z]')
@@ -199,6 +207,30 @@ torture: $(READY) ## kill a sweep 20 times, check its results (30 minutes)
 bench: $(READY) ## measure speed (an hour; QUICK=1: 8 minutes; NAME=part)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(DATA_OPTION) $(if $(NAME),-- "$$NAME")
 
+# The image's lock holds the same versions, without notebooks and development tools.
+LOCK = pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --upgrade
 lock: $(READY) ## rebuild requirements.lock from pyproject.toml
-	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --upgrade -o requirements.lock
+	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" $(LOCK) --all-extras -o requirements.lock pyproject.toml && \
+	  "$$UV" $(LOCK) --extra onnx --extra server --extra timm --constraint requirements.lock -o docker/requirements.lock pyproject.toml && \
+	  echo uv | "$$UV" $(LOCK) --no-annotate -o docker/build.lock -
+
+# Containers: see docker/README.md. Nothing here needs .venv.
+COMPOSED = $(COMPOSE) -f docker/compose.yaml $(if $(TLS),-f docker/compose.tls.yaml)
+
+image: ## build the container image (TORCH_INDEX=: CPU only)
+	@$(CONTAINERS) build -f docker/Dockerfile --build-arg COMMIT="$$(git describe --always --abbrev=40 --exclude='*' --dirty=+changes)" \
+	  $(if $(TORCH_INDEX),--build-arg TORCH_INDEX="$$TORCH_INDEX") -t localhost/kdas-sweeps:latest .
+
+up: ## start database, MLflow, Ray's head and workers (TLS=1)
+	@mkdir -p docker/files && docker/make-secrets
+	@$(COMPOSED) up --detach --no-build --remove-orphans
+
+down: ## stop the containers; data and results stay
+	@$(COMPOSED) down
+
+sweep-on: ## run NAME's sweep on them; also report-on, sync-on ...
+$(ON): %-on:
+	@$(COMPOSED) run --rm $$(test -t 0 || echo -T) job $* $(if $(filter sweep finish,$*),$(SET_OPTION) $(if $(YES),--yes)) -- "$$NAME"
+
+test-deploy: $(READY) ## test the containers: build, run, restore (30 minutes)
+	@$(BIN)/python -m pytest --capture=no tests/docker/deployment.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -22,10 +23,12 @@ def provenance(device: str) -> dict[str, str]:
     """What a curve may depend on beside its settings and data, as flat facts.
 
     `git_commit` is that of this checkout, with `+changes` if tracked files differ from it, and `git_diff` a hash of
-    the difference; `lock` a hash of the file of locked packages. They are empty outside a checkout.
+    the difference; `lock` a hash of the file of locked packages. They are empty outside a checkout, except that an
+    image names its commit in `KDAS_COMMIT`.
     """
     diff = uncommitted()
-    commit, lock = _git("rev-parse", "HEAD"), _HERE.parents[1] / "requirements.lock"
+    commit = _git("rev-parse", "HEAD") or os.environ.get("KDAS_COMMIT", "")
+    lock = _HERE.parents[1] / "requirements.lock"
     return {
         "git_commit": f"{commit}+changes" if diff else commit,
         "git_diff": content_id(diff) if diff else "",

@@ -65,3 +65,16 @@ def test_the_driver_is_what_nvidias_program_says(checkout: Path, monkeypatch: py
     monkeypatch.setenv("PATH", f"{checkout}:/usr/bin:/bin")
     monkeypatch.setattr(module, "hardware_name", lambda device: "a GPU")
     assert provenance("cuda")["driver"] == "580.65.06"
+
+
+def test_an_image_names_its_commit_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDAS_COMMIT", "1a2b3c")
+    monkeypatch.setattr(module, "_HERE", tmp_path / "kdas" / "training")
+    provenance.cache_clear()
+    assert (provenance("cpu")["git_commit"], provenance("cpu")["git_diff"]) == ("1a2b3c", "")
+    provenance.cache_clear()
+
+
+def test_a_checkout_knows_better_than_the_environment(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDAS_COMMIT", "1a2b3c")
+    assert len(provenance("cpu")["git_commit"]) == 40

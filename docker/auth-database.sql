@@ -1,0 +1,2 @@
+-- PostgreSQL runs this once, when it creates its files. MLflow keeps its users apart from its runs.
+CREATE DATABASE mlflow_auth;
