@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
@@ -117,3 +119,27 @@ def test_ctrl_c_that_ray_drops_while_it_starts_is_heard(monkeypatch: pytest.Monk
         for number, handler in before.items():
             signal.signal(number, handler)
     assert happened == ["started", "ended"]
+
+
+def test_what_a_cluster_says_while_it_is_joined_goes_to_the_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ray's errors arrive from the moment of joining, before a sweep has a file for them."""
+    monkeypatch.setattr(ray._private.worker, "print_worker_logs", ray._private.worker.print_worker_logs)
+    said = logging.getLogger("kdas.ray"), logging.getLogger("ray")
+    before = [logger.handlers for logger in said]
+    printed = {"lines": ["no metrics"], "pid": "raylet", "is_err": False}
+    try:
+        ray_setup.hold_chatter()
+        ray._private.worker.print_to_stdstream(printed, ignore_prefix=False)
+        assert not list(tmp_path.iterdir())
+        ray_setup.keep_chatter(tmp_path / "ray.log")
+        ray._private.worker.print_to_stdstream({**printed, "lines": ["gone"]}, ignore_prefix=False)
+        said[0].handlers[0].close()
+    finally:
+        for logger, handlers in zip(said, before, strict=True):
+            logger.handlers = handlers
+        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+    lines = (tmp_path / "ray.log").read_text().splitlines()
+    assert [line.partition("[")[2] for line in lines] == ["raylet] no metrics", "raylet] gone"]
+    assert capfd.readouterr() == ("", "")
