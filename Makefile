@@ -33,11 +33,10 @@ OUT ?=
 REGISTER ?=
 NAMES ?=
 RUNS_DIR ?=
-TLS ?=
+WITH ?=
 TORCH_INDEX ?=
 # A variable that nothing reads is a mistake: without this, make would take it and say nothing.
-KNOWN := NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL METHOD OUT REGISTER NAMES RUNS_DIR \
-  TLS TORCH_INDEX
+KNOWN := NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL METHOD OUT REGISTER NAMES RUNS_DIR WITH TORCH_INDEX
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(firstword $(filter-out $(KNOWN) PYTHON VENV BIN READY FLOOR CONTAINERS COMPOSE,$(GIVEN)))
 ifneq ($(UNKNOWN),)
@@ -215,14 +214,17 @@ lock: $(READY) ## rebuild requirements.lock from pyproject.toml
 	  echo uv | "$$UV" $(LOCK) --no-annotate -o docker/build.lock -
 
 # Containers: see docker/README.md. Nothing here needs .venv.
-COMPOSED = $(COMPOSE) -f docker/compose.yaml $(if $(TLS),-f docker/compose.tls.yaml)
+COMPOSED = $(COMPOSE) -f docker/compose.yaml $(foreach each,$(WITH),-f docker/compose.$(each).yaml)
+ifneq ($(filter-out tls gpu,$(WITH)),)
+$(error WITH: expected tls or gpu or both, got $(WITH))
+endif
 
 image: ## build the container image (TORCH_INDEX=: CPU only)
 	@$(CONTAINERS) build -f docker/Dockerfile --build-arg COMMIT="$$(git describe --always --abbrev=40 --exclude='*' --dirty=+changes)" \
 	  $(if $(TORCH_INDEX),--build-arg TORCH_INDEX="$$TORCH_INDEX") -t localhost/kdas-sweeps:latest .
 
-up: ## start database, MLflow, Ray's head and workers (TLS=1)
-	@mkdir -p docker/files && docker/make-secrets
+up: ## start database, MLflow, Ray's head and workers (WITH=tls)
+	@mkdir -p docker/files && docker/make-secrets $(if $(filter tls,$(WITH)),&& docker/make-certificates)
 	@$(COMPOSED) up --detach --no-build --remove-orphans
 
 down: ## stop the containers; data and results stay

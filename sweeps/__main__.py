@@ -48,6 +48,7 @@ from sweeps.command.options import (
     Yes,
     cluster_address,
 )
+from sweeps.record.commands import make_command
 from sweeps.record.paths import names_of_cells, recorded_names, sweep_path
 
 if TYPE_CHECKING:
@@ -362,7 +363,7 @@ def _print_links(sweeps: Sequence[SweepDirectory], address: str) -> str:
         return ""
     links = {words: f"{address}/{link}" for words, link in serving.links(directory).items()}
     if not links:
-        console.print(f"{directory.name}: no links yet. Write them with: make sync NAME={directory.name}")
+        console.print(f"{directory.name}: no links yet. Write them with: {make_command('sync', directory.name)}")
     for words, link in links.items():
         console.print(f"{directory.name}: {words}: {link}", soft_wrap=True, highlight=False)
     return next(iter(links.values()), "")
@@ -454,7 +455,7 @@ def _existing(name: str) -> SweepDirectory:
         if directory.measure_file.exists() or (directory.path / "trials").is_dir() or directory.cells():
             raise UserError(
                 f"{directory.spec_file}: missing. Restore it from a copy, or run the sweep with its file, which writes"
-                " it again: make sweep NAME=FILE."
+                f" it again: {make_command('sweep', 'FILE')}."
             )
         from sweeps.file.layers import shipped
 
@@ -464,7 +465,7 @@ def _existing(name: str) -> SweepDirectory:
         if near and near[0] != name:
             raise UserError(f"{where}: no sweep has run here. Did you mean NAME={near[0]}?")
         raise UserError(
-            f"{where}: no sweep has run here. Start one with make sweep NAME={name}. For your own file,"
+            f"{where}: no sweep has run here. Start one with {make_command('sweep', name)}. For your own file,"
             " NAME is its path."
         )
     return directory

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from sweeps.command.options import INTERRUPTED, TERMINATED
+from sweeps.record.commands import make_command
 
 # The process id of the front, for the processes that it starts.
 STARTED_BY = "KDAS_STARTED_BY"
@@ -65,7 +66,7 @@ def exit_code() -> int:
 def resume_hint(name: str, settings: Sequence[str] | None) -> str:
     """What is kept, and how to resume."""
     with_settings = f' SET="{" ".join(settings)}"' if settings else ""
-    return f"Finished trials are kept. Resume with: make sweep NAME={name}{with_settings}"
+    return f"Finished trials are kept. Resume with: {make_command('sweep', name)}{with_settings}"
 
 
 def end_with_parent() -> None:

@@ -57,6 +57,7 @@ from sweeps.command.options import (
     Yes,
     check_trial_is_given,
 )
+from sweeps.record.commands import make_command
 from sweeps.record.overhead import keep_after
 from sweeps.record.paths import CELLS, COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
 
@@ -293,7 +294,7 @@ def _report_and_sync(name: str) -> None:
         _must(_python("analysis", "report", measured[-1]))
         if _python("sweeps", "sync", each) != 0:
             print(
-                f"Some runs were not uploaded. Results are complete. Retry with: make sync NAME={each}",
+                f"Some runs were not uploaded. Results are complete. Retry with: {make_command('sync', each)}",
                 file=sys.stderr,
             )
         keep_after(time.monotonic() - began)

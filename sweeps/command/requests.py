@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from kdas.errors import UserError, alike
 from kdas.records import Status, is_searched
+from sweeps.record.commands import make_command
 from sweeps.record.control import change_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import has_certain_time, has_finished, known_measure
@@ -79,5 +80,6 @@ def _must_run(directory: SweepDirectory, what: str) -> None:
         if has_finished(known_measure(directory)):
             raise UserError(f"{directory.name} has already finished; nothing to {what}.")
         raise UserError(
-            f"{directory.name}: does not run, so there is nothing to {what}. Start it: make sweep NAME={directory.name}"
+            f"{directory.name}: does not run, so there is nothing to {what}. Start it:"
+            f" {make_command('sweep', directory.name)}"
         )

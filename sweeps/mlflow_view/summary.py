@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweeps.mlflow_view.content import flat
+from sweeps.record.commands import make_command
 
 # Keys that may change between two starts, or with the place of the data. MLflow never changes a parameter, so these are
 # tags or left out.
@@ -66,7 +67,7 @@ def description(name: str, answer: Mapping[str, Any] | None, links: Mapping[str,
 
 def _verdict(name: str, answer: Mapping[str, Any] | None, num_methods: int) -> Iterator[str]:
     if answer is None:
-        yield f"No report yet. The sweep writes it at its end; `make report NAME={name}` does so at any time."
+        yield f"No report yet. The sweep writes it at its end; `{make_command('report', name)}` does so at any time."
         return
     yield f"**{_literal(answer['verdict'])}**"
     yield from (f"> {_literal(text)}" for text in answer.get("cautions", ()))
@@ -94,7 +95,8 @@ def _how_to_compare(name: str, links: Mapping[str, str]) -> Iterator[str]:
     yield "\n".join(f"- [{words}]({links[kind]}). {hint}" for kind, (words, hint) in _LINKS.items() if kind in links)
     yield (
         "For runs of your own choice, tick them in the list and press Compare. Their parameters in capitals are what"
-        f" the settings differ in. The whole report is `report.html` under Artifacts, or `make report NAME={name}`."
+        " the settings differ in. The whole report is `report.html` under Artifacts, or"
+        f" `{make_command('report', name)}`."
     )
 
 

@@ -37,6 +37,7 @@ from sweeps.mlflow_view.names import run_name
 from sweeps.mlflow_view.page import SweepPage, varied_settings
 from sweeps.mlflow_view.runs import EXPERIMENT, SweepRuns
 from sweeps.mlflow_view.state import ARTIFACTS, Sent, TrackingState
+from sweeps.record.commands import is_on_containers
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
 from sweeps.record.trial import Recorded, TrialFolder
@@ -95,7 +96,8 @@ class MlflowView:
             self._client.set_terminated(parent, status="KILLED")
         self._state.record(running=False)
         where, name = without_secrets(tracking_uri()), self._directory.name
-        return f"all runs are in MLflow at {where} (make ui NAME={name})"
+        # A user's browser knows another address of a server on containers.
+        return f"all runs are in MLflow at {where}{'' if is_on_containers() else f' (make ui NAME={name})'}"
 
     def leave(self) -> None:
         """Mark all unfinished runs as killed after the sweep was interrupted, so that none appears to be running."""
