@@ -243,7 +243,8 @@ WRITTEN: list[tuple[str, str]] = [
     ),
     (
         "optimizer: {schedule: step, milestones: [0.5, 150]}",
-        "optimizer.milestones.1: expected a value in (0, 1), got 150.",
+        "optimizer.milestones.1: expected a value below 1.0, got 150. Fractions of the epochs after each of which"
+        " schedule step divides the learning rate by ten.",
     ),
     (
         "optimizer: {nesterov: true, momentum: 0}",
