@@ -63,9 +63,12 @@ class Fusion(nn.Module):
         """
         fused: Tensor = self.reduce(student_map)
         if self.attention is not None and later is not None:
-            later = _resized(later, fused.shape[2])
-            own_share, later_share = self.attention(torch.cat([fused, later], dim=1)).sigmoid().split(1, dim=1)
-            fused = fused * own_share + later * later_share
+            # As on both maps side by side. But that copies them, and the later one is smaller before it is resized.
+            own_weight, later_weight = self.attention.weight.chunk(2, dim=1)
+            seen = _resized(functional.conv2d(later, later_weight), fused.shape[2])
+            seen = seen + functional.conv2d(fused, own_weight, self.attention.bias)
+            own_share, later_share = seen.sigmoid().chunk(2, dim=1)
+            fused = torch.addcmul(fused * own_share, _resized(later, fused.shape[2]), later_share)
         fused = _resized(fused, teacher_size)
         return self.match(fused), fused
 
