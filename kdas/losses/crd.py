@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -13,6 +14,8 @@ from kdas.losses.interface import LOSSES, LossContext, LossNeed
 
 # Of the authors' code: added to the denominator of both probabilities.
 EPS = 1e-7
+# If other classes have this many times the negatives, drawing again what came twice is cheaper than a key for each.
+REDRAWN_FROM = 8
 
 
 def nce(ratios: Tensor, counts: Tensor | float, num_negatives: int, num_samples: int) -> Tensor:
@@ -39,6 +42,29 @@ def draw_negatives(same_class: Tensor, num_negatives: int, generator: torch.Gene
     """
     keys = torch.rand(same_class.shape, generator=generator, device=same_class.device)
     return keys.masked_fill_(same_class, -1).topk(num_negatives, dim=1, sorted=False).indices
+
+
+def draw_distinct(limits: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Different whole numbers for each row, each set of them as likely as any other.
+
+    The first `count` different ones among draws with repetition. The work grows with `count`, not with the limits.
+
+    Args: limits int64 [B]: the numbers are in [0, limit), and far more than `count`.
+    Returns: int64 [B, count].
+    """
+    device, num_draws = limits.device, count * (1 + count / int(limits.min()))
+    missing = math.ceil(num_draws + 2 * num_draws**0.5)
+    drawn = torch.empty((len(limits), 0), dtype=torch.int64, device=device)
+    while True:
+        more = torch.randint(2**62, (len(limits), missing), generator=generator, device=device)
+        drawn = torch.cat([drawn, more % limits[:, None]], dim=1)
+        ordered, places = drawn.sort(dim=1, stable=True)
+        is_new = torch.ones_like(drawn, dtype=torch.bool)
+        is_new.scatter_(1, places[:, 1:], ordered.diff(dim=1) > 0)
+        number = is_new.cumsum(dim=1)
+        if bool((number[:, -1] >= count).all()):
+            return drawn[is_new & (number <= count)].view(-1, count)
+        missing = count
 
 
 @LOSSES.register(
@@ -69,17 +95,26 @@ class Contrastive(nn.Module):
         super().__init__()
         self.num_negatives, self.temperature, self.momentum = num_negatives, temperature, memory_momentum
         assert context.labels is not None
-        self.is_drawn = num_negatives <= context.num_samples - int(context.labels.bincount().max())
+        sizes = context.labels.bincount()
+        num_others = context.num_samples - int(sizes.max())
+        self.is_drawn, self.is_redrawn = num_negatives <= num_others, REDRAWN_FROM * num_negatives <= num_others
         self.student_embedding = nn.Linear(context.student_width, width)
         self.teacher_embedding = nn.Linear(context.teacher_width, width)
         # Not in checkpoints: they are the data set's.
         self.register_buffer("labels", context.labels, persistent=False)
+        # Samples sorted by class, and where each class begins and ends among them.
+        self.register_buffer("by_class", context.labels.argsort(stable=True), persistent=False)
+        self.register_buffer("ends", sizes.cumsum(0), persistent=False)
+        self.register_buffer("begins", sizes.cumsum(0) - sizes, persistent=False)
         bound = (3 / width) ** 0.5
         for name in ("student_memory", "teacher_memory"):
             self.register_buffer(name, torch.empty(context.num_samples, width).uniform_(-bound, bound))
         # Of the student's and of the teacher's probabilities; unknown until the first batch.
         self.register_buffer("normalizers", torch.full((2,), -1.0))
         self.labels: Tensor
+        self.by_class: Tensor
+        self.ends: Tensor
+        self.begins: Tensor
         self.student_memory: Tensor
         self.teacher_memory: Tensor
         self.normalizers: Tensor
@@ -95,6 +130,9 @@ class Contrastive(nn.Module):
         student_features: Tensor,
         teacher_features: Tensor,
     ) -> Tensor:
+        if self.is_redrawn:
+            negatives = self._redrawn(self.labels[indices], generator)
+            return self.contrast(student_features, teacher_features, indices, negatives)
         same_class = self.labels[indices][:, None] == self.labels
         if self.is_drawn:
             negatives = draw_negatives(same_class, self.num_negatives, generator)
@@ -103,6 +141,13 @@ class Contrastive(nn.Module):
         everything = torch.arange(len(self.labels), device=indices.device).expand(len(indices), -1)
         counts = ~same_class * (self.num_negatives / (~same_class).sum(dim=1, keepdim=True))
         return self.contrast(student_features, teacher_features, indices, everything, counts)
+
+    def _redrawn(self, classes: Tensor, generator: torch.Generator) -> Tensor:
+        """Like `draw_negatives`, for samples of these classes [B], without a key for each training sample."""
+        begins, sizes = self.begins[classes], self.ends[classes] - self.begins[classes]
+        drawn = draw_distinct(len(self.labels) - sizes, self.num_negatives, generator)
+        # Skip the sample's own class.
+        return self.by_class[torch.where(drawn < begins[:, None], drawn, drawn + sizes[:, None])]
 
     def contrast(
         self,

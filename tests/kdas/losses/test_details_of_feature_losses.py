@@ -16,12 +16,13 @@ from kdas import seeding
 from kdas.errors import UserError
 from kdas.losses import LOSSES, LossContext
 from kdas.losses.at import at
-from kdas.losses.crd import Contrastive, draw_negatives
+from kdas.losses.crd import Contrastive, draw_distinct, draw_negatives
 from kdas.losses.fitnet import regressor
 from kdas.losses.kdsvd import _RightSingularVectors, kdsvd
 from kdas.losses.maps import at_smaller_size
 from kdas.losses.nst import nst
 from kdas.losses.ofd import margins_of, ofd
+from kdas.losses.reviewkd import Fusion
 from kdas.losses.rkd import rkd
 
 NO_MEANS = LossContext(5, 7, class_means=lambda: torch.zeros(1))
@@ -248,6 +249,16 @@ def test_repeated_singular_values_have_finite_gradients(fill: str) -> None:
     assert all(each.grad is not None and torch.isfinite(each.grad).all() for each in student)
 
 
+def test_attention_of_a_fusion_is_that_of_both_maps_side_by_side() -> None:
+    fusion = Fusion(3, 4, 5, is_last=False).double().eval()
+    student_map, later = random(2, 3, 8, 8).double(), random(2, 4, 4, 4, seed=1).double()
+    matched, handed_on = fusion(student_map, later, 8)
+    own, later = fusion.reduce(student_map), functional.interpolate(later, 8, mode="nearest")
+    own_share, later_share = fusion.attention(torch.cat([own, later], dim=1)).sigmoid().split(1, dim=1)
+    torch.testing.assert_close(handed_on, own * own_share + later * later_share)
+    torch.testing.assert_close(matched, fusion.match(handed_on))
+
+
 def test_student_that_has_diverged_does_not_break_the_decomposition() -> None:
     broken = [torch.full((2, 3, 4, 4), math.nan, requires_grad=True) for _ in range(2)]
     kdsvd(broken, [random(2, 5, 4, 4), random(2, 5, 4, 4, seed=1)]).sum().backward()
@@ -288,12 +299,47 @@ def test_negatives_are_different_samples_of_other_classes() -> None:
     assert others.min() > 0.5 and others.max() < 1.6, "not uniform"
 
 
-def test_negatives_are_a_function_of_the_generator() -> None:
+def test_every_set_of_distinct_numbers_is_as_likely_as_any_other() -> None:
+    drawn = draw_distinct(torch.full((6000,), 5), 2, torch.Generator().manual_seed(0)).sort(dim=1).values
+    assert drawn.min() == 0 and drawn.max() == 4
+    assert torch.unique(drawn, dim=0).tolist() == [[a, b] for a in range(5) for b in range(a + 1, 5)]
+    counts = torch.unique(drawn, dim=0, return_counts=True)[1]
+    # Ten sets; 600 draws of each are expected, with a standard deviation of 23.
+    assert (counts - 600).abs().max() < 4 * 23
+
+
+@pytest.mark.parametrize("count", [1, 5, 29, 30])
+def test_distinct_numbers_are_below_their_rows_limit_however_few_there_are(count: int) -> None:
+    limits = torch.tensor([30, 31, 1000, 2**40])
+    drawn = draw_distinct(limits, count, torch.Generator().manual_seed(1))
+    assert (drawn >= 0).all() and (drawn < limits[:, None]).all()
+    assert [len(row.unique()) for row in drawn] == [count] * 4
+
+
+def test_few_of_many_negatives_are_different_samples_of_other_classes_too() -> None:
+    """Drawn without a key for each training sample."""
+    labels = torch.arange(600) % 7 % 3  # classes of different sizes, scattered
+    loss = built("crd", replace(NO_MEANS, num_samples=600, labels=labels), width=4, num_negatives=40)
+    assert loss.is_redrawn
+    generator, counts = torch.Generator().manual_seed(0), torch.zeros(3, 600)
+    for _ in range(300):
+        drawn = loss._redrawn(torch.arange(3), generator)
+        assert all(len(row.unique()) == 40 for row in drawn)
+        counts.scatter_add_(1, drawn, torch.ones(3, 40))
+    for label in range(3):
+        assert counts[label][labels == label].max() == 0
+        frequency = counts[label][labels != label] / (300 * 40 / int((labels != label).sum()))
+        # At least 26 draws of each are expected.
+        assert frequency.min() > 0.25 and frequency.max() < 2, "not uniform"
+
+
+@pytest.mark.parametrize("num_negatives", [8, 2], ids=["a key each", "drawn again"])
+def test_negatives_are_a_function_of_the_generator(num_negatives: int) -> None:
     indices = torch.arange(4)
-    same, other = step(crd(num_negatives=8), indices, 1), crd(num_negatives=8)
-    assert torch.equal(step(other, indices, 1), same)
+    same, other = step(crd(num_negatives=num_negatives), indices, 1), crd(num_negatives=num_negatives)
+    assert same.isfinite().all() and torch.equal(step(other, indices, 1), same)
     features = {"student_features": random(4, 5, seed=1), "teacher_features": random(4, 7, seed=2)}
-    redrawn = crd(num_negatives=8)(
+    redrawn = crd(num_negatives=num_negatives)(
         None, None, None, indices=indices, generator=torch.Generator().manual_seed(99), **features
     )
     assert not torch.equal(redrawn, same)
