@@ -33,7 +33,7 @@ class Listener:
         try:
             asked = taken_up(self._directory, self._num_configurations)
         except UserError as error:
-            self._say(f"{error} The sweep goes on as before.")
+            self._say(f"{error} The sweep continues as before.")
             return
         for line in self._agenda.heed(asked):
             self._say(line)

@@ -104,7 +104,7 @@ class SweepPage:
         return found | {name: prepared.view_link(experiment, self._key(name)) for name in views}
 
     def _finalists(self, measure: Measure | None) -> list[str]:
-        """The runs of the confirmation; without one, of the fastest setting of each method. So many seeds as fit."""
+        """The runs of the confirmation; without one, of the fastest setting of each method. As many seeds as fit."""
         if measure is None:
             return []
         answer = self._answer()

@@ -17,7 +17,7 @@ from sweeps.record.paths import folders_in
 
 # Ids that a message names.
 _SHOWN = 5
-# Of a folder's name: characters that are left of a method's name, and at least so many of a configuration's id.
+# Of a folder's name: how many characters of a method's name are kept, and at least of a configuration's id.
 _MOST_OF_METHOD, _LEAST_OF_ID = 50, 6
 
 
@@ -105,7 +105,7 @@ def place_students(directory: SweepDirectory, trial_ids: Iterable[str]) -> list[
     """Move the students of these trials to `students/<method>-s<seed>`, and remove those of all other trials.
 
     Where a method has several configurations, the names also hold the beginnings of their ids. Students that are in
-    `students/` already stay there. A kill in between leaves every student whole, and the next call goes on.
+    `students/` already stay there. A kill in between damages no student, and the next call does the rest.
 
     Returns: the folders in `students/`, in order of their names.
     """

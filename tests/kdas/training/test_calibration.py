@@ -56,9 +56,9 @@ Measured = Callable[..., Calibration]
 
 @pytest.fixture
 def measured(empty_cache: Path, trial_of: Callable[..., Trial]) -> Measured:
-    def measure(*more: Any, anew: bool = False) -> Calibration:
+    def measure(*more: Any, again: bool = False) -> Calibration:
         trial = trial_of(batch_size=16)
-        return (measured_calibration if anew else calibration_for)(trial.config, trial.distiller(), *more)
+        return (measured_calibration if again else calibration_for)(trial.config, trial.distiller(), *more)
 
     return measure
 
@@ -174,10 +174,10 @@ def test_an_idle_attempt_is_preferred_to_a_steadier_busy_one(
     assert measured().rounds == UNSTEADY
 
 
-def test_prices_are_measured_anew_when_asked(given: Callable[..., list[Timed]], measured: Measured) -> None:
+def test_prices_are_measured_again_when_asked(given: Callable[..., list[Timed]], measured: Measured) -> None:
     given(Timed(STEADY, 0.0), Timed(rounds_of(*[0.3] * 5), 0.0))
     measured()
-    assert measured(anew=True).price(Work.STEP, 16) == 0.3 == measured().price(Work.STEP, 16)
+    assert measured(again=True).price(Work.STEP, 16) == 0.3 == measured().price(Work.STEP, 16)
 
 
 def test_prices_are_those_of_hardware_models_and_batch_size_not_of_sampler_or_seed(

@@ -1,4 +1,4 @@
-"""`make calibrate`: prices measured anew before a sweep has trials, and shown afterwards."""
+"""`make calibrate`: prices measured again before a sweep has trials, and shown afterwards."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_prices_are_measured_kept_for_the_sweep_and_printed(run: Calibrate, tmp_
     first = read_calibration(kept)
     run()
     again = read_calibration(kept)
-    assert first is not None and again is not None and again.measured_at > first.measured_at, "measured anew"
+    assert first is not None and again is not None and again.measured_at > first.measured_at, "measured again"
 
 
 def test_a_sweep_that_has_begun_without_trials_loses_its_frozen_prices(

@@ -22,7 +22,7 @@ from sweeps.record.status import read_status
 
 @pytest.fixture
 def recipe() -> TrialConfig:
-    """So many epochs that they show nearly all views."""
+    """Enough epochs to show nearly all views."""
     dataset = {"name": "digits", "max_samples": 120}
     teacher = {"model": "resnet8", "epochs": 1}
     return TrialConfig(dataset=dataset, teacher=teacher, student="resnet8", epochs=800)  # type: ignore[arg-type]
