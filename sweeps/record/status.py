@@ -191,7 +191,7 @@ def words_of(status: SweepStatus, name: str) -> list[str]:
     """
     lines = [f"answer: {status.answer}"] if status.answer else []
     lines += status.prepared
-    if status.left_s is not None:
+    if status.left_s is not None and not status.asked.is_paused:
         lines.append(f"about {readable_s(status.left_s)} left at the pace so far")
     if status.asked.is_paused and status.holder:  # a pause ends with the process
         lines.append(f"paused: no trial starts. Continue it: make resume NAME={name}")
@@ -236,7 +236,7 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
     for trial in status.under_way:
         if trial.may_stop and status.holder and trial.trial_id not in status.asked.stopped:
             command = f"make stop NAME={directory.name} TRIAL={trial.trial_id}"
-            console.print(f"  {trial.name}: {command}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"  to stop it: {command}", highlight=False, markup=False, soft_wrap=True)
     if status.fastest and status.measure is not None:
         seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"
         table = Table(f"{fastest_word(status)}, {seeds}", "mean ref. s", "reached", box=None, padding=(0, 2, 0, 2))

@@ -160,7 +160,7 @@ def test_what_was_prepared_the_time_left_and_how_to_stop_a_trial_are_shown(
     assert "teacher resnet8, accuracy 0.9100" in text and "prices of 2026-01-01, spread 2.0%" in text
     # Eight of ten trials are left, and two took 30 seconds.
     assert "about 2 min 00 s left at the pace so far" in text
-    assert f"seed 1: make stop NAME=tiny TRIAL={jobs[2].trial_id}" in text
+    assert f"to stop it: make stop NAME=tiny TRIAL={jobs[2].trial_id}" in text
     assert text.count("make stop") == 1
 
 
