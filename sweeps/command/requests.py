@@ -68,7 +68,7 @@ def stop(directory: SweepDirectory, trial_id: str) -> str:
     change_requests(directory, lambda asked: replace(asked, stopped=tuple(dict.fromkeys((*asked.stopped, trial_id)))))
     when = "at its next evaluation" if directory.holder() else "when the sweep is next run, before it trains again"
     measure = known_measure(directory)
-    if measure is not None and has_certain_time(folder.rows(), measure):
+    if measure is not None and has_certain_time(folder, measure):
         means = "it has reached the target, so its time counts, and other seeds of its configuration still run"
     else:
         means = "its configuration cannot win, and does not start on further seeds; stop those that run one by one"

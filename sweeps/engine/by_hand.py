@@ -44,4 +44,4 @@ def _config_id(trial: TrialFolder) -> str:
 def _cannot_be_chosen(trial: TrialFolder, measure: Measure | None) -> bool:
     if trial.status in FINAL_STATUSES and trial.status is not Status.STOPPED_EARLY:
         return False  # it had ended before it could be stopped
-    return measure is None or not has_certain_time(trial.rows(), measure)
+    return measure is None or not has_certain_time(trial, measure)

@@ -10,7 +10,7 @@ from typing import Any
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.records import MEASURE_KEYS, Measure, first_reached
 from sweeps.record.directory import SweepDirectory
-from sweeps.record.trial import Recorded
+from sweeps.record.trial import Recorded, TrialFolder
 
 # What every version has written.
 _KEYS = tuple(MEASURE_KEYS.get(field.name, field.name) for field in fields(Measure) if field.default is MISSING)
@@ -27,8 +27,15 @@ def time_to_target(rows: Sequence[Recorded], target: float) -> float:
     return first_reached([r.row.cost_ref_s for r in rows], [r.row.val_accuracy for r in rows], target)
 
 
-def has_certain_time(rows: Sequence[Recorded], measure: Measure) -> bool:
-    """Whether a trial's result is its time to the target, and that is reached: what follows changes nothing."""
+def has_certain_time(trial: TrialFolder, measure: Measure) -> bool:
+    """Whether a trial's result is its time to the target, and that is reached: what follows changes nothing.
+
+    Of a trial whose curve is damaged nothing is certain.
+    """
+    try:
+        rows = trial.rows()
+    except DamagedError:
+        return False
     return measure.objective == "tta" and math.isfinite(time_to_target(rows, measure.target))
 
 

@@ -151,6 +151,18 @@ def test_seeds_of_a_stopped_configuration_that_have_not_begun_do_not_start_unles
     assert more.is_finished
 
 
+def test_a_trial_whose_curve_is_damaged_can_be_stopped(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    agenda = agenda_of(changed(spec, known_points=[]), inputs, directory)
+    job, _ = past_the_baselines(agenda, directory)
+    folder = directory.trial(job.trial_id)
+    folder.begin(job)
+    (folder.path / "curve.jsonl").write_text('{"row": 1}\n{"row": 2}\n', encoding="utf-8")
+    (said,) = agenda.heed(Requests(stopped=(job.trial_id,)))
+    assert said == f"{job.trial_id} stops at its next evaluation, as you asked."
+
+
 @pytest.mark.parametrize("phase", ["baseline", "confirm"])
 def test_baselines_and_confirmation_runs_are_never_stopped(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, phase: str
