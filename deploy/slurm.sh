@@ -33,7 +33,7 @@ mkdir -p "$folder"
 "$bin/ray" start --head --node-ip-address="$ip" --port="$port" --num-cpus="$cpus" --temp-dir="$folder" \
   --include-dashboard=false --block >"$folder/head.out" 2>&1 &
 head=$!
-until grep -q "Ray runtime started" "$folder/head.out"; do
+until grep -qs "Ray runtime started" "$folder/head.out"; do
   kill -0 $head 2>/dev/null || { cat "$folder/head.out" >&2; exit 1; }
   sleep 1
 done

@@ -83,7 +83,7 @@ class AgendaSearcher(Unpickled, Searcher):
         retries: int,
         progress: Progress,
         peers: Peers,
-        look: Callable[[], None] = lambda: None,
+        look: Callable[[], None] = ending.check,
     ) -> None:
         super().__init__(metric="val_accuracy", mode="max")
         self._agenda, self._directory, self._progress = agenda, directory, progress

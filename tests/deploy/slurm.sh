@@ -13,7 +13,11 @@ started=()
 clean_up() {
   local code=$?
   scancel --quiet --user=root 2>/dev/null || true
-  sleep 5
+  # A slurmd waits for its jobs.
+  for _ in $(seq 60); do
+    [ -n "$(squeue --noheader 2>/dev/null)" ] || break
+    sleep 1
+  done
   for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
   wait || true
   if [ "$code" = 0 ]; then rm -rf "$work"; else echo "failed; what there is lies in $work" >&2; fi
@@ -35,7 +39,7 @@ wait_for() { # wait_for WHAT SECONDS COMMAND...
 head --bytes=1024 /dev/urandom >"$work/munge.key"
 chmod 600 "$work/munge.key"
 munged --foreground --force --key-file="$work/munge.key" --socket="$work/munge.socket" --pid-file="$work/munge.pid" \
-  --log-file="$work/munge.log" --seed-file="$work/munge.seed" &
+  --log-file="$work/munge.log" --seed-file="$work/munge.seed" 2>"$work/munge.out" &
 started+=($!)
 host=$(hostname -s)
 cat >"$SLURM_CONF" <<END
@@ -90,20 +94,20 @@ has_gone() { [ -z "$(squeue --noheader --jobs="$1" 2>/dev/null)" ]; }
 
 "$here/begun.sh" "$work/alone/small" "$work/runs/small"
 job=$(submit)
-wait_for "ten rows" 600 has_rows 10
+wait_for "ten more rows" 900 has_rows $(($(rows) + 10))
 scancel "$job"
 echo "cancelled after $(rows) rows"
 wait_for "the end of the job" 120 has_gone "$job"
 before=$(rows)
 
 job=$(submit)
-wait_for "ten more rows" 600 has_rows $((before + 10))
+wait_for "ten more rows" 900 has_rows $((before + 10))
 scancel --batch --signal=USR1 "$job"
 echo "told that its time is nearly up, after $(rows) rows"
 wait_for "the job in the queue again" 180 is_in "$job" PENDING
 # SLURM would let it wait for two minutes.
 scontrol update "jobid=$job" starttime=now || true
-wait_for "the end of the job" 1200 has_gone "$job"
+wait_for "the end of the job" 1800 has_gone "$job"
 
 cat "$work/job.log"
 .venv/bin/python "$here/same_curves.py" "$work/alone" "$work/runs" small

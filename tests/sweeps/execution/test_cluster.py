@@ -118,6 +118,15 @@ def test_killing_a_node_loses_no_epoch_that_a_checkpoint_holds(tmp_path: Path, c
     head = ["--head", f"--port={port}", "--include-dashboard=false", "--temp-dir", f"/tmp/ray-{port}"]
     with node(of_head, *head), node_at(of_other, port) as other:
         command = [sys.executable, "-m", "sweeps.command.front", "sweep", str(spec), "--cluster", f"127.0.0.1:{port}"]
+        stranger = subprocess.run(
+            command,
+            env=of_driver | {"RAY_AUTH_TOKEN": secrets.token_hex(32)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (stranger.returncode, stranger.stdout) == (2, "")
+        assert re.fullmatch(r"CLUSTER=\S+: the cluster refuses this machine's token\. .+\.\n", stranger.stderr)
         printed = tmp_path / "printed"
         with printed.open("w") as out:
             sweep = subprocess.Popen(command, env=of_driver, stdout=out, stderr=subprocess.STDOUT)
@@ -136,6 +145,9 @@ def test_killing_a_node_loses_no_epoch_that_a_checkpoint_holds(tmp_path: Path, c
     text = printed.read_text()
     assert "2 trials at once on 2 machines" in text
     assert len(re.findall("its worker was lost", text)) == 1
+    assert "is gone; its trials resume elsewhere. Trials at once: 1." in text
+    assert "(raylet)" not in text
+    assert "\033" not in text
     trials = pd.read_parquet(directory.path / "trials.parquet")
     assert trials["status"].isin(["reached", "budget"]).all()
     assert len(trials) == 4
