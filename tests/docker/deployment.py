@@ -35,6 +35,12 @@ ULIMITS = ["nofile=20000:20000", "nproc=30000:30000"]
 NAME, NUM_TRIALS = "many", 30
 # Workers are not in the network of the database.
 LOOK_UP = "import socket; socket.getaddrinfo('database', 5432)"
+SHAKE_HANDS = """
+import socket, ssl
+known = ssl.create_default_context(cafile="/run/secrets/tls_ca")
+known.set_alpn_protocols(["h2"])
+print(known.wrap_socket(socket.create_connection(("head", 6379)), server_hostname="172.30.99.10").version())
+"""
 PROJECT = "kdas-sweeps"
 
 pytestmark = pytest.mark.timeout(3600)
@@ -83,6 +89,7 @@ class Host:
         many = tiny.replace("budget: {configurations: 2}", f"budget: {{configurations: {NUM_TRIALS // 2 - 3}}}")
         assert many != tiny
         (self.docker / "files" / f"{NAME}.yaml").write_text(many)
+        (self.docker / "files" / "few.yaml").write_text(tiny)
 
     def run(self, *words: str | Path, check: bool = True) -> str:
         """Run a command in the folder. Returns: what it prints, errors too."""
@@ -112,14 +119,14 @@ class Host:
         options += ["--volume=/etc/ssl/certs:/etc/ssl/certs:ro", f"--build-arg=COMMIT={commit}", f"--tag={IMAGE}"]
         self.run("podman", "build", *options, f"--file={ROOT / 'docker' / 'Dockerfile'}", ROOT)
 
-    def up(self, *options: str) -> None:
-        self.run("make", "up", *options)
+    def up(self) -> None:
+        self.run("make", "up")
         self.wait_for_mlflow()
 
     def wait_for_mlflow(self) -> None:
         def answers() -> bool:
             with contextlib.suppress(OSError):
-                return bool(urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=10).status == 200)
+                return self.ask("health") == b"OK"
             return False
 
         wait_for("MLflow", answers)
@@ -138,6 +145,9 @@ class Host:
         experiment = json.loads(self.ask("api/2.0/mlflow/experiments/get-by-name?experiment_name=kdas-sweeps"))
         asked = {"experiment_ids": [experiment["experiment"]["experiment_id"]], "max_results": 1000}
         found = json.loads(self.ask("api/2.0/mlflow/runs/search", asked))["runs"]
+        for run in found:  # the database gives them in any order
+            for listed in (*run["data"].values(), run["inputs"].get("dataset_inputs", [])):
+                listed.sort(key=json.dumps)
         return {run["info"]["run_id"]: run for run in found}
 
     def remove(self) -> None:
@@ -157,7 +167,7 @@ def wait_for(what: str, is_there: Callable[[], bool], within_s: float = 600) -> 
         time.sleep(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     missing = [name for name in PROGRAMS if not (shutil.which(name) or Path("/usr/lib/podman", name).exists())]
     if missing:
@@ -166,6 +176,7 @@ def host() -> Iterator[Host]:
     host = Host(folder)
     host.prepare()
     try:
+        host.build(host.run("git", "-C", ROOT, "rev-parse", "HEAD").strip())
         yield host
     finally:
         host.remove()
@@ -174,7 +185,6 @@ def host() -> Iterator[Host]:
 
 def test_a_sweep_on_containers_outlives_a_worker_mlflow_and_its_disks(host: Host) -> None:
     commit = host.run("git", "-C", ROOT, "rev-parse", "HEAD").strip()
-    host.build(commit)
     say("starting the containers")
     host.up()
     check_that_nothing_is_open(host)
@@ -199,6 +209,16 @@ def test_a_sweep_on_containers_outlives_a_worker_mlflow_and_its_disks(host: Host
     assert host.ask(f"{kept_at}/answer.json") == answer
     host.run("make", "report-on", f"NAME={NAME}")
     assert json.loads(host.read(f"/data/runs/{NAME}/answer.json")) == json.loads(answer)
+
+
+def test_nodes_and_mlflow_encrypt_what_they_say(host: Host) -> None:
+    say("running a sweep with TLS")
+    host.run("make", "down")
+    host.run("make", "up", "WITH=tls")
+    printed = host.run("make", "sweep-on", "WITH=tls", "NAME=few.yaml")
+    assert "2 trials at once on 2 machines" in printed
+    assert "all runs are in MLflow at https://mlflow:5000" in printed
+    assert "TLSv1.3" in host.run("podman", "exec", f"{PROJECT}_worker_1", "python", "-c", SHAKE_HANDS)
 
 
 def run_with_losses(host: Host) -> None:
