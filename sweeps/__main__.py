@@ -302,13 +302,13 @@ def ui(
 ) -> None:
     """Serve MLflow's page on 127.0.0.1, and print links."""
     from sweeps.mlflow_view import serving
-    from sweeps.mlflow_view.address import embedded_database, is_embedded, tracking_uri, without_secrets
+    from sweeps.mlflow_view.address import embedded_database, is_embedded, is_server, tracking_uri, without_secrets
     from sweeps.record.directory import SweepDirectory
 
     sweeps = [_existing(name)] if name else [SweepDirectory(sweep_path(each)) for each in recorded_names()]
     sweeps = [each for sweep in sweeps for each in sweep.cells() or [sweep]]
     uri = tracking_uri()
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         address = without_secrets(uri).rstrip("/")
         console.print(f"Runs are on a tracking server: {address}", soft_wrap=True)
         _close_runs_of_killed(sweeps)

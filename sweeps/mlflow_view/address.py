@@ -10,11 +10,23 @@ from sweeps.record.paths import DATABASE, runs_root
 
 # How the record names the SQLite file beside the sweeps, so that both can be moved together.
 EMBEDDED = "embedded"
+# The experiment that holds the runs of all sweeps, unless the user names another.
+EXPERIMENT = "kdas-sweeps"
 
 
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, else an embedded SQLite file beside the sweeps."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{embedded_database()}"
+
+
+def is_server(uri: str) -> bool:
+    """Whether an address means a tracking server, not a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def experiment_name() -> str:
+    """`MLFLOW_EXPERIMENT_NAME`, else `EXPERIMENT`."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
 
 
 def embedded_database() -> Path:

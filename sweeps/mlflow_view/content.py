@@ -26,37 +26,37 @@ CERTAIN_TTA_OR_BUDGET = "certain_tta_or_budget_ref_s"
 _LONGEST_TAG = 5000
 _MS_PER_S = 1000
 _LONGEST_DIGEST = 36
-_METRICS = (
-    "val_accuracy",
-    "test_accuracy",
+# At each evaluation: what the prepared views and a look at a curve need. 240 evaluations are one request, where all
+# columns of their rows would be four.
+_AT_EACH = ("val_accuracy", "test_accuracy", "train_loss", "cost_ref_s")
+# The last one sent for an evaluation.
+LAST_METRIC = _AT_EACH[-1]
+# The other columns, at the evaluation that reached the target and at the last one.
+_AT_SOME = (
     *LATER_COLUMNS,
-    "train_loss",
     "sampling_rate",
     "learning_rate",
-    "cost_ref_s",
     "cost_as_run_s",
     "wall_s",
     "eval_s",
     "data_s",
-    "num_cotenants",
     "epoch",
     "samples_trained",
     "samples_scored",
     "teacher_forwards",
     "flops",
 )
-# The last one sent for an evaluation.
-LAST_METRIC = _METRICS[-1]
+# Also at each evaluation, but only where it is not 0: most trials share their device at none.
+_COTENANTS = "num_cotenants"
 
 
 def evaluation_metrics(rows: Sequence[Recorded]) -> list[Metric]:
     """The metrics of these evaluations, at their steps and times."""
-    return [
-        _metric(name, float(value), recorded)  # type: ignore[arg-type]
-        for recorded in rows
-        for name in _METRICS
-        if (value := recorded.row.as_dict()[name]) is not None  # else of an earlier version
-    ]
+    sent: list[Metric] = []
+    for recorded in rows:
+        shared = (_COTENANTS,) if recorded.row.num_cotenants else ()
+        sent += _metrics((*shared, *_AT_EACH), recorded)
+    return sent
 
 
 def current_time(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
@@ -70,13 +70,20 @@ def current_time(rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
 
 
 def final_metrics(status: Status, rows: Sequence[Recorded], measure: Measure) -> list[Metric]:
-    """The time to the target. MLflow cannot store infinity, so a miss has no such metric; its status tag shows it."""
-    tta_ref_s = time_to_target(rows, measure.target)
-    is_reached = math.isfinite(tta_ref_s)
-    reached = [_metric("tta_ref_s", tta_ref_s, rows[-1])] if is_reached else []
-    if not rows or not (is_reached or status in COMPLETE_STATUSES):
-        return reached
-    return [*reached, _metric(CERTAIN_TTA_OR_BUDGET, min(tta_ref_s, measure.budget_ref_s), rows[-1])]
+    """The time to the target, and the columns that evaluations lack, at the one that reached it and at the last one.
+
+    MLflow cannot store infinity, so a miss has no time; its status tag shows it.
+    """
+    if not rows:
+        return []
+    tta_ref_s, last = time_to_target(rows, measure.target), rows[-1]
+    hit = next((recorded for recorded in rows if recorded.row.cost_ref_s == tta_ref_s), None)
+    sent = [] if hit is None else [_metric("tta_ref_s", tta_ref_s, last)]
+    if hit is not None or status in COMPLETE_STATUSES:
+        sent.append(_metric(CERTAIN_TTA_OR_BUDGET, min(tta_ref_s, measure.budget_ref_s), last))
+    if hit is not None and hit is not last:
+        sent += _metrics(_AT_SOME, hit)
+    return sent + _metrics(_AT_SOME, last)
 
 
 def final_tags(status: Status, error: str, rows: Sequence[Recorded], measure: Measure) -> list[RunTag]:
@@ -157,6 +164,12 @@ def began_at_ms(rows: Sequence[Recorded]) -> int | None:
 def ended_at_ms(rows: Sequence[Recorded]) -> int | None:
     """When the last row was written; None if there is none."""
     return int(rows[-1].recorded_at * _MS_PER_S) if rows else None
+
+
+def _metrics(names: Sequence[str], recorded: Recorded) -> list[Metric]:
+    values = ((name, getattr(recorded.row, name)) for name in names)
+    # Rows of earlier versions lack some.
+    return [_metric(name, float(value), recorded) for name, value in values if value is not None]
 
 
 def _metric(name: str, value: float, recorded: Recorded) -> Metric:

@@ -55,12 +55,12 @@ class SweepPage:
         """Send the numbers of the answer. Those that an earlier answer had and this one lacks are no longer valid."""
         answer = self._answer()
         metrics = {} if answer is None else summary.answer_metrics(answer)
-        gone = set(self._state.facts.get("answer_metrics", ())) - metrics.keys()
+        known = self._client.get_run(self._parent).data.metrics
+        gone = {name for name in known if name.startswith(summary.ANSWER_METRICS)} - metrics.keys()
         now = int(time.time() * 1000)
         sent = [Metric(name, value, now, 0) for name, value in (metrics | dict.fromkeys(gone, math.nan)).items()]
         if sent:
             self._client.log_batch(self._parent, metrics=sent)
-        self._state.record(answer_metrics=sorted(metrics))
 
     def _describe(self, links: Mapping[str, str]) -> None:
         """Send parameters, changing settings and the description of the sweep, as far as they are new."""

@@ -1,24 +1,29 @@
 """The runs of a sweep: exactly one for each trial, below one for the sweep.
 
-Before a run is created, it is looked up by its tags: MLflow's answer to an earlier request may have been lost, or our
-record damaged. Runs that a user deleted on MLflow's page are created again.
+A run that was asked for may exist although no answer came: the connection was lost, or our process killed. So before a
+view creates its first run, it asks for all runs of the sweep, and before it repeats a request, for that run. Each run
+is recognised by its tags: a random id of the sweep and the trial's id. Runs that a user deleted on MLflow's page are
+created again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from sweeps.mlflow_view.address import EMBEDDED
-from sweeps.mlflow_view.content import LAST_METRIC
+from sweeps.mlflow_view.address import EMBEDDED, experiment_name
 from sweeps.mlflow_view.embedded import artifact_location
-from sweeps.mlflow_view.state import Sent, TrackingState
+from sweeps.mlflow_view.state import TrackingState
 
-EXPERIMENT = "kdas-sweeps"
-_PARENT = "mlflow.parentRunId"
+_PARENT, _TRIAL, _TRIAL_OF, _SWEEP_ID = "mlflow.parentRunId", "kdas.trial_id", "kdas.trial_of", "kdas.sweep_id"
+# What the parent run has attached, as `TrackingState.artifacts_id`.
+ATTACHED = "kdas.attached"
+# A server takes about a second for so many. MLflow's 1,000 could exceed the limit of a request.
+_RUNS_PER_PAGE = 200
 
 
 class SweepRuns:
@@ -26,6 +31,9 @@ class SweepRuns:
 
     def __init__(self, client: MlflowClient, state: TrackingState) -> None:
         self._client, self._state = client, state
+        # Runs that the server had before this view created any, by trial; None before it was asked.
+        self._there: dict[str, Run] | None = None
+        self._asking, self._unanswered = threading.Lock(), set[str]()
 
     def parent(self, name: str, tags: Mapping[str, str]) -> str:
         """The id of the sweep's own run. If it was deleted, the state is reset, since the trials' runs may be too."""
@@ -34,34 +42,43 @@ class SweepRuns:
             return str(known)
         if known is not None:
             self._state.start_again()
+        self._there = None
         experiment, sweep_id = self._experiment_id(), self._state.sweep_id
-        found = self._only_one(self._search(experiment, f"tags.`kdas.sweep_id` = '{sweep_id}'"))
+        found = self._only_one(self._search(experiment, f"tags.`{_SWEEP_ID}` = '{sweep_id}'"))
         if found is None:
-            tags = {"mlflow.runName": name, "kdas.sweep": name, "kdas.sweep_id": sweep_id, **tags}
+            tags = {"mlflow.runName": name, "kdas.sweep": name, _SWEEP_ID: sweep_id, **tags}
             found = self._client.create_run(experiment, tags=tags, run_name=name)
-        self._state.record(experiment=experiment, parent=found.info.run_id, sweep_id=sweep_id)
+        attached = {"attached": found.data.tags[ATTACHED]} if ATTACHED in found.data.tags else {}
+        self._state.record(experiment=experiment, parent=found.info.run_id, sweep_id=sweep_id, **attached)
         return str(found.info.run_id)
 
-    def of_trial(
+    def of_trial(self, trial_id: str, parent: str) -> Run | None:
+        """The run that the server has of a trial that the state lacks; None if it has none."""
+        with self._asking:
+            if self._there is None:
+                self._there = self._all_of_sweep()
+            found = self._there.pop(trial_id, None)
+        if trial_id in self._unanswered:
+            found = self._only_one(self._of_sweep(f" and tags.`{_TRIAL}` = '{trial_id}'"))
+        if found is not None and found.data.tags.get(_PARENT) != parent:
+            self._client.set_tag(found.info.run_id, _PARENT, parent)
+        return found
+
+    def create(
         self, trial_id: str, parent: str, name: str, tags: Mapping[str, str], began_at_ms: int | None = None
-    ) -> Sent:
-        """Find or create the run of a trial that the state lacks.
+    ) -> str:
+        """Create the run of a trial that the server does not have.
 
         Args: began_at_ms: when the trial began, in milliseconds since 1970; None: now.
-        Returns: what the server has of it.
+        Returns: its id.
         """
-        experiment, sweep_id = self._state.facts["experiment"], self._state.sweep_id
-        same_trial = self._search(experiment, f"tags.`kdas.trial_id` = '{trial_id}'")
-        found = self._only_one([run for run in same_trial if _belongs(run, sweep_id, parent)])
-        if found is None:
-            tags = {_PARENT: parent, "kdas.trial_id": trial_id, "kdas.trial_of": sweep_id, **tags}
-            made = self._client.create_run(experiment, start_time=began_at_ms, tags=tags, run_name=name)
-            return Sent(str(made.info.run_id))
-        if found.data.tags.get(_PARENT) != parent:
-            self._client.set_tag(found.info.run_id, _PARENT, parent)
-        # The last metric of an evaluation: if it has arrived, so have the others.
-        steps = {metric.step for metric in self._client.get_metric_history(found.info.run_id, LAST_METRIC)}
-        return Sent(str(found.info.run_id), rows=len(steps), bytes=0 if found.data.params else None)
+        tags = {_PARENT: parent, _TRIAL: trial_id, _TRIAL_OF: self._state.sweep_id, **tags}
+        self._unanswered.add(trial_id)
+        made = self._client.create_run(
+            self._state.facts["experiment"], start_time=began_at_ms, tags=tags, run_name=name
+        )
+        self._unanswered.discard(trial_id)
+        return str(made.info.run_id)
 
     def active(self, run_id: str) -> Run | None:
         """The run; None if it does not exist or was deleted. Raises: MlflowException: if the server fails."""
@@ -86,30 +103,60 @@ class SweepRuns:
         known = {sent.run for sent in self._state.trials.values()}
         running = f"tags.`{_PARENT}` = '{parent}' and attributes.status = 'RUNNING'"
         found = self._search(self._state.facts["experiment"], running)
-        for run in found:
+        of_trials = [run for run in found if run.info.run_id in known]
+        for run in of_trials:
             self._client.set_terminated(run.info.run_id, status="KILLED")
-            if run.info.run_id not in known:
-                self._client.delete_run(run.info.run_id)
-        return sum(run.info.run_id in known for run in found)
+        # A server may have created them after we ceased to wait for its answer.
+        self._remove([run for run in found if run.info.run_id not in known])
+        return len(of_trials)
 
     def _experiment_id(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+        name = experiment_name()
+        found = self._client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage == "active":
             return str(found.experiment_id)
         if found is not None:
             # A deleted experiment still occupies its name: rename it, and leave it deleted.
             self._client.restore_experiment(found.experiment_id)
-            self._client.rename_experiment(found.experiment_id, f"{EXPERIMENT} (deleted, {found.experiment_id})")
+            self._client.rename_experiment(found.experiment_id, f"{name} (deleted, {found.experiment_id})")
             self._client.delete_experiment(found.experiment_id)
         artifacts = artifact_location() if self._state.uri == EMBEDDED else None
-        return str(self._client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+        return str(self._client.create_experiment(name, artifact_location=artifacts))
+
+    def _all_of_sweep(self) -> dict[str, Run]:
+        """One run for each trial that the server has, by trial; surplus ones are removed."""
+        found: dict[str, list[Run]] = {}
+        for run in self._of_sweep():
+            found.setdefault(run.data.tags.get(_TRIAL, ""), []).append(run)
+        known = {sent.run for sent in self._state.trials.values()}
+        kept: dict[str, Run] = {}
+        for trial_id, runs in found.items():
+            in_order = sorted(runs, key=lambda run: run.info.run_id not in known)
+            kept[trial_id] = in_order[0]
+            self._remove(in_order[1:])
+        return kept
+
+    def _of_sweep(self, condition: str = "") -> list[Run]:
+        own = f"tags.`{_TRIAL_OF}` = '{self._state.sweep_id}'"
+        return self._search(self._state.facts["experiment"], own + condition)
 
     def _only_one(self, found: list[Run]) -> Run | None:
-        """The first of several runs of the same thing; the others are deleted."""
-        for surplus in found[1:]:
-            self._client.set_terminated(surplus.info.run_id, status="KILLED")
-            self._client.delete_run(surplus.info.run_id)
+        """The first of several runs of the same thing; the others are removed."""
+        self._remove(found[1:])
         return found[0] if found else None
+
+    def _remove(self, surplus: Sequence[Run]) -> None:
+        """Delete runs that should not exist. A user who may edit but not delete takes their tags away instead."""
+        for run in surplus:
+            run_id = run.info.run_id
+            self._client.set_terminated(run_id, status="KILLED")
+            try:
+                self._client.delete_run(run_id)
+            except MlflowException as error:
+                if error.error_code != "PERMISSION_DENIED":
+                    raise
+                for tag in {_PARENT, _TRIAL_OF, _SWEEP_ID} & run.data.tags.keys():
+                    self._client.delete_tag(run_id, tag)
 
     def _search(self, experiment: str, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         """All runs that meet a condition, in order of their start."""
@@ -117,14 +164,9 @@ class SweepRuns:
         token: str | None = None
         while True:
             page = self._client.search_runs(
-                [experiment], condition, view, order_by=["attributes.start_time ASC"], page_token=token
+                [experiment], condition, view, _RUNS_PER_PAGE, ["attributes.start_time ASC"], token
             )
             runs += page
             token = page.token
             if not token:
                 return runs
-
-
-def _belongs(run: Run, sweep_id: str, parent: str) -> bool:
-    """Earlier versions named no sweep in a trial's run, only the parent."""
-    return bool(run.data.tags.get("kdas.trial_of") == sweep_id or run.data.tags.get(_PARENT) == parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from kdas.files.cache import content_id, file_id, write_text
 from kdas.files.journal import Journal
 from kdas.files.record import DamagedError
-from sweeps.mlflow_view.address import is_same_store, recorded_address, tracking_uri
+from sweeps.mlflow_view.address import EXPERIMENT, experiment_name, is_same_store, recorded_address, tracking_uri
 from sweeps.record.directory import SweepDirectory
 
 # Files attached to the parent run when a sweep has ended.
@@ -42,18 +43,19 @@ class Sent:
 
 
 class TrackingState:
-    """The sweep's `tracking.journal`: run ids, and how much of each trial was sent to this server.
+    """The sweep's `tracking.journal`: run ids, and how much of each trial was sent to this experiment of this server.
 
-    Later lines override earlier ones, so the cost of a line does not grow with the sweep. `facts` are about the sweep:
-    `uri`, `sweep_id`, `experiment`, `parent`, `running` (whether its runs appear to be running), `views`, `links`,
-    `described` and `answer_metrics` (what the page shows of the sweep), `attached`,
-    `models` (by trial, the run and the model that its student was sent as).
+    It saves asking: what the server has is found out again if the address or the experiment is another one now. Later
+    lines override earlier ones, so the cost of a line does not grow with the sweep. Several threads may record what
+    they sent. `facts` are about the sweep: `uri`, `experiment_name`, `sweep_id`, `experiment` (its id), `parent`,
+    `running` (whether its runs appear to be running), `views`, `links` and `described` (what the page shows of the
+    sweep), `attached`, `models` (by trial, the run and the model that its student was sent as).
     """
 
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory, self._journal = directory, Journal(directory.tracking_file)
-        self._id_file = directory.path / "tracking.id"
-        self.uri = recorded_address(tracking_uri())
+        self._id_file, self._lock = directory.path / "tracking.id", threading.Lock()
+        self.uri, self._experiment_name = recorded_address(tracking_uri()), experiment_name()
         self.facts: dict[str, Any] = {}
         self.trials: dict[str, Sent] = {}
         try:
@@ -62,13 +64,14 @@ class TrackingState:
         except (DamagedError, AttributeError, TypeError):  # the runs are found again by their tags
             self.facts, self.trials = {}, {}
         recorded = str(self.facts.get("uri", ""))
-        self._is_kept = is_same_store(recorded_address(recorded), self.uri)
+        # Journals of earlier versions name no experiment: there was one.
+        is_same_experiment = self.facts.get("experiment_name", EXPERIMENT) == self._experiment_name
+        self._is_kept = is_same_store(recorded_address(recorded), self.uri) and is_same_experiment
         if recorded != recorded_address(recorded) or (self._is_kept and recorded != self.uri):
             # An earlier version wrote it, perhaps with a password.
             self.facts["uri"] = self.uri if self._is_kept else recorded_address(recorded)
             self._rewrite({trial_id: asdict(sent) for trial_id, sent in self.trials.items()})
         if not self._is_kept:
-            # A different server gets everything.
             self.start_again()
 
     @property
@@ -88,8 +91,9 @@ class TrackingState:
         return known
 
     def start_again(self) -> None:
-        """Reset the state: the server has nothing of the sweep."""
-        self.facts, self.trials, self._is_kept = {"uri": self.uri}, {}, False
+        """Reset the state: what the server has is not known."""
+        self.facts = {"uri": self.uri, "experiment_name": self._experiment_name}
+        self.trials, self._is_kept = {}, False
 
     def record(self, **facts: Any) -> None:
         """Record facts of the sweep, overriding earlier ones."""
@@ -104,11 +108,12 @@ class TrackingState:
         self._append({"trials": {trial_id: None}})
 
     def _append(self, changes: dict[str, Any]) -> None:
-        if not self._is_kept:
-            self._rewrite({})
-            self._is_kept = True
-        self._take_in(changes)
-        self._journal.append([changes], sync=False)
+        with self._lock:
+            if not self._is_kept:
+                self._rewrite({})
+                self._is_kept = True
+            self._take_in(changes)
+            self._journal.append([changes], sync=False)
 
     def _rewrite(self, trials: Mapping[str, Any]) -> None:
         self._journal.replace([{**self.facts, "trials": trials}])

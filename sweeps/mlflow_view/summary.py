@@ -19,6 +19,8 @@ _LEFT_OUT = {
 }
 # MLflow refuses other characters in names.
 _REFUSED = re.compile(r"[^\w.\- :/]")
+# How the names of an answer's metrics begin.
+ANSWER_METRICS = ("answer/", "tta_ref_s/")
 _MOST_METHODS = 15
 # Servers of earlier versions refuse longer tags.
 _LONGEST = 5000
@@ -48,8 +50,9 @@ def answer_metrics(answer: Mapping[str, Any]) -> dict[str, float]:
     MLflow cannot store infinity, so a bound that is open is missing. Args: answer: the content of `answer.json`.
     """
     setting = answer.get("setting") or {}
-    known = {f"answer/{name}": setting.get(name) for name in ("ratio", "ratio_low", "ratio_high")}
-    known |= {f"tta_ref_s/{_REFUSED.sub('_', row['method'])}": row["mean_upper_s"] for row in answer["methods"]}
+    ratio, times = ANSWER_METRICS
+    known = {f"{ratio}{name}": setting.get(name) for name in ("ratio", "ratio_low", "ratio_high")}
+    known |= {f"{times}{_REFUSED.sub('_', row['method'])}": row["mean_upper_s"] for row in answer["methods"]}
     return {name: float(value) for name, value in known.items() if value is not None}
 
 

@@ -15,6 +15,7 @@ from sweeps.tracking.trackers import MakeTracker, trackers
 
 # Pauses before each attempt to reach a server.
 _ATTEMPTS_S = (0.0, 1.0, 3.0)
+_PASS_EVERY_S = 2.0
 # How long the end of a sweep waits for the last pass of each.
 _LAST_PASS_S = 30.0
 
@@ -26,11 +27,11 @@ def failure_text(error: Exception) -> str:
 
 
 def pause_s(took_s: float) -> float:
-    """Seconds to wait after a pass of `took_s` seconds, so that a follower works at most a quarter of the time.
+    """Seconds to wait after a pass of `took_s` seconds: passes begin every two seconds, or at once if one took longer.
 
-    If trials end faster than a server accepts them, it would otherwise compete with them permanently.
+    A tracker that is behind must not rest as well, or it falls back further.
     """
-    return max(2.0, 3 * took_s)
+    return max(0.0, _PASS_EVERY_S - took_s)
 
 
 def sync(directory: SweepDirectory, make: MakeTracker) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 from kdas.records import Measure, Status
+from sweeps.mlflow_view.batches import METRICS_PER_CALL
 from sweeps.mlflow_view.content import (
     began_at_ms,
     current_time,
@@ -33,9 +34,24 @@ def test_metrics_have_their_step_and_time(jobs: list[Job]) -> None:
     assert (accuracy.value, accuracy.step, accuracy.timestamp) == (0.5, 3, 12500)
 
 
+def test_240_evaluations_and_the_end_of_a_trial_fit_into_one_request(jobs: list[Job]) -> None:
+    alone = (replace(curve_row(jobs[0], number, number / 240), num_cotenants=0) for number in range(1, 241))
+    rows = [Recorded(row, [], 1.0) for row in alone]
+    metrics = [*current_time(rows, MEASURE), *evaluation_metrics(rows), *final_metrics(Status.BUDGET, rows, MEASURE)]
+    assert len(metrics) <= METRICS_PER_CALL == 1000
+    assert {each.key for each in evaluation_metrics(rows)} == {
+        *("val_accuracy", "test_accuracy", "train_loss", "cost_ref_s")
+    }
+
+
+def test_a_trial_alone_on_its_device_sends_no_count_of_others(jobs: list[Job]) -> None:
+    alone = replace(curve_row(jobs[0], 3, 0.5), num_cotenants=0)
+    assert "num_cotenants" not in {each.key for each in evaluation_metrics([Recorded(alone, [], 12.5)])}
+
+
 def test_metrics_that_an_earlier_version_did_not_record_are_not_sent(jobs: list[Job]) -> None:
     row = replace(curve_row(jobs[0], 3, 0.5), test_nll=1.5)
-    keys = {each.key: each.value for each in evaluation_metrics([Recorded(row, [], 12.5)])}
+    keys = {each.key: each.value for each in final_metrics(Status.BUDGET, [Recorded(row, [], 12.5)], MEASURE)}
     assert keys["test_nll"] == 1.5 and not {"test_top5", "test_calibration_error", "test_agreement"} & keys.keys()
 
 
@@ -44,13 +60,23 @@ def test_time_to_the_target_is_that_of_the_first_hit_and_a_miss_has_none(jobs: l
     certain = "certain_tta_or_budget_ref_s"
 
     def found(status: Status, some: list[Recorded]) -> dict[str, float]:
-        return {each.key: each.value for each in final_metrics(status, some, MEASURE)}
+        sent = final_metrics(status, some, MEASURE)
+        return {each.key: each.value for each in sent if each.key in ("tta_ref_s", certain)}
 
     for status in (Status.BUDGET, Status.CAPPED):
         assert found(status, rows) == {"tta_ref_s": 2.0, certain: 2.0}
     assert found(Status.BUDGET, rows[:1]) == {certain: 10.0}
     # Nobody knows when it would have reached the target.
-    assert found(Status.CAPPED, rows[:1]) == found(Status.CAPPED, []) == {}
+    assert found(Status.CAPPED, rows[:1]) == {}
+    assert final_metrics(Status.CAPPED, [], MEASURE) == []
+
+
+def test_work_is_sent_at_the_hit_and_at_the_end(jobs: list[Job]) -> None:
+    rows = [Recorded(curve_row(jobs[0], number, each), [], 1.0) for number, each in enumerate([0.5, 0.9, 0.9, 0.9], 1)]
+    sent = final_metrics(Status.BUDGET, rows, MEASURE)
+    assert [each.step for each in sent if each.key == "samples_trained"] == [2, 4]
+    sent = final_metrics(Status.BUDGET, rows[:2], MEASURE)
+    assert [each.step for each in sent if each.key == "samples_trained"] == [2]
 
 
 def test_end_of_a_long_error_is_kept(jobs: list[Job]) -> None:

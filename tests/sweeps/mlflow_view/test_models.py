@@ -18,8 +18,8 @@ from kdas.errors import UserError
 from kdas.files.journal import Journal
 from kdas.files.record import read_record
 from kdas.students.about import write_about
+from sweeps.mlflow_view.address import EXPERIMENT
 from sweeps.mlflow_view.models import best_of_methods
-from sweeps.mlflow_view.runs import EXPERIMENT
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.mlflow_view.view import register
 from sweeps.record.directory import SweepDirectory

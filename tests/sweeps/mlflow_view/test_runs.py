@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from kdas.files.journal import Journal
 from kdas.records import Status
 from sweeps.mlflow_view import embedded
-from sweeps.mlflow_view.runs import EXPERIMENT
+from sweeps.mlflow_view.address import EXPERIMENT
 from sweeps.mlflow_view.state import TrackingState
 from sweeps.mlflow_view.view import MlflowView
 from sweeps.record.directory import SweepDirectory

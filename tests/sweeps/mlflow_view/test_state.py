@@ -29,7 +29,7 @@ def test_a_line_holds_what_was_sent_of_one_trial(directory: SweepDirectory) -> N
     state = TrackingState(directory)
     state.keep("a", Sent("1", rows=2, bytes=340, closed=True))
     first, second = Journal(directory.tracking_file).read()
-    assert first == {"uri": state.uri, "trials": {}}
+    assert first == {"uri": state.uri, "experiment_name": "kdas-sweeps", "trials": {}}
     assert second == {"trials": {"a": {"run": "1", "rows": 2, "bytes": 340, "closed": True}}}
 
 
