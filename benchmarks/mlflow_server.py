@@ -6,6 +6,8 @@ to be root's, so as root it is started as the user `postgres`.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
 import signal
@@ -44,6 +46,16 @@ class Server:
     def uri_of(self, user: str, password: str, port: int | None = None) -> str:
         """The address for a user. Args: port: of a proxy before the server."""
         return f"http://{user}:{password}@127.0.0.1:{port or self.port}"
+
+    def administer(self, what: str, **content: str) -> None:
+        """Ask as administrator for a change of users or permissions. Args: what: the end of the request's address."""
+        login = base64.b64encode(f"{ADMIN}:{PASSWORD}".encode()).decode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/2.0/mlflow/{what}",
+            json.dumps(content).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Basic {login}"},
+        )
+        urllib.request.urlopen(request, timeout=120).close()  # noqa: S310 (the address is this machine's)
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises: RuntimeError: if it ends instead, with its last lines."""

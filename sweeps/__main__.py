@@ -79,9 +79,9 @@ def run(
 
         check_joins()  # loading the sweep and Ray takes longer
     from sweeps.execution.outage import RayLostError
-    from sweeps.tracking.trackers import trackers
+    from sweeps.tracking import trackers
 
-    trackers()  # a wrong name is told before anything is computed
+    trackers.check()
     path, spec, directory = _loaded(name, data, settings)
     from sweeps.file.added import with_added
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -34,6 +35,8 @@ def engine_of(uri: str) -> tuple[Engine, str]:
         url = make_url(uri)
         if url.get_backend_name() == "sqlite":
             return _sqlite(_file_of(url, uri)), uri
+        if url.drivername == "postgresql" and find_spec("psycopg2") is None:  # SQLAlchemy's default, an older one
+            url = url.set(drivername="postgresql+psycopg")
         return sa.create_engine(url), url.set(query={}).render_as_string(hide_password=True)
     except (SQLAlchemyError, ImportError, ValueError) as error:
         scheme = uri.partition("://")[0]

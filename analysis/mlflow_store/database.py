@@ -11,17 +11,16 @@ from itertools import islice
 from typing import Any, NoReturn
 
 import adbc_driver_manager
-import adbc_driver_sqlite.dbapi
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
-from adbc_driver_sqlite import StatementOptions
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Engine, Select, column, select, table
 from sqlalchemy.exc import DBAPIError
 
 from analysis.mlflow_store.address import engine_of
+from analysis.mlflow_store.columns import in_chunks
 from kdas.errors import UserError, brief, nearest
 
 # Only the columns that are read.
@@ -61,8 +60,6 @@ _HISTORY = {
     "is_nan": pa.bool_(),
     "timestamp": pa.int64(),
 }
-_ROWS_AT_ONCE = 65_536
-_WAIT_FOR_WRITER_MS = 5_000
 
 
 @dataclass(frozen=True)
@@ -279,10 +276,9 @@ def history(
         query = query.where(_METRICS.c.run_uuid.in_(among))
     schema = pa.schema([(name, _HISTORY[name]) for name in names])
     known = pa.array(uuids, pa.string())
-    read = in_columns_of_sqlite if engine.url.get_backend_name() == "sqlite" else in_columns
     batches = []
     try:
-        for ids, *cells in read(engine, query):
+        for ids, *cells in in_chunks(engine, query):
             codes = pc.index_in(ids, value_set=known)
             batches.append(pa.record_batch([codes, *cells], names=names).filter(codes.is_valid()).cast(schema))
     except pa.ArrowException:
@@ -314,24 +310,3 @@ def _refuse_history(engine: Engine, key: str) -> NoReturn:
     raise UserError(
         f"metrics.{key}: expected numbers, each with a step and a time that are whole numbers{got}. {_REMEDY}."
     )
-
-
-def in_columns(engine: Engine, query: Select[tuple[Any, ...]]) -> Iterator[list[pa.Array]]:
-    """The rows of a query in chunks, one Arrow array per column, through the database's own driver."""
-    with engine.connect() as connection:
-        # The driver's own cursor: SQLAlchemy's rows double the time.
-        cursor = connection.execute(query).cursor
-        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-            yield [pa.array(column) for column in zip(*rows, strict=True)]
-
-
-def in_columns_of_sqlite(engine: Engine, query: Select[tuple[Any, ...]]) -> Iterator[list[pa.Array]]:
-    """The same from an SQLite file through Arrow's driver: three times as fast, as it creates no Python objects."""
-    text = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
-    with adbc_driver_sqlite.dbapi.connect(f"{engine.url.database}?mode=ro") as connection:
-        with connection.cursor() as cursor:
-            cursor.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_WRITER_MS}")
-        with connection.cursor() as cursor:
-            cursor.adbc_statement.set_options(**{StatementOptions.BATCH_ROWS.value: str(_ROWS_AT_ONCE)})
-            cursor.execute(text)
-            yield from (batch.columns for batch in cursor.fetch_record_batch())

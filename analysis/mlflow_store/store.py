@@ -153,8 +153,19 @@ def _curve_table(evaluations: Evaluations, who: dict[str, list[str]]) -> pd.Data
     numbers: dict[str, NDArray[np.generic]] = {"seed": seeds[evaluations.trials], "step": evaluations.steps}
     for name, kind in MEASURED.items():
         values = evaluations.columns[name]
-        numbers[name] = np.nan_to_num(values).astype(np.int64) if kind == "int" else values
+        numbers[name] = _counts(name, values) if kind == "int" else values
     return pd.DataFrame({name: texts[name] if name in texts else numbers[name] for name in CURVE_COLUMNS}, copy=False)
+
+
+def _counts(name: str, values: NDArray[np.float64]) -> NDArray[np.generic]:
+    """Whole numbers, 0 if none was logged; with NaN where none was, if only some evaluations have one.
+
+    Our tracker logs `num_cotenants` only where it is not 0.
+    """
+    is_missing = np.isnan(values)
+    if name != "num_cotenants" and is_missing.any() and not is_missing.all():
+        return values
+    return np.nan_to_num(values).astype(np.int64)
 
 
 def _trial_table(

@@ -30,7 +30,7 @@ _MOST_NAMED = 30
 # More runs than fit side by side on a screen are no comparison.
 _MOST_COMPARED = 40
 _NOT_OF_RECIPE = {"sampler", "search", "loss"}
-_KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 
 
 class SweepPage:
@@ -118,8 +118,8 @@ class SweepPage:
     def _write(self, views: Mapping[str, Mapping[str, Any]]) -> None:
         experiment = str(self._state.facts["experiment"])
         tags = self._client.get_experiment(experiment).tags
-        if _KIND not in tags:  # versions of MLflow without a switch between its two modes choose by it
-            self._client.set_experiment_tag(experiment, _KIND, _TRAINING)
+        if KIND not in tags:  # versions of MLflow without a switch between its two modes choose by it
+            self._client.set_experiment_tag(experiment, KIND, TRAINING)
         for name, view in views.items():
             key = prepared.TAG + self._key(name)
             has_room = key in tags or sum(each.startswith(prepared.TAG) for each in tags) < _MOST_NAMED

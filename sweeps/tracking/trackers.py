@@ -28,6 +28,20 @@ def trackers() -> dict[str, MakeTracker]:
     return {name: _SHIPPED[name] if name in _SHIPPED else _own(name) for name in names}
 
 
+def check() -> None:
+    """Find out before anything is computed whether all trackers may be used.
+
+    Raises: UserError: as `trackers`, and if MLflow's server lets this user only read.
+    """
+    if _mlflow in trackers().values():
+        from sweeps.mlflow_view.address import is_server, tracking_uri
+
+        if is_server(tracking_uri()):  # only then: it loads MLflow, which takes seconds
+            from sweeps.mlflow_view.access import check_access
+
+            check_access()
+
+
 def _mlflow(directory: SweepDirectory) -> Tracker:
     from sweeps.mlflow_view.view import MlflowView
 

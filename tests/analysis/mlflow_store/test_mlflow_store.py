@@ -20,11 +20,20 @@ from typer.testing import CliRunner
 from analysis.__main__ import app
 from analysis.curves import load, load_measure, load_trials
 from analysis.findings.summary import summarize
-from analysis.findings.trial_times import trial_times
-from analysis.mlflow_store import Stored, database, load_store, write_store
+from analysis.findings.trial_times import INDICATORS, trial_times
+from analysis.mlflow_store import Stored, columns, load_store, write_store
 from kdas.errors import UserError
 from kdas.recipe.config import TrialConfig
-from kdas.records import CURVE_COLUMNS, TRIAL_COLUMNS, CurveRow, Measure, Status
+from kdas.records import (
+    CURVE_COLUMNS,
+    CURVE_KINDS,
+    SWEEP_COLUMNS,
+    TRIAL_COLUMNS,
+    WITHOUT_TEACHER,
+    CurveRow,
+    Measure,
+    Status,
+)
 from sweeps.mlflow_view.view import MlflowView
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
@@ -33,6 +42,9 @@ from sweeps.record.tables import write_tables
 
 # What the tracker does not send: a store cannot tell it.
 NOT_SENT = {"ended_at"}
+# It sends these at each evaluation, the others where the target was reached and at the end.
+AT_EACH = {*SWEEP_COLUMNS, "val_accuracy", "test_accuracy", "train_loss", "cost_ref_s", "num_cotenants", "step", "seed"}
+AT_SOME = {name for name, kind in CURVE_KINDS.items() if kind != "str"} - AT_EACH
 FOREIGN = {
     "val_accuracy": "metrics.acc",
     "cost_ref_s": "metrics.time_s",
@@ -151,9 +163,25 @@ def test_our_store_tells_what_the_sweep_directory_tells(stores: tuple[str, Sweep
     assert tuple(stored.curves.columns) == CURVE_COLUMNS
     assert tuple(stored.trials.columns[: len(TRIAL_COLUMNS)]) == TRIAL_COLUMNS
     for told, ours in ((stored.curves, load(directory.path)), (stored.trials, load_trials(directory.path))):
-        columns = {*CURVE_COLUMNS, *TRIAL_COLUMNS, *(name for name in ours.columns if name.startswith("sampler."))}
-        for column in columns & set(ours.columns) - NOT_SENT:
+        named = {*CURVE_COLUMNS, *TRIAL_COLUMNS, *(name for name in ours.columns if name.startswith("sampler."))}
+        some = AT_SOME if told is stored.curves else set()
+        for column in named & set(ours.columns) - NOT_SENT - some:
             pd.testing.assert_series_equal(told[column], ours[column])
+    curves, measure = load(directory.path), load_measure(directory.path)
+    assert stored.curves.groupby("trial_id")["flops"].count().max() == 2
+    for column in AT_SOME:
+        is_sent = stored.curves["flops"].notna()
+        pd.testing.assert_series_equal(
+            stored.curves[column][is_sent], curves[column][is_sent], check_dtype=False, obj=column
+        )
+    told, ours = (
+        trial_times(curves, trials, measure)
+        for curves, trials in ((stored.curves, stored.trials), (curves, load_trials(directory.path)))
+    )
+    # A store does not know the cost without a teacher.
+    at_hit = [name for name in INDICATORS.values() if name != INDICATORS[WITHOUT_TEACHER]]
+    assert told["flops_at_hit"].notna().any()
+    pd.testing.assert_frame_equal(told[at_hit], ours[at_hit])
     recorded = load_measure(directory.path)
     assert (stored.measure.target, stored.measure.budget_ref_s) == (recorded.target, recorded.budget_ref_s)
     assert (stored.measure.baseline, stored.measure.seeds) == (recorded.baseline, recorded.seeds)
@@ -176,7 +204,7 @@ def test_any_database_driver_reads_what_arrows_reads(uri: str, monkeypatch: pyte
         return [load_store(uri), load_store(uri, experiment="theirs", names=names, target=0.9, baseline="plain")]
 
     by_arrow = both()
-    monkeypatch.setattr(database, "in_columns_of_sqlite", database.in_columns)
+    monkeypatch.setattr(columns, "_READERS", {})
     for other, stored in zip(both(), by_arrow, strict=True):
         assert len(stored.curves) and stored.measure == other.measure
         pd.testing.assert_frame_equal(stored.curves, other.curves)
@@ -227,9 +255,15 @@ def test_one_metric_for_both_splits_says_that_the_test_split_decides(uri: str) -
     assert load_store(uri, experiment="theirs", names=names, target=0.9, baseline="plain").measure.split == "test"
 
 
-def test_a_recorded_budget_is_none_of_another_cost(uri: str) -> None:
-    assert load_store(uri).measure.budget_ref_s == 3.5
-    assert load_store(uri, names={"cost_ref_s": "metrics.flops"}).measure.budget_ref_s == 8e9
+def test_a_recorded_budget_is_none_of_another_cost(tmp_path: Path, uri: str) -> None:
+    twice = (
+        f"insert into {table} (key, value, timestamp, step, is_nan, run_uuid)"
+        f" select 'work', 2 * value, timestamp, step, is_nan, run_uuid from {table} where key = 'cost_ref_s'"
+        for table in ("metrics", "latest_metrics")
+    )
+    path = str(changed(uri, tmp_path, *twice))
+    assert load_store(path).measure.budget_ref_s == 3.5
+    assert load_store(path, names={"cost_ref_s": "metrics.work"}).measure.budget_ref_s == 16 / 3
 
 
 def test_a_name_for_something_else_leaves_the_deciding_split_as_it_was(tmp_path: Path, uri: str) -> None:
