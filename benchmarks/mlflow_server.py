@@ -48,10 +48,10 @@ class Server:
         return f"http://{user}:{password}@127.0.0.1:{port or self.port}"
 
     def administer(self, what: str, **content: str) -> None:
-        """Ask as administrator for a change of users or permissions. Args: what: the end of the request's address."""
+        """Ask as administrator for a change of users or permissions. Args: what: path of the request, after `/api/`."""
         login = base64.b64encode(f"{ADMIN}:{PASSWORD}".encode()).decode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/2.0/mlflow/{what}",
+            f"http://127.0.0.1:{self.port}/api/{what}",
             json.dumps(content).encode(),
             {"Content-Type": "application/json", "Authorization": f"Basic {login}"},
         )

@@ -184,7 +184,7 @@ def user(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
     """Creates a user and switches to them. Returns their name."""
 
     def create(name: str) -> str:
-        server.administer("users/create", username=name, password="the-password-of-a-user")
+        server.administer("2.0/mlflow/users/create", username=name, password="the-password-of-a-user")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri_of(name, "the-password-of-a-user"))
         return name
 
@@ -221,7 +221,8 @@ def test_a_user_who_may_edit_sends_a_sweep_and_removes_surplus_runs(
     experiment = MlflowClient(server.uri).create_experiment("shared")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "shared")
     name = user("editor")
-    server.administer("experiments/permissions/create", experiment_id=experiment, username=name, permission="EDIT")
+    granted = {"resource_type": "experiment", "resource_id": experiment, "permission": "EDIT"}
+    server.administer("3.0/mlflow/users/permissions/grant", username=name, **granted)
     trackers.check()
     MlflowView(directory).update()
     state = TrackingState(directory)
