@@ -109,13 +109,19 @@ class Calibration:
         return max(map(statistics.stdev, columns)) / statistics.fmean(sums)
 
     def _parts_of_kdas(self) -> Mapping[Work, float]:
-        """Each kind's cost, in plain steps, in a scoring step at a rate of a half and a step on remembered samples."""
+        """Each kind's cost, in plain steps, in a scoring step at a rate of a half and a step on remembered samples.
+
+        A step's share of beginning an epoch is that of the samples that it fetches.
+        """
         size = self.prices[Work.STEP][-1][0]
+        num_planned = self.prices.get(Work.EPOCH, _FREE[Work.EPOCH])[-1][0]
+        share_s = size / num_planned * self.price(Work.EPOCH, num_planned)
         scoring = [(kind, 2 * size) for kind in (Work.AUGMENT, Work.TEACHER, Work.SCORE)]
         training = [(kind, size) for kind in (Work.WEIGH, Work.STEP)]
         remembered = [(kind, size) for kind in (Work.AUGMENT, Work.TEACHER)]
-        plain_s = sum(self.price(kind, size) for kind in (Work.AUGMENT, Work.TEACHER, Work.STEP))
+        plain_s = share_s + sum(self.price(kind, size) for kind in (Work.AUGMENT, Work.TEACHER, Work.STEP))
         parts: defaultdict[Work, float] = defaultdict(float)
+        parts[Work.EPOCH] = 3 * share_s / plain_s
         for kind, number in (*scoring, *training, *remembered, *training):
             parts[kind] += self.price(kind, number) / plain_s
         return parts

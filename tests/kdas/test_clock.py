@@ -225,6 +225,18 @@ def test_spread_is_that_of_a_cost_of_kdas_in_units_of_plain_distillation() -> No
     assert found.spread == pytest.approx(statistics.stdev([1.5, 1.6]) / 2.45)
 
 
+def test_spread_counts_what_beginning_an_epoch_costs() -> None:
+    # Of 1 second for 40 samples, 10 or 20 have their share: plain 2.25 and 3, KDAS 5 + 0.75 and 5 + 3.
+    steady = in_rounds(1.5, 1.5)
+    rounds = tuple(
+        {**prices, Work.EPOCH: ((20, 0.5), (40, s))} for prices, s in zip(steady.rounds, (1, 4), strict=True)
+    )
+    found = replace(steady, prices=rounds[0], rounds=rounds)
+    epochs, sums = [3 * 0.25 / 2.25, 3 * 1 / 3], [5.75 / 2.25, 8 / 3]
+    assert found.spread == pytest.approx(max(map(statistics.stdev, (epochs, sums))) / statistics.fmean(sums))
+    assert found.spread > 0.1
+
+
 def test_a_machine_that_gets_slower_alike_for_all_work_has_no_spread() -> None:
     steady = in_rounds(1.5)
     slower = {work: tuple((size, 1.3 * seconds) for size, seconds in points) for work, points in steady.prices.items()}
