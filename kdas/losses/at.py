@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdas.losses.interface import LOSSES, Loss, LossContext, LossNeed
-from kdas.losses.maps import at_smaller_size, check_num_maps, summed
+from kdas.losses.maps import at_smaller_size, check_num_maps, of_maps, summed
 
 
 def at(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], p: int = 2) -> Tensor:
@@ -50,15 +50,4 @@ def build_at(
 ) -> Loss:
     """Attention transfer: where activations are high, in the maps of all stages."""
     check_num_maps(context, "at", 2)
-
-    def loss(
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        targets: Tensor,
-        *,
-        student_maps: list[Tensor],
-        teacher_maps: list[Tensor],
-    ) -> Tensor:
-        return at(student_maps[1:], teacher_maps[1:], p)
-
-    return loss  # type: ignore[return-value]
+    return of_maps(lambda student_maps, teacher_maps: at(student_maps[1:], teacher_maps[1:], p))

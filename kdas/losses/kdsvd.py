@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdas.losses.interface import LOSSES, Loss, LossContext, LossNeed
-from kdas.losses.maps import at_smaller_size, check_num_maps, summed
+from kdas.losses.maps import at_smaller_size, check_num_maps, of_maps, summed
 
 # Of the authors' code: the student offers this many more vectors than the teacher to choose from.
 MORE_FOR_STUDENT = 3
@@ -114,15 +114,4 @@ def build_kdsvd(
 ) -> Loss:
     """Relations between the main singular vectors of neighbouring maps, of all stages."""
     check_num_maps(context, "kdsvd", 3)
-
-    def loss(
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        targets: Tensor,
-        *,
-        student_maps: list[Tensor],
-        teacher_maps: list[Tensor],
-    ) -> Tensor:
-        return kdsvd(student_maps[1:], teacher_maps[1:], k)
-
-    return loss  # type: ignore[return-value]
+    return of_maps(lambda student_maps, teacher_maps: kdsvd(student_maps[1:], teacher_maps[1:], k))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.nn import functional
 
 from kdas.errors import UserError
-from kdas.losses.interface import LossContext
+from kdas.losses.interface import Loss, LossContext
 
 
 def at_smaller_size(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,3 +39,19 @@ def check_num_maps(context: LossContext, loss: str, least: int) -> None:
             f"loss {loss}: expected at least {least} maps of each model, the stem's included, got {numbers[0]} of the"
             f" student and {numbers[1]} of the teacher. Name more layers in student_layers and teacher_layers."
         )
+
+
+def of_maps(compare: Callable[[list[Tensor], list[Tensor]], Tensor]) -> Loss:
+    """A loss of nothing but maps. Args: compare: the student's maps and the teacher's, to a loss [B]."""
+
+    def loss(
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        targets: Tensor,
+        *,
+        student_maps: list[Tensor],
+        teacher_maps: list[Tensor],
+    ) -> Tensor:
+        return compare(student_maps, teacher_maps)
+
+    return loss  # type: ignore[return-value]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdas.losses.interface import LOSSES, Loss, LossContext, LossNeed
-from kdas.losses.maps import at_smaller_size, check_num_maps, summed
+from kdas.losses.maps import at_smaller_size, check_num_maps, of_maps, summed
 
 
 def nst(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
@@ -47,15 +47,4 @@ def _kernel(one: Tensor, other: Tensor) -> Tensor:
 def build_nst(context: LossContext) -> Loss:
     """Neuron selectivity transfer: the distribution of channels' responses, in the maps of all stages."""
     check_num_maps(context, "nst", 2)
-
-    def loss(
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        targets: Tensor,
-        *,
-        student_maps: list[Tensor],
-        teacher_maps: list[Tensor],
-    ) -> Tensor:
-        return nst(student_maps[1:], teacher_maps[1:])
-
-    return loss  # type: ignore[return-value]
+    return of_maps(lambda student_maps, teacher_maps: nst(student_maps[1:], teacher_maps[1:]))

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdas.losses.interface import LOSSES, Loss, LossNeed
+from kdas.losses.maps import of_maps
 
 
 def sp(student_map: Tensor, teacher_map: Tensor) -> Tensor:
@@ -36,15 +37,4 @@ def _similarities(feature_map: Tensor) -> Tensor:
 )
 def build_sp() -> Loss:
     """Similarities between the samples of a batch, by the last map."""
-
-    def loss(
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        targets: Tensor,
-        *,
-        student_maps: list[Tensor],
-        teacher_maps: list[Tensor],
-    ) -> Tensor:
-        return sp(student_maps[-1], teacher_maps[-1])
-
-    return loss  # type: ignore[return-value]
+    return of_maps(lambda student_maps, teacher_maps: sp(student_maps[-1], teacher_maps[-1]))
