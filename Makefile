@@ -232,7 +232,7 @@ down: ## stop the containers; data and results stay
 
 sweep-on: ## run NAME's sweep on them; also report-on, sync-on ...
 $(ON): %-on:
-	@$(COMPOSED) --profile job run --rm $$(test -t 0 || echo -T) job $* $(if $(filter sweep finish,$*),$(SET_OPTION) $(if $(YES),--yes)) -- "$$NAME"
+	@$(COMPOSED) --profile job run --rm $$(test -t 0 || echo -T) job $* $(if $(filter sweep finish,$*),$(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes)) -- "$$NAME"
 
 test-deploy: $(READY) ## test the containers: build, run, restore (30 minutes)
 	@$(BIN)/python -m pytest --capture=no tests/docker/deployment.py
