@@ -25,6 +25,8 @@ def shown(num_trials: int, folder: Path) -> dict[str, float]:
     """Upload a sweep of about `num_trials` trials and read it back. Returns: the figures."""
     scale.ROWS = ROWS
     spec_file = scale.write_spec(num_trials, folder)
+    # Capped trials would have fewer evaluations.
+    spec_file.write_text(f"{spec_file.read_text(encoding='utf-8')}scheduler: none\n", encoding="utf-8")
     from sweeps.record.directory import SweepDirectory
 
     directory = SweepDirectory(folder / spec_file.stem)
@@ -50,7 +52,6 @@ def shown(num_trials: int, folder: Path) -> dict[str, float]:
         stored = load_store(server.database, target=scale.TARGET, budget_ref_s=scale.TAU_REF_S)
         figures |= {"read_back_s": time.perf_counter() - began, "read_back_cpu_s": time.process_time() - used}
         assert len(stored.trials) == uploaded
-        # Capped trials have fewer.
         return {"trials": uploaded, "evaluations": len(stored.curves), **figures}
 
 
