@@ -53,8 +53,8 @@ done
 
 "$bin/kdas-sweeps" sweep "$NAME" --yes --cluster "$ip:$port" &
 sweep=$! again=false
-trap 'again=true; kill -TERM $sweep' USR1
-trap 'kill -TERM $sweep' TERM
+trap 'again=true; kill -TERM $sweep 2>/dev/null' USR1
+trap 'kill -TERM $sweep 2>/dev/null' TERM
 # A signal ends `wait`, not what it waits for.
 wait $sweep
 code=$?
