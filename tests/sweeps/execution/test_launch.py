@@ -179,7 +179,7 @@ def test_what_is_planned_follows_what_the_agenda_still_expects(
     agenda = agenda_of(spec, inputs, directory)
     prices = Prices({price_key(spec.methods.recipe): CALIBRATION})
     searcher = AgendaSearcher(
-        agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), lambda slots: True, 2, progress, lambda: 2
+        agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), lambda slots: True, 2, progress, Machines()
     )
     callback = TuneCallback(progress, directory, searcher, lambda: None)
     for trial_id in ("a", "b"):
