@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-# What a disturbance may change: when something was measured, and beside what.
-_OF_THE_RUN = {"wall_s", "eval_s", "data_s", "num_cotenants"}
+# What a disturbance may change: seconds, neighbours, and whether a machine's bank had the teacher's answers already.
+_OF_THE_RUN = {"wall_s", "eval_s", "data_s", "num_cotenants", "cost_as_run_s"}
 
 
 def curves(runs: str, sweep: str) -> pd.DataFrame:
