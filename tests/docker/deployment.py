@@ -153,7 +153,7 @@ class Host:
     def remove(self) -> None:
         """Remove every container, network and image; whoever named a storage keeps the images."""
         self.run("make", "down", check=False)
-        self.run("podman", "rm", "--all", "--force", check=False)
+        self.run("podman", "rm", "--all", "--force", "--depend", check=False)
         self.run("podman", "volume", "prune", "--force", check=False)
         self.run("podman", "network", "prune", "--force", check=False)
         if "CONTAINERS_STORAGE_CONF" not in os.environ:
