@@ -204,7 +204,9 @@ def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
     if math.isnan(accuracy):
         return []
     split = found.measure.split
-    return [("Teacher", f"{wording.percent(accuracy)} {split} accuracy", found.environment.get("teacher", ""))]
+    of_members = found.environment.get("teacher_members", "")
+    who = f"mean of {of_members}" if of_members else found.environment.get("teacher", "")
+    return [("Teacher", f"{wording.percent(accuracy)} {split} accuracy", who)]
 
 
 def _of_the_start(found: Findings) -> list[tuple[str, str, str]]:

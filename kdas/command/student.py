@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from kdas.models import Model
 from kdas.parts.plugins import load_plugins
 from kdas.parts.reading import validated
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.teacher import TeacherConfig
 from kdas.students.about import ABOUT, About, read_about
 from kdas.students.predict import predict as predicted
 from kdas.students.student import load_student
@@ -137,14 +139,22 @@ def _teacher(
     given: Path | None,
 ) -> Model | None:
     """The teacher: the given one, or the one that the student had, wherever it is kept. None if it is not found."""
-    usual = teachers.teacher_path(config.teacher, dataset, config.validation)
-    of_sweep = [path / "teacher.pth" for path in folder.resolve().parents[1:4]]
-    for path in [given] if given is not None else [usual, *of_sweep]:
-        if given is None and not path.exists():
+    members = config.teacher.members
+    if given is not None and len(members) != 1:
+        had = f"{len(members)} teachers" if members else "its own past as teacher"
+        raise UserError(f"--teacher: the student had {had}, not one network. Leave --teacher out.")
+    if not members:
+        return None
+    usual = [teachers.teacher_path(member, dataset, config.validation) for member in members]
+    of_sweep = [_copies(path, members) for path in folder.resolve().parents[1:4]]
+    for paths in [[given]] if given is not None else [usual, *of_sweep]:
+        if given is None and not all(path.exists() for path in paths):
             continue
-        wanted = config.teacher.model_copy(update={"checkpoint": str(path)})
+        from_there = [
+            member.model_copy(update={"checkpoint": str(path)}) for member, path in zip(members, paths, strict=True)
+        ]
         try:
-            found = teachers.obtain(wanted, dataset, config.validation, splits, device)
+            found = teachers.obtain(config.teacher.with_members(from_there), dataset, config.validation, splits, device)
         except UserError as error:
             if given is None:
                 raise
@@ -158,11 +168,18 @@ def _teacher(
             console.print(f"{given} is not the teacher that the student had.")
             return found.model
     console.print(
-        f"The student's teacher was not found at {usual}, nor in the student's sweep. Give --teacher to measure how"
-        " often the student agrees with it.",
+        f"The student's teacher was not found at {', '.join(map(str, usual))}, nor in the student's sweep. Give"
+        " --teacher to measure how often the student agrees with it.",
         soft_wrap=True,
     )
     return None
+
+
+def _copies(folder: Path, members: Sequence[TeacherConfig]) -> list[Path]:
+    """Where a sweep in this folder keeps the weights of its teachers."""
+    if len(members) == 1:
+        return [folder / "teacher.pth"]
+    return [folder / "teachers" / f"{content_id(member.model_dump(mode='json'))}.pth" for member in members]
 
 
 def predict(

@@ -48,6 +48,8 @@ def merged(base: Any, over: Any) -> Any:
         return over
     if "name" in over and over["name"] != base.get("name"):
         return over
+    if {"model", "of"} <= base.keys() | over.keys() and not {"model", "of"} & base.keys() & over.keys():
+        return over  # one teacher in place of several, or several in place of one
     result = dict(base)
     spelled = {str(key).lower(): key for key in base}
     for key, value in over.items():

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from kdas.errors import UserError
 from kdas.parts.fields import KeysOf
-from kdas.parts.known import DATASETS, LOSSES, SAMPLERS, TRANSFORMS, checked_model
+from kdas.parts.known import DATASETS, LOSSES, SAMPLERS, TRANSFORMS
 from kdas.parts.paths import LOCAL_FILE, with_paths_found
 from kdas.parts.plugins import load_plugins, with_plugins_found
 from kdas.parts.reading import check_all, further_mistakes, mistakes_in, refusal, validated
@@ -31,7 +31,10 @@ from kdas.recipe.optimizer import OptimizerConfig
 from kdas.recipe.presets import PresetName, filled_in
 from kdas.recipe.release import refuse_release_file
 from kdas.recipe.strict import MAX_BATCH, MAX_EPOCHS, MAX_REF_S, Strict
+from kdas.recipe.teacher import MAX_SEED, ModelName, TeacherBlock, TeacherConfig, check_asks_in_time, check_gives
 from kdas.recipe.transforms import check_order, checked_transforms
+
+__all__ = ["Recipe", "TeacherConfig", "TrialConfig", "load_trial_config"]
 
 
 def _checked_dataset(given: Any) -> dict[str, Any]:
@@ -42,7 +45,6 @@ def _checked_sampler(given: Any) -> dict[str, Any]:
     return SAMPLERS.checked(given)
 
 
-ModelName = Annotated[str, AfterValidator(checked_model)]
 DatasetPart = Annotated[dict[str, Any], BeforeValidator(_checked_dataset), KeysOf(lambda: parameters_of(DATASETS))]
 LossPart = Annotated[
     dict[str, Any] | list[dict[str, Any]], BeforeValidator(checked_terms), KeysOf(lambda: parameters_of(LOSSES))
@@ -51,30 +53,11 @@ TransformParts = Annotated[
     list[dict[str, Any]], BeforeValidator(checked_transforms), KeysOf(lambda: parameters_of(TRANSFORMS))
 ]
 SamplerPart = Annotated[dict[str, Any], BeforeValidator(_checked_sampler), KeysOf(lambda: parameters_of(SAMPLERS))]
-# Seeds are kept in columns of 64 bits.
-MAX_SEED = 2**63 - 1
-
-
 Layers = Annotated[list[str] | None, Field(min_length=1)]
 
 
 def _as_list(given: Any) -> Any:
     return [given] if isinstance(given, str) else given
-
-
-class TeacherConfig(Strict):
-    """The teacher: a checkpoint, or a recipe. With a recipe it is trained once and kept."""
-
-    model: ModelName = Field(description="Name of a model, for example resnet20.")
-    checkpoint: Annotated[str | None, LOCAL_FILE] = Field(
-        None,
-        description="File with the weights, or a folder, tar or zip that contains one. No teacher is then trained.",
-    )
-    epochs: int = Field(40, ge=1, le=MAX_EPOCHS, description="Epochs of the teacher's training.")
-    batch_size: int = Field(64, ge=2, le=MAX_BATCH, description="Samples per step.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimizer and its schedule.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the teacher's training.")
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the teacher's training.")
 
 
 class Recipe(Strict):
@@ -90,7 +73,10 @@ class Recipe(Strict):
     validation: float = Field(
         0.1, ge=0, le=0.5, description="Fraction of the training set used for validation; with 0 the test set decides."
     )
-    teacher: TeacherConfig = Field(description="Teacher: a model with a recipe or a checkpoint.")
+    teacher: TeacherBlock = Field(
+        description="Teacher: a model with a recipe or a checkpoint, several of them under of, or self, the student as"
+        " it was at the end of the last epoch."
+    )
     student: ModelName = Field(description="Name of a model, for example resnet8.")
     student_checkpoint: Annotated[str | None, LOCAL_FILE] = Field(
         None,
@@ -193,12 +179,13 @@ class Recipe(Strict):
             self._check_weights,
             self._check_layers,
             lambda: self.optimizer.check("optimizer"),
-            self._check_optimizer_of_teacher,
+            self._check_optimizers_of_teacher,
             self._check_compile,
             lambda: check_order(self.transforms),
             self._check_strong_view,
             lambda: check_warmup("optimizer", self.optimizer.warmup_epochs, self.epochs),
-            lambda: check_warmup("teacher.optimizer", self.teacher.optimizer.warmup_epochs, self.teacher.epochs),
+            self._check_warmups_of_teacher,
+            lambda: check_gives(self.teacher, self.loss),
         ]
 
     def _check_batch(self) -> None:
@@ -208,10 +195,15 @@ class Recipe(Strict):
                 " two samples, which batch norm needs. Lower it"
             )
 
-    def _check_optimizer_of_teacher(self) -> None:
-        if self.teacher.optimizer.name == "dot":
-            raise ValueError("teacher.optimizer.name: dot needs a teacher to distill from. Use sgd, adamw or muon")
-        self.teacher.optimizer.check("teacher.optimizer")
+    def _check_optimizers_of_teacher(self) -> None:
+        for key, member in zip(self.teacher.keys, self.teacher.members, strict=True):
+            if member.optimizer.name == "dot":
+                raise ValueError(f"{key}.optimizer.name: dot needs a teacher to distill from. Use sgd, adamw or muon")
+            member.optimizer.check(f"{key}.optimizer")
+
+    def _check_warmups_of_teacher(self) -> None:
+        for key, member in zip(self.teacher.keys, self.teacher.members, strict=True):
+            check_warmup(f"{key}.optimizer", member.optimizer.warmup_epochs, member.epochs)
 
     def _check_compile(self) -> None:
         if self.compile and self.optimizer.name == "dot":
@@ -266,8 +258,11 @@ class TrialConfig(Recipe):
     )
 
     def _checks(self) -> list[Callable[[], None]]:
-        warmup = lambda: check_warmup("sampler", self.sampler.get("warmup_epochs", 0), self.epochs)  # noqa: E731
-        return [*super()._checks(), warmup]
+        return [
+            *super()._checks(),
+            lambda: check_warmup("sampler", self.sampler.get("warmup_epochs", 0), self.epochs),
+            lambda: check_asks_in_time("sampler", self.sampler, self.teacher),
+        ]
 
 
 def load_trial_config(path: Path, settings: Iterable[str] = ()) -> TrialConfig:

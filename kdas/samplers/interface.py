@@ -34,6 +34,8 @@ class SamplerNeed(StrEnum):
     REFERENCE_LOGITS = "reference_logits"  # [B, C], raw, of the kept student that the parameter `reference` names
     # [B], cross-entropies of a small network, which is trained on what is selected; the parameter `proxy` names it
     PROXY_LOSSES = "proxy_losses"
+    # For `distillation_weights`, as a keyword of this name:
+    WEIGHED_LOGITS = "weighed_logits"  # [B, C], raw, the student's in the training step, detached
     # For `observe`, as keywords of these names:
     LOSSES = "losses"  # [B], unweighted
     TRAINED_LOGITS = "trained_logits"  # [B, C], raw, the student's in the training step
@@ -109,9 +111,13 @@ class Sampler(Protocol):
         """The samples of an epoch, counted from 1. At least two are trained on: batch norm cannot take one."""
         ...
 
-    def distillation_weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Tensor | None:
-        """Weights [B] of the distillation term for a trained batch; None means 1."""
-        ...
+    distillation_weights: Callable[..., Tensor | None]
+    """distillation_weights(epoch, teacher_logits, targets, **needed): weights [B] of the distillation term for a
+    trained batch; None means 1.
+
+    Args: teacher_logits [B, C], raw; targets [B]; weighed_logits [B, C], only for samplers that need them, which are
+    asked about each part of a batch if the trial accumulates.
+    """
 
     def state_dict(self) -> dict[str, Any]: ...
 

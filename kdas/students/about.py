@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from kdas.errors import UserError
 from kdas.files.cache import file_id, write_text
 from kdas.files.record import record_bytes
+from kdas.recipe.teacher import members_of
 
 BEST, LAST, ABOUT = "model.safetensors", "last.safetensors", "student.json"
 # Raised when a reader of the earlier form would misread a newer one.
@@ -89,7 +90,8 @@ class About:
     @property
     def own_code(self) -> list[str]:
         """What is code of the user's own in it: plug-ins, and models that are named by their module."""
-        models = (self.student, self.recipe.get("student"), self.recipe["teacher"].get("model"))
+        of_teacher = [member.get("model") for member in members_of(self.recipe["teacher"])]
+        models = (self.student, self.recipe.get("student"), *of_teacher)
         named = [*self.recipe.get("plugins", []), *(model for model in models if ":" in str(model))]
         return list(dict.fromkeys(map(str, named)))
 

@@ -15,11 +15,12 @@ def seen_by_kept(recipe: Recipe, dataset: Dataset) -> list[str]:
 
     Only the folder of a student says how it was trained; of other files nothing is known.
     """
+    of_teacher = zip(recipe.teacher.keys, recipe.teacher.members, strict=True)
     return [
         f"{key}: {checkpoint} was trained with validation: {before:g}, so some of its training images are in the"
         f" validation part here, and validation accuracy is too good. Set validation: {before:g}."
         for key, checkpoint in (
-            ("teacher.checkpoint", recipe.teacher.checkpoint),
+            *((f"{key}.checkpoint", member.checkpoint) for key, member in of_teacher),
             ("student.checkpoint", recipe.student_checkpoint),
         )
         # The part of a greater fraction contains that of a smaller one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from kdas.files.locks import locked
 from kdas.models import Model
 from kdas.models.weights import check_finite, load_weights
 from kdas.models.weights import weights_id as weights_id_of
-from kdas.recipe.config import TeacherConfig
+from kdas.recipe.teacher import AnyTeacher, TeacherConfig
 from kdas.records import MEASURE_VERSION
+from kdas.teacher.mixture import Mixture
 
-# Epochs done (0 before the first), epochs in all, validation accuracy so far.
+# Epochs done (0 before the first), epochs in all, validation accuracy so far; of each teacher, one after the other.
 OnEpoch = Callable[[int, int, float], None]
 # The `weights_id` of a teacher with initial weights.
 UNTRAINED = "untrained"
@@ -38,7 +39,8 @@ UNTRAINED = "untrained"
 class Teacher:
     """A frozen teacher. `weights_id` is a hash of its weights: trials are identified by it, not by a recipe.
 
-    `choice`: which network of its checkpoint was taken, and which were not; empty if only one fits.
+    `choice`: which network of its checkpoint was taken, and which were not; empty if only one fits. `members`: of
+    several teachers that answer as one, each of them.
     """
 
     model: Model
@@ -46,6 +48,13 @@ class Teacher:
     path: Path
     was_trained: bool
     choice: str = ""
+    members: tuple[Teacher, ...] = ()
+
+
+def code_of(config: AnyTeacher) -> str:
+    """A hash of the code of a teacher's networks that are the user's own; empty if none is."""
+    codes = [models.source_id(member.model) for member in config.members]
+    return "+".join(codes) if any(codes) else ""
 
 
 def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> Path:
@@ -60,17 +69,23 @@ def teacher_path(config: TeacherConfig, dataset: Dataset, validation: float) -> 
     return cache_root() / "teachers" / f"{dataset.name}-{models.file_name(config.model)}-{identity}.pth"
 
 
-def check_checkpoint(config: TeacherConfig, dataset: Dataset) -> None:
+def is_kept(config: AnyTeacher, dataset: Dataset, validation: float) -> bool:
+    """Whether the weights of all its networks are there, so that none must be trained."""
+    return all(member.checkpoint or teacher_path(member, dataset, validation).exists() for member in config.members)
+
+
+def check_checkpoint(config: AnyTeacher, dataset: Dataset) -> None:
     """Refuse a checkpoint that is missing, damaged, of another architecture or not finite, before any compute is spent.
 
     Raises: UserError: says which.
     """
-    if config.checkpoint:
-        _load_given(models.create(config.model, dataset.num_classes), config)
+    for key, member in zip(config.keys, config.members, strict=True):
+        if member.checkpoint:
+            _load_given(models.create(member.model, dataset.num_classes), member, key)
 
 
 def obtain(
-    config: TeacherConfig,
+    config: AnyTeacher,
     dataset: Dataset,
     validation: float,
     splits: ImageSplits,
@@ -82,6 +97,30 @@ def obtain(
     Raises: UserError: if its checkpoint is missing, damaged, of another architecture or not finite, or if its training
         diverged.
     """
+    each = [
+        _obtained(member, key, dataset, validation, splits, device, progress)
+        for key, member in zip(config.keys, config.members, strict=True)
+    ]
+    return each[0] if isinstance(config, TeacherConfig) else _as_one(each, config, device)
+
+
+def _as_one(members: Sequence[Teacher], config: AnyTeacher, device: str) -> Teacher:
+    """Several teachers as one. Of `teacher: self`, whose network belongs to the trial, it is empty."""
+    mixture = Mixture([member.model for member in members], config.shares).requires_grad_(False).eval().to(device)
+    ids = [member.weights_id for member in members]
+    weights_id = UNTRAINED if UNTRAINED in ids else content_id({"of": ids, "shares": config.shares})
+    return Teacher(mixture, weights_id, Path(), any(member.was_trained for member in members), "", tuple(members))
+
+
+def _obtained(
+    config: TeacherConfig,
+    key: str,
+    dataset: Dataset,
+    validation: float,
+    splits: ImageSplits,
+    device: str,
+    progress: OnEpoch,
+) -> Teacher:
     path = teacher_path(config, dataset, validation)
     was_trained = False
     if not config.checkpoint:
@@ -90,7 +129,7 @@ def obtain(
         model = models.create(config.model, splits.num_classes)
     choice = ""
     if config.checkpoint:
-        choice = _load_given(model, config)
+        choice = _load_given(model, config, key)
     else:
         try:
             load_weights(model, path, config.model)
@@ -102,13 +141,13 @@ def obtain(
     return Teacher(model, weights_id, path, was_trained, choice)
 
 
-def _load_given(model: Model, config: TeacherConfig) -> str:
+def _load_given(model: Model, config: TeacherConfig, key: str) -> str:
     """`load_weights` from the checkpoint that the file names. Raises: UserError: as that does, with the key."""
     assert config.checkpoint
     try:
         return load_weights(model, expanded(config.checkpoint), config.model)
     except UserError as error:
-        raise UserError(f"teacher.checkpoint: {error}") from error
+        raise UserError(f"{key}.checkpoint: {error}") from error
 
 
 def _train_and_keep(path: Path, config: TeacherConfig, splits: ImageSplits, device: str, progress: OnEpoch) -> bool:
@@ -134,13 +173,16 @@ def _num_bytes(config: TeacherConfig, splits: ImageSplits) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
 
 
-def untrained(config: TeacherConfig, splits: ImageSplits, device: str) -> Teacher:
+def untrained(config: AnyTeacher, splits: ImageSplits, device: str) -> Teacher:
     """A teacher with initial weights, whose forward passes cost what the trained teacher's would."""
-    with seeding.global_draws(config.seed, "teacher"):
-        model = models.create(config.model, splits.num_classes)
-    model.take_pixels(splits.mean, splits.std)
-    model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
-    return Teacher(model, UNTRAINED, Path(), False)
+    each = []
+    for member in config.members:
+        with seeding.global_draws(member.seed, "teacher"):
+            model = models.create(member.model, splits.num_classes)
+        model.take_pixels(splits.mean, splits.std)
+        model.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
+        each.append(Teacher(model, UNTRAINED, Path(), False))
+    return each[0] if isinstance(config, TeacherConfig) else _as_one(each, config, device)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from kdas.data import Dataset, Draw, ImageSplits, batches_of
 from kdas.errors import UserError
 from kdas.files.cache import cache_root, content_id, write_text
 from kdas.records import MEASURE_VERSION
-from kdas.teacher.obtain import Teacher
+from kdas.teacher.obtain import Teacher, code_of
 from kdas.transforms import Pipeline
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def teacher_quality(
     identity = {
         "teacher": recipe.teacher.model,
         "weights": teacher.weights_id,
-        "code": models.source_id(recipe.teacher.model),
+        "code": code_of(recipe.teacher),
         "dataset": dataset.identity,
         "validation": recipe.validation,
         "computed_in": [recipe.precision, recipe.multi_crop],
@@ -85,6 +85,21 @@ def teacher_quality(
     labels = torch.bincount(splits.validation.labels.cpu(), minlength=splits.num_classes)
     chance = max(1 / splits.num_classes, float(labels.max() / labels.sum()))
     return TeacherQuality(measured, chance, clearly_above(chance, int(labels.sum())))
+
+
+def member_qualities(
+    recipe: Recipe, dataset: Dataset, splits: ImageSplits, teacher: Teacher, device: str
+) -> dict[str, TeacherQuality]:
+    """The quality of each of several teachers, by its model, numbered if that occurs twice; none of a single one."""
+    found: dict[str, TeacherQuality] = {}
+    if not teacher.members:
+        return found
+    names = [config.model for config in recipe.teacher.members]
+    for number, (config, member) in enumerate(zip(recipe.teacher.members, teacher.members, strict=True)):
+        alone = recipe.model_copy(update={"teacher": config})
+        name = config.model if names.count(config.model) == 1 else f"{config.model} ({number + 1})"
+        found[name] = teacher_quality(alone, dataset, splits, member, device)
+    return found
 
 
 @torch.no_grad()

@@ -65,7 +65,9 @@ def check_maps(config: TrialConfig, num_classes: int, image_size: int) -> None:
     Raises: UserError: says which layer is missing, that the model does not name its own, or what a loss says of its
         maps.
     """
-    names: dict[Who, str] = {"student": config.student, "teacher": config.teacher.model}
+    # Losses that need maps are refused for several teachers, but one on the student's maps alone is not.
+    first = next(iter(config.teacher.members), None)
+    names: dict[Who, str] = {"student": config.student, "teacher": first.model if first else config.student}
     if Asked.MAPS not in {asked_of(config, who) for who in names}:
         return
     made: dict[str, Model] = {}

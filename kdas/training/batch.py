@@ -12,6 +12,10 @@ from torch.nn import functional
 from kdas.data import batches_of
 from kdas.transforms import Mixed
 
+# Weights [B] of the distillation term; or what gives them for a part of the batch: from the positions [b] of the part,
+# and the student's logits [b, C] there, to weights [b], None for 1.
+Weights = Tensor | Callable[[Tensor, Tensor], Tensor | None]
+
 
 @dataclass(frozen=True)
 class Answer:

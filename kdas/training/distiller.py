@@ -22,9 +22,10 @@ from kdas.losses.interface import STRONG
 from kdas.losses.terms import needs_of
 from kdas.models import Model
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.teacher import SelfTeacher
 from kdas.students.start import load_start, reference_of
 from kdas.training.answering import Answering, Asked, answering, asked_of, context_of
-from kdas.training.batch import Answer, Batch, cross_entropy
+from kdas.training.batch import Answer, Batch, Weights, cross_entropy
 from kdas.training.compiled import Compiler
 from kdas.training.draws import StepDraws
 from kdas.transforms import TRANSFORMS, Pipeline
@@ -34,7 +35,7 @@ STRONG_VIEW = [TRANSFORMS.checked("randaugment")]
 
 
 class Distiller:
-    """A student, its optimizer and the frozen teacher.
+    """A student, its optimizer and the frozen teacher, which may be the student's own past.
 
     Args: class_means: returns the teacher's mean features [C, D] of each class, called only if a loss needs them.
     """
@@ -47,7 +48,7 @@ class Distiller:
         device: str,
         class_means: Callable[[], Tensor],
     ) -> None:
-        self.config, self.splits, self.teacher, self.device = config, splits, teacher, device
+        self.config, self.splits, self.device = config, splits, device
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.precision = Precision(config.precision, device)
         self.transforms = Pipeline(config.transforms, splits)
@@ -60,8 +61,10 @@ class Distiller:
         # The student's logits in the last step, one tensor for each part of the batch.
         self._trained_logits: list[Tensor] = []
         self.student = student.to(device).to(memory_format=self.memory_format)
+        self._follows_student = isinstance(config.teacher, SelfTeacher)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval() if self._follows_student else teacher
         labels, size = splits.train.labels, splits.image_size
-        context = context_of(config, self.student, teacher, labels, splits.num_classes, size, class_means)
+        context = context_of(config, self.student, self.teacher, labels, splits.num_classes, size, class_means)
         with seeding.global_draws(config.seed, "loss"):
             self.distillation = Distillation(config.loss, context).to(device)
         self.trained = [*self.student.parameters(), *self.distillation.parameters()]
@@ -92,6 +95,11 @@ class Distiller:
     def evaluated(self) -> nn.Module:
         """The model whose accuracy counts: the student, or the moving average of its weights."""
         return self.student if self.average is None else self.average.module
+
+    def begin_epoch(self) -> None:
+        """If the teacher is the student's past, let it catch up with the student. Between epochs they are equal."""
+        if self._follows_student:
+            self.teacher.load_state_dict(self.student.state_dict())
 
     def batch(self, indices: Tensor, images: Tensor, draw: Draw | None = None) -> Batch:
         """Args: indices [B]; images float32 [B, 3, H, W]; both on the device; draw: for the transforms, if any."""
@@ -139,9 +147,11 @@ class Distiller:
         return logits[: len(batch)].float()
 
     def step(
-        self, batch: Batch, epoch: int, weights: Tensor | None = None, loss_weights: Tensor | None = None
+        self, batch: Batch, epoch: int, weights: Weights | None = None, loss_weights: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """One update.
+
+        Without an answer of the teacher, as in the first epoch of `teacher: self`, it is on the cross-entropy alone.
 
         Args: batch, with the teacher's answer; epoch, counted from 1; weights [B] of the distillation term;
             loss_weights [B] of the whole loss.
@@ -155,8 +165,9 @@ class Distiller:
             part = batch if len(positions) == len(batch) else batch.rows(positions)
             label_loss, distillation = self._losses(part, epoch)
             unweighted = weighted = label_loss + distillation
-            if weights is not None:
-                distillation = weights[positions] * distillation
+            of_part = weights(positions, self._trained_logits[-1]) if callable(weights) else weights
+            if of_part is not None:
+                distillation = (of_part if callable(weights) else of_part[positions]) * distillation
                 weighted = label_loss + distillation
             if loss_weights is not None:
                 weighted = loss_weights[positions] * weighted
@@ -187,14 +198,17 @@ class Distiller:
     def _losses(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
         """The cross-entropy [B] and the distillation loss [B] of each sample, times `ce_weight` and `kd_weight`."""
         answer = batch.answer
-        assert answer is not None
         with self._draws.of_student("step", epoch), self.precision.autocast():
             of_student = Answer(*self._student_answers(batch.images))
-            if batch.strong_images is not None:
+            if batch.strong_images is not None and answer is not None:
                 of_student = replace(of_student, strong_logits=self._scores(batch.strong_images)[0])
         of_student = of_student.each(Tensor.float)
-        logits, needed = of_student.logits, self._needed(batch, of_student, answer, epoch)
+        logits = of_student.logits
         self._trained_logits.append(logits.detach())
+        if answer is None:
+            label_loss = cross_entropy(logits, batch)
+            return label_loss, 0 * label_loss
+        needed = self._needed(batch, of_student, answer, epoch)
         distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
         return self.config.ce_weight * cross_entropy(logits, batch), distillation
 

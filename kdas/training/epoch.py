@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kdas.clock import Clock, Work
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.teacher import SelfTeacher
 from kdas.samplers import (
     SAMPLERS,
     EpochPlan,
@@ -26,7 +27,7 @@ from kdas.samplers import (
     SelectingSampler,
     Statistic,
 )
-from kdas.training.batch import Batch, taken
+from kdas.training.batch import Batch, Weights, taken
 
 
 class EpochWork(Protocol):
@@ -69,7 +70,7 @@ class EpochWork(Protocol):
         ...
 
     def step(
-        self, batch: Batch, epoch: int, weights: Tensor | None, loss_weights: Tensor | None
+        self, batch: Batch, epoch: int, weights: Weights | None, loss_weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """One update. Returns: as `Distiller.step`: the loss that was minimised, and the unweighted losses [B]."""
         ...
@@ -77,6 +78,11 @@ class EpochWork(Protocol):
     def trained_logits(self) -> Tensor:
         """The student's logits [B, C] in the last step."""
         ...
+
+
+def answered_from(config: TrialConfig) -> int:
+    """The first epoch that has a teacher, counted from 1: a student has a past after its first epoch."""
+    return 2 if isinstance(config.teacher, SelfTeacher) else 1
 
 
 def sampler_for(config: TrialConfig, num_samples: int, labels: Tensor, clock: Clock, work: EpochWork) -> Sampler:
@@ -125,13 +131,25 @@ def _asked(batch: Batch, clock: Clock, work: EpochWork) -> Batch:
 
 
 class EpochWalk:
-    """Carries out a sampler's plans and charges for it. Args: needs: of the sampler; batch_size: of a step."""
+    """Carries out a sampler's plans and charges for it.
+
+    Args: needs: of the sampler; batch_size: of a step; answered_from: the first epoch that has a teacher.
+    """
 
     def __init__(
-        self, sampler: Sampler, needs: Collection[StrEnum], batch_size: int, clock: Clock, work: EpochWork
+        self,
+        sampler: Sampler,
+        needs: Collection[StrEnum],
+        batch_size: int,
+        clock: Clock,
+        work: EpochWork,
+        answered_from: int = 1,
     ) -> None:
+        self._answered_from = answered_from
         self._sampler, self._needs, self._batch_size = sampler, needs, batch_size
         self._clock, self._work = clock, work
+        # Whether the sampler gave weights for the last batch.
+        self._is_weighed = False
         # Batches in this epoch.
         self._num_trained = 0
 
@@ -150,15 +168,20 @@ class EpochWalk:
 
     def train(self, epoch: int, plan: EpochPlan, batch: Batch) -> tuple[Batch, Tensor]:
         """Take a step on a batch of `batches`. Returns: the batch with the teacher's answer, and the minimised loss."""
-        if not self._asks_to_select(plan):
-            batch = _asked(batch, self._clock, self._work)
-        targets, teacher_logits = self._work.targets(batch), self._work.teacher_logits(batch)
-        weights = self._sampler.distillation_weights(epoch, teacher_logits, targets)
-        if weights is not None:
+        weights = None
+        if epoch >= self._answered_from:
+            if not self._asks_to_select(plan):
+                batch = _asked(batch, self._clock, self._work)
+            targets, teacher_logits = self._work.targets(batch), self._work.teacher_logits(batch)
+            weights = self._weights(epoch, teacher_logits, targets)
+        self._is_weighed = isinstance(weights, Tensor)
+        if self._is_weighed:
             self._clock.charge(Work.WEIGH, len(batch))
         loss_weights = None if plan.loss_weights is None else plan.loss_weights[batch.indices]
         loss, losses = self._work.step(batch, epoch, weights, loss_weights)
         self._clock.charge(Work.STEP, len(batch))
+        if callable(weights) and self._is_weighed:
+            self._clock.charge(Work.WEIGH, len(batch))
         self._num_trained += 1
         if SamplerNeed.PROXY_LOSSES in self._needs and self._num_trained % plan.proxy_period == 0:
             self._work.proxy_step(batch, epoch)
@@ -166,6 +189,19 @@ class EpochWalk:
         if plan.observes:
             self._observe(batch, losses)
         return batch, loss
+
+    def _weights(self, epoch: int, teacher_logits: Tensor, targets: Tensor) -> Weights | None:
+        """The sampler's weights of a batch, given only what it needs to know; None means 1."""
+        if SamplerNeed.WEIGHED_LOGITS not in self._needs:
+            return self._sampler.distillation_weights(epoch, teacher_logits, targets)
+
+        def of_part(positions: Tensor, weighed_logits: Tensor) -> Tensor | None:
+            of_teacher, labels = teacher_logits[positions], targets[positions]
+            weights = self._sampler.distillation_weights(epoch, of_teacher, labels, weighed_logits=weighed_logits)
+            self._is_weighed |= weights is not None
+            return weights
+
+        return of_part
 
     def _observe(self, batch: Batch, losses: Tensor) -> None:
         """Tell the sampler of a batch just trained on what it needs to know."""

@@ -13,8 +13,8 @@ from kdas.clock import Calibration, Clock, Work
 from kdas.parts.plugins import blamed
 from kdas.recipe.config import TrialConfig
 from kdas.samplers import SAMPLERS, SamplerNeed
-from kdas.training.batch import Batch
-from kdas.training.epoch import EpochWalk, sampler_for
+from kdas.training.batch import Batch, Weights
+from kdas.training.epoch import EpochWalk, answered_from, sampler_for
 
 # A part of the set is enough, if it holds whole batches at any rate: costs grow in proportion to the set.
 BATCHES_PLAYED = 8
@@ -44,7 +44,7 @@ def _rehearsed_cost_ref_s(
     clock, needs = Clock(calibration), SAMPLERS[config.sampler["name"]].needs
     work = _Rehearsal(config.seed, SamplerNeed.LOSSES in needs, teacher_accuracy)
     sampler = sampler_for(config, played, torch.arange(played) % _CLASSES, clock, work)
-    walk = EpochWalk(sampler, needs, config.batch_size, clock, work)
+    walk = EpochWalk(sampler, needs, config.batch_size, clock, work, answered_from(config))
     for epoch in range(1, config.epochs + 1):
         plan = sampler.plan(epoch)
         # Choose all batches before training on any, so that the order of draws, and so the estimate, stays the same.
@@ -120,8 +120,10 @@ class _Rehearsal:
         return torch.where(is_right, self._answer.argmax(dim=1), (self._answer.argmax(dim=1) + others) % _CLASSES)
 
     def step(
-        self, batch: Batch, epoch: int, weights: Tensor | None, loss_weights: Tensor | None
+        self, batch: Batch, epoch: int, weights: Weights | None, loss_weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        if callable(weights):
+            weights(torch.arange(len(batch)), torch.randn(len(batch), _CLASSES, generator=self._draw))
         losses = torch.rand(len(batch), generator=self._draw) if self._draws_losses else torch.empty(0)
         self._num_trained = len(batch)
         return torch.zeros(()), losses

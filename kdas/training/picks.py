@@ -31,10 +31,14 @@ class Picks:
         self._by_confidence = np.zeros(len(_EDGES) + 1, dtype=np.int64)
         self._observed: list[tuple[Tensor, Tensor]] = []
 
-    def observe(self, targets: Tensor, teacher_logits: Tensor) -> None:
-        """Record a batch that is trained on. Args: targets [B]; teacher_logits [B, C], raw; on the device."""
+    def observe(self, targets: Tensor, teacher_logits: Tensor | None) -> None:
+        """Record a batch that is trained on. Args: targets [B]; teacher_logits [B, C], raw, if any; on the device."""
+        if teacher_logits is None:
+            confidence = torch.full(targets.shape, torch.nan, device=targets.device)
+        else:
+            confidence = teacher_logits.softmax(dim=1).amax(dim=1)
         # Kept on the device until the epoch ends: reading them every step would make the device wait.
-        self._observed.append((targets, teacher_logits.softmax(dim=1).amax(dim=1)))
+        self._observed.append((targets, confidence))
 
     def end_epoch(self, epoch: int, *, ends_trial: bool = False) -> None:
         """Count what was observed in an epoch, and end the window if it is due or the trial ends."""

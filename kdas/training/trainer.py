@@ -25,7 +25,7 @@ from kdas.records import CurveRow, Status
 from kdas.samplers import SAMPLERS, EpochPlan
 from kdas.students.kept import BestWeights, write_student
 from kdas.training.batch import Batch
-from kdas.training.epoch import EpochWalk, sampler_for
+from kdas.training.epoch import EpochWalk, answered_from, sampler_for
 from kdas.training.flops import flops_of
 from kdas.training.picks import Picks
 from kdas.training.proxy import Proxy, proxy_name
@@ -74,7 +74,7 @@ class Training:
         work = TrialWork(self.distiller, self.bank, self.clock, self.proxy)
         self.sampler = sampler_for(config, num_samples, trial.inputs.splits.train.labels, self.clock, work)
         needs = SAMPLERS[config.sampler["name"]].needs
-        self.walk = EpochWalk(self.sampler, needs, config.batch_size, self.clock, work)
+        self.walk = EpochWalk(self.sampler, needs, config.batch_size, self.clock, work, answered_from(config))
         self.budget_ref_s = surroundings.budget_ref_s or trial.budget_ref_s(surroundings.calibration)
         self.flops = flops_of(trial)
         self.proxy_flops = (0.0, 0.0) if self.proxy is None else self.proxy.flops()
@@ -120,6 +120,7 @@ class Training:
         config = self.trial.config
         learning_rate = set_learning_rate(self.distiller.optimizer, config.optimizer, epoch, config.epochs)
         self.clock.start()
+        self.distiller.begin_epoch()
         plan = self.sampler.plan(epoch)
         plan.check(config.sampler["name"], epoch, len(self.trial.inputs.splits.train))
         plan = plan.on(self.trial.inputs.device)
@@ -144,8 +145,7 @@ class Training:
 
     def _train_batch(self, epoch: int, plan: EpochPlan, batch: Batch) -> None:
         batch, loss = self.walk.train(epoch, plan, batch)
-        assert batch.answer is not None
-        self.picks.observe(batch.targets, batch.answer.logits)
+        self.picks.observe(batch.targets, None if batch.answer is None else batch.answer.logits)
         self.step += 1
         # Summed on the device: reading it every step would make the device wait.
         self.loss_sum += loss * len(batch)

@@ -24,6 +24,7 @@ from kdas.losses.terms import needs_of
 from kdas.parts.plugins import blamed, code_id
 from kdas.parts.terms import as_terms, identity_of
 from kdas.recipe.config import Recipe, TrialConfig
+from kdas.recipe.teacher import SelfTeacher
 from kdas.records import MEASURE_VERSION, CurveRow
 from kdas.samplers import SAMPLERS
 from kdas.students.about import OF_EVALUATION, About
@@ -31,7 +32,7 @@ from kdas.students.start import reference_id, start_id
 from kdas.teacher import obtain as teachers
 from kdas.teacher.bank import TeacherBank, bank_precision, open_bank
 from kdas.teacher.obtain import UNTRAINED, OnEpoch, Teacher
-from kdas.teacher.quality import TeacherQuality, share_right, teacher_quality
+from kdas.teacher.quality import TeacherQuality, member_qualities, share_right, teacher_quality
 from kdas.training.answering import check_maps
 from kdas.training.distiller import Distiller
 from kdas.training.provenance import provenance
@@ -81,6 +82,10 @@ class Inputs:
         """How often the teacher is right on the split that decides; `announce` is called before it is evaluated."""
         return teacher_quality(recipe, self.dataset, self.splits, self.teacher, self.device, announce)
 
+    def member_qualities(self, recipe: Recipe) -> dict[str, TeacherQuality]:
+        """The same of each of several teachers, by name; none of a single one."""
+        return member_qualities(recipe, self.dataset, self.splits, self.teacher, self.device)
+
     @functools.cached_property
     def _shares_right(self) -> dict[tuple[str, str], float]:
         return {}
@@ -88,9 +93,9 @@ class Inputs:
     def teacher_share_right(self, recipe: Recipe) -> float:
         """The share of training views that the teacher classifies as their label; judged once for all like trials.
 
-        1 for a teacher that is still to be trained: most teachers learn nearly all of their training views.
+        1 for a teacher that is still to be trained, and for a student's own past: most learn nearly all of them.
         """
-        if self.teacher.weights_id == UNTRAINED:
+        if self.teacher.weights_id == UNTRAINED or isinstance(recipe.teacher, SelfTeacher):
             return 1.0
         known_by = (recipe.precision, json.dumps(recipe.transforms))
         if known_by not in self._shares_right:
@@ -101,8 +106,13 @@ class Inputs:
     def _predictions(self) -> dict[tuple[str, bool, int], Tensor]:
         return {}
 
-    def teacher_predictions(self, recipe: Recipe) -> Tensor:
-        """The class that the teacher gives each test image, int64 [N]; computed once for all trials of a recipe."""
+    def teacher_predictions(self, recipe: Recipe) -> Tensor | None:
+        """The class that the teacher gives each test image, int64 [N]; computed once for all trials of a recipe.
+
+        None if the teacher is the student's own past, which changes.
+        """
+        if isinstance(recipe.teacher, SelfTeacher):
+            return None
         known_by = (recipe.precision, recipe.multi_crop, recipe.threads)
         if known_by not in self._predictions:
             self._predictions[known_by] = predictions(
@@ -147,6 +157,8 @@ class Trial:
         budget = calibration.plain_run_s(num_samples, batch_size, self.config.budget_epochs or self.config.epochs)
         if LossNeed.CLASS_MEANS in needs_of(self.config.loss):
             budget += calibration.pass_s(Work.TEACHER, num_samples, batch_size)
+        if isinstance(self.config.teacher, SelfTeacher):  # there is none in the first epoch
+            budget -= calibration.pass_s(Work.TEACHER, num_samples, batch_size)
         return budget
 
     def distiller(self) -> Distiller:
@@ -216,7 +228,8 @@ def priced_code(config: TrialConfig) -> list[str]:
     """Hashes of the user's own files that can change what a step costs."""
     modules = {LOSSES[part["name"]].module for _, part in as_terms(config.loss)}
     modules |= {TRANSFORMS[part["name"]].module for part in config.transforms}
-    named = filter(None, (config.student, config.teacher.model, proxy_name(config.sampler)))
+    of_teacher = [member.model for member in config.teacher.members]
+    named = filter(None, (config.student, *of_teacher, proxy_name(config.sampler)))
     return sorted({*map(code_id, modules), *map(models.source_id, named)} - {""})
 
 
@@ -264,9 +277,9 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
     with blamed(f"dataset {part.name}") if part.is_own else nullcontext():
         splits = load_splits(dataset, config.validation, device, config.data_workers)
     models.check_image_size(config.student, splits.num_classes, splits.image_size, is_trained=True)
-    models.check_image_size(
-        config.teacher.model, splits.num_classes, splits.image_size, is_trained=not config.teacher.checkpoint
-    )
+    for member in config.teacher.members:
+        is_trained = not member.checkpoint
+        models.check_image_size(member.model, splits.num_classes, splits.image_size, is_trained=is_trained)
     check_maps(config, splits.num_classes, splits.image_size)
     check_proxy(config.sampler, splits.num_classes, splits.image_size)
     for id_of in (start_id, reference_id):  # refuses weights that do not fit, before anything is trained

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdas.clock import Clock, Work
 from kdas.data import Draw
 from kdas.teacher.bank import EpochAnswers, TeacherBank
-from kdas.training.batch import Answer, Batch
+from kdas.training.batch import Answer, Batch, Weights
 from kdas.training.distiller import Distiller
 from kdas.training.proxy import Proxy
 
@@ -63,7 +63,7 @@ class TrialWork:
         return batch.targets
 
     def step(
-        self, batch: Batch, epoch: int, weights: Tensor | None, loss_weights: Tensor | None
+        self, batch: Batch, epoch: int, weights: Weights | None, loss_weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         return self._distiller.step(batch, epoch, weights, loss_weights)
 

@@ -21,6 +21,7 @@ from kdas.errors import UserError
 from kdas.files.full import is_full
 from kdas.parts.plugins import SEARCHED_FOLDERS, failure, is_own_exit, search_also
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.teacher import TeacherConfig
 from kdas.records import CurveRow, Status
 from kdas.training.provenance import provenance
 from kdas.training.trainer import CheckpointError, Surroundings, Training
@@ -50,9 +51,9 @@ def ray_config(
     keeps_student: bool = False,
 ) -> dict[str, Any]:
     """What a worker needs to run a job, in plain values."""
-    # The sweep's own copies: the cache of another machine may lack the teacher, or hold one that was trained there,
+    # The sweep's own copies: the cache of another machine may lack a teacher, or hold one that was trained there,
     # and files that were given may be moved while the sweep runs.
-    teacher = str(directory.teacher_file) if directory.teacher_file.exists() else job.config.teacher.checkpoint
+    members = [_from_copy(member, directory) for member in job.config.teacher.members]
     config = job.config.model_dump(mode="json")
     if config["student_checkpoint"] and directory.start_file.exists():
         config["student_checkpoint"] = str(directory.start_file)
@@ -63,7 +64,7 @@ def ray_config(
         "phase": job.phase,
         "config_id": job.config_id,
         "folder": str(directory.trial(job.trial_id).path),
-        "teacher": {"model": job.config.teacher.model, "checkpoint": teacher} if teacher else None,
+        "teacher": job.config.teacher.with_members(members).model_dump(mode="json"),
         "calibration": calibration.as_dict(),
         "budget_ref_s": budget_ref_s,
         "num_cotenants": slots.num_cotenants,
@@ -73,6 +74,14 @@ def ray_config(
         # One Ray for the whole cluster knows what is in use.
         "devices": visible_gpus() if slots.gpus_per_trial and not cluster_address() else [],
     }
+
+
+def _from_copy(teacher: TeacherConfig, directory: SweepDirectory) -> TeacherConfig:
+    """The teacher with the sweep's copy as its checkpoint, if there is one."""
+    kept = directory.teacher_file_of(teacher.model_dump(mode="json"))
+    if not kept.exists():
+        return teacher
+    return teacher.model_copy(update={"checkpoint": str(kept)})
 
 
 def job_of(config: dict[str, Any]) -> Job:
@@ -153,7 +162,7 @@ class TrialActor(tune.Trainable):
         # Only what inputs depend on, so that trials that differ elsewhere share them.
         of_inputs = {"dataset", "validation", "teacher", "student", "student_checkpoint", "device", "data_workers"}
         shared = config.model_dump(mode="json", include=of_inputs)
-        shared["teacher"] = self._config["teacher"] or shared["teacher"]
+        shared["teacher"] = self._config["teacher"]
         inputs, data_s = _warm_inputs(json.dumps(shared))
         calibration = Calibration.from_dict(self._config["calibration"])
         surroundings = Surroundings(

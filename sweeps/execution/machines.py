@@ -58,7 +58,8 @@ def _needs(methods: Methods, directory: SweepDirectory) -> Needs:
     contents = [baseline.content for baseline in methods.baselines.values()]
     contents += [search.content for search in methods.searches]
     references = {network_of(content["sampler"], SamplerNeed.REFERENCE_LOGITS) for content in contents}
-    named = (recipe.dataset.get("path"), recipe.teacher.checkpoint, recipe.student_checkpoint, *sorted(references))
+    of_teacher = [member.checkpoint for member in recipe.teacher.members]
+    named = (recipe.dataset.get("path"), *of_teacher, recipe.student_checkpoint, *sorted(references))
     paths = tuple(path for path in named if path)
     device = devices.resolve(recipe.device)
     return Needs(str(directory.path), str(directory.lock_file), paths, device, code_here())

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kdas.errors import brief, nearest
 from kdas.parts.reading import nested_error, refused
-from kdas.recipe.config import MAX_SEED
 from kdas.recipe.strict import MAX_REF_S, Strict
+from kdas.recipe.teacher import MAX_SEED
 from sweeps.space.forms import short_form
 from sweeps.stopping import STOPPING_RULES
 

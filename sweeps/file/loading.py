@@ -75,7 +75,10 @@ def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
     dataset, teacher = spec.dataset, spec.teacher
     if dataset.get("path"):
         dataset = {**dataset, "path": absolute(dataset["path"])}
-    if teacher.checkpoint:
-        teacher = teacher.model_copy(update={"checkpoint": absolute(teacher.checkpoint)})
+    members = [
+        member.model_copy(update={"checkpoint": absolute(member.checkpoint)}) if member.checkpoint else member
+        for member in teacher.members
+    ]
+    teacher = teacher.with_members(members)
     cells = {name: _with_absolute_paths(cell) for name, cell in spec.cells.items()}
     return spec.model_copy(update={"dataset": dataset, "teacher": teacher, "cells": cells})

@@ -13,8 +13,9 @@ from pydantic.fields import FieldInfo
 from kdas.data import DATASETS
 from kdas.losses import LOSSES
 from kdas.parts.registry import Registry
-from kdas.recipe.config import MAX_SEED, Recipe, TeacherConfig
+from kdas.recipe.config import Recipe
 from kdas.recipe.optimizer import OptimizerConfig
+from kdas.recipe.teacher import MAX_SEED, TeacherConfig, TeachersConfig
 from kdas.samplers import SAMPLERS
 from kdas.transforms import TRANSFORMS
 from sweeps.file import blocks
@@ -30,6 +31,7 @@ from sweeps.stopping import STOPPING_RULES
 _TEMPLATE = Path(__file__).parent / "templates" / "sweep-file.md"
 _BLOCKS: dict[str, type[BaseModel]] = {
     "teacher": TeacherConfig,
+    "teachers": TeachersConfig,
     "optimizer": OptimizerConfig,
     "method": Method,
     "search": RangeConfig,

@@ -19,6 +19,7 @@ from pydantic import (
 from kdas.parts.known import SAMPLERS
 from kdas.parts.reading import Mistake, check_all, mistakes_in, refusal, refused
 from kdas.recipe.config import Recipe, SamplerPart, check_warmup
+from kdas.recipe.teacher import check_asks_in_time
 from kdas.records import is_searched
 from sweeps.file.baselines import Method, SearchBlock, lower_keys_of
 from sweeps.file.blocks import (
@@ -152,7 +153,8 @@ class SweepSpec(Recipe):
             *super()._checks(),
             self._check_baselines,
             lambda: check_warmup("sampler", self.sampler.get("warmup_epochs", 0), self.epochs),
-            self._check_warmups_of_baselines,
+            lambda: check_asks_in_time("sampler", self.sampler, self.teacher),
+            self._check_bare_baselines,
             self._check_search,
             self._check_methods,
             lambda: check_scheduler(self.scheduler["name"], self.objective.name),
@@ -162,13 +164,13 @@ class SweepSpec(Recipe):
             self._check_share_of_budget,
         ]
 
-    def _check_warmups_of_baselines(self) -> None:
-        warmups = {
-            f"baselines.{name}": each.sampler.get("warmup_epochs", 0)
-            for name, each in self.baselines.items()
-            if each.is_bare
-        }
-        check_all(*(partial(check_warmup, where, number, self.epochs) for where, number in warmups.items()))
+    def _check_bare_baselines(self) -> None:
+        """What a trial file would refuse of a sampler alone."""
+        bare = {f"baselines.{name}": each.sampler for name, each in self.baselines.items() if each.is_bare}
+        check_all(
+            *(partial(check_warmup, key, each.get("warmup_epochs", 0), self.epochs) for key, each in bare.items()),
+            *(partial(check_asks_in_time, key, each, self.teacher) for key, each in bare.items()),
+        )
 
     def _check_search(self) -> None:
         """Resolve what is searched. Each check builds on those before it."""

@@ -34,6 +34,9 @@ _LINKS = {
 def sweep_parameters(spec: Mapping[str, Any]) -> dict[str, str]:
     """The settings of a sweep that never change, by dotted names. Args: spec: the resolved sweep file."""
     content = {key: value for key, value in spec.items() if key not in {*_AS_TAGS, *_LEFT_OUT, "search"}}
+    if teachers := content.get("teacher", {}).get("of"):
+        of = [{key: value for key, value in each.items() if key != "checkpoint"} for each in teachers]
+        content["teacher"] = {**content["teacher"], "of": of}
     found = {key: str(value) for key, value in flat(content) if key not in _LEFT_OUT}
     found |= {f"search.{name}": _range(values) for name, values in (spec.get("search") or {}).items()}
     return {_REFUSED.sub("_", key): value for key, value in found.items()}

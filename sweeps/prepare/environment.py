@@ -9,6 +9,7 @@ from kdas.clock import Calibration
 from kdas.files.cache import write_text
 from kdas.files.record import DamagedError, read_record, write_record
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.teacher import SelfTeacher
 from kdas.students.start import start_id
 from kdas.training.provenance import package_version, provenance, uncommitted
 from kdas.training.trial import Inputs
@@ -21,7 +22,6 @@ _PACKAGES = ("ray", "optuna", "mlflow")
 
 def describe(recipe: TrialConfig, inputs: Inputs, prices: Prices) -> dict[str, str]:
     """Flat facts for the report and for MLflow's tags. The teacher is evaluated if this machine never has."""
-    quality = inputs.teacher_quality(recipe)
     return {
         **provenance(inputs.device),
         **{package: package_version(package) for package in _PACKAGES},
@@ -30,10 +30,22 @@ def describe(recipe: TrialConfig, inputs: Inputs, prices: Prices) -> dict[str, s
         "data_hash": inputs.dataset.fingerprint,
         "teacher": recipe.teacher.model,
         "teacher_weights": inputs.teacher.weights_id,
-        "teacher_accuracy": repr(quality.accuracy),
-        "teacher_accuracy_clear_from": repr(quality.clear_from),
+        **_of_teacher(recipe, inputs),
         **({"student_start": start} if (start := start_id(recipe, inputs.splits.num_classes)) else {}),
         **_of_prices(list(prices.calibrations.values())),
+    }
+
+
+def _of_teacher(recipe: TrialConfig, inputs: Inputs) -> dict[str, str]:
+    """How good it is, and each of several; nothing for a teacher that is the student's own past."""
+    if isinstance(recipe.teacher, SelfTeacher):
+        return {}
+    quality = inputs.teacher_quality(recipe)
+    of_members = ", ".join(f"{name} {each.accuracy:.1%}" for name, each in inputs.member_qualities(recipe).items())
+    return {
+        "teacher_accuracy": repr(quality.accuracy),
+        "teacher_accuracy_clear_from": repr(quality.clear_from),
+        **({"teacher_members": of_members} if of_members else {}),
     }
 
 

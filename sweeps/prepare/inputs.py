@@ -16,6 +16,7 @@ from kdas.files import checkpoint
 from kdas.files.full import going_without
 from kdas.files.record import write_record
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.teacher import TeacherConfig
 from kdas.teacher.bank import TeacherBank
 from kdas.training.calibrate import calibration_for
 from kdas.training.trial import Inputs, load_inputs
@@ -36,10 +37,15 @@ def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console)
 
     Args: recipe: with the sweep's own copies of given weights that are gone.
     """
-    has_begun, with_own = directory.has_begun, recipe
-    if has_begun and not recipe.teacher.checkpoint and checkpoint.is_intact(directory.teacher_file):
-        own = {"checkpoint": str(directory.teacher_file.absolute())}
-        with_own = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update=own)})
+    has_begun = directory.has_begun
+
+    def own(teacher: TeacherConfig) -> TeacherConfig:
+        copy = directory.teacher_file_of(teacher.model_dump(mode="json"))
+        is_taken = has_begun and not teacher.checkpoint and checkpoint.is_intact(copy)
+        return teacher.model_copy(update={"checkpoint": str(copy.absolute())}) if is_taken else teacher
+
+    members = [own(member) for member in recipe.teacher.members]
+    with_own = recipe.model_copy(update={"teacher": recipe.teacher.with_members(members)})
     inputs = load_inputs(with_own, TeacherProgress(console))
     if has_begun:
         check_inputs(directory, inputs, recipe)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from kdas.files import checkpoint
 from kdas.files.home import expanded
 from kdas.recipe.config import Recipe
+from kdas.recipe.teacher import TeacherConfig
 from kdas.students.start import start_weights
 from kdas.training.trial import Inputs
 from sweeps.record.directory import SweepDirectory
@@ -23,12 +24,19 @@ def with_own_copies(recipe: RecipeT, directory: SweepDirectory) -> RecipeT:
     if not directory.has_begun:
         return recipe  # copies may be those of a start that was given up
     changed: dict[str, Any] = {}
-    if _is_gone(recipe.teacher.checkpoint) and checkpoint.is_intact(directory.teacher_file):
-        own = {"checkpoint": str(directory.teacher_file.absolute())}
-        changed["teacher"] = recipe.teacher.model_copy(update=own)
+    members = [_own_copy(member, directory) for member in recipe.teacher.members]
+    if members != list(recipe.teacher.members):
+        changed["teacher"] = recipe.teacher.with_members(members)
     if _is_gone(recipe.student_checkpoint) and checkpoint.is_intact(directory.start_file):
         changed["student_checkpoint"] = str(directory.start_file.absolute())
     return recipe.model_copy(update=changed) if changed else recipe
+
+
+def _own_copy(teacher: TeacherConfig, directory: SweepDirectory) -> TeacherConfig:
+    copy = directory.teacher_file_of(teacher.model_dump(mode="json"))
+    if not _is_gone(teacher.checkpoint) or not checkpoint.is_intact(copy):
+        return teacher
+    return teacher.model_copy(update={"checkpoint": str(copy.absolute())})
 
 
 def _is_gone(given: str | None) -> bool:
@@ -41,10 +49,16 @@ def keep_own_copies(recipe: Recipe, inputs: Inputs, directory: SweepDirectory, *
 
     Args: replaces: also those of which there is an intact copy, which may be of another start.
     """
-    weights = {directory.teacher_file: inputs.teacher.model.state_dict()}
+    members = recipe.teacher.members
+    teachers = (inputs.teacher,) if len(members) == 1 else inputs.teacher.members
+    weights = {}
+    for config, teacher in zip(members, teachers, strict=True):
+        several = directory.teacher_file_of(config.model_dump(mode="json"))
+        weights[several if len(members) > 1 else directory.teacher_file] = teacher.model.state_dict()
     if recipe.student_checkpoint:
         weights[directory.start_file] = start_weights(recipe, inputs.splits.num_classes)
     for file, each in weights.items():
         if replaces or not checkpoint.is_intact(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
             # Not a copy of the file that was given, which may be an archive, or a folder.
             checkpoint.save(file, {"model": {name: tensor.cpu().contiguous() for name, tensor in each.items()}})

@@ -56,7 +56,7 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
     try:
         dataset = find_dataset(recipe)
         teachers.check_checkpoint(spec.teacher, dataset)
-        has_teacher = spec.teacher.checkpoint or teachers.teacher_path(spec.teacher, dataset, spec.validation).exists()
+        has_teacher = teachers.is_kept(spec.teacher, dataset, spec.validation)
         inputs = load_inputs(recipe) if has_teacher else untrained_inputs(recipe)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
@@ -75,7 +75,8 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
         raise UserError(f"{source}: {error}") from error
     ahead = look_ahead(spec, source, directory, slots, console)
     if ahead.new_teacher:
-        console.print(f"The teacher, {spec.teacher.model}, is trained first, for {spec.teacher.epochs} epochs.")
+        for member in (each for each in spec.teacher.members if not each.checkpoint):
+            console.print(f"The teacher, {member.model}, is trained first, for {member.epochs} epochs.")
     print_first_trials(plan_of(spec), console)
     console.print(
         f"Each trial may spend {ahead.budget_ref_s:.1f} reference seconds; {slots.trials_at_once} run at once.",

@@ -14,6 +14,7 @@ from kdas.parts.plugins import plugin_ids
 from kdas.parts.reading import explain
 from kdas.parts.yaml_file import dump_yaml, parse_yaml
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.teacher import members_of
 from kdas.students.start import start_id
 from kdas.training.trial import Inputs, config_id, priced_code
 from sweeps.file.spec import SweepSpec
@@ -58,10 +59,7 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
         return
     before = _with_later_keys(recorded, now, directory)
     for content in (before, now):
-        for key in ("path", "keep"):  # the data may have moved; `check_inputs` compares the content
-            content["dataset"].pop(key, None)
-        content["teacher"]["checkpoint"] = bool(content["teacher"]["checkpoint"])
-        content["student_checkpoint"] = bool(content["student_checkpoint"])
+        _forget_places(content)
     points = before.pop("known_points"), now.pop("known_points")
     for key, value in now.items():
         if key not in _MAY_CHANGE and before.get(key) != value:
@@ -90,6 +88,15 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
             f"{directory.spec_file}: seeds: {missing} have run but are missing from the file. Restore them; you may"
             " add others."
         )
+
+
+def _forget_places(content: dict[str, Any]) -> None:
+    """Remove where data and weights are: they may have moved. `check_inputs` compares what is in them."""
+    for key in ("path", "keep"):
+        content["dataset"].pop(key, None)
+    for teacher in members_of(content["teacher"]):
+        teacher["checkpoint"] = bool(teacher.get("checkpoint"))
+    content["student_checkpoint"] = bool(content["student_checkpoint"])
 
 
 def _innermost_change(key: str, before: Any, now: Any) -> tuple[str, Any, Any]:

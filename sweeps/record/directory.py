@@ -6,17 +6,17 @@ import functools
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
 from kdas.clock import Calibration, priced, with_epochs
 from kdas.errors import UserError
-from kdas.files.cache import writable_folder, write_text
+from kdas.files.cache import content_id, writable_folder, write_text
 from kdas.files.full import is_full
 from kdas.files.locks import is_held, locked
 from kdas.files.prices import read_calibration
@@ -48,12 +48,21 @@ class SweepDirectory:
         self.control_file = path / "control.json"
         self.bank_file = path / "bank.json"
         self.lock_file = path / ".lock"
+        # The weights of the sweep's only teacher; of several, each has a file in `teachers`.
         self.teacher_file = path / "teacher.pth"
+        self.teachers = path / "teachers"
         self.start_file = path / "start.pth"
         self.chatter_file = path / "ray.log"
         self.report = path / "report.html"
         self.answer_file = path / "answer.json"
         self.students = path / STUDENTS
+
+    def teacher_file_of(self, teacher: Mapping[str, Any]) -> Path:
+        """Where the sweep's copy of a teacher's weights is. Args: teacher: its block, as a resolved file has it."""
+        if self.teacher_file.exists():
+            return self.teacher_file
+        copy = Path(teacher.get("checkpoint") or "")
+        return copy if copy.parent == self.teachers.absolute() else self.teachers / f"{content_id(teacher)}.pth"
 
     def study_file_of(self, search: str) -> Path:
         """Proposals and results of a search. Args: search: the searched method, "" for the file's own search."""

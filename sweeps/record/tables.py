@@ -15,6 +15,7 @@ from pyarrow import json as arrow_json
 from kdas.clock import Calibration, priced, without_teacher_s
 from kdas.errors import UserError
 from kdas.files.cache import replaced_whole
+from kdas.recipe.teacher import name_of
 from kdas.records import (
     CURVE_COLUMNS,
     PICKS_COLUMNS,
@@ -161,7 +162,7 @@ def _trial_row(
         "config_id": folder.description["config_id"],
         "seed": config["seed"],
         "dataset": config["dataset"]["name"],
-        "pair": f"{config['teacher']['model']}->{config['student']}",
+        "pair": f"{name_of(config['teacher'])}->{config['student']}",
         "configuration": folder.description["configuration"],
         "status": trial_status(folder.status, rows, measure).value,
         "tta_ref_s": time_to_target(rows, measure.target) if measure else math.inf,
@@ -221,8 +222,10 @@ def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _in_words(part: dict[str, Any] | list[Any]) -> str:
-    """A part with its parameters, a list of parts, or a list of plain values, as one line."""
+    """A part with its parameters, a teacher, a list of either, or a list of plain values, as one line."""
     if isinstance(part, dict):
+        if "model" in part:
+            return str(part["model"])
         return " ".join([str(part["name"]), *(f"{key} {value}" for key, value in part.items() if key != "name")])
     if all(isinstance(each, dict) for each in part):
         return " + ".join(map(_in_words, part))

@@ -12,6 +12,7 @@ from typing import Any
 from kdas.errors import UserError
 from kdas.files.home import expanded
 from kdas.parts.yaml_file import dump_yaml
+from kdas.recipe.teacher import members_of
 from kdas.records import COMPLETE_STATUSES, Measure
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import best_accuracy, read_measure, time_to_target
@@ -146,7 +147,14 @@ def trial_file(winner: Winner, directory: SweepDirectory) -> str:
         for key, value in winner.description["config"].items()
         if value is not None and key not in ("budget_epochs", "budget_ref_s")
     }
-    kept, given = directory.teacher_file, config["teacher"].get("checkpoint")
-    if given and kept.exists() and not expanded(given).exists():
-        config["teacher"] = {**config["teacher"], "checkpoint": str(kept.absolute())}
+    members = [_from_copy(member, directory) for member in members_of(config["teacher"])]
+    config["teacher"] = {**config["teacher"], "of": members} if "of" in config["teacher"] else members[0]
     return f"# {winner.summary()}.\n{dump_yaml(config)}"
+
+
+def _from_copy(teacher: dict[str, Any], directory: SweepDirectory) -> dict[str, Any]:
+    """The teacher with the sweep's copy as its checkpoint, if that of the file is gone."""
+    kept, given = directory.teacher_file_of(teacher), teacher.get("checkpoint")
+    if not given or not kept.exists() or expanded(given).exists():
+        return teacher
+    return {**teacher, "checkpoint": str(kept.absolute())}

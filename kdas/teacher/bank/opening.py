@@ -21,10 +21,11 @@ from kdas.files.cache import cache_root, content_id, writable_folder
 from kdas.files.locks import locked
 from kdas.losses.interface import LIVE
 from kdas.losses.terms import needs_of
+from kdas.recipe.teacher import SelfTeacher
 from kdas.records import MEASURE_VERSION
 from kdas.teacher.bank.answers import TeacherBank
 from kdas.teacher.bank.store import BankStore, Shape, create, read_header
-from kdas.teacher.obtain import Teacher
+from kdas.teacher.obtain import Teacher, code_of
 from kdas.transforms import TRANSFORMS, TransformNeed
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def bank_precision(recipe: Recipe, dataset: Dataset, splits: ImageSplits) -> str
         reason = (
             "this loss needs the teacher's features, maps or strong views, but a bank contains only logits. Set bank:"
         )
+    if isinstance(recipe.teacher, SelfTeacher):
+        reason = "with teacher: self, answers change with every epoch. Set bank:"
     live = [part["name"] for part in recipe.transforms if TransformNeed.LIVE_TEACHER in TRANSFORMS[part["name"]].needs]
     if live:
         reason = (
@@ -120,7 +123,7 @@ def _identity(recipe: Recipe, dataset: Dataset, splits: ImageSplits, teacher: Te
     content = {
         "teacher": recipe.teacher.model,
         "weights": teacher.weights_id,
-        "code": models.source_id(recipe.teacher.model),
+        "code": code_of(recipe.teacher),
         "dataset": dataset.identity,
         "views": [type(splits.views).__name__, asdict(splits.views)],
         "computed_in": recipe.precision,
