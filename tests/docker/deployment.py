@@ -158,6 +158,7 @@ class Host:
         self.run("podman", "network", "prune", "--force", check=False)
         if "CONTAINERS_STORAGE_CONF" not in os.environ:
             self.run("podman", "rmi", "--all", "--force", check=False)
+            self.run("umount", "--lazy", self.folder / "graph" / "overlay", check=False)  # podman leaves it
 
 
 def wait_for(what: str, is_there: Callable[[], bool], within_s: float = 600) -> None:
