@@ -17,6 +17,7 @@ from kdas.records import CurveRow
 from kdas.samplers import SAMPLERS
 from kdas.training.batch import Batch
 from kdas.training.distiller import Distiller
+from kdas.training.flops import flops_of
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial
 from kdas.training.work import TrialWork
@@ -73,6 +74,8 @@ def test_loss_trains_under_sampler(
 ) -> None:
     # Live, or a bank would answer for the teacher.
     trial = trial_of(loss=loss, sampler=sampler_part(sampler), epochs=2, evaluations=2, bank="live")
+    flops_of(trial)  # works on a batch, once for all trials alike, which is not charged
+    done.clear()
     training = Training(trial, Surroundings(calibration))
     num_samples = len(trial.inputs.splits.train)
     if not PASSES.isdisjoint(LOSSES[loss].needs):
