@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -10,22 +9,20 @@ import torch
 from kdas import seeding
 from kdas.data import Draw
 from kdas.errors import UserError
-from kdas.losses import LOSSES, Distillation, LossContext, LossNeed
-from kdas.losses.interface import STRONG
-from kdas.models.own import refuse_lazy
+from kdas.losses import LOSSES
 from kdas.parts.plugins import blamed
 from kdas.parts.terms import as_terms
 from kdas.recipe.config import TrialConfig
 from kdas.samplers import SAMPLERS, SamplerNeed
 from kdas.students.start import reference_id
 from kdas.training.estimate import rehearse
+from kdas.training.own_loss import try_loss
 from kdas.training.proxy import check_proxy
 from kdas.training.trial import find_dataset
 from kdas.transforms import TRANSFORMS, TransformContext, ViewBatch
 
-# Of what a loss is tried on.
-_SAMPLES, _CLASSES, _WIDTH, _SIDE = 4, 10, 64, 8
-_MAPS = ((8, 8, 8), (16, 8, 8), (32, 4, 4), (_WIDTH, 2, 2))
+# Of what a transform is tried on.
+_SAMPLES, _SIDE = 4, 8
 
 
 def check_own_parts(config: TrialConfig) -> None:
@@ -47,7 +44,7 @@ def check_own_parts(config: TrialConfig) -> None:
         for _, part in as_terms(config.loss):
             if LOSSES[part["name"]].is_own:
                 with blamed(f"loss {part['name']}"):
-                    _try_loss(part)
+                    try_loss(part)
         for part in config.transforms:
             if TRANSFORMS[part["name"]].is_own:
                 with blamed(f"transform {part['name']}"):
@@ -71,34 +68,3 @@ def _try_transform(part: dict[str, Any]) -> None:
 
 def _scaled(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.float() / 255
-
-
-def _try_loss(part: dict[str, Any]) -> None:
-    student, teacher = torch.randn(2, _SAMPLES, _CLASSES)
-    targets = torch.arange(_SAMPLES)
-    maps = tuple(torch.randn(_SAMPLES, *shape) for shape in _MAPS)
-    needed: dict[str, Any] = {LossNeed.EPOCH: 1, LossNeed.INDICES: targets, LossNeed.GENERATOR: torch.Generator()}
-    needed |= dict(zip(STRONG, (student, teacher), strict=True))
-    for who in ("student", "teacher"):
-        needed |= {f"{who}_features": torch.randn(_SAMPLES, _WIDTH), f"{who}_maps": maps, f"{who}_preact_maps": maps}
-    context = LossContext(
-        _WIDTH,
-        _WIDTH,
-        lambda: torch.randn(_CLASSES, _WIDTH),
-        num_classes=_CLASSES,
-        num_samples=_SAMPLES,
-        labels=targets,
-        student_maps=_MAPS,
-        teacher_maps=_MAPS,
-        student_preact_maps=_MAPS,
-        teacher_preact_maps=_MAPS,
-        teacher_batch_norms=tuple((torch.ones(channels), torch.zeros(channels)) for channels, *_ in _MAPS[1:]),
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Lazy modules are a new feature")  # they are refused below
-        distillation = Distillation(part, context)
-    try:
-        refuse_lazy(distillation, f"loss {part['name']}")
-    except ValueError as error:
-        raise UserError(f"{error}.") from error
-    distillation(student, teacher, targets, **needed)

@@ -139,6 +139,41 @@ def test_loss_that_raises(refusal: Refusal, place: str, has_features: bool) -> N
     assert re.fullmatch(rf"loss mine: its code failed: {SAID} \(/mine\.py, line \d+\)\. Fix that file\.", said)
 
 
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        ("student_features -= student_features.mean(0)", "changes a tensor that it is given in place"),
+        ("teacher_features.div_(2)", "changes a tensor that it is given in place"),
+        ("return (student_features.detach() - 1).pow(2).sum(1)", "does not depend on the student"),
+        ("return (self.own(student_features.detach()) - 1).pow(2).sum(1)", "does not depend on the student"),
+        ("return torch.cdist(student_features, student_features).sum(1)", None),
+        (
+            "return (student_features[:, None] - student_features).pow(2).sum(2).sqrt().sum(1)",
+            "has a gradient that is not finite",
+        ),
+        (
+            "return self.listed[0](student_features).pow(2).sum(1)",
+            r"trains a tensor \[2, 64\] that its module does not hold",
+        ),
+        ("return self.own(student_features).pow(2).sum(1)", None),
+        ("return student_features.pow(2).sum(1) * 0", None),
+    ],
+)
+def test_loss_that_would_train_wrongly(refusal: Refusal, forward: str, message: str | None) -> None:
+    code = "import torch" + LOSS.format(
+        needs=', needs=["student_features", "teacher_features"]',
+        context=", context",
+        init="self.own, self.listed = nn.Linear(64, 2), [nn.Linear(64, 2)]",
+        names=", *, student_features, teacher_features",
+        forward=forward,
+    )
+    if message is None:
+        with pytest.raises(pytest.fail.Exception, match="the teacher was trained"):  # nothing refused it
+            refusal(code, loss="mine")
+    else:
+        assert re.search(f"loss mine: {message}", refusal(code, loss="mine"))
+
+
 def test_loss_with_a_lazy_layer(refusal: Refusal) -> None:
     code = LOSS.format(**GOOD | dict.fromkeys(("needs", "context", "names"), ""))
     said = refusal(code.replace("super().__init__()", "super().__init__(); self.head = nn.LazyLinear(3)"), loss="mine")
