@@ -14,10 +14,12 @@ from kdas.records import STOPPED_STATUSES, CurveRow, Status
 from kdas.students.about import check_free
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial
+from sweeps.file.loading import recorded_spec
 from sweeps.prepare.inputs import inputs_for
 from sweeps.prepare.own_copies import with_own_copies
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
+from sweeps.record.spec_file import read_spec
 from sweeps.record.students import trial_named
 from sweeps.record.trial import TrialFolder
 
@@ -82,8 +84,7 @@ def _training_of(
         raise UserError(
             f"{directory.path}: the prices of the trial are missing. Run .venv/bin/kdas-sweeps check {directory.name}."
         )
-    config = with_own_copies(TrialConfig(**folder.description["config"]), directory)
-    trial = Trial(config, inputs_for(config, directory, console))
+    trial = _trial_of(directory, TrialConfig(**folder.description["config"]), folder.path.name, console)
     if trial.trial_id != folder.path.name:
         raise UserError(
             f"{folder.path}: data, teacher or code have changed since: the trial would be {trial.trial_id} now."
@@ -92,6 +93,19 @@ def _training_of(
     measure = read_measure(directory)
     budget_ref_s = measure.budget_ref_s if measure is not None else None
     return Training(trial, Surroundings(calibration, budget_ref_s=budget_ref_s, keeps_student=keeps_student))
+
+
+def _trial_of(directory: SweepDirectory, recorded: TrialConfig, trial_id: str, console: Console) -> Trial:
+    """A recorded trial, with the data and the teacher of its sweep or of its method, as they are now."""
+    config = with_own_copies(recorded, directory)
+    methods = read_spec(directory.spec_file)["baselines"] if directory.spec_file.exists() else {}
+    if not any("teacher" in method for method in methods.values()):
+        return Trial(config, inputs_for(config, directory, console))
+    recipe, *others = with_own_copies(recorded_spec(directory.spec_file), directory).methods.recipes
+    inputs = inputs_for(recipe, directory, console, others)
+    # Found by its id, as the checkpoint of its teacher may have been elsewhere when it was recorded.
+    trials = [Trial(config.model_copy(update={"teacher": each.teacher}), inputs) for each in (recipe, *others)]
+    return next((trial for trial in trials if trial.trial_id == trial_id), trials[0])
 
 
 def _some(trial_ids: list[str]) -> str:

@@ -81,16 +81,17 @@ def run_sweep(
         if added:  # before the sweep is recorded with them: its file alone would contradict that
             keep_added(directory, added, spec.num_configurations)
         sweep = _begun(with_own_copies(spec, directory), source, directory, slots, console, is_agreed=is_agreed)
-        agenda, recipe = sweep.agenda, sweep.plan.methods.recipe
+        agenda, recipes = sweep.agenda, sweep.plan.methods.recipes
         sweep.listener.look()
         has_work = agenda.fill()
         if sweep.num_adopted:
             console.print(f"{sweep.num_adopted} trials reused from other sweeps", highlight=False)
         if has_work or not environment.is_kept(directory):
-            environment.keep(directory, recipe, sweep.inputs, sweep.prices)
+            environment.keep(directory, recipes[0], sweep.inputs, sweep.prices, recipes[1:])
         if has_work:
             keep_spec(spec, directory)
-            prepare_bank(recipe, len(spec.seeds), sweep.inputs, source, directory, console)
+            for recipe in recipes:
+                prepare_bank(recipe, len(spec.seeds), sweep.inputs, source, directory, console)
         began = time.monotonic()
         with _tables_of(directory):
             if has_work:
@@ -128,17 +129,20 @@ def _begun(
 
     Raises: UserError: for a mistake that only data, teacher or machine reveal, or if the user rejects the estimate.
     """
-    recipe = spec.methods.recipe
+    recipes = spec.methods.recipes
+    recipe = recipes[0]
     check_own_parts_of(spec, source)
     tell = partial(console.print, highlight=False, soft_wrap=True)
     members = members_of_cluster(spec.methods, directory, slots, tell) if cluster_address() else None
     try:
-        teachers.check_checkpoint(recipe.teacher, find_dataset(recipe))
-        inputs = inputs_for(recipe, directory, console)
+        for each in recipes:
+            teachers.check_checkpoint(each.teacher, find_dataset(recipe))
+        inputs = inputs_for(recipe, directory, console, recipes[1:])
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     if not directory.spec_file.exists():
-        tell_quality(recipe, inputs, console)
+        for each in recipes:
+            tell_quality(each, inputs.of(each), console)
     plan = plan_of(spec, partial(config_id, inputs=inputs))
     prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
@@ -146,8 +150,9 @@ def _begun(
         shares, overhead = cost_shares_of(spec.scheduler), known_overhead()
         expected = forecast(plan, inputs, prices, budget_ref_s, slots, shares, spec.keep_students, overhead)
         agree(expected, spec.budget, source, console, is_agreed=is_agreed)
-        open_bank_for(recipe, inputs, source)
-        keep_inputs_of(recipe, inputs, directory)
+        for each in recipes:
+            open_bank_for(each, inputs, source)
+        keep_inputs_of(recipe, inputs, directory, recipes[1:])
         # Written last: until this file exists, the sweep counts as not started.
         keep_spec(spec, directory)
     prices.freeze(directory)

@@ -87,7 +87,9 @@ def _fastest(found: Findings, baseline: str) -> pd.DataFrame:
 
 def _apart(calibrations: Sequence[str], sweeps: Sequence[Findings]) -> str:
     """Why times of these sweeps are not comparable, "" if they are."""
-    tasks = {(row.dataset, row.pair) for found in sweeps for row in found.trials[["dataset", "pair"]].itertuples()}
+    # Those of the baseline: another method may have another teacher.
+    of_baselines = [found.trials[found.trials["method"] == found.measure.baseline] for found in sweeps]
+    tasks = {(row.dataset, row.pair) for trials in of_baselines for row in trials[["dataset", "pair"]].itertuples()}
     if len(tasks) > 1:
         return "Data sets or model pairs differ, so only ratios are comparable."
     targets = sorted({found.measure.target for found in sweeps})

@@ -199,14 +199,16 @@ def _plain(found: Findings) -> str:
 
 
 def _of_the_teacher(found: Findings) -> list[tuple[str, str, str]]:
-    """Its accuracy, where one was recorded."""
-    accuracy, _ = teacher_accuracy(found.environment)
-    if math.isnan(accuracy):
-        return []
-    split = found.measure.split
-    of_members = found.environment.get("teacher_members", "")
-    who = f"mean of {of_members}" if of_members else found.environment.get("teacher", "")
-    return [("Teacher", f"{wording.percent(accuracy)} {split} accuracy", who)]
+    """Its accuracy, where one was recorded, and the teachers of methods that have their own."""
+    facts, rows = found.environment, []
+    accuracy, _ = teacher_accuracy(facts)
+    if not math.isnan(accuracy):
+        of_members = facts.get("teacher_members", "")
+        who = f"mean of {of_members}" if of_members else facts.get("teacher", "")
+        rows.append(("Teacher", f"{wording.percent(accuracy)} {found.measure.split} accuracy", who))
+    if others := facts.get("teachers_of_methods"):
+        rows.append(("Teachers of methods", others, f"{found.measure.split} accuracy"))
+    return rows
 
 
 def _of_the_start(found: Findings) -> list[tuple[str, str, str]]:

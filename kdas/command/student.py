@@ -21,7 +21,7 @@ from kdas.models import Model
 from kdas.parts.plugins import load_plugins
 from kdas.parts.reading import validated
 from kdas.recipe.config import TrialConfig
-from kdas.recipe.teacher import TeacherConfig
+from kdas.recipe.teacher import TeacherConfig, key_of
 from kdas.students.about import ABOUT, About, read_about
 from kdas.students.predict import predict as predicted
 from kdas.students.student import load_student
@@ -146,7 +146,7 @@ def _teacher(
     if not members:
         return None
     usual = [teachers.teacher_path(member, dataset, config.validation) for member in members]
-    of_sweep = [_copies(path, members) for path in folder.resolve().parents[1:4]]
+    of_sweep = [paths for path in folder.resolve().parents[1:4] for paths in _copies(path, members)]
     for paths in [[given]] if given is not None else [usual, *of_sweep]:
         if given is None and not all(path.exists() for path in paths):
             continue
@@ -175,11 +175,10 @@ def _teacher(
     return None
 
 
-def _copies(folder: Path, members: Sequence[TeacherConfig]) -> list[Path]:
-    """Where a sweep in this folder keeps the weights of its teachers."""
-    if len(members) == 1:
-        return [folder / "teacher.pth"]
-    return [folder / "teachers" / f"{content_id(member.model_dump(mode='json'))}.pth" for member in members]
+def _copies(folder: Path, members: Sequence[TeacherConfig]) -> list[list[Path]]:
+    """Where a sweep in this folder may keep the weights of these teachers: of its only one, or of one of several."""
+    of_several = [folder / "teachers" / f"{key_of(member)}.pth" for member in members]
+    return [[folder / "teacher.pth"], of_several] if len(members) == 1 else [of_several]
 
 
 def predict(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from kdas.files.cache import content_id
 from kdas.parts.known import LOSSES, SAMPLERS, checked_model
 from kdas.parts.paths import LOCAL_FILE
 from kdas.parts.reading import nested_error
@@ -177,6 +178,11 @@ def check_asks_in_time(where: str, sampler: Mapping[str, Any], teacher: AnyTeach
             f"{where}: {sampler['name']} asks the teacher before there is one: with teacher: self it is the student at"
             f" the end of the first epoch. {remedy}"
         )
+
+
+def key_of(teacher: AnyTeacher) -> str:
+    """A hash of a teacher's block, by which the teachers of several methods are told apart."""
+    return content_id(teacher.model_dump(mode="json"))
 
 
 def members_of(teacher: Mapping[str, Any]) -> list[dict[str, Any]]:

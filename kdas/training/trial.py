@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -24,7 +25,7 @@ from kdas.losses.terms import needs_of
 from kdas.parts.plugins import blamed, code_id
 from kdas.parts.terms import as_terms, identity_of
 from kdas.recipe.config import Recipe, TrialConfig
-from kdas.recipe.teacher import SelfTeacher
+from kdas.recipe.teacher import SelfTeacher, key_of
 from kdas.records import MEASURE_VERSION, CurveRow
 from kdas.samplers import SAMPLERS
 from kdas.students.about import OF_EVALUATION, About
@@ -39,6 +40,8 @@ from kdas.training.provenance import provenance
 from kdas.training.proxy import check_proxy, proxy_name
 from kdas.transforms import TRANSFORMS
 
+NO_OTHERS: Mapping[str, TrialConfig] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class Flops:
@@ -51,12 +54,24 @@ class Flops:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What all trials of a sweep have in common, loaded once per process."""
+    """What all trials of a sweep have in common, loaded once per process.
+
+    `others`: the teachers of methods that have their own, by `key_of` their block.
+    """
 
     dataset: Dataset
     splits: ImageSplits
     teacher: Teacher
     device: str
+    others: Mapping[str, Teacher] = field(default_factory=dict)
+
+    def of(self, recipe: Recipe) -> Inputs:
+        """The same data with the teacher of a recipe, if that is one of the others."""
+        return self._with_others.get(key_of(recipe.teacher), self) if self.others else self
+
+    @functools.cached_property
+    def _with_others(self) -> dict[str, Inputs]:
+        return {key: Inputs(self.dataset, self.splits, each, self.device) for key, each in self.others.items()}
 
     @functools.cached_property
     def flops(self) -> dict[str, Flops]:
@@ -137,6 +152,9 @@ class Trial:
     config: TrialConfig
     inputs: Inputs
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", self.inputs.of(self.config))
+
     @functools.cached_property
     def config_id(self) -> str:
         return config_id(self.config, self.inputs)
@@ -194,6 +212,7 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
 
     Data, teacher and other kept weights count by content, never by path.
     """
+    inputs = inputs.of(config)
     # The names of data, teacher and preset do not count; what they stand for does.
     named = {"seed", "dataset", "teacher", "student_checkpoint", "device", "preset", "plugins", "data_workers", "bank"}
     content: dict[str, Any] = config.model_dump(mode="json", exclude=named)
@@ -250,23 +269,32 @@ def _found(part: str) -> Dataset:
     return dataset
 
 
-def load_inputs(config: TrialConfig, progress: OnEpoch = lambda epoch, epochs, accuracy: None) -> Inputs:
-    """Data on the device, and the teacher, trained first if the cache does not have it.
+def load_inputs(
+    config: TrialConfig,
+    progress: OnEpoch = lambda epoch, epochs, accuracy: None,
+    others: Mapping[str, TrialConfig] = NO_OTHERS,
+) -> Inputs:
+    """Data on the device, and the teachers, each trained first if the cache does not have it.
 
+    Args: others: trials with other teachers, by the keys of `Inputs.others`.
     Raises: UserError: if data or checkpoint are missing or damaged, or a model cannot take images of this size.
     """
-    dataset, splits, device = _data(config)
-    teacher = teachers.obtain(config.teacher, dataset, config.validation, splits, device, progress)
-    return Inputs(dataset, splits, teacher, device)
+    dataset, splits, device = _data(config, others)
+
+    def obtained(of: TrialConfig) -> Teacher:
+        return teachers.obtain(of.teacher, dataset, of.validation, splits, device, progress)
+
+    return Inputs(dataset, splits, obtained(config), device, {key: obtained(each) for key, each in others.items()})
 
 
-def untrained_inputs(config: TrialConfig) -> Inputs:
-    """As `load_inputs`, but with an untrained teacher, which is enough for prices."""
-    dataset, splits, device = _data(config)
-    return Inputs(dataset, splits, teachers.untrained(config.teacher, splits, device), device)
+def untrained_inputs(config: TrialConfig, others: Mapping[str, TrialConfig] = NO_OTHERS) -> Inputs:
+    """As `load_inputs`, but with untrained teachers, which are enough for prices."""
+    dataset, splits, device = _data(config, others)
+    untrained = {key: teachers.untrained(each.teacher, splits, device) for key, each in others.items()}
+    return Inputs(dataset, splits, teachers.untrained(config.teacher, splits, device), device, untrained)
 
 
-def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
+def _data(config: TrialConfig, others: Mapping[str, TrialConfig]) -> tuple[Dataset, ImageSplits, str]:
     device = devices.resolve(config.device)
     dataset = find_dataset(config)
     if config.compile and device == "cpu" and devices.compiler() is None:
@@ -277,6 +305,12 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
     with blamed(f"dataset {part.name}") if part.is_own else nullcontext():
         splits = load_splits(dataset, config.validation, device, config.data_workers)
     models.check_image_size(config.student, splits.num_classes, splits.image_size, is_trained=True)
+    for each in (config, *others.values()):
+        _check_models(each, dataset, splits)
+    return dataset, splits, device
+
+
+def _check_models(config: TrialConfig, dataset: Dataset, splits: ImageSplits) -> None:
     for member in config.teacher.members:
         is_trained = not member.checkpoint
         models.check_image_size(member.model, splits.num_classes, splits.image_size, is_trained=is_trained)
@@ -285,4 +319,3 @@ def _data(config: TrialConfig) -> tuple[Dataset, ImageSplits, str]:
     for id_of in (start_id, reference_id):  # refuses weights that do not fit, before anything is trained
         id_of(config, splits.num_classes)
     bank_precision(config, dataset, splits)
-    return dataset, splits, device

@@ -148,4 +148,4 @@ def _shown(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if key == "optimizer":
             yield from ((f"{key}.{name}", each) for name, each in value.items())
         else:
-            yield key, value
+            yield key, value.model if key == "teacher" else value

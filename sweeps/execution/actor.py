@@ -8,8 +8,9 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from kdas.parts.plugins import SEARCHED_FOLDERS, failure, is_own_exit, search_al
 from kdas.recipe.config import TrialConfig
 from kdas.recipe.teacher import TeacherConfig
 from kdas.records import CurveRow, Status
+from kdas.teacher.obtain import obtain
 from kdas.training.provenance import provenance
 from kdas.training.trainer import CheckpointError, Surroundings, Training
 from kdas.training.trial import Inputs, Trial, load_inputs
@@ -91,11 +93,28 @@ def job_of(config: dict[str, Any]) -> Job:
 
 
 @functools.lru_cache(maxsize=1)
-def _warm_inputs(recipe: str) -> tuple[Inputs, float]:
-    """Data and teacher, loaded by a worker's first trial and kept for later ones, and the seconds that loading took."""
-    began = time.perf_counter()
-    inputs = load_inputs(TrialConfig(**json.loads(recipe)))
-    return inputs, time.perf_counter() - began
+def _warm(data: str) -> dict[str, tuple[Inputs, float]]:
+    """What a worker keeps from trial to trial: data, with each teacher that its trials have had, by its block."""
+    return {}
+
+
+def _warm_inputs(shared: Mapping[str, Any]) -> tuple[Inputs, float]:
+    """Data and teacher, loaded by the first trial that needs them, and the seconds that loading took.
+
+    Args: shared: what inputs depend on. Trials with another teacher share the data.
+    """
+    known = _warm(json.dumps({key: value for key, value in shared.items() if key != "teacher"}))
+    teacher = json.dumps(shared["teacher"])
+    if teacher not in known:
+        began, config = time.perf_counter(), TrialConfig(**shared)
+        if known:
+            first, _ = next(iter(known.values()))
+            of_data = (first.dataset, config.validation, first.splits, first.device)
+            loaded = replace(first, teacher=obtain(config.teacher, *of_data))
+        else:
+            loaded = load_inputs(config)
+        known[teacher] = (loaded, time.perf_counter() - began)
+    return known[teacher]
 
 
 class TrialActor(tune.Trainable):
@@ -163,7 +182,7 @@ class TrialActor(tune.Trainable):
         of_inputs = {"dataset", "validation", "teacher", "student", "student_checkpoint", "device", "data_workers"}
         shared = config.model_dump(mode="json", include=of_inputs)
         shared["teacher"] = self._config["teacher"]
-        inputs, data_s = _warm_inputs(json.dumps(shared))
+        inputs, data_s = _warm_inputs(shared)
         calibration = Calibration.from_dict(self._config["calibration"])
         surroundings = Surroundings(
             calibration,

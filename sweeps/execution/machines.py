@@ -58,7 +58,7 @@ def _needs(methods: Methods, directory: SweepDirectory) -> Needs:
     contents = [baseline.content for baseline in methods.baselines.values()]
     contents += [search.content for search in methods.searches]
     references = {network_of(content["sampler"], SamplerNeed.REFERENCE_LOGITS) for content in contents}
-    of_teacher = [member.checkpoint for member in recipe.teacher.members]
+    of_teacher = [member.checkpoint for each in methods.recipes for member in each.teacher.members]
     named = (recipe.dataset.get("path"), *of_teacher, recipe.student_checkpoint, *sorted(references))
     paths = tuple(path for path in named if path)
     device = devices.resolve(recipe.device)

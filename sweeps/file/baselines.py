@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_serializer, model_validator
@@ -16,6 +16,7 @@ from kdas.recipe.config import LossPart, SamplerPart
 from kdas.recipe.optimizer import OptimizerConfig, changed_optimizer
 from kdas.recipe.presets import usual_weights
 from kdas.recipe.strict import MAX_BATCH, MAX_EPOCHS, Strict
+from kdas.recipe.teacher import TeacherBlock, TeacherConfig
 from sweeps.file.choices import parts_written_out
 from sweeps.space.ranges import Range
 from sweeps.space.space import names_of
@@ -48,7 +49,7 @@ class Method(Strict):
     """A method to compare with. A sampler alone, by its name or with its parameters, overrides nothing."""
 
     sampler: SamplerPart = Field(description="Sampler, with its parameters.")
-    # Data, models, budget and machine are not here: they define the comparison itself.
+    # Data, student, budget and machine are not here: they define the comparison itself.
     epochs: float | None = Field(
         None,
         gt=0,
@@ -56,6 +57,9 @@ class Method(Strict):
         description="Number of epochs, the length of all schedules; below 1, a fraction of the file's epochs.",
     )
     optimizer: OptimizerConfig | None = Field(None, description="Keys of the optimizer that differ for this method.")
+    teacher: TeacherBlock | None = Field(
+        None, description="Teacher of this method, in place of the file's; the budget stays that of the file's."
+    )
     loss: LossPart | None = Field(None, description="Distillation loss of this method, or a list of losses.")
     ce_weight: float | None = Field(None, ge=0, le=MAX_WEIGHT, description="Weight of the cross-entropy on the label.")
     kd_weight: float | None = Field(None, ge=0, le=MAX_WEIGHT, description="Weight of the distillation term.")
@@ -115,6 +119,13 @@ class Method(Strict):
     def is_plain(self) -> bool:
         """Whether it trains on every sample, with the file's recipe."""
         return self.sampler["name"] == "full" and self.is_bare
+
+    def with_members(self, changed: Callable[[TeacherConfig], TeacherConfig]) -> Method:
+        """The same method, with each network of its own teacher changed."""
+        if self.teacher is None:
+            return self
+        teacher = self.teacher.with_members([*map(changed, self.teacher.members)])
+        return self.model_copy(update={"teacher": teacher})
 
     def overrides(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """The recipe's keys that it sets, with their values; of the optimizer, only what is set.

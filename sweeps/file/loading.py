@@ -15,6 +15,7 @@ from kdas.files.home import expanded
 from kdas.parts.known import DATASETS
 from kdas.parts.paths import is_address
 from kdas.parts.reading import user_error, validated
+from kdas.recipe.teacher import TeacherConfig
 from sweeps.file.layers import content_of, layers_of, shown, source_of
 from sweeps.file.spec import SweepSpec
 from sweeps.record.spec_file import read_spec
@@ -72,13 +73,13 @@ def _with_absolute_paths(spec: SweepSpec) -> SweepSpec:
     def absolute(path: str) -> str:
         return str(expanded(path).absolute())
 
+    def found(member: TeacherConfig) -> TeacherConfig:
+        return member.model_copy(update={"checkpoint": absolute(member.checkpoint)}) if member.checkpoint else member
+
     dataset, teacher = spec.dataset, spec.teacher
     if dataset.get("path"):
         dataset = {**dataset, "path": absolute(dataset["path"])}
-    members = [
-        member.model_copy(update={"checkpoint": absolute(member.checkpoint)}) if member.checkpoint else member
-        for member in teacher.members
-    ]
-    teacher = teacher.with_members(members)
+    teacher = teacher.with_members([*map(found, teacher.members)])
+    methods = {name: method.with_members(found) for name, method in spec.baselines.items()}
     cells = {name: _with_absolute_paths(cell) for name, cell in spec.cells.items()}
-    return spec.model_copy(update={"dataset": dataset, "teacher": teacher, "cells": cells})
+    return spec.model_copy(update={"dataset": dataset, "teacher": teacher, "baselines": methods, "cells": cells})

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from kdas.recipe.config import TrialConfig
+from kdas.recipe.teacher import key_of
 from kdas.records import searched_method
 from sweeps.space.space import Space
 
@@ -63,6 +64,21 @@ class Methods:
     def recipe(self) -> TrialConfig:
         """What all trials share, as a trial that trains on every sample."""
         return TrialConfig(**{**self.content, "sampler": "full"})
+
+    @cached_property
+    def others(self) -> Mapping[str, TrialConfig]:
+        """A trial for each further teacher that methods name, in their order, by `key_of` its block."""
+        found: dict[str, TrialConfig] = {}
+        contents = [*(each.content for each in self.baselines.values()), *(each.content for each in self.searches)]
+        for content in contents:
+            if (key := key_of(content["teacher"])) not in (key_of(self.recipe.teacher), *found):
+                found[key] = TrialConfig(**content)
+        return found
+
+    @property
+    def recipes(self) -> tuple[TrialConfig, ...]:
+        """The recipe, then a trial for each further teacher."""
+        return (self.recipe, *self.others.values())
 
     @property
     def log_parameters(self) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def _calibrate(spec: SweepSpec, source: Path, directory: SweepDirectory, console
     check_own_parts_of(spec, source)
     plan = plan_of(with_own_copies(spec, directory))
     try:
-        inputs = untrained_inputs(plan.methods.recipe)
+        inputs = untrained_inputs(plan.methods.recipe, plan.methods.others)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     for file in directory.price_files():

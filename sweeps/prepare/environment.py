@@ -20,8 +20,11 @@ from sweeps.record.directory import SweepDirectory
 _PACKAGES = ("ray", "optuna", "mlflow")
 
 
-def describe(recipe: TrialConfig, inputs: Inputs, prices: Prices) -> dict[str, str]:
-    """Flat facts for the report and for MLflow's tags. The teacher is evaluated if this machine never has."""
+def describe(recipe: TrialConfig, inputs: Inputs, prices: Prices, others: Sequence[TrialConfig] = ()) -> dict[str, str]:
+    """Flat facts for the report and for MLflow's tags. A teacher is evaluated if this machine never has.
+
+    Args: others: trials with the other teachers of methods.
+    """
     return {
         **provenance(inputs.device),
         **{package: package_version(package) for package in _PACKAGES},
@@ -31,6 +34,7 @@ def describe(recipe: TrialConfig, inputs: Inputs, prices: Prices) -> dict[str, s
         "teacher": recipe.teacher.model,
         "teacher_weights": inputs.teacher.weights_id,
         **_of_teacher(recipe, inputs),
+        **({"teachers_of_methods": _of_methods(others, inputs)} if others else {}),
         **({"student_start": start} if (start := start_id(recipe, inputs.splits.num_classes)) else {}),
         **_of_prices(list(prices.calibrations.values())),
     }
@@ -47,6 +51,15 @@ def _of_teacher(recipe: TrialConfig, inputs: Inputs) -> dict[str, str]:
         "teacher_accuracy_clear_from": repr(quality.clear_from),
         **({"teacher_members": of_members} if of_members else {}),
     }
+
+
+def _of_methods(others: Sequence[TrialConfig], inputs: Inputs) -> str:
+    """Each of the other teachers, with its accuracy if it has one."""
+    found = []
+    for each in others:
+        accuracy = _of_teacher(each, inputs.of(each)).get("teacher_accuracy")
+        found.append(each.teacher.model + (f" {float(accuracy):.1%}" if accuracy else ""))
+    return ", ".join(found)
 
 
 def _of_prices(calibrations: Sequence[Calibration]) -> dict[str, str]:
@@ -70,9 +83,15 @@ def is_kept(directory: SweepDirectory) -> bool:
     return True
 
 
-def keep(directory: SweepDirectory, recipe: TrialConfig, inputs: Inputs, prices: Prices) -> None:
+def keep(
+    directory: SweepDirectory,
+    recipe: TrialConfig,
+    inputs: Inputs,
+    prices: Prices,
+    others: Sequence[TrialConfig] = (),
+) -> None:
     """Keep the facts with the sweep, and the changes to the code that no commit holds, named by their hash."""
-    facts = describe(recipe, inputs, prices)
+    facts = describe(recipe, inputs, prices, others)
     write_record(directory.environment_file, facts)
     if facts["git_diff"]:
         write_text(directory.path / "changes" / f"{facts['git_diff']}.diff", f"{uncommitted()}\n")

@@ -129,7 +129,7 @@ def _training_s(
     num_samples = len(inputs.splits.train)
 
     def cost_s(config: TrialConfig) -> float:
-        share_right = inputs.teacher_share_right(config) if is_chosen_by_teacher(config) else 1.0
+        share_right = inputs.of(config).teacher_share_right(config) if is_chosen_by_teacher(config) else 1.0
         return min(estimated_cost_ref_s(config, num_samples, prices.of(config), share_right), budget_ref_s)
 
     baselines = {job.config_id: job.config for job in plan.baselines}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from kdas.files import checkpoint
 from kdas.files.full import going_without
 from kdas.files.record import write_record
 from kdas.recipe.config import TrialConfig
-from kdas.recipe.teacher import TeacherConfig
+from kdas.recipe.teacher import TeacherConfig, key_of
 from kdas.teacher.bank import TeacherBank
 from kdas.training.calibrate import calibration_for
 from kdas.training.trial import Inputs, load_inputs
@@ -31,11 +31,14 @@ from sweeps.record.directory import SweepDirectory
 AHEAD_FROM = 0.9
 
 
-def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console) -> Inputs:
-    """Data and teacher. A sweep that has begun takes its own copy of a teacher that it trained: the cache may be
+def inputs_for(
+    recipe: TrialConfig, directory: SweepDirectory, console: Console, others: Sequence[TrialConfig] = ()
+) -> Inputs:
+    """Data and teachers. A sweep that has begun takes its own copy of a teacher that it trained: the cache may be
     emptied meanwhile, or hold one that was trained again elsewhere.
 
-    Args: recipe: with the sweep's own copies of given weights that are gone.
+    Args: recipe: with the sweep's own copies of given weights that are gone; others: trials with the other teachers of
+        methods, with copies likewise.
     """
     has_begun = directory.has_begun
 
@@ -44,19 +47,24 @@ def inputs_for(recipe: TrialConfig, directory: SweepDirectory, console: Console)
         is_taken = has_begun and not teacher.checkpoint and checkpoint.is_intact(copy)
         return teacher.model_copy(update={"checkpoint": str(copy.absolute())}) if is_taken else teacher
 
-    members = [own(member) for member in recipe.teacher.members]
-    with_own = recipe.model_copy(update={"teacher": recipe.teacher.with_members(members)})
-    inputs = load_inputs(with_own, TeacherProgress(console))
+    def with_own(config: TrialConfig) -> TrialConfig:
+        teacher = config.teacher.with_members([own(member) for member in config.teacher.members])
+        return config.model_copy(update={"teacher": teacher})
+
+    of_methods = {key_of(each.teacher): with_own(each) for each in others}
+    inputs = load_inputs(with_own(recipe), TeacherProgress(console), of_methods)
     if has_begun:
         check_inputs(directory, inputs, recipe)
-        keep_own_copies(recipe, inputs, directory, replaces=False)
+        keep_own_copies([recipe, *others], inputs, directory, replaces=False)
     return inputs
 
 
-def keep_inputs_of(recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory) -> None:
-    """Record what later starts must match, and the weights that were given."""
+def keep_inputs_of(
+    recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory, others: Sequence[TrialConfig] = ()
+) -> None:
+    """Record what later starts must match, and the weights that were given. Args: others: as in `inputs_for`."""
     keep_inputs(directory, inputs, recipe)
-    keep_own_copies(recipe, inputs, directory, replaces=True)
+    keep_own_copies([recipe, *others], inputs, directory, replaces=True)
 
 
 def prices_of(
@@ -73,9 +81,9 @@ def prices_of(
 
 
 def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherBank | None:
-    """The sweep's bank; None if the teacher runs live. Raises: UserError: if the disk has no room for it."""
+    """The bank of a recipe's teacher; None if it runs live. Raises: UserError: if the disk has no room for it."""
     try:
-        return inputs.bank(recipe, check=True)
+        return inputs.of(recipe).bank(recipe, check=True)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from kdas.files import checkpoint
@@ -10,7 +12,9 @@ from kdas.files.home import expanded
 from kdas.recipe.config import Recipe
 from kdas.recipe.teacher import TeacherConfig
 from kdas.students.start import start_weights
+from kdas.teacher.obtain import Teacher
 from kdas.training.trial import Inputs
+from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 
 RecipeT = TypeVar("RecipeT", bound=Recipe)
@@ -23,13 +27,13 @@ def with_own_copies(recipe: RecipeT, directory: SweepDirectory) -> RecipeT:
     """
     if not directory.has_begun:
         return recipe  # copies may be those of a start that was given up
-    changed: dict[str, Any] = {}
-    members = [_own_copy(member, directory) for member in recipe.teacher.members]
-    if members != list(recipe.teacher.members):
-        changed["teacher"] = recipe.teacher.with_members(members)
+    own = partial(_own_copy, directory=directory)
+    changed: dict[str, Any] = {"teacher": recipe.teacher.with_members([*map(own, recipe.teacher.members)])}
+    if isinstance(recipe, SweepSpec):
+        changed["baselines"] = {name: each.with_members(own) for name, each in recipe.baselines.items()}
     if _is_gone(recipe.student_checkpoint) and checkpoint.is_intact(directory.start_file):
         changed["student_checkpoint"] = str(directory.start_file.absolute())
-    return recipe.model_copy(update=changed) if changed else recipe
+    return recipe.model_copy(update=changed)
 
 
 def _own_copy(teacher: TeacherConfig, directory: SweepDirectory) -> TeacherConfig:
@@ -44,17 +48,23 @@ def _is_gone(given: str | None) -> bool:
     return given is not None and not os.path.exists(expanded(given))  # noqa: PTH110
 
 
-def keep_own_copies(recipe: Recipe, inputs: Inputs, directory: SweepDirectory, *, replaces: bool) -> None:
-    """Keep the weights of the teacher, and those that students start from.
+def keep_own_copies(recipes: Sequence[Recipe], inputs: Inputs, directory: SweepDirectory, *, replaces: bool) -> None:
+    """Keep the weights of the teachers, and those that students start from.
 
-    Args: replaces: also those of which there is an intact copy, which may be of another start.
+    Args: recipes: the sweep's, then one for each other teacher; replaces: also those of which there is an intact copy,
+        which may be of another start.
     """
-    members = recipe.teacher.members
-    teachers = (inputs.teacher,) if len(members) == 1 else inputs.teacher.members
+    networks: list[tuple[TeacherConfig, Teacher]] = []
+    for recipe in recipes:
+        members, teacher = recipe.teacher.members, inputs.of(recipe).teacher
+        networks += zip(members, (teacher,) if len(members) == 1 else teacher.members, strict=True)
+    if replaces and len(networks) > 1:
+        directory.teacher_file.unlink(missing_ok=True)  # of a start with a single teacher, which was given up
     weights = {}
-    for config, teacher in zip(members, teachers, strict=True):
+    for config, teacher in networks:
         several = directory.teacher_file_of(config.model_dump(mode="json"))
-        weights[several if len(members) > 1 else directory.teacher_file] = teacher.model.state_dict()
+        weights[several if len(networks) > 1 else directory.teacher_file] = teacher.model.state_dict()
+    recipe = recipes[0]
     if recipe.student_checkpoint:
         weights[directory.start_file] = start_weights(recipe, inputs.splits.num_classes)
     for file, each in weights.items():

@@ -14,6 +14,7 @@ from kdas.command.progress import readable_s
 from kdas.compute import device as devices
 from kdas.errors import UserError
 from kdas.files.cache import check_cache
+from kdas.recipe.teacher import TeacherConfig, key_of
 from kdas.teacher import obtain as teachers
 from kdas.training.trial import Trial, find_dataset, load_inputs, untrained_inputs
 from sweeps.engine.plan import Plan
@@ -35,12 +36,12 @@ SHOWN_TRIALS = 12
 class Preview:
     """The estimate of a sweep.
 
-    `budget_ref_s`: reference seconds that each trial may spend; `new_teacher`: whether a teacher must be trained.
+    `budget_ref_s`: reference seconds that each trial may spend; `new_teachers`: those that must be trained.
     """
 
     forecast: Forecast
     budget_ref_s: float
-    new_teacher: bool
+    new_teachers: tuple[TeacherConfig, ...]
 
 
 def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: Slots, console: Console) -> Preview:
@@ -52,19 +53,21 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
     check_own_parts_of(spec, source)
     spec = with_own_copies(spec, directory)
     plan = plan_of(spec)
-    recipe = plan.methods.recipe
+    recipe, others = plan.methods.recipe, plan.methods.others
     try:
         dataset = find_dataset(recipe)
-        teachers.check_checkpoint(spec.teacher, dataset)
-        has_teacher = teachers.is_kept(spec.teacher, dataset, spec.validation)
-        inputs = load_inputs(recipe) if has_teacher else untrained_inputs(recipe)
+        for each in plan.methods.recipes:
+            teachers.check_checkpoint(each.teacher, dataset)
+        networks = {key_of(network): network for each in plan.methods.recipes for network in each.teacher.members}
+        new = tuple(each for each in networks.values() if not teachers.is_kept(each, dataset, spec.validation))
+        inputs = untrained_inputs(recipe, others) if new else load_inputs(recipe, others=others)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
     shares, overhead = cost_shares_of(spec.scheduler), known_overhead()
     expected = forecast(plan, inputs, prices, budget_ref_s, slots, shares, spec.keep_students, overhead)
-    return Preview(expected, budget_ref_s, not has_teacher)
+    return Preview(expected, budget_ref_s, new)
 
 
 def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
@@ -74,9 +77,8 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     ahead = look_ahead(spec, source, directory, slots, console)
-    if ahead.new_teacher:
-        for member in (each for each in spec.teacher.members if not each.checkpoint):
-            console.print(f"The teacher, {member.model}, is trained first, for {member.epochs} epochs.")
+    for teacher in ahead.new_teachers:
+        console.print(f"The teacher, {teacher.model}, is trained first, for {teacher.epochs} epochs.")
     print_first_trials(plan_of(spec), console)
     console.print(
         f"Each trial may spend {ahead.budget_ref_s:.1f} reference seconds; {slots.trials_at_once} run at once.",

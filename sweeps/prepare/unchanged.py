@@ -94,7 +94,8 @@ def _forget_places(content: dict[str, Any]) -> None:
     """Remove where data and weights are: they may have moved. `check_inputs` compares what is in them."""
     for key in ("path", "keep"):
         content["dataset"].pop(key, None)
-    for teacher in members_of(content["teacher"]):
+    of_methods = [each["teacher"] for each in content["baselines"].values() if "teacher" in each]
+    for teacher in (member for each in (content["teacher"], *of_methods) for member in members_of(each)):
         teacher["checkpoint"] = bool(teacher.get("checkpoint"))
     content["student_checkpoint"] = bool(content["student_checkpoint"])
 
@@ -185,7 +186,7 @@ def _what_changed(key: str, before: str, now: str) -> str:
         )
     if key == "device":
         return f"this sweep began on {before}, and {now} is used now. Run it on {before}, {another}"
-    if key == "teacher weights":
+    if key.startswith("teacher weights"):
         return (
             f"the teacher's weights have changed since this sweep began: their hash was {before} and is {now}. Restore"
             f" its checkpoint, {another}"
@@ -214,6 +215,7 @@ def _facts(inputs: Inputs, recipe: TrialConfig) -> dict[str, str]:
     return {
         "dataset": inputs.dataset.fingerprint,
         "teacher weights": inputs.teacher.weights_id,
+        **{f"teacher weights {n}": each.weights_id for n, each in enumerate(inputs.others.values(), start=2)},
         "device": inputs.device,
         "student start": start_id(recipe, inputs.splits.num_classes),
         "code of your own": " ".join([*priced_code(recipe), *plugin_ids(recipe.plugins)]),

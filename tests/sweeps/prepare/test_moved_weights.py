@@ -119,6 +119,35 @@ def test_a_sweep_resumes_after_its_given_weights_were_moved(given: SweepSpec, tm
         run_sweep(more, TINY, directory, console)
 
 
+def test_a_sweep_resumes_after_the_weights_of_a_methods_teacher_were_moved(
+    given: SweepSpec, tmp_path: Path, inputs: Inputs
+) -> None:
+    other = tmp_path / "other.pth"
+    checkpoint.save(other, {"model": models.create("resnet14", 10).state_dict()})
+    own = {"sampler": "full", "teacher": {"model": "resnet14", "checkpoint": str(other)}}
+    spec = SweepSpec.model_validate({**given.model_dump(mode="json"), "baselines": {"plain_kd": "full", "deeper": own}})
+    directory, console = SweepDirectory(tmp_path / "runs" / "mine"), Console(quiet=True)
+    directory.path.mkdir(parents=True)
+    directory.teacher_file.touch()  # of a start with one teacher that was given up
+    assert run_sweep(spec, TINY, directory, console)
+    before = {folder.path.name: folder.description for folder in directory.trials()}
+    other.rename(tmp_path / "moved.pth")
+    more = SweepSpec.model_validate({**spec.model_dump(mode="json"), "seeds": [1, 2]})
+    assert look_ahead(more, TINY, directory, Slots(1, 1, 0.0), console)
+    assert run_sweep(more, TINY, directory, console)
+    after = {folder.path.name for folder in directory.trials()}
+    assert after == before.keys() | {name.replace("-s1", "-s2") for name in before}
+    of_other = next(name for name, about in before.items() if about["method"] == "deeper")
+    assert reproduce(directory, of_other, None, console)
+    # The file may also name the new place; the record of the trial names the old one.
+    own["teacher"] = {"model": "resnet14", "checkpoint": str(tmp_path / "moved.pth")}
+    again = SweepSpec.model_validate(
+        {**more.model_dump(mode="json"), "seeds": [1, 2, 3], "baselines": {"plain_kd": "full", "deeper": own}}
+    )
+    assert run_sweep(again, TINY, directory, console)
+    assert reproduce(directory, of_other, None, console)
+
+
 def test_given_weights_that_never_existed_are_refused_whatever_an_abandoned_start_left(
     given: SweepSpec, tmp_path: Path, inputs: Inputs
 ) -> None:

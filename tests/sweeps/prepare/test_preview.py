@@ -92,7 +92,7 @@ def test_preview_tries_the_teacher_that_it_finds(
     filters = changed(spec, baselines={"plain_kd": "full", "right_alone": "teacher_correct"})
     weights_id = load_inputs(spec.methods.recipe).teacher.weights_id
     console = Console(quiet=True)
-    assert not look_ahead(filters, TINY, directory, TWO_SLOTS, console).new_teacher
+    assert not look_ahead(filters, TINY, directory, TWO_SLOTS, console).new_teachers
     assert {*asked} == {weights_id}
 
 
