@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 import pytest
 
@@ -53,13 +55,13 @@ def test_secrets_reach_the_server_in_its_environment_and_a_file_of_its_own(
 ) -> None:
     """A process's command line can be read by everybody on the machine."""
     started: list[list[str]] = []
-    environment: dict[str, str] = {}
     monkeypatch.setattr(server.os, "execvp", lambda program, words: started.append(words))
-    monkeypatch.setattr(server.os, "environ", environment)
     monkeypatch.setattr(server, "keep_users", lambda: None)
     monkeypatch.setattr(server.sys, "argv", ["mlflow_server.py", "--port=5000"])
     server.CONFIG.write_text("of an earlier start")
-    server.main()
+    with patch.dict(os.environ):
+        server.main()
+        environment = {**os.environ}
     assert started == [["mlflow", "server", "--port=5000"]]
     assert stat.S_IMODE(server.CONFIG.stat().st_mode) == 0o600
     assert environment["MLFLOW_FLASK_SERVER_SECRET_KEY"] == "mlflow_flask_key-of-the-test"

@@ -122,18 +122,18 @@ def test_teacher_is_asked_about_each_view_once_and_never_again(run: Run, inputs:
 
 
 def test_charged_forwards_are_those_that_ran(run: Run, inputs: Inputs, written: Pairs) -> None:
-    # The first batch, of two samples, counts the operations of a forward pass. The second is the test split, which
-    # evaluations compare the student's answers on.
+    # The first batches, one for a step and two samples for a forward pass, count operations. The third is the test
+    # split, which evaluations compare the student's answers on.
     with batches_of_teacher(inputs) as cold:
         training, _ = run()
-    assert cold == [2, len(inputs.splits.test)] + [FILL] * 2 * EPOCHS
-    assert training.clock.samples(Work.ASKED) == sum(cold[2:])
+    assert cold == [training.trial.config.batch_size, 2, len(inputs.splits.test)] + [FILL] * 2 * EPOCHS
+    assert training.clock.samples(Work.ASKED) == sum(cold[3:])
     with batches_of_teacher(inputs) as warm:
         run()
-    assert warm == cold[:2]
+    assert warm == cold[:3]
     with batches_of_teacher(inputs) as live:
         training, _ = run(bank="live")
-    assert live[:2] == cold[:2] and sum(live[2:]) == training.clock.samples(Work.ASKED) == EPOCHS * NUM_TRAIN
+    assert live[:3] == cold[:3] and sum(live[3:]) == training.clock.samples(Work.ASKED) == EPOCHS * NUM_TRAIN
 
 
 @SAMPLERS
@@ -210,9 +210,9 @@ def test_bank_of_float16_chooses_and_learns_nearly_what_a_live_teacher_does(
     trained: list[Tensor] = []
     step = Distiller.step
 
-    def watched(distiller: Distiller, batch: Batch, *further: Any) -> Any:
+    def watched(distiller: Distiller, batch: Batch, *further: Any, **named: Any) -> Any:
         trained.append(batch.indices)
-        return step(distiller, batch, *further)
+        return step(distiller, batch, *further, **named)
 
     monkeypatch.setattr(Distiller, "step", watched)
     chosen, rows = {}, {}

@@ -41,7 +41,8 @@ def marked(spec: SweepSpec) -> SweepSpec:
 def recorded(marked: SweepSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepDirectory:
     """A finished sweep but for one trial that crashed."""
     monkeypatch.setenv("RUNS_DIR", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
+    # Not by COLUMNS, which is read when the console is made.
+    monkeypatch.setattr(program.console, "width", 200)
     directory = SweepDirectory(tmp_path / NAME)
     directory.path.mkdir()
     directory.spec_file.write_text(spec_text(marked), encoding="utf-8")
