@@ -168,7 +168,7 @@ def test_loss_that_would_train_wrongly(refusal: Refusal, forward: str, message: 
         forward=forward,
     )
     if message is None:
-        with pytest.raises(pytest.fail.Exception, match="the teacher was trained"):  # nothing refused it
+        with pytest.raises(pytest.fail.Exception, match=r"the teacher was trained|DID NOT RAISE"):  # not refused
             refusal(code, loss="mine")
     else:
         assert re.search(f"loss mine: {message}", refusal(code, loss="mine"))

@@ -99,7 +99,11 @@ WRITTEN: list[tuple[str, str]] = [
     ),
     (
         "baselines: {plain_kd: full, r: {sampler: random, teacher: resnet20}}",
-        "baselines.r.teacher: unknown key. Write it at the top level: teacher.",
+        "baselines.r.teacher: expected a mapping, got 'resnet20'. Known keys: model, checkpoint,",
+    ),
+    (
+        "baselines: {plain_kd: full, r: {sampler: random, validation: 0.3}}",
+        "baselines.r.validation: unknown key. Write it at the top level: validation.",
     ),
     # Seeds
     ("seeds: 1,2,3", "seeds: expected a whole number or a list, got '1,2,3'. Write [1, 2, 3]."),
