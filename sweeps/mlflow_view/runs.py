@@ -22,7 +22,7 @@ from sweeps.mlflow_view.state import TrackingState
 _PARENT, _TRIAL, _TRIAL_OF, _SWEEP_ID = "mlflow.parentRunId", "kdas.trial_id", "kdas.trial_of", "kdas.sweep_id"
 # What the parent run has attached, as `TrackingState.artifacts_id`.
 ATTACHED = "kdas.attached"
-# A server takes about a second for so many. MLflow's 1,000 could exceed the limit of a request.
+# A server takes about a second for this number. MLflow's 1,000 could exceed the limit of a request.
 _RUNS_PER_PAGE = 200
 
 

@@ -31,7 +31,7 @@ from tests.sweeps.tracking.losing import Proxy, proxy_before
 
 CURVE = [0.5, 0.7, 0.9]
 MEASURE = Measure("tiny", 0.8, "by hand", 10.0, "plain_kd", "validation", "by-hand", "digits", (1, 2), 10)
-# After so many requests no answer is lost.
+# After this number of requests no answer is lost.
 LOSES_UP_TO = 100
 
 
