@@ -107,15 +107,16 @@ def test_a_comparison_without_a_difference_is_below_the_level_as_often_as_promis
     assert share == pytest.approx(promised, abs=4 * math.sqrt(promised / num_sweeps))
 
 
+@pytest.mark.parametrize("looks", [LOOKS, looks_between(4, 10)])
 @pytest.mark.parametrize("num_comparisons", [1, 5, 9])
 @pytest.mark.parametrize(
     ("num_sweeps", "allowed"), [(400, 0.08), pytest.param(4000, 0.057, marks=pytest.mark.slow)], ids=["400", "4000"]
 )
 def test_where_nothing_differs_few_confirmations_are_decided(
-    num_sweeps: int, allowed: float, num_comparisons: int
+    num_sweeps: int, allowed: float, num_comparisons: int, looks: tuple[int, ...]
 ) -> None:
     """`allowed` is the promised share and two standard errors, or three with few sweeps."""
-    ended = confirmed(num_sweeps, num_candidates=num_comparisons)
+    ended = confirmed(num_sweeps, num_candidates=num_comparisons, looks=looks)
     assert ended.for_candidate + ended.for_plain <= allowed
     assert ended.num_seeds < 16, "most are found not worth deciding long before the last look"
 
@@ -136,6 +137,27 @@ def test_a_clear_difference_takes_fewer_seeds_than_ten(
     ended = confirmed(num_sweeps, ratio=1.28, correlation=correlation)
     assert ended.num_seeds <= at_most + slack
     assert ended.for_candidate >= power
+    assert ended.for_plain < 0.01
+
+
+@pytest.mark.parametrize("num_candidates", [1, 3])
+@pytest.mark.parametrize("correlation", [0.0, 0.5], ids=["unrelated", "related"])
+@pytest.mark.parametrize(
+    ("num_sweeps", "slack"), [(300, 0.3), pytest.param(4000, 0.0, marks=pytest.mark.slow)], ids=["300", "4000"]
+)
+def test_of_at_most_ten_seeds_seven_are_enough_on_average(
+    num_sweeps: int, slack: float, correlation: float, num_candidates: int
+) -> None:
+    """Args: slack: as above."""
+    ended = confirmed(
+        num_sweeps,
+        ratio=1.28,
+        correlation=correlation,
+        num_candidates=num_candidates,
+        looks=looks_between(4, 10),
+    )
+    assert ended.num_seeds <= 7.0 + slack
+    assert ended.for_candidate > 0.5
     assert ended.for_plain < 0.01
 
 
