@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from kdas.clock import Calibration
 from kdas.command.bank_progress import announce, build_with_progress
-from kdas.command.progress import TeacherProgress
+from kdas.command.progress import TeacherProgress, readable_s
 from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.files.full import going_without
@@ -19,9 +20,10 @@ from kdas.recipe.config import TrialConfig
 from kdas.recipe.teacher import TeacherConfig, key_of
 from kdas.teacher.bank import TeacherBank
 from kdas.training.calibrate import calibration_for
+from kdas.training.distiller import Distiller
 from kdas.training.trial import Inputs, load_inputs
 from sweeps.engine.plan import Plan
-from sweeps.engine.prices import Prices, prices_for
+from sweeps.engine.prices import Prices, price_key, priced_variants, prices_for
 from sweeps.prepare.neighbours import other_sweeps
 from sweeps.prepare.own_copies import keep_own_copies
 from sweeps.prepare.unchanged import check_inputs, keep_inputs
@@ -75,9 +77,25 @@ def prices_of(
     measured: Callable[..., Calibration] = calibration_for,
 ) -> Prices:
     """The prices of a sweep. Args: measured: `calibration_for`, or `measured_calibration` to ignore the cache."""
-    say = partial(console.print, highlight=False, soft_wrap=True)
-    told = partial(measured, tell=say, neighbours=other_sweeps)
-    return prices_for(plan.methods, inputs, directory, told)
+    keys = [price_key(each) for each in priced_variants(plan.methods)]
+    took_s: list[float] = []
+
+    def with_place(config: TrialConfig, distiller: Distiller) -> Calibration:
+        place, began, lines = keys.index(price_key(config)), time.monotonic(), 0
+
+        def tell(line: str) -> None:
+            nonlocal lines
+            lines += 1
+            left = f", {readable_s((len(keys) - place) * statistics.fmean(took_s))} left" if took_s else ""
+            where = "" if len(keys) == 1 or lines > 1 else f" ({place + 1} of {len(keys)} sets of prices{left})"
+            console.print(line + where, highlight=False, soft_wrap=True)
+
+        found = measured(config, distiller, tell=tell, neighbours=other_sweeps)
+        if lines:  # otherwise they were known
+            took_s.append(time.monotonic() - began)
+        return found
+
+    return prices_for(plan.methods, inputs, directory, with_place)
 
 
 def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherBank | None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from kdas.clock import Calibration
 from kdas.errors import UserError
 from kdas.files import checkpoint
 from kdas.recipe.config import TrialConfig
 from kdas.teacher.bank import TeacherBank
 from kdas.training.trial import Inputs, load_inputs
 from sweeps.file.spec import SweepSpec
-from sweeps.prepare.inputs import inputs_for, keep_inputs_of, prepare_bank
+from sweeps.prepare.inputs import inputs_for, keep_inputs_of, prepare_bank, prices_of
+from sweeps.prepare.resolved import plan_of
 from sweeps.prepare.unchanged import keep_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.status import read_status
+from tests.sweeps.conftest import CALIBRATION
 
 
 @pytest.fixture
@@ -109,3 +113,27 @@ def test_nothing_is_told_of_filling_that_was_interrupted(
     with pytest.raises(UserError, match="cannot be written"):
         prepare_bank(recipe, 1, inputs_of_recipe, Path("a.yaml"), directory, Console(file=io.StringIO()))
     assert not directory.bank_file.exists()
+
+
+def test_each_measurement_says_how_many_there_are_and_how_long_they_take(
+    load: Callable[..., SweepSpec], inputs_of_recipe: Inputs, directory: SweepDirectory
+) -> None:
+    others = {f"of_{name}": {"sampler": "full", "loss": name} for name in ("dkd", "at", "sp")}
+    spec = load({"start_rate": [0.5, 0.8]}, baselines={"plain_kd": "full", **others})
+    known, console = {"at"}, Console(file=io.StringIO(), width=200)
+
+    def measured(config: TrialConfig, *_: object, tell: Callable[[str], None], **__: object) -> Calibration:
+        if config.loss["name"] not in known:
+            tell("Measuring.")
+            tell("Unsteady. Measuring again.")
+        return CALIBRATION
+
+    prices_of(plan_of(spec), inputs_of_recipe, directory, console, measured)
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "Measuring. (1 of 4 sets of prices)",
+        "Unsteady. Measuring again.",
+        "Measuring. (2 of 4 sets of prices, 0 s left)",
+        "Unsteady. Measuring again.",
+        "Measuring. (4 of 4 sets of prices, 0 s left)",
+        "Unsteady. Measuring again.",
+    ]
