@@ -19,7 +19,7 @@ from kdas.files.cache import check_cache, writable_folder
 from kdas.files.home import ensure_home
 from kdas.files.journal import Journal
 from kdas.parts.known import DATASETS, LOSSES, MODELS, SAMPLERS, TRANSFORMS
-from kdas.parts.plugins import load_plugins
+from kdas.parts.plugins import require_plugins
 from kdas.parts.registry import Part, Registry
 from kdas.recipe.config import load_trial_config
 from kdas.records import CurveRow, Status
@@ -85,7 +85,7 @@ def train(
             announce(bank, console)
         tell_quality(config, inputs, console)
     except UserError as error:
-        raise UserError(f"{trial_file}: {error}") from error
+        raise error.of(trial_file) from error
     data_s = time.perf_counter() - began
     trial = Trial(config, inputs)
     check_free(student, trial.trial_id)
@@ -139,10 +139,7 @@ def list_parts(
     """List parts with their sources; those of one kind also with their parameters and needs."""
     if kind is not None and kind not in _KINDS:
         raise UserError(f"list: expected one of {', '.join(_KINDS)}, got {kind!r}.")
-    try:
-        load_plugins(plugin or [])
-    except ValueError as error:
-        raise UserError(f"list: --plugin {error}.") from error
+    require_plugins(plugin or [], "list: --plugin")
     for title, parts in _grouped(kind):
         console.print(f"{title} ({len(parts)})", style="bold", highlight=False)
         console.print(_listed(parts, with_parameters=kind is not None))

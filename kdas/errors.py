@@ -28,6 +28,10 @@ class UserError(Exception):
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
 
+    def of(self, source: Path | str) -> UserError:
+        """The same mistakes, each with the file that they are in."""
+        return UserError(*(f"{source}: {line}" for line in self.args))
+
 
 class UnreadableError(UserError):
     """The system cannot read a file. That says nothing about its content, which may be intact."""

@@ -117,7 +117,7 @@ def _print_whole(text: str) -> None:
 
 @app.command()
 def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
-    """Estimate the cost of a sweep without training."""
+    """Estimate the cost of a sweep without training. Prices that this machine lacks are measured first."""
     path, spec, directory = _loaded(name, data, settings)
     from sweeps.prepare.preview import preview_sweep
 
@@ -395,12 +395,9 @@ def schema(
     plugin: Annotated[list[str] | None, typer.Option(help="Module with your own parts; may be repeated.")] = None,
 ) -> None:
     """Print the JSON schema of a sweep file, for editors."""
-    from kdas.parts.plugins import load_plugins
+    from kdas.parts.plugins import require_plugins
 
-    try:
-        load_plugins(plugin or [])
-    except ValueError as error:
-        raise UserError(f"--plugin {error}.") from error
+    require_plugins(plugin or [], "--plugin")
     if markdown:
         from sweeps.file.page import sweep_file_page
 

@@ -139,7 +139,7 @@ def _begun(
             teachers.check_checkpoint(each.teacher, find_dataset(recipe))
         inputs = inputs_for(recipe, directory, console, recipes[1:])
     except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise error.of(source) from error
     if not directory.spec_file.exists():
         for each in recipes:
             tell_quality(each, inputs.of(each), console)

@@ -119,7 +119,7 @@ def _opened(trial_file: Path) -> TeacherBank:
     try:
         bank = load_inputs(config, TeacherProgress(console)).bank(config)
     except UserError as error:
-        raise UserError(f"{trial_file}: {error}") from error
+        raise error.of(trial_file) from error
     if bank is None:
         raise UserError(
             f"{trial_file}: bank: {config.bank} runs the teacher live here, so there is no bank. Set bank: float16 or"

@@ -18,7 +18,7 @@ from kdas.data import DATASETS, Dataset, ImageSplits, Split, load_splits
 from kdas.errors import UserError
 from kdas.files.cache import content_id
 from kdas.models import Model
-from kdas.parts.plugins import load_plugins
+from kdas.parts.plugins import require_plugins
 from kdas.parts.reading import validated
 from kdas.recipe.config import TrialConfig
 from kdas.recipe.teacher import TeacherConfig, key_of
@@ -102,7 +102,7 @@ def _recipe(folder: Path, about: About, data: Path | None, device: str) -> Trial
     content = {**about.recipe, "device": device}
     if data is not None:
         name = content["dataset"]["name"]
-        load_plugins(content.get("plugins", []))
+        require_plugins(content.get("plugins", []), f"{folder}: plugins:")
         if "path" not in DATASETS[name].schema.model_fields:
             raise UserError(f"--data: {name} takes no path. Leave --data out.")
         content["dataset"] = {**content["dataset"], "path": str(data.absolute())}

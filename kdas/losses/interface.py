@@ -101,4 +101,10 @@ class OfAnyLoss(BaseModel):
     )
 
 
-LOSSES: Registry[Loss] = Registry("loss", needs=LossNeed, usual=("ce_weight", "kd_weight"), common=OfAnyLoss)
+LOSSES: Registry[Loss] = Registry(
+    "loss",
+    needs=LossNeed,
+    usual=("ce_weight", "kd_weight"),
+    common=OfAnyLoss,
+    given_for=dict.fromkeys(STRONG, LossNeed.STRONG_VIEW),
+)

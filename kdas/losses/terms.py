@@ -41,6 +41,11 @@ class Distillation(nn.Module):
             at_call = keywords_of(LOSSES[part["name"]].needs)
             self._terms.append((part["name"], weight, part.get("entropy_adaptive", False), built, at_call))
 
+    @property
+    def losses(self) -> list[Loss]:
+        """The losses that are summed, in their order."""
+        return [loss for *_, loss, _ in self._terms]
+
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, **needed: Any) -> Tensor:
         """Args: as for a `Loss`, with everything that any of them needs. Returns: loss [B]."""
         values = []

@@ -8,20 +8,28 @@ import importlib.util
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kdas.errors import UserError
+from pydantic_core import PydanticCustomError
+
+from kdas.errors import UserError, nearest
 from kdas.files.cache import content_id, file_id
 from kdas.files.home import expanded
 from kdas.parts.paths import place
+from kdas.parts.reading import Mistake, refusal, sentence, told_by
 
 # Code that is not the user's own, beside ours and Python's: the libraries that parts are made of.
 _LIBRARIES = ("torch", "torchvision", "numpy", "pydantic", "ray")
 _MOST_SHOWN = 300
+
+
+class RegistrationError(ValueError):
+    """A user's file registers what cannot be a part. The message names the part and the remedy."""
+
 
 # Why plug-ins could not be imported. A second attempt gets the same error instead of importing half a module again.
 _FAILURES: dict[str, str] = {}
@@ -32,9 +40,26 @@ def load_plugins(names: list[str]) -> list[str]:
 
     Args: names: dotted module names, or paths of .py files.
     Returns: the names, files as absolute paths, since a worker may run in another folder.
-    Raises: ValueError: if one is missing or fails; the message names it.
+    Raises: PydanticCustomError: if some are missing or fail; names each of them.
     """
-    return [_load(name) for name in names]
+    loaded: list[str] = []
+    mistakes: list[Mistake] = []
+    for name in names:
+        try:
+            loaded.append(_load(name))
+        except ValueError as error:
+            mistakes.append(Mistake("", sentence(str(error))))
+    if mistakes:
+        raise refusal(*dict.fromkeys(mistakes))
+    return loaded
+
+
+def require_plugins(names: list[str], where: str) -> None:
+    """`load_plugins` outside a file. Args: where: what names them, for messages. Raises: UserError: a line for each."""
+    try:
+        load_plugins(names)
+    except PydanticCustomError as error:
+        raise UserError(*(f"{where} {mistake.text}" for mistake in told_by(error))) from error
 
 
 # Folders that are searched for users' own modules. They are passed to workers, which may run in another folder.
@@ -82,6 +107,7 @@ def _load_file(path: Path) -> str:
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None and spec.loader is not None  # a .py file always has both
         module = importlib.util.module_from_spec(spec)
+        search_also([str(path.parent)])  # for what it imports, in whatever folder this process or a worker runs
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
@@ -92,7 +118,7 @@ def _load_file(path: Path) -> str:
             ) from error
         except (Exception, SystemExit) as error:
             del sys.modules[module_name]
-            raise ValueError(f"its import failed: {failure(error)}. Fix that file") from error
+            raise ValueError(_import_failure(error)) from error
         code_id(module_name)
     return str(path)
 
@@ -116,12 +142,18 @@ def import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise ValueError(f"its import failed: {failure(error)}. Install or fix it") from error
+            raise ValueError(f"its import failed: {sentence(failure(error))} Install or fix it") from error
         raise ValueError(
             f"no module {error.name}. Use a package.module that can be imported from {Path.cwd()}"
         ) from error
     except (Exception, SystemExit) as error:
-        raise ValueError(f"its import failed: {failure(error)}. Fix that file") from error
+        raise ValueError(_import_failure(error)) from error
+
+
+def _import_failure(error: BaseException) -> str:
+    if not isinstance(error, RegistrationError):
+        return f"its import failed: {sentence(failure(error))} Fix that file"
+    return f"line {theirs[-1].lineno}: {error}" if (theirs := _own_frames(error)) else str(error)
 
 
 @functools.cache
@@ -142,9 +174,11 @@ def plugin_ids(names: list[str]) -> list[str]:
 
 
 @contextmanager
-def blamed(what: str) -> Iterator[None]:
-    """Run a user's own code in this block. Args: what: its name in messages.
+def blamed(what: str, file: str, explained: Callable[[str], str] = lambda _: "") -> Iterator[None]:
+    """Run a user's own code in this block.
 
+    Args: what: its name in messages; file: where it is defined, named if no line of it ran; explained: what is wrong
+        with the part, in words for the user, by what Python says of a call that its function does not take.
     Raises: UserError: for whatever that code raises, in one line with its file and line.
     """
     try:
@@ -152,21 +186,44 @@ def blamed(what: str) -> Iterator[None]:
     except (UserError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"{what}: its code failed: {failure(error)}. Fix that file.") from error
+        is_of_call = isinstance(error, TypeError) and not _own_frames(error)
+        if is_of_call and (said := explained(str(error))):
+            raise UserError(f"{what}: {said} ({file}).") from error
+        raise UserError(f"{what}: its code failed: {sentence(failure(error, file))} Fix that file.") from error
 
 
-def failure(error: BaseException) -> str:
-    """An error of a user's code in one line, with the last line of that code that led to it."""
+def failure(error: BaseException, file: str = "") -> str:
+    """An error of a user's code in one line, with the last line of that code that led to it.
+
+    Args: file: named instead if no line of their own code did.
+    """
     text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(". :")
     text = text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
-    theirs = [frame for frame in _frames(error) if not _is_of_library(Path(frame.filename))]
-    return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text
+    theirs = _own_frames(error)
+    where = f"{theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else file
+    return f"{text}{f' ({where})' if where else ''}{_names_there_are(error)}"
+
+
+def _names_there_are(error: BaseException) -> str:
+    """What an object of ours has instead of the attribute that a user's code asked it for."""
+    if (
+        not isinstance(error, AttributeError)
+        or not error.name
+        or type(error.obj).__module__.partition(".")[0] not in ("kdas", "sweeps")
+    ):
+        return ""
+    return f". {nearest(error.name, (name for name in dir(error.obj) if not name.startswith('_')))}".rstrip(".")
 
 
 def is_own_exit(error: SystemExit) -> bool:
     """Whether a user's code asked for the end of the process. A signal asks for it too, from a library's code."""
     frames = _frames(error)
     return bool(frames) and not _is_of_library(Path(frames[-1].filename))
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The lines of users' own code that led to an error, innermost last."""
+    return [frame for frame in _frames(error) if not _is_of_library(Path(frame.filename))]
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:

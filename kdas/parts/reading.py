@@ -69,7 +69,7 @@ def told_by(error: ValueError) -> list[Mistake]:
     if isinstance(error, PydanticCustomError):
         return list((error.context or {})["mistakes"])
     key, colon, text = str(error).partition(": ")
-    return [Mistake(key, _sentence(text)) if colon else Mistake("", _sentence(key))]
+    return [Mistake(key, sentence(text)) if colon else Mistake("", sentence(key))]
 
 
 def below(key: str, error: ValueError) -> PydanticCustomError:
@@ -173,7 +173,7 @@ def _mistakes(detail: ErrorDetails, model: type[BaseModel]) -> list[Mistake]:
         return [mistake.below(where) for mistake in detail["ctx"]["mistakes"]]
     if detail["type"] == "value_error":  # our own validators name the value and the remedy themselves
         message = detail["msg"].removeprefix("Value error, ")
-        return [Mistake(where, _sentence(message))] if where else told_by(ValueError(message))
+        return [Mistake(where, sentence(message))] if where else told_by(ValueError(message))
     if detail["type"] == "extra_forbidden":
         return [Mistake(where, known=tuple(fields_at(model, keys[:-1])))]
     return [Mistake(where, _text(detail, model, keys))]
@@ -216,7 +216,8 @@ def _expected(detail: ErrorDetails, model: type[BaseModel], keys: list[str]) -> 
     return _EXPECTED.get(detail["type"]) or bound or message
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """The text with a full stop, unless it asks a question."""
     text = text.rstrip(".")
     return text if text.endswith("?") else f"{text}."
 

@@ -9,8 +9,10 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model
 from pydantic.fields import FieldInfo
 
 from kdas.errors import brief, nearest
-from kdas.parts.plugins import blamed
+from kdas.parts.plugins import RegistrationError, blamed
 from kdas.parts.reading import nested_error, refuse_booleans_for_numbers, refused
 
 T = TypeVar("T")
@@ -62,6 +64,11 @@ class Part(Generic[T]):
         return str(factory.__module__)
 
     @property
+    def file(self) -> str:
+        """The file that defines the part; its module if that has none."""
+        return getattr(sys.modules.get(self.module), "__file__", None) or self.module
+
+    @property
     def is_own(self) -> bool:
         """Whether it is a user's own, from a plug-in."""
         return self.module.partition(".")[0] not in ("kdas", "sweeps")
@@ -76,7 +83,8 @@ class Registry(Generic[T]):
     """The parts of one kind.
 
     Args: needs, usual: what parts of this kind may name when they register; common: keys that a file may give to any
-        part of this kind, all with defaults. They are not passed to the part: who builds it looks at them.
+        part of this kind, all with defaults. They are not passed to the part: who builds it looks at them; given_for:
+        arguments that parts get for a need of another name.
     """
 
     def __init__(
@@ -85,10 +93,12 @@ class Registry(Generic[T]):
         needs: type[StrEnum] | None = None,
         usual: Iterable[str] = (),
         common: type[BaseModel] | None = None,
+        given_for: Mapping[str, str] | None = None,
     ) -> None:
         self.kind = kind
         self._common = common
         self._needs = {need.value: need for need in needs or ()}
+        self._need_of = {**{need: need for need in self._needs}, **(given_for or {})}
         self._usual = tuple(usual)
         self._parts: dict[str, Part[T]] = {}
 
@@ -96,28 +106,43 @@ class Registry(Generic[T]):
         self,
         name: str,
         *,
-        source: str,
+        source: str = "",
         needs: Iterable[str] = (),
         usual: Mapping[str, float] | None = None,
         priced: Iterable[str] = (),
     ) -> Callable[[Factory], Factory]:
-        """Decorator: registers a factory under `name`; `source` is where the part was described or taken from.
+        """Decorator: registers a factory under `name`; `source`, required, is where it was described or taken from.
 
         Args: needs: members of the registry's enum, or their values as plain strings; priced: numeric parameters that
             change what a step costs, which others are taken not to do.
+        Raises: RegistrationError: if there can be no such part.
         """
+        if not isinstance(name, str):
+            raise RegistrationError(f'a {self.kind} has no name. Write register("my_name", source="where it is from")')
+        if not isinstance(source, str) or not source.strip():
+            raise RegistrationError(
+                f'the {self.kind} {name!r} has no source. Write register("{name}", source="where it is from")'
+            )
+        needs, priced = ([each] if isinstance(each, str) else list(each) for each in (needs, priced))
 
         def add(factory: Factory) -> Factory:
             if name in self._parts:
-                raise ValueError(f"the {self.kind} {name!r} is already registered by {self._parts[name].build}")
+                by = self._parts[name]
+                raise RegistrationError(
+                    f"the {self.kind} name {name!r} is taken by {by.file if by.is_own else by.module}. Choose another"
+                )
             for given, known, what in ((needs, self._needs, "needs"), (usual or {}, self._usual, "usual")):
                 for key in given:
                     if key not in known:
-                        raise ValueError(f"the {self.kind} {name!r}: {what}: {key!r} is unknown. {nearest(key, known)}")
+                        raise RegistrationError(
+                            f"the {self.kind} {name!r}: {what}: {key!r} is unknown. {nearest(key, known)}"
+                        )
             schema = _schema(self.kind, name, factory, self.common_fields)
             for key in priced:
                 if key not in schema.model_fields:
-                    raise ValueError(f"the {self.kind} {name!r}: priced: {key!r} is none of its parameters")
+                    raise RegistrationError(
+                        f"the {self.kind} {name!r}: priced: {key!r} is unknown. {nearest(key, schema.model_fields)}"
+                    )
             known_needs = tuple(self._needs[need] for need in needs)
             self._parts[name] = Part(name, factory, schema, source, known_needs, dict(usual or {}), tuple(priced))
             return factory
@@ -187,13 +212,34 @@ class Registry(Generic[T]):
         """
         parameters = {key: value for key, value in checked.items() if key not in {"name", *self.common_fields}}
         part = self[checked["name"]]
-        with blamed(f"{self.kind} {part.name}") if part.is_own else nullcontext():
+        with self.blamed(part.name):
             return part.build(*context, **parameters) if _takes_context(part.build) else part.build(**parameters)
+
+    def blamed(self, name: str) -> AbstractContextManager[None]:
+        """A block that runs a part's code. Raises: UserError: in one line, for whatever a user's own part raises."""
+        part = self[name]
+        return blamed(f"{self.kind} {name}", part.file, self._unmet) if part.is_own else nullcontext()
+
+    def _unmet(self, said: str) -> str:
+        """How a part's needs and what its function takes differ. Args: said: by Python, of its call."""
+        given = [argument for argument in re.findall(r"'(\w+)'", said) if argument in self._need_of]
+        if not given:
+            return ""
+        needs = list(dict.fromkeys(str(self._need_of[argument]) for argument in given))
+        if "unexpected keyword" in said:
+            return f"its needs name {needs[0]}, but its code does not take {given[0]}. Add that argument to"
+        return undeclared(f"takes {' and '.join(given)}", needs)
 
     @property
     def common_fields(self) -> Mapping[str, FieldInfo]:
         """The keys that a file may give to any part of this kind."""
         return self._common.model_fields if self._common else {}
+
+
+def undeclared(what: str, needs: Iterable[str]) -> str:
+    """The message for a part that uses what it does not ask for, up to the file. Args: what: it does."""
+    listed = ", ".join(f'"{need}"' for need in needs)
+    return f"{what} without declaring it. Add needs=[{listed}] where it registers"
 
 
 def parameters_of(registry: Iterable[Part[Any]]) -> list[str]:
@@ -227,12 +273,12 @@ def _takes_context(factory: Callable[..., Any]) -> bool:
 
 
 def _check(kind: str, name: str, parameter: inspect.Parameter, reserved: Iterable[str]) -> None:
-    """Raises: ValueError: if a file could not set the parameter."""
+    """Raises: RegistrationError: if a file could not set the parameter."""
     where = f"the {kind} {name!r} has a parameter {parameter.name!r}"
     if parameter.name != parameter.name.lower() or parameter.name in reserved:
-        raise ValueError(f"{where}, which a file cannot set. Choose another name, in lower case")
+        raise RegistrationError(f"{where}, which a file cannot set. Choose another name, in lower case")
     if parameter.annotation is inspect.Parameter.empty:
-        raise ValueError(f"{where} without a type. Annotate it, for example with float")
+        raise RegistrationError(f"{where} without a type. Annotate it, for example with float")
 
 
 def _schema(kind: str, name: str, factory: Callable[..., Any], common: Mapping[str, FieldInfo]) -> type[BaseModel]:

@@ -12,7 +12,7 @@ from kdas.errors import UserError
 from kdas.files.home import expanded
 from kdas.models import Model
 from kdas.models.weights import load_weights
-from kdas.parts.plugins import load_plugins
+from kdas.parts.plugins import require_plugins
 from kdas.students.about import ABOUT, About, read_about, weights_file
 
 
@@ -65,10 +65,7 @@ def load_student(path: Path | str, *, last: bool = False, device: str = "cpu", o
     # A classifier has a weight for each class at least: a false number would ask for any amount of memory.
     if 4 * about.num_classes > weights.stat().st_size:
         raise UserError(f"{folder / ABOUT}: {about.num_classes} classes are more than {weights.name} can hold.")
-    try:
-        load_plugins(about.recipe.get("plugins", []))
-    except ValueError as error:
-        raise UserError(f"{folder}: plugins: {error}.") from error
+    require_plugins(about.recipe.get("plugins", []), f"{folder}: plugins:")
     # Drawing initial weights must not disturb the caller's generator.
     with seeding.global_draws(0, "a kept student"):
         model = models.create(about.student, about.num_classes)

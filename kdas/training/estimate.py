@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from kdas import seeding
 from kdas.clock import Calibration, Clock, Work
-from kdas.parts.plugins import blamed
 from kdas.recipe.config import TrialConfig
 from kdas.samplers import SAMPLERS, SamplerNeed
 from kdas.training.batch import Batch, Weights
@@ -32,8 +30,7 @@ def estimated_cost_ref_s(
     Args: teacher_accuracy: on the views that are trained on; it matters if `is_chosen_by_teacher`.
     Raises: UserError: if the code of a user's own sampler fails.
     """
-    sampler = SAMPLERS[config.sampler["name"]]
-    with blamed(f"sampler {sampler.name}") if sampler.is_own else nullcontext():
+    with SAMPLERS.blamed(config.sampler["name"]):
         return _rehearsed_cost_ref_s(config, num_samples, calibration, teacher_accuracy)
 
 

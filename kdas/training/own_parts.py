@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from kdas import seeding
 from kdas.data import Draw
 from kdas.errors import UserError
 from kdas.losses import LOSSES
-from kdas.parts.plugins import blamed
+from kdas.parts.registry import Registry
 from kdas.parts.terms import as_terms
 from kdas.recipe.config import TrialConfig
 from kdas.samplers import SAMPLERS, SamplerNeed
@@ -30,25 +32,40 @@ def check_own_parts(config: TrialConfig) -> None:
 
     A sampler's networks are the user's choice as well: its reference and its proxy are checked, too.
 
-    Raises: UserError: one line with the part, the file and the cause, if their code fails, the reference is no student
-        like this one, or the proxy cannot take the images, if their size is known before they are decoded.
+    Raises: UserError: a line for each part, with its file and the cause, if its code fails; or if the reference is no
+        student like this one, or the proxy cannot take the images, if their size is known before they are decoded.
     """
     if {SamplerNeed.REFERENCE_LOGITS, SamplerNeed.PROXY_LOSSES} & {*SAMPLERS[config.sampler["name"]].needs}:
         dataset = find_dataset(config)
         reference_id(config, dataset.num_classes)
         if dataset.size is not None:
             check_proxy(config.sampler, dataset.num_classes, dataset.size)
+    told: list[str] = []
     with seeding.global_draws(config.seed, "check of own parts"):
-        if SAMPLERS[config.sampler["name"]].is_own:
-            rehearse(config)
-        for _, part in as_terms(config.loss):
-            if LOSSES[part["name"]].is_own:
-                with blamed(f"loss {part['name']}"):
-                    try_loss(part)
-        for part in config.transforms:
-            if TRANSFORMS[part["name"]].is_own:
-                with blamed(f"transform {part['name']}"):
-                    _try_transform(part)
+        for attempt in _attempts(config):
+            try:
+                attempt()
+            except UserError as error:
+                told += map(str, error.args)
+    if told:
+        raise UserError(*dict.fromkeys(told))
+
+
+def _attempts(config: TrialConfig) -> Iterator[Callable[[], None]]:
+    """A function for each part of a user's own, which tries it."""
+    if SAMPLERS[config.sampler["name"]].is_own:
+        yield partial(rehearse, config)
+    for _, part in as_terms(config.loss):
+        if LOSSES[part["name"]].is_own:
+            yield partial(_blamed, LOSSES, try_loss, part)
+    for part in config.transforms:
+        if TRANSFORMS[part["name"]].is_own:
+            yield partial(_blamed, TRANSFORMS, _try_transform, part)
+
+
+def _blamed(registry: Registry[Any], attempt: Callable[[dict[str, Any]], None], part: dict[str, Any]) -> None:
+    with registry.blamed(part["name"]):
+        attempt(part)
 
 
 def _try_transform(part: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +21,7 @@ from kdas.errors import UserError
 from kdas.files.cache import content_id
 from kdas.losses import LOSSES, LossNeed
 from kdas.losses.terms import needs_of
-from kdas.parts.plugins import blamed, code_id
+from kdas.parts.plugins import code_id
 from kdas.parts.terms import as_terms, identity_of
 from kdas.recipe.config import Recipe, TrialConfig
 from kdas.recipe.teacher import SelfTeacher, key_of
@@ -301,8 +300,7 @@ def _data(config: TrialConfig, others: Mapping[str, TrialConfig]) -> tuple[Datas
         raise UserError(
             "compile: true needs a C++ compiler on a CPU, and none was found. Install g++, or set compile: false."
         )
-    part = DATASETS[config.dataset["name"]]
-    with blamed(f"dataset {part.name}") if part.is_own else nullcontext():
+    with DATASETS.blamed(config.dataset["name"]):
         splits = load_splits(dataset, config.validation, device, config.data_workers)
     models.check_image_size(config.student, splits.num_classes, splits.image_size, is_trained=True)
     for each in (config, *others.values()):

@@ -38,7 +38,7 @@ def slots_of(recipe: TrialConfig, resources: ResourcesConfig, source: Path) -> S
             return cluster.slots_of_cluster(recipe.device, recipe.threads, resources)
         return slots_for(devices.resolve(recipe.device), recipe.threads, resources)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise error.of(source) from error
 
 
 def members_of_cluster(

@@ -50,7 +50,7 @@ def _calibrate(spec: SweepSpec, source: Path, directory: SweepDirectory, console
     try:
         inputs = untrained_inputs(plan.methods.recipe, plan.methods.others)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise error.of(source) from error
     for file in directory.price_files():
         file.unlink(missing_ok=True)
     for calibration in prices_of(plan, inputs, directory, console, measured_calibration).calibrations.values():

@@ -103,7 +103,7 @@ def open_bank_for(recipe: TrialConfig, inputs: Inputs, source: Path) -> TeacherB
     try:
         return inputs.of(recipe).bank(recipe, check=True)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise error.of(source) from error
 
 
 def prepare_bank(

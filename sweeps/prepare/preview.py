@@ -62,7 +62,7 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
         new = tuple(each for each in networks.values() if not teachers.is_kept(each, dataset, spec.validation))
         inputs = untrained_inputs(recipe, others) if new else load_inputs(recipe, others=others)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise error.of(source) from error
     prices = prices_of(plan, inputs, directory, console)
     budget_ref_s = Trial(recipe, inputs).budget_ref_s(prices.base)
     shares, overhead = cost_shares_of(spec.scheduler), known_overhead()
@@ -75,7 +75,7 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
     try:
         slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise error.of(source) from error
     ahead = look_ahead(spec, source, directory, slots, console)
     for teacher in ahead.new_teachers:
         console.print(f"The teacher, {teacher.model}, is trained first, for {teacher.epochs} epochs.")

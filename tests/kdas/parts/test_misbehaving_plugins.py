@@ -229,3 +229,107 @@ def test_command_says_it_and_ends_with_2(tmp_path: Path) -> None:
     (tmp_path / "trial.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     done = CliRunner().invoke(app, ["train", str(tmp_path / "trial.yaml")])
     assert isinstance(done.exception, UserError) and "SystemExit: 3" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("registered", "context", "init", "names", "message"),
+    [
+        ("", "", "pass", ", *, teacher_maps", 'takes teacher_maps without .*needs=["teacher_maps"] where it registers'),
+        ("", "", "pass", ", epoch=1", 'takes epoch without declaring it. Add needs=["epoch"]'),
+        ("", "", "pass", ", *, student_strong_logits", 'Add needs=["strong_view"] where it registers (/mine.py).'),
+        ("epoch", "", "pass", "", "its needs name epoch, but its code does not take epoch. Add that argument to"),
+        ("", ", context", "context.teacher_maps[0]", "", 'reads teacher_maps of its .*needs=["teacher_maps"]'),
+        ("", ", context", "context.student_width", "", 'reads student_width of its .*needs=["student_features"]'),
+        ("", ", context", "context.class_means()", "", 'reads class_means of its .*needs=["class_means"]'),
+        ("", ", context", "context.teacher_mapz", "", "(/mine.py, line 9). Did you mean teacher_maps? Fix that file."),
+        ("", ", context", "context.xyz", "", "Known: class_means, epochs, labels, num_classes, num_samples, student_"),
+        ("", ", context, other", "pass", "", "argument: 'other' (/mine.py). Fix that file."),
+    ],
+)
+def test_loss_that_uses_what_it_does_not_declare(
+    refusal: Refusal, registered: str, context: str, init: str, names: str, message: str
+) -> None:
+    needs = f', needs=["{registered}"]' if registered else ""
+    code = LOSS.format(needs=needs, context=context, init=init, names=names, forward="pass")
+    said = refusal(code, loss="mine", bank="live")
+    assert said.startswith("loss mine: ")
+    assert re.search(re.escape(message).replace(r"\.\*", ".*"), said), said
+    assert "/mine.py" in said
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [
+        ("", 'takes student_logits without declaring it. Add needs=["student_logits"] where it registers (/mine.py).'),
+        (', needs=["student_logits", "targets"]', "its needs name targets, but its code does not take targets. Add"),
+    ],
+)
+def test_sampler_that_uses_what_it_does_not_declare(refusal: Refusal, needs: str, message: str) -> None:
+    code = SAMPLER.format(**GOOD).replace(', needs=["student_logits"]', needs)
+    assert f"sampler mine: {message}" in refusal(code, sampler="mine")
+
+
+def test_sampler_whose_context_is_misspelt(refusal: Refusal) -> None:
+    said = refusal(SAMPLER.format(**{**GOOD, "plan": "self.context.num_sample"}), sampler="mine")
+    assert "(/mine.py, line 14). Did you mean num_samples? Fix that file." in said
+
+
+@pytest.mark.parametrize(
+    ("registered", "message"),
+    [
+        ('"mine"', 'line 4: the loss \'mine\' has no source. Write register("mine", source="where it is from").'),
+        ('"kd", source="a test"', "line 4: the loss name 'kd' is taken by kdas.losses.divergence. Choose another."),
+        (
+            '"mine", source="a test", needs=["teacher_map"]',
+            "line 4: the loss 'mine': needs: 'teacher_map' is unknown. Did you mean teacher_maps?",
+        ),
+    ],
+)
+def test_loss_that_cannot_be_registered(refusal: Refusal, registered: str, message: str) -> None:
+    code = f"from kdas.losses import LOSSES\n\n\n@LOSSES.register({registered})\ndef mine():\n    pass\n"
+    assert refusal(code) == f"/trial.yaml: plugins: /mine.py: {message}"
+
+
+def test_loss_that_is_registered_without_a_call(refusal: Refusal) -> None:
+    said = refusal("from kdas.losses import LOSSES\n\n\n@LOSSES.register\ndef mine():\n    pass\n")
+    assert said.endswith('line 4: a loss has no name. Write register("my_name", source="where it is from").')
+
+
+def test_every_broken_part_of_a_trial_is_told(tmp_path: Path, refusal: Refusal) -> None:
+    parts = {"forward": RAISED, "init": "pass", **dict.fromkeys(("needs", "context", "names"), "")}
+    code = LOSS.format(**parts) + LOSS.format(**parts).replace('"mine"', '"mine_too"')
+    code += SAMPLER.format(**{**GOOD, "plan": RAISED})
+    with pytest.raises(AssertionError):  # of several lines
+        refusal(code, loss=[{"name": "mine", "weight": 1}, {"name": "mine_too", "weight": 1}], sampler="mine")
+    config = load_trial_config(tmp_path / "trial.yaml")
+    with pytest.raises(UserError) as caught:
+        check_own_parts(config)
+    assert [line.partition(":")[0] for line in caught.value.args] == ["sampler mine", "loss mine", "loss mine_too"]
+    assert [line[:7] for line in caught.value.of("t.yaml").args] == ["t.yaml:"] * 3
+
+
+def test_every_plugin_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text("1 / 0", encoding="utf-8")
+    done = CliRunner().invoke(app, ["list", "--plugin", "one.py", "--plugin", "two.py"])
+    assert isinstance(done.exception, UserError)
+    assert [line.partition(": its")[0] for line in done.exception.args] == [
+        "list: --plugin one.py",
+        "list: --plugin two.py",
+    ]
+
+
+def test_plugin_of_the_command_line_is_found_from_any_folder_with_what_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(LOSSES, "_parts", dict(LOSSES._parts))
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "beside_my_part.py").write_text("NAME = 'found_there'", encoding="utf-8")
+    code = "from beside_my_part import NAME\nfrom kdas.losses import LOSSES\n\n\n"
+    code += "@LOSSES.register(NAME, source='a test')\ndef mine():\n    pass\n"
+    (tmp_path / "parts" / "part.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["list", "losses", "--plugin", "parts/part.py"])
+    assert done.exit_code == 0 and "found_there" in done.output, done.exception

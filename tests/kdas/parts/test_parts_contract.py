@@ -512,7 +512,7 @@ def test_dataset_decodes_to_square_images_and_known_classes(
 @pytest.mark.parametrize("registry", [*REGISTRIES.values(), MODELS], ids=lambda registry: registry.kind)
 def test_a_name_is_registered_only_once(registry: Registry[Any]) -> None:
     name = registry.names()[0]
-    with pytest.raises(ValueError, match=rf"the {registry.kind} {name!r} is already registered"):
+    with pytest.raises(ValueError, match=rf"the {registry.kind} name {name!r} is taken by"):
         registry.register(name, source="a test")(lambda: None)
 
 

@@ -221,7 +221,7 @@ def test_own_module_is_found_in_the_current_directory(
         (
             "twice.py",
             "from kdas.samplers import SAMPLERS\nSAMPLERS.register('full', source='x')(dict)\n",
-            r"plugins: /.*twice\.py: its import failed: ValueError: the sampler 'full' is already registered",
+            r"plugins: /.*twice\.py: line \d+: the sampler name 'full' is taken by kdas\.samplers\.subsets\. Choose",
         ),
     ],
 )

@@ -30,6 +30,13 @@ class Mine(Full):
     def __init__(self, context, *, start_rate: float = 1.0):
         raise RuntimeError("not today")
 """
+LOSS = """
+from kdas.losses import LOSSES
+
+@LOSSES.register("{name}", source="a test")
+def build():
+    raise RuntimeError("not today")
+"""
 RULE = """
 from kdas.records import Status
 from sweeps.stopping import STOPPING_RULES
@@ -73,6 +80,19 @@ def test_sampler_that_raises_is_one_line_before_the_data_are_read(
         run.run_sweep(spec, source, directory, Console(quiet=True))
     with pytest.raises(UserError, match=message):
         preview.preview_sweep(spec, source, directory, Console(quiet=True))
+
+
+def test_every_broken_part_of_a_sweep_is_told_once(load: Any, tmp_path: Path) -> None:
+    rule = RULE.format(name="rule_of_several", attributes=ATTRIBUTES)
+    losses = "".join(LOSS.format(name=name) for name in ("one_of_several", "two_of_several"))
+    methods = {name: {"sampler": "full", "loss": name} for name in ("one_of_several", "two_of_several")}
+    again = {"sampler": "full", "loss": "one_of_several", "epochs": 1}
+    baselines = {"plain_kd": "full", **methods, "again": again}
+    spec = load(rule + losses, baselines=baselines, scheduler="rule_of_several")
+    with pytest.raises(UserError) as caught:
+        check_own_parts_of(spec, tmp_path / "mine.yaml")
+    told = [line.removeprefix(f"{tmp_path}/mine.yaml: ").partition(": its code")[0] for line in caught.value.args]
+    assert told == ["loss one_of_several", "loss two_of_several", "scheduler rule_of_several"]
 
 
 def test_stopping_rule_that_raises_is_one_line(load: Any, tmp_path: Path) -> None:
