@@ -187,7 +187,7 @@ resume: $(READY) ## let NAME's sweep start trials again
 stop: $(READY) ## stop NAME's TRIAL of the search early
 	@$(BIN)/kdas-sweeps stop -- "$$NAME" "$$TRIAL"
 
-preview: $(READY) ## estimate NAME's trials and cost; trains nothing
+preview: $(READY) ## estimate NAME's trials and cost; measures missing prices, trains nothing
 	@$(BIN)/python -m sweeps preview $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"
 
 calibrate: $(READY) ## measure NAME's prices again, or show those it has
