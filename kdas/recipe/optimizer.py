@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -142,10 +142,15 @@ class OptimizerConfig(Strict):
 _SHARED = ("schedule", "final_learning_rate", "warmup_epochs", "clip_norm", *OF_SCHEDULE)
 
 
-def changed_optimizer(block: OptimizerConfig | Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a block in which some keys differ. Another optimizer starts from default values of its own."""
+def changed_optimizer(
+    block: OptimizerConfig | Mapping[str, Any], keys: Mapping[str, Any], usual: Callable[[str], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The content of a block in which some keys differ. Another optimizer starts from default values of its own.
+
+    Args: usual: returns those of the file's preset for an optimizer of this name.
+    """
     kept = block.model_dump() if isinstance(block, OptimizerConfig) else dict(block)
     before = kept.get("name", "sgd")
     if keys.get("name", before) != before:
-        kept = {key: kept[key] for key in _SHARED if key in kept}
+        kept = {**usual(keys["name"]), **{key: kept[key] for key in _SHARED if key in kept}}
     return {**kept, **keys}

@@ -67,6 +67,8 @@ def _filled_method(method: Any, content: Mapping[str, Any], samplers: Any, losse
     if not isinstance(method, Mapping) or "sampler" not in method:
         return _with_defaults(SAMPLERS, method, samplers)
     method = {**method, "sampler": _with_defaults(SAMPLERS, method["sampler"], samplers)}
+    if content.get("preset") == "official" and "teacher" in method:
+        losses = {name: official_settings({**content, **method}, name).loss for name in LOSSES.names()}
     if "loss" in method:
         method["loss"] = _filled_loss(method["loss"], losses)
     return _with_filled_search(method, {**content, **method}, samplers, losses)
@@ -105,10 +107,19 @@ def _with_start_written_out(content: dict[str, Any]) -> dict[str, Any]:
 def _with_official_settings(content: dict[str, Any]) -> dict[str, Any]:
     """The settings of the release for the file's pair and first loss, under what the file itself says."""
     settings, optimizer = official_settings(content, _first_name(content["loss"])), content.get("optimizer", {})
-    # They are those of SGD, which DOT is too.
-    if settings.optimizer and isinstance(optimizer, Mapping) and optimizer.get("name", "sgd") in ("sgd", "dot"):
-        content = {**content, "optimizer": {**settings.optimizer, **optimizer}}
+    if isinstance(optimizer, Mapping) and (usual := usual_optimizer(optimizer.get("name", "sgd"), content)):
+        content = {**content, "optimizer": {**usual, **optimizer}}
     return {**settings.top, **content}
+
+
+def usual_optimizer(name: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of the file's preset for an optimizer: those of the release for the pair and its first loss, if any.
+
+    Args: content: of a trial or sweep file, for its preset, dataset, pair and loss.
+    """
+    if content.get("preset") != "official" or name not in ("sgd", "dot"):  # the release's are of SGD, which DOT is too
+        return {}
+    return official_settings(content, _first_name(content["loss"])).optimizer
 
 
 def _taken_block(content: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_serializer, model_validator
@@ -14,7 +15,7 @@ from kdas.parts.registry import lower_keys, parameters_of
 from kdas.parts.terms import MAX_WEIGHT
 from kdas.recipe.config import LossPart, SamplerPart
 from kdas.recipe.optimizer import OptimizerConfig, changed_optimizer
-from kdas.recipe.presets import usual_weights
+from kdas.recipe.presets import usual_optimizer, usual_weights
 from kdas.recipe.strict import MAX_BATCH, MAX_EPOCHS, Strict
 from kdas.recipe.teacher import TeacherBlock, TeacherConfig
 from sweeps.file.choices import parts_written_out
@@ -144,7 +145,8 @@ class Method(Strict):
         """
         overrides, usual = self.overrides(recipe), {}
         if "loss" in overrides and names_of(overrides["loss"]) != names_of(recipe["loss"]):
-            usual = usual_weights(overrides["loss"], recipe)
+            usual = usual_weights(overrides["loss"], {**recipe, **overrides})
         if "optimizer" in overrides:
-            overrides["optimizer"] = changed_optimizer(recipe["optimizer"], overrides["optimizer"])
+            usual_of = partial(usual_optimizer, content={**recipe, **overrides})
+            overrides["optimizer"] = changed_optimizer(recipe["optimizer"], overrides["optimizer"], usual_of)
         return {**recipe, **usual, **overrides, "sampler": self.sampler}

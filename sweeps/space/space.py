@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from kdas.parts.terms import as_terms
 from kdas.recipe.optimizer import changed_optimizer
-from kdas.recipe.presets import usual_weights
+from kdas.recipe.presets import usual_optimizer, usual_weights
 from sweeps.space.places import PARTS, Path, Place
 from sweeps.space.ranges import RangeConfig
 
@@ -158,7 +159,8 @@ class Space:
             if parameter.path[0] != "optimizer":
                 result = _put(result, parameter.path, value)
         if of_optimizer := {str(each.path[-1]): point[each.name] for each in self._of_optimizer if each.name in point}:
-            result["optimizer"] = changed_optimizer(content["optimizer"], of_optimizer)
+            usual = partial(usual_optimizer, content=result)
+            result["optimizer"] = changed_optimizer(content["optimizer"], of_optimizer, usual)
         return result
 
     @property

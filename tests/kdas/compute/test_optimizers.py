@@ -245,10 +245,10 @@ def test_every_optimizer_has_ids_and_prices_of_its_own(trial_of: TrialOf, small_
 
 def test_changed_block_keeps_what_every_optimizer_has() -> None:
     base = settings(momentum=0.8, learning_rate=0.3, schedule="step", milestones=[0.5], warmup_epochs=2)
-    other = settings(**changed_optimizer(base, {"name": "adamw"}))
+    other = settings(**changed_optimizer(base, {"name": "adamw"}, lambda name: {}))
     assert (other.learning_rate, other.weight_decay, other.schedule, other.warmup_epochs) == (1e-3, 0.01, "step", 2)
     assert other.milestones == [0.5]
-    same = settings(**changed_optimizer(base, {"momentum": 0.7}))
+    same = settings(**changed_optimizer(base, {"momentum": 0.7}, lambda name: {}))
     assert (same.learning_rate, same.momentum, same.warmup_epochs) == (0.3, 0.7, 2)
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from kdas.errors import UserError
 from kdas.parts.yaml_file import read_yaml
+from kdas.recipe.config import TrialConfig
 from kdas.training.trial import Inputs
 from sweeps.file.loading import load_spec
 from sweeps.file.spec import SweepSpec
@@ -52,6 +53,26 @@ def test_a_method_overrides_keys_of_the_recipe(compared: Load, inputs: Inputs) -
     assert half.model_dump() == expected
     assert jobs["plain_half"].configuration == "epochs 1 · optimizer.learning_rate 0.1"
     assert jobs["plain_kd"].configuration == "every sample"
+
+
+@pytest.mark.parametrize("name", ["sgd", "dot"])
+def test_another_optimizer_keeps_the_values_of_the_preset(compared: Load, name: str) -> None:
+    changed = {"preset": "official", "student": "ShuffleV1", "optimizer": {"name": "adamw"}}
+    own = {"sampler": "full", "optimizer": {"name": name}}
+    search = {"optimizer.name": ["adamw", name]}
+    methods = compared({"other": own}, search=search, known_points=[], algorithm="tpe", **changed).methods
+    assert TrialConfig(**methods.baselines["other"].content).optimizer.learning_rate == 0.01
+    search_of_file = methods.searches[0]
+    for proposed, rate in ((name, 0.01), ("adamw", 0.001)):
+        content = search_of_file.space.applied(search_of_file.content, {"optimizer.name": proposed})
+        assert TrialConfig(**content).optimizer.learning_rate == rate
+
+
+def test_a_method_with_a_teacher_gets_the_preset_of_its_own_pair(compared: Load) -> None:
+    own = {"sampler": "full", "loss": "dkd", "teacher": {"model": "vgg13"}}
+    changed = {"preset": "official", "student": "vgg8", "search": {"optimizer.momentum": [0.8, 0.9]}}
+    methods = compared({"vgg": own}, known_points=[], dataset="digits", **changed).methods
+    assert methods.baselines["vgg"].content["loss"]["beta"] == 6.0
 
 
 def test_a_method_with_another_optimizer_starts_from_that_one_s_defaults(compared: Load, inputs: Inputs) -> None:
