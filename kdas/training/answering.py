@@ -74,6 +74,12 @@ def check_maps(config: TrialConfig, num_classes: int, image_size: int) -> None:
     with seeding.global_draws(0, "check of layers"):
         for who, name in names.items():
             made[who] = model = models.create(name, num_classes)
+            # Before layers are asked for, which cannot tell them.
+            if who == "teacher" and LossNeed.TEACHER_BATCH_NORMS in needs_of(config.loss) and not _norms(model):
+                raise UserError(
+                    f"teacher.model: {config.teacher.model} does not name the batch norms that this loss needs. Choose"
+                    " a teacher of the zoo, for example ResNet50 or a resnet, or another loss."
+                )
             if asked_of(config, who) is not Asked.MAPS:
                 continue
             layers = getattr(config, f"{who}_layers")
@@ -82,11 +88,6 @@ def check_maps(config: TrialConfig, num_classes: int, image_size: int) -> None:
                 with_maps(model.eval(), layers)(torch.zeros(2, 3, image_size, image_size))
             except UserError as error:
                 raise UserError(f"{who}_layers: {error}") from error
-    if LossNeed.TEACHER_BATCH_NORMS in needs_of(config.loss) and not _norms(made["teacher"]):
-        raise UserError(
-            f"teacher.model: {config.teacher.model} does not name the batch norms that this loss needs. Choose another"
-            " teacher, for example a resnet, or another loss."
-        )
     context = context_of(
         config,
         **made,

@@ -15,6 +15,7 @@ from kdas.errors import UserError
 from kdas.losses import LOSSES, LossContext, LossNeed
 from kdas.losses.interface import AT_BUILDING, STRONG
 from kdas.losses.terms import keywords_of
+from kdas.training.answering import check_maps
 from kdas.training.batch import joined
 from kdas.training.trainer import Surroundings, Training
 from kdas.training.trial import Trial, load_inputs
@@ -180,3 +181,11 @@ def test_numbers_that_a_loss_is_priced_by_have_prices_of_their_own(config_of: Co
     assert prices(scale=2.0) == prices(scale=1.0)
     assert prices(num_draws=2) != prices(num_draws=1)
     assert priced_by(config_of(loss="all_needs", student_layers=["layer1"])) != prices()
+
+
+@pytest.mark.parametrize("layers", [None, ["relu", "layer1", "layer2", "layer3", "layer4"]])
+def test_ofd_refuses_a_teacher_of_a_library_at_once(config_of: ConfigOf, layers: list[str] | None) -> None:
+    teacher = {"model": "torchvision/resnet18"}
+    config = config_of(loss="ofd", teacher=teacher, student="ResNet18", teacher_layers=layers)
+    with pytest.raises(UserError, match=r"^teacher\.model: torchvision/resnet18 does not name the batch norms that"):
+        check_maps(config, num_classes=10, image_size=32)
