@@ -38,7 +38,7 @@ from sweeps.file.spec import SweepSpec
 from sweeps.prepare import environment
 from sweeps.prepare.forecast import forecast
 from sweeps.prepare.inputs import inputs_for, keep_inputs_of, open_bank_for, prepare_bank, prices_of
-from sweeps.prepare.own_copies import with_own_copies
+from sweeps.prepare.own_copies import references_of, with_own_copies
 from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.preview import agree, look_ahead
 from sweeps.prepare.resolved import cost_shares_of, plan_of, rule_of
@@ -137,7 +137,7 @@ def _begun(
     try:
         for each in recipes:
             teachers.check_checkpoint(each.teacher, find_dataset(recipe))
-        inputs = inputs_for(recipe, directory, console, recipes[1:])
+        inputs = inputs_for(recipe, directory, console, recipes[1:], references_of(spec))
     except UserError as error:
         raise error.of(source) from error
     if not directory.spec_file.exists():
@@ -152,7 +152,7 @@ def _begun(
         agree(expected, spec.budget, source, console, is_agreed=is_agreed)
         for each in recipes:
             open_bank_for(each, inputs, source)
-        keep_inputs_of(recipe, inputs, directory, recipes[1:])
+        keep_inputs_of(recipe, inputs, directory, recipes[1:], references_of(spec))
         # Written last: until this file exists, the sweep counts as not started.
         keep_spec(spec, directory)
     prices.freeze(directory)

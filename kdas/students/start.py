@@ -58,6 +58,12 @@ def reference_id(config: TrialConfig, num_classes: int) -> str:
     return _kept(config.student, checkpoint, num_classes, "sampler.reference")[1] if checkpoint else ""
 
 
+def reference_weights(student: str, checkpoint: str, num_classes: int) -> tuple[dict[str, Tensor], str]:
+    """The weights of a sampler's reference, and a hash of them. Raises: as `reference_of`."""
+    kept, weights = _kept(student, checkpoint, num_classes, "sampler.reference")
+    return dict(kept.state_dict()), weights
+
+
 @functools.lru_cache(maxsize=4)
 def _kept(name: str, checkpoint: str, num_classes: int, key: str) -> tuple[Model, str]:
     # Read once in a process, so that its trials start from the same weights that their names tell of.

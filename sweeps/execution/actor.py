@@ -24,6 +24,7 @@ from kdas.parts.plugins import SEARCHED_FOLDERS, failure, is_own_exit, search_al
 from kdas.recipe.config import TrialConfig
 from kdas.recipe.teacher import TeacherConfig
 from kdas.records import CurveRow, Status
+from kdas.samplers import SamplerNeed, network_of
 from kdas.teacher.obtain import obtain
 from kdas.training.provenance import provenance
 from kdas.training.trainer import CheckpointError, Surroundings, Training
@@ -59,6 +60,9 @@ def ray_config(
     config = job.config.model_dump(mode="json")
     if config["student_checkpoint"] and directory.start_file.exists():
         config["student_checkpoint"] = str(directory.start_file)
+    reference = network_of(config["sampler"], SamplerNeed.REFERENCE_LOGITS)
+    if reference and (kept := directory.reference_file_of(reference)).exists():
+        config["sampler"]["reference"] = str(kept)
     return {
         "config": config,
         "module_folders": list(SEARCHED_FOLDERS),

@@ -34,13 +34,17 @@ AHEAD_FROM = 0.9
 
 
 def inputs_for(
-    recipe: TrialConfig, directory: SweepDirectory, console: Console, others: Sequence[TrialConfig] = ()
+    recipe: TrialConfig,
+    directory: SweepDirectory,
+    console: Console,
+    others: Sequence[TrialConfig] = (),
+    references: Sequence[str] = (),
 ) -> Inputs:
     """Data and teachers. A sweep that has begun takes its own copy of a teacher that it trained: the cache may be
     emptied meanwhile, or hold one that was trained again elsewhere.
 
     Args: recipe: with the sweep's own copies of given weights that are gone; others: trials with the other teachers of
-        methods, with copies likewise.
+        methods, with copies likewise; references: of samplers, likewise.
     """
     has_begun = directory.has_begun
 
@@ -56,17 +60,21 @@ def inputs_for(
     of_methods = {key_of(each.teacher): with_own(each) for each in others}
     inputs = load_inputs(with_own(recipe), TeacherProgress(console), of_methods)
     if has_begun:
-        check_inputs(directory, inputs, recipe)
-        keep_own_copies([recipe, *others], inputs, directory, replaces=False)
+        check_inputs(directory, inputs, recipe, references)
+        keep_own_copies([recipe, *others], inputs, directory, references, replaces=False)
     return inputs
 
 
 def keep_inputs_of(
-    recipe: TrialConfig, inputs: Inputs, directory: SweepDirectory, others: Sequence[TrialConfig] = ()
+    recipe: TrialConfig,
+    inputs: Inputs,
+    directory: SweepDirectory,
+    others: Sequence[TrialConfig] = (),
+    references: Sequence[str] = (),
 ) -> None:
-    """Record what later starts must match, and the weights that were given. Args: others: as in `inputs_for`."""
-    keep_inputs(directory, inputs, recipe)
-    keep_own_copies([recipe, *others], inputs, directory, replaces=True)
+    """Record what later starts must match, and the weights that were given. Args: as in `inputs_for`."""
+    keep_inputs(directory, inputs, recipe, references)
+    keep_own_copies([recipe, *others], inputs, directory, references, replaces=True)
 
 
 def prices_of(

@@ -50,8 +50,8 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
     Raises: UserError: for a mistake that only the data or this machine reveals.
     """
     check_cache()
-    check_own_parts_of(spec, source)
     spec = with_own_copies(spec, directory)
+    check_own_parts_of(spec, source)
     plan = plan_of(spec)
     recipe, others = plan.methods.recipe, plan.methods.others
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,14 +15,16 @@ from kdas.parts.reading import explain
 from kdas.parts.yaml_file import dump_yaml, parse_yaml
 from kdas.recipe.config import TrialConfig
 from kdas.recipe.teacher import members_of
-from kdas.students.start import start_id
+from kdas.students.start import reference_weights, start_id
 from kdas.training.trial import Inputs, config_id, priced_code
 from sweeps.file.spec import SweepSpec
+from sweeps.prepare.own_copies import with_references
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.spec_file import read_spec, write_spec_text
 
 # In place of a value that is not there; a value is shown up to this length.
 _MISSING, _MOST_SHOWN = "missing", 200
+_REFERENCES = "sampler references"
 # Keys that may differ between two starts of a sweep. More seeds, configurations or finalists extend it, plug-ins are
 # compared by their content, and the others change no result. `known_points` may grow, see below.
 _MAY_CHANGE = {
@@ -98,6 +100,7 @@ def _forget_places(content: dict[str, Any]) -> None:
     for teacher in (member for each in (content["teacher"], *of_methods) for member in members_of(each)):
         teacher["checkpoint"] = bool(teacher.get("checkpoint"))
     content["student_checkpoint"] = bool(content["student_checkpoint"])
+    content.update(with_references(content, bool))
 
 
 def _innermost_change(key: str, before: Any, now: Any) -> tuple[str, Any, Any]:
@@ -154,20 +157,26 @@ def _with_later_keys(before: dict[str, Any], now: dict[str, Any], directory: Swe
     return completed
 
 
-def keep_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
-    """Record what later starts must match."""
-    write_record(directory.inputs_file, _facts(inputs, recipe))
+def keep_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig, references: Sequence[str] = ()) -> None:
+    """Record what later starts must match. Args: references: of the samplers, in the order of the file."""
+    write_record(directory.inputs_file, _facts(inputs, recipe, references))
 
 
-def check_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
-    """Raises: UserError: if data, teacher, device or user code differ from those that the sweep began with."""
+def check_inputs(
+    directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig, references: Sequence[str] = ()
+) -> None:
+    """Compare what a sweep began with. Args: as for `keep_inputs`.
+
+    Raises: UserError: if data, given weights, device or user code differ from those that the sweep began with.
+    """
     try:
         before = read_record(directory.inputs_file, remedy="")
     except (FileNotFoundError, DamagedError):
-        _rebuild_inputs(directory, inputs, recipe)
+        _rebuild_inputs(directory, inputs, recipe, references)
         return
-    for key, value in _facts(inputs, recipe).items():
-        if before.get(key, "") != value:
+    for key, value in _facts(inputs, recipe, references).items():
+        is_later = key == _REFERENCES and key not in before  # sweeps of before did not record it
+        if before.get(key, "") != value and not is_later:
             raise UserError(f"{directory.path}: {_what_changed(key, str(before.get(key)), value)}")
 
 
@@ -196,10 +205,15 @@ def _what_changed(key: str, before: str, now: str) -> str:
             f"the weights that the student starts from have changed since this sweep began: their hash was {before} and"
             f" is {now}. Restore its checkpoint, {another}"
         )
+    if key == _REFERENCES:
+        return (
+            f"the weights of a sampler's reference have changed since this sweep began: their hash was {before} and is"
+            f" {now}. Restore the file under sampler.reference, {another}"
+        )
     return f"the {key} has changed since this sweep began. Restore your files, {another}"
 
 
-def _rebuild_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig) -> None:
+def _rebuild_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConfig, references: Sequence[str]) -> None:
     """Write the facts again. A trial's name tells whether it was trained with these inputs."""
     same = TrialConfig(**{**recipe.model_dump(mode="json"), "sampler": "full"})
     known = {folder.path.name.rpartition("-s")[0] for folder in directory.trials()}
@@ -208,11 +222,13 @@ def _rebuild_inputs(directory: SweepDirectory, inputs: Inputs, recipe: TrialConf
             f"{directory.inputs_file}: is damaged or missing, and the data or the teacher are not those of the trials"
             " that have run. Restore data and teacher, or start the sweep under another name."
         )
-    keep_inputs(directory, inputs, recipe)
+    keep_inputs(directory, inputs, recipe, references)
 
 
-def _facts(inputs: Inputs, recipe: TrialConfig) -> dict[str, str]:
+def _facts(inputs: Inputs, recipe: TrialConfig, references: Sequence[str]) -> dict[str, str]:
+    ids = [reference_weights(recipe.student, each, inputs.splits.num_classes)[1] for each in references]
     return {
+        **({_REFERENCES: " ".join(ids)} if ids else {}),
         "dataset": inputs.dataset.fingerprint,
         "teacher weights": inputs.teacher.weights_id,
         **{f"teacher weights {n}": each.weights_id for n, each in enumerate(inputs.others.values(), start=2)},

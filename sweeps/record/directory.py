@@ -52,6 +52,7 @@ class SweepDirectory:
         self.teacher_file = path / "teacher.pth"
         self.teachers = path / "teachers"
         self.start_file = path / "start.pth"
+        self.references = path / "references"
         self.chatter_file = path / "ray.log"
         self.report = path / "report.html"
         self.answer_file = path / "answer.json"
@@ -63,6 +64,11 @@ class SweepDirectory:
             return self.teacher_file
         copy = Path(teacher.get("checkpoint") or "")
         return copy if copy.parent == self.teachers.absolute() else self.teachers / f"{content_id(teacher)}.pth"
+
+    def reference_file_of(self, reference: str) -> Path:
+        """Where the sweep's copy of the weights of a sampler's reference is. Args: reference: as the file names it."""
+        given = Path(reference)
+        return given if given.parent == self.references.absolute() else self.references / f"{content_id(reference)}.pth"
 
     def study_file_of(self, search: str) -> Path:
         """Proposals and results of a search. Args: search: the searched method, "" for the file's own search."""

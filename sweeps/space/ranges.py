@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Mapping
@@ -92,7 +93,7 @@ class RangeConfig(Strict):
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.choices is not None:
-            return CategoricalDistribution([json.dumps(choice) for choice in self.choices])
+            return CategoricalDistribution(self._texts)
         assert self.low is not None and self.high is not None
         if kind is int:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
@@ -100,18 +101,29 @@ class RangeConfig(Strict):
 
     def to_optuna(self, value: Any) -> Any:
         # A trial file may contain 1000.0 for the choice 1000.
-        return value if self.choices is None else json.dumps(self.choices[self.choices.index(value)])
+        return value if self.choices is None else self._texts[self.choices.index(value)]
 
     def from_optuna(self, value: Any) -> Any:
         """The value that is trained with: real numbers are rounded to four significant digits."""
         if self.choices is not None:
-            return json.loads(value)
+            texts = self._texts
+            return copy.deepcopy(self.choices[texts.index(value)]) if value in texts else json.loads(value)
         if not isinstance(value, float):
             return value
         assert self.low is not None and self.high is not None
         if self.step is not None:
             return self._nth(round((value - self.low) / self.step), self.step, float)
         return min(max(float(f"{value:.4g}"), self.low), self.high)
+
+    @property
+    def _texts(self) -> list[str]:
+        """The choices as JSON. Where a sampler's reference is does not count: the file may move during a sweep."""
+        return [
+            json.dumps(
+                {**choice, "reference": number} if isinstance(choice, dict) and "reference" in choice else choice
+            )
+            for number, choice in enumerate(self.choices or [])
+        ]
 
     def _nth(self, number: int, step: float, kind: type | None) -> float:
         assert self.low is not None

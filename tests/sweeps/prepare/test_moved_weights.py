@@ -68,11 +68,14 @@ def test_a_sweep_of_before_gets_its_copy_at_the_next_start(recipe: TrialConfig, 
 
 
 def test_workers_read_the_sweeps_own_copies(recipe: TrialConfig, directory: SweepDirectory) -> None:
-    recipe = recipe.model_copy(update={"student_checkpoint": recipe.teacher.checkpoint})
-    keep_inputs_of(recipe, load_inputs(recipe), directory)
+    given = str(recipe.teacher.checkpoint)
+    sampler = {"name": "reference_gap", "reference": given}
+    recipe = recipe.model_copy(update={"student_checkpoint": given, "sampler": sampler})
+    keep_inputs_of(recipe, load_inputs(recipe), directory, references=[given])
     told = ray_config(Job("plain_kd", "search", recipe, "aaaaaaaa"), directory, CALIBRATION, 1.0, Slots(1, 1, 0.0))
     assert told["teacher"]["checkpoint"] == str(directory.teacher_file)
     assert told["config"]["student_checkpoint"] == str(directory.start_file)
+    assert told["config"]["sampler"]["reference"] == str(directory.reference_file_of(given))
 
 
 @pytest.fixture
@@ -158,3 +161,39 @@ def test_given_weights_that_never_existed_are_refused_whatever_an_abandoned_star
     start._kept.cache_clear()
     with pytest.raises(UserError, match=r"student\.checkpoint: .*start\.pth: no such checkpoint"):
         run_sweep(given, TINY, directory, console)
+
+
+def test_a_sweep_resumes_after_the_references_of_its_samplers_were_moved(given: SweepSpec, tmp_path: Path) -> None:
+    for number in range(3):
+        network = models.create("resnet8", 10)
+        checkpoint.save(tmp_path / f"kept{number}.pth", {"model": network.state_dict()})
+    old = [{"name": "reference_gap", "reference": str(tmp_path / f"kept{number}.pth")} for number in range(3)]
+    new = [{"name": "reference_gap", "reference": str(tmp_path / "moved" / f"kept{number}.pth")} for number in range(3)]
+
+    def spec(samplers: list[dict[str, str]], **changed: object) -> SweepSpec:
+        alone, of_method, searched = samplers
+        search = {"sampler": [searched, "random"]}
+        baselines = {"plain_kd": "full", "gap": alone, "short": {"sampler": of_method, "kd_weight": 2}}
+        content = {**given.model_dump(mode="json"), "sampler": searched, "search": search, "baselines": baselines}
+        return SweepSpec.model_validate({**content, "known_points": [{"sampler": searched}], **changed})
+
+    directory, console = SweepDirectory(tmp_path / "runs" / "mine"), Console(quiet=True)
+    assert run_sweep(spec(old), TINY, directory, console)
+    before = {folder.path.name: folder.description["method"] for folder in directory.trials()}
+    assert sorted(before.values()) == ["gap", "plain_kd", "reference_gap_search", "short"]
+    (tmp_path / "moved").mkdir()
+    for number in range(3):
+        (tmp_path / f"kept{number}.pth").rename(tmp_path / "moved" / f"kept{number}.pth")
+    for seeds, samplers in (([1, 2], old), ([1, 2, 3], new)):  # gone, then named at their new place
+        start._kept.cache_clear()
+        more = spec(samplers, seeds=seeds)
+        assert look_ahead(more, TINY, directory, Slots(1, 1, 0.0), console)
+        assert run_sweep(more, TINY, directory, console)
+    after = {folder.path.name for folder in directory.trials()}
+    assert after == {name.replace("-s1", f"-s{seed}") for name in before for seed in (1, 2, 3)}
+    for name, method in before.items():
+        assert reproduce(directory, name, None, console), method
+    checkpoint.save(tmp_path / "moved" / "kept1.pth", {"model": models.create("resnet8", 10).state_dict()})
+    start._kept.cache_clear()
+    with pytest.raises(UserError, match=r"the weights of a sampler's reference have changed since this sweep began"):
+        run_sweep(spec(new, seeds=[1, 2, 3]), TINY, directory, console)
