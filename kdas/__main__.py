@@ -89,7 +89,7 @@ def train(
     data_s = time.perf_counter() - began
     trial = Trial(config, inputs)
     check_free(student, trial.trial_id)
-    calibration = calibration_for(config, trial.distiller(), _say)
+    calibration = calibration_for(config, trial.inputs, _say)
     keeps = student is not None
     training = Training(
         trial, Surroundings(calibration, checkpoint, data_s=data_s, checkpoint_every_s=0.0, keeps_student=keeps)

@@ -23,7 +23,7 @@ from kdas.records import MEASURE_VERSION
 from kdas.training.distiller import Distiller
 from kdas.training.proxy import proxy_name
 from kdas.training.timing import median_of, timed
-from kdas.training.trial import priced_code
+from kdas.training.trial import Inputs, Trial, priced_code
 
 # Prices are measured this often, if rounds differ or the machine does other work.
 ATTEMPTS = 3
@@ -72,25 +72,26 @@ def _without_numbers(part: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in part.items() if key in priced or type(value) not in (int, float)}
 
 
-def subject(config: TrialConfig, distiller: Distiller) -> dict[str, Any]:
+def subject(config: TrialConfig, inputs: Inputs) -> dict[str, Any]:
     """What prices depend on; trials with the same subject share one calibration."""
+    splits = inputs.splits
     return {
-        "hardware": hardware_name(distiller.device),
-        "device": distiller.device,
+        "hardware": hardware_name(inputs.device),
+        "device": inputs.device,
         "torch": torch.__version__,
         "measure_version": MEASURE_VERSION,
-        "image_size": distiller.splits.image_size,
+        "image_size": splits.image_size,
         # A small set cannot fill the larger batches.
-        "largest_batch": min(len(distiller.splits.train), 4 * config.batch_size),
-        "num_classes": distiller.splits.num_classes,
+        "largest_batch": min(len(splits.train), 4 * config.batch_size),
+        "num_classes": splits.num_classes,
         **priced_by(config),
-        **distiller.splits.reading,
+        **splits.reading,
     }
 
 
 def calibration_for(
     config: TrialConfig,
-    distiller: Distiller,
+    inputs: Inputs,
     tell: Callable[[str], None] = lambda line: None,
     neighbours: Callable[[], Sequence[str]] = lambda: (),
 ) -> Calibration:
@@ -98,30 +99,32 @@ def calibration_for(
 
     Calibrations from a busy machine are not used again.
 
-    Args: distiller: to measure on; its student is trained for a few steps, so throw it away afterwards; tell: called
-        with each line that the user should read; neighbours: the names of other sweeps that train on this machine.
+    Args: tell: called with each line that the user should read; neighbours: the names of other sweeps that train on
+        this machine.
     """
-    kept = kept_calibration(config, distiller)
+    kept = kept_calibration(config, inputs)
     if kept is not None and kept.rounds and (not kept.busy or kept.calibration_id in _measured_here):
         return kept
-    return measured_calibration(config, distiller, tell, neighbours)
+    return measured_calibration(config, inputs, tell, neighbours)
 
 
 def measured_calibration(
     config: TrialConfig,
-    distiller: Distiller,
+    inputs: Inputs,
     tell: Callable[[str], None] = lambda line: None,
     neighbours: Callable[[], Sequence[str]] = lambda: (),
 ) -> Calibration:
     """The steadiest of a few calibrations, measured now and kept in the cache. Args: as `calibration_for`."""
     tell("Measuring the cost of a step on this machine. Run nothing else on it meanwhile.")
     repeatable(config.threads)
+    # Only here: it holds an optimizer, and torch imports its compiler for the first one of a process.
+    distiller = Trial(config, inputs).distiller()
     attempts: list[Calibration] = []
     while not attempts or (len(attempts) < ATTEMPTS and doubts(attempts[-1])):
         if attempts:
             tell(f"{doubts(attempts[-1])} Measuring again.")
             time.sleep(PAUSE_S if attempts[-1].busy else 0)
-        attempts.append(_measured(config, distiller, neighbours))
+        attempts.append(_measured(config, inputs, distiller, neighbours))
     best = min(attempts, key=lambda each: (bool(each.busy), each.spread))
     if doubts(best):
         tell(f"WARNING: {doubts(best)} {_REMEDY}")
@@ -142,9 +145,9 @@ def doubts(calibration: Calibration) -> str:
     return " ".join(said)
 
 
-def kept_calibration(config: TrialConfig, distiller: Distiller) -> Calibration | None:
+def kept_calibration(config: TrialConfig, inputs: Inputs) -> Calibration | None:
     """The calibration that this machine keeps for this subject; None if it has none."""
-    return read_calibration(kept_path(subject(config, distiller)))
+    return read_calibration(kept_path(subject(config, inputs)))
 
 
 def kept_path(measured_on: Mapping[str, Any]) -> Path:
@@ -152,10 +155,12 @@ def kept_path(measured_on: Mapping[str, Any]) -> Path:
     return cache_root() / "calibrations" / f"{content_id(measured_on)}.json"
 
 
-def _measured(config: TrialConfig, distiller: Distiller, neighbours: Callable[[], Sequence[str]]) -> Calibration:
+def _measured(
+    config: TrialConfig, inputs: Inputs, distiller: Distiller, neighbours: Callable[[], Sequence[str]]
+) -> Calibration:
     found = timed(config, distiller)
     busy = "; ".join(_signs_of_other_work(found.waited, neighbours()))
-    return calibration_of(subject(config, distiller), median_of(found.rounds), found.rounds, time.time(), busy)
+    return calibration_of(subject(config, inputs), median_of(found.rounds), found.rounds, time.time(), busy)
 
 
 def _signs_of_other_work(waited: float, neighbours: Sequence[str]) -> list[str]:

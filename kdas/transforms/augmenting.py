@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.transforms import v2
 
 from kdas import seeding
 from kdas.data import Draw
 from kdas.transforms.interface import TRANSFORMS, TransformContext, ViewBatch
 
 Probability = Annotated[float, Field(ge=0, le=1, description="Probability that an image is changed.")]
+
+
+def _torchvision() -> Any:
+    # torchvision takes seconds to load and few sweeps need it.
+    from torchvision.transforms import v2
+
+    return v2
 
 
 class EachImage:
@@ -60,7 +66,7 @@ class RandAugment(_OfPixels):
         num_ops: Annotated[int, Field(ge=1, le=14, description="Number of operations on each image.")] = 2,
         magnitude: Annotated[int, Field(ge=0, le=30, description="Strength of the operations.")] = 9,
     ) -> None:
-        super().__init__(context, "randaugment", v2.RandAugment(num_ops, magnitude))
+        super().__init__(context, "randaugment", _torchvision().RandAugment(num_ops, magnitude))
 
 
 @TRANSFORMS.register(
@@ -70,7 +76,7 @@ class TrivialAugment(_OfPixels):
     """One operation on each image, drawn from 14, of a drawn strength."""
 
     def __init__(self, context: TransformContext) -> None:
-        super().__init__(context, "trivialaugment", v2.TrivialAugmentWide())
+        super().__init__(context, "trivialaugment", _torchvision().TrivialAugmentWide())
 
 
 @TRANSFORMS.register("random_erasing", source="Zhong et al., AAAI 2020 (Random Erasing)", needs=("live_teacher",))
@@ -84,7 +90,8 @@ class RandomErasing:
         largest: Annotated[float, Field(gt=0.02, le=1, description="Largest part of the image to erase.")] = 0.33,
     ) -> None:
         # In normalised images 0 is the mean.
-        self._each = EachImage("random_erasing", v2.RandomErasing(probability, (0.02, largest), value=0))
+        erasing = _torchvision().RandomErasing(probability, (0.02, largest), value=0)
+        self._each = EachImage("random_erasing", erasing)
 
     def __call__(self, batch: ViewBatch, draw: Draw) -> ViewBatch:
         return replace(batch, images=self._each.changed(batch.images, batch.indices, draw))

@@ -16,16 +16,15 @@ from kdas.files.record import DamagedError
 from kdas.recipe.config import TrialConfig
 from kdas.samplers import SAMPLERS
 from kdas.training.calibrate import calibration_for, kept_calibration, priced_by
-from kdas.training.distiller import Distiller
 from kdas.training.proxy import proxy_name
-from kdas.training.trial import Inputs, Trial
+from kdas.training.trial import Inputs
 from sweeps.file.methods import Methods
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
 from sweeps.space.space import Parameter
 
 # The prices of a trial, as `calibration_for` returns them.
-Measured = Callable[[TrialConfig, Distiller], Calibration]
+Measured = Callable[[TrialConfig, Inputs], Calibration]
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,14 @@ def prices_for(
         files = _files(directory, key, is_base=not found)
         frozen = next((kept for kept in map(read_calibration, files) if kept and charged.may_hold(kept)), None)
         if frozen is None and charged.ids:
-            frozen = kept_calibration(config, Trial(config, inputs).distiller())
+            frozen = kept_calibration(config, inputs)
             if frozen is None or frozen.calibration_id not in charged.ids:
                 raise UserError(
                     f"{files[0]}: is damaged, missing, or not the prices that the trials were charged by"
                     f" ({', '.join(sorted(charged.ids))}). Restore it from a copy, or start the sweep under another"
                     " name."
                 )
-        found[key] = frozen or measured(config, Trial(config, inputs).distiller())
+        found[key] = frozen or measured(config, inputs)
     return Prices(found)
 
 

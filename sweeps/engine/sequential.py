@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+# `scipy.special` takes most of a second to load: scipy loads it when an early decision needs it.
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtr, stdtrit
 
 # The probability, over all looks and comparisons, of a claim where nothing differs.
 ERROR = 0.05
@@ -79,14 +81,14 @@ def _smallest_p(looks: tuple[int, ...]) -> Floats:
         squares += new**2 / num_new + (draw.chisquare(num_new - 1, _NUM_PATHS) if num_new > 1 else 0.0)
         t = np.abs(total) * np.sqrt((num_pairs - 1) / (num_pairs * squares - total**2))
         small = np.flatnonzero(t > _threshold(num_pairs, ERROR))
-        smallest[small] = np.minimum(smallest[small], 2 * stdtr(num_pairs - 1, -t[small]))
+        smallest[small] = np.minimum(smallest[small], 2 * scipy.special.stdtr(num_pairs - 1, -t[small]))
     return smallest
 
 
 @functools.cache
 def _threshold(num_pairs: int, level: float) -> float:
     """The value of t that a difference must exceed."""
-    return float(stdtrit(num_pairs - 1, 1 - level / 2))
+    return float(scipy.special.stdtrit(num_pairs - 1, 1 - level / 2))
 
 
 def is_decided(plain: Sequence[Times], candidates: Sequence[Times], level: float) -> bool:
@@ -153,6 +155,6 @@ def _chance(one: Times, other: Times, level: float, later: Sequence[int]) -> flo
         needed = _threshold(look, level) * deviation / math.sqrt(look)
         # Of the mean at that look, given the mean so far.
         spread = deviation * math.sqrt(1 / num_pairs - 1 / look)
-        return float(ndtr((mean - needed) / spread))
+        return float(scipy.special.ndtr((mean - needed) / spread))
 
     return max(map(at, later), default=0.0)

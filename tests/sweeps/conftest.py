@@ -22,7 +22,6 @@ from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, PicksWindow, Status
 from kdas.samplers import SAMPLERS
 from kdas.training.calibrate import kept_path, subject
-from kdas.training.distiller import Distiller
 from kdas.training.trial import Inputs, config_id, load_inputs, untrained_inputs
 from sweeps.engine.objective import objective_of
 from sweeps.engine.plan import Identify
@@ -68,7 +67,7 @@ def load(tmp_path: Path) -> Callable[..., SweepSpec]:
     return write_and_load
 
 
-def _by_hand(config: TrialConfig, distiller: Distiller) -> Calibration:
+def _by_hand(config: TrialConfig, inputs: Inputs) -> Calibration:
     """Keep prices in realistic proportion in the cache: measured ones would differ with what else the machine does."""
     size = config.batch_size
     seconds_per_sample = {
@@ -83,7 +82,7 @@ def _by_hand(config: TrialConfig, distiller: Distiller) -> Calibration:
             for work, each in seconds_per_sample.items()
         }
         rounds.append({**prices, Work.EPOCH: ((100, 5e-4), (1000, 1e-3))})
-    calibration = calibration_of(subject(config, distiller), rounds[2], tuple(rounds), measured_at=1.7e9)
+    calibration = calibration_of(subject(config, inputs), rounds[2], tuple(rounds), measured_at=1.7e9)
     write_calibration(kept_path(calibration.measured_on), calibration)
     return calibration
 

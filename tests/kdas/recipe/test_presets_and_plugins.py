@@ -272,12 +272,12 @@ def test_edited_loss_is_another_trial_with_its_own_prices(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scaled.py").write_text(LOSS_OF_ONES_OWN.format(scale=1.0, tag="a"), encoding="utf-8")
     trial = Trial(load(plugins=["scaled.py"], loss="scaled_a"), small_inputs)
-    config_id, measured_on = trial.config_id, subject(trial.config, trial.distiller())
+    config_id, measured_on = trial.config_id, subject(trial.config, trial.inputs)
     (tmp_path / "scaled.py").write_text(LOSS_OF_ONES_OWN.format(scale=2.0, tag="a"), encoding="utf-8")
     code_id.cache_clear()  # the next process
     assert Trial(trial.config, small_inputs).config_id != config_id
-    assert subject(trial.config, trial.distiller()) != measured_on
-    assert "code" not in subject(load(), trial.distiller())
+    assert subject(trial.config, trial.inputs) != measured_on
+    assert "code" not in subject(load(), trial.inputs)
 
 
 def test_list_shows_parts_of_ones_own(tmp_path: Path) -> None:

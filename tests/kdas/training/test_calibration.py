@@ -58,7 +58,7 @@ Measured = Callable[..., Calibration]
 def measured(empty_cache: Path, trial_of: Callable[..., Trial]) -> Measured:
     def measure(*more: Any, again: bool = False) -> Calibration:
         trial = trial_of(batch_size=16)
-        return (measured_calibration if again else calibration_for)(trial.config, trial.distiller(), *more)
+        return (measured_calibration if again else calibration_for)(trial.config, trial.inputs, *more)
 
     return measure
 
@@ -68,14 +68,14 @@ def test_prices_are_positive_complete_kept_and_read_again(
 ) -> None:
     monkeypatch.setattr(calibrate, "ATTEMPTS", 1)
     trial = trial_of(batch_size=8)
-    measured = calibration_for(trial.config, trial.distiller())
+    measured = calibration_for(trial.config, trial.inputs)
     # A teacher's forward pass has one price, whoever pays it.
     assert set(measured.prices) == set(Work) - {Work.ASKED, Work.PROXY_SCORE, Work.PROXY_STEP}
     assert all(seconds > 0 for points in measured.prices.values() for _, seconds in points)
     assert [size for size, _ in measured.prices[Work.STEP]] == [4, 8]
     assert [size for size, _ in measured.prices[Work.SCORE]] == [4, 8, 16, 32]
     assert [size for size, _ in measured.prices[Work.EPOCH]] == [25, 100]
-    assert measured.measured_on == subject(trial.config, trial.distiller())
+    assert measured.measured_on == subject(trial.config, trial.inputs)
     assert len(measured.rounds) == 5 and measured.prices == median_of(measured.rounds)
     assert 0 <= time.time() - measured.measured_at < 600
     (kept,) = (empty_cache / "calibrations").glob("*.json")
@@ -185,7 +185,7 @@ def test_prices_are_those_of_hardware_models_and_batch_size_not_of_sampler_or_se
 ) -> None:
     def measured_on(**changed: Any) -> dict[str, Any]:
         trial = trial_of(**changed)
-        return subject(trial.config, trial.distiller())
+        return subject(trial.config, trial.inputs)
 
     usual = measured_on()
     assert measured_on(sampler="kdas", seed=9, epochs=7, kd_weight=1.0) == usual
