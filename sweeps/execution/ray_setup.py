@@ -20,6 +20,7 @@ from typing import Any
 
 from sweeps.command import ending
 from sweeps.command.options import cluster_address
+from sweeps.execution import worker_start
 from sweeps.execution.outage import RayLostError
 from sweeps.execution.ray_folder import ray_folder
 
@@ -47,7 +48,9 @@ else:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray
+import ray._private.node
 import ray._private.worker
+from ray._private import ray_constants
 from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray.air.execution._internal import actor_manager
@@ -57,6 +60,18 @@ from ray.tune.execution import tune_controller
 # If Ray's memory monitor kills a worker, Ray Tune ends the run. With this it treats the worker as lost.
 for _module in (actor_manager, tune_controller):
     vars(_module).update(RayActorError=(RayActorError, OutOfMemoryError))
+
+
+def _not_needed(node: Any, **options: Any) -> None:
+    """In place of a server of Ray."""
+
+
+# Where `ray.init` starts a Ray of our own, nobody asks its dashboard, and there are no machines to start or end. Both
+# servers import Ray, and `ray.init` waits for the first.
+for _server in ("start_api_server", "start_monitor"):
+    setattr(ray._private.node.Node, _server, _not_needed)
+# Ray joins it to a folder of its own, which an absolute path replaces.
+vars(ray_constants).update(SETUP_WORKER_FILENAME=str(Path(worker_start.__file__).resolve()))
 
 # How long a cluster's head may be silent, since it may be restarting. After a minute Ray would end this process.
 _LOST_AFTER_S = 30.0

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+from ray._private import ray_constants
+from ray._private.node import Node
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
@@ -19,7 +21,7 @@ from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RaySystemError
 
 from sweeps.command import ending
-from sweeps.execution import ray_setup
+from sweeps.execution import ray_setup, worker_start
 from sweeps.execution.outage import RayLostError
 
 
@@ -37,6 +39,19 @@ def test_a_worker_that_the_memory_monitor_kills_is_a_lost_worker_to_ray_tune() -
 
 def test_the_memory_monitor_is_off_in_a_ray_of_our_own() -> None:
     assert dict(os.environ)["RAY_memory_monitor_refresh_ms"] == "0"
+
+
+def test_a_ray_of_our_own_starts_no_server_that_a_sweep_does_not_need() -> None:
+    node = object.__new__(Node)
+    node.all_processes = {}
+    node.start_api_server(include_dashboard=False, raise_on_failure=False)
+    node.start_monitor()
+    assert node.all_processes == {}
+
+
+def test_ray_starts_its_workers_by_our_script() -> None:
+    of_ray = Path(ray._private.node.__file__).parent / "workers" / ray_constants.SETUP_WORKER_FILENAME
+    assert of_ray == Path(worker_start.__file__)
 
 
 def test_errors_of_ray_are_told_from_ours() -> None:
