@@ -332,7 +332,8 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
 
     sweep.count_trials()
     tell = partial(console.print, soft_wrap=True)
-    with followed(sweep.directory, lambda: sweep.agenda.is_finished, tell), sweep.progress:
+    progress = sweep.progress
+    with followed(sweep.directory, lambda: sweep.agenda.is_finished, tell, lambda: progress.trains), progress:
         run_trials(
             sweep.agenda,
             sweep.directory,
@@ -340,7 +341,7 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
             sweep.budget_ref_s,
             slots,
             retries,
-            sweep.progress,
+            progress,
             sweep.listener.look,
             sweep.members,
         )

@@ -48,6 +48,7 @@ class Progress:
 
     `num_to_come`: trials that have not started. Early stopping and budgets may drop some of them.
     `done`: ids of the trials that have ended. One that had been stopped may run again.
+    `trains`: whether a trial has been evaluated since this start.
     """
 
     sweep: str
@@ -60,6 +61,7 @@ class Progress:
     num_failed: int = 0
     running: dict[str, Running] = field(default_factory=dict)
     best: tuple[float, str] | None = None
+    trains: bool = False
 
     def __post_init__(self) -> None:
         self._durations_s: list[float] = []
@@ -101,6 +103,7 @@ class Progress:
             self.say(f"{'resumed' if resumes else 'started'} {short_settings(job)}")
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> None:
+        self.trains = True
         self.running[job.trial_id] = replace(
             self.running[job.trial_id], cost_ref_s=cost_ref_s, val_accuracy=val_accuracy
         )

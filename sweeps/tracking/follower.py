@@ -16,6 +16,9 @@ from sweeps.tracking.trackers import MakeTracker, trackers
 # Pauses before each attempt to reach a server.
 _ATTEMPTS_S = (0.0, 1.0, 3.0)
 _PASS_EVERY_S = 2.0
+# How long a tracker waits for the first evaluation. MLflow takes seconds of a processor to load, in the process that is
+# to start the first trials, and until then there is little to show.
+_BEGINS_WITHIN_S, _LOOKS_EVERY_S = 30.0, 0.2
 # How long the end of a sweep waits for the last pass of each.
 _LAST_PASS_S = 30.0
 
@@ -52,12 +55,18 @@ def sync(directory: SweepDirectory, make: MakeTracker) -> tuple[str, str]:
 
 
 @contextmanager
-def followed(directory: SweepDirectory, is_finished: Callable[[], bool], tell: Callable[[str], None]) -> Iterator[None]:
+def followed(
+    directory: SweepDirectory,
+    is_finished: Callable[[], bool],
+    tell: Callable[[str], None],
+    trains: Callable[[], bool],
+) -> Iterator[None]:
     """Keep all trackers up to date within the block, and let them send what is missing after it.
 
-    Args: is_finished: whether the sweep has ended, asked after the block; tell: takes a line about a failure.
+    Args: is_finished: whether the sweep has ended, asked after the block; tell: takes a line about a failure;
+        trains: whether there has been an evaluation, which the trackers await for up to 30 seconds.
     """
-    followers = {name: Follower(directory, make) for name, make in trackers().items()}
+    followers = {name: Follower(directory, make, trains) for name, make in trackers().items()}
     for follower in followers.values():
         follower.start()
     try:
@@ -72,10 +81,13 @@ def followed(directory: SweepDirectory, is_finished: Callable[[], bool], tell: C
 
 
 class Follower:
-    """Updates one tracker in a thread. A failure is remembered and never raised into the sweep."""
+    """Updates one tracker in a thread. A failure is remembered and never raised into the sweep.
 
-    def __init__(self, directory: SweepDirectory, make: MakeTracker) -> None:
-        self._directory, self._make = directory, make
+    Args: trains: as in `followed`.
+    """
+
+    def __init__(self, directory: SweepDirectory, make: MakeTracker, trains: Callable[[], bool] = lambda: True) -> None:
+        self._directory, self._make, self._trains = directory, make, trains
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="tracker", daemon=True)
         self._sweep_is_finished = False
@@ -96,6 +108,9 @@ class Follower:
             self.failure = self.failure or f"no answer within {_LAST_PASS_S:g} s"
 
     def _follow(self) -> None:
+        until = time.monotonic() + _BEGINS_WITHIN_S
+        while not (self._trains() or time.monotonic() > until or self._stop.wait(_LOOKS_EVERY_S)):
+            pass
         tracker: Tracker | None = None
         while True:
             is_last = self._stop.is_set()

@@ -48,6 +48,37 @@ def test_an_unreachable_server_is_noted_and_stops_nothing(
     assert "127.0.0.1" in follower.failure
 
 
+def test_a_tracker_is_not_loaded_before_a_trial_trains_unless_the_sweep_ends(
+    directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading MLflow would take the processor from what starts the first trials."""
+    made, trains = threading.Event(), threading.Event()
+
+    class Counts:
+        def __init__(self, directory: SweepDirectory) -> None:
+            made.set()
+
+        def update(self) -> None:
+            pass
+
+        leave = sync = update
+
+    monkeypatch.setattr(module, "_LOOKS_EVERY_S", 0.01)
+    follower = Follower(directory, Counts, trains.is_set)  # type: ignore[arg-type]
+    follower.start()
+    assert not made.wait(0.1)
+    trains.set()
+    assert made.wait(10)
+    follower.ask_to_stop(sweep_is_finished=True)
+    follower.wait()
+    made.clear()
+    ended = Follower(directory, Counts, lambda: False)  # type: ignore[arg-type]
+    ended.start()
+    ended.ask_to_stop(sweep_is_finished=True)
+    ended.wait()
+    assert made.is_set() and ended.failure == ""
+
+
 def test_a_follower_that_is_behind_does_not_rest() -> None:
     assert pause_s(0.5) == 1.5
     assert pause_s(10.0) == 0.0

@@ -241,7 +241,7 @@ def test_trials_that_end_while_a_sweep_runs_are_followed(
 ) -> None:
     running = directory.trial(jobs[0].trial_id)
     running.begin(jobs[0])
-    with follower.followed(directory, lambda: True, lambda line: None):
+    with follower.followed(directory, lambda: True, lambda line: None, lambda: True):
         for job in jobs[1:]:
             train_on_paper(directory, job, CURVE)
     running.end(Status.BUDGET)

@@ -107,7 +107,7 @@ def test_a_tracker_that_fails_keeps_no_other_from_being_told(
     monkeypatch.setattr(MlflowView, "__init__", fail)
     turn_on(monkeypatch, "mlflow my_tracker:MyTracker")
     told: list[str] = []
-    with followed(directory, lambda: True, told.append):
+    with followed(directory, lambda: True, told.append, lambda: True):
         train_on_paper(directory, jobs[0], [0.5])
     assert told == ["Some runs were not uploaded to mlflow (ConnectionError: refused). Results are complete."]
     assert (directory.path / "service.jsonl").exists()
@@ -121,7 +121,7 @@ def test_a_tracker_is_told_that_a_sweep_was_interrupted(
     left: list[str] = []
     monkeypatch.setattr(trackers()["my_tracker:MyTracker"], "leave", lambda tracker: left.append("left"))
     for is_finished in (True, False):
-        with followed(directory, lambda is_finished=is_finished: is_finished, print):
+        with followed(directory, lambda is_finished=is_finished: is_finished, print, lambda: True):
             pass
     assert left == ["left"]
 
