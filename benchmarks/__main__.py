@@ -22,6 +22,7 @@ from rich.table import Table
 from benchmarks.against_reference import against_reference
 from benchmarks.analysis_speed import analysis_speed
 from benchmarks.bench import Bench, Figures
+from benchmarks.first_trial import first_trial
 from benchmarks.images import SHARED_DATA
 from benchmarks.limit import limit
 from benchmarks.machine import best_precision, facts, load
@@ -46,6 +47,7 @@ class Part:
 PARTS = {
     "against_reference": Part("whole trials, ours against the field's usual trainer", against_reference),
     "sweep": Part("a sweep of 16 trials, including the bank, against 16 runs of the usual trainer", sweep),
+    "first_trial": Part("how long a user waits until the first trial trains", first_trial),
     "orchestration": Part("what a trial costs besides its training", orchestration),
     "scale": Part("what a sweep of many trials costs in driver time, memory, disk and reading", scale),
     "analysis_speed": Part("times to accuracy from our tables, against MLflow's client", analysis_speed),

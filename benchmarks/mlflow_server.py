@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import processor_s
+
 ADMIN, PASSWORD = "admin", "the-admins-password"
 _STARTS_WITHIN_S = 600.0
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -100,7 +101,7 @@ class Server:
 
     def processor_s(self) -> float:
         """Processor seconds of all of its processes so far."""
-        return 0.0 if self._process is None else _processor_s(self._process.pid)
+        return 0.0 if self._process is None else processor_s(self._process.pid)
 
     def _answers(self) -> bool:
         try:
@@ -161,7 +162,7 @@ class PostgreSQL:
 
     def processor_s(self) -> float:
         """Processor seconds of all of its processes so far."""
-        return 0.0 if self._process is None else _processor_s(self._process.pid)
+        return 0.0 if self._process is None else processor_s(self._process.pid)
 
     def _run(self, program: str, *words: str) -> subprocess.CompletedProcess[bytes]:
         command = [_program(program), "-h", str(self.folder), "-U", "postgres", *words]
@@ -202,20 +203,3 @@ def _program(name: str) -> str:
     if found is None:
         raise RuntimeError(f"{name} is missing: install Debian's package postgresql")
     return found
-
-
-def _processor_s(session: int) -> float:
-    """Processor seconds of the processes of a session, and of their children that have ended."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            # After the name, which may contain anything: state, parent, group, session; user, system time, of children.
-            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            if int(fields[3]) == session or _parent_is(fields, session):
-                ticks += sum(map(int, fields[11:15]))
-    return ticks / _TICKS_PER_S
-
-
-def _parent_is(fields: list[str], process: int) -> bool:
-    # PostgreSQL's processes have sessions of their own.
-    return int(fields[1]) == process

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import analysis_speed
+from benchmarks import analysis_speed, first_trial
 from benchmarks.orchestration import phase_of, sweep_of
 from kdas.records import CurveRow, Status
 from sweeps.record.directory import SweepDirectory
@@ -35,6 +35,14 @@ def test_orchestration_is_what_the_trials_phase_takes_beside_training_on_two_slo
     phase = phase_of(directory)
     assert (phase.num_trials, phase.wall_s, phase.compute_s) == (2, pytest.approx(10.0), pytest.approx(10.0))
     assert phase.orchestration_s_per_trial == pytest.approx(2.5)
+
+
+def test_the_first_step_is_what_comes_before_the_first_training_and_evaluation(tmp_path: Path) -> None:
+    directory = SweepDirectory(tmp_path / "sweep")
+    assert first_trial.first_step_at(directory) is None
+    record(directory, "a", recorded_at=100.0, ended=103.0, wall_s=3.5)
+    record(directory, "b", recorded_at=102.0, ended=110.0, wall_s=6.5)
+    assert first_trial.first_step_at(directory) == pytest.approx(95.0)
 
 
 def test_a_number_of_trials_that_no_sweep_has_is_refused(tmp_path: Path) -> None:
