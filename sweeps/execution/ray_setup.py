@@ -55,7 +55,7 @@ from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAY
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray.air.execution._internal import actor_manager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
-from ray.tune.execution import tune_controller
+from ray.tune.execution import class_cache, tune_controller
 
 # If Ray's memory monitor kills a worker, Ray Tune ends the run. With this it treats the worker as lost.
 for _module in (actor_manager, tune_controller):
@@ -70,6 +70,11 @@ def _not_needed(node: Any, **options: Any) -> None:
 # servers import Ray, and `ray.init` waits for the first.
 for _server in ("start_api_server", "start_monitor"):
     setattr(ray._private.node.Node, _server, _not_needed)
+if not cluster_address():
+    # Tune gives its workers some variables of this process, in an environment of their own. Ray therefore lets the
+    # workers lie idle that it starts at once, and starts others, later. On this machine all inherit the variables.
+    class_cache.DEFAULT_ENV_VARS.clear()
+    class_cache.ENV_VARS_TO_PROPAGATE.clear()
 # Ray joins it to a folder of its own, which an absolute path replaces.
 vars(ray_constants).update(SETUP_WORKER_FILENAME=str(Path(worker_start.__file__).resolve()))
 

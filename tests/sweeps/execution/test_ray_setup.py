@@ -19,6 +19,8 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RaySystemError
+from ray.runtime_env import RuntimeEnv
+from ray.tune.execution.class_cache import _ActorClassCache
 
 from sweeps.command import ending
 from sweeps.execution import ray_setup, worker_start
@@ -52,6 +54,12 @@ def test_a_ray_of_our_own_starts_no_server_that_a_sweep_does_not_need() -> None:
 def test_ray_starts_its_workers_by_our_script() -> None:
     of_ray = Path(ray._private.node.__file__).parent / "workers" / ray_constants.SETUP_WORKER_FILENAME
     assert of_ray == Path(worker_start.__file__)
+
+
+def test_trials_run_in_workers_that_ray_starts_at_once() -> None:
+    """Tune would ask for workers with variables of their own, and Ray start those only then."""
+    asked = vars(_ActorClassCache().get(SimpleNamespace))["_default_options"]["runtime_env"]
+    assert RuntimeEnv(**(asked or {})).serialize() == "{}"
 
 
 def test_errors_of_ray_are_told_from_ours() -> None:
