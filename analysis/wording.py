@@ -108,8 +108,11 @@ def _end(value: float) -> str:
 
 
 def open_ends(low: float, high: float) -> tuple[bool, bool]:
-    """Whether an interval of ratios has no lower and no upper end; what would print as 0.00 is none."""
-    return two_decimals(low) == "0.00", math.isinf(high)
+    """Whether an interval of ratios has no lower and no upper end.
+
+    What would print as 0.00 is none, and so is an upper end whose reciprocal would: [200, inf) for the other way round.
+    """
+    return two_decimals(low) == "0.00", two_decimals(1 / high) == "0.00"
 
 
 def speedup(row: Mapping[Any, Any]) -> str:

@@ -12,7 +12,19 @@ from matplotlib.figure import Figure
 
 from analysis import wording
 from analysis.findings.summary import reference_name
-from analysis.page.plots.style import INK, RULE, Look, empty, label, logarithmic, looks, plain, styled, tagged
+from analysis.page.plots.style import (
+    INK,
+    RULE,
+    Look,
+    empty,
+    label,
+    legend_below,
+    logarithmic,
+    looks,
+    plain,
+    styled,
+    tagged,
+)
 from analysis.statistics.profiles import LARGEST_RATIO, profile, ratios_to_best
 from analysis.wording import Row
 from kdas.records import Measure
@@ -118,7 +130,7 @@ def performance_profiles(cells: pd.DataFrame, baseline: str, one: str = "cell") 
     axes.set_ylim(-0.02, 1.04)
     axes.set_xlim(0.97, LARGEST_RATIO)
     axes.grid(color=RULE, linewidth=0.6)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend_below(figure, 3)
     return figure
 
 
@@ -156,5 +168,5 @@ def ratio_against_target(by_target: pd.DataFrame, measure: Measure, config_id: s
     axes.set_ylabel("times as fast as the fastest plain setting")
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share * 100:.4g}%"))
     axes.grid(color=RULE, linewidth=0.6)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend_below(figure, 3)
     return figure

@@ -22,6 +22,7 @@ from analysis.page.plots.style import (
     Look,
     empty,
     label,
+    legend_below,
     logarithmic,
     looks,
     not_all,
@@ -72,7 +73,7 @@ def accuracy_against_cost(
     if len(shown):
         # Below the axes, because the lines fill the plot.
         title = "median time to the target, reference s" if cost == "cost_ref_s" else None
-        figure.legend(title=title, loc="outside lower center", ncols=2, fontsize=8, title_fontsize=8, frameon=False)
+        legend_below(figure, 2, title)
     return figure
 
 
@@ -110,7 +111,7 @@ def time_against_target(curves: pd.DataFrame, summary: pd.DataFrame, measure: Me
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share * 100:.4g}%"))
     axes.grid(color=RULE, linewidth=0.6)
     logarithmic(axes, "y")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    legend_below(figure, 2)
     return figure
 
 

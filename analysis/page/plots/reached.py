@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis.findings.summary import fastest
 from analysis.findings.survival import allows_survival, of_trials
 from analysis.findings.trial_times import of_configuration
-from analysis.page.plots.style import INK, RULE, empty, label, looks, plain, styled, tagged
+from analysis.page.plots.style import INK, RULE, empty, label, legend_below, looks, plain, styled, tagged
 from analysis.statistics.survival import kaplan_meier
 from kdas.records import Measure
 
@@ -68,5 +68,5 @@ def fraction_reached(times: pd.DataFrame, summary: pd.DataFrame, measure: Measur
     counts.set_xlabel("cost, reference seconds")
     left_out = [str(row["method"]) for row in shown if row not in drawn]
     note = f"left out, stopped because of their accuracy: {', '.join(left_out)}" if left_out else None
-    figure.legend(title=note, loc="outside lower center", ncols=2, fontsize=8, title_fontsize=8, frameon=False)
+    legend_below(figure, 2, note)
     return figure

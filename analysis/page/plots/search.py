@@ -25,6 +25,7 @@ from analysis.page.plots.style import (
     MOST_DRAWN,
     RULE,
     empty,
+    legend_below,
     logarithmic,
     looks,
     not_all,
@@ -71,7 +72,7 @@ def pareto(front: pd.DataFrame, summary: pd.DataFrame, measure: Measure) -> Figu
     axes.grid(color=RULE, linewidth=0.6)
     logarithmic(axes, "x")
     title = f"filled: on the front; larger: on the front for more resampled seeds{not_all(len(front))}"
-    figure.legend(title=title, loc="outside lower center", ncols=4, fontsize=8, title_fontsize=8, frameon=False)
+    legend_below(figure, 4, title)
     return figure
 
 
@@ -98,7 +99,7 @@ def anytime(curve: pd.DataFrame, reference: Row | None = None) -> Figure:
     axes.set_xlim(left=0)
     axes.grid(color=RULE, linewidth=0.6)
     logarithmic(axes, "y")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend_below(figure, 3)
     return figure
 
 
@@ -119,7 +120,7 @@ def expected_best_of(curve: pd.DataFrame, reference: Row | None = None) -> Figur
     axes.set_ylabel("mean restricted time, ref s")
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.grid(color=RULE, linewidth=0.6)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    legend_below(figure, 2)
     return figure
 
 

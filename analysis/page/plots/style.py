@@ -43,6 +43,8 @@ _STYLE: Any = {
 }
 # More lines are indistinguishable and make the page slow.
 MOST_DRAWN = 300
+# Of a legend: the height of a line in inches, and how many lines the figures have room for.
+_LEGEND_LINE, _USUAL_LINES = 0.185, 3
 _TAG = "config:"
 Drawing = ParamSpec("Drawing")
 Look = tuple[str, LineStyle, str]
@@ -97,6 +99,17 @@ def logarithmic(axes: Axes, which: str) -> None:
     axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def legend_below(figure: Figure, ncols: int, title: str | None = None) -> None:
+    """Put the legend below the axes. What is longer than usual makes the figure higher, not the axes smaller."""
+    legend = figure.legend(
+        title=title, loc="outside lower center", ncols=ncols, fontsize=8, title_fontsize=8, frameon=False
+    )
+    lines = [text.get_text().count("\n") + 1 for text in legend.get_texts()]
+    num_rows = -(-len(lines) // ncols)
+    longest = max((sum(lines[first : first + num_rows]) for first in range(0, len(lines), num_rows)), default=0)
+    figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * max(0, longest - _USUAL_LINES))
 
 
 def not_all(number: int) -> str:

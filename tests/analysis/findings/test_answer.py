@@ -313,6 +313,11 @@ def test_a_baseline_that_nothing_beats_is_the_answer(new_sweep: NewSweep, plan: 
             "The interval includes 1x and has no end on either side: these seeds cannot tell which of the two is "
             "faster.",
         ),
+        (
+            (0.004, 201.0),  # the same number, one way and the other
+            "The interval includes 1x and has no end on either side: these seeds cannot tell which of the two is "
+            "faster.",
+        ),
         ((1.1, 1.5), ""),
     ],
 )

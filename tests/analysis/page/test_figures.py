@@ -80,3 +80,22 @@ def test_a_median_that_is_not_known_has_no_dot_and_other_axes_have_none(new_swee
     assert "A dot marks" in captions["accuracy"] and "A dot" not in captions["accuracy_by_wall"]
     assert "6 trials shared a device" in captions["accuracy_by_wall"]
     assert "shared a device" not in captions["accuracy_by_flops"]
+
+
+def test_many_methods_make_a_figure_higher_and_not_its_axes_smaller(
+    new_sweep: NewSweep, plan: Any, planned_trial: Any
+) -> None:
+    def heights(num_others: int) -> list[float]:
+        names = [f"other_{number}" for number in range(num_others)]
+        more = [planned_trial(name, f"c-{name}", seed, 40.0 + seed) for name in names for seed in (0, 1, 2)]
+        found = findings(new_sweep(plan() + more))
+        drawn = [
+            plots.accuracy_against_cost(found.curves, found.summary, found.measure),
+            plots.ratio_against_target(found.by_target, found.measure, found.answer.config_id),
+        ]
+        for figure in drawn:
+            figure.draw_without_rendering()
+        return [each.axes[0].get_position().height * each.get_figheight() for each in drawn]
+
+    for few, many in zip(heights(0), heights(40), strict=True):
+        assert 0.9 * few < many < 1.3 * few
