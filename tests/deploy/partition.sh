@@ -5,6 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bin=$PWD/.venv/bin here=$PWD/tests/deploy
+# shellcheck source=tests/deploy/expect.sh
+. "$here/expect.sh"
+must_have "iproute2 util-linux" ip unshare
 work=$(mktemp -d /tmp/kdas-p-XXXX) # short: Ray's sockets are in it
 tag=k$$
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0 MLFLOW_DISABLE_TELEMETRY=true KDAS_TRACKING=
@@ -38,18 +41,6 @@ on() { # on MACHINE COMMAND...: until it ends, or is killed with all that it has
   local machine=$1
   shift
   exec ip netns exec "$tag-$machine" unshare --pid --fork --kill-child --mount-proc "$@"
-}
-
-wait_for() { # wait_for WHAT SECONDS COMMAND...
-  local what=$1 until=$((SECONDS + $2))
-  shift 2
-  until "$@" >/dev/null 2>&1; do
-    if [ $SECONDS -gt $until ]; then
-      echo "$what did not come" >&2
-      exit 1
-    fi
-    sleep 1
-  done
 }
 
 echo "undisturbed, on this machine alone"

@@ -5,6 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/tests/deploy
+# shellcheck source=tests/deploy/expect.sh
+. "$here/expect.sh"
+must_have "slurmctld slurmd slurm-client munge" munged slurmctld slurmd sbatch
 work=$(mktemp -d /tmp/kdas-s-XXXX)
 export SLURM_CONF=$work/slurm.conf
 export KDAS_CACHE=$work/cache KDAS_TRACKING="" MLFLOW_DISABLE_TELEMETRY=true
@@ -23,18 +26,6 @@ clean_up() {
   if [ "$code" = 0 ]; then rm -rf "$work"; else echo "failed; what there is lies in $work" >&2; fi
 }
 trap clean_up EXIT
-
-wait_for() { # wait_for WHAT SECONDS COMMAND...
-  local what=$1 until=$((SECONDS + $2))
-  shift 2
-  until "$@" >/dev/null 2>&1; do
-    if [ $SECONDS -gt $until ]; then
-      echo "$what did not come" >&2
-      exit 1
-    fi
-    sleep 1
-  done
-}
 
 head --bytes=1024 /dev/urandom >"$work/munge.key"
 chmod 600 "$work/munge.key"
