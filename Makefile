@@ -3,7 +3,7 @@
 .PHONY: help setup sweep finish pause resume stop preview calibrate status simulate report table compare best export reproduce watch ui sync notebooks test test-slow test-all test-floor test-slurm test-partition test-deploy sbom licences torture check format bench lock image up down $(ON)
 
 # Commands that `make COMMAND-on` runs on the containers.
-ON := $(addsuffix -on,sweep finish report table best status pause resume sync check)
+ON := $(addsuffix -on,sweep finish report table compare best export reproduce sync pause resume stop preview calibrate status simulate check)
 
 PYTHON ?= python3
 VENV := .venv
@@ -53,9 +53,23 @@ endef
 $(foreach name,$(KNOWN),\
   $(if $(filter file,$(origin $(name))),,$(eval $(call AS_IT_IS,$(name)))))
 PORT_OPTION = $(if $(PORT),--port "$$PORT")
-DATA_OPTION = $(if $(DATA),--data "$$DATA")
-SET_OPTION = $(if $(SET),--set "$$SET")
-ADD_OPTION = $(if $(ADD),--add "$$ADD")
+FILE_OPTIONS = $(if $(DATA),--data "$$DATA") $(if $(SET),--set "$$SET")
+# What the commands of kdas-sweeps are given, here and on containers, if it is more than NAME.
+sweep_WORDS = $(FILE_OPTIONS) $(if $(ADD),--add "$$ADD") $(if $(YES),--yes) -- "$$NAME"
+finish_WORDS = $(FILE_OPTIONS) $(if $(YES),--yes) -- "$$NAME"
+report_WORDS = $(if $(TARGET),--target "$$TARGET") -- "$$NAME"
+table_WORDS = $(if $(FORMAT),--format "$$FORMAT") -- "$$NAME"
+compare_WORDS = -- "$$NAMES"
+best_WORDS = $(if $(METHOD),--method "$$METHOD") -- "$$NAME"
+export_WORDS = $(if $(FORMAT),--format "$$FORMAT") $(if $(TRIAL),--trial "$$TRIAL") $(if $(METHOD),--method "$$METHOD") \
+  $(if $(OUT),--out "$$OUT") -- "$$NAME"
+reproduce_WORDS = $(if $(OUT),--student "$$OUT") -- "$$NAME" "$$TRIAL"
+sync_WORDS = $(if $(REGISTER),--register "$$REGISTER") -- "$$NAME"
+stop_WORDS = -- "$$NAME" "$$TRIAL"
+preview_WORDS = $(FILE_OPTIONS) -- "$$NAME"
+calibrate_WORDS = $(FILE_OPTIONS) -- "$$NAME"
+simulate_WORDS = $(if $(SEARCH),--search "$$SEARCH") $(if $(SCHEDULER),--scheduler "$$SCHEDULER") $(if $(SLOTS),--slots "$$SLOTS") \
+  $(if $(REPLAYS),--replays "$$REPLAYS") $(if $(SURROGATE),--surrogate) -- "$$NAME"
 
 # A folder that was moved or copied still names its old place in the programs of .venv, and a Python that was removed
 # leaves a dead link. Programs whose first line is a shell's tell nothing.
@@ -97,26 +111,25 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sweep: $(READY) ## run or resume NAME's sweep and report on it (NAME=digits_kd)
-	@$(BIN)/kdas-sweeps sweep $(DATA_OPTION) $(SET_OPTION) $(ADD_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$$CLUSTER") -- "$$NAME"
+	@$(BIN)/kdas-sweeps sweep $(if $(CLUSTER),--cluster "$$CLUSTER") $(sweep_WORDS)
 
 report: $(READY) ## rebuild NAME's report (TARGET=0.95: at another target)
-	@$(BIN)/kdas-sweeps report $(if $(TARGET),--target "$$TARGET") -- "$$NAME"
+	@$(BIN)/kdas-sweeps report $(report_WORDS)
 
 table: $(READY) ## print NAME's table for a paper (FORMAT=latex|markdown|csv)
-	@$(BIN)/kdas-sweeps table $(if $(FORMAT),--format "$$FORMAT") -- "$$NAME"
+	@$(BIN)/kdas-sweeps table $(table_WORDS)
 
 compare: $(READY) ## put several sweeps on one page (NAMES="a b")
-	@$(BIN)/kdas-sweeps compare -- "$$NAMES"
+	@$(BIN)/kdas-sweeps compare $(compare_WORDS)
 
 best: $(READY) ## print NAME's best configuration (METHOD=one only)
-	@$(BIN)/kdas-sweeps best $(if $(METHOD),--method "$$METHOD") -- "$$NAME"
+	@$(BIN)/kdas-sweeps best $(best_WORDS)
 
 export: $(READY) ## write a student of NAME (FORMAT=pth|safetensors|pt2|onnx)
-	@$(BIN)/kdas-sweeps export $(if $(FORMAT),--format "$$FORMAT") $(if $(TRIAL),--trial "$$TRIAL") $(if $(METHOD),--method "$$METHOD") \
-	  $(if $(OUT),--out "$$OUT") -- "$$NAME"
+	@$(BIN)/kdas-sweeps export $(export_WORDS)
 
 reproduce: $(READY) ## train NAME's TRIAL again, and compare the curves
-	@$(BIN)/kdas-sweeps reproduce $(if $(OUT),--student "$$OUT") -- "$$NAME" "$$TRIAL"
+	@$(BIN)/kdas-sweeps reproduce $(reproduce_WORDS)
 
 watch: $(READY) ## serve NAME's report, updated while it runs (PORT=5001)
 	@$(BIN)/kdas-sweeps watch $(PORT_OPTION) -- "$$NAME"
@@ -125,7 +138,7 @@ ui: $(READY) ## open the runs in MLflow, print links to NAME's (PORT=5000)
 	@$(BIN)/kdas-sweeps ui $(PORT_OPTION) $(if $(NAME),-- "$$NAME")
 
 sync: $(READY) ## upload to MLflow what it lacks of NAME (REGISTER=model)
-	@$(BIN)/kdas-sweeps sync $(if $(REGISTER),--register "$$REGISTER") -- "$$NAME"
+	@$(BIN)/kdas-sweeps sync $(sync_WORDS)
 
 # Rented machines often have only the user root. The server asks for its token and listens on 127.0.0.1 only.
 notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1
@@ -176,7 +189,7 @@ format: $(READY) ## format the code, fix what lint can fix
 	@$(BIN)/ruff check --fix .
 
 finish: $(READY) ## end NAME's search now, then confirm and report
-	@$(BIN)/kdas-sweeps finish $(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes) $(if $(CLUSTER),--cluster "$$CLUSTER") -- "$$NAME"
+	@$(BIN)/kdas-sweeps finish $(if $(CLUSTER),--cluster "$$CLUSTER") $(finish_WORDS)
 
 pause: $(READY) ## let NAME's sweep start no more trials
 	@$(BIN)/kdas-sweeps pause -- "$$NAME"
@@ -185,26 +198,25 @@ resume: $(READY) ## let NAME's sweep start trials again
 	@$(BIN)/kdas-sweeps resume -- "$$NAME"
 
 stop: $(READY) ## stop NAME's TRIAL of the search early
-	@$(BIN)/kdas-sweeps stop -- "$$NAME" "$$TRIAL"
+	@$(BIN)/kdas-sweeps stop $(stop_WORDS)
 
 preview: $(READY) ## estimate NAME's trials and cost; measures missing prices, trains nothing
-	@$(BIN)/python -m sweeps preview $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"
+	@$(BIN)/python -m sweeps preview $(preview_WORDS)
 
 calibrate: $(READY) ## measure NAME's prices again, or show those it has
-	@$(BIN)/python -m sweeps calibrate $(DATA_OPTION) $(SET_OPTION) -- "$$NAME"
+	@$(BIN)/python -m sweeps calibrate $(calibrate_WORDS)
 
 status: $(READY) ## show NAME's progress, from any terminal
 	@$(BIN)/python -m sweeps status -- "$$NAME"
 
 simulate: $(READY) ## compare searches on NAME's recorded curves (SEARCH=)
-	@$(BIN)/python -m sweeps simulate $(if $(SEARCH),--search "$$SEARCH") $(if $(SCHEDULER),--scheduler "$$SCHEDULER") \
-	  $(if $(SLOTS),--slots "$$SLOTS") $(if $(REPLAYS),--replays "$$REPLAYS") $(if $(SURROGATE),--surrogate) -- "$$NAME"
+	@$(BIN)/python -m sweeps simulate $(simulate_WORDS)
 
 torture: $(READY) ## kill a sweep 20 times, check its results (30 minutes)
 	@TORTURE_KILLS=20 TORTURE_CONFIGURATIONS=12 $(BIN)/python -m pytest tests/sweeps/test_torture.py
 
 bench: $(READY) ## measure speed (an hour; QUICK=1: 8 minutes; NAME=part)
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(DATA_OPTION) $(if $(NAME),-- "$$NAME")
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(DATA),--data "$$DATA") $(if $(NAME),-- "$$NAME")
 
 # The image's lock holds the same versions, without notebooks and development tools.
 LOCK = pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --upgrade
@@ -232,7 +244,7 @@ down: ## stop the containers; data and results stay
 
 sweep-on: ## run NAME's sweep on them; also report-on, sync-on ...
 $(ON): %-on:
-	@$(COMPOSED) --profile job run --rm $$(test -t 0 || echo -T) job $* $(if $(filter sweep finish,$*),$(DATA_OPTION) $(SET_OPTION) $(if $(YES),--yes)) -- "$$NAME"
+	@$(COMPOSED) --profile job run --rm $$(test -t 0 || echo -T) job $* $(or $($*_WORDS),-- "$$NAME")
 
 test-deploy: $(READY) ## test the containers: build, run, restore (30 minutes)
 	@$(BIN)/python -m pytest --capture=no tests/docker/deployment.py

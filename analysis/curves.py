@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.record.measure import load_measure
-from kdas.errors import UserError, alike
+from kdas.errors import UserError, alike, make_command
 from kdas.records import (
     CURVE_COLUMNS,
     CURVE_KINDS,
@@ -85,11 +85,11 @@ def _refuse_impossible(curves: pd.DataFrame, path: Path) -> None:
             if is_wrong.any():
                 row = curves[is_wrong].iloc[0]
                 found = f"got {row[name]:g} at step {row['step']} of {row['trial_id']}"
-                remedy = "Run make report again, or give each attempt of a trial a trial_id of its own."
+                remedy = f"{_again()[:-1]}, or give each attempt of a trial a trial_id of its own."
                 if name != "cost_ref_s":
                     remedy = "Divide percentages by 100."
                 elif expected == "finite numbers":
-                    remedy = "Run make report again."
+                    remedy = _again()
                 raise UserError(f"{path}: column {name}: expected {expected}, {found}. {remedy}")
 
 
@@ -122,8 +122,8 @@ def _existing(sweep_directory: Path, name: str) -> Path:
     path = sweep_directory / name
     if not path.is_file():
         raise UserError(
-            f"{path}: missing file. A sweep writes it when it ends. Until then run make report "
-            f"NAME={sweep_directory.name}."
+            f"{path}: missing file. A sweep writes it when it ends. Until then run "
+            f"{make_command('report', sweep_directory.name)}."
         )
     return path
 
@@ -136,7 +136,7 @@ def _read(path: Path) -> pd.DataFrame:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{path}: cannot be read as Parquet; it may be truncated ({reason}). "
-            "Run make report to rebuild it from the trials' rows."
+            f"Run {make_command('report')} to rebuild it from the trials' rows."
         ) from error
 
 
@@ -145,7 +145,7 @@ def _checked(frame: pd.DataFrame, kinds: Mapping[str, str], path: Path) -> pd.Da
     if missing:
         raise UserError(
             f"{path}: missing columns: {', '.join(missing)}. "
-            "Another version wrote this file. Run make report to rebuild it."
+            f"Another version wrote this file. Run {make_command('report')} to rebuild it."
         )
     converted = {name: _column(frame[name], kind, path) for name, kind in kinds.items()}
     return frame.assign(**converted)
@@ -157,25 +157,25 @@ def _column(values: pd.Series, kind: str, path: Path) -> pd.Series:
         return _texts(values, path)
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if not is_number and not values.isna().all():
-        raise UserError(f"{path}: column {values.name}: expected numbers, got {values.dtype}. Run make report again.")
+        raise UserError(f"{path}: column {values.name}: expected numbers, got {values.dtype}. {_again()}")
     measured = pd.to_numeric(values).astype("float64")
     if kind == "float":
         return measured
     if measured.isna().any():
-        raise UserError(
-            f"{path}: column {values.name}: expected whole numbers, got empty cells. Run make report again."
-        )
+        raise UserError(f"{path}: column {values.name}: expected whole numbers, got empty cells. {_again()}")
     return values.astype("int64")
+
+
+def _again() -> str:
+    return f"Run {make_command('report')} again."
 
 
 def _texts(values: pd.Series, path: Path) -> pd.Series:
     is_text = pd.api.types.is_string_dtype(values) or isinstance(values.dtype, pd.CategoricalDtype)
     if not is_text and not values.isna().all():
-        raise UserError(f"{path}: column {values.name}: expected text, got {values.dtype}. Run make report again.")
+        raise UserError(f"{path}: column {values.name}: expected text, got {values.dtype}. {_again()}")
     if values.isna().any() and values.name not in _MAY_BE_EMPTY:
-        raise UserError(
-            f"{path}: column {values.name}: expected a name in each row, got empty cells. Run make report again."
-        )
+        raise UserError(f"{path}: column {values.name}: expected a name in each row, got empty cells. {_again()}")
     return values.astype("str").where(values.notna(), "").astype("str")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import re
 import sys
 import warnings
@@ -130,6 +131,19 @@ def _formatted(
 ) -> str:
     is_ours = category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent)
     return f"{message}\n" if is_ours else _usual(message, category, filename, lineno, line)
+
+
+def make_command(command: str, name: str = "") -> str:
+    """A command that a message tells users to type: `make report NAME=x`, or `make report-on NAME=x` from a container.
+
+    Args: name: of the sweep; empty: without `NAME=`.
+    """
+    return f"make {command}{'-on' if is_on_containers() else ''}{f' NAME={name}' if name else ''}"
+
+
+def is_on_containers() -> bool:
+    """Whether this runs on the containers of `docker/`, whose files set `KDAS_ON_CONTAINERS`."""
+    return bool(os.environ.get("KDAS_ON_CONTAINERS"))
 
 
 def alike(name: str, known: Iterable[str], most: int = 1) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kdas.errors import UserError, alike, run_command_line
+from kdas.errors import UserError, alike, make_command, run_command_line
 from kdas.files.home import ensure_home
 from sweeps.command import ending
 from sweeps.command.options import (
@@ -48,7 +48,6 @@ from sweeps.command.options import (
     Yes,
     cluster_address,
 )
-from sweeps.record.commands import make_command
 from sweeps.record.paths import names_of_cells, recorded_names, sweep_path
 
 if TYPE_CHECKING:

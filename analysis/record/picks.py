@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdas.errors import UserError
+from kdas.errors import UserError, make_command
 from kdas.records import CONFIDENCE_EDGES, PICKS_COLUMNS
 
 FILE = "picks.parquet"
@@ -28,10 +28,12 @@ def load_picks(sweep_directory: Path | str) -> pd.DataFrame:
         picks = pd.read_parquet(path, engine="pyarrow", partitioning=None)
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as Parquet ({reason}). Run make report to rebuild it.") from error
+        raise UserError(
+            f"{path}: cannot be read as Parquet ({reason}). Run {make_command('report')} to rebuild it."
+        ) from error
     missing = [name for name in PICKS_COLUMNS if name not in picks.columns]
     if missing:
-        raise UserError(f"{path}: missing columns: {', '.join(missing)}. Run make report to rebuild it.")
+        raise UserError(f"{path}: missing columns: {', '.join(missing)}. Run {make_command('report')} to rebuild it.")
     return picks[list(PICKS_COLUMNS)]
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kdas.errors import UnreadableError, UserError
+from kdas.errors import UnreadableError, UserError, make_command
 from kdas.files.limits import Bounded, TooLargeError, check_growth, check_not_sparse, most_unpacked_bytes
 
 _OF_PEERS = re.compile(r"(?:.*/)?(?P<model>[^/]+)_vanilla/ckpt_epoch_(?P<epoch>\d{1,9})\.pth")
@@ -44,7 +44,7 @@ _OF_OTHERS = (
     (
         "/archive_format",
         "is a program of torch.export",
-        "Save its weights: torch.save(program.state_dict, FILE), or make export FORMAT=pth.",
+        f"Save its weights: torch.save(program.state_dict, FILE), or {make_command('export')} FORMAT=pth.",
     ),
 )
 _SHOWN = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, BinaryIO
 
-from kdas.errors import UserError
+from kdas.errors import UserError, make_command
 from kdas.files import safetensors, torch_file
 
 _SHOWN_BYTES = 512
@@ -52,7 +52,7 @@ def content_of(file: BinaryIO, where: str) -> Any:
     if _ONNX.match(head):
         raise UserError(
             f"{where}: is an ONNX network, not a checkpoint. Give its weights as a .pth or .safetensors file, which"
-            " make export FORMAT=pth writes for a student of a sweep."
+            f" {make_command('export')} FORMAT=pth writes for a student of a sweep."
         )
     raise UserError(
         f"{where}: is no checkpoint: expected what torch.save or safetensors writes, got {_described(head)}."

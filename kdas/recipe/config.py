@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from kdas.errors import UserError
+from kdas.errors import UserError, make_command
 from kdas.parts.fields import KeysOf
 from kdas.parts.known import DATASETS, LOSSES, SAMPLERS, TRANSFORMS
 from kdas.parts.paths import LOCAL_FILE, with_paths_found
@@ -273,6 +273,6 @@ def load_trial_config(path: Path, settings: Iterable[str] = ()) -> TrialConfig:
     content = read_yaml(path)
     refuse_release_file(content, str(path))
     if {"search", "baselines"} <= content.keys():
-        raise UserError(f"{path}: is a sweep file. Run it with make sweep NAME={path}.")
+        raise UserError(f"{path}: is a sweep file. Run it with {make_command('sweep', str(path))}.")
     content = with_paths_found(with_plugins_found(content, path.parent), path.parent)
     return validated(TrialConfig, with_settings(content, settings), source=str(path))

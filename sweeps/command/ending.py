@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from kdas.errors import make_command
 from sweeps.command.options import INTERRUPTED, TERMINATED
-from sweeps.record.commands import make_command
 
 # The process id of the front, for the processes that it starts.
 STARTED_BY = "KDAS_STARTED_BY"

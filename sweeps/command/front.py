@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from kdas.errors import UserError, run_command_line
+from kdas.errors import UserError, make_command, run_command_line
 from kdas.files.home import ensure_home
 from sweeps.command.ending import STARTED_BY, resume_hint
 from sweeps.command.options import (
@@ -57,7 +57,6 @@ from sweeps.command.options import (
     Yes,
     check_trial_is_given,
 )
-from sweeps.record.commands import make_command
 from sweeps.record.overhead import keep_after
 from sweeps.record.paths import CELLS, COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
 

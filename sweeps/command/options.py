@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kdas.errors import UserError
+from kdas.errors import UserError, make_command
 from sweeps.record.paths import sweep_path
 
 
@@ -79,7 +79,7 @@ def check_trial_is_given(trial: str, name: str, *, or_student: bool) -> None:
     """
     if not trial.strip():
         also = ", or the name of a folder in the sweep's students/" if or_student else ""
-        raise UserError(f"TRIAL is not given. Give a trial's id{also}. make status NAME={name} shows ids.")
+        raise UserError(f"TRIAL is not given. Give a trial's id{also}. {make_command('status', name)} shows ids.")
 
 
 # Where `make ui` and `make watch` listen.

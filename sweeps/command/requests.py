@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from kdas.errors import UserError, alike
+from kdas.errors import UserError, alike, make_command
 from kdas.records import Status, is_searched
-from sweeps.record.commands import make_command
 from sweeps.record.control import change_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import has_certain_time, has_finished, known_measure
@@ -22,7 +21,7 @@ def pause(directory: SweepDirectory) -> str:
     change_requests(directory, lambda asked: replace(asked, is_paused=True))
     return (
         f"{directory.name}: no more trials start; those under way run to their end. Continue:"
-        f" make resume NAME={directory.name}"
+        f" {make_command('resume', directory.name)}"
     )
 
 

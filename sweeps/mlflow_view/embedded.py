@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from kdas.errors import UserError
+from kdas.errors import UserError, make_command
 from kdas.files.cache import replaced_whole, writable_folder
 from kdas.files.locks import locked
 from sweeps.mlflow_view.address import embedded_database, is_embedded
@@ -101,7 +101,7 @@ def _unusable(path: Path, reason: object) -> UserError:
     first = str(reason).strip().split("\n", 1)[0]
     return UserError(
         f"{path}: expected a complete MLflow database, got an unusable one ({first}). Move the file away;"
-        " make sync NAME=<sweep> fills a new one."
+        f" {make_command('sync', '<sweep>')} fills a new one."
     )
 
 

@@ -16,7 +16,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, R
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from kdas.errors import UserError
+from kdas.errors import UserError, make_command
 from kdas.students.about import ABOUT
 from kdas.students.about import BEST as WEIGHTS
 from sweeps.mlflow_view.names import BEST, aliases, as_name
@@ -93,7 +93,8 @@ class StudentModels:
         alias_of = aliases(students)
         chosen = [(alias_of[method], kept) for method, kept in students.items() if kept.about.trial_id in models]
         if not chosen:
-            raise UserError(f"REGISTER={name}: no student of {self._directory.name} is in MLflow. Run make sync first.")
+            sync = make_command("sync", self._directory.name)
+            raise UserError(f"REGISTER={name}: no student of {self._directory.name} is in MLflow. Run {sync} first.")
         winner = {folder.path.name for folder in winner_of(self._directory).trials}
         chosen += [(BEST, kept) for _, kept in chosen if kept.about.trial_id in winner]
         try:
@@ -108,9 +109,12 @@ class StudentModels:
                 self._client.set_registered_model_alias(name, alias, versions[run_id])
                 told.append(f"models:/{name}@{alias} is version {versions[run_id]}, of trial {trial_id}")
         except MlflowException as error:
-            is_refused = error.error_code == "INVALID_PARAMETER_VALUE"
-            remedy = "Give another name." if is_refused else "Run make sync again."
-            raise UserError(f"REGISTER={name}: {str(error).splitlines()[0]} {remedy}") from error
+            reason, remedy = str(error).splitlines()[0], "Try again."
+            if error.error_code == "INVALID_PARAMETER_VALUE":
+                remedy = "Give another name."
+            elif error.error_code == "PERMISSION_DENIED":
+                reason, remedy = "this user may not change that model.", "Ask for EDIT on it, or give another name."
+            raise UserError(f"REGISTER={name}: {reason} {remedy}") from error
         return told
 
     def _create(self, name: str) -> None:
@@ -148,7 +152,7 @@ def version_description(kept: KeptStudent) -> str:
     """What a student is and how good, in Markdown, as MLflow's page shows it of a version."""
     about, sweep = kept.about, kept.about.sweep
     best = about.best
-    again = f"make reproduce NAME={sweep['name']} TRIAL={about.trial_id}"
+    again = f"{make_command('reproduce', sweep['name'])} TRIAL={about.trial_id}"
     return (
         f"{about.student} for {about.data['name']}, distilled from {about.teacher['model']} by {sweep['method']}"
         f" ({sweep['configuration']}), seed {kept.seed}, in the sweep {sweep['name']}. Accuracy in epoch"

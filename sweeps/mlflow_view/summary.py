@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kdas.errors import make_command
 from sweeps.mlflow_view.content import flat
-from sweeps.record.commands import make_command
 
 # Keys that may change between two starts, or with the place of the data. MLflow never changes a parameter, so these are
 # tags or left out.

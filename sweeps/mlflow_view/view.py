@@ -20,6 +20,7 @@ from typing import Any
 from mlflow.entities import DatasetInput, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from kdas.errors import is_on_containers
 from kdas.files.record import DamagedError
 from kdas.records import FINAL_STATUSES, Measure, Status
 from sweeps.mlflow_view import embedded
@@ -52,7 +53,6 @@ from sweeps.mlflow_view.names import run_name
 from sweeps.mlflow_view.page import SweepPage, varied_settings
 from sweeps.mlflow_view.runs import ATTACHED, SweepRuns
 from sweeps.mlflow_view.state import ARTIFACTS, Sent, TrackingState
-from sweeps.record.commands import is_on_containers
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import read_measure
 from sweeps.record.tables import trial_status

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdas.clock import Calibration, priced
+from kdas.errors import make_command
 from kdas.files.cache import replaced_whole
 from kdas.files.journal import Journal
 from kdas.files.prices import read_calibration, write_calibration
@@ -158,7 +159,8 @@ def _of_the_tables(directory: SweepDirectory) -> Iterator[Finding]:
                 continue
             with replaced_whole(path) as temporary:
                 pq.write_table(table, temporary)
-            yield Finding(f"{path}: was not the table of these trials; rebuilt. Run make report.", is_repaired=True)
+            remedy = f"Run {make_command('report', directory.name)}."
+            yield Finding(f"{path}: was not the table of these trials; rebuilt. {remedy}", is_repaired=True)
 
 
 def _holds(path: Path, table: pa.Table) -> bool:

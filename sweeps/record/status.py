@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdas.command.progress import readable_s
+from kdas.errors import make_command
 from kdas.files.record import DamagedError, read_record
 from kdas.records import FINAL_STATUSES, Measure, Status, is_searched
 from sweeps.record.control import Requests, read_requests
@@ -194,7 +195,7 @@ def words_of(status: SweepStatus, name: str) -> list[str]:
     if status.left_s is not None and not status.asked.is_paused:
         lines.append(f"about {readable_s(status.left_s)} left at the pace so far")
     if status.asked.is_paused and status.holder:  # a pause ends with the process
-        lines.append(f"paused: no trial starts. Continue it: make resume NAME={name}")
+        lines.append(f"paused: no trial starts. Continue it: {make_command('resume', name)}")
     if status.asked.finishes:
         lines.append("the search was ended by request; raise budget.configurations to continue it")
     return lines
@@ -235,7 +236,7 @@ def print_status(directory: SweepDirectory, console: Console) -> None:
         console.print(_running_table(status))
     for trial in status.under_way:
         if trial.may_stop and status.holder and trial.trial_id not in status.asked.stopped:
-            command = f"make stop NAME={directory.name} TRIAL={trial.trial_id}"
+            command = f"{make_command('stop', directory.name)} TRIAL={trial.trial_id}"
             console.print(f"  to stop it: {command}", highlight=False, markup=False, soft_wrap=True)
     if status.fastest and status.measure is not None:
         seeds = "on fresh seeds" if status.phase == CONFIRM else "on the seeds of the search"

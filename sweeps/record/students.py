@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdas.errors import UserError
+from kdas.errors import UserError, make_command
 from kdas.files.cache import sync_folder, writable_folder
 from kdas.students.about import About, read_about, weights_file
 from sweeps.record.directory import SweepDirectory
@@ -92,12 +92,12 @@ def student_of(directory: SweepDirectory, trial_id: str) -> KeptStudent:
     if not known:
         raise UserError(
             f"{directory.path}: no student was kept. Set keep_students: finalists, and run the trial again with"
-            f" make reproduce NAME={directory.name} TRIAL={trial_id} OUT=FOLDER."
+            f" {make_command('reproduce', directory.name)} TRIAL={trial_id} OUT=FOLDER."
         )
     shown = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
     raise UserError(
         f"{directory.path}: no student of trial {trial_id!r} was kept. Kept: {shown}. Any other is"
-        f" trained again by make reproduce NAME={directory.name} TRIAL=ID OUT=FOLDER."
+        f" trained again by {make_command('reproduce', directory.name)} TRIAL=ID OUT=FOLDER."
     )
 
 

@@ -179,6 +179,15 @@ def test_the_image_gets_the_code_and_nothing_else() -> None:
     assert all((ROOT / path).exists() for path in sent)
 
 
+def test_every_command_that_a_message_names_reaches_the_containers() -> None:
+    sources = [path for package in ("kdas", "sweeps", "analysis") for path in (ROOT / package).rglob("*.py")]
+    named = {
+        each for path in sources for each in re.findall(r"make_command\([\"'](\w+)", path.read_text(encoding="utf-8"))
+    }
+    reach = re.search(r"^ON := .*,(.*)\)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert reach and {"sweep", "report", "stop"} <= named <= set(reach[1].split())
+
+
 def test_entrypoints_in_python_can_be_read_by_the_oldest_python() -> None:
     for path in (DOCKER / "entrypoints").glob("*.py"):
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 11))
@@ -192,6 +201,8 @@ def test_entrypoints_in_python_can_be_read_by_the_oldest_python() -> None:
             "-f docker/compose.yaml --profile job run --rm -T job sweep --set seeds=3 -- x.yaml",
         ),
         (["status-on", "SET=seeds=3"], "-f docker/compose.yaml --profile job run --rm -T job status -- x.yaml"),
+        (["stop-on", "TRIAL=a-s1"], "run --rm -T job stop -- x.yaml a-s1"),
+        (["table-on", "FORMAT=latex"], "run --rm -T job table --format latex -- x.yaml"),
         (
             ["sync-on", "WITH=tls"],
             "-f docker/compose.yaml -f docker/compose.tls.yaml --profile job run --rm -T job sync",

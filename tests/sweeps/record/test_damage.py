@@ -277,7 +277,7 @@ def test_check_rebuilds_tables_and_restores_prices(copy: SweepDirectory, ended: 
     copy.calibration_file.write_text("{}")
     assert [text.removeprefix(f"{copy.path}/") for text in texts(copy)] == [
         "calibration.json: was damaged or missing; restored from its copy.",
-        "trials.parquet: was not the table of these trials; rebuilt. Run make report.",
+        f"trials.parquet: was not the table of these trials; rebuilt. Run make report NAME={copy.name}.",
     ]
     assert texts(copy) == []
     assert copy.calibration_file.read_bytes() == ended.directory.calibration_file.read_bytes()
