@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -17,16 +20,25 @@ def check_access() -> None:
 
     Raises: UserError: if the server does not know the user, or lets them only read.
     """
-    uri, name = tracking_uri(), experiment_name()
-    client = MlflowClient(tracking_uri=uri)
-    try:
+    name, client = experiment_name(), MlflowClient(tracking_uri=tracking_uri())
+    with suppress(MlflowException), refusals_in_words():
         found = client.get_experiment_by_name(name)
         if found is None:
             client.create_experiment(name)
         elif found.lifecycle_stage == "active":
             client.set_experiment_tag(found.experiment_id, KIND, found.tags.get(KIND, TRAINING))
+
+
+@contextmanager
+def refusals_in_words() -> Iterator[None]:
+    """Within the block, or the function that it decorates, a server's refusal of this user is told with its remedy.
+
+    Raises: UserError: instead of what MLflow raises; anything else passes.
+    """
+    try:
+        yield
     except MlflowException as error:
-        address = f"MLFLOW_TRACKING_URI={without_secrets(uri)}"
+        address = f"MLFLOW_TRACKING_URI={without_secrets(tracking_uri())}"
         if error.error_code == "UNAUTHENTICATED":
             raise UserError(
                 f"{address}: the server refuses this user and password. Correct them in the address, or set"
@@ -34,6 +46,7 @@ def check_access() -> None:
             ) from error
         if error.error_code == "PERMISSION_DENIED":
             raise UserError(
-                f"{address}: this user may not write to the experiment {name}. Ask for EDIT on it, name another one"
-                " with MLFLOW_EXPERIMENT_NAME, or run without MLflow: KDAS_TRACKING= (empty)."
+                f"{address}: this user may not write to the experiment {experiment_name()}. Ask for EDIT on it, name"
+                " another one with MLFLOW_EXPERIMENT_NAME, or run without MLflow: KDAS_TRACKING= (empty)."
             ) from error
+        raise

@@ -24,6 +24,7 @@ from kdas.errors import is_on_containers
 from kdas.files.record import DamagedError
 from kdas.records import FINAL_STATUSES, Measure, Status
 from sweeps.mlflow_view import embedded
+from sweeps.mlflow_view.access import refusals_in_words
 from sweeps.mlflow_view.address import (
     EMBEDDED,
     embedded_database,
@@ -80,13 +81,15 @@ class MlflowView:
         self._looked_at = -math.inf
         self._known_data, self._new_data = set[str](), threading.Lock()
 
+    @refusals_in_words()
     def update(self) -> str:
-        """Send what is new on disk, of a running trial at most every half minute. Raises what MLflow raises.
+        """Send what is new on disk, of a running trial at most every half minute.
 
         Later passes skip a trial that has ended and was sent completely. Only another start, or a user who deletes its
         run, can change it. A capped trial is not skipped: this start may train it after all.
 
         Returns: the id of the parent run.
+        Raises: UserError: if the server refuses this user; else what MLflow raises.
         """
         try:
             return self._update()
@@ -109,6 +112,7 @@ class MlflowView:
         self._page.update(measure)
         return parent
 
+    @refusals_in_words()
     def sync(self) -> str:
         """Send what is missing of a sweep that is not running, report and tables too, and close all of its runs.
 
@@ -137,6 +141,7 @@ class MlflowView:
         # A user's browser knows another address of a server on containers.
         return f"all runs are in MLflow at {where}{'' if is_on_containers() else f' (make ui NAME={name})'}"
 
+    @refusals_in_words()
     def leave(self) -> None:
         """Mark all unfinished runs as killed after the sweep was interrupted, so that none appears to be running."""
         self._sent_at.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -204,6 +205,23 @@ def test_a_user_who_may_only_read_is_told_before_anything_is_computed(
         trackers.check()
     monkeypatch.setenv("KDAS_TRACKING", "tensorboard")
     trackers.check()
+
+
+def test_an_upload_of_a_user_who_may_only_read_is_told_in_one_line_with_its_remedy(
+    server: Server,
+    user: Callable[[str], str],
+    directory: SweepDirectory,
+    trained: list[Job],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    MlflowClient(server.uri).create_experiment("of some")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of some")
+    user("looker")
+    _, failure = follower.sync(directory, MlflowView)
+    assert re.fullmatch(
+        r"MLFLOW_TRACKING_URI=http://127\.0\.0\.1:\d+: this user may not write to the experiment of some\. Ask .*",
+        failure,
+    )
 
 
 def test_a_server_that_does_not_answer_refuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
