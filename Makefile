@@ -222,7 +222,7 @@ bench: $(READY) ## measure speed (an hour; QUICK=1: 8 minutes; NAME=part)
 LOCK = pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --upgrade
 lock: $(READY) ## rebuild requirements.lock from pyproject.toml
 	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" $(LOCK) --all-extras -o requirements.lock pyproject.toml && \
-	  "$$UV" $(LOCK) --extra onnx --extra server --extra timm --constraint requirements.lock -o docker/requirements.lock pyproject.toml && \
+	  "$$UV" $(LOCK) --extra onnx --extra postgresql --extra server --extra timm --constraint requirements.lock -o docker/requirements.lock pyproject.toml && \
 	  echo uv | "$$UV" $(LOCK) --no-annotate -o docker/build.lock -
 
 # Containers: see docker/README.md. Nothing here needs .venv.

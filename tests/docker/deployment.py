@@ -41,6 +41,14 @@ known = ssl.create_default_context(cafile="/run/secrets/tls_ca")
 known.set_alpn_protocols(["h2"])
 print(known.wrap_socket(socket.create_connection(("head", 6379)), server_hostname="172.30.99.10").version())
 """
+# The tables once more, from the database by Arrow's driver, where MLflow's server may reach it.
+READ_BACK = f"""
+import sys
+sys.path.insert(0, "/opt/entrypoints")
+import adbc_driver_postgresql, mlflow_server
+from analysis.mlflow_store import load_store
+print(len(load_store(mlflow_server.database("mlflow"), sweep="{NAME}").trials))
+"""
 PROJECT = "kdas-sweeps"
 
 pytestmark = pytest.mark.timeout(3600)
@@ -194,6 +202,7 @@ def test_a_sweep_on_containers_outlives_a_worker_mlflow_and_its_disks(host: Host
     host.run("make", "sync-on", f"NAME={NAME}")
     trials, answer, runs = trials_of(host), host.read(f"/data/runs/{NAME}/answer.json"), host.runs()
     check_what_was_recorded(trials, runs, commit)
+    assert host.run("podman", "exec", f"{PROJECT}_mlflow_1", "python", "-c", READ_BACK).split()[-1] == str(NUM_TRIALS)
     say("backing up, wiping and restoring")
     host.run("docker/backup", "backup")
     host.run("make", "down")

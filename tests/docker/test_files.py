@@ -165,7 +165,16 @@ def test_the_images_packages_are_those_of_the_lock_without_tools_of_development(
 
     image, full = pinned(DOCKER / "requirements.lock"), pinned(ROOT / "requirements.lock")
     assert image.items() <= full.items()
-    assert {"torch", "ray", "mlflow", "flask-wtf", "psycopg-binary", "onnx", "timm"} <= image.keys()
+    assert {
+        "torch",
+        "ray",
+        "mlflow",
+        "flask-wtf",
+        "psycopg-binary",
+        "adbc-driver-postgresql",
+        "onnx",
+        "timm",
+    } <= image.keys()
     assert not image.keys() & {"pytest", "mypy", "ruff", "jupyterlab", "ipykernel", "playwright"}
 
 
