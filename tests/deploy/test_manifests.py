@@ -70,11 +70,12 @@ def test_unknown_fields_are_found_at_any_depth() -> None:
     assert found == ["spec.containers.0.imagePullPolicie", "spec.volumes"]
 
 
-def test_versions_in_the_ray_job_are_the_installed_ones() -> None:
+def test_versions_of_the_ray_job_and_its_image_are_the_installed_ones() -> None:
     import ray
 
     _, job = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8"))
     assert job["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__
+    assert f'"ray[default]=={ray.__version__}"' in (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
