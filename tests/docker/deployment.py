@@ -264,6 +264,7 @@ def run_with_losses(host: Host) -> None:
     assert "2 trials at once on 2 machines" in text
     assert "its worker was lost" in text
     assert "\x1b" not in text
+    assert "MPLCONFIGDIR" not in text  # which matplotlib asks for where it finds no folder to write to
 
 
 def trials_of(host: Host) -> pd.DataFrame:
