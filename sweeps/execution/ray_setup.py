@@ -94,7 +94,10 @@ _held = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITI
 
 @contextmanager
 def started(num_cpus: int) -> Iterator[None]:
-    """Run Ray until the block ends: on this machine with `num_cpus` CPUs, or on the cluster that was joined."""
+    """Run Ray until the block ends: on this machine with `num_cpus` CPUs, or on the cluster that was joined.
+
+    Raises: RayLostError: if it does not start, as on a machine so busy that its servers do not answer for 30 seconds.
+    """
     with ExitStack() as until_end:
         if ray.is_initialized():
             until_end.callback(ray.shutdown)
@@ -103,13 +106,17 @@ def started(num_cpus: int) -> Iterator[None]:
             folder = until_end.enter_context(ray_folder())
             until_end.callback(ray.shutdown)
             # "local": otherwise it would join any Ray that already runs on this machine.
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-                _temp_dir=str(folder),
-            )
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(folder),
+                )
+            except Exception as error:  # Ray raises this very class
+                reason = str(error).partition("\n")[0].rstrip(".")
+                raise RayLostError(f"it did not start: {reason}") from error
             ending.heed_requests()  # Ray has set handlers of its own
         # In case Ray has dropped a KeyboardInterrupt while it started.
         ending.check()

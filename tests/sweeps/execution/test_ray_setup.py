@@ -121,6 +121,19 @@ def test_rays_folder_stays_until_ray_has_ended(monkeypatch: pytest.MonkeyPatch) 
     assert not folders[0].exists()
 
 
+def test_a_ray_that_does_not_start_is_told_as_one_that_is_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def init(**options: object) -> None:
+        raise Exception("The current node timed out during startup.\nMore.")  # as Ray does on a busy machine
+
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    said = r"^it did not start: The current node timed out during startup$"
+    with pytest.raises(RayLostError, match=said), ray_setup.started(1):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_ctrl_c_that_ray_drops_while_it_starts_is_heard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     happened: list[str] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
