@@ -108,22 +108,26 @@ class Agenda:
                 self._take_in(lane, asked)
 
     def _lane(self, search: Search, proposals: ConfigurationSearch) -> _Lane:
-        candidates = Candidates(self._directory, proposals, self._terms.objective, self._spending)
-        return _Lane(search, proposals, candidates)
+        def expected_s(job: Job) -> float | None:
+            return None if lane.stopping is None else lane.stopping.estimate_ref_s(job)
+
+        candidates = Candidates(self._directory, proposals, self._terms.objective, self._spending, expected_s)
+        lane = _Lane(search, proposals, candidates)
+        return lane
 
     # For the driver: actions.
 
     def fill(self) -> bool:
         """Find jobs to run, if there are any: ask the search, or take the next look of the confirmation.
 
-        Returns: whether a job waits.
+        Returns: whether a job waits that may start.
         """
         self._drop_beaten()
         if self._spending.is_spent:
             # What was under way when its worker or the sweep was lost runs to its end, as everything under way does.
             sets_aside = self._spending.sets_aside
             self._queue.withdraw(lambda job: self._may_stop(job) and (sets_aside or not self._is_under_way(job)))
-        while self._measure is not None and not self._queue.num_waiting and (lane := self._next_lane()) is not None:
+        while self._measure is not None and not self._is_ready and (lane := self._next_lane()) is not None:
             self._propose(lane)
             self._drop_beaten()
             # Trials of other sweeps bring theirs.
@@ -132,7 +136,12 @@ class Agenda:
             self._bring_back()
         while self._measure is not None and self._queue.is_idle and not self._confirmation.is_over:
             self._confirm(self._measure)
-        return self._queue.num_waiting > 0
+        return self._is_ready
+
+    @property
+    def _is_ready(self) -> bool:
+        """Whether a job waits that may start."""
+        return self._queue.next_ready(self._is_held) is not None
 
     def heed(self, asked: Requests) -> list[str]:
         """Follow what users ask from now on. Returns: a line for each request that is new."""
@@ -170,18 +179,18 @@ class Agenda:
         """Record waiting trials as stopped by hand, without running them. Returns: their jobs."""
         ended = self._queue.withdraw(is_unwanted)
         for job in ended:
-            self._record_stopped(job, Status.STOPPED_EARLY)
+            self._record_stopped(job, Status.STOPPED_EARLY, why="")
             for rule in self._rules_of(job):
                 rule.ended(job, Status.STOPPED_EARLY)
             self._has_dropped_out = True
             self._tell_ended(job)
         return ended
 
-    def _record_stopped(self, job: Job, status: Status) -> None:
+    def _record_stopped(self, job: Job, status: Status, why: str) -> None:
         folder = self._directory.trial(job.trial_id)
         if folder.status not in STOPPED_STATUSES:
             folder.begin(job)
-            folder.end(status)
+            folder.end(status, why=why)
 
     def _is_stopped_by_hand(self, job: Job) -> bool:
         """Whether a user has asked to stop a job that may be stopped."""
@@ -203,7 +212,7 @@ class Agenda:
         if not self.fill() or self._asked.is_paused:
             return None
         self._spending.tick(self.num_out)
-        return self._queue.take()
+        return self._queue.take(self._is_held)
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> Status | None:
         """Report an evaluation. Returns: the job's status if it should end now (RUNNING: a later start resumes it)."""
@@ -218,6 +227,11 @@ class Agenda:
         if self._stops(job):
             return rules[0].status
         return Status.RUNNING if self._spending.sets_aside else None
+
+    def why(self, job: Job) -> str:
+        """Why the rule stops a job, in words; empty if it does not say, and if a user stops the job."""
+        rules = self._rules_of(job)
+        return rules[0].why(job) if rules and not self._is_stopped_by_hand(job) else ""
 
     def ended(self, job: Job) -> None:
         """Report that a job has ended; its folder says how."""
@@ -393,6 +407,11 @@ class Agenda:
         rules = self._rules_of(job)
         return bool(rules) and job.trial_id not in self._rebuilt and all(rule.stops(job) for rule in rules)
 
+    def _is_held(self, job: Job) -> bool:
+        """Whether every search that needs a job would have it start later."""
+        rules = self._rules_of(job)
+        return bool(rules) and job.trial_id not in self._rebuilt and all(rule.holds(job) for rule in rules)
+
     def _tell_ended(self, job: Job) -> None:
         for lane in self._lanes:
             lane.candidates.ended(job.trial_id, self._measure)
@@ -414,6 +433,6 @@ class Agenda:
     def _drop_beaten(self) -> None:
         """Record waiting trials that the rule would stop as stopped, without running them."""
         for job in self._queue.withdraw(self._stops):
-            self._record_stopped(job, self._rules_of(job)[0].status)
+            self._record_stopped(job, self._rules_of(job)[0].status, self.why(job))
             self._tell_ended(job)
         self._drop_given_up()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kdas.records import Measure, is_searched
 from sweeps.engine.objective import Objective, best_first
-from sweeps.engine.outcome import outcome_of
+from sweeps.engine.outcome import Outcome, outcome_of
 from sweeps.engine.proposals import Asked, ConfigurationSearch
 from sweeps.engine.spending import Spending
 from sweeps.record.directory import SweepDirectory
@@ -24,12 +24,22 @@ class _InProgress:
 
 
 class Candidates:
-    """Collects proposals, reports their results to the search, and ranks the complete ones."""
+    """Collects proposals, reports their results to the search, and ranks the complete ones.
+
+    Args: expected_s: the mean time to the target that is expected of the configuration of a job, some of whose seeds
+        were stopped; None if nothing is expected.
+    """
 
     def __init__(
-        self, directory: SweepDirectory, search: ConfigurationSearch, objective: Objective, spending: Spending
+        self,
+        directory: SweepDirectory,
+        search: ConfigurationSearch,
+        objective: Objective,
+        spending: Spending,
+        expected_s: Callable[[Job], float | None],
     ) -> None:
         self._directory, self._search, self._objective, self._spending = directory, search, objective, spending
+        self._expected_s = expected_s
         self._proposals: list[_InProgress] = []
         # The first job of each configuration that may be confirmed, the configuration's values and its best accuracy.
         self._jobs: dict[str, Job] = {}
@@ -80,7 +90,12 @@ class Candidates:
         if outcome is not None and outcome.is_known:
             self._values[first.config_id] = outcome.values
             self._accuracies[first.config_id] = outcome.best_accuracy
-        self._search.tell(proposal.number, None if outcome is None else outcome.values)
+        self._search.tell(proposal.number, None if outcome is None else self._told(first, outcome))
+
+    def _told(self, job: Job, outcome: Outcome) -> list[float]:
+        """What the search learns from. Seeds that never ran would count as misses in the outcome's values."""
+        expected_s = None if outcome.is_known else self._expected_s(job)
+        return outcome.values if expected_s is None else [expected_s]
 
     def may_be_best(self) -> set[str]:
         """Ids of the configurations in progress, and of the best complete one."""

@@ -8,7 +8,7 @@ from kdas.records import COMPLETE_STATUSES, STOPPED_STATUSES, Status, is_searche
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.paths import CONFIRM
-from sweeps.stopping import StoppingRule
+from sweeps.stopping import HoldsTrials, StoppingRule
 
 
 def may_stop(job: Job) -> bool:
@@ -21,6 +21,7 @@ class EarlyStopping:
 
     def __init__(self, rule: StoppingRule, directory: SweepDirectory) -> None:
         self._rule, self._directory = rule, directory
+        self._holding = rule if isinstance(rule, HoldsTrials) else None
         self._known: set[str] = set()
 
     @property
@@ -44,6 +45,8 @@ class EarlyStopping:
             for recorded in folder.rows():
                 self._rule.evaluated(job.trial_id, recorded.row.cost_ref_s, recorded.row.val_accuracy, again=True)
             self.ended(job, folder.status)
+            if self._holding is not None and folder.status is self._rule.status:
+                self._holding.was_stopped(job.config_id)
 
     def evaluated(self, job: Job, cost_ref_s: float, val_accuracy: float) -> None:
         if self.knows(job):
@@ -58,3 +61,15 @@ class EarlyStopping:
     def stops(self, job: Job) -> bool:
         """Whether the job should end now, or not start."""
         return self.knows(job) and self._rule.stops(job.config_id, job.trial_id)
+
+    def holds(self, job: Job) -> bool:
+        """Whether the job should not start yet."""
+        return self._holding is not None and self.knows(job) and self._holding.holds(job.config_id, job.trial_id)
+
+    def why(self, job: Job) -> str:
+        """Why the job is stopped, in words; empty if the rule does not say."""
+        return "" if self._holding is None else self._holding.why(job.config_id)
+
+    def estimate_ref_s(self, job: Job) -> float | None:
+        """The mean time that the rule expects of a job's configuration; None if it expects none."""
+        return None if self._holding is None else self._holding.estimate_ref_s(job.config_id)

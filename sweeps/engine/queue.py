@@ -9,7 +9,7 @@ from sweeps.record.job import Job
 
 
 class JobQueue:
-    """First in, first out; a job whose worker was lost comes first again."""
+    """First in, first out, except for jobs that are held; a job whose worker was lost comes first again."""
 
     def __init__(self) -> None:
         self._waiting: deque[Job] = deque()
@@ -35,12 +35,17 @@ class JobQueue:
     def add(self, jobs: Iterable[Job]) -> None:
         self._waiting.extend(jobs)
 
-    def take(self) -> Job | None:
-        """The next job, which counts as running from now on."""
-        if not self._waiting:
-            return None
-        job = self._waiting.popleft()
-        self._out.add(job.trial_id)
+    def next_ready(self, is_held: Callable[[Job], bool]) -> Job | None:
+        """The first job that may start. If nothing runs, one that is held may: nothing would ever release it."""
+        ready = next((job for job in self._waiting if not is_held(job)), None)
+        return self._waiting[0] if ready is None and self._waiting and not self._out else ready
+
+    def take(self, is_held: Callable[[Job], bool]) -> Job | None:
+        """The next job that may start, which counts as running from now on."""
+        job = self.next_ready(is_held)
+        if job is not None:
+            self._waiting.remove(job)
+            self._out.add(job.trial_id)
         return job
 
     def come_back(self, job: Job) -> None:

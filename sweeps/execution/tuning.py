@@ -183,7 +183,7 @@ class AgendaSearcher(Unpickled, Searcher):
                 return
             folder.end(Status.CRASHED, LOST)
         elif status in STOPPED_STATUSES:
-            folder.end(status)
+            folder.end(status, why=self._agenda.why(job))
         elif status is None and result:
             # Ray does not show a trial's last evaluation to its scheduler.
             self._agenda.evaluated(job, result["cost_ref_s"], result["val_accuracy"])

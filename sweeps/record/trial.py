@@ -139,10 +139,11 @@ class TrialFolder:
     def replace_rows(self, rows: list[Recorded]) -> None:
         self._curve.replace(map(_record, rows))
 
-    def end(self, status: Status, error: str = "") -> None:
-        """Record how the trial ended, and the extent of its files."""
+    def end(self, status: Status, error: str = "", why: str = "") -> None:
+        """Record how the trial ended, and the extent of its files. Args: why: it was stopped, in words."""
         extents = {"curve": self._curve.extent(), "picks": self.picks.extent()}
-        self._write_status({"status": status.value, "error": error, **extents})
+        reason = {"why": why} if why else {}
+        self._write_status({"status": status.value, "error": error, **reason, **extents})
         if status in FINAL_STATUSES:
             self.discard_checkpoint()
 
@@ -246,6 +247,14 @@ class TrialFolder:
     @property
     def error(self) -> str:
         return self._ended()[1]
+
+    @property
+    def why(self) -> str:
+        """Why it was stopped, in words; empty if that was not recorded."""
+        try:
+            return str(self._read_status().get("why", ""))
+        except DamagedError:
+            return ""
 
     @property
     def is_final(self) -> bool:

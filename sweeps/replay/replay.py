@@ -92,7 +92,7 @@ class Replay:
         folder.replace_rows([_of(trial.job, each) for each in rows])
         ended = status if status is not None and not is_last else trial.curve.status
         if ended is not Status.RUNNING:
-            folder.end(ended)
+            folder.end(ended, why=self._agenda.why(trial.job) if ended is status else "")
         self._agenda.ended(trial.job)
         self._on_end(trial.job, self.searched_ref_s)
 

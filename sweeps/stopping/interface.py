@@ -2,6 +2,8 @@
 
 A rule is told every evaluation and decides whether a trial should continue. Its state is a function of the curves on
 disk: after a restart it is told them again, in any order.
+
+A rule may also decide when a trial starts, see `HoldsTrials`.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from kdas.parts.registry import Registry
 from kdas.records import Status
@@ -63,6 +65,30 @@ class StoppingRule(Protocol):
 
     def stops(self, config_id: str, trial_id: str) -> bool:
         """Whether the trial should end now, or not start."""
+        ...
+
+
+@runtime_checkable
+class HoldsTrials(Protocol):
+    """What a stopping rule has besides if it gives a configuration its seeds one after another."""
+
+    def holds(self, config_id: str, trial_id: str) -> bool:
+        """Whether a trial that has not begun should wait. Held trials start all the same if nothing else runs."""
+        ...
+
+    def was_stopped(self, config_id: str) -> None:
+        """An earlier start has stopped trials of the configuration by this rule."""
+        ...
+
+    def why(self, config_id: str) -> str:
+        """Why the configuration's trials are stopped, in words."""
+        ...
+
+    def estimate_ref_s(self, config_id: str) -> float | None:
+        """The expected mean time to the target over all seeds, restricted to the budget; None if nothing is known.
+
+        The search is told it in place of a mean that will never be known.
+        """
         ...
 
 

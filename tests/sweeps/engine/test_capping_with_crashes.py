@@ -42,12 +42,13 @@ class Folder:
     status: Status = Status.RUNNING
     curve: list[tuple[float, float]] = field(default_factory=list)
     rebuilds: None = None
+    why: str = ""
 
     def begin(self, job: Job) -> None:
         self.status = Status.RUNNING
 
-    def end(self, status: Status) -> None:
-        self.status = status
+    def end(self, status: Status, why: str = "") -> None:
+        self.status, self.why = status, why
 
     def rows(self) -> list[Any]:
         return [
@@ -72,8 +73,8 @@ class Directory:
 class Search:
     """Proposes the points of a list in their order."""
 
-    def __init__(self, points: Sequence[Point]) -> None:
-        self._points, self._asked = list(points), list[Asked]()
+    def __init__(self, points: Sequence[Point], happened: list[str]) -> None:
+        self._points, self._asked, self._happened = list(points), list[Asked](), happened
 
     def asked(self) -> list[Asked]:
         return list(self._asked)
@@ -82,11 +83,12 @@ class Search:
         if len(self._asked) == len(self._points):
             return None
         number = len(self._asked)
+        self._happened.append(f"ask {number}")
         self._asked.append(Asked(number, self._points[number], {}))
         return self._asked[-1]
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
-        pass
+        self._happened.append(f"tell {number} {values}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,9 @@ def fates_of(draw: random.Random, num_configurations: int, num_seeds: int) -> li
 
 
 @cache
-def plan_and_points(num_configurations: int, num_seeds: int, top: int) -> tuple[SweepSpec, Plan, list[Point]]:
+def plan_and_points(
+    num_configurations: int, num_seeds: int, top: int, scheduler: str
+) -> tuple[SweepSpec, Plan, list[Point]]:
     rates = [round(0.05 + 0.9 * number / NUM_POINTS, 4) for number in range(num_configurations)]
     spec = SweepSpec.model_validate(
         {
@@ -139,6 +143,7 @@ def plan_and_points(num_configurations: int, num_seeds: int, top: int) -> tuple[
             "target": TARGET,
             "confirm": {"top": top, "seeds": 1},
             "budget": {"configurations": num_configurations},
+            "scheduler": scheduler,
         }
     )
     plan = plan_of(spec)
@@ -157,16 +162,18 @@ def plan_and_points(num_configurations: int, num_seeds: int, top: int) -> tuple[
 
 
 class Sweep:
-    """A sweep of random trials, several at a time."""
+    """A sweep of random trials, several at a time. `happened` is what it did, in order."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, scheduler: str = "capping") -> None:
+        self.happened: list[str] = []
         self.draw = random.Random(seed)
         num_configurations, num_seeds = self.draw.randint(2, NUM_POINTS), self.draw.randint(2, NUM_SEEDS)
         self.top, self.slots = self.draw.randint(1, 3), self.draw.randint(1, 8)
-        self.spec, self.plan, points = plan_and_points(num_configurations, num_seeds, self.top)
+        self.spec, self.plan, points = plan_and_points(num_configurations, num_seeds, self.top, scheduler)
         self.fates = fates_of(self.draw, num_configurations, num_seeds)
+        self.jobs = [job for point in points for job in self.plan.searched(point)]
         self.ids = [self.plan.searched(point)[0].config_id for point in points]
-        self.search, self.directory = Search(points), Directory()
+        self.search, self.directory = Search(points, self.happened), Directory()
         self.confirmed: list[str] = []
         self.num_again = 0
         # Every third sweep is killed and started again.
@@ -225,11 +232,12 @@ class Sweep:
             stopped = agenda.evaluated(job, *folder.curve[-1])
             ended = fate.status if cost_s >= fate.end_s else stopped
             if ended is not None:
-                folder.end(ended)
+                folder.end(ended, why=agenda.why(job) if ended is stopped else "")
                 running.remove(job)
                 agenda.ended(job)
 
     def start(self, job: Job) -> None:
+        self.happened.append(f"start {job.trial_id}")
         folder = self.directory.trial(job.trial_id)
         if job.phase == CONFIRM:
             if is_searched(job.method):
