@@ -147,10 +147,11 @@ class Progress:
         if folder.status is Status.DIVERGED:
             return f"diverged, {text}"
         if folder.status is Status.CAPPED and self.target is not None:
-            cost_ref_s = time_to_target(rows, self.target)
+            cost_ref_s, why = time_to_target(rows, self.target), folder.why
             if math.isfinite(cost_ref_s):
-                return f"target after {cost_ref_s:.2f} ref s; this setting can no longer win"
-            return f"can no longer win, stopped at {rows[-1].row.cost_ref_s:.2f} ref s" if rows else "can no longer win"
+                return f"target after {cost_ref_s:.2f} ref s; {why or 'this setting can no longer win'}"
+            why = why or "can no longer win"
+            return f"{why}, stopped at {rows[-1].row.cost_ref_s:.2f} ref s" if rows else why
         if folder.status is Status.STOPPED_EARLY:
             return f"stopped early at {rows[-1].row.cost_ref_s:.2f} ref s, {text}"
         if self.target is None:

@@ -17,11 +17,16 @@ from sweeps.stopping.interface import STOPPING_RULES, StoppingContext
 
 
 @dataclass
-class _TrialBounds:
+class TrialBounds:
     """Bounds on a trial's time to the target, restricted to the budget, in reference seconds."""
 
     lower: float
     upper: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the time is certain."""
+        return self.lower == self.upper
 
 
 class ConfigurationBounds:
@@ -33,7 +38,7 @@ class ConfigurationBounds:
 
     def __init__(self, budget_s: float, keep: int = 1) -> None:
         self._budget_s, self._keep = budget_s, keep
-        self._bounds: dict[str, dict[str, _TrialBounds]] = {}
+        self._bounds: dict[str, dict[str, TrialBounds]] = {}
         self._configuration: dict[str, str] = {}
         # Sums over seeds of the upper bounds of all configurations, ascending.
         self._uppers: list[float] = []
@@ -42,7 +47,7 @@ class ConfigurationBounds:
         """Add a configuration that will be trained. Adding it again changes nothing."""
         if config_id in self._bounds:
             return
-        self._bounds[config_id] = {trial_id: _TrialBounds(0.0, self._budget_s) for trial_id in trial_ids}
+        self._bounds[config_id] = {trial_id: TrialBounds(0.0, self._budget_s) for trial_id in trial_ids}
         self._configuration.update(dict.fromkeys(trial_ids, config_id))
         insort(self._uppers, self._upper(config_id))
 
@@ -79,7 +84,15 @@ class ConfigurationBounds:
         # Correctly rounded sums instead of means, so that the comparison is exact.
         return math.fsum(each.lower for each in self._bounds[config_id].values()) > self._uppers[self._keep - 1]
 
-    def _of(self, trial_id: str) -> _TrialBounds:
+    def configuration_of(self, trial_id: str) -> str | None:
+        """The configuration of a trial; None if it is unknown or was removed."""
+        return self._configuration.get(trial_id)
+
+    def of(self, config_id: str) -> dict[str, TrialBounds]:
+        """The bounds of each trial of a configuration, in the order of the seeds; empty if it is unknown."""
+        return self._bounds.get(config_id, {})
+
+    def _of(self, trial_id: str) -> TrialBounds:
         return self._bounds[self._configuration[trial_id]][trial_id]
 
     def _upper(self, config_id: str) -> float:
@@ -97,29 +110,29 @@ class Capping:
 
     def __init__(self, context: StoppingContext) -> None:
         self._target = context.target
-        self._bounds = ConfigurationBounds(context.budget_ref_s, context.keep)
+        self.bounds = ConfigurationBounds(context.budget_ref_s, context.keep)
         self._has_reached: set[str] = set()
 
     def add(self, config_id: str, trial_ids: Sequence[str]) -> None:
-        self._bounds.add(config_id, trial_ids)
+        self.bounds.add(config_id, trial_ids)
 
     def evaluated(self, trial_id: str, cost_ref_s: float, val_accuracy: float, *, again: bool = False) -> None:
         if trial_id in self._has_reached:
             return
         if reached(val_accuracy, self._target):
             self._has_reached.add(trial_id)
-            self._bounds.reached(trial_id, cost_ref_s)
+            self.bounds.reached(trial_id, cost_ref_s)
         else:
-            self._bounds.unreached(trial_id, cost_ref_s)
+            self.bounds.unreached(trial_id, cost_ref_s)
 
     def ended(self, trial_id: str, status: Status) -> None:
         if trial_id in self._has_reached:
             return
         if status in COMPLETE_STATUSES:
-            self._bounds.unreached(trial_id, math.inf)
+            self.bounds.unreached(trial_id, math.inf)
         else:
             # It crashed, or a user stopped it: its configuration cannot be chosen, so it must not stop those that can.
-            self._bounds.remove(trial_id)
+            self.bounds.remove(trial_id)
 
     def stops(self, config_id: str, trial_id: str) -> bool:
-        return self._bounds.is_beaten(config_id)
+        return self.bounds.is_beaten(config_id)

@@ -141,13 +141,13 @@ class Messenger:
                 self.hear(message)
 
     def hear(self, message: tuple[str, str, float, float]) -> None:
-        before = self.rule._bounds._uppers[:1]
+        before = self.rule.bounds._uppers[:1]
         _, trial_id, cost, _ = message
         # A trial's rows arrive in order: a late message alone might claim too late a first crossing of the target.
         earlier = [m for m in self.recorded if m[1] == trial_id and m[2] <= cost]
         for _, _, each_cost, each_accuracy in sorted(earlier, key=lambda m: m[2]):
             self.rule.evaluated(trial_id, each_cost, each_accuracy)
-        assert self.rule._bounds._uppers[:1] <= before, "the bound on the best only falls"
+        assert self.rule.bounds._uppers[:1] <= before, "the bound on the best only falls"
         self.stopped |= {c for c in self.truth.curves if self.rule.stops(c, f"{c}-s0")}
 
 
