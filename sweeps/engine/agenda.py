@@ -285,6 +285,11 @@ class Agenda:
         return best if self._plan.confirm is not None else best | {job.config_id for job in self._plan.baselines}
 
     @property
+    def leaders(self) -> list[Job]:
+        """The first job of the best complete configuration of each search."""
+        return [job for lane in self._lanes for job in lane.candidates.finalists(1)]
+
+    @property
     def num_out(self) -> int:
         return self._queue.num_out
 
