@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kdas.records import Status
-from tests.sweeps.engine.test_capping_with_crashes import Sweep
+from tests.sweeps.engine.test_capping_with_crashes import Sweep, plan_and_points
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +56,25 @@ def test_a_resumed_sweep_is_that_of_an_uninterrupted_one(kill_at: int) -> None:
         assert resumed.confirmed == whole.confirmed, seed
         num_compared += 1
     assert num_compared > 5
+
+
+def test_a_finished_sweep_may_get_another_seed() -> None:
+    """What was dropped is compared again, and the finalists have run on every seed."""
+    num_extended = num_as_without = 0
+    for seed in range(60):
+        sweep = Sweep(seed, "racing")
+        if len(sweep.plan.seeds) != 3:
+            continue
+        with_three = sweep.spec, sweep.plan
+        sweep.kill_at = 0
+        sweep.spec, sweep.plan, _ = plan_and_points(len(sweep.fates), 2, sweep.top, "racing")
+        sweep.run()
+        sweep.spec, sweep.plan = with_three
+        confirmed, sweep.confirmed = sweep.confirmed, []
+        sweep.run()
+        assert not sweep.stopped() & set(sweep.confirmed), seed
+        num_extended += 1
+        # What was confirmed before is not confirmed again.
+        num_as_without += set(sweep.truth()[:1]) <= {*confirmed, *sweep.confirmed}
+    assert num_extended > 20
+    assert num_as_without >= 0.9 * num_extended
