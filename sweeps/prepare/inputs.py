@@ -20,7 +20,6 @@ from kdas.recipe.config import TrialConfig
 from kdas.recipe.teacher import TeacherConfig, key_of
 from kdas.teacher.bank import TeacherBank
 from kdas.training.calibrate import calibration_for
-from kdas.training.distiller import Distiller
 from kdas.training.trial import Inputs, load_inputs
 from sweeps.engine.plan import Plan
 from sweeps.engine.prices import Prices, price_key, priced_variants, prices_for
@@ -88,7 +87,7 @@ def prices_of(
     keys = [price_key(each) for each in priced_variants(plan.methods)]
     took_s: list[float] = []
 
-    def with_place(config: TrialConfig, distiller: Distiller) -> Calibration:
+    def with_place(config: TrialConfig, of_trial: Inputs) -> Calibration:
         place, began, lines = keys.index(price_key(config)), time.monotonic(), 0
 
         def tell(line: str) -> None:
@@ -98,7 +97,7 @@ def prices_of(
             where = "" if len(keys) == 1 or lines > 1 else f" ({place + 1} of {len(keys)} sets of prices{left})"
             console.print(line + where, highlight=False, soft_wrap=True)
 
-        found = measured(config, distiller, tell=tell, neighbours=other_sweeps)
+        found = measured(config, of_trial, tell=tell, neighbours=other_sweeps)
         if lines:  # otherwise they were known
             took_s.append(time.monotonic() - began)
         return found
