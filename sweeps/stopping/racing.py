@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from kdas.records import Status
 from sweeps.stopping.capping import Capping, TrialBounds
 from sweeps.stopping.interface import STOPPING_RULES, StoppingContext
-from sweeps.stopping.seed_model import SeedModel
 
 # A configuration is dropped when its chance is below this. Chosen by simulation, see docs/measuring.md.
 LEAST_CHANCE = 0.05
@@ -29,6 +28,9 @@ class Racing:
     cost_shares = (0.15, 0.4, 1.0)
 
     def __init__(self, context: StoppingContext) -> None:
+        # Not above: files are checked before numpy and scipy are imported.
+        from sweeps.stopping.seed_model import SeedModel
+
         self._keep = context.keep
         self._capping = Capping(context)
         self._model = SeedModel(context.budget_ref_s, context.interval_ref_s)
