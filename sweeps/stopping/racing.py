@@ -29,7 +29,7 @@ class Racing:
 
     def __init__(self, context: StoppingContext) -> None:
         # Not above: files are checked before numpy and scipy are imported.
-        from sweeps.stopping.seed_model import SeedModel
+        from sweeps.stopping.prediction.seed_model import SeedModel
 
         self._keep = context.keep
         self._capping = Capping(context)

@@ -1,0 +1,1 @@
+"""What known times predict. Apart from the rules, which are imported before numpy is."""
