@@ -29,7 +29,7 @@ class LossNeed(StrEnum):
     STRONG_VIEW = "strong_view"  # the keywords student_strong_logits and teacher_strong_logits [B, C]: see `STRONG`
     # In its context, once:
     CLASS_MEANS = "class_means"  # a pass of the teacher over the training set is charged
-    TEACHER_BATCH_NORMS = "teacher_batch_norms"  # only where the teacher is a model of the zoo
+    TEACHER_BATCH_NORMS = "teacher_batch_norms"  # where the teacher, or its layers, have them
 
 
 # Needs that the model's features, or its maps, answer.

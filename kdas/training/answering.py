@@ -16,8 +16,7 @@ from kdas.losses import Distillation, LossContext, LossNeed
 from kdas.losses.interface import FEATURES, MAPS, MapShape
 from kdas.losses.terms import needs_of
 from kdas.models import Model
-from kdas.models.interface import Staged
-from kdas.models.layers import check_layers, with_maps
+from kdas.models.layers import check_layers, teacher_batch_norms, with_maps
 from kdas.recipe.config import TrialConfig
 from kdas.training.batch import Answer
 
@@ -73,19 +72,13 @@ def check_maps(config: TrialConfig, num_classes: int, image_size: int) -> None:
     made: dict[str, Model] = {}
     with seeding.global_draws(0, "check of layers"):
         for who, name in names.items():
-            made[who] = model = models.create(name, num_classes)
-            # Before layers are asked for, which cannot tell them.
-            if who == "teacher" and LossNeed.TEACHER_BATCH_NORMS in needs_of(config.loss) and not _norms(model):
-                raise UserError(
-                    f"teacher.model: {config.teacher.model} does not name the batch norms that this loss needs. Choose"
-                    " a teacher of the zoo, for example ResNet50 or a resnet, or another loss."
-                )
+            made[who] = model = models.create(name, num_classes).eval()
             if asked_of(config, who) is not Asked.MAPS:
                 continue
             layers = getattr(config, f"{who}_layers")
             check_layers(model, layers, f"{who}_layers")
             try:
-                with_maps(model.eval(), layers)(torch.zeros(2, 3, image_size, image_size))
+                with_maps(model, layers)(torch.zeros(2, 3, image_size, image_size))
             except UserError as error:
                 raise UserError(f"{who}_layers: {error}") from error
     context = context_of(
@@ -124,6 +117,7 @@ def context_of(
         of_teacher = Answer(*answering(teacher, of_teacher_asked, config.teacher_layers)(images))
     student.train()
     assert of_student.features is not None and of_teacher.features is not None
+    norms = LossNeed.TEACHER_BATCH_NORMS in needs_of(config.loss)
     return replace(
         plain,
         student_width=of_student.features.shape[1],
@@ -132,14 +126,9 @@ def context_of(
         teacher_maps=_shapes(of_teacher.maps),
         student_preact_maps=_shapes(of_student.preact_maps),
         teacher_preact_maps=_shapes(of_teacher.preact_maps),
-        teacher_batch_norms=_norms(teacher) if LossNeed.TEACHER_BATCH_NORMS in needs_of(config.loss) else (),
+        teacher_batch_norms=teacher_batch_norms(teacher, config.teacher_layers, image_size) if norms else (),
     )
 
 
 def _shapes(maps: Sequence[Tensor]) -> tuple[MapShape, ...]:
     return tuple((each.shape[1], each.shape[2], each.shape[3]) for each in maps)
-
-
-def _norms(teacher: Model) -> tuple[tuple[Tensor, Tensor], ...]:
-    norms = teacher.norms_before_activation() if isinstance(teacher, Staged) else ()
-    return tuple((norm.weight.detach().float(), norm.bias.detach().float()) for norm in norms)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kdas import models, seeding
 from kdas.errors import UserError
 from kdas.models.interface import Staged
-from kdas.models.layers import check_layers, with_maps
+from kdas.models.layers import check_layers, teacher_batch_norms, with_maps
 from kdas.models.tapped import tapped
 from tests.places import GOLDEN
 
@@ -134,3 +134,91 @@ def test_wrong_or_missing_layers_are_refused_in_one_line() -> None:
     with pytest.raises(UserError, match=r"^teacher_layers: missing\. .*At its top it has conv1, bn1, relu"):
         check_layers(model, None, "teacher_layers")
     check_layers(models.create("resnet8", 10), None, "student_layers")
+
+
+class Block(nn.Module):
+    """A residual block whose shortcut has a batch norm too; its activation is a module, or a function."""
+
+    def __init__(self, activation: Any) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+        self.shortcut = nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+        self.activation = activation
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.shortcut(images)
+        hidden += self.branch(images)
+        return self.activation(hidden)  # type: ignore[no-any-return]
+
+
+class Own(nn.Module):
+    """An own network: a stem, a block and a stage without batch norm."""
+
+    def __init__(self, activation: Any) -> None:
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(3, 8, 3), Block(activation)
+        self.plain = nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU(inplace=True))
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.plain(self.block(self.stem(images))).mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+def drawn(model: Any) -> Any:
+    """The model in eval mode, with drawn batch norms."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "norms"),
+    [
+        ("torchvision/resnet18", "relu layer1 layer2 layer4", "layer1.1.bn2 layer2.1.bn2 layer4.1.bn2"),
+        ("torchvision/resnet50", "relu layer1 layer4", "layer1.2.bn3 layer4.2.bn3"),
+        ("torchvision/vgg11_bn", "features.2 features.6 features.13", "features.5 features.12"),
+        ("torchvision/mobilenet_v2", "features.0 features.3 features.18", "features.3.conv.3 features.18.1"),
+        ("timm/resnet18", "act1 layer1 layer3", "layer1.1.bn2 layer3.1.bn2"),
+        ("resnet8x4", "bn1 layer1 layer3", "layer1.0.bn2 layer3.0.bn2"),
+        ("own", "stem block", "block.branch.3"),
+    ],
+)
+def test_layers_named_by_path_give_maps_before_the_activation_and_their_batch_norms(
+    name: str, layers: str, norms: str
+) -> None:
+    with seeding.global_draws(0, "model"):
+        model = drawn(tapped(Own(nn.ReLU(inplace=True)), 10) if name == "own" else models.create(name, 10))
+        images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        logits = model(images)
+        answer = with_maps(model, layers.split())(images)
+    assert torch.equal(answer.logits, logits)
+    network = getattr(model, "network", model)
+    for before, after, layer in zip(answer.preact_maps[1:], answer.maps[1:], layers.split()[1:], strict=True):
+        assert before.min() < 0
+        if layer != "features.3" or "mobilenet" not in name:  # whose blocks end without activation
+            assert not torch.equal(before, after)
+            assert after.min() >= 0 and torch.equal(before.clamp(0, 6 if "mobilenet" in name else None), after)
+    frozen = [parameter.requires_grad_(False) for parameter in model.parameters()]
+    found = teacher_batch_norms(model, layers.split(), 64)
+    assert not any(parameter.requires_grad for parameter in frozen)
+    for (weight, bias), path in zip(found, norms.split(), strict=True):
+        assert torch.equal(weight, network.get_submodule(path).weight)
+        assert torch.equal(bias, network.get_submodule(path).bias)
+
+
+def test_maps_before_an_activation_in_place_are_trained() -> None:
+    model = tapped(Own(nn.ReLU(inplace=True)), 10)
+    network: Any = model.network
+    before = with_maps(model, ["stem", "block"])(torch.randn(2, 3, 8, 8)).preact_maps[1]
+    (gradient,) = torch.autograd.grad(before.sum(), network.block.branch[3].bias)
+    assert torch.equal(gradient, torch.full((8,), 2.0 * 6 * 6))
+
+
+@pytest.mark.parametrize(("activation", "layer"), [(nn.ReLU(), "plain"), (nn.functional.relu, "block")])
+def test_layers_without_a_batch_norm_before_their_activation_are_refused(activation: Any, layer: str) -> None:
+    model = tapped(Own(activation), 10).eval()
+    with pytest.raises(UserError, match=rf"^teacher_layers: {layer}: a loss needs the batch norm before its last act"):
+        teacher_batch_norms(model, ["stem", layer], 32)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from kdas import models, seeding
 from kdas.clock import Calibration
 from kdas.data import Draw
 from kdas.errors import UserError
 from kdas.losses import LOSSES, LossContext, LossNeed
 from kdas.losses.interface import AT_BUILDING, STRONG
+from kdas.losses.ofd import margins_of
 from kdas.losses.terms import keywords_of
 from kdas.training.answering import check_maps
 from kdas.training.batch import joined
 from kdas.training.trainer import Surroundings, Training
-from kdas.training.trial import Trial, load_inputs
+from kdas.training.trial import Inputs, Trial, load_inputs
 
 TrialOf = Callable[..., Trial]
 ConfigOf = Callable[..., Any]
@@ -168,7 +171,7 @@ def test_layers_by_name_are_used_and_checked_before_anything_is_trained(
 
 def test_a_teacher_without_known_batch_norms_is_refused(config_of: ConfigOf) -> None:
     teacher = {"model": "ShuffleV1", "epochs": 1}
-    with pytest.raises(UserError, match=r"^teacher\.model: ShuffleV1 does not name the batch norms"):
+    with pytest.raises(UserError, match=r"^teacher_layers: missing\. A loss needs the teacher's batch norms"):
         load_inputs(config_of(loss="all_needs", teacher=teacher))
 
 
@@ -183,9 +186,21 @@ def test_numbers_that_a_loss_is_priced_by_have_prices_of_their_own(config_of: Co
     assert priced_by(config_of(loss="all_needs", student_layers=["layer1"])) != prices()
 
 
-@pytest.mark.parametrize("layers", [None, ["relu", "layer1", "layer2", "layer3", "layer4"]])
-def test_ofd_refuses_a_teacher_of_a_library_at_once(config_of: ConfigOf, layers: list[str] | None) -> None:
+def test_ofd_takes_a_teacher_of_a_library_by_the_names_of_its_layers(
+    config_of: ConfigOf, small_inputs: Inputs, calibration: Calibration
+) -> None:
     teacher = {"model": "torchvision/resnet18"}
-    config = config_of(loss="ofd", teacher=teacher, student="ResNet18", teacher_layers=layers)
-    with pytest.raises(UserError, match=r"^teacher\.model: torchvision/resnet18 does not name the batch norms that"):
-        check_maps(config, num_classes=10, image_size=32)
+    with pytest.raises(UserError, match=r"^teacher_layers: missing\. A loss needs maps"):
+        check_maps(config_of(loss="ofd", teacher=teacher), num_classes=10, image_size=32)
+    layers = ["relu", "layer1", "layer2", "layer3"]
+    with seeding.global_draws(1, "teacher of a library"):
+        network = models.create("torchvision/resnet18", 10).requires_grad_(False).eval()
+    inputs = replace(small_inputs, teacher=replace(small_inputs.teacher, model=network))
+    config = config_of(loss="ofd", teacher=teacher, teacher_layers=layers)
+    training = Training(Trial(config, inputs), Surroundings(calibration))
+    loss: Any
+    (loss,) = training.distiller.distillation.children()
+    norms: list[Any] = [network.get_submodule(f"network.{layer}.1.bn2") for layer in layers[1:]]
+    for margin, norm in zip(loss.margins, norms, strict=True):
+        assert torch.equal(margin, margins_of(norm.weight, norm.bias))
+    assert torch.tensor(next(iter(training.rows())).train_loss).isfinite()
