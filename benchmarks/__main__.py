@@ -21,6 +21,7 @@ from rich.table import Table
 
 from benchmarks.against_reference import against_reference
 from benchmarks.analysis_speed import analysis_speed
+from benchmarks.answer import answer
 from benchmarks.bench import Bench, Figures
 from benchmarks.first_trial import first_trial
 from benchmarks.images import SHARED_DATA
@@ -48,6 +49,7 @@ PARTS = {
     "against_reference": Part("whole trials, ours against the field's usual trainer", against_reference),
     "sweep": Part("a sweep of 16 trials, including the bank, against 16 runs of the usual trainer", sweep),
     "first_trial": Part("how long a user waits until the first trial trains", first_trial),
+    "answer": Part("what the answer of a search costs, on recorded curves", answer),
     "orchestration": Part("what a trial costs besides its training", orchestration),
     "scale": Part("what a sweep of many trials costs in driver time, memory, disk and reading", scale),
     "analysis_speed": Part("times to accuracy from our tables, against MLflow's client", analysis_speed),

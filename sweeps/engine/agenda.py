@@ -95,6 +95,8 @@ class Agenda:
         # Whether, since capped trials were last looked at, one has ended that can have beaten them and no longer does:
         # it crashed, or a user stopped it.
         self._has_dropped_out = False
+        # Once the search has ended before its time: the configurations that get their open seeds all the same.
+        self._leading: frozenset[str] | None = None
         self._asked = Requests()
         self._by_hand = StoppedByHand(directory)
         # Trials that had ended and whose files were damaged: they are trained again to where they ended.
@@ -124,9 +126,8 @@ class Agenda:
         """
         self._drop_beaten()
         if self._spending.is_spent:
-            # What was under way when its worker or the sweep was lost runs to its end, as everything under way does.
             sets_aside = self._spending.sets_aside
-            self._queue.withdraw(lambda job: self._may_stop(job) and (sets_aside or not self._is_under_way(job)))
+            self._queue.withdraw(lambda job: self._may_stop(job) and (sets_aside or not self._is_to_end(job)))
         while self._measure is not None and not self._is_ready and (lane := self._next_lane()) is not None:
             self._propose(lane)
             self._drop_beaten()
@@ -203,6 +204,16 @@ class Agenda:
         """Whether a waiting job has begun: its worker was lost, or an earlier start was."""
         folder = self._directory.trial(job.trial_id)
         return folder.exists and folder.status is Status.RUNNING
+
+    def _is_to_end(self, job: Job) -> bool:
+        """Whether a waiting job runs though the search has ended before its time.
+
+        What was under way when its worker or the sweep was lost runs to its end, as everything under way does.
+        """
+        if self._leading is None:  # once: the next seeds change what leads
+            rules = (lane.stopping for lane in self._lanes)
+            self._leading = frozenset().union(*(rule.leading() for rule in rules if rule is not None))
+        return job.config_id in self._leading or self._is_under_way(job)
 
     def next_job(self) -> Job | None:
         """A job to start now; None if none is available yet, or if the sweep is finished (see `is_finished`)."""

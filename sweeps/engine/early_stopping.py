@@ -66,6 +66,10 @@ class EarlyStopping:
         """Whether the job should not start yet."""
         return self._holding is not None and self.knows(job) and self._holding.holds(job.config_id, job.trial_id)
 
+    def leading(self) -> frozenset[str]:
+        """Ids of the configurations whose open seeds run even if the search ends before its time."""
+        return frozenset() if self._holding is None else self._holding.leading()
+
     def why(self, job: Job) -> str:
         """Why the job is stopped, in words; empty if the rule does not say."""
         return "" if self._holding is None else self._holding.why(job.config_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kdas.records import COMPLETE_STATUSES, Status, reached
@@ -87,6 +87,10 @@ class ConfigurationBounds:
     def configuration_of(self, trial_id: str) -> str | None:
         """The configuration of a trial; None if it is unknown or was removed."""
         return self._configuration.get(trial_id)
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids of all configurations that were added and not removed."""
+        return iter(self._bounds)
 
     def of(self, config_id: str) -> dict[str, TrialBounds]:
         """The bounds of each trial of a configuration, in the order of the seeds; empty if it is unknown."""

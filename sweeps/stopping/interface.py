@@ -76,6 +76,14 @@ class HoldsTrials(Protocol):
         """Whether a trial that has not begun should wait. Held trials start all the same if nothing else runs."""
         ...
 
+    def leading(self) -> frozenset[str]:
+        """Ids of the configurations that would be confirmed by what is known now, some of whose seeds may be open.
+
+        If the search ends before its time, these get their open seeds. Others do not, so nothing else might be left to
+        confirm.
+        """
+        ...
+
     def was_stopped(self, config_id: str) -> None:
         """An earlier start has stopped trials of the configuration by this rule."""
         ...

@@ -71,6 +71,13 @@ class Racing:
         before = list(trials)[: list(trials).index(trial_id)]
         return not all(trials[each].is_known for each in before)
 
+    def leading(self) -> frozenset[str]:
+        begun = (
+            config_id for config_id in self._capping.bounds if any(each.is_known for each in self._bounds(config_id))
+        )
+        expected = {config_id: self._model.expected_mean_s(self._bounds(config_id)) for config_id in begun}
+        return frozenset(sorted(expected, key=lambda config_id: (expected[config_id], config_id))[: self._keep])
+
     def why(self, config_id: str) -> str:
         if self._capping.stops(config_id, ""):
             return "it can no longer be among the fastest"

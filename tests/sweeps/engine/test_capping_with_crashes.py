@@ -43,9 +43,10 @@ class Folder:
     curve: list[tuple[float, float]] = field(default_factory=list)
     rebuilds: None = None
     why: str = ""
+    exists: bool = False
 
     def begin(self, job: Job) -> None:
-        self.status = Status.RUNNING
+        self.status, self.exists = Status.RUNNING, True
 
     def end(self, status: Status, why: str = "") -> None:
         self.status, self.why = status, why
@@ -215,6 +216,7 @@ class Sweep:
         for number in itertools.count(1):
             if number == self.kill_at:
                 agenda, running, self.confirmed = self.agenda(), [], []
+            self.disturb(number, agenda, running)
             while len(running) < self.slots and (job := agenda.next_job()) is not None:
                 self.start(job)
                 if job.phase == CONFIRM:
@@ -235,6 +237,9 @@ class Sweep:
                 folder.end(ended, why=agenda.why(job) if ended is stopped else "")
                 running.remove(job)
                 agenda.ended(job)
+
+    def disturb(self, number: int, agenda: Agenda, running: Sequence[Job]) -> None:
+        """Called before each event."""
 
     def start(self, job: Job) -> None:
         self.happened.append(f"start {job.trial_id}")

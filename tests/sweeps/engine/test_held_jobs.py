@@ -89,6 +89,9 @@ class OneByOne:
         number = self._trials[config_id].index(trial_id)
         return number == 2 or not self._ended.issuperset(self._trials[config_id][:number])
 
+    def leading(self) -> frozenset[str]:
+        return frozenset()
+
     def was_stopped(self, config_id: str) -> None:
         raise AssertionError("this rule stops nothing")
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
-from kdas.records import Status
-from tests.sweeps.engine.test_capping_with_crashes import Sweep, plan_and_points
+from kdas.records import COMPLETE_STATUSES, Status, is_searched
+from sweeps.engine.agenda import Agenda
+from sweeps.record.control import Requests
+from sweeps.record.job import Job
+from tests.sweeps.engine.test_capping_with_crashes import TARGET, Sweep, plan_and_points
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +84,48 @@ def test_a_finished_sweep_may_get_another_seed() -> None:
         num_as_without += set(sweep.truth()[:1]) <= {*confirmed, *sweep.confirmed}
     assert num_extended > 20
     assert num_as_without >= 0.9 * num_extended
+
+
+class Disturbed(Sweep):
+    """A sweep in which a user pauses, stops trials, or ends the search, at random."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, "racing")
+        self.asked = Requests()
+        self.finish_at = self.draw.randint(1, 150) if seed % 2 else 0
+
+    def disturb(self, number: int, agenda: Agenda, running: Sequence[Job]) -> None:
+        before, luck = self.asked, self.draw.random()
+        searched = [job for job in running if is_searched(job.method)]
+        if number == self.finish_at:
+            self.asked = replace(self.asked, finishes=True, finished_at=self.plan.num_configurations)
+        if luck < 0.005 and searched:
+            self.asked = replace(self.asked, stopped=(*self.asked.stopped, self.draw.choice(searched).trial_id))
+        elif luck < 0.1:
+            self.asked = replace(self.asked, is_paused=bool(running) and not self.asked.is_paused)
+        if not running:  # nobody would end the pause
+            self.asked = replace(self.asked, is_paused=False)
+        if self.asked != before or number == self.kill_at:
+            agenda.heed(self.asked)
+
+    def has_whole_result(self, job: Job) -> bool:
+        """Whether a job's time to the target, or that it misses it, is known."""
+        folder = self.directory.folders.get(job.trial_id)
+        if folder is None or not folder.exists:
+            return False
+        return folder.status in COMPLETE_STATUSES or any(accuracy >= TARGET for _, accuracy in folder.curve)
+
+
+def test_pauses_stops_and_an_early_end_leave_only_whole_configurations_to_confirm() -> None:
+    num_confirmed = num_stopped = num_short = 0
+    for seed in range(100):
+        sweep = Disturbed(seed)
+        sweep.run()
+        lacking = {job.config_id for job in sweep.jobs if not sweep.has_whole_result(job)}
+        whole = [config_id for config_id in sweep.ids if config_id not in lacking]
+        assert set(sweep.confirmed) <= {*whole}, seed
+        assert len(sweep.confirmed) == min(sweep.top, len(whole)), seed
+        num_confirmed += len(sweep.confirmed)
+        num_stopped += len(sweep.asked.stopped)
+        num_short += len(whole) < sweep.top
+    assert num_confirmed > 135 and num_stopped > 50 and num_short > 0
