@@ -25,7 +25,8 @@ address=$(scontrol show node "$SLURMD_NODENAME" --oneliner | grep --only-matchin
 ip=$(getent ahostsv4 "${address#NodeAddr=}" | awk 'NR == 1 {print $1}')
 # Jobs may share a machine.
 port=$((20000 + SLURM_JOB_ID % 10000)) folder=/tmp/ray-$SLURM_JOB_ID
-export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+# Told to end, Ray would wait for half a minute first, and SLURM then kills it.
+export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 RAY_AUTH_TOKEN=$("$bin/python" -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
 
@@ -38,10 +39,13 @@ until grep -qs "Ray runtime started" "$folder/head.out"; do
   sleep 1
 done
 
+# Removes its folder also when it is told to end.
+# shellcheck disable=SC2016
+node_of_ray='trap : TERM; folder=$1; shift; "$@" --temp-dir="$folder"; rm -rf "$folder"'
 worker() { # a node of Ray on a node of the job; Ray ends one that the head has given up, and another one may come
   while true; do
-    srun --overlap --nodes=1 --ntasks=1 --nodelist="$1" --output=/dev/null \
-      "$bin/ray" start --address="$ip:$port" --num-cpus="$cpus" --temp-dir="$folder-$1" --block
+    srun --overlap --nodes=1 --ntasks=1 --nodelist="$1" --output=/dev/null bash -c "$node_of_ray" worker \
+      "$folder-$1" "$bin/ray" start --address="$ip:$port" --num-cpus="$cpus" --block
     sleep 10
   done
 }

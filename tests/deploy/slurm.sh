@@ -23,7 +23,12 @@ clean_up() {
   done
   for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
   wait || true
+  if [ "$code" = 0 ] && compgen -G "/tmp/ray-[0-9]*" >/dev/null; then
+    echo "jobs have left /tmp/ray-*" >&2
+    code=1
+  fi
   if [ "$code" = 0 ]; then rm -rf "$work"; else echo "failed; what there is lies in $work" >&2; fi
+  exit "$code"
 }
 trap clean_up EXIT
 

@@ -97,7 +97,10 @@ class Host:
         many = tiny.replace("budget: {configurations: 2}", f"budget: {{configurations: {NUM_TRIALS // 2 - 3}}}")
         assert many != tiny
         (self.docker / "files" / f"{NAME}.yaml").write_text(many)
-        (self.docker / "files" / "few.yaml").write_text(tiny)
+        # Longer, or all of its trials would be those of the other sweep.
+        few = tiny.replace("\nepochs: 3", "\nepochs: 4")
+        assert few != tiny
+        (self.docker / "files" / "few.yaml").write_text(few)
 
     def run(self, *words: str | Path, check: bool = True) -> str:
         """Run a command in the folder. Returns: what it prints, errors too."""
@@ -226,8 +229,8 @@ def test_nodes_and_mlflow_encrypt_what_they_say(host: Host) -> None:
     host.run("make", "down")
     host.run("make", "up", "WITH=tls")
     printed = host.run("make", "sweep-on", "WITH=tls", "NAME=few.yaml")
-    assert "2 trials at once on 2 machines" in printed
-    assert "all runs are in MLflow at https://mlflow:5000" in printed
+    assert "2 trials at once on 2 machines" in printed, printed
+    assert "all runs are in MLflow at https://mlflow:5000" in printed, printed
     assert "TLSv1.3" in host.run("podman", "exec", f"{PROJECT}_worker_1", "python", "-c", SHAKE_HANDS)
 
 
