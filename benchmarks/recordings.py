@@ -35,8 +35,10 @@ def stored() -> dict[str, Path]:
 
 def write(recording: Recording, file: Path) -> None:
     """Write the curves of plain distillation and of all searched configurations, each on every seed."""
+    spec = recording.spec.model_dump(mode="json")
+    spec["dataset"].pop("path", None)  # of the machine that recorded it
     content = {
-        "sweep": recording.spec.model_dump(mode="json"),
+        "sweep": spec,
         "measure": vars(recording.measure),
         "plain": [_short(recording.curve(job)) for job in recording.plan.plain],
         "searched": [

@@ -129,6 +129,7 @@ class Host:
         # Certificates: this machine may reach its registry through one of its own.
         options += ["--volume=/etc/ssl/certs:/etc/ssl/certs:ro", f"--build-arg=COMMIT={commit}", f"--tag={IMAGE}"]
         self.run("podman", "build", *options, f"--file={ROOT / 'docker' / 'Dockerfile'}", ROOT)
+        say(f"images: {self.run('podman', 'images', '--format', '{{.Repository}} {{.Size}}').strip()}")
 
     def up(self) -> None:
         self.run("make", "up")
