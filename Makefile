@@ -165,10 +165,10 @@ $(FLOOR)/.ready: requirements-floor.txt
 	@touch $@
 
 # Both need root, and take the machine for themselves: see docs/deploying.md.
-test-slurm: $(READY) ## run a sweep through a SLURM of this machine (10 minutes)
+test-slurm: $(READY) ## run a sweep through a SLURM of this machine (4 minutes)
 	@tests/deploy/slurm.sh
 
-test-partition: $(READY) ## cut a cluster's network in a sweep (10 minutes)
+test-partition: $(READY) ## cut a cluster's network in a sweep (4 minutes)
 	@tests/deploy/partition.sh
 
 sbom: $(READY) ## write sbom.json, the packages of .venv, for scanners
@@ -246,5 +246,5 @@ sweep-on: ## run NAME's sweep on them; also report-on, sync-on ...
 $(ON): %-on:
 	@$(COMPOSED) --profile job run --rm $$(test -t 0 || echo -T) job $* $(or $($*_WORDS),-- "$$NAME")
 
-test-deploy: $(READY) ## test the containers: build, run, restore (30 minutes)
+test-deploy: $(READY) ## test the containers: build, run, restore (12 minutes)
 	@$(BIN)/python -m pytest --capture=no tests/docker/deployment.py

@@ -237,6 +237,8 @@ class Agenda:
             return None
         if self._stops(job):
             return rules[0].status
+        if all(rule.is_done(job) for rule in rules):
+            return Status.STOPPED_EARLY
         return Status.RUNNING if self._spending.sets_aside else None
 
     def why(self, job: Job) -> str:
@@ -442,7 +444,7 @@ class Agenda:
                 jobs = self._plan.searched(asked.point, lane.search)
                 statuses = [self._directory.trial(job.trial_id).status for job in jobs]
                 # With a seed that crashed or was stopped it cannot be chosen, whatever its other seeds do.
-                is_out = Status.CRASHED in statuses or Status.STOPPED_EARLY in statuses
+                is_out = Status.CRASHED in statuses or self._by_hand.gives_up(jobs[0])
                 if Status.CAPPED in statuses and not is_out and not self._stops(jobs[0]):
                     self._take_in(lane, asked)
 

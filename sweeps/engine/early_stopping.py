@@ -70,8 +70,14 @@ class EarlyStopping:
         """Ids of the configurations whose open seeds run even if the search ends before its time."""
         return frozenset() if self._holding is None else self._holding.leading()
 
+    def is_done(self, job: Job) -> bool:
+        """Whether the search needs no more of a job that runs, though its result counts."""
+        return self._holding is not None and self.knows(job) and self._holding.is_done(job.config_id, job.trial_id)
+
     def why(self, job: Job) -> str:
         """Why the job is stopped, in words; empty if the rule does not say."""
+        if self.is_done(job) and not self.stops(job):
+            return "it has reached the target"
         return "" if self._holding is None else self._holding.why(job.config_id)
 
     def estimate_ref_s(self, job: Job) -> float | None:

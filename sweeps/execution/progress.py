@@ -152,7 +152,8 @@ class Progress:
                 return f"target after {cost_ref_s:.2f} ref s; {why or 'this setting can no longer win'}"
             why = why or "can no longer win"
             return f"{why}, stopped at {rows[-1].row.cost_ref_s:.2f} ref s" if rows else why
-        if folder.status is Status.STOPPED_EARLY:
+        is_certain = self.target is not None and math.isfinite(time_to_target(rows, self.target))
+        if folder.status is Status.STOPPED_EARLY and not is_certain:
             return f"stopped early at {rows[-1].row.cost_ref_s:.2f} ref s, {text}"
         if self.target is None:
             return text

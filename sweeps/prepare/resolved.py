@@ -16,13 +16,17 @@ def plan_of(spec: SweepSpec, identify: Identify = identity) -> Plan:
     return Plan(spec.methods, tuple(spec.seeds), spec.num_configurations, spec.confirm, identify)
 
 
-def rule_of(spec: SweepSpec, measure: Measure) -> StoppingRule:
-    """The stopping rule that the file names, set up for the sweep's measure."""
+def rule_of(spec: SweepSpec, measure: Measure, *, confirms: bool | None = None) -> StoppingRule:
+    """The stopping rule that the file names, set up for the sweep's measure.
+
+    Args: confirms: whether the search is confirmed; None: as the file says.
+    """
     context = StoppingContext(
         target=measure.target,
         budget_ref_s=measure.budget_ref_s,
         interval_ref_s=measure.budget_ref_s / spec.evaluations,
         keep=spec.confirm.top if spec.confirm else 1,
+        confirms=bool(spec.confirm) if confirms is None else confirms,
     )
     return STOPPING_RULES.build(spec.scheduler, context)
 

@@ -119,7 +119,7 @@ class Simulation:
     def _played(self, spec: SweepSpec, directory: SweepDirectory, slots: int) -> Replayed:
         measure, clock = self._recording.measure, SimulatedClock()
         plan, objective = plan_of(spec), objective_of(spec.objective, measure.budget_ref_s)
-        terms = Terms(measure, lambda plain: measure, partial(rule_of, spec), objective)
+        terms = Terms(measure, lambda plain: measure, partial(rule_of, spec, confirms=True), objective)
         search = self._search(directory.study_file, spec.space, spec.algorithm, objective.directions)
         spending = Spending(spec.budget, 1.0, None, clock)
         agenda = Agenda(plan, directory, lambda _: search, terms, spending, adopt=lambda job: False)

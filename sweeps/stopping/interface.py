@@ -23,13 +23,14 @@ class StoppingContext:
 
     `target`: the accuracy whose time counts; `budget_ref_s`: reference seconds that a trial may spend;
     `interval_ref_s`: reference seconds between two evaluations; `keep`: how many of the best configurations the
-    confirmation will take.
+    confirmation will take; `confirms`: whether there is one, whose trials run to their end.
     """
 
     target: float
     budget_ref_s: float
     interval_ref_s: float
     keep: int
+    confirms: bool = True
 
 
 class StoppingRule(Protocol):
@@ -70,10 +71,14 @@ class StoppingRule(Protocol):
 
 @runtime_checkable
 class HoldsTrials(Protocol):
-    """What a stopping rule has besides if it gives a configuration its seeds one after another."""
+    """What a stopping rule has besides if it says when trials start, or that one has given what is needed of it."""
 
     def holds(self, config_id: str, trial_id: str) -> bool:
         """Whether a trial that has not begun should wait. Held trials start all the same if nothing else runs."""
+        ...
+
+    def is_done(self, config_id: str, trial_id: str) -> bool:
+        """Whether a trial that runs has given what the search needs of it. It ends as `STOPPED_EARLY`, and counts."""
         ...
 
     def leading(self) -> frozenset[str]:

@@ -31,7 +31,7 @@ class Racing:
         # Not above: files are checked before numpy and scipy are imported.
         from sweeps.stopping.prediction.seed_model import SeedModel
 
-        self._keep = context.keep
+        self._keep, self._confirms = context.keep, context.confirms
         self._capping = Capping(context)
         self._model = SeedModel(context.budget_ref_s, context.interval_ref_s)
         self._dropped: set[str] = set()
@@ -70,6 +70,11 @@ class Racing:
             return True
         before = list(trials)[: list(trials).index(trial_id)]
         return not all(trials[each].is_known for each in before)
+
+    def is_done(self, config_id: str, trial_id: str) -> bool:
+        """Once it has reached the target. Without a confirmation it trains on: the best student is in the search."""
+        trials = self._capping.bounds.of(config_id)
+        return self._confirms and trial_id in trials and trials[trial_id].is_known
 
     def leading(self) -> frozenset[str]:
         begun = (

@@ -45,6 +45,12 @@ class Folder:
     why: str = ""
     exists: bool = False
 
+    @property
+    def ended_at_target(self) -> bool:
+        """Whether a rule has ended it because it reached the target, at that evaluation."""
+        has_reached = [accuracy >= TARGET for _, accuracy in self.curve]
+        return self.status is Status.STOPPED_EARLY and has_reached.count(True) == 1 and has_reached[-1]
+
     def begin(self, job: Job) -> None:
         self.status, self.exists = Status.RUNNING, True
 
@@ -253,11 +259,11 @@ class Sweep:
         folder.curve.clear()
 
     def stopped(self) -> set[str]:
-        """The configurations of which a trial was stopped for good."""
+        """The configurations of which a trial was stopped for good, other than at the target."""
         return {
             trial_id.rpartition("-")[0]
             for trial_id, folder in self.directory.folders.items()
-            if folder.status in STOPPED_STATUSES
+            if folder.status in STOPPED_STATUSES and not folder.ended_at_target
         }
 
 

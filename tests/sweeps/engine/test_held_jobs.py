@@ -89,6 +89,9 @@ class OneByOne:
         number = self._trials[config_id].index(trial_id)
         return number == 2 or not self._ended.issuperset(self._trials[config_id][:number])
 
+    def is_done(self, config_id: str, trial_id: str) -> bool:
+        return False
+
     def leading(self) -> frozenset[str]:
         return frozenset()
 

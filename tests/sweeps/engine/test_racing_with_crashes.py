@@ -28,7 +28,7 @@ def run(seed: int, slots: int | None = None, kill_at: int | None = None) -> Swee
 
 
 def test_sweeps_end_and_confirm_only_what_was_trained_on_every_seed() -> None:
-    num_as_without, num_stopped = 0, 0
+    num_as_without, num_stopped, num_at_target = 0, 0, 0
     for seed in range(60):
         sweep = run(seed)
         best = sweep.truth()
@@ -37,10 +37,18 @@ def test_sweeps_end_and_confirm_only_what_was_trained_on_every_seed() -> None:
         assert run(seed).happened == sweep.happened, "it is determined by its seed"
         num_as_without += sweep.confirmed[:1] == best[:1]
         num_stopped += len(sweep.stopped())
+        folders = sweep.directory.folders
+        crashed = {trial_id[:16] for trial_id, folder in folders.items() if folder.status is Status.CRASHED}
+        for trial_id, folder in folders.items():
+            # A configuration that cannot be chosen is not ended, nor does it end others.
+            if trial_id[:16] in {*sweep.ids} - crashed:
+                assert sum(accuracy >= TARGET for _, accuracy in folder.curve) <= 1, seed
+                num_at_target += folder.ended_at_target
         whys = [folder.why for folder in sweep.directory.folders.values() if folder.status is Status.CAPPED]
         assert all(whys), seed
     assert num_as_without >= 57
     assert num_stopped > 120
+    assert num_at_target > 200
 
 
 def told(sweep: Sweep) -> dict[str, str]:

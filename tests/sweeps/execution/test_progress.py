@@ -93,6 +93,21 @@ def test_without_a_terminal_every_event_is_a_line(directory: SweepDirectory, job
     assert "crashed: rs2 0.6->0.4 seed 1: ValueError: as told" in lines
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "says"),
+    [([0.5, 0.9], "target after 2.00 ref s"), ([0.5, 0.7], "stopped early at 2.00 ref s, best accuracy 0.7000")],
+)
+def test_a_trial_that_was_stopped_at_the_target_has_reached_it(
+    directory: SweepDirectory, jobs: list[Job], accuracies: list[float], says: str
+) -> None:
+    written = io.StringIO()
+    with progress_on(Console(file=written, width=200)) as progress:
+        progress.started(jobs[3])
+        train_on_paper(directory, jobs[3], accuracies, Status.STOPPED_EARLY)
+        progress.ended(jobs[3], directory.trial(jobs[3].trial_id))
+    assert written.getvalue().splitlines()[-1].endswith(says)
+
+
 def test_a_terminal_shows_done_running_failed_best_and_time_left(directory: SweepDirectory, jobs: list[Job]) -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     progress = progress_on(console)

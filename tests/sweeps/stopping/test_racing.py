@@ -209,3 +209,15 @@ def test_finalist_is_as_good_as_without_racing_for_much_less(
     assert share <= 0.3
     assert share <= 0.7 * capped_share
     print(f"{num_seeds} {correlation}: {np.mean(is_near):.3f} near, {share:.3f} and {capped_share:.3f} spent")
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+def test_a_trial_is_done_at_the_target_if_its_setting_is_confirmed(confirms: bool) -> None:
+    rule = Racing(StoppingContext(TARGET, BUDGET_S, INTERVAL_S, keep=1, confirms=confirms))
+    rule.add("a", ["a-s1", "a-s2"])
+    rule.evaluated("a-s1", 3.0, TARGET - 0.1)
+    assert not rule.is_done("a", "a-s1")
+    rule.evaluated("a-s1", 4.0, TARGET)
+    rule.evaluated("a-s1", 5.0, TARGET - 0.1)
+    assert rule.is_done("a", "a-s1") == confirms
+    assert not rule.is_done("a", "a-s2") and not rule.is_done("unknown", "u-s1")
