@@ -154,7 +154,7 @@ def status(name: Name) -> None:
 def simulate(
     name: Name,
     search: Searches = "tpe,random",
-    scheduler: Schedulers = "capping,none",
+    scheduler: Schedulers = "racing,capping,none",
     slots: Slots = "2",
     replays: Replays = 20,
     surrogate: Surrogate = False,

@@ -50,7 +50,7 @@ def blocks_filled_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
         del content["sampler"]
     objective = content.get("objective", "tta")
     name = objective.get("name") if isinstance(objective, Mapping) else objective
-    return {"scheduler": "capping" if name == "tta" else "none", **content}
+    return {"scheduler": "racing" if name == "tta" else "none", **content}
 
 
 def parts_written_out(search: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from pydantic_core import PydanticCustomError
 
 from kdas.errors import UserError
 from kdas.files.home import expanded
+from kdas.files.record import DamagedError
 from kdas.parts.known import DATASETS
 from kdas.parts.paths import is_address
 from kdas.parts.reading import user_error, validated
 from kdas.recipe.teacher import TeacherConfig
-from sweeps.file.layers import content_of, layers_of, shown, source_of
+from sweeps.file.layers import content_of, directory_of, layers_of, shown, source_of
 from sweeps.file.spec import SweepSpec
+from sweeps.record.paths import SPEC
 from sweeps.record.spec_file import read_spec
 
 
@@ -36,10 +39,24 @@ def load_spec(path: Path, data: str | None = None, settings: Iterable[str] = ())
         )
     if data:
         content["dataset"] = _with_data(content, data)
+    _keep_scheduler(content, directory_of(path) / SPEC)
     try:
         return _with_absolute_paths(SweepSpec.model_validate(content))
     except ValidationError as error:
         raise user_error(error, SweepSpec, partial(source_of, layers)) from error
+
+
+def _keep_scheduler(content: dict[str, Any], recorded: Path) -> None:
+    """Give a sweep whose file names no scheduler the one that it began with.
+
+    Earlier versions had another default, and a sweep with another scheduler would be another sweep. Cells with
+    objectives of their own have a default for each, and are left alone.
+    """
+    if "scheduler" in content or "objective" in str(content.get("cells")):
+        return
+    with suppress(FileNotFoundError, DamagedError):  # told when the sweep is compared with it
+        if scheduler := read_spec(recorded).get("scheduler"):
+            content["scheduler"] = scheduler
 
 
 def recorded_spec(path: Path) -> SweepSpec:

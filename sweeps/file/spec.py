@@ -94,8 +94,8 @@ class SweepSpec(Recipe):
     objective: ObjectiveConfig = Field(default_factory=TimeToAccuracy, description="What the search optimizes.")
     algorithm: Algorithm = Field(default_factory=AlgorithmConfig, description="Algorithm that proposes configurations.")
     scheduler: SchedulerPart = Field(
-        default_factory=lambda: STOPPING_RULES.checked("capping"),
-        description="Stopping rule for trials of the search; by default capping for the objective tta, else none.",
+        default_factory=lambda: STOPPING_RULES.checked("racing"),
+        description="Stopping rule for trials of the search; by default racing for the objective tta, else none.",
     )
     confirm: Confirm = Field(
         default_factory=ConfirmConfig,

@@ -10,11 +10,12 @@ import yaml
 from kdas.errors import UserError
 from kdas.parts.yaml_file import read_yaml
 from kdas.training.trial import Inputs
-from sweeps.file.layers import FILES, shipped, spec_path
+from sweeps.file.layers import FILES, directory_of, shipped, spec_path
 from sweeps.file.loading import load_spec
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
-from sweeps.prepare.unchanged import spec_text
+from sweeps.prepare.unchanged import check_spec, keep_spec, spec_text
+from sweeps.record.directory import SweepDirectory
 from tests.sweeps.conftest import TINY, identify_by
 
 
@@ -233,7 +234,7 @@ def test_number_of_trials_decides_how_many_configurations_are_searched_if_given(
 @pytest.mark.parametrize(
     ("given", "scheduler"),
     [
-        ({}, "capping"),
+        ({}, "racing"),
         ({"objective": "accuracy"}, "none"),
         ({"objective": {"name": "accuracy_at_cost", "share_of_budget": 0.5}}, "none"),
         ({"objective": "pareto", "scheduler": "asha"}, "asha"),
@@ -241,8 +242,29 @@ def test_number_of_trials_decides_how_many_configurations_are_searched_if_given(
     ],
     ids=str,
 )
-def test_capping_is_the_scheduler_only_where_it_is_exact(tmp_path: Path, given: dict[str, Any], scheduler: str) -> None:
+def test_racing_is_the_scheduler_only_where_times_count(tmp_path: Path, given: dict[str, Any], scheduler: str) -> None:
     assert load_spec(changed(tmp_path, **{"scheduler": None, **given})).scheduler["name"] == scheduler
+
+
+@pytest.mark.parametrize("cells", [None, {"loss": ["kd", "dkd"]}], ids=["alone", "cells"])
+def test_a_sweep_keeps_the_scheduler_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: dict[str, Any] | None
+) -> None:
+    """Which an earlier version may have chosen for it."""
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
+    path = changed(tmp_path, scheduler=None, **({"cells": cells} if cells else {}))
+    directory = SweepDirectory(directory_of(path))
+    directory.path.mkdir(parents=True)
+    keep_spec(load_spec(path, settings=["scheduler=capping"]), directory)
+    again = load_spec(path)
+    assert again.scheduler["name"] == "capping"
+    assert {cell.scheduler["name"] for cell in again.cells.values()} <= {"capping"}
+    check_spec(again, directory)
+    if cells is None:
+        with pytest.raises(UserError, match=r"scheduler\S* was .*capping.* is .*median"):
+            check_spec(load_spec(path, settings=["scheduler=median"]), directory)
+    directory.spec_file.unlink()
+    assert load_spec(path).scheduler["name"] == "racing"
 
 
 def test_fresh_seeds_are_counted_from_1001_and_confirmation_can_be_left_out(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_sweep_from_before_a_key_existed_can_resume(spec: SweepSpec, directory: 
         del values["step"], values["when"]
     recorded["plugins"] = ["/was/once/here.py"]
     directory.spec_file.write_text(yaml.safe_dump(recorded), encoding="utf-8")
-    usual = {"scheduler": "capping", "confirm": {"top": 1}}
+    usual = {"scheduler": "racing", "confirm": {"top": 1}}
     check_spec(SweepSpec.model_validate({**spec.model_dump(), **usual}), directory)
     with pytest.raises(UserError, match=r"objective was \{'name': 'tta'\} when this sweep began"):
         check_spec(

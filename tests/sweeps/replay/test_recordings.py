@@ -1,0 +1,43 @@
+"""Racing on recorded sweeps: curves that were really trained, 60 configurations each."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from benchmarks.answer import CAPPED, RACED, RANDOM, replays
+from benchmarks.recordings import read, stored, write
+from sweeps.replay.simulate import Simulation
+
+NAMES = sorted(stored())
+
+
+def test_there_are_recordings_of_two_losses_and_of_photographs() -> None:
+    recordings = [read(file) for file in stored().values()]
+    assert {each.spec.dataset["name"] for each in recordings} == {"digits", "cifar10"}
+    assert {each.spec.loss["name"] for each in recordings if each.spec.dataset["name"] == "digits"} == {"kd", "dkd"}
+    assert all(len(each.points) >= 60 for each in recordings)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recording_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
+    write(read(stored()[name]), tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == stored()[name].read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_racing_finds_as_good_a_finalist_for_much_less(name: str) -> None:
+    """The bounds are those that racing became the default for; docs/benchmarks.md has the means over 50 replays."""
+    simulation = Simulation(read(stored()[name]), surrogate=False)
+    costs, regrets = {}, {}
+    for setting in (RANDOM, CAPPED, RACED):
+        outcomes = replays(simulation, setting, 6)
+        costs[setting] = statistics.fmean(each.search_ref_s for each in outcomes)
+        regrets[setting] = statistics.fmean(each.regret for each in outcomes)
+    assert costs[RACED] <= 0.4 * costs[RANDOM]
+    assert costs[RACED] <= 0.7 * costs[CAPPED]
+    assert regrets[CAPPED] == 0, "capping is exact"
+    assert regrets[RACED] <= 0.02
