@@ -426,7 +426,12 @@ def _loaded(name: str, data: str | None, settings: Sequence[str] | None) -> tupl
     from sweeps.record.directory import SweepDirectory
 
     directory = SweepDirectory(directory_of(path))
-    return path, with_recorded(spec, directory), directory
+    spec = with_recorded(spec, directory)
+    if spec.has_warm_start:
+        from sweeps.prepare.warm_start import with_warm_start
+
+        spec = with_warm_start(spec, directory, path)
+    return path, spec, directory
 
 
 def _each_cell(spec: SweepSpec, directory: SweepDirectory) -> Iterator[tuple[SweepSpec, SweepDirectory]]:

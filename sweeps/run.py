@@ -43,6 +43,7 @@ from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.preview import agree, look_ahead
 from sweeps.prepare.resolved import cost_shares_of, plan_of, rule_of
 from sweeps.prepare.unchanged import check_spec, keep_spec
+from sweeps.prepare.warm_start import told
 from sweeps.record.control import end_pause, keep_added
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
@@ -153,6 +154,8 @@ def _begun(
         for each in recipes:
             open_bank_for(each, inputs, source)
         keep_inputs_of(recipe, inputs, directory, recipes[1:], references_of(spec))
+        if warm := told(spec.warm_start.taken):
+            tell(f"{warm}.")
         # Written last: until this file exists, the sweep counts as not started.
         keep_spec(spec, directory)
     prices.freeze(directory)

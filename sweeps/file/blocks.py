@@ -126,6 +126,44 @@ ObjectiveConfig = Annotated[
 ]
 
 
+class WarmPoint(Strict):
+    """A configuration of another sweep, as a point of this one."""
+
+    sweep: str = Field(description="The sweep that it is taken from, as `sweeps` names it.")
+    config_id: str = Field(description="Its id in that sweep.")
+    search: str = Field("", description="The searched method that tries it; empty for the file's own search.")
+    point: dict[str, Any] = Field(description="Its settings here.")
+
+
+class WarmStart(Strict):
+    """Sweeps whose best configurations are tried first."""
+
+    sweeps: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Names of sweeps in RUNS_DIR, or paths of sweep folders.",
+    )
+    taken: list[WarmPoint] = Field(
+        default_factory=list, description="What is taken from them; recorded when the sweep begins."
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> WarmStart:
+        if len(set(self.sweeps)) < len(self.sweeps):
+            raise ValueError("contains a duplicate. Name each sweep once")
+        return self
+
+
+def _warm_start(given: Any) -> Any:
+    return {"sweeps": given} if isinstance(given, list) else given
+
+
+Warm = Annotated[
+    WarmStart,
+    short_form(_warm_start, "a list of sweeps", Mapping, WarmStart, schema=list[str] | WarmStart),
+]
+
+
 AlgorithmName = Literal["tpe", "random", "grid", "brute_force", "gp", "cmaes", "nsga2"]
 
 

@@ -1,18 +1,18 @@
-"""The points that a search tries first: KDAS with its authors' settings, then the file's `known_points`."""
+"""The points that a search tries first: KDAS with its authors' settings, the file's `known_points`, the warm start."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import Any
 
-from kdas.parts.known import LOSSES, SAMPLERS
+from kdas.parts.known import SAMPLERS
 from kdas.parts.terms import checked_terms
 from kdas.recipe.config import Recipe
 from kdas.recipe.optimizer import OptimizerConfig
 from kdas.recipe.presets import filled_in
-from sweeps.space.places import RECIPE_PARAMETERS
+from sweeps.file.blocks import WarmPoint
+from sweeps.space.places import RECIPE_PARAMETERS, value_at
 from sweeps.space.space import Point, Space, names_of
 
 PAPERS_SAMPLER = "kdas"
@@ -39,6 +39,21 @@ def first_points(
     return replace(space, first=tuple(unique))
 
 
+def with_taken(space: Space, search: str, taken: Sequence[WarmPoint]) -> Space:
+    """The space with the points of the warm start after those that it tries first.
+
+    Args: search: the searched method, "" for the file's own search; taken: the points of all searches.
+    Raises: ValueError: for a point outside the space.
+    """
+    points = [
+        space.point(each.point, f"warm_start.taken.{number}.point")
+        for number, each in enumerate(taken)
+        if each.search == search
+    ]
+    new = [point for number, point in enumerate(points) if point not in (*space.first, *points[:number])]
+    return replace(space, first=(*space.first, *new))
+
+
 def _papers_point(space: Space, recipe: Recipe, sampler: Mapping[str, Any]) -> Point | None:
     """The defaults of the file's preset for every searched parameter; None if they are outside the space."""
     if sampler["name"] != PAPERS_SAMPLER and all(parameter.name != "sampler" for parameter in space.parameters):
@@ -48,7 +63,10 @@ def _papers_point(space: Space, recipe: Recipe, sampler: Mapping[str, Any]) -> P
         if not parameter.exists_at(point):
             continue
         usual = _defaults(recipe, point.get("loss", recipe.loss))
-        meant = parameter.matching(reduce(_below, parameter.path, usual))
+        try:
+            meant = parameter.matching(value_at(usual, parameter.path))
+        except KeyError:
+            meant = []
         if not meant:
             return None
         point[parameter.name] = meant[0]
@@ -69,10 +87,3 @@ def _defaults(recipe: Recipe, loss: Any) -> dict[str, Any]:
         "loss": checked_terms(content["loss"]),
         "optimizer": dict(OptimizerConfig(**content.get("optimizer", {}))),
     }
-
-
-def _below(content: Any, step: str | int) -> Any:
-    if not isinstance(content, Mapping) or step in content:
-        return content[step]
-    # A checked loss leaves out the common keys that have their default.
-    return LOSSES.common_fields[str(step)].default if step in LOSSES.common_fields else None

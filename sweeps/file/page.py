@@ -61,6 +61,7 @@ _SAID = {
     "baselines": "your names, each with [a method](#methods-to-compare-with)",
     "search": "names of parameters, each with [values](#values-of-a-searched-parameter)",
     "known_points": "list of points",
+    "warm_start": "list of [sweeps](#what-is-tried-first)",
     "objective": "[an objective](#objective)",
     "scheduler": "[a scheduler](#scheduler)",
     "cells": "[cells](#cells)",
@@ -179,7 +180,8 @@ def _default(field: FieldInfo) -> str:
         return "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
-        return f"`{value.name}`" if hasattr(value, "name") else "its defaults"
+        is_empty = all(each == [] for each in value.model_dump().values())
+        return f"`{value.name}`" if hasattr(value, "name") else "none" if is_empty else "its defaults"
     if isinstance(value, dict) and "name" in value:
         return f"`{value['name']}`"
     if value is None or value in ({}, []):

@@ -36,6 +36,8 @@ from sweeps.file.blocks import (
     Target,
     TargetConfig,
     TimeToAccuracy,
+    Warm,
+    WarmStart,
 )
 from sweeps.file.cells import cell_contents
 from sweeps.file.checks import (
@@ -47,7 +49,7 @@ from sweeps.file.checks import (
 )
 from sweeps.file.choices import blocks_filled_in
 from sweeps.file.confirm import Confirm, ConfirmConfig
-from sweeps.file.first_points import first_points
+from sweeps.file.first_points import first_points, with_taken
 from sweeps.file.methods import Baseline, Methods, Search
 from sweeps.space.conditions import space_from
 from sweeps.space.space import Space
@@ -83,6 +85,10 @@ class SweepSpec(Recipe):
         default_factory=list,
         max_length=1000,
         description="Configurations to try first, after KDAS with its authors' settings.",
+    )
+    warm_start: Warm = Field(
+        default_factory=WarmStart,
+        description="Sweeps whose best configurations are tried next, in place of random proposals.",
     )
     seeds: Seeds = Field(
         default_factory=lambda: [1, 2, 3],
@@ -182,7 +188,9 @@ class SweepSpec(Recipe):
             )
         space = space_from(self.search, self.sampler, self.loss)
         check_algorithm(self.algorithm.name, self.objective.name, space)
-        self._spaces[""] = first_points(space, self, self.sampler, self.known_points)
+        self._spaces[""] = with_taken(
+            first_points(space, self, self.sampler, self.known_points), "", self.warm_start.taken
+        )
         check_combinations(self._content, self.space)
 
     def _check_methods(self) -> None:
@@ -191,7 +199,7 @@ class SweepSpec(Recipe):
         def check(name: str, method: Method) -> None:
             space = checked_space(name, method, self._content, self.algorithm.name, self.objective.name)
             if space is not None:
-                self._spaces[name] = space
+                self._spaces[name] = with_taken(space, name, self.warm_start.taken)
 
         check_all(*(partial(check, name, method) for name, method in self.baselines.items() if not method.is_bare))
 
@@ -267,6 +275,10 @@ class SweepSpec(Recipe):
     def space(self) -> Space:
         """The space of the file's own search, with the points that are tried first, resolved when the file is read."""
         return self._spaces[""]
+
+    @property
+    def has_warm_start(self) -> bool:
+        return any(each.warm_start.sweeps for each in (self, *self.cells.values()))
 
     @property
     def _content(self) -> dict[str, Any]:

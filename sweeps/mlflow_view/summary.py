@@ -15,7 +15,7 @@ from sweeps.mlflow_view.content import flat
 _AS_TAGS = ("seeds", "budget", "confirm")
 _LEFT_OUT = {
     *("plugins", "preset", "resources", "faults", "data_workers", "known_points", "cells"),
-    *("dataset.path", "dataset.keep", "teacher.checkpoint"),
+    *("dataset.path", "dataset.keep", "teacher.checkpoint", "warm_start.taken"),
 }
 # MLflow refuses other characters in names.
 _REFUSED = re.compile(r"[^\w.\- :/]")

@@ -26,6 +26,7 @@ from sweeps.prepare.inputs import prices_of
 from sweeps.prepare.own_copies import with_own_copies
 from sweeps.prepare.own_parts import check_own_parts_of
 from sweeps.prepare.resolved import cost_shares_of, plan_of
+from sweeps.prepare.warm_start import told
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.overhead import known_overhead
 
@@ -79,6 +80,8 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
     ahead = look_ahead(spec, source, directory, slots, console)
     for teacher in ahead.new_teachers:
         console.print(f"The teacher, {teacher.model}, is trained first, for {teacher.epochs} epochs.")
+    if warm := told(spec.warm_start.taken):
+        console.print(f"{warm}.", highlight=False, soft_wrap=True)
     print_first_trials(plan_of(spec), console)
     console.print(
         f"Each trial may spend {ahead.budget_ref_s:.1f} reference seconds; {slots.trials_at_once} run at once.",

@@ -82,6 +82,11 @@ class Place:
             _, _, text = explain(error, single).partition(": ")
             raise ValueError(f"{where}: {text}".rstrip(".")) from error
 
+    def recorded(self, value: Any) -> Any:
+        """A valid value as a trial's resolved config holds it: 3 may stand for [3]."""
+        name = str(self.path[-1])
+        return _only(self.schema, name).model_validate({name: value}).model_dump(mode="json")[name]
+
 
 @functools.cache
 def _only(schema: type[BaseModel], name: str) -> type[BaseModel]:
@@ -109,6 +114,20 @@ def places_of(samplers: Sequence[Any], losses: Sequence[Any]) -> dict[str, list[
     places.update({f"optimizer.{name}": [Place(("optimizer", name), OptimizerConfig)] for name in _optimizer()})
     places.update({name: [Place((name,), Recipe)] for name in RECIPE_PARAMETERS})
     return places
+
+
+def value_at(content: Mapping[str, Any], path: Path) -> Any:
+    """The value at a path in the content of a trial. Raises: KeyError: if there is none."""
+    found: Any = content
+    for step in path:
+        if isinstance(found, Mapping) and step not in found and step in LOSSES.common_fields:
+            found = LOSSES.common_fields[str(step)].default  # a checked loss leaves out those that have their default
+            continue
+        try:
+            found = found[step]
+        except (IndexError, TypeError) as error:
+            raise KeyError(step) from error
+    return found
 
 
 def _optimizer() -> list[str]:

@@ -84,9 +84,39 @@ class RangeConfig(Strict):
         if self.choices is not None:
             return value in self.choices
         assert self.low is not None and self.high is not None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not self.low <= value <= self.high:
+        if not _is_number(value) or not self.low <= value <= self.high:
             return False
         return self.step is None or _is_whole((value - self.low) / self.step)
+
+    def nearest(self, value: Any, kind: type | None) -> list[Any]:
+        """The value itself, or the one closest to it; empty if there is none, as for a word that is no choice."""
+        if self.choices is not None:
+            numbers = [choice for choice in self.choices if _is_number(choice)] if _is_number(value) else []
+            alike = [choice for choice in self.choices if choice == value] or sorted(
+                numbers, key=lambda choice: abs(choice - value)
+            )
+            return alike[:1]
+        if not _is_number(value):
+            return []
+        assert self.low is not None and self.high is not None
+        inside = min(max(value, self.low), self.high)
+        step = self.step or (1.0 if kind is int else None)
+        return [inside if step is None else self._nth(round((inside - self.low) / step), step, kind)]
+
+    def contains(self, other: RangeConfig, kind: type | None) -> bool:
+        """Whether whatever is proposed from the other means the same value here. Args: kind: int, float, or None."""
+        if self.choices is not None or other.choices is not None:
+            return (self.choices is None) == (other.choices is None) and set(other._texts) <= set(self._texts)
+        assert self.low is not None and self.high is not None and other.low is not None and other.high is not None
+        if self.log != other.log or self.low > other.low or self.high < other.high:
+            return False
+        usual = 1.0 if kind is int else None
+        step, others = self.step or usual, other.step or usual
+        if step is not None and others is not None:
+            return _is_whole(others / step) and _is_whole((other.low - self.low) / step)
+        # A proposal that is rounded beyond an end means the end, so one with more digits cannot move.
+        moved = [end for end, now in ((other.low, self.low), (other.high, self.high)) if end != now]
+        return step is others and all(_rounded(end) == end for end in moved)
 
     def distribution(self, kind: type | None) -> BaseDistribution:
         """The values as a distribution of Optuna. Choices become JSON text, since Optuna stores only plain values."""
@@ -113,7 +143,7 @@ class RangeConfig(Strict):
         assert self.low is not None and self.high is not None
         if self.step is not None:
             return self._nth(round((value - self.low) / self.step), self.step, float)
-        return min(max(float(f"{value:.4g}"), self.low), self.high)
+        return min(max(_rounded(value), self.low), self.high)
 
     @property
     def _texts(self) -> list[str]:
@@ -158,6 +188,14 @@ def _check_step(low: float, high: float, step: float) -> None:
         raise ValueError(f"step {step:g} exceeds the range from {low:g} to {high:g}. Lower it")
     last = low + math.floor(steps) * step
     raise ValueError(f"high {high:g} is not a whole number of steps of {step:g} above {low:g}. Use high: {last:g}")
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_whole(number: float) -> bool:

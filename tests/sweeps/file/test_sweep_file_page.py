@@ -51,4 +51,4 @@ def test_every_setting_of_the_page_can_be_set(settings: str, tmp_path: Path) -> 
 
 
 def test_all_examples_of_the_page_are_found() -> None:
-    assert len(BLOCKS) == 7 and len(COMMANDS) == 2
+    assert len(BLOCKS) == 8 and len(COMMANDS) == 2
