@@ -21,6 +21,7 @@ SCHEDULER ?=
 SLOTS ?=
 REPLAYS ?=
 SURROGATE ?=
+WARM ?=
 YES ?=
 CLUSTER ?=
 QUICK ?=
@@ -36,7 +37,7 @@ RUNS_DIR ?=
 WITH ?=
 TORCH_INDEX ?=
 # A variable that nothing reads is a mistake: without this, make would take it and say nothing.
-KNOWN := NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE YES CLUSTER QUICK PORT TARGET FORMAT TRIAL METHOD OUT REGISTER NAMES RUNS_DIR WITH TORCH_INDEX
+KNOWN := NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE WARM YES CLUSTER QUICK PORT TARGET FORMAT TRIAL METHOD OUT REGISTER NAMES RUNS_DIR WITH TORCH_INDEX
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(firstword $(filter-out $(KNOWN) PYTHON VENV BIN READY FLOOR CONTAINERS COMPOSE,$(GIVEN)))
 ifneq ($(UNKNOWN),)
@@ -69,7 +70,7 @@ stop_WORDS = -- "$$NAME" "$$TRIAL"
 preview_WORDS = $(FILE_OPTIONS) -- "$$NAME"
 calibrate_WORDS = $(FILE_OPTIONS) -- "$$NAME"
 simulate_WORDS = $(if $(SEARCH),--search "$$SEARCH") $(if $(SCHEDULER),--scheduler "$$SCHEDULER") $(if $(SLOTS),--slots "$$SLOTS") \
-  $(if $(REPLAYS),--replays "$$REPLAYS") $(if $(SURROGATE),--surrogate) -- "$$NAME"
+  $(if $(REPLAYS),--replays "$$REPLAYS") $(if $(SURROGATE),--surrogate) $(if $(WARM),--warm "$$WARM") -- "$$NAME"
 
 # A folder that was moved or copied still names its old place in the programs of .venv, and a Python that was removed
 # leaves a dead link. Programs whose first line is a shell's tell nothing.

@@ -45,6 +45,7 @@ from sweeps.command.options import (
     StudentFolder,
     Surrogate,
     TrialId,
+    WarmFrom,
     Yes,
     cluster_address,
 )
@@ -158,16 +159,20 @@ def simulate(
     slots: Slots = "2",
     replays: Replays = 20,
     surrogate: Surrogate = False,
+    warm: WarmFrom = "",
 ) -> None:
     """Compare searches and schedulers on recorded curves."""
     from sweeps.file.loading import recorded_spec
+    from sweeps.prepare.warm_start import others_of
     from sweeps.replay.recorded import load_recording
-    from sweeps.replay.simulate import settings_of
+    from sweeps.replay.simulate import entries_of, settings_of
     from sweeps.replay.simulate import simulate as compare
 
     directory = _single(name)
+    others = others_of(entries_of(warm), Path())
     recording = load_recording(recorded_spec(directory.spec_file), directory)
-    compare(recording, surrogate, settings_of(search, scheduler, slots), replays, console)
+    settings = settings_of(search, scheduler, slots, is_warm=bool(others))
+    compare(recording, surrogate, settings, replays, console, others)
 
 
 @app.command()

@@ -54,6 +54,7 @@ from sweeps.command.options import (
     Surrogate,
     Target,
     TrialId,
+    WarmFrom,
     Yes,
     check_trial_is_given,
 )
@@ -153,10 +154,12 @@ def simulate(
     slots: Slots = "2",
     replays: Replays = 20,
     surrogate: Surrogate = False,
+    warm: WarmFrom = "",
 ) -> None:
     """Compare searches and schedulers on recorded curves."""
     given = ["--search", search, "--scheduler", scheduler, "--slots", slots, "--replays", str(replays)]
-    _must(_python("sweeps", "simulate", *given, *(["--surrogate"] if surrogate else []), "--", name))
+    given += [*(["--surrogate"] if surrogate else []), *(["--warm", warm] if warm else [])]
+    _must(_python("sweeps", "simulate", *given, "--", name))
 
 
 @app.command()

@@ -55,6 +55,7 @@ Searches = Annotated[str, typer.Option("--search", help="Search algorithms to co
 Schedulers = Annotated[str, typer.Option("--scheduler", help="Schedulers to compare, separated by commas.")]
 Slots = Annotated[str, typer.Option(help="Numbers of trials at once, separated by commas.")]
 Replays = Annotated[int, typer.Option(min=1, help="Replays of each combination.")]
+WarmFrom = Annotated[str, typer.Option("--warm", help="Sweeps for a warm start, separated by commas; default: none.")]
 Surrogate = Annotated[bool, typer.Option("--surrogate", help="Interpolate between configurations with a fitted model.")]
 
 # Exit codes besides 0, 2 (a user's mistake, in one line) and 1 (a bug of ours, with its traceback).

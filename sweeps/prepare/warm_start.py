@@ -59,8 +59,7 @@ def _warmed(spec: SweepSpec, recorded: Mapping[str, Any] | None, source: Path) -
         if not spec.warm_start.sweeps:
             return spec
         try:
-            others = {name: _directory_of(name, source.parent) for name in spec.warm_start.sweeps}
-            return with_points(spec, points_from(others, spec))
+            return with_points(spec, points_from(others_of(spec.warm_start.sweeps, source.parent), spec))
         except UserError as error:
             raise error.of(f"{source}: warm_start") from error
     taken = (recorded.get("warm_start") or {}).get("taken") or []
@@ -206,12 +205,16 @@ def _ranked(directory: SweepDirectory) -> dict[str, list[_Configuration]]:
     }
 
 
-def _directory_of(name: str, folder: Path) -> SweepDirectory:
-    """Another sweep, by its name or the path of its folder.
+def others_of(names: Sequence[str], folder: Path) -> dict[str, SweepDirectory]:
+    """Other sweeps, by their names or the paths of their folders.
 
-    Args: folder: that of the sweep file.
+    Args: folder: to which paths are relative.
     Raises: UserError: if there is no such sweep, or it consists of cells.
     """
+    return {name: _directory_of(name, folder) for name in names}
+
+
+def _directory_of(name: str, folder: Path) -> SweepDirectory:
     known = list(_names())
     if name in known:
         sweep, _, cell = name.partition("/")

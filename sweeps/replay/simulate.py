@@ -7,7 +7,7 @@ import math
 import shutil
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ from sweeps.engine.agenda import Agenda, Terms
 from sweeps.engine.objective import Direction, objective_of
 from sweeps.engine.proposals import ConfigurationSearch
 from sweeps.engine.spending import Spending
-from sweeps.file.blocks import AlgorithmConfig
+from sweeps.file.blocks import AlgorithmConfig, WarmPoint
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of, rule_of
+from sweeps.prepare.warm_start import points_from, told
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 from sweeps.record.measure import time_to_target
@@ -49,6 +50,8 @@ class Setting:
     algorithm: str
     scheduler: str
     slots: int
+    # Whether the search first tries the best settings of other sweeps.
+    is_warm: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,24 +68,42 @@ class Replayed:
     regret: float
 
 
-def settings_of(algorithms: str, schedulers: str, slots: str) -> list[Setting]:
+def settings_of(algorithms: str, schedulers: str, slots: str, *, is_warm: bool = False) -> list[Setting]:
     """Every combination of the entries of three lists, separated by commas or blanks.
 
+    Args: is_warm: also each with a warm start.
     Raises: UserError: for an invalid number of slots.
     """
-    parts = [text.replace(",", " ").split() for text in (algorithms, schedulers, slots)]
+    parts = [*map(entries_of, (algorithms, schedulers, slots))]
     for each in parts[2]:
         if not each.isdigit() or not int(each):
             raise UserError(
                 f"SLOTS={slots}: expected whole numbers of at least 1, got {each!r}. For example: SLOTS=2,8."
             )
-    return [Setting(algorithm, scheduler, int(number)) for algorithm, scheduler, number in itertools.product(*parts)]
+    starts = (False, True) if is_warm else (False,)
+    return [
+        Setting(algorithm, scheduler, int(number), start)
+        for algorithm, scheduler, number in itertools.product(*parts)
+        for start in starts
+    ]
+
+
+def entries_of(text: str) -> list[str]:
+    """The entries of a list, separated by commas or blanks."""
+    return text.replace(",", " ").split()
 
 
 class Simulation:
-    """Replays of one recording. Args: surrogate: whether to predict curves between the recorded configurations."""
+    """Replays of one recording.
 
-    def __init__(self, recording: Recording, surrogate: bool) -> None:
+    Args: surrogate: whether to predict curves between the recorded configurations; others: the sweeps whose best
+        settings a warm start tries first, by name.
+    Raises: UserError: if nothing can be taken from one of them.
+    """
+
+    def __init__(
+        self, recording: Recording, surrogate: bool, others: Mapping[str, SweepDirectory] | None = None
+    ) -> None:
         self._recording = recording
         self._surrogate = Surrogate(recording) if surrogate else None
         self._curve_of = recording.curve if self._surrogate is None else self._surrogate.curve
@@ -93,6 +114,9 @@ class Simulation:
         self._best_s = min(times.values())
         # A configuration counts as found if its mean is at most this.
         self.near_best_s = self._best_s * (1 + WITHIN)
+        self.taken: Sequence[WarmPoint] = ()
+        if others:
+            self.taken = points_from(others, self.spec(Setting(recording.spec.algorithm.name, "none", 1), 0))
 
     def spec(self, setting: Setting, seed: int) -> SweepSpec:
         """The recorded sweep with another search. Raises: UserError: if the search or the scheduler is unknown."""
@@ -104,6 +128,7 @@ class Simulation:
             "confirm": False,
             "baselines": {spec.methods.plain: spec.baselines[spec.methods.plain]},
             "budget": {"configurations": number, "ref_s_per_trial": spec.budget.ref_s_per_trial},
+            "warm_start": {"taken": [each.model_dump() for each in self.taken] if setting.is_warm else []},
         }
         return validated(
             SweepSpec,
@@ -162,10 +187,15 @@ class Simulation:
 
 
 def simulate(
-    recording: Recording, surrogate: bool, settings: Sequence[Setting], replays: int, console: Console
+    recording: Recording,
+    surrogate: bool,
+    settings: Sequence[Setting],
+    replays: int,
+    console: Console,
+    others: Mapping[str, SweepDirectory] | None = None,
 ) -> None:
-    """Replay each setting with `replays` seeds of its proposals, and print the costs."""
-    simulation = Simulation(recording, surrogate)
+    """Replay each setting with `replays` seeds of its proposals, and print the costs. Args: others: as `Simulation`."""
+    simulation = Simulation(recording, surrogate, others)
     for setting in settings:
         simulation.spec(setting, 0)
     source = (
@@ -183,6 +213,8 @@ def simulate(
             f" least {FEW_CONFIGURATIONS} before you trust a difference.",
             highlight=False,
         )
+    if simulation.taken:
+        console.print(f"With a warm start, {told(simulation.taken)}.", highlight=False, soft_wrap=True)
     columns = (
         "search",
         "scheduler",
@@ -196,7 +228,7 @@ def simulate(
     for setting in track(settings, "replaying", console=console, transient=True):
         outcomes = [simulation.outcome(setting, seed) for seed in range(replays)]
         table.add_row(
-            setting.algorithm,
+            f"{setting.algorithm}, warm start" if setting.is_warm else setting.algorithm,
             setting.scheduler,
             str(setting.slots),
             _interval([each.found_ref_s for each in outcomes]),

@@ -126,7 +126,7 @@ def hostile(marker: Path) -> list[str]:
         ("preview", ["NAME", "DATA", "SET"]),
         ("calibrate", ["NAME", "DATA", "SET"]),
         ("status", ["NAME"]),
-        ("simulate", ["NAME", "SEARCH", "SCHEDULER", "SLOTS", "REPLAYS", "SURROGATE"]),
+        ("simulate", ["NAME", "SEARCH", "SCHEDULER", "SLOTS", "REPLAYS", "SURROGATE", "WARM"]),
         ("report", ["NAME", "TARGET"]),
         ("table", ["NAME", "FORMAT"]),
         ("compare", ["NAMES"]),

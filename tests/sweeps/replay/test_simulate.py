@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from kdas.errors import UserError
 from kdas.records import Measure, Status
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
+from sweeps.prepare.unchanged import keep_spec
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import write_measure
 from sweeps.replay.recorded import Recording, load_recording
@@ -19,7 +21,7 @@ from sweeps.replay.simulate import Setting, Simulation, settings_of, simulate
 from tests.sweeps.conftest import search_of, train_on_paper
 
 TAU_REF_S = 10.0
-MEASURE = Measure("tiny", 0.9, "given", TAU_REF_S, "plain_kd", "validation", "by-hand", "digits", [1, 2], 10)
+MEASURE = Measure("tiny", 0.9, "given", TAU_REF_S, "plain_kd", "validation", "by-hand", "digits", (1, 2), 10)
 CONFIGURATIONS = 16
 
 
@@ -107,6 +109,39 @@ def test_more_slots_take_less_time_and_no_less_work(recording: Recording) -> Non
     few, many = (simulation.outcome(Setting("random", "none", slots), 0) for slots in (1, 8))
     assert many.wall_s < few.wall_s / 4
     assert many.search_ref_s == few.search_ref_s
+
+
+def test_a_warm_start_finds_the_best_at_once_where_the_other_sweep_knew_it(
+    whole: SweepSpec, recording: Recording, tmp_path: Path
+) -> None:
+    """The other sweep drew other settings: its best are replaced by the nearest that were recorded here."""
+    other = SweepDirectory(tmp_path / "runs" / "other")
+    other.path.mkdir()
+    seeded = SweepSpec.model_validate({**whole.model_dump(), "algorithm": {"name": "random", "seed": 5}})
+    keep_spec(seeded, other)
+    record(seeded, other)
+    simulation = Simulation(recording, False, {"other": other})
+    assert len(simulation.taken) == 4  # five at random, less the paper's
+    cold, warm = (
+        [simulation.outcome(Setting("tpe", "none", 1, is_warm), seed).found_ref_s for seed in range(5)]
+        for is_warm in (False, True)
+    )
+    one_configuration_s = 2 * TAU_REF_S
+    assert all(found <= 5 * one_configuration_s for found in warm)
+    assert sum(warm) < sum(cold)
+
+
+def test_rows_of_a_warm_start_are_beside_the_cold_ones(
+    whole: SweepSpec, recording: Recording, directory: SweepDirectory
+) -> None:
+    keep_spec(whole, directory)
+    console = Console(file=io.StringIO(), width=160)
+    settings = settings_of("random,tpe", "none", "2", is_warm=True)
+    simulate(recording, False, settings, 2, console, {"tiny": directory})
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "With a warm start, 4 settings of tiny are tried first." in shown
+    starts = [line.partition(" none ")[0].strip() for line in shown.splitlines() if " none " in line]
+    assert starts == ["random", "random, warm start", "tpe", "tpe, warm start"]
 
 
 def test_a_surrogate_answers_between_recorded_settings(recording: Recording) -> None:
