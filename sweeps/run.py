@@ -76,14 +76,13 @@ def run_sweep(
     check_cache()
     slots = slots_of(spec.methods.recipe, spec.resources, source)
     with directory.locked():
-        check_spec(spec, directory)
-        if end_pause(directory):
-            console.print("The process that was paused has ended, and the pause with it.", highlight=False)
-        if added:  # before the sweep is recorded with them: its file alone would contradict that
-            keep_added(directory, added, spec.num_configurations)
+        is_wider = check_spec(spec, directory)
+        _begin_requests(spec, directory, added, console)
         sweep = _begun(with_own_copies(spec, directory), source, directory, slots, console, is_agreed=is_agreed)
         agenda, recipes = sweep.agenda, sweep.plan.methods.recipes
         sweep.listener.look()
+        if is_wider:  # before anything is proposed that the recorded file does not contain
+            keep_spec(spec, directory)
         has_work = agenda.fill()
         if sweep.num_adopted:
             console.print(f"{sweep.num_adopted} trials reused from other sweeps", highlight=False)
@@ -104,6 +103,16 @@ def run_sweep(
         if agenda.is_finished:
             sweep.progress.keep_overhead(began)
         return agenda.is_finished
+
+
+def _begin_requests(
+    spec: SweepSpec, directory: SweepDirectory, added: Sequence[Mapping[str, Any]], console: Console
+) -> None:
+    """Forget a pause, and record the known points that a user has added."""
+    if end_pause(directory):
+        console.print("The process that was paused has ended, and the pause with it.", highlight=False)
+    if added:  # before the sweep is recorded with them: its file alone would contradict that
+        keep_added(directory, added, spec.num_configurations)
 
 
 @contextmanager

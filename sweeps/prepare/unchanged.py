@@ -17,16 +17,18 @@ from kdas.recipe.config import TrialConfig
 from kdas.recipe.teacher import members_of
 from kdas.students.start import reference_weights, start_id
 from kdas.training.trial import Inputs, config_id, priced_code
+from sweeps.file.methods import Search
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.own_copies import with_references
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.spec_file import read_spec, write_spec_text
+from sweeps.space.ranges import RangeConfig
 
 # In place of a value that is not there; a value is shown up to this length.
 _MISSING, _MOST_SHOWN = "missing", 200
 _REFERENCES = "sampler references"
 # Keys that may differ between two starts of a sweep. More seeds, configurations or finalists extend it, plug-ins are
-# compared by their content, and the others change no result. `known_points` may grow, see below.
+# compared by their content, and the others change no result. `known_points` and what is searched may grow, see below.
 _MAY_CHANGE = {
     "seeds",
     "budget",
@@ -50,25 +52,33 @@ def keep_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
     write_spec_text(directory.spec_file, spec_text(spec))
 
 
-def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
-    """Raises: UserError: if the sweep file contradicts the recorded one."""
+def check_spec(spec: SweepSpec, directory: SweepDirectory) -> bool:
+    """Compare the sweep file with the recorded one. Of cells, only the names are compared.
+
+    Returns: whether more values are searched than recorded.
+    Raises: UserError: if the file contradicts the recorded one.
+    """
     if not directory.spec_file.exists():
-        return
+        return False
     now = parse_yaml(spec_text(spec))
     recorded = read_spec(directory.spec_file)
     if spec.cells or recorded.get("cells"):
         _check_cells(recorded.get("cells") or {}, spec, directory)
-        return
+        return False
     before = _with_later_keys(recorded, now, directory)
     for content in (before, now):
         _forget_places(content)
     points = before.pop("known_points"), now.pop("known_points")
+    is_wider = [_take_over_wider(_searched(before, each), _searched(now, each), each) for each in spec.methods.searches]
+    if "sampler" in before["search"]:  # otherwise only the first of those that are searched
+        before["sampler"] = now["sampler"]
     for key, value in now.items():
         if key not in _MAY_CHANGE and before.get(key) != value:
             changed, then, given = _innermost_change(key, before.get(key), value)
+            allowed = " Wider ranges and more choices are allowed." if "search." in changed else ""
             raise UserError(
                 f"{directory.spec_file}: {changed} was {_shown(then)} when this sweep began and is {_shown(given)} now."
-                " Save the changed file under another name, or move that folder away."
+                f"{allowed} Save the changed file under another name, or move that folder away."
             )
     _check_known_points(*points, directory)
     if before["budget"]["ref_s_per_trial"] != now["budget"]["ref_s_per_trial"]:
@@ -90,6 +100,41 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> None:
             f"{directory.spec_file}: seeds: {missing} have run but are missing from the file. Restore them; you may"
             " add others."
         )
+    return any(is_wider)
+
+
+def _searched(content: Mapping[str, Any], search: Search) -> dict[str, Any]:
+    """The parameters of a search with their values, by name. Args: content: of a resolved file."""
+    method = content["baselines"].get(search.name) if search.name else content
+    found: dict[str, Any] = method.get("search", {}) if method else {}
+    return found
+
+
+def _take_over_wider(before: dict[str, Any], now: Mapping[str, Any], search: Search) -> bool:
+    """Replace recorded values by those that contain them, so that only other changes are left.
+
+    Of a range that does not, an end that has only moved outwards is replaced too: it is not what is wrong.
+
+    Args: before, now: the parameters of the search, as `_searched` returns them.
+    Returns: whether any were replaced by more values.
+    """
+    is_wider = False
+    for name in before.keys() & now.keys():
+        then, given = before[name], now[name]
+        if then == given:
+            continue
+        values, recorded = (RangeConfig.model_construct(**each) for each in (given, then))
+        if then["when"] == given["when"] and values.contains(recorded, search.space[name].kind):
+            before[name], is_wider = given, True
+            continue
+        outwards = {"low": _is_below(given["low"], then["low"]), "high": _is_below(then["high"], given["high"])}
+        with_moved = {**then, **{end: given[end] for end, is_moved in outwards.items() if is_moved}}
+        before[name] = with_moved if with_moved != given else then
+    return is_wider
+
+
+def _is_below(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and one < other
 
 
 def _forget_places(content: dict[str, Any]) -> None:

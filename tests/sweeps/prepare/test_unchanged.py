@@ -53,8 +53,9 @@ def test_what_changes_no_result_may_change(spec: SweepSpec, directory: SweepDire
             r"sweep\.yaml: sampler was \{'name': 'kdas', ",
         ),
         (
-            {"search": {"start_rate": {"low": 0.2, "high": 0.9}, "sampling_period": [[1, 3, 5, 10], 1, 3]}},
-            r"sweep\.yaml: search\.start_rate\.low was 0\.3 when this sweep began and is 0\.2 now",
+            {"search": {"start_rate": {"low": 0.2, "high": 0.8}, "sampling_period": [[1, 3, 5, 10], 1, 3]}},
+            r"sweep\.yaml: search\.start_rate\.high was 0\.9 when this sweep began and is 0\.8 now\. Wider ranges and"
+            r" more choices are allowed\. Save the changed file under another name",
         ),
         (
             {"baselines": {"plain_kd": "full", "rs2": "random", "kdas_paper": "kdas", "more": "top_loss"}},
