@@ -57,25 +57,26 @@ def prices_for(
 ) -> Prices:
     """The prices stored with the sweep; missing ones are taken from this machine's cache, or measured now.
 
-    Args: measured: returns prices that the sweep does not have.
-    Raises: UserError: if a sweep that has trials has lost its prices. Other prices would be another unit.
+    Args: measured: returns prices that the sweep does not have, as when more is searched than when it began.
+    Raises: UserError: if a sweep that has trials has lost their prices. Other prices would be another unit.
     """
-    found: dict[str, Calibration] = {}
-    charged = charged_by(directory)
-    for config in priced_variants(methods):
-        key = price_key(config)
-        files = _files(directory, key, is_base=not found)
-        frozen = next((kept for kept in map(read_calibration, files) if kept and charged.may_hold(kept)), None)
+    variants = {price_key(config): config for config in priced_variants(methods)}
+    files = {key: _files(directory, key, is_base=not place) for place, key in enumerate(variants)}
+    charged, found = charged_by(directory), dict[str, Calibration]()
+    for key, config in variants.items():
+        frozen = next((kept for kept in map(read_calibration, files[key]) if kept and charged.may_hold(kept)), None)
         if frozen is None and charged.ids:
-            frozen = kept_calibration(config, inputs)
-            if frozen is None or frozen.calibration_id not in charged.ids:
-                raise UserError(
-                    f"{files[0]}: is damaged, missing, or not the prices that the trials were charged by"
-                    f" ({', '.join(sorted(charged.ids))}). Restore it from a copy, or start the sweep under another"
-                    " name."
-                )
-        found[key] = frozen or measured(config, inputs)
-    return Prices(found)
+            kept = kept_calibration(config, inputs)
+            frozen = kept if kept is not None and kept.calibration_id in charged.ids else None
+        if frozen is not None:
+            found[key] = frozen
+    missing = [key for key in variants if key not in found]
+    if missing and (lost := charged.ids - {each.calibration_id for each in found.values()}):
+        raise UserError(
+            f"{files[missing[0]][0]}: is damaged, missing, or not the prices that the trials were charged by"
+            f" ({', '.join(sorted(lost))}). Restore it from a copy, or start the sweep under another name."
+        )
+    return Prices({key: found.get(key) or measured(config, inputs) for key, config in variants.items()})
 
 
 @dataclass(frozen=True)

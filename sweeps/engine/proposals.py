@@ -122,6 +122,10 @@ class ConfigurationSearch:
             again = self._propose(number, params if params in self._first else None)
             if again.params == params:
                 return again
+            # Proposed from a narrower space: the state of asking then, with the result of what was proposed.
+            state = self._study.get_trials(deepcopy=False)[again.trial].system_attrs
+            self._study.tell(again.trial, state=TrialState.FAIL)
+            return Drawn(self._add(params, TrialState.RUNNING, system_attrs=state), params)
         return Drawn(self._add(params, TrialState.RUNNING), params)
 
     def _keep(self, drawn: Drawn) -> Asked:
@@ -162,7 +166,13 @@ class ConfigurationSearch:
         else:
             self._study.tell(self._trials[number], list(values))
 
-    def _add(self, params: dict[str, Any], state: TrialState, values: Sequence[float] | None = None) -> int:
+    def _add(
+        self,
+        params: dict[str, Any],
+        state: TrialState,
+        values: Sequence[float] | None = None,
+        system_attrs: dict[str, Any] | None = None,
+    ) -> int:
         """Add a trial to the study without asking for one. Returns: its number there."""
         number = len(self._study.get_trials(deepcopy=False))
         self._study.add_trial(
@@ -171,6 +181,7 @@ class ConfigurationSearch:
                 params=params,
                 distributions={name: self._space[name].values.distribution(self._space[name].kind) for name in params},
                 values=None if values is None else list(values),
+                system_attrs=system_attrs,
             )
         )
         return number

@@ -38,13 +38,14 @@ def sweep_parameters(spec: Mapping[str, Any]) -> dict[str, str]:
         of = [{key: value for key, value in each.items() if key != "checkpoint"} for each in teachers]
         content["teacher"] = {**content["teacher"], "of": of}
     found = {key: str(value) for key, value in flat(content) if key not in _LEFT_OUT}
-    found |= {f"search.{name}": _range(values) for name, values in (spec.get("search") or {}).items()}
     return {_REFUSED.sub("_", key): value for key, value in found.items()}
 
 
 def sweep_tags(spec: Mapping[str, Any]) -> dict[str, str]:
-    """The settings of a sweep that may change."""
-    return {f"kdas.{key}": json.dumps(_without_none(spec[key])) for key in _AS_TAGS if spec.get(key)}
+    """The settings of a sweep that may change, what is searched among them."""
+    tags = {f"kdas.{key}": json.dumps(_without_none(spec[key])) for key in _AS_TAGS if spec.get(key)}
+    searched = (spec.get("search") or {}).items()
+    return tags | {_REFUSED.sub("_", f"kdas.search.{name}"): _range(values)[:_LONGEST] for name, values in searched}
 
 
 def answer_metrics(answer: Mapping[str, Any]) -> dict[str, float]:

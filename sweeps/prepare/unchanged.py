@@ -219,10 +219,15 @@ def check_inputs(
     except (FileNotFoundError, DamagedError):
         _rebuild_inputs(directory, inputs, recipe, references)
         return
-    for key, value in _facts(inputs, recipe, references).items():
-        is_later = key == _REFERENCES and key not in before  # sweeps of before did not record it
-        if before.get(key, "") != value and not is_later:
+    facts = _facts(inputs, recipe, references)
+    for key, value in facts.items():
+        known = str(before.get(key, ""))
+        # More of them may be searched by now, and sweeps of before did not record them.
+        has_grown = key == _REFERENCES and set(known.split()) <= set(value.split())
+        if known != value and not has_grown:
             raise UserError(f"{directory.path}: {_what_changed(key, str(before.get(key)), value)}")
+    if _REFERENCES in facts and facts[_REFERENCES] != before.get(_REFERENCES):
+        keep_inputs(directory, inputs, recipe, references)
 
 
 def _what_changed(key: str, before: str, now: str) -> str:

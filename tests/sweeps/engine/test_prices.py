@@ -7,13 +7,19 @@ from typing import Any
 
 import pytest
 
+from kdas.clock import Calibration
+from kdas.errors import UserError
+from kdas.files.prices import calibration_of, read_calibration
 from kdas.recipe.config import TrialConfig
+from kdas.records import Measure
 from kdas.training.trial import Inputs
-from sweeps.engine.prices import price_key, priced_variants
+from sweeps.engine.prices import Prices, price_key, priced_variants, prices_for
 from sweeps.file.loading import load_spec
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.resolved import plan_of
-from tests.sweeps.conftest import TINY, identify_by, search_of
+from sweeps.record.directory import SweepDirectory
+from sweeps.record.measure import write_measure
+from tests.sweeps.conftest import PRICES, TINY, identify_by, search_of
 
 RATE = {"low": 0.3, "high": 0.9}
 MANY = {
@@ -43,6 +49,34 @@ def what_differs(config: TrialConfig) -> tuple[Any, ...]:
 def test_sweep_that_searches_its_sampler_alone_needs_one_set_of_prices(spec: SweepSpec) -> None:
     (variant,) = variants_of(spec)
     assert variant.loss == spec.loss and variant.sampler == {"name": "full"}
+
+
+def test_a_widened_sweep_measures_what_it_lacks_and_keeps_what_it_has(
+    inputs: Inputs, directory: SweepDirectory
+) -> None:
+    measured: list[str] = []
+
+    def measure(config: TrialConfig, of_trial: Inputs) -> Calibration:
+        measured.append(price_key(config))
+        return calibration_of({"number": len(measured)}, PRICES)
+
+    def prices_of(*batch_sizes: int) -> Prices:
+        return prices_for(searching(batch_size=list(batch_sizes)).methods, inputs, directory, measure)
+
+    before = prices_of(16, 32)
+    before.freeze(directory)
+    assert len(before.calibrations) == len(measured) == 3
+    ids = tuple(each.calibration_id for each in before.calibrations.values())
+    write_measure(directory, Measure("tiny", 0.9, "given", 9.0, "plain_kd", "validation", ids[0], "x", (1,), 4, ids))
+    after = prices_of(8, 16, 32)
+    assert len(after.calibrations) == len(measured) == 4
+    assert after.calibrations.items() >= before.calibrations.items() and after.base == before.base
+    for file in directory.price_files():
+        if (kept := read_calibration(file)) is not None and kept.calibration_id == ids[1]:
+            file.unlink()
+    with pytest.raises(UserError, match=rf"not the prices that the trials were charged by \({ids[1]}\)"):
+        prices_of(8, 16, 32)
+    assert len(measured) == 4
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,15 @@ def test_metrics_of_the_answer_leave_out_what_has_no_bound() -> None:
     }
 
 
-def test_parameters_are_what_never_changes_and_ranges_are_in_words(spec: SweepSpec) -> None:
+def test_parameters_are_what_never_changes_and_tags_what_may_change(spec: SweepSpec) -> None:
     content = spec.model_dump(mode="json")
     found = sweep_parameters(content)
-    assert found["student"] == "resnet8" and found["search.start_rate"] == "0.3 to 0.9"
-    assert found["search.sampling_period"] == "[[1, 3, 5, 10], 1, 3]"
-    assert not {key.partition(".")[0] for key in found} & {"seeds", "budget", "confirm", "resources", "data_workers"}
-    assert sweep_tags(content)["kdas.seeds"] == "[1, 2]"
+    assert found["student"] == "resnet8" and found["warm_start.sweeps"] == "[]"
+    changing = {"seeds", "budget", "confirm", "resources", "data_workers", "search"}
+    assert not {key.partition(".")[0] for key in found} & changing and "warm_start.taken" not in found
+    tags = sweep_tags(content)
+    assert tags["kdas.seeds"] == "[1, 2]" and tags["kdas.search.start_rate"] == "0.3 to 0.9"
+    assert tags["kdas.search.sampling_period"] == "[[1, 3, 5, 10], 1, 3]"
 
 
 def test_description_holds_the_verdict_the_methods_and_the_links() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,18 @@ def test_a_widened_search_resumes_as_one_that_was_not_interrupted(
         names = {parameter.name: parameter.values.values(parameter.kind) or [] for parameter in wide.space.parameters}
         combinations = wide.space.combinations(names)
         assert len(every) == len(combinations) and all(point in every for point in combinations)
+
+
+def test_an_algorithm_with_a_state_goes_on_from_what_it_has_learned(load: Load, directory: SweepDirectory) -> None:
+    narrow, wide = (load(search, algorithm={"name": "cmaes", "startup": 3}) for search in SPACES["ranges"])
+    values: list[float] = []
+    for spec, count in ((narrow, 48), (wide, 60)):
+        study = search_of(directory.study_file, spec)
+        while len(study.asked()) < count and (asked := study.ask()) is not None:
+            rate, strength = asked.point["start_rate"], asked.point["penalty_lambda"]
+            values.append((rate - 0.6) ** 2 + ((math.log10(strength) - 1) / 4) ** 2)
+            study.tell(asked.number, values[-1:])
+    assert statistics.fmean(values[48:]) < statistics.fmean(values[:12]) / 2, "a state that is lost begins at random"
 
 
 def _result(point: Point) -> float:
