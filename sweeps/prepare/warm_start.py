@@ -31,7 +31,8 @@ from sweeps.record.trial import TrialFolder
 from sweeps.space.space import Point
 from sweeps.space.transfer import transferred
 
-# Points that a search tries at least, however few random proposals it would begin with.
+# Points that a search takes at least, however few random proposals it would begin with: the best of another task alone
+# may be a matter of luck.
 _LEAST = 3
 _OBJECTIVE: TypeAdapter[Any] = TypeAdapter(ObjectiveConfig)
 
@@ -113,8 +114,8 @@ def points_from(others: Mapping[str, SweepDirectory], spec: SweepSpec) -> list[W
         first = search.space.first
         if len(first) >= spec.num_configurations and fitting:
             raise UserError(
-                f"{len(first)} configurations are tried before, and budget.configurations is"
-                f" {spec.num_configurations}. Raise it."
+                f"budget.configurations: {spec.num_configurations} leaves no room for other sweeps, since the authors'"
+                " setting and known_points are tried first. Raise it."
             )
         number = max(spec.algorithm.startup - len(first), _LEAST, len(fitting))
         taken += _in_turn(list(fitting.values()), first, min(number, spec.num_configurations - len(first)))

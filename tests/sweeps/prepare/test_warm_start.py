@@ -119,7 +119,7 @@ def test_there_are_as_many_as_random_proposals_would_be_and_some_in_any_case(
     assert number(10) == 10
     assert number(0) == number(4) == 4  # the paper's point and three
     assert number(10, configurations=3) == 3
-    with pytest.raises(UserError, match=r"mine\.yaml: warm_start: 1 configurations are tried before, .* Raise it\."):
+    with pytest.raises(UserError, match=r"mine\.yaml: warm_start: budget\.configurations: 1 leaves no room for"):
         number(10, configurations=1)
 
 
