@@ -155,12 +155,13 @@ class WarmStart(Strict):
 
 
 def _warm_start(given: Any) -> Any:
-    return {"sweeps": given} if isinstance(given, list) else given
+    sweeps = [given] if isinstance(given, str) else given
+    return {"sweeps": sweeps} if isinstance(sweeps, list) else given
 
 
 Warm = Annotated[
     WarmStart,
-    short_form(_warm_start, "a list of sweeps", Mapping, WarmStart, schema=list[str] | WarmStart),
+    short_form(_warm_start, "a list of sweeps", Mapping, WarmStart, schema=str | list[str] | WarmStart),
 ]
 
 

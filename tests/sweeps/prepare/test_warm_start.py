@@ -293,6 +293,14 @@ def _made(directory: SweepDirectory) -> SweepDirectory:
     return directory
 
 
+def test_a_single_sweep_needs_no_list(load: Load) -> None:
+    spec = load({"start_rate": RATE}, warm_start="other")
+    assert spec.warm_start == load({"start_rate": RATE}, warm_start=["other"]).warm_start
+    for given, said in ((3, r"expected a list of sweeps, got 3"), (["a", "a"], r"contains a duplicate\. Name each")):
+        with pytest.raises(UserError, match=rf"warm_start: {said}"):
+            load({"start_rate": RATE}, warm_start=given)
+
+
 def test_a_cell_and_a_folder_can_be_named(
     load: Load, mine: SweepDirectory, other: SweepDirectory, runs: Path, tmp_path: Path
 ) -> None:
