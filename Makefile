@@ -36,8 +36,9 @@ NAMES ?=
 RUNS_DIR ?=
 WITH ?=
 TORCH_INDEX ?=
+BASE ?=
 # A variable that nothing reads is a mistake: without this, make would take it and say nothing.
-KNOWN := NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE WARM YES CLUSTER QUICK PORT TARGET FORMAT TRIAL METHOD OUT REGISTER NAMES RUNS_DIR WITH TORCH_INDEX
+KNOWN := NAME DATA SET ADD SEARCH SCHEDULER SLOTS REPLAYS SURROGATE WARM YES CLUSTER QUICK PORT TARGET FORMAT TRIAL METHOD OUT REGISTER NAMES RUNS_DIR WITH TORCH_INDEX BASE
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(firstword $(filter-out $(KNOWN) PYTHON VENV BIN READY FLOOR CONTAINERS COMPOSE,$(GIVEN)))
 ifneq ($(UNKNOWN),)
@@ -232,11 +233,14 @@ ifneq ($(filter-out tls gpu,$(WITH)),)
 $(error WITH: expected tls or gpu or both, got $(WITH))
 endif
 
-image: ## build the container image (TORCH_INDEX=: CPU only)
+image: ## build the container image (TORCH_INDEX=: CPU only; BASE=)
 	@$(CONTAINERS) build -f docker/Dockerfile --build-arg COMMIT="$$(git describe --always --abbrev=40 --exclude='*' --dirty=+changes)" \
+	  $(if $(BASE),--build-arg BASE="$$BASE") \
 	  $(if $(TORCH_INDEX),--build-arg TORCH_INDEX="$$TORCH_INDEX") -t localhost/kdas-sweeps:latest .
 
 up: ## start database, MLflow, Ray's head and workers (WITH=tls)
+	@image=$$(sed -n 's/^IMAGE=//p' docker/.env 2>/dev/null); image=$${image:-localhost/kdas-sweeps:latest}; \
+	  $(CONTAINERS) image inspect "$$image" >/dev/null 2>&1 || { echo "$$image: no such image here. Build it: make image" >&2; exit 2; }
 	@mkdir -p docker/files && docker/make-secrets $(if $(filter tls,$(WITH)),&& docker/make-certificates)
 	@$(COMPOSED) up --detach --no-build --remove-orphans
 

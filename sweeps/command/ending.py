@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import threading
 import time
@@ -11,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from kdas.errors import make_command
-from sweeps.command.options import INTERRUPTED, TERMINATED
+from kdas.errors import is_on_containers, make_command
+from sweeps.command.options import INTERRUPTED, TERMINATED, cluster_address
 
 # The process id of the front, for the processes that it starts.
 STARTED_BY = "KDAS_STARTED_BY"
@@ -66,7 +67,10 @@ def exit_code() -> int:
 def resume_hint(name: str, settings: Sequence[str] | None) -> str:
     """What is kept, and how to resume."""
     with_settings = f' SET="{" ".join(settings)}"' if settings else ""
-    return f"Finished trials are kept. Resume with: {make_command('sweep', name)}{with_settings}"
+    # Where the containers' sweeps run stands in their files.
+    places = {} if is_on_containers() else {"CLUSTER": cluster_address(), "RUNS_DIR": os.environ.get("RUNS_DIR", "")}
+    given = "".join(f" {key}={shlex.quote(value)}" for key, value in places.items() if value)
+    return f"Finished trials are kept. Resume with: {make_command('sweep', name)}{with_settings}{given}"
 
 
 def end_with_parent() -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from kdas.errors import UserError
@@ -24,13 +26,17 @@ _ACCEPTS_WITHIN_S, _ANSWERS_WITHIN_S = 4, 9
 # How long a node that was just started on this machine may take to be known to the head.
 _KNOWN_WITHIN_S = 5
 _JOINS, _NO_HEAD = "joins", "no head"
+_START = "ray get-auth-token --generate, then RAY_AUTH_MODE=token ray start --head"
 _TO_COPY = (
     "Copy the head's: the file .ray/auth_token in the home folder of its user, or any file that RAY_AUTH_TOKEN_PATH"
     " names, or put it into RAY_AUTH_TOKEN"
 )
 _REFUSALS = {
-    "no node": "no node of Ray runs on this machine. Start one with: ray start --head",
-    "no token": f"this machine has no token for the cluster. {_TO_COPY}",
+    "no node": f"no node of Ray runs on this machine. Start one with: {_START}",
+    "open": "it asks for no token, so everybody who reaches it may run code on it. Stop the cluster, and start it with"
+    f" one: {_START}. If only you can reach it, set RAY_AUTH_MODE=disabled here",
+    "no token": f"this machine has no token for the cluster. {_TO_COPY}. If the head has none, start it with one:"
+    f" {_START}",
     "wrong token": f"the cluster refuses this machine's token. {_TO_COPY}",
     "no node of it": "no node of this cluster runs on this machine. Start one:"
     " RAY_AUTH_MODE=token ray start --address=<head> --num-cpus=0",
@@ -53,7 +59,13 @@ def _check(address: str) -> None:
         )
     if address != "auto":
         _check_port(address)
-    if (answer := _answer(address)) != _JOINS:
+    ours = {"RAY_AUTH_MODE": "token", **os.environ}
+    answer = _answer(address, ours)
+    if answer == _JOINS and ours["RAY_AUTH_MODE"] == "token":
+        stranger = {key: value for key, value in ours.items() if key != "RAY_AUTH_TOKEN_PATH"}
+        stranger["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        answer = "open" if _answer(address, stranger) == _JOINS else answer
+    if answer != _JOINS:
         raise UserError(f"CLUSTER={address}: {_REFUSALS[answer].replace('<head>', address)}.")
 
 
@@ -66,14 +78,13 @@ def _check_port(address: str) -> None:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"CLUSTER={address}: no answer ({reason}). Give the head as host:port. Start one with: ray start --head."
+            f"CLUSTER={address}: no answer ({reason}). Give the head as host:port. Start one with: {_START}."
         ) from error
 
 
-def _answer(address: str) -> str:
-    """What the head says: a key of `_REFUSALS`, or that this machine joins."""
+def _answer(address: str, variables: Mapping[str, str]) -> str:
+    """What the head says: a key of `_REFUSALS`, or that this machine joins. Args: variables: who asks."""
     command = [sys.executable, "-m", __name__, address]
-    variables = {"RAY_AUTH_MODE": "token", **os.environ}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=variables
     ) as asking:

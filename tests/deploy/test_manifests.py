@@ -15,7 +15,7 @@ from tests.places import ROOT
 
 DEPLOY = ROOT / "deploy"
 SCRIPTS = [path for folder in (DEPLOY, ROOT / "tests" / "deploy") for path in sorted(folder.glob("*.sh"))]
-# Of KubeRay's definition, version 1.5, as far as the file uses it: no package carries it.
+# Of KubeRay's definition, version 1.5.1, as far as the file uses it: no package carries it.
 RAY_JOB = {
     "apiVersion": None,
     "kind": None,

@@ -121,6 +121,7 @@ def test_a_killed_sweep_is_told_of_with_the_way_to_resume(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(front, "_python", lambda *words: 137)
+    monkeypatch.delenv("RUNS_DIR", raising=False)
     with pytest.raises(SystemExit, match=r"^137$"):
         front.sweep("mine", settings=["seeds=3"])
     assert capsys.readouterr().err == (

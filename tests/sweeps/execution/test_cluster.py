@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from kdas.files.checkpoint import load_newest_intact
 from kdas.records import Status
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.trial import Recorded
+from tests.sweeps.conftest import TINY
 
 # Few trials, with epochs so long that each gets its checkpoint.
 SPEC = """
@@ -65,6 +67,8 @@ def node(environment: dict[str, str], *words: str) -> Iterator[subprocess.Popen[
         yield started
     finally:
         kill(started)
+        if "--temp-dir" in words:
+            shutil.rmtree(words[words.index("--temp-dir") + 1], ignore_errors=True)
 
 
 def kill(started: subprocess.Popen[str]) -> None:
@@ -177,3 +181,20 @@ def answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_a_cluster_that_asks_for_no_token_is_refused(tmp_path: Path) -> None:
+    port = free_port()
+    is_open = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    head = ["--head", f"--port={port}", "--include-dashboard=false", "--temp-dir", f"/tmp/ray-{port}"]
+    command = [sys.executable, "-m", "sweeps.command.front", "sweep", str(TINY), "--cluster", f"127.0.0.1:{port}"]
+    given = {**os.environ, "RUNS_DIR": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with node(is_open, *head):
+
+        def refused() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+
+        wait_for("the head", lambda: "no answer" not in refused().stderr)
+        answer = refused()
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert re.fullmatch(r"CLUSTER=\S+: it asks for no token, .+RAY_AUTH_MODE=disabled here\.\n", answer.stderr)
