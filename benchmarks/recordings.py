@@ -36,10 +36,12 @@ def stored() -> dict[str, Path]:
 def write(recording: Recording, file: Path) -> None:
     """Write the curves of plain distillation and of all searched configurations, each on every seed."""
     spec = recording.spec.model_dump(mode="json")
-    spec["dataset"].pop("path", None)  # of the machine that recorded it
+    # Places on the machine that recorded it.
+    spec["dataset"].pop("path", None)
+    measure = {**vars(recording.measure), "data_source": spec["dataset"]["name"]}
     content = {
         "sweep": spec,
-        "measure": vars(recording.measure),
+        "measure": measure,
         "plain": [_short(recording.curve(job)) for job in recording.plan.plain],
         "searched": [
             {"point": point, "curves": [_short(recording.curve(job)) for job in recording.plan.searched(point)]}
