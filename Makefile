@@ -149,7 +149,7 @@ notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1
 test: $(READY) ## run all but the slow tests (6 to 12 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
-test-slow: $(READY) ## run the slow tests: kills, faults, clusters (15 minutes)
+test-slow: $(READY) ## run the slow tests: kills, faults, clusters (10 to 25 minutes)
 	@$(BIN)/python -m pytest -m slow
 
 test-all: test test-slow ## run all tests
