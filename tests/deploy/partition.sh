@@ -81,6 +81,8 @@ sleep 30
 ip link set "$tag.2" up
 echo "joined again"
 
+is_over() { ! kill -0 "$sweep"; }
+wait_for "the end of the sweep" 900 is_over
 code=0
 wait "$sweep" || code=$?
 cat "$work/parted.log"
