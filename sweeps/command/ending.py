@@ -67,8 +67,9 @@ def exit_code() -> int:
 def resume_hint(name: str, settings: Sequence[str] | None) -> str:
     """What is kept, and how to resume."""
     with_settings = f' SET="{" ".join(settings)}"' if settings else ""
-    # Where the containers' sweeps run stands in their files.
-    places = {} if is_on_containers() else {"CLUSTER": cluster_address(), "RUNS_DIR": os.environ.get("RUNS_DIR", "")}
+    # Where the containers' sweeps run stands in their files, and a job of SLURM takes its cluster along.
+    is_gone = is_on_containers() or "SLURM_JOB_ID" in os.environ
+    places = {} if is_gone else {"CLUSTER": cluster_address(), "RUNS_DIR": os.environ.get("RUNS_DIR", "")}
     given = "".join(f" {key}={shlex.quote(value)}" for key, value in places.items() if value)
     return f"Finished trials are kept. Resume with: {make_command('sweep', name)}{with_settings}{given}"
 

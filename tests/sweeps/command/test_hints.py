@@ -19,6 +19,9 @@ def test_a_hint_repeats_where_the_sweep_runs(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RUNS_DIR", "/shared/my runs")
     hint = resume_hint("mine", None)
     assert hint.endswith("Resume with: make sweep NAME=mine CLUSTER=first:6379 RUNS_DIR='/shared/my runs'")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert resume_hint("mine", None).endswith("Resume with: make sweep NAME=mine")
+    monkeypatch.delenv("SLURM_JOB_ID")
     monkeypatch.setenv("KDAS_ON_CONTAINERS", "1")
     assert resume_hint("mine", None).endswith("Resume with: make sweep-on NAME=mine")
 
