@@ -115,7 +115,10 @@ def _bench(folder: Path, quick: bool, data: Path, precision: str, began: float) 
 
 def _measured(bench: Bench, name: str) -> Figures:
     bench.progress(f"{name}: {PARTS[name].what}")
-    return PARTS[name].measure(bench)
+    figures = PARTS[name].measure(bench)
+    # Already now, so that a later part that fails loses nothing.
+    bench.progress(", ".join(f"{key} {shown(key, value)}" for key, value in figures.items()))
+    return figures
 
 
 def _print_table(measured: dict[str, Figures], about: dict[str, Any]) -> None:
@@ -142,8 +145,8 @@ def shown(key: str, value: float) -> str:
         return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.2f} ms"
     if "speedup" in key:
         return f"{value:.2f}x"
-    if key.endswith(("_trials", "_entries")):
-        return f"{value:,.0f}"
+    if isinstance(value, int) or key.endswith("_entries"):
+        return f"{value:,}"
     return f"{value:.3f}"
 
 

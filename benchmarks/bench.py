@@ -15,6 +15,7 @@ from benchmarks.images import write_subset
 from kdas import models, seeding
 from kdas.clock import Calibration, Work
 from kdas.data import DATASETS, Draw, load_splits
+from kdas.files.prices import calibration_of
 from kdas.recipe.config import TrialConfig
 from kdas.records import CurveRow, Status
 from kdas.training.trainer import Surroundings, Training
@@ -29,7 +30,7 @@ _FURTHER_PRICE = 1e-6
 
 def prices() -> Calibration:
     """Prices at which each kind of work costs a fixed number of seconds per sample, whatever the batch size."""
-    return Calibration("by hand", {}, {work: ((1, _PRICES.get(work, _FURTHER_PRICE)),) for work in Work})
+    return calibration_of({"by": "hand"}, {work: ((1, _PRICES.get(work, _FURTHER_PRICE)),) for work in Work})
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from pathlib import Path
 from analysis.curves import load
 from benchmarks.bench import Bench, Figures, prices
 from benchmarks.memory import measured
+from kdas.files.prices import write_calibration
 from kdas.records import COMPLETE_STATUSES, CurveRow, Measure, Status
 from kdas.seeding import derived_seed
 from sweeps.engine.agenda import Agenda, Terms
@@ -83,7 +84,6 @@ def of_size(num_trials: int, folder: Path) -> Figures:
 
     written = json.loads(run("benchmarks.scale", "replay", str(spec_file))[0])
     again = json.loads(run("benchmarks.scale", "again", str(spec_file))[0])
-    run("sweeps", "preview", str(spec_file))  # measures the prices of this machine once, untimed
     return {
         **written,
         **again,
@@ -123,7 +123,7 @@ def _row(job: Job, number: int, cost_s: float, accuracy: float) -> CurveRow:
         "seed": job.config.seed,
         "dataset": "digits",
         "pair": "resnet20->resnet8",
-        "calibration_id": "by hand",
+        "calibration_id": prices().calibration_id,
         "device": "cpu",
         "epoch": 4 * number,
         "step": 100 * number,
@@ -150,6 +150,7 @@ def _agenda(spec_file: Path, directory: SweepDirectory, clock: SimulatedClock) -
     directory.path.mkdir(parents=True, exist_ok=True)
     directory.spec_file.write_text(spec_text(spec), encoding="utf-8")
     write_measure(directory, measure)
+    write_calibration(directory.calibration_file, prices())
     plan, objective = plan_of(spec), objective_of(spec.objective, TAU_REF_S)
     terms = Terms(measure, lambda plain: measure, partial(rule_of, spec), objective)
     search = ConfigurationSearch(directory.study_file, spec.space, spec.algorithm, objective.directions)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks import scale
 from kdas.records import Status
 from sweeps.record.directory import SweepDirectory
@@ -21,3 +23,10 @@ def test_a_replayed_sweep_is_complete_and_found_finished(tmp_path: Path) -> None
     size = sum(path.stat().st_size for path in directory.path.rglob("*") if path.is_file())
     assert figures["disk_mb"] == size / 1e6
     assert set(scale.started_again(spec_file, directory)) == {"start_s", "tables_s", "load_s"}
+
+
+@pytest.mark.slow
+def test_each_figure_comes_from_a_process_of_its_own(tmp_path: Path) -> None:
+    figures = scale.of_size(60, tmp_path)
+    assert figures["trials"] == 60
+    assert all(figures[f"{name}_s"] > 0 for name in ("start", "tables", "load", "status", "preview"))

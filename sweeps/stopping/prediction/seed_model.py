@@ -152,8 +152,10 @@ class SeedModel:
         left_s = mean_s * len(bounds) - math.fsum(
             each.lower for each, counts in zip(bounds, counted, strict=True) if counts
         )
-        if left_s <= 0 or not num_open:
+        if not num_open:
             return float(left_s >= 0)
+        if left_s <= 0:
+            return 0.0
         assert self._fit is not None
         open_effects = [e for e, counts in zip(self._fit.effects.tolist(), counted, strict=True) if not counts]
         needed = math.log(left_s / math.fsum(map(math.exp, open_effects)))

@@ -76,6 +76,17 @@ def test_a_hopeless_trial_ends_in_mid_run_as_if_it_reached_the_target_at_once() 
     assert cost_s == next(each for each in costs if chance_by_hand(each) < LEAST_CHANCE) < 3
 
 
+@pytest.mark.parametrize("second_s", [2.9999, 3.0, 3.0001])
+def test_a_setting_that_has_spent_what_the_incumbent_took_has_no_chance_left(second_s: float) -> None:
+    """Times that lie on a grid are often equal to the last digit."""
+    rule = racing()
+    for time_s in (2.0, 3.0, 4.0, 5.0):
+        known(rule, f"c{time_s}", time_s, time_s, time_s)
+    known(rule, "new", 3.0, second_s)
+    assert rule._chance("new") == pytest.approx(0.0)
+    assert rule.stops("new", "new-s3")
+
+
 def test_nothing_is_dropped_before_the_noise_is_known() -> None:
     rule = racing()
     for number, noise in enumerate(NOISE[:2]):
