@@ -88,6 +88,10 @@ class MachinesReplacedError(RayError):
     """All machines of a cluster are gone, and others have come. Ray would wait for the former for ever."""
 
 
+class SilentWorkerError(RayError):
+    """Ray has not ended a worker that reported nothing, although it was told to."""
+
+
 _SERVERS = {PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET}
 _LOOKS_EVERY_S = 0.5
 # What Ray says before the sweep has a file for it.
@@ -140,6 +144,12 @@ def was_ended_by_memory_monitor(trial: Any) -> bool:
     with suppress(OSError):
         return bool(trial.error_file) and "running low on memory" in Path(trial.error_file).read_text(encoding="utf-8")
     return False
+
+
+def end_worker(trial: Any) -> None:
+    """Kill the worker of one of Ray's trials, which Ray then reports as lost."""
+    if (actor := trial.temporary_state.ray_actor) is not None:
+        ray.kill(actor)
 
 
 class Heart:

@@ -23,6 +23,7 @@ from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import FULL_PAUSE_S, NO_ROOM, ray_config
 from sweeps.execution.progress import Progress
+from sweeps.execution.silence import Silence
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 
@@ -223,25 +224,40 @@ class AgendaScheduler(Unpickled, FIFOScheduler):
 
 
 class TuneCallback(Unpickled, tune.Callback):
-    """Passes Ray's reports of trials to the progress display.
+    """Passes Ray's reports of trials to the progress display, and ends workers that have fallen silent.
 
     Args: look: called ten times a second, between two steps of Ray Tune; an error that it raises ends the run.
     """
 
     def __init__(
-        self, progress: Progress, directory: SweepDirectory, searcher: AgendaSearcher, look: Callable[[], None]
+        self,
+        progress: Progress,
+        directory: SweepDirectory,
+        searcher: AgendaSearcher,
+        look: Callable[[], None],
+        silence: Silence | None = None,
     ) -> None:
         self._progress, self._directory, self._searcher = progress, directory, searcher
-        self._look, self._jobs = look, searcher.jobs
+        self._look, self._jobs, self._silence = look, searcher.jobs, silence or Silence()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._look()
+        for ray_id, silent_s in self._silence.look().items():
+            self._progress.say(
+                f"{self._jobs[ray_id].trial_id} has reported nothing for {silent_s / 60:.0f} min, much longer than"
+                " trials take between two evaluations. Its worker is ended, and it resumes."
+            )
+            ray_setup.end_worker(next(trial for trial in trials if trial.trial_id == ray_id))
+        if self._silence.stays_silent:
+            raise ray_setup.SilentWorkerError
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = self._jobs[trial.trial_id]
+        self._silence.started(trial.trial_id)
         self._progress.started(job, resumes=self._directory.trial(job.trial_id).checkpoint.exists())
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        self._silence.reported(trial.trial_id)
         if NO_ROOM not in result:
             self._progress.evaluated(self._jobs[trial.trial_id], result["cost_ref_s"], result["val_accuracy"])
 
@@ -261,4 +277,5 @@ class TuneCallback(Unpickled, tune.Callback):
     def _ended(self, ray_id: str) -> None:
         # Ray tells the searcher first, so nothing asks for this job again.
         job = self._jobs.pop(ray_id)
+        self._silence.ended(ray_id)
         self._progress.ended(job, self._directory.trial(job.trial_id))

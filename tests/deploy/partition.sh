@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs a small sweep on a Ray cluster of two nodes, each with a network and processes of its own, and cuts the network
 # between them for 30 seconds in the middle. The sweep must end with the curves of an undisturbed one.
-# Needs root, iproute2 and util-linux; make setup first. Takes 3 minutes on two idle cores.
+# Needs root, iproute2 and util-linux; make setup first. Takes 3 minutes on two idle cores, and ten more if Ray loses an
+# answer of a worker.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bin=$PWD/.venv/bin here=$PWD/tests/deploy
@@ -82,7 +83,7 @@ ip link set "$tag.2" up
 echo "joined again"
 
 is_over() { ! kill -0 "$sweep"; }
-wait_for "the end of the sweep" 900 is_over
+wait_for "the end of the sweep" 1800 is_over
 code=0
 wait "$sweep" || code=$?
 cat "$work/parted.log"

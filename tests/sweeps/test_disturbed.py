@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,9 +47,13 @@ pytestmark = [
 
 
 def command(runs: Path) -> list[str]:
+    return [sys.executable, "-m", "sweeps.command.front", "sweep", str(spec_in(runs))]
+
+
+def spec_in(runs: Path) -> Path:
     spec = runs / "disturbed.yaml"
     spec.write_text(SPEC, encoding="utf-8")
-    return [sys.executable, "-m", "sweeps.command.front", "sweep", str(spec)]
+    return spec
 
 
 def run_whole(runs: Path, cache: Path) -> None:
@@ -67,14 +71,14 @@ def curves(runs: Path) -> pd.DataFrame:
 class Sweep:
     """A sweep that runs, with what it has printed so far."""
 
-    def __init__(self, runs: Path, cache: Path, **variables: str) -> None:
+    def __init__(self, runs: Path, cache: Path, words: Sequence[str] = (), **variables: str) -> None:
         self.runs, self.directory = runs, SweepDirectory(runs / "disturbed")
         self.variables = {**environment(runs, cache), **variables}
         runs.mkdir(exist_ok=True)
         self._output = runs / "output.txt"
         with self._output.open("w") as output:
             self.front = subprocess.Popen(
-                command(runs),
+                words or command(runs),
                 env=self.variables,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -191,6 +195,38 @@ def test_rays_memory_monitor_kills_five_workers_and_the_sweep_ends_as_if_undistu
     assert "Traceback" not in printed
     assert printed.count(LOST) >= 5
     pd.testing.assert_frame_equal(curves(tmp_path), undisturbed, check_exact=True)
+
+
+# Nobody waits for ten minutes here.
+HURRIED = """
+import sys
+from sweeps.execution import silence
+silence.LEAST_S, silence.ENDS_WITHIN_S = 20.0, 10.0
+from sweeps.__main__ import main
+sys.argv = ["sweeps", "run", sys.argv[1]]
+main()
+"""
+
+
+def test_a_worker_that_hangs_is_ended_and_its_trial_resumes(
+    undisturbed: pd.DataFrame, tmp_path: Path, cache_of_the_tests: Path
+) -> None:
+    sweep = Sweep(tmp_path, cache_of_the_tests, [sys.executable, "-c", HURRIED, str(spec_in(tmp_path))])
+    sweep.until("five rows", lambda: sweep.num_rows >= 5)
+    hanging = next(each for each in processes_of(tmp_path) if "ray::ResourceTrainable" in process_name(each))
+    os.kill(hanging, signal.SIGSTOP)
+    sweep.until("the line", lambda: "has reported nothing for" in sweep.printed)
+    printed = sweep.end()
+    assert sweep.front.returncode == 0, printed
+    assert "Traceback" not in printed
+    pd.testing.assert_frame_equal(curves(tmp_path), undisturbed, check_exact=True)
+
+
+def process_name(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:  # it has ended
+        return ""
 
 
 @pytest.fixture
