@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a small sweep on a Ray cluster of two nodes, each with a network and processes of its own, and cuts the network
-# between them for 30 seconds in the middle. The sweep must end with the curves of an undisturbed one.
+# between them for 30 seconds (or PARTED_S) in the middle. The sweep must end with the curves of an undisturbed one.
 # Needs root, iproute2 and util-linux; make setup first. Takes 3 minutes on two idle cores, and ten more if Ray loses an
 # answer of a worker.
 set -euo pipefail
@@ -13,6 +13,7 @@ work=$(mktemp -d /tmp/kdas-p-XXXX) # short: Ray's sockets are in it
 tag=k$$
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0 MLFLOW_DISABLE_TELEMETRY=true KDAS_TRACKING=
 RAY_AUTH_TOKEN=$("$bin/python" -c 'import secrets; print(secrets.token_hex(32))')
+parted_s=${PARTED_S:-30}
 started=()
 
 clean_up() {
@@ -77,8 +78,8 @@ touch "$work/second-has-joined"
 rows_of_two() { [ "$(find "$work/parted/small/trials" -name curve.jsonl -size +0 | wc -l)" -ge 2 ]; }
 wait_for "a row of two trials" 600 rows_of_two
 ip link set "$tag.2" down
-echo "parted for 30 s"
-sleep 30
+echo "parted for $parted_s s"
+sleep "$parted_s"
 ip link set "$tag.2" up
 echo "joined again"
 
