@@ -351,6 +351,7 @@ def _train(sweep: _Sweep, retries: int, slots: Slots, console: Console) -> None:
             sweep.directory,
             sweep.prices,
             sweep.budget_ref_s,
+            sweep.budget_ref_s / sweep.plan.methods.recipe.evaluations,
             slots,
             retries,
             progress,

@@ -21,6 +21,7 @@ from sweeps.engine.slots import Slots
 from sweeps.execution.actor import TrialActor
 from sweeps.execution.cluster import Members, has_room_for
 from sweeps.execution.progress import Progress
+from sweeps.execution.silence import Silence
 from sweeps.execution.tuning import AgendaScheduler, AgendaSearcher, Peers, TuneCallback
 from sweeps.prepare.neighbours import Neighbours
 from sweeps.record.directory import SweepDirectory
@@ -34,6 +35,7 @@ def run_trials(
     directory: SweepDirectory,
     prices: Prices,
     budget_ref_s: float,
+    evaluation_ref_s: float,
     slots: Slots,
     retries: int,
     progress: Progress,
@@ -42,8 +44,8 @@ def run_trials(
 ) -> None:
     """Run the agenda to its end, or until Ctrl-C.
 
-    Args: hear: passes on what users ask; called ten times a second; members: of the cluster, None on this machine
-        alone.
+    Args: evaluation_ref_s: between two evaluations of a trial; hear: passes on what users ask; called ten times a
+        second; members: of the cluster, None on this machine alone.
     Raises: RayLostError: if Ray itself is gone.
     """
     # Ray writes state that we never read back. It goes to a scratch folder that is removed at the end.
@@ -78,7 +80,9 @@ def run_trials(
             agenda, directory, prices, budget_ref_s, slots, has_room_for, retries, progress, peers, look
         )
         until_end.enter_context(waiting_for_room(searcher.wait_for_room))
-        callback = TuneCallback(progress, directory, searcher, look)
+        # Those that share a device slow each other down.
+        silence = Silence(evaluation_ref_s * (1 + slots.num_cotenants))
+        callback = TuneCallback(progress, directory, searcher, look, silence)
         while not _fitted(searcher, callback, scratch):
             progress.say("Ray lost more than a worker. Its trials start again.")
 

@@ -17,12 +17,14 @@ class Silence:
     """Knows how long each running trial has reported nothing.
 
     All trials of a sweep are evaluated after equal reference seconds. So how long the others took says what is too
-    long. Until one has reported, nothing is. Args: clock: seconds, as `time.monotonic`.
+    long.
+
+    Args: expected_s: seconds between two reports, before there are any; clock: seconds, as `time.monotonic`.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, expected_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._looked_at = clock, clock()
-        self._longest_s = 0.0
+        self._longest_s = expected_s
         self._silent_s: dict[str, float] = {}
         self._given_up: set[str] = set()
 
@@ -43,8 +45,6 @@ class Silence:
         passed_s, self._looked_at = min(now - self._looked_at, _LONGEST_LOOK_S), now
         for trial_id in self._silent_s:
             self._silent_s[trial_id] += passed_s
-        if not self._longest_s:
-            return {}
         too_long_s = max(LEAST_S, TIMES * self._longest_s)
         fallen = {
             trial_id: silent_s

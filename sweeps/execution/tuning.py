@@ -235,10 +235,10 @@ class TuneCallback(Unpickled, tune.Callback):
         directory: SweepDirectory,
         searcher: AgendaSearcher,
         look: Callable[[], None],
-        silence: Silence | None = None,
+        silence: Silence,
     ) -> None:
         self._progress, self._directory, self._searcher = progress, directory, searcher
-        self._look, self._jobs, self._silence = look, searcher.jobs, silence or Silence()
+        self._look, self._jobs, self._silence = look, searcher.jobs, silence
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._look()

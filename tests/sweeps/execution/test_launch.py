@@ -20,6 +20,7 @@ from sweeps.engine.slots import Slots
 from sweeps.execution.actor import NO_ROOM
 from sweeps.execution.launch import _resources
 from sweeps.execution.progress import Progress
+from sweeps.execution.silence import Silence
 from sweeps.execution.tuning import LOST, MEMORY_PATIENCE, AgendaScheduler, AgendaSearcher, Peers, TuneCallback
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
@@ -181,7 +182,7 @@ def test_what_is_planned_follows_what_the_agenda_still_expects(
     searcher = AgendaSearcher(
         agenda, directory, prices, TAU_REF_S, Slots(2, 1, 0.0), lambda slots: True, 2, progress, Machines()
     )
-    callback = TuneCallback(progress, directory, searcher, lambda: None)
+    callback = TuneCallback(progress, directory, searcher, lambda: None, Silence(1.0))
     for trial_id in ("a", "b"):
         suggested(searcher, trial_id)
     assert progress.num_planned == 10
@@ -216,7 +217,7 @@ def test_trials_that_ray_gave_up_are_lost_and_run_again(
     spec: SweepSpec, inputs: Inputs, directory: SweepDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     searcher = searcher_of(spec, inputs, directory)
-    callback = TuneCallback(searcher._progress, directory, searcher, lambda: None)
+    callback = TuneCallback(searcher._progress, directory, searcher, lambda: None, Silence(1.0))
     for trial_id in ("a", "b"):
         suggested(searcher, trial_id)
         callback.on_trial_start(0, [], Trial(trial_id))

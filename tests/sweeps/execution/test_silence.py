@@ -14,6 +14,8 @@ from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from tests.sweeps.execution.test_launch import Trial, searcher_of, suggested
 
+EXPECTED_S = 1.0
+
 
 class Time:
     """A clock that is looked at twice a second."""
@@ -45,7 +47,7 @@ def time() -> Time:
 def test_a_trial_is_given_up_once_after_many_times_what_an_evaluation_takes(
     time: Time, evaluation_s: float, too_long_s: float
 ) -> None:
-    silence = Silence(time)
+    silence = Silence(EXPECTED_S, time)
     for trial_id in ("a", "b"):
         silence.started(trial_id)
     assert fallen(silence, time, evaluation_s) == {}
@@ -60,14 +62,18 @@ def test_a_trial_is_given_up_once_after_many_times_what_an_evaluation_takes(
     assert fallen(silence, time, 30) == {}
 
 
-def test_before_the_first_report_nothing_is_too_long(time: Time) -> None:
-    silence = Silence(time)
+@pytest.mark.parametrize(("expected_s", "too_long_s"), [(1.0, LEAST_S), (500.0, TIMES * 500.0)])
+def test_before_the_first_report_the_prices_say_what_is_too_long(
+    time: Time, expected_s: float, too_long_s: float
+) -> None:
+    silence = Silence(expected_s, time)
     silence.started("a")
-    assert fallen(silence, time, 3 * LEAST_S) == {}
+    assert fallen(silence, time, too_long_s) == {}
+    assert list(fallen(silence, time, 1)) == ["a"]
 
 
 def test_the_sleep_of_a_machine_is_not_silence(time: Time) -> None:
-    silence = Silence(time)
+    silence = Silence(EXPECTED_S, time)
     silence.started("a")
     fallen(silence, time, 2)
     silence.reported("a")
@@ -87,7 +93,7 @@ def test_a_silent_worker_is_ended_and_if_that_does_not_help_ray_tune_is(
     ended: list[Trial] = []
     monkeypatch.setattr(ray_setup, "end_worker", ended.append)
     searcher = searcher_of(spec, inputs, directory)
-    callback = TuneCallback(searcher._progress, directory, searcher, lambda: None, Silence(time))
+    callback = TuneCallback(searcher._progress, directory, searcher, lambda: None, Silence(EXPECTED_S, time))
     trials = [Trial("a"), Trial("b")]
     for trial in trials:
         suggested(searcher, trial.trial_id)
