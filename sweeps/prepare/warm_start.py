@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from kdas.errors import UserError, nearest
+from kdas.files.journal import Journal
 from kdas.parts.paths import place
-from kdas.records import is_searched
-from sweeps.engine.objective import best_first, objective_of
+from kdas.records import Measure, is_searched
+from sweeps.engine.objective import Objective, best_first, objective_of
 from sweeps.engine.outcome import Outcome, outcome_of
 from sweeps.file.blocks import ObjectiveConfig, TimeToAccuracy, WarmPoint
 from sweeps.file.methods import Search
@@ -31,9 +32,9 @@ from sweeps.record.trial import TrialFolder
 from sweeps.space.space import Point
 from sweeps.space.transfer import transferred
 
-# Points that a search takes at least, however few random proposals it would begin with: the best of another task alone
-# may be a matter of luck.
-_LEAST = 3
+# Points that a search takes at least, however few random proposals it would begin with: the best few of another task
+# are a matter of luck. Chosen by replays, see docs/benchmarks.md.
+_LEAST = 6
 _OBJECTIVE: TypeAdapter[Any] = TypeAdapter(ObjectiveConfig)
 
 
@@ -95,7 +96,7 @@ def points_from(others: Mapping[str, SweepDirectory], spec: SweepSpec) -> list[W
     """The best configurations of other sweeps, as far as they fit, for each search of this one.
 
     They are taken in turn from the sweeps, the best first. Each search takes as many as `algorithm.startup` asks for
-    random proposals, besides what it tries before them.
+    random proposals, besides what it tries before them, and at least `_LEAST`.
 
     Args: others: the other sweeps, as the file names them.
     Raises: UserError: if a sweep has none that fits, or if there is no room for any.
@@ -158,27 +159,23 @@ def _in_turn(fitting: Sequence[Sequence[WarmPoint]], first: Sequence[Point], num
 
 @dataclass(frozen=True)
 class _Configuration:
-    """A complete configuration of another sweep. `content`: that of its trials."""
+    """A configuration of another sweep. `content`: that of its trials."""
 
     config_id: str
     content: Mapping[str, Any]
 
 
 def _ranked(directory: SweepDirectory) -> dict[str, list[_Configuration]]:
-    """The complete configurations of a sweep by the name of their search, the best first, as that search ranks them.
+    """The configurations of a sweep by the name of their search, the best first.
 
-    Raises: UserError: if there is none, or a file of the sweep is damaged.
+    Racing leaves few of them complete. The others are ranked by what their search was told to expect of them.
+
+    Raises: UserError: if none is complete, or a file of the sweep is damaged.
     """
     measure = read_measure(directory)
     if measure is None:
         raise UserError(f"{directory.name}: none of its configurations is complete. Run that sweep, or leave it out.")
-    try:
-        objective = objective_of(
-            _OBJECTIVE.validate_python(read_spec(directory.spec_file).get("objective", TimeToAccuracy())),
-            measure.budget_ref_s,
-        )
-    except ValidationError as error:
-        raise UserError(f"{directory.spec_file}: objective: is of another version. Leave that sweep out.") from error
+    objective = _objective_of(directory, measure)
     trials: dict[tuple[str, str], list[TrialFolder]] = defaultdict(list)
     for folder in directory.trials():
         if damage := folder.damage():
@@ -187,11 +184,18 @@ def _ranked(directory: SweepDirectory) -> dict[str, list[_Configuration]]:
         if what["phase"] == SEARCH and is_searched(what["method"]) and what["config"]["seed"] in measure.seeds:
             trials[what.get("proposal", {}).get("search", ""), what["config_id"]].append(folder)
     outcomes: dict[str, dict[str, Outcome]] = defaultdict(dict)
+    is_any_complete = False
+    told_of = {search: _told_values(directory, search) for search in {search for search, _ in trials}}
     for (search, config_id), folders in trials.items():
-        outcome = outcome_of(folders, objective, measure) if len(folders) == len(measure.seeds) else None
-        if outcome is not None and outcome.is_known:
+        outcome = outcome_of(folders, objective, measure)
+        if outcome is None:
+            continue
+        if outcome.is_known and len(folders) == len(measure.seeds):
             outcomes[search][config_id] = outcome
-    if not outcomes:
+            is_any_complete = True
+        elif values := told_of[search].get(folders[0].description.get("proposal", {}).get("number")):
+            outcomes[search][config_id] = replace(outcome, values=values)
+    if not is_any_complete:
         raise UserError(f"{directory.name}: none of its configurations is complete. Run that sweep, or leave it out.")
     return {
         search: [
@@ -204,6 +208,22 @@ def _ranked(directory: SweepDirectory) -> dict[str, list[_Configuration]]:
         ]
         for search, of_search in outcomes.items()
     }
+
+
+def _objective_of(directory: SweepDirectory, measure: Measure) -> Objective:
+    try:
+        return objective_of(
+            _OBJECTIVE.validate_python(read_spec(directory.spec_file).get("objective", TimeToAccuracy())),
+            measure.budget_ref_s,
+        )
+    except ValidationError as error:
+        raise UserError(f"{directory.spec_file}: objective: is of another version. Leave that sweep out.") from error
+
+
+def _told_values(directory: SweepDirectory, search: str) -> dict[int, list[float]]:
+    """What a search was told last of each of its proposals, by their numbers."""
+    events = Journal(directory.study_file_of(search)).read()
+    return {event["told"]: event["values"] for event in events if event.get("values") is not None}
 
 
 def others_of(names: Sequence[str], folder: Path) -> dict[str, SweepDirectory]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kdas.errors import UserError
+from kdas.files.journal import Journal
 from kdas.records import Measure, Status
 from sweeps.file.loading import recorded_spec
 from sweeps.file.spec import SweepSpec
@@ -29,6 +30,7 @@ BEST: list[Point] = [
     {"start_rate": 0.8, "sampling_period": 1},
     {"start_rate": 0.4, "sampling_period": [1, 3, 5, 10]},
 ]
+STOPPED: Point = {"start_rate": 0.7, "sampling_period": 3}
 FILE = Path("/nowhere/mine.yaml")
 
 
@@ -117,10 +119,28 @@ def test_there_are_as_many_as_random_proposals_would_be_and_some_in_any_case(
         return len(first_of(spec))
 
     assert number(10) == 10
-    assert number(0) == number(4) == 4  # the paper's point and three
+    assert number(0) == number(4) == 7  # the paper's point and six
     assert number(10, configurations=3) == 3
     with pytest.raises(UserError, match=r"mine\.yaml: warm_start: budget\.configurations: 1 leaves no room for"):
         number(10, configurations=1)
+
+
+@pytest.mark.parametrize(
+    ("expected_s", "ranked"), [(0.001, [STOPPED, *BEST]), (99.0, [*BEST, STOPPED]), (None, BEST)], ids=str
+)
+def test_a_stopped_setting_ranks_by_what_its_search_was_told_to_expect_of_it(
+    load: Load, mine: SweepDirectory, other: SweepDirectory, expected_s: float | None, ranked: list[Point]
+) -> None:
+    spec = recorded_spec(other.spec_file)
+    search = spec.methods.searches[0]
+    proposal = Proposal(len(BEST), search.space.to_optuna(STOPPED))
+    # Racing dropped it after its first seed: the others have no trial.
+    job = replace(plan_of(spec).searched(STOPPED, search)[0], proposal=proposal)
+    train_on_paper(other, job, [0.3, 0.3], Status.CAPPED)
+    Journal(other.study_file).append([{"told": len(BEST), "values": None if expected_s is None else [expected_s]}])
+    content = {"warm_start": ["other"], "budget": {"configurations": 9}}
+    warmed = warm(load({"start_rate": RATE, "sampling_period": PERIODS}, **content), mine)
+    assert [each.point for each in warmed.warm_start.taken] == ranked
 
 
 def test_settings_are_taken_in_turn_and_equal_ones_count_once(
