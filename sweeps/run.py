@@ -40,6 +40,7 @@ from sweeps.prepare.forecast import forecast
 from sweeps.prepare.inputs import inputs_for, keep_inputs_of, open_bank_for, prepare_bank, prices_of
 from sweeps.prepare.own_copies import references_of, with_own_copies
 from sweeps.prepare.own_parts import check_own_parts_of
+from sweeps.prepare.packing import with_packing
 from sweeps.prepare.preview import agree, look_ahead
 from sweeps.prepare.resolved import cost_shares_of, plan_of, rule_of
 from sweeps.prepare.unchanged import check_spec, keep_spec
@@ -77,6 +78,8 @@ def run_sweep(
     slots = slots_of(spec.methods.recipe, spec.resources, source)
     with directory.locked():
         is_wider = check_spec(spec, directory)
+        if spec.resources.trials_per_gpu == "auto":
+            slots = _packed_slots(spec, source, directory, console)
         _begin_requests(spec, directory, added, console)
         sweep = _begun(with_own_copies(spec, directory), source, directory, slots, console, is_agreed=is_agreed)
         agenda, recipes = sweep.agenda, sweep.plan.methods.recipes
@@ -103,6 +106,12 @@ def run_sweep(
         if agenda.is_finished:
             sweep.progress.keep_overhead(began)
         return agenda.is_finished
+
+
+def _packed_slots(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> Slots:
+    """The slots with as many trials on each GPU as is fastest. Measures it, unless the cache has it."""
+    resources = with_packing(with_own_copies(spec, directory), source, console)
+    return slots_of(spec.methods.recipe, resources, source)
 
 
 def _begin_requests(
@@ -224,7 +233,8 @@ def run_cells(
             check_spec(cell, of_cell)
             if not of_cell.spec_file.exists():  # ask before hours are spent on another cell
                 console.rule(name, align="left")
-                slots = slots_of(cell.methods.recipe, cell.resources, source)
+                slots_of(cell.methods.recipe, cell.resources, source)  # first: it refuses before anything is measured
+                slots = _packed_slots(cell, source, of_cell, console)
                 ahead = look_ahead(cell, source, of_cell, slots, console)
                 agree(ahead.forecast, cell.budget, source, console, is_agreed=is_agreed)
         keep_spec(spec, directory)

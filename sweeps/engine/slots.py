@@ -11,6 +11,8 @@ from kdas.errors import UserError
 from kdas.files.control_groups import num_cpus
 from sweeps.file.blocks import ResourcesConfig
 
+_RAY_DIGITS = 10_000
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -66,7 +68,7 @@ def slots_of_machines(
 ) -> Slots:
     """The slots of several machines. Args: held: cores and GPUs of each. Raises: UserError: if a trial fits on none."""
     _check_threads(threads, max((cores for cores, _ in held), default=0), where)
-    gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else float(device == "cuda")
+    gpus = gpus_of_trial(device, resources)
     most = max((available for _, available in held), default=0)
     if gpus > most:
         raise UserError(
@@ -79,6 +81,16 @@ def slots_of_machines(
     fit = [number for cores, available in held if (number := num_trials(cores, available, threads, gpus))]
     at_once = resources.trials_at_once or max(1, sum(fit))
     return Slots(at_once, threads, gpus, max(1, len(fit)), is_fixed=resources.trials_at_once is not None)
+
+
+def gpus_of_trial(device: str, resources: ResourcesConfig) -> float:
+    """The GPUs of a trial, maybe a fraction of one. `trials_per_gpu: auto` counts as 1 until it is measured."""
+    if resources.gpus_per_trial is not None:
+        return resources.gpus_per_trial
+    if device != "cuda" or not isinstance(resources.trials_per_gpu, int):
+        return float(device == "cuda")
+    # Ray keeps four digits of a fraction. Rounded up, the last trial would not fit.
+    return _RAY_DIGITS // resources.trials_per_gpu / _RAY_DIGITS
 
 
 def num_trials(cores: int, gpus: float, cpus_per_trial: int, gpus_per_trial: float) -> int:

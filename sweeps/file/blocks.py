@@ -285,6 +285,27 @@ class FaultsConfig(Strict):
     )
 
 
+# More do not fit on any GPU; it catches slips.
+MOST_PER_GPU = 100
+
+
+def _per_gpu(given: Any) -> Any:
+    is_number = isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= MOST_PER_GPU
+    if given is None or given == "auto" or is_number:
+        return given
+    raise refused(
+        f"expected auto or a whole number from 1 to {MOST_PER_GPU}, got {brief(given)}. Use auto to measure it."
+    )
+
+
+TrialsPerGpu = Annotated[
+    int | Literal["auto"] | None,
+    BeforeValidator(
+        _per_gpu, json_schema_input_type=Annotated[int, Field(ge=1, le=MOST_PER_GPU)] | Literal["auto"] | None
+    ),
+]
+
+
 class ResourcesConfig(Strict):
     """Resources of one trial, and how many trials run at once."""
 
@@ -294,3 +315,17 @@ class ResourcesConfig(Strict):
     gpus_per_trial: float | None = Field(
         None, ge=0, le=1024, description="GPUs per trial, may be a fraction; by default 1 on CUDA."
     )
+    trials_per_gpu: TrialsPerGpu = Field(
+        None,
+        description="Number of trials that share a GPU, in place of `gpus_per_trial`; auto measures which number"
+        " finishes most. No effect without CUDA.",
+    )
+
+    @model_validator(mode="after")
+    def _one_share(self) -> ResourcesConfig:
+        if self.gpus_per_trial is not None and self.trials_per_gpu is not None:
+            raise refused(
+                f"got {self.trials_per_gpu} together with gpus_per_trial: {self.gpus_per_trial:g}. Give only one.",
+                "trials_per_gpu",
+            )
+        return self

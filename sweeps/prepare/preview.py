@@ -19,12 +19,13 @@ from kdas.teacher import obtain as teachers
 from kdas.training.trial import Trial, find_dataset, load_inputs, untrained_inputs
 from sweeps.engine.plan import Plan
 from sweeps.engine.slots import Slots, slots_for
-from sweeps.file.blocks import BudgetConfig
+from sweeps.file.blocks import BudgetConfig, ResourcesConfig
 from sweeps.file.spec import SweepSpec
 from sweeps.prepare.forecast import SECONDS_PER_HOUR, Estimate, Forecast, first_jobs, forecast
 from sweeps.prepare.inputs import prices_of
 from sweeps.prepare.own_copies import with_own_copies
 from sweeps.prepare.own_parts import check_own_parts_of
+from sweeps.prepare.packing import with_packing
 from sweeps.prepare.resolved import cost_shares_of, plan_of
 from sweeps.prepare.warm_start import told
 from sweeps.record.directory import SweepDirectory
@@ -73,10 +74,9 @@ def look_ahead(spec: SweepSpec, source: Path, directory: SweepDirectory, slots: 
 
 def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
     """Print what a sweep will do and cost. Raises: UserError: as `look_ahead` does."""
-    try:
-        slots = slots_for(devices.resolve(spec.device), spec.threads, spec.resources)
-    except UserError as error:
-        raise error.of(source) from error
+    slots = _slots_of(spec, source, spec.resources)
+    if spec.resources.trials_per_gpu == "auto":
+        slots = _slots_of(spec, source, with_packing(with_own_copies(spec, directory), source, console))
     ahead = look_ahead(spec, source, directory, slots, console)
     for teacher in ahead.new_teachers:
         console.print(f"The teacher, {teacher.model}, is trained first, for {teacher.epochs} epochs.")
@@ -88,6 +88,13 @@ def preview_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, cons
         highlight=False,
     )
     print_forecast(ahead.forecast, console)
+
+
+def _slots_of(spec: SweepSpec, source: Path, resources: ResourcesConfig) -> Slots:
+    try:
+        return slots_for(devices.resolve(spec.device), spec.threads, resources)
+    except UserError as error:
+        raise error.of(source) from error
 
 
 def print_forecast(expected: Forecast, console: Console) -> None:
