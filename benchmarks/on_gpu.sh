@@ -88,12 +88,16 @@ EOF
 
 # Trials per hour of several processes that train at the same time, by the clock of each: without the start of Python.
 at_once() {
-  local number=$1 kind=$2 pids=() index
+  local number=$1 kind=$2 pids=() index failed=
   for index in $(seq "$number"); do
     train "$work/trial.yaml" "$work/$kind-$number-$index.jsonl" &
     pids+=($!)
   done
-  for index in "${pids[@]}"; do wait "$index"; done
+  for index in "${pids[@]}"; do wait "$index" || failed=yes; done
+  if [ "$failed" ]; then
+    echo "$number at once: failed; the last lines of its log are above"
+    return
+  fi
   "$PYTHON" - "$work/$kind-1-1.jsonl" "$work/$kind-$number"-*.jsonl <<'EOF'
 import json, sys
 def per_hour(path):

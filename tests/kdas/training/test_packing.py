@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +13,7 @@ import pytest
 
 from kdas.data import DATASETS, Dataset
 from kdas.recipe.config import TrialConfig
-from kdas.training import packing
+from kdas.training import packing, packing_process
 from kdas.training.packing import Packing, PackingError, Shared, packing_for, packing_of, read_packing
 
 GB = 2**30
@@ -99,7 +101,17 @@ def test_what_was_found_is_told_in_one_line() -> None:
     )
 
 
-def test_processes_train_together_and_the_cache_is_used_the_second_time(
+STAND_IN = """
+import json, sys
+sys.stdin.readline()
+print("ready", flush=True)
+sys.stdin.readline()
+print(json.dumps({"num_steps": 30, "seconds": 2.0}), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_steps_of_all_processes_count_and_the_cache_is_used_the_second_time(
     empty_cache: Path,
     config_of: ConfigOf,
     digits: Dataset,
@@ -107,19 +119,42 @@ def test_processes_train_together_and_the_cache_is_used_the_second_time(
     started: list[subprocess.Popen[str]],
 ) -> None:
     monkeypatch.setattr(packing, "TRIED", (1, 2))
-    monkeypatch.setattr(packing, "MEASURED_S", 0.3)
+    monkeypatch.setattr(packing, "_COMMAND", (sys.executable, "-c", STAND_IN))
     lines: list[str] = []
     found = packing_for(config_of(), digits, lines.append, free_and_total=plenty)
-    assert [each.num_trials for each in found.measured] == [1, 2]
-    assert all(each.steps_per_s > 0 for each in found.measured)
-    assert found.ending == "" and lines[-1] == found.in_words()
-    assert len(started) == 3 and all(process.returncode == 0 for process in started)
+    assert found == Packing((Shared(1, 15.0, 0), Shared(2, 30.0, 0)))
+    assert lines[1:] == [found.in_words()]
+    assert [process.returncode for process in started] == [0, 0, 0]
 
     assert packing_for(config_of(), digits, lines.append, free_and_total=plenty) == found
     assert len(started) == 3 and len(lines) == 2
     (kept,) = (empty_cache / "packings").glob("*.json")
     kept.write_text(kept.read_text(encoding="utf-8").replace('"ending": ""', '"ending": "x"'), encoding="utf-8")
     assert read_packing(kept) is None, "a change is noticed"
+
+
+def test_process_trains_on_real_batches_until_it_is_told_to_end(
+    empty_cache: Path, config_of: ConfigOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = {"config": config_of().model_dump(mode="json"), "module_folders": [], "seconds": 0.05}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{json.dumps(request)}\ngo\n"))
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # restores it: the process sends what else is printed elsewhere
+    packing_process.main()
+    ready, done = capsys.readouterr().out.splitlines()
+    assert ready == "ready"
+    assert json.loads(done)["num_steps"] >= 1 and json.loads(done)["seconds"] >= 0.05
+
+
+@pytest.mark.slow
+def test_real_processes_train_together(
+    empty_cache: Path, config_of: ConfigOf, monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[str]]
+) -> None:
+    monkeypatch.setattr(packing, "TRIED", (1, 2))
+    monkeypatch.setattr(packing, "MEASURED_S", 0.3)
+    found = packing.measured_packing(config_of(), plenty)
+    assert [each.num_trials for each in found.measured] == [1, 2]
+    assert all(each.steps_per_s > 0 for each in found.measured) and found.ending == ""
+    assert [process.returncode for process in started] == [0, 0, 0]
 
 
 def test_packing_depends_on_the_device_and_on_what_a_step_does(config_of: ConfigOf, digits: Dataset) -> None:
