@@ -1,4 +1,4 @@
-"""The cache of results that trials share: teachers, banks, calibrations, decoded images, downloads."""
+"""The cache of results that trials share: teachers, banks, calibrations, packings, decoded images, downloads."""
 
 from __future__ import annotations
 
