@@ -122,11 +122,11 @@ def test_teacher_is_asked_about_each_view_once_and_never_again(run: Run, inputs:
 
 
 def test_charged_forwards_are_those_that_ran(run: Run, inputs: Inputs, written: Pairs) -> None:
-    # The first batches, one for a step and two samples for a forward pass, count operations. The third is the test
-    # split, which evaluations compare the student's answers on.
+    # The first two, of two samples each, count operations. The third is the test split, which evaluations compare the
+    # student's answers on.
     with batches_of_teacher(inputs) as cold:
         training, _ = run()
-    assert cold == [training.trial.config.batch_size, 2, len(inputs.splits.test)] + [FILL] * 2 * EPOCHS
+    assert cold == [2, 2, len(inputs.splits.test)] + [FILL] * 2 * EPOCHS
     assert training.clock.samples(Work.ASKED) == sum(cold[3:])
     with batches_of_teacher(inputs) as warm:
         run()

@@ -121,7 +121,7 @@ def test_a_warm_start_finds_the_best_at_once_where_the_other_sweep_knew_it(
     keep_spec(seeded, other)
     record(seeded, other)
     simulation = Simulation(recording, False, {"other": other})
-    assert len(simulation.taken) == 4  # five at random, less the paper's
+    assert len(simulation.taken) == 6
     cold, warm = (
         [simulation.outcome(Setting("tpe", "none", 1, is_warm), seed).found_ref_s for seed in range(5)]
         for is_warm in (False, True)
@@ -139,7 +139,7 @@ def test_rows_of_a_warm_start_are_beside_the_cold_ones(
     settings = settings_of("random,tpe", "none", "2", is_warm=True)
     simulate(recording, False, settings, 2, console, {"tiny": directory})
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "With a warm start, 4 settings of tiny are tried first." in shown
+    assert "With a warm start, 6 settings of tiny are tried first." in shown
     starts = [line.partition(" none ")[0].strip() for line in shown.splitlines() if " none " in line]
     assert starts == ["random", "random, warm start", "tpe", "tpe, warm start"]
 
