@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdas.compute.torch_optimizers import Optimizer
 from kdas.recipe.optimizer import OptimizerConfig
 
 
-class Dot(torch.optim.Optimizer):
+class Dot(Optimizer):
     """SGD that keeps task and distillation gradients apart, each with a momentum of its own.
 
     With momentum m and delta d these are m - d and m + d. A weight that only one of the two gradients reaches has

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdas.compute.torch_optimizers import AdamW, Muon, Optimizer
 from kdas.recipe.optimizer import OptimizerConfig
 
 _MATRIX, _CONVOLUTION = 2, 4
 
 
-class MuonAndAdamW(torch.optim.Optimizer):
+class MuonAndAdamW(Optimizer):
     """torch's Muon for the weights of hidden layers, torch's AdamW for all other parameters.
 
     Hidden are all layers of the model but the first and the last. A convolution's weights [O, I, H, W] count as a
@@ -34,10 +35,10 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self._are_channels_last = [not weight.is_contiguous() for weight in self._hidden]
         self._matrices = self._as_matrices([weight.detach() for weight in self._hidden])
         first, second = config.betas
-        self._adamw = torch.optim.AdamW(others, betas=(first, second), weight_decay=config.weight_decay)
+        self._adamw = AdamW(others, betas=(first, second), weight_decay=config.weight_decay)
         # torch's Muon refuses to have nothing to do.
         self._muon = (
-            torch.optim.Muon(
+            Muon(
                 self._matrices,
                 weight_decay=config.weight_decay,
                 momentum=config.momentum,
@@ -54,7 +55,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         if self._muon is not None:
             self._hand_over_gradients()
             self._muon.param_groups[0]["lr"] = hidden["lr"]
-            self._muon.step()  # type: ignore[no-untyped-call]
+            self._muon.step()
         self._adamw.param_groups[0]["lr"] = others["lr"]
         self._adamw.step()
 

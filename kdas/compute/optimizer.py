@@ -10,6 +10,7 @@ from torch import nn
 from kdas import schedules
 from kdas.compute.dot import Dot
 from kdas.compute.muon import MuonAndAdamW
+from kdas.compute.torch_optimizers import SGD, AdamW
 from kdas.recipe.optimizer import OptimizerConfig
 
 
@@ -21,15 +22,13 @@ def optimizer_of(
     match config.name:
         case "adamw":
             first, second = config.betas
-            return torch.optim.AdamW(
-                trained, lr=config.learning_rate, betas=(first, second), weight_decay=config.weight_decay
-            )
+            return AdamW(trained, lr=config.learning_rate, betas=(first, second), weight_decay=config.weight_decay)
         case "muon":
             return MuonAndAdamW(model, trained, config)
         case "dot":
             return Dot(trained, config)
         case _:
-            return torch.optim.SGD(
+            return SGD(
                 trained,
                 lr=config.learning_rate,
                 momentum=config.momentum,

@@ -117,7 +117,6 @@ def measured_calibration(
     """The steadiest of a few calibrations, measured now and kept in the cache. Args: as `calibration_for`."""
     tell("Measuring the cost of a step on this machine. Run nothing else on it meanwhile.")
     repeatable(config.threads)
-    # Only here: it holds an optimizer, and torch imports its compiler for the first one of a process.
     distiller = Trial(config, inputs).distiller()
     attempts: list[Calibration] = []
     while not attempts or (len(attempts) < ATTEMPTS and doubts(attempts[-1])):

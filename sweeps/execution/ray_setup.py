@@ -45,7 +45,9 @@ else:
     # A local server that has died does not return, so its processes end after 10 seconds instead of a minute.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     # Workers load what they train with while Tune is still getting ready.
-    os.environ.setdefault("RAY_preload_python_modules", "sweeps.execution.actor,torch._dynamo")
+    os.environ.setdefault("RAY_preload_python_modules", "sweeps.execution.actor")
+    # Ray ends workers that were idle for a second, while Tune is still getting ready, and then starts others.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
     # Otherwise Ray stores a token in the home folder, which a container's user may lack.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 

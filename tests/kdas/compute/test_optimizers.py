@@ -173,6 +173,34 @@ def test_nesterov_and_adamw_are_those_of_torch() -> None:
     assert (adamw.param_groups[0]["betas"], adamw.param_groups[0]["weight_decay"]) == ((0.8, 0.99), 0.02)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_updates_are_those_of_torch_bit_for_bit(name: str) -> None:
+    config = settings(name=name)
+    ours, others = (nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)) for _ in range(2))
+    others.load_state_dict(ours.state_dict())
+    optimizer = optimizer_of(ours, config)
+    theirs: torch.optim.Optimizer = (
+        torch.optim.SGD(others.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay)
+        if name == "sgd"
+        else torch.optim.AdamW(
+            others.parameters(), config.learning_rate, config.betas, weight_decay=config.weight_decay
+        )
+    )
+    generator = torch.Generator().manual_seed(1)
+    for step in range(4):
+        inputs = torch.randn(6, 4, generator=generator)
+        for network, update in ((ours, optimizer), (others, theirs)):
+            update.zero_grad()
+            network(inputs).square().sum().backward()
+            update.step()
+        if step == 1:  # each resumes from the other's state
+            states = optimizer.state_dict(), theirs.state_dict()
+            theirs.load_state_dict(states[0])
+            optimizer.load_state_dict(states[1])
+    for mine, other in zip(ours.parameters(), others.parameters(), strict=True):
+        assert torch.equal(mine, other) and mine.requires_grad
+
+
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("name", NAMES)
 def test_students_learn_with_every_optimizer(finished: Callable[..., Any], name: str, precision: str) -> None:
