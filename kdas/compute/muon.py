@@ -20,10 +20,18 @@ class MuonAndAdamW(Optimizer):
     Hidden are all layers of the model but the first and the last. A convolution's weights [O, I, H, W] count as a
     matrix [O, I * H * W]. Muon is given views of them, which share their storage.
 
+    Args: is_recorded: as for `optimizer_of`.
     Source: Jordan et al., 2024 (Muon), whose authors divide a convolutional network in this way.
     """
 
-    def __init__(self, model: nn.Module, trained: Iterable[nn.Parameter], config: OptimizerConfig) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        trained: Iterable[nn.Parameter],
+        config: OptimizerConfig,
+        *,
+        is_recorded: bool = False,
+    ) -> None:
         layers = [weight for weight in model.parameters() if weight.ndim in (_MATRIX, _CONVOLUTION)]
         self._hidden = layers[1:-1]
         is_hidden = set(map(id, self._hidden))
@@ -35,7 +43,9 @@ class MuonAndAdamW(Optimizer):
         self._are_channels_last = [not weight.is_contiguous() for weight in self._hidden]
         self._matrices = self._as_matrices([weight.detach() for weight in self._hidden])
         first, second = config.betas
-        self._adamw = AdamW(others, betas=(first, second), weight_decay=config.weight_decay)
+        self._adamw = AdamW(
+            others, betas=(first, second), weight_decay=config.weight_decay, capturable=is_recorded
+        )
         # torch's Muon refuses to have nothing to do.
         self._muon = (
             Muon(

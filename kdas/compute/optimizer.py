@@ -15,16 +15,25 @@ from kdas.recipe.optimizer import OptimizerConfig
 
 
 def optimizer_of(
-    model: nn.Module, config: OptimizerConfig, others: Iterable[nn.Parameter] = ()
+    model: nn.Module, config: OptimizerConfig, others: Iterable[nn.Parameter] = (), *, is_recorded: bool = False
 ) -> torch.optim.Optimizer:
-    """The optimizer of a model's parameters and of others that are trained with them."""
+    """The optimizer of a model's parameters and of others that are trained with them.
+
+    Args: is_recorded: whether a GPU records and replays its steps, so that it must count them on the GPU.
+    """
     trained = [*model.parameters(), *others]
     match config.name:
         case "adamw":
             first, second = config.betas
-            return AdamW(trained, lr=config.learning_rate, betas=(first, second), weight_decay=config.weight_decay)
+            return AdamW(
+                trained,
+                lr=config.learning_rate,
+                betas=(first, second),
+                weight_decay=config.weight_decay,
+                capturable=is_recorded,
+            )
         case "muon":
-            return MuonAndAdamW(model, trained, config)
+            return MuonAndAdamW(model, trained, config, is_recorded=is_recorded)
         case "dot":
             return Dot(trained, config)
         case _:

@@ -130,6 +130,11 @@ class Recipe(Strict):
         True, description="Whether images are stored channels last; false is slower on most machines."
     )
     compile: bool = Field(False, description="Whether to compile the models with torch.compile.")
+    cuda_graphs: bool = Field(
+        False,
+        description="Whether a GPU records the kernels of a step once an epoch and replays them; needs CUDA; untested on"
+        " a GPU.",
+    )
     threads: int = Field(1, ge=1, le=1024, description="CPU threads; recorded, since they change rounding.")
     data_workers: int = Field(
         2, ge=1, le=1024, description="Processes that read images if a dataset does not fit into memory."
@@ -181,6 +186,7 @@ class Recipe(Strict):
             lambda: self.optimizer.check("optimizer"),
             self._check_optimizers_of_teacher,
             self._check_compile,
+            self._check_cuda_graphs,
             lambda: check_order(self.transforms),
             self._check_strong_view,
             lambda: check_warmup("optimizer", self.optimizer.warmup_epochs, self.epochs),
@@ -208,6 +214,13 @@ class Recipe(Strict):
     def _check_compile(self) -> None:
         if self.compile and self.optimizer.name == "dot":
             raise ValueError("compile: compiled models take one backward pass a step, and dot takes two. Remove it")
+
+    def _check_cuda_graphs(self) -> None:
+        if self.cuda_graphs and self.precision == "float16":
+            raise ValueError(
+                "cuda_graphs: the loss scale of float16 waits for the GPU in every step, which cannot be recorded. Set"
+                " precision to bfloat16, or remove the key"
+            )
 
     def _check_weights(self) -> None:
         if not self.ce_weight and not self.kd_weight * sum(weight for weight, _ in as_terms(self.loss)):

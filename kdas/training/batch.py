@@ -81,11 +81,51 @@ class Batch:
 
     def rows(self, positions: Tensor) -> Batch:
         """The samples at these positions, with the teacher's answer to them."""
-        answer = None if self.answer is None else self.answer.rows(positions)
-        mixed = None if self.mixed is None else self.mixed.rows(positions)
-        strong_images = None if self.strong_images is None else self.strong_images[positions]
-        images, targets, indices = (each[positions] for each in (self.images, self.targets, self.indices))
-        return Batch(images, targets, indices, answer, mixed, strong_images)
+        return self.each(lambda tensor: tensor[positions])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor changed; of the answer as in `Answer.each`."""
+        answer = None if self.answer is None else self.answer.each(change)
+        mixed = None if self.mixed is None else self.mixed.each(change)
+        strong_images = None if self.strong_images is None else change(self.strong_images)
+        return Batch(change(self.images), change(self.targets), change(self.indices), answer, mixed, strong_images)
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a model answers to: images [B, 3, H, W] and, if a loss needs them, the same strongly augmented."""
+
+    images: Tensor
+    strong_images: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Views:
+        return Views(change(self.images), None if self.strong_images is None else change(self.strong_images))
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """What a step is given, with weights [B] of the distillation term and of the whole loss."""
+
+    batch: Batch
+    weights: Weights | None = None
+    loss_weights: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> StepInputs:
+        weights = change(self.weights) if isinstance(self.weights, Tensor) else self.weights
+        loss_weights = None if self.loss_weights is None else change(self.loss_weights)
+        return StepInputs(self.batch.each(change), weights, loss_weights)
+
+
+@dataclass(frozen=True)
+class StepOutputs:
+    """The loss that was minimised, a scalar, the unweighted losses [B], and logits [b, C] of each part of the batch."""
+
+    loss: Tensor
+    losses: Tensor
+    logits: tuple[Tensor, ...]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> StepOutputs:
+        return StepOutputs(change(self.loss), change(self.losses), tuple(map(change, self.logits)))
 
 
 def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:

@@ -52,6 +52,7 @@ def priced_by(config: TrialConfig) -> dict[str, Any]:
         "loss": [_without_numbers(LOSSES.identity(part)) for _, part in as_terms(config.loss)],
         "update": [config.optimizer.clip_norm is not None, config.ema_decay is not None],
         "batch_size": config.batch_size,
+        **({"cuda_graphs": True} if config.cuda_graphs else {}),  # as before there was this key, if it is off
         **({"proxy": proxy} if (proxy := proxy_name(config.sampler)) else {}),
         **_optimizer_unless_sgd(config.optimizer),
         **({"transforms": config.transforms} if config.transforms else {}),

@@ -6,13 +6,14 @@ import copy
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdas import models, seeding
+from kdas.compute.average import MovingAverage
 from kdas.compute.dot import Dot
 from kdas.compute.optimizer import optimizer_of
 from kdas.compute.precision import Precision
@@ -25,9 +26,10 @@ from kdas.recipe.config import TrialConfig
 from kdas.recipe.teacher import SelfTeacher
 from kdas.students.start import load_start, reference_of
 from kdas.training.answering import Answering, Asked, answering, asked_of, context_of
-from kdas.training.batch import Answer, Batch, Weights, cross_entropy
+from kdas.training.batch import Answer, Batch, StepInputs, StepOutputs, Views, Weights, cross_entropy
 from kdas.training.compiled import Compiler
 from kdas.training.draws import StepDraws
+from kdas.training.recorded import CudaGraphs, Recordings
 from kdas.transforms import TRANSFORMS, Pipeline
 
 # What makes the strong view of losses that compare two.
@@ -59,7 +61,7 @@ class Distiller:
         student.take_pixels(splits.mean, splits.std)
         self._draws = StepDraws(config.seed, device, student, splits.image_size)
         # The student's logits in the last step, one tensor for each part of the batch.
-        self._trained_logits: list[Tensor] = []
+        self._trained_logits: tuple[Tensor, ...] = ()
         self.student = student.to(device).to(memory_format=self.memory_format)
         self._follows_student = isinstance(config.teacher, SelfTeacher)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval() if self._follows_student else teacher
@@ -68,16 +70,12 @@ class Distiller:
         with seeding.global_draws(config.seed, "loss"):
             self.distillation = Distillation(config.loss, context).to(device)
         self.trained = [*self.student.parameters(), *self.distillation.parameters()]
-        self.optimizer = optimizer_of(self.student, config.optimizer, self.distillation.parameters())
-        self.average = (
-            AveragedModel(
-                self.student,
-                multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]
-                use_buffers=True,
-            )
-            if config.ema_decay
-            else None
-        )
+        others, is_recorded = self.distillation.parameters(), config.cuda_graphs
+        self.optimizer = optimizer_of(self.student, config.optimizer, others, is_recorded=is_recorded)
+        self.average = MovingAverage(self.student, config.ema_decay) if config.ema_decay else None
+        self._recordings = Recordings(CudaGraphs() if is_recorded else None)
+        # A replay would draw what the recording drew.
+        self._draws_in_steps = self._draws.student_draws or LossNeed.GENERATOR in self.distillation.needs
         self._compiler = Compiler(config, device)
         compiled = self._compiler.compiled
         of_student, of_teacher = asked_of(config, "student"), asked_of(config, "teacher")
@@ -97,7 +95,11 @@ class Distiller:
         return self.student if self.average is None else self.average.module
 
     def begin_epoch(self) -> None:
-        """If the teacher is the student's past, let it catch up with the student. Between epochs they are equal."""
+        """If the teacher is the student's past, let it catch up with the student. Between epochs they are equal.
+
+        Recordings end with an epoch: they contain its learning rate, and what losses compute of its number.
+        """
+        self._recordings.forget()
         if self._follows_student:
             self.teacher.load_state_dict(self.student.state_dict())
 
@@ -117,12 +119,15 @@ class Distiller:
     @torch.no_grad()
     def asked(self, batch: Batch) -> Batch:
         """The batch with the teacher's answer."""
+        views = Views(batch.images, batch.strong_images)
+        return replace(batch, answer=self._recordings.run("the teacher", self._answer, views))
+
+    def _answer(self, views: Views) -> Answer:
         with self.precision.autocast():
-            answer = Answer(*self._teacher_answers(batch.images))
-            if batch.strong_images is not None:
-                answer = replace(answer, strong_logits=self._teacher_answers(batch.strong_images)[0])
-        answer = answer.each(Tensor.float)
-        return replace(batch, answer=answer)
+            answer = Answer(*self._teacher_answers(views.images))
+            if views.strong_images is not None:
+                answer = replace(answer, strong_logits=self._teacher_answers(views.strong_images)[0])
+        return answer.each(Tensor.float)
 
     @torch.no_grad()
     def scoring_logits(self, batch: Batch, epoch: int, mode: str = "eval") -> Tensor:
@@ -132,9 +137,13 @@ class Distiller:
             release, scoring updates them too, and logits depend on the batch.
         """
         self.student.train(mode == "train")
-        images = self._compiler.padded(batch.images) if mode == "eval" else batch.images
-        with self._draws.of_student("score", epoch), self.precision.autocast():
-            logits, *_ = self._scores(images)
+        views = Views(self._compiler.padded(batch.images) if mode == "eval" else batch.images)
+        score = partial(self._logits, self._scores)
+        if mode == "eval" and not self._draws.student_draws:
+            logits = self._recordings.run("scoring", score, views).logits
+        else:
+            with self._draws.of_student("score", epoch):
+                logits = score(views).logits
         self.student.train()
         return logits[: len(batch)].float()
 
@@ -142,9 +151,13 @@ class Distiller:
     def reference_logits(self, batch: Batch) -> Tensor:
         """Logits [B, C] of the sampler's reference in eval mode. Only if the sampler needs them."""
         assert self._reference_scores is not None
+        score, views = partial(self._logits, self._reference_scores), Views(self._compiler.padded(batch.images))
+        return self._recordings.run("the reference", score, views).logits[: len(batch)].float()
+
+    def _logits(self, scores: Answering, views: Views) -> Answer:
         with self.precision.autocast():
-            logits, *_ = self._reference_scores(self._compiler.padded(batch.images))
-        return logits[: len(batch)].float()
+            logits, *_ = scores(views.images)
+        return Answer(logits)
 
     def step(
         self, batch: Batch, epoch: int, weights: Weights | None = None, loss_weights: Tensor | None = None
@@ -157,15 +170,26 @@ class Distiller:
             loss_weights [B] of the whole loss.
         Returns: the loss that was minimised, a scalar, and the unweighted losses [B]; both detached.
         """
+        inputs, update = StepInputs(batch, weights, loss_weights), partial(self._update, epoch=epoch)
+        # A sampler's own code would run once an epoch only.
+        is_recorded = not (callable(weights) or self._draws_in_steps)
+        done = self._recordings.run("the training step", update, inputs) if is_recorded else update(inputs)
+        if self.average is not None:
+            self.average.update(self.student)
+        self._trained_logits = done.logits
+        return done.loss, done.losses
+
+    def _update(self, inputs: StepInputs, epoch: int) -> StepOutputs:
+        batch, weights, loss_weights = inputs.batch, inputs.weights, inputs.loss_weights
         self.optimizer.zero_grad(set_to_none=True)
-        total, losses = torch.zeros((), device=self.device), []
-        self._trained_logits.clear()
+        total, losses, logits = torch.zeros((), device=self.device), [], []
         for positions in torch.chunk(torch.arange(len(batch), device=self.device), self.config.accumulate):
             # Most trials take a batch in one part and need no copy of it.
             part = batch if len(positions) == len(batch) else batch.rows(positions)
-            label_loss, distillation = self._losses(part, epoch)
+            label_loss, distillation, logits_of_part = self._losses(part, epoch)
+            logits.append(logits_of_part)
             unweighted = weighted = label_loss + distillation
-            of_part = weights(positions, self._trained_logits[-1]) if callable(weights) else weights
+            of_part = weights(positions, logits_of_part) if callable(weights) else weights
             if of_part is not None:
                 distillation = (of_part if callable(weights) else of_part[positions]) * distillation
                 weighted = label_loss + distillation
@@ -180,9 +204,7 @@ class Distiller:
             total += loss.detach()
             losses.append(unweighted.detach())
         self.precision.step(self.optimizer, self.trained, self.config.optimizer.clip_norm)
-        if self.average is not None:
-            self.average.update_parameters(self.student)
-        return total, torch.cat(losses)
+        return StepOutputs(total, torch.cat(losses), tuple(logits))
 
     @property
     def trained_logits(self) -> Tensor:
@@ -195,8 +217,11 @@ class Distiller:
             self.precision.backward(distillation, retain_graph=True)
         self.precision.backward(label_loss)
 
-    def _losses(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
-        """The cross-entropy [B] and the distillation loss [B] of each sample, times `ce_weight` and `kd_weight`."""
+    def _losses(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The cross-entropy [B] and the distillation loss [B] of each sample, times `ce_weight` and `kd_weight`.
+
+        The third are the student's logits [B, C], detached.
+        """
         answer = batch.answer
         with self._draws.of_student("step", epoch), self.precision.autocast():
             of_student = Answer(*self._student_answers(batch.images))
@@ -204,13 +229,12 @@ class Distiller:
                 of_student = replace(of_student, strong_logits=self._scores(batch.strong_images)[0])
         of_student = of_student.each(Tensor.float)
         logits = of_student.logits
-        self._trained_logits.append(logits.detach())
         if answer is None:
             label_loss = cross_entropy(logits, batch)
-            return label_loss, 0 * label_loss
+            return label_loss, 0 * label_loss, logits.detach()
         needed = self._needed(batch, of_student, answer, epoch)
         distillation = self.config.kd_weight * self.distillation(logits, answer.logits, batch.targets, **needed)
-        return self.config.ce_weight * cross_entropy(logits, batch), distillation
+        return self.config.ce_weight * cross_entropy(logits, batch), distillation, logits.detach()
 
     def _needed(self, batch: Batch, of_student: Answer, of_teacher: Answer, epoch: int) -> dict[str, Any]:
         """What losses may need beside logits and targets, by the names in `LossNeed`."""
@@ -254,14 +278,15 @@ class Distiller:
             "optimizer": self.optimizer.state_dict(),
             "precision": self.precision.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
-            "num_averaged": 0 if self.average is None else int(self.average.n_averaged),
+            "num_averaged": 0 if self.average is None else self.average.num_updates,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._recordings.forget()  # the optimizer's state gets other tensors
         self.student.load_state_dict(state["student"])
         self.distillation.load_state_dict(state["distillation"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.precision.load_state_dict(state["precision"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
-            self.average.n_averaged.fill_(state["num_averaged"])
+            self.average.num_updates = state["num_averaged"]

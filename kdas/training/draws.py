@@ -12,11 +12,14 @@ from kdas.models import Model
 
 
 class StepDraws:
-    """The draws of one trial's student and losses. Args: student: on the CPU."""
+    """The draws of one trial's student and losses. `student_draws`: whether the student draws at all.
+
+    Args: student: on the CPU.
+    """
 
     def __init__(self, seed: int, device: str, student: Model, image_size: int) -> None:
         self._seed, self._device = seed, device
-        self._student_draws = _draws_while_training(student, image_size)
+        self.student_draws = _draws_while_training(student, image_size)
         self.restart()
 
     def restart(self) -> None:
@@ -26,7 +29,7 @@ class StepDraws:
 
     def of_student(self, purpose: str, epoch: int) -> AbstractContextManager[None]:
         """Inside, dropout and the like draw for the student's next forward pass, though from the global generator."""
-        if not self._student_draws:
+        if not self.student_draws:
             return nullcontext()
         self._forwards = _next_in(epoch, self._forwards)
         return seeding.global_draws(self._seed, purpose, *self._forwards, device=self._device)

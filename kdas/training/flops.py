@@ -25,8 +25,8 @@ def flops_of(trial: Trial) -> Flops:
 
 
 def _counted(trial: Trial) -> Flops:
-    # Not on the trial's own distiller, which a step would change. Compiled code hides its operations.
-    plain = trial.config.model_copy(update={"compile": False})
+    # Not on the trial's own distiller, which a step would change. Compiled and recorded code hides its operations.
+    plain = trial.config.model_copy(update={"compile": False, "cuda_graphs": False})
     distiller = Trial(plain, trial.inputs).distiller()
     batch = _batch(distiller)
     positions = torch.arange(len(batch), device=distiller.device)

@@ -218,6 +218,8 @@ def config_id(config: TrialConfig, inputs: Inputs) -> str:
     for key in ("budget_ref_s", "budget_epochs", "student_layers", "teacher_layers"):
         if content[key] is None:
             del content[key]  # keeps ids from before there was this key
+    if not content["cuda_graphs"]:
+        del content["cuda_graphs"]  # likewise
     content["loss"], content["sampler"] = identity_of(content["loss"]), SAMPLERS.identity(content["sampler"])
     if reference := reference_id(config, inputs.splits.num_classes):
         content["sampler"]["reference"] = reference
@@ -300,6 +302,8 @@ def _data(config: TrialConfig, others: Mapping[str, TrialConfig]) -> tuple[Datas
         raise UserError(
             "compile: true needs a C++ compiler on a CPU, and none was found. Install g++, or set compile: false."
         )
+    if config.cuda_graphs and device != "cuda":
+        raise UserError(f"cuda_graphs: true needs a CUDA device, got {device}. Set cuda_graphs: false.")
     with DATASETS.blamed(config.dataset["name"]):
         splits = load_splits(dataset, config.validation, device, config.data_workers)
     models.check_image_size(config.student, splits.num_classes, splits.image_size, is_trained=True)

@@ -30,7 +30,11 @@ class Mixed:
 
     def rows(self, positions: Tensor) -> Mixed:
         """Those of the samples at these positions."""
-        return Mixed(self.targets[positions], self.shares[positions])
+        return self.each(lambda tensor: tensor[positions])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Mixed:
+        """The same with both tensors changed."""
+        return Mixed(change(self.targets), change(self.shares))
 
 
 @dataclass(frozen=True)
