@@ -132,8 +132,8 @@ class Recipe(Strict):
     compile: bool = Field(False, description="Whether to compile the models with torch.compile.")
     cuda_graphs: bool = Field(
         False,
-        description="Whether a GPU records the kernels of a step once an epoch and replays them; needs CUDA; untested on"
-        " a GPU.",
+        description="Whether a GPU records the kernels of a step once an epoch and replays them; needs CUDA, and is"
+        " untested on a GPU.",
     )
     threads: int = Field(1, ge=1, le=1024, description="CPU threads; recorded, since they change rounding.")
     data_workers: int = Field(
