@@ -5,7 +5,7 @@
 #   DEVICE=cpu EPOCHS=1 benchmarks/on_gpu.sh     # dry run of all parts on a CPU, on small digits: minutes
 # PARTS=cd runs parts c and d alone. PYTHON names another interpreter than .venv/bin/python.
 set -euo pipefail
-DEVICE=${DEVICE:-cuda} EPOCHS=${EPOCHS:-20} PARTS=${PARTS:-abcde} PYTHON=${PYTHON:-.venv/bin/python} DATA=${DATA:-}
+DEVICE=${DEVICE:-cuda} EPOCHS=${EPOCHS:-20} PARTS=${PARTS:-abcdefg} PYTHON=${PYTHON:-.venv/bin/python} DATA=${DATA:-}
 
 work=$(mktemp -d) has_mps=
 end() {
@@ -174,4 +174,12 @@ fi
 if has e; then
   title "(e) a short sweep with trials_per_gpu: auto"
   "$PYTHON" -m sweeps run --yes -- "$work/sweep.yaml"
+fi
+if has f; then
+  title "(f) steps whose kernels are recorded"
+  "$PYTHON" -m benchmarks.recorded_steps "$work/trial.yaml"
+fi
+if has g; then
+  title "(g) what KDAS chooses on this device and on a CPU"
+  "$PYTHON" -m benchmarks.selections "$work/trial.yaml"
 fi

@@ -267,6 +267,11 @@ WRITTEN: list[tuple[str, str]] = [
         "compile: compiled models take one backward pass a step, and dot takes two. Remove it.",
     ),
     (
+        "cuda_graphs: true\nprecision: float16",
+        "cuda_graphs: the loss scale of float16 waits for the GPU in every step, which cannot be recorded. Set precision"
+        " to bfloat16, or remove the key.",
+    ),
+    (
         "optimizer: {name: adamw, betas: [0.9]}",
         "optimizer.betas: ",
     ),
