@@ -32,8 +32,8 @@ _SCORED_PER_TRAINED, _EXCLUSION_RATE, _MOST_BATCHES = 2, 0.05, 100
 class Difference:
     """Of one batch: how many samples are chosen on one device only.
 
-    `gap`: the largest difference in score between two that change places. `rounding`: the largest difference between the
-    scores of one sample on the two devices.
+    `gap`: the largest difference in score between two that change places. `rounding`: the largest difference between
+    the scores of one sample on the two devices.
     """
 
     num_chosen: int

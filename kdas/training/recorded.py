@@ -53,7 +53,7 @@ class DeviceGraphs(Protocol):
         ...
 
     def forget(self) -> None:
-        """No recording is replayed any more."""
+        """No recording will be replayed any more; they are deleted afterwards."""
         ...
 
 
@@ -76,12 +76,17 @@ class CudaGraphs:
         # All recordings share memory: none needs what another has left there.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Other threads may allocate meanwhile, for example to fetch the next images.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            result = work()
+        try:
+            # Other threads may allocate meanwhile, for example to fetch the next images.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                result = work()
+        except RuntimeError:
+            self._pool = None  # to PyTorch it may still be in use
+            raise
         return result, graph.replay
 
     def forget(self) -> None:
+        torch.cuda.synchronize()  # the last replays may still run
         # PyTorch does not take a pool again whose graphs are all gone.
         self._pool = None
 
@@ -162,9 +167,9 @@ class Recordings:
     def forget(self) -> None:
         """Before anything that recordings contain changes: a number, or which tensors hold the state."""
         if self._graphs is not None:
+            self._graphs.forget()
             self._recorded.clear()
             self._used.clear()
-            self._graphs.forget()
 
     def _warm_up(
         self,
