@@ -115,6 +115,8 @@ def _compared(
         bench.progress(f"{name}: ours, {number} of {size.repetitions}")
         comparison.ours.append(run(trial))
         _check(comparison)
+        reference_s, ours_s = comparison.reference[-1].whole_s, comparison.ours[-1].whole_s
+        bench.progress(f"{name}: {reference_s:.1f} s against {ours_s:.1f} s, a ratio of {reference_s / ours_s:.1f}")
     return comparison
 
 

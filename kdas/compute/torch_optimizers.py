@@ -1,6 +1,6 @@
 """torch's optimizers without the wrappers that are for its compiler.
 
-These wrappers load the compiler, with sympy and much more, once a process makes its first optimizer: 1.8 seconds and 90
+These wrappers load the compiler, with sympy and much more, once a process makes its first optimizer: 1.8 seconds and 75
 MB. We compile models, never updates, and so need none of it.
 """
 

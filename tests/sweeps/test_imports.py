@@ -54,7 +54,7 @@ print("loaded:", *(name for name in ("torch._dynamo", "sympy") if name in sys.mo
 
 
 def test_a_trial_that_does_not_compile_loads_no_compiler(tmp_path: Path) -> None:
-    """It would take two seconds of each worker's start, and 90 MB of its memory."""
+    """It would take two seconds of each worker's start, and 75 MB of its memory."""
     recipe = "dataset: digits\nepochs: 1\nstudent: resnet8\nteacher: {model: resnet8, epochs: 1}\nsampler: kdas\n"
     (tmp_path / "trial.yaml").write_text(recipe)
     path = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -62,6 +62,12 @@ def test_trials_run_in_workers_that_ray_starts_at_once() -> None:
     assert RuntimeEnv(**(asked or {})).serialize() == "{}"
 
 
+def test_workers_that_ray_starts_at_once_wait_for_their_trials() -> None:
+    """Ray would end those that are idle for a second, while Tune is still getting ready, and start others."""
+    assert int(dict(os.environ)["RAY_idle_worker_killing_time_threshold_ms"]) >= 60_000
+    assert "torch" not in dict(os.environ)["RAY_preload_python_modules"], "its compiler is never needed"
+
+
 def test_errors_of_ray_are_told_from_ours() -> None:
     ours = RuntimeError("Caught unexpected exception")
     assert not ray_setup.is_of_ray(ours)
