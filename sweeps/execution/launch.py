@@ -5,26 +5,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 # Before Ray: sets the environment variables that Ray reads when it is imported.
 from sweeps.execution import ray_setup  # isort: skip
-
-from ray import tune
 
 from kdas.files.full import waiting_for_room
 from sweeps.command import ending
 from sweeps.engine.agenda import Agenda
 from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
-from sweeps.execution.actor import TrialActor
 from sweeps.execution.cluster import Members, has_room_for
 from sweeps.execution.progress import Progress
 from sweeps.execution.silence import Silence
-from sweeps.execution.tuning import AgendaScheduler, AgendaSearcher, Peers, TuneCallback
 from sweeps.prepare.neighbours import Neighbours
 from sweeps.record.directory import SweepDirectory
+
+if TYPE_CHECKING:
+    from sweeps.execution.tuning import Peers
 
 # Of trials whose workers start, on a cluster that may grow. The share of the machines that are there is less.
 _MOST_PENDING = 1000
@@ -59,7 +57,9 @@ def run_trials(
             until_end.enter_context(neighbours.told())
         else:
             peers = members
-        until_end.enter_context(ray_setup.started(slots.trials_at_once * slots.cpus_per_trial))
+        until_end.enter_context(ray_setup.started(slots.trials_at_once * slots.cpus_per_trial, _import_tune))
+        from sweeps.execution.tuning import AgendaSearcher, TuneCallback, fitted
+
         ray_setup.keep_chatter(directory.chatter_file)
         ray_setup.allow_pending(slots.trials_at_once if members is None else _MOST_PENDING)
         until_end.enter_context(ending.deferred())
@@ -83,41 +83,10 @@ def run_trials(
         # Those that share a device slow each other down.
         silence = Silence(evaluation_ref_s * (1 + slots.num_cotenants))
         callback = TuneCallback(progress, directory, searcher, look, silence)
-        while not _fitted(searcher, callback, scratch):
+        while not fitted(searcher, callback, scratch):
             progress.say("Ray lost more than a worker. Its trials start again.")
 
 
-def _fitted(searcher: AgendaSearcher, callback: TuneCallback, scratch: Path) -> bool:
-    """Run the missing trials. Returns: False if Ray gave up, so that its running trials must run again."""
-    tuner = tune.Tuner(
-        tune.with_resources(TrialActor, _resources),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=AgendaScheduler(searcher), num_samples=-1, reuse_actors=True
-        ),
-        run_config=tune.RunConfig(
-            name="sweep",
-            storage_path=str(scratch),
-            verbose=0,
-            callbacks=[callback],
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-        ),
-    )
-    try:
-        tuner.fit()
-    except Exception as error:
-        # Other errors are our own bugs, or would recur at once.
-        if not (searcher.jobs and ray_setup.is_of_ray(error)):
-            raise
-        callback.lose_all()
-        return False
-    return True
-
-
-def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    bundles = [{"CPU": config["cpus"], "GPU": config["gpus"]}]
-    if not config["machines"]:
-        return tune.PlacementGroupFactory(bundles)
-    # Ray would also place trials on a machine that has just joined, before we know that it can train.
-    among = {"ray.io/node-id": f"in({','.join(config['machines'])})"}
-    return tune.PlacementGroupFactory(bundles, bundle_label_selector=[among])
+def _import_tune() -> None:
+    """Import what runs trials, and with it Ray Tune: a second."""
+    import sweeps.execution.tuning  # noqa: F401

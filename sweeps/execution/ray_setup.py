@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -53,17 +53,13 @@ else:
 
 import ray
 import ray._private.node
+import ray._private.services
 import ray._private.worker
+import ray._raylet
 from ray._private import ray_constants
 from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
-from ray.air.execution._internal import actor_manager
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError
-from ray.tune.execution import class_cache, tune_controller
-
-# If Ray's memory monitor kills a worker, Ray Tune ends the run. With this it treats the worker as lost.
-for _module in (actor_manager, tune_controller):
-    vars(_module).update(RayActorError=(RayActorError, OutOfMemoryError))
+from ray.exceptions import RayError
 
 
 def _not_needed(node: Any, **options: Any) -> None:
@@ -74,16 +70,13 @@ def _not_needed(node: Any, **options: Any) -> None:
 # servers import Ray, and `ray.init` waits for the first.
 for _server in ("start_api_server", "start_monitor"):
     setattr(ray._private.node.Node, _server, _not_needed)
-if not cluster_address():
-    # Tune gives its workers some variables of this process, in an environment of their own. Ray therefore lets the
-    # workers lie idle that it starts at once, and starts others, later. On this machine all inherit the variables.
-    class_cache.DEFAULT_ENV_VARS.clear()
-    class_cache.ENV_VARS_TO_PROPAGATE.clear()
 # Ray joins it to a folder of its own, which an absolute path replaces.
 vars(ray_constants).update(SETUP_WORKER_FILENAME=str(Path(worker_start.__file__).resolve()))
 
 # How long a cluster's head may be silent, since it may be restarting. After a minute Ray would end this process.
 _LOST_AFTER_S = 30.0
+# How long a Ray of our own may take to start. Ray then looks a last time itself.
+_UP_WITHIN_S = 30.0
 
 
 class MachinesReplacedError(RayError):
@@ -100,10 +93,35 @@ _LOOKS_EVERY_S = 0.5
 _held = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
 
 
+_node_of = ray._private.services.get_node
+# Between two looks whether the process that starts workers is up. Ray looks once a second.
+_IS_UP_EVERY_S = 0.02
+
+
 @contextmanager
-def started(num_cpus: int) -> Iterator[None]:
+def _used_wait(prepare: Callable[[], object]) -> Iterator[None]:
+    """Within the block, prepare something while Ray waits for the processes that it has started."""
+
+    def once_up(gcs_address: str, node_id: str) -> Any:
+        prepare()
+        head: Any = vars(ray._raylet)["GcsClient"](address=gcs_address)
+        until = time.monotonic() + _UP_WITHIN_S
+        while time.monotonic() < until and node_id not in {each.hex() for each in head.get_all_node_info()}:
+            time.sleep(_IS_UP_EVERY_S)
+        return _node_of(gcs_address, node_id)  # type: ignore[no-untyped-call]
+
+    vars(ray._private.services).update(get_node=once_up)
+    try:
+        yield
+    finally:
+        vars(ray._private.services).update(get_node=_node_of)
+
+
+@contextmanager
+def started(num_cpus: int, meanwhile: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Run Ray until the block ends: on this machine with `num_cpus` CPUs, or on the cluster that was joined.
 
+    Args: meanwhile: called while a Ray of our own starts, which takes two seconds.
     Raises: RayLostError: if it does not start, as on a machine so busy that its servers do not answer for 30 seconds.
     """
     with ExitStack() as until_end:
@@ -115,13 +133,14 @@ def started(num_cpus: int) -> Iterator[None]:
             until_end.callback(ray.shutdown)
             # "local": otherwise it would join any Ray that already runs on this machine.
             try:
-                ray.init(
-                    address="local",
-                    num_cpus=num_cpus,
-                    include_dashboard=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=str(folder),
-                )
+                with _used_wait(meanwhile):
+                    ray.init(
+                        address="local",
+                        num_cpus=num_cpus,
+                        include_dashboard=False,
+                        logging_level=logging.ERROR,
+                        _temp_dir=str(folder),
+                    )
             except Exception as error:  # Ray raises this very class
                 reason = str(error).partition("\n")[0].rstrip(".")
                 raise RayLostError(f"it did not start: {reason}") from error

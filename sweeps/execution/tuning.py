@@ -1,4 +1,4 @@
-"""Connects the agenda to Ray Tune: a searcher, a scheduler and a callback."""
+"""Connects the agenda to Ray Tune: a searcher, a scheduler and a callback; and runs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 # Before Ray: sets the environment variables that Ray reads when it is imported.
-from sweeps.execution import ray_setup  # isort: skip
+from sweeps.execution import ray_setup, tune_setup  # isort: skip  # noqa: F401
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
@@ -21,7 +21,7 @@ from sweeps.command import ending
 from sweeps.engine.agenda import Agenda
 from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
-from sweeps.execution.actor import FULL_PAUSE_S, NO_ROOM, ray_config
+from sweeps.execution.actor import FULL_PAUSE_S, NO_ROOM, TrialActor, ray_config
 from sweeps.execution.progress import Progress
 from sweeps.execution.silence import Silence
 from sweeps.record.directory import SweepDirectory
@@ -279,3 +279,39 @@ class TuneCallback(Unpickled, tune.Callback):
         job = self._jobs.pop(ray_id)
         self._silence.ended(ray_id)
         self._progress.ended(job, self._directory.trial(job.trial_id))
+
+
+def fitted(searcher: AgendaSearcher, callback: TuneCallback, scratch: Path) -> bool:
+    """Run the missing trials. Returns: False if Ray gave up, so that its running trials must run again."""
+    tuner = tune.Tuner(
+        tune.with_resources(TrialActor, _resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, scheduler=AgendaScheduler(searcher), num_samples=-1, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[callback],
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+    try:
+        tuner.fit()
+    except Exception as error:
+        # Other errors are our own bugs, or would recur at once.
+        if not (searcher.jobs and ray_setup.is_of_ray(error)):
+            raise
+        callback.lose_all()
+        return False
+    return True
+
+
+def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    bundles = [{"CPU": config["cpus"], "GPU": config["gpus"]}]
+    if not config["machines"]:
+        return tune.PlacementGroupFactory(bundles)
+    # Ray would also place trials on a machine that has just joined, before we know that it can train.
+    among = {"ray.io/node-id": f"in({','.join(config['machines'])})"}
+    return tune.PlacementGroupFactory(bundles, bundle_label_selector=[among])

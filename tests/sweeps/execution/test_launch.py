@@ -18,10 +18,17 @@ from sweeps.command import ending
 from sweeps.engine.prices import Prices, price_key
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import NO_ROOM
-from sweeps.execution.launch import _resources
 from sweeps.execution.progress import Progress
 from sweeps.execution.silence import Silence
-from sweeps.execution.tuning import LOST, MEMORY_PATIENCE, AgendaScheduler, AgendaSearcher, Peers, TuneCallback
+from sweeps.execution.tuning import (
+    LOST,
+    MEMORY_PATIENCE,
+    AgendaScheduler,
+    AgendaSearcher,
+    Peers,
+    TuneCallback,
+    _resources,
+)
 from sweeps.file.spec import SweepSpec
 from sweeps.record.directory import SweepDirectory
 from tests.sweeps.conftest import CALIBRATION, train_on_paper

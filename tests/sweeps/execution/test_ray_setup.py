@@ -23,7 +23,7 @@ from ray.runtime_env import RuntimeEnv
 from ray.tune.execution.class_cache import _ActorClassCache
 
 from sweeps.command import ending
-from sweeps.execution import ray_setup, worker_start
+from sweeps.execution import ray_setup, tune_setup, worker_start  # noqa: F401
 from sweeps.execution.outage import RayLostError
 
 

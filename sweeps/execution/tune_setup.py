@@ -1,0 +1,24 @@
+"""How this project uses Ray Tune: all private names of it that we touch.
+
+Apart from `ray_setup`, since Ray Tune is imported while Ray starts.
+"""
+
+from __future__ import annotations
+
+# Before Ray: sets the environment variables that Ray reads when it is imported.
+from sweeps.execution import ray_setup  # isort: skip  # noqa: F401
+
+from ray.air.execution._internal import actor_manager
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune.execution import class_cache, tune_controller
+
+from sweeps.command.options import cluster_address
+
+# If Ray's memory monitor kills a worker, Ray Tune ends the run. With this it treats the worker as lost.
+for _module in (actor_manager, tune_controller):
+    vars(_module).update(RayActorError=(RayActorError, OutOfMemoryError))
+if not cluster_address():
+    # Tune gives its workers some variables of this process, in an environment of their own. Ray therefore lets the
+    # workers lie idle that it starts at once, and starts others, later. On this machine all inherit the variables.
+    class_cache.DEFAULT_ENV_VARS.clear()
+    class_cache.ENV_VARS_TO_PROPAGATE.clear()
