@@ -185,3 +185,26 @@ def test_what_a_cluster_says_while_it_is_joined_goes_to_the_file_too(
     lines = (tmp_path / "ray.log").read_text().splitlines()
     assert [line.partition("[")[2] for line in lines] == ["raylet] no metrics", "raylet] gone"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_comes_next_is_prepared_while_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    known = [[], [SimpleNamespace(hex=lambda: "other")], [SimpleNamespace(hex=lambda: "ours")]]
+
+    def init(**_: object) -> None:
+        done.append(ray._private.services.get_node("127.0.0.1:1", "ours"))
+
+    def look() -> list[SimpleNamespace]:
+        done.append("look")
+        return known[len(done) - 2]
+
+    monkeypatch.setattr(ray._private.services, "get_node", ray._private.services.get_node)  # undone at the end
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray_setup.ending, "heed_requests", lambda: None)
+    monkeypatch.setattr(ray_setup, "_node_of", lambda address, node_id: f"{node_id} at {address}")
+    monkeypatch.setitem(vars(ray._raylet), "GcsClient", lambda *, address: SimpleNamespace(get_all_node_info=look))
+    with ray_setup.started(1, lambda: done.append("prepared")):
+        assert done == ["prepared", "look", "look", "look", "ours at 127.0.0.1:1"]
+    assert ray._private.services.get_node is ray_setup._node_of, "Ray's own again"
