@@ -108,6 +108,11 @@ print(f"{len(together)} at once: {sum(together):.1f} trials per hour, {sum(toget
 EOF
 }
 
+# The same with trials in threads of one process.
+in_one_process() { # NUMBER [KEY=VALUE ...]
+  "$PYTHON" -m benchmarks.on_streams "$work/trial.yaml" "$@" || echo "$1 at once: no valid measurement; see above"
+}
+
 if has a; then
   title "(a) a whole trial against the usual trainer"
   "$PYTHON" -m benchmarks against_reference --quick "${data_of_bench[@]}"
@@ -132,6 +137,16 @@ if has c; then
     stop_mps
   else
     echo "NVIDIA's multi-process service: skipped, since nvidia-cuda-mps-control is not installed."
+  fi
+  if [ "$DEVICE" = cpu ]; then
+    echo "In one process, in threads:"
+    for number in 1 2 4 8; do in_one_process "$number"; done
+    echo "In one process, on streams, with cuda_graphs: skipped, since the device is a CPU."
+  else
+    echo "In one process, on streams:"
+    for number in 1 2 4 8; do in_one_process "$number"; done
+    echo "In one process, on streams, with cuda_graphs:"
+    for number in 1 2 4 8; do in_one_process "$number" cuda_graphs=true; done
   fi
 fi
 if has d; then

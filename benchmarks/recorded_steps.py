@@ -48,8 +48,8 @@ def _compare(name: str, plain: TrialConfig, recorded: TrialConfig, inputs: Input
     turns = [(_trained(plain, inputs), _trained(recorded, inputs)) for _ in range(_TURNS)]
     plain_s, recorded_s = (min(rows[-1].wall_s for rows in of_one) for of_one in zip(*turns, strict=True))
     (one, other), steps = turns[0], turns[0][0][-1].step
-    equal = _of_the_trial(one) == _of_the_trial(other)
-    differing = [row.step for row, its in zip(one, other, strict=False) if _of_the_trial([row]) != _of_the_trial([its])]
+    equal = of_the_trial(one) == of_the_trial(other)
+    differing = [row.step for row, its in zip(one, other, strict=False) if of_the_trial([row]) != of_the_trial([its])]
     verdict = "curves equal bit for bit" if equal else f"CURVES DIFFER, first at step {next(iter(differing), 'none')}"
     how = "recorded" if recorded.cuda_graphs else "launched again"
     print(
@@ -63,7 +63,8 @@ def _trained(config: TrialConfig, inputs: Inputs) -> list[CurveRow]:
     return list(Training(Trial(config, inputs), Surroundings(prices())).rows())
 
 
-def _of_the_trial(rows: list[CurveRow]) -> list[dict[str, Any]]:
+def of_the_trial(rows: list[CurveRow]) -> list[dict[str, Any]]:
+    """The rows of a curve without what two runs of one trial, with and without recorded steps, may differ in."""
     return [{key: value for key, value in asdict(row).items() if key not in _OF_THE_RUN} for row in rows]
 
 
