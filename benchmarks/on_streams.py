@@ -5,7 +5,8 @@ python -m benchmarks.on_streams TRIAL.yaml NUMBER [KEY=VALUE ...]
 Compares them with one at a time in the same process, by the clock of each trial. The trials differ in their seeds. The
 curve of the first must be equal bit for bit to the one that it has alone: a difference would show state that threads
 share. So no step may draw from PyTorch's global generator (dropout, `randaugment`), read images from disk, or take
-features or maps from the teacher, which all trials use. On a CPU there are threads and no streams.
+features or maps by hooks (models of libraries, `teacher_layers`) from the teacher, which all trials share. On a CPU
+there are threads and no streams.
 
 A trial waits for its own stream where the trainer waits for the device; otherwise every trial would wait for all.
 """
