@@ -43,9 +43,7 @@ class MuonAndAdamW(Optimizer):
         self._are_channels_last = [not weight.is_contiguous() for weight in self._hidden]
         self._matrices = self._as_matrices([weight.detach() for weight in self._hidden])
         first, second = config.betas
-        self._adamw = AdamW(
-            others, betas=(first, second), weight_decay=config.weight_decay, capturable=is_recorded
-        )
+        self._adamw = AdamW(others, betas=(first, second), weight_decay=config.weight_decay, capturable=is_recorded)
         # torch's Muon refuses to have nothing to do.
         self._muon = (
             Muon(
