@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 # Before Ray: sets the environment variables that Ray reads when it is imported.
-from sweeps.execution import ray_setup, tune_setup  # isort: skip  # noqa: F401
+from sweeps.execution import ray_setup  # isort: skip
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
@@ -18,12 +18,14 @@ from ray.tune.search import Searcher
 
 from kdas.records import STOPPED_STATUSES, Status
 from sweeps.command import ending
+from sweeps.command.options import cluster_address
 from sweeps.engine.agenda import Agenda
 from sweeps.engine.prices import Prices
 from sweeps.engine.slots import Slots
 from sweeps.execution.actor import FULL_PAUSE_S, NO_ROOM, TrialActor, ray_config
 from sweeps.execution.progress import Progress
 from sweeps.execution.silence import Silence
+from sweeps.execution.tune_setup import WarmWorkers
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.job import Job
 
@@ -88,7 +90,7 @@ class AgendaSearcher(Unpickled, Searcher):
     ) -> None:
         super().__init__(metric="val_accuracy", mode="max")
         self._agenda, self._directory, self._progress = agenda, directory, progress
-        self._prices, self._budget_ref_s, self._slots, self._retries = prices, budget_ref_s, slots, retries
+        self._prices, self._budget_ref_s, self.slots, self._retries = prices, budget_ref_s, slots, retries
         self._has_room_for, self._peers, self._look = has_room_for, peers, look
         self.jobs: dict[str, Job] = {}
         self._stopped: dict[str, Status] = {}
@@ -112,8 +114,8 @@ class AgendaSearcher(Unpickled, Searcher):
         folder = self._directory.trial(job.trial_id)
         folder.begin(job)
         # Most lost workers ran out of memory: the trial resumes with twice the resources, beside fewer others.
-        wide = self._slots.widened()
-        slots = wide if self._losses[job.trial_id] and self._has_room_for(wide) else self._slots
+        wide = self.slots.widened()
+        slots = wide if self._losses[job.trial_id] and self._has_room_for(wide) else self.slots
         prices, keeps = self._prices.of(job.config), self._agenda.keeps_students
         config = ray_config(job, self._directory, prices, self._budget_ref_s, slots, keeps_student=keeps)
         return config | {"machines": self._peers.ids}
@@ -197,15 +199,19 @@ class AgendaScheduler(Unpickled, FIFOScheduler):
     Ray's own scheduler gives it to the trial that has waited longest and ends the worker that is starting for that
     trial. If a trial takes less time than starting a worker, one slot then does all the work. At every event, that
     scheduler also looks through all trials so far.
+
+    Args: warm: which workers stay while there is no trial for them; None if that is left to Ray.
     """
 
-    def __init__(self, searcher: AgendaSearcher) -> None:
+    def __init__(self, searcher: AgendaSearcher, warm: WarmWorkers | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._searcher = searcher
+        self._searcher, self._warm = searcher, warm
         self._unplaced: list[Any] = []
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         self._unplaced.append(trial)
+        if self._warm is not None:
+            self._warm.serve(tune_controller, trial.placement_group_factory)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         # Ray places a trial as soon as it is chosen. Choosing it again would take it from its worker.
@@ -283,10 +289,11 @@ class TuneCallback(Unpickled, tune.Callback):
 
 def fitted(searcher: AgendaSearcher, callback: TuneCallback, scratch: Path) -> bool:
     """Run the missing trials. Returns: False if Ray gave up, so that its running trials must run again."""
+    warm = None if cluster_address() else WarmWorkers(searcher.slots.trials_at_once)
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, _resources),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=AgendaScheduler(searcher), num_samples=-1, reuse_actors=True
+            search_alg=searcher, scheduler=AgendaScheduler(searcher, warm), num_samples=-1, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name="sweep",

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import tune
 from ray.tune.schedulers import TrialScheduler
+from ray.tune.utils.object_cache import _ObjectCache
 from rich.console import Console
 
 from kdas.records import Status
@@ -20,6 +22,7 @@ from sweeps.engine.slots import Slots
 from sweeps.execution.actor import NO_ROOM
 from sweeps.execution.progress import Progress
 from sweeps.execution.silence import Silence
+from sweeps.execution.tune_setup import WarmWorkers
 from sweeps.execution.tuning import (
     LOST,
     MEMORY_PATIENCE,
@@ -90,6 +93,31 @@ def test_warm_worker_goes_to_the_trial_that_has_none_and_each_trial_is_placed_on
     scheduler.on_trial_add(None, "second")
     assert scheduler.choose_trial_to_run(None) == "second"
     assert scheduler.choose_trial_to_run(None) is None
+
+
+def test_workers_that_have_no_trial_stay_for_the_next_ones(
+    spec: SweepSpec, inputs: Inputs, directory: SweepDirectory
+) -> None:
+    """As at the end of a search, where Ray Tune would end all but one, and start others for the confirmation."""
+    controller = SimpleNamespace(_actor_cache=_ObjectCache(may_keep_one=True))
+    scheduler = AgendaScheduler(searcher_of(spec, inputs, directory), WarmWorkers(2))
+
+    def comes_and_ends(worker: str, cpus: int) -> bool:
+        """Whether the worker is kept after the only trial, as `TuneController` decides it."""
+        wanted = tune.PlacementGroupFactory([{"CPU": cpus}])
+        cache = controller._actor_cache
+        cache.increase_max(wanted)
+        scheduler.on_trial_add(controller, SimpleNamespace(placement_group_factory=wanted))
+        cache.decrease_max(wanted)
+        return cache.cache_object(wanted, worker)
+
+    def ended() -> list[str]:
+        return list(controller._actor_cache.flush_cached_objects())
+
+    assert comes_and_ends("first", 1) and comes_and_ends("second", 1) and ended() == []
+    # The others would hold the resources that a trial waits for.
+    assert comes_and_ends("wide", 2) and ended() == ["first", "second"]
+    assert comes_and_ends("third", 1) and ended() == ["wide"]
 
 
 def test_a_lost_worker_s_trial_resumes_with_more_room_but_not_for_ever(
