@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from kdas.files.cache import content_id
+from kdas.recipe.config import TrialConfig
 from kdas.records import STOPPED_STATUSES, Measure, Status, is_searched
 from sweeps.engine.agenda import Agenda, Terms
 from sweeps.engine.objective import objective_of
@@ -119,6 +121,11 @@ class Fate:
         return math.nan if self.status is Status.CRASHED else BUDGET_S
 
 
+def _identity(config: TrialConfig) -> str:
+    """Ids that stay when recipes get a new key: where configurations tie, their ids decide."""
+    return content_id({"sampler": config.sampler})
+
+
 def fates_of(draw: random.Random, num_configurations: int, num_seeds: int) -> list[list[Fate]]:
     """Trials of random configurations: 5% crash and 5% diverge, at a random time."""
 
@@ -153,7 +160,7 @@ def plan_and_points(
             "scheduler": scheduler,
         }
     )
-    plan = plan_of(spec)
+    plan = plan_of(spec, _identity)
     jobs = {rate: plan.searched({"start_rate": rate}) for rate in rates}
     remembered = SimpleNamespace(
         **{
