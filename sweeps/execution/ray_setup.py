@@ -1,6 +1,6 @@
 """How this project uses Ray: all environment variables of Ray that we set, and all private names that we touch.
 
-Only `probe`, a process of its own, touches some more.
+Only `tune_setup`, for Ray Tune, and `probe`, a process of its own, touch some more.
 
 Import this module before Ray, which reads the variables when it is imported or started.
 """
