@@ -161,7 +161,7 @@ def packing_of(measure: Callable[[int], Shared], held_bytes: int, total_bytes: i
 
 
 def _bytes_of(num_trials: int, measured: Shared) -> float:
-    """What so many trials would hold, with the process that runs the sweep, which holds about as much as one."""
+    """What this number of trials would hold, with the process that runs the sweep, which holds about as much as one."""
     return (num_trials + 1) * measured.used_bytes / measured.num_trials
 
 
