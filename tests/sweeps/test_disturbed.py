@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -71,6 +72,8 @@ def curves(runs: Path) -> pd.DataFrame:
 class Sweep:
     """A sweep that runs, with what it has printed so far."""
 
+    started: ClassVar[list[Sweep]] = []
+
     def __init__(self, runs: Path, cache: Path, words: Sequence[str] = (), **variables: str) -> None:
         self.runs, self.directory = runs, SweepDirectory(runs / "disturbed")
         self.variables = {**environment(runs, cache), **variables}
@@ -84,6 +87,7 @@ class Sweep:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.started.append(self)
 
     @property
     def printed(self) -> str:
@@ -114,6 +118,19 @@ class Sweep:
         self.front.wait(WAIT_S)
         assert wait_until_all_are_gone(self.runs) == []
         return self.printed
+
+    def kill(self) -> None:
+        for each in processes_of(self.runs):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        self.front.wait()
+
+
+@pytest.fixture(autouse=True)
+def nothing_outlives_a_test() -> Iterator[None]:
+    yield
+    while Sweep.started:
+        Sweep.started.pop().kill()
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +230,14 @@ def test_a_worker_that_hangs_is_ended_and_its_trial_resumes(
 ) -> None:
     sweep = Sweep(tmp_path, cache_of_the_tests, [sys.executable, "-c", HURRIED, str(spec_in(tmp_path))])
     sweep.until("five rows", lambda: sweep.num_rows >= 5)
-    hanging = next(each for each in processes_of(tmp_path) if "ray::ResourceTrainable" in process_name(each))
-    os.kill(hanging, signal.SIGSTOP)
+    workers: list[int] = []
+
+    def met_a_worker() -> bool:
+        workers.extend(each for each in processes_of(tmp_path) if "ray::ResourceTrainable" in process_name(each))
+        return bool(workers)
+
+    sweep.until("a worker", met_a_worker)
+    os.kill(workers[0], signal.SIGSTOP)
     sweep.until("the line", lambda: "has reported nothing for" in sweep.printed)
     printed = sweep.end()
     assert sweep.front.returncode == 0, printed
