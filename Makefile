@@ -203,16 +203,16 @@ stop: $(READY) ## stop NAME's TRIAL of the search early
 	@$(BIN)/kdas-sweeps stop $(stop_WORDS)
 
 preview: $(READY) ## estimate NAME's trials and cost; measures missing prices, trains nothing
-	@$(BIN)/python -m sweeps preview $(preview_WORDS)
+	@$(BIN)/kdas-sweeps preview $(preview_WORDS)
 
 calibrate: $(READY) ## measure NAME's prices again, or show those it has
-	@$(BIN)/python -m sweeps calibrate $(calibrate_WORDS)
+	@$(BIN)/kdas-sweeps calibrate $(calibrate_WORDS)
 
 status: $(READY) ## show NAME's progress, from any terminal
-	@$(BIN)/python -m sweeps status -- "$$NAME"
+	@$(BIN)/kdas-sweeps status -- "$$NAME"
 
 simulate: $(READY) ## compare searches on NAME's recorded curves (SEARCH=)
-	@$(BIN)/python -m sweeps simulate $(simulate_WORDS)
+	@$(BIN)/kdas-sweeps simulate $(simulate_WORDS)
 
 torture: $(READY) ## kill a sweep 20 times, check its results (30 minutes)
 	@TORTURE_KILLS=20 TORTURE_CONFIGURATIONS=12 $(BIN)/python -m pytest tests/sweeps/test_torture.py

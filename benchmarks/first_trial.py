@@ -43,7 +43,7 @@ def _start(folder: Path, name: str) -> tuple[float, float]:
     """Start the sweep, and end it after its first evaluation. Returns: seconds to the first step, processor seconds."""
     directory = SweepDirectory(folder / f"first-trial-{name}" / SWEEP)
     environment = {**os.environ, "RUNS_DIR": str(directory.path.parent)}
-    command = [sys.executable, "-m", "sweeps.command.front", "sweep", "--yes", SWEEP]
+    command = [sys.executable, "-m", "sweeps", "sweep", "--yes", SWEEP]
     log = folder / f"first-trial-{name}.log"
     with log.open("wb") as output:
         began = time.time()

@@ -1,4 +1,4 @@
-"""`python -m sweeps`: run a sweep, rebuild its tables, update MLflow."""
+"""`kdas-sweeps` and `python -m sweeps`: all commands. Those that take several processes are in `command/front.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from kdas.errors import UserError, alike, make_command, run_command_line
 from kdas.files.home import ensure_home
-from sweeps.command import ending
+from sweeps.command import ending, front
 from sweeps.command.options import (
     CRASHED_TRIALS,
     INTERRUPTED,
@@ -47,15 +47,16 @@ from sweeps.command.options import (
     TrialId,
     WarmFrom,
     Yes,
+    check_trial_is_given,
     cluster_address,
 )
-from sweeps.record.paths import names_of_cells, recorded_names, sweep_path
+from sweeps.record.paths import CELLS, names_of_cells, recorded_names, runs_root, sweep_path
 
 if TYPE_CHECKING:
     from sweeps.file.spec import SweepSpec
     from sweeps.record.directory import SweepDirectory
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = front.app
 # Names may hold what Rich would take for markup.
 console = Console(markup=False, emoji=False)
 
@@ -69,7 +70,7 @@ def run(
     yes: Yes = False,
     cluster: Cluster = None,
 ) -> None:
-    """Run or resume a sweep."""
+    """Run or resume a sweep, without a report."""
     ending.heed_requests()
     ending.end_with_parent()
     if cluster:
@@ -260,6 +261,7 @@ def export(
 @app.command()
 def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None:
     """Train one trial of a sweep again, and compare its curve with the recorded one."""
+    check_trial_is_given(trial, name, or_student=True)
     directory = _single(name)
     from sweeps.reproduce import reproduce as run_again
 
@@ -286,17 +288,24 @@ def resume(name: Name) -> None:
 @app.command()
 def stop(name: Name, trial: TrialId) -> None:
     """Stop a trial of the search early."""
+    check_trial_is_given(trial, name, or_student=False)
     from sweeps.command import requests
 
     _print_whole(requests.stop(_single(name), trial))
 
 
 @app.command()
-def finish(name: Name) -> None:
-    """End the search of a sweep."""
+def finish(name: Name, data: Data = None, settings: Settings = None, yes: Yes = False, cluster: Cluster = None) -> None:
+    """End the search now, then confirm and report."""
     from sweeps.command import requests
+    from sweeps.command.watch import holder
 
     _print_whole(requests.finish(_single(name)))
+    path = sweep_path(name)
+    is_cell = path.parent.name == CELLS and path.parent != runs_root()
+    if not holder(path.parents[1] if is_cell else path):
+        # A cell runs with its sweep.
+        front.sweep(path.parents[1].name if is_cell else name, data, settings, None, yes, cluster)
 
 
 @app.command()

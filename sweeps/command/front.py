@@ -1,4 +1,4 @@
-"""The front door: runs the sweep, then its report, then MLflow, each in a separate process.
+"""The front door: commands that take several processes, as first the sweep, then its report, then MLflow.
 
 So the report loads neither torch nor Ray, and no room imports another just to run it next.
 """
@@ -17,50 +17,28 @@ from typing import Annotated
 
 import typer
 
-from kdas.errors import UserError, make_command, run_command_line
-from kdas.files.home import ensure_home
+from kdas.errors import UserError, make_command
 from sweeps.command.ending import STARTED_BY, resume_hint
 from sweeps.command.options import (
     CRASHED_TRIALS,
     INTERRUPTED,
     SIGNALLED,
     TERMINATED,
-    UI_PORT,
     WATCH_PORT,
     Additions,
-    AsTrial,
-    Best,
     Cluster,
     Data,
-    FileFormat,
     Form,
-    LastWeights,
-    Method,
     Name,
-    OneTrial,
-    OutFile,
-    OwnCode,
     Port,
-    Register,
-    ReleaseFile,
-    Replays,
-    Schedulers,
-    Searches,
     Settings,
-    Shown,
-    Slots,
-    StudentFile,
-    StudentFolder,
-    Surrogate,
     Target,
-    TrialId,
-    WarmFrom,
     Yes,
-    check_trial_is_given,
 )
 from sweeps.record.overhead import keep_after
-from sweeps.record.paths import CELLS, COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
+from sweeps.record.paths import COMPARISONS, MEASURE, SPEC, names_of_cells, recorded_names, runs_root, sweep_path
 
+# The other commands are in `sweeps.__main__`.
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
@@ -74,7 +52,8 @@ def sweep(
     cluster: Cluster = None,
 ) -> None:
     """Run or resume a sweep, then report it."""
-    given = _of_file(data, settings)
+    given = [word for setting in settings or () for word in ("--set", setting)]
+    given += ["--data", data] if data else []
     given += [word for text in add or () for word in ("--add", text)]
     given += ["--yes"] if yes else []
     given += ["--cluster", cluster] if cluster else []
@@ -88,78 +67,6 @@ def sweep(
         sys.exit(ended)
     _report_and_sync(name)
     sys.exit(ended)
-
-
-@app.command()
-def finish(
-    name: Name,
-    data: Data = None,
-    settings: Settings = None,
-    yes: Yes = False,
-    cluster: Cluster = None,
-) -> None:
-    """End the search now, then confirm and report."""
-    from sweeps.command.watch import holder
-
-    _must(_python("sweeps", "finish", "--", name))
-    path = sweep_path(name)
-    whole = path.parents[1] if path.parent.name == CELLS and path.parent != runs_root() else path
-    if not holder(whole):
-        # A cell runs with its sweep.
-        sweep(name if whole == path else whole.name, data, settings, None, yes, cluster)
-
-
-@app.command()
-def pause(name: Name) -> None:
-    """Let a running sweep start no more trials."""
-    _must(_python("sweeps", "pause", "--", name))
-
-
-@app.command()
-def resume(name: Name) -> None:
-    """Let a paused sweep start trials again."""
-    _must(_python("sweeps", "resume", "--", name))
-
-
-@app.command()
-def stop(name: Name, trial: TrialId) -> None:
-    """Stop a trial of the search early."""
-    check_trial_is_given(trial, name, or_student=False)
-    _must(_python("sweeps", "stop", "--", name, trial))
-
-
-@app.command()
-def preview(name: Name, data: Data = None, settings: Settings = None) -> None:
-    """Estimate the cost of a sweep without training."""
-    _must(_python("sweeps", "preview", *_of_file(data, settings), "--", name))
-
-
-@app.command()
-def calibrate(name: Name, data: Data = None, settings: Settings = None) -> None:
-    """Measure a sweep's prices again, or show those it has."""
-    _must(_python("sweeps", "calibrate", *_of_file(data, settings), "--", name))
-
-
-@app.command()
-def status(name: Name) -> None:
-    """Show the progress of a sweep."""
-    _must(_python("sweeps", "status", "--", name))
-
-
-@app.command()
-def simulate(
-    name: Name,
-    search: Searches = "tpe,random",
-    scheduler: Schedulers = "racing,capping,none",
-    slots: Slots = "2",
-    replays: Replays = 20,
-    surrogate: Surrogate = False,
-    warm: WarmFrom = "",
-) -> None:
-    """Compare searches and schedulers on recorded curves."""
-    given = ["--search", search, "--scheduler", scheduler, "--slots", slots, "--replays", str(replays)]
-    given += [*(["--surrogate"] if surrogate else []), *(["--warm", warm] if warm else [])]
-    _must(_python("sweeps", "simulate", *given, "--", name))
 
 
 @app.command()
@@ -191,12 +98,6 @@ def table(name: Name, form: Form = "markdown") -> None:
 
 
 @app.command()
-def check(name: Name) -> None:
-    """Verify a sweep's files, and repair what can be repaired."""
-    _must(_python("sweeps", "check", name))
-
-
-@app.command()
 def compare(names: Annotated[str, typer.Argument(help="Two or more sweeps, separated by spaces.")]) -> None:
     """Compare sweeps on one page."""
     every = [each for name in names.split() for each in names_of_cells(name)]
@@ -223,64 +124,6 @@ def watch(name: Name, port: Port = WATCH_PORT) -> None:
     if not watching.has_begun(sweep_path(name)):
         _must(_python("sweeps", "tables", name))  # exits with an error that explains what is wrong with the name
     watching.watch(name, port, lambda: _build(name))
-
-
-@app.command("import")
-def import_file(file: ReleaseFile, out: OutFile = None, trial: AsTrial = False) -> None:
-    """Translate a config file of the official release."""
-    given = (["--out", str(out)] if out else []) + (["--trial"] if trial else [])
-    _must(_python("sweeps", "import", str(file), *given))
-
-
-@app.command()
-def best(name: Name, method: Method = None) -> None:
-    """Print the trial file of a sweep's best configuration."""
-    _must(_python("sweeps", "best", *(["--method", method] if method else []), "--", name))
-
-
-@app.command()
-def export(
-    name: Name,
-    trial: OneTrial = None,
-    best: Best = False,
-    last: LastWeights = False,
-    form: FileFormat = "safetensors",
-    out: StudentFile = None,
-    own_code: OwnCode = False,
-    method: Method = None,
-) -> None:
-    """Write a student of a sweep to a file that other programs read."""
-    flags = {"--best": best, "--last": last, "--own-code": own_code}
-    given = ["--format", form, *(flag for flag, is_given in flags.items() if is_given)]
-    given += ["--trial", trial] if trial else []
-    given += ["--method", method] if method else []
-    given += ["--out", str(out)] if out else []
-    _must(_python("sweeps", "export", *given, "--", name))
-
-
-@app.command()
-def reproduce(name: Name, trial: TrialId, student: StudentFolder = None) -> None:
-    """Train one trial of a sweep again, and compare its curve with the recorded one."""
-    check_trial_is_given(trial, name, or_student=True)
-    _must(_python("sweeps", "reproduce", *(["--student", str(student)] if student else []), "--", name, trial))
-
-
-@app.command()
-def sync(name: Name, register: Register = None) -> None:
-    """Upload to MLflow, or other trackers, what they lack."""
-    _must(_python("sweeps", "sync", *(["--register", register] if register else []), "--", name))
-
-
-@app.command()
-def ui(name: Shown = "", port: Port = UI_PORT) -> None:
-    """Serve MLflow's page on 127.0.0.1, and print links."""
-    _must(_python("sweeps", "ui", "--port", str(port), *(["--", name] if name else [])))
-
-
-def _of_file(data: str | None, settings: Sequence[str] | None) -> list[str]:
-    """The options that say how a sweep file is read."""
-    given = [word for setting in settings or () for word in ("--set", setting)]
-    return [*given, "--data", data] if data else given
 
 
 def _report_and_sync(name: str) -> None:
@@ -349,12 +192,3 @@ def _python(module: str, *arguments: str) -> int:
     if is_terminated.is_set() and code == 0:  # what would have followed is left out
         return TERMINATED
     return code if code >= 0 else SIGNALLED - code
-
-
-def main() -> None:
-    """The program's entry point."""
-    run_command_line(app, ensure_home)
-
-
-if __name__ == "__main__":
-    main()

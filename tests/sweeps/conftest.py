@@ -201,7 +201,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, cache_of_the_tests: Path) ->
     environment.pop("MLFLOW_TRACKING_URI", None)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "sweeps.command.front", *arguments]
+        command = [sys.executable, "-m", "sweeps", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800, check=False)
 
     done = run("sweep", str(TINY))

@@ -48,7 +48,7 @@ pytestmark = [
 
 
 def command(runs: Path) -> list[str]:
-    return [sys.executable, "-m", "sweeps.command.front", "sweep", str(spec_in(runs))]
+    return [sys.executable, "-m", "sweeps", "sweep", str(spec_in(runs))]
 
 
 def spec_in(runs: Path) -> Path:
@@ -307,7 +307,7 @@ def test_sweeps_that_start_at_once_beside_another_ray_end_well_and_hear_of_each_
 
 def ask(sweep: Sweep, *words: str) -> str:
     """Run a command that asks something of the sweep. Returns: what it says."""
-    asked = [sys.executable, "-m", "sweeps.command.front", words[0], "disturbed", *words[1:]]
+    asked = [sys.executable, "-m", "sweeps", words[0], "disturbed", *words[1:]]
     done = subprocess.run(asked, env=sweep.variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -17,7 +17,7 @@ LOADED = "import sys, {}; print(*(name for name in {!r} if name in sys.modules))
 @pytest.mark.parametrize(
     ("module", "too_heavy"),
     [
-        ("sweeps.command.front", ("torch", "numpy", "pandas", "pydantic", "ray", "mlflow", "optuna")),
+        ("sweeps.__main__", ("torch", "numpy", "pandas", "pydantic", "ray", "mlflow", "optuna")),
         # torchvision imports torch's compiler.
         (
             "sweeps.run",

@@ -36,7 +36,7 @@ pytestmark = [
 
 def command(runs: Path, *settings: str) -> list[str]:
     words = [f"--set={each}" for each in (f"budget.configurations={CONFIGURATIONS}", *settings)]
-    return [sys.executable, "-m", "sweeps.command.front", "sweep", str(SPEC), *words]
+    return [sys.executable, "-m", "sweeps", "sweep", str(SPEC), *words]
 
 
 def environment(runs: Path, cache: Path) -> dict[str, str]:

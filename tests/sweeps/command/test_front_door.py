@@ -71,7 +71,7 @@ def test_every_variable_that_a_recipe_reads_may_be_given() -> None:
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "sweeps.command.front", *arguments],
+        [sys.executable, "-m", "sweeps", *arguments],
         env={"RUNS_DIR": str(tmp_path), "KDAS_CACHE": str(tmp_path), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -223,7 +223,7 @@ def test_table_of_a_paper_is_printed_alone(tmp_path: Path) -> None:
     env = {**os.environ, "RUNS_DIR": str(tmp_path), "KDAS_CACHE": str(tmp_path / "cache")}
 
     def front(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "sweeps.command.front", *words]
+        command = [sys.executable, "-m", "sweeps", *words]
         return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
 
     done = front("table", "--format", "csv", "stored")

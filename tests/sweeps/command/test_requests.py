@@ -145,7 +145,7 @@ def test_a_running_sweep_is_paused_resumed_and_finished_early(tmp_path: Path, ca
     source.write_text(yaml.safe_dump(content), encoding="utf-8")
     environment = {**os.environ, "RUNS_DIR": str(tmp_path / "runs"), "KDAS_CACHE": str(cache_of_the_tests)}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, "-m", "sweeps.command.front"]
+    command = [sys.executable, "-m", "sweeps"]
 
     def ask(*words: str) -> str:
         done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, check=False)

@@ -121,7 +121,7 @@ def test_killing_a_node_loses_no_epoch_that_a_checkpoint_holds(tmp_path: Path, c
     # The paths of Ray's sockets must be short.
     head = ["--head", f"--port={port}", "--include-dashboard=false", "--temp-dir", f"/tmp/ray-{port}"]
     with node(of_head, *head), node_at(of_other, port) as other:
-        command = [sys.executable, "-m", "sweeps.command.front", "sweep", str(spec), "--cluster", f"127.0.0.1:{port}"]
+        command = [sys.executable, "-m", "sweeps", "sweep", str(spec), "--cluster", f"127.0.0.1:{port}"]
         stranger = subprocess.run(
             command,
             env=of_driver | {"RAY_AUTH_TOKEN": secrets.token_hex(32)},
@@ -187,7 +187,7 @@ def test_a_cluster_that_asks_for_no_token_is_refused(tmp_path: Path) -> None:
     port = free_port()
     is_open = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     head = ["--head", f"--port={port}", "--include-dashboard=false", "--temp-dir", f"/tmp/ray-{port}"]
-    command = [sys.executable, "-m", "sweeps.command.front", "sweep", str(TINY), "--cluster", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "sweeps", "sweep", str(TINY), "--cluster", f"127.0.0.1:{port}"]
     given = {**os.environ, "RUNS_DIR": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with node(is_open, *head):
 
