@@ -150,7 +150,7 @@ test: $(READY) ## run all but the slow tests (6 to 12 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
 test-slow: $(READY) ## run the slow tests: kills, faults, clusters (10 to 25 minutes)
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow --numprocesses=2 --dist=worksteal
 
 test-all: test test-slow ## run all tests
 
