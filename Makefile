@@ -146,10 +146,10 @@ sync: $(READY) ## upload to MLflow what it lacks of NAME (REGISTER=model)
 notebooks: $(READY) ## open the notebooks in Jupyter on 127.0.0.1
 	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --allow-root analysis/notebooks
 
-test: $(READY) ## run all but the slow tests (6 to 12 minutes on 2 cores)
+test: $(READY) ## run all but the slow tests (8 to 17 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
-test-slow: $(READY) ## run the slow tests: kills, faults, clusters (10 to 25 minutes)
+test-slow: $(READY) ## run the slow tests: kills, faults, clusters (12 to 25 minutes)
 	@$(BIN)/python -m pytest -m slow --numprocesses=2 --dist=worksteal
 
 test-all: test test-slow ## run all tests
