@@ -89,7 +89,7 @@ endif
 endif
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NAME=<sweep or path of a .yaml>   DATA=<local copy of the data set>   SET='<key=value ...>'   RUNS_DIR=<where results go>"
 	@echo "  TRIAL=<id, or name of a student's folder>   METHOD=<one method>   OUT=<file or folder to write>   ADD='<key=value ...>'   REGISTER=<model in MLflow>"

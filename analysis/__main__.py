@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.findings.gather import Findings, findings
-from analysis.findings.overview import overview
-from analysis.page import tables
-from analysis.page.paper import paper_table
-from analysis.page.report import write, write_overview
 from kdas.errors import UserError, run_command_line
+
+# What takes long to import is imported within the commands, where Ctrl-C ends them without a traceback.
+if TYPE_CHECKING:
+    from analysis.findings.gather import Findings
+    from analysis.page import tables
 
 # A pipe or a log has no width. This one fits the table without folding most configurations.
 PLAIN_WIDTH = 160
@@ -49,6 +49,9 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the report without printing.")] = False,
 ) -> None:
     """Write RUNS_DIR/NAME/report.html, report.md, answer.json and summary.csv, and print table and answer."""
+    from analysis.findings.gather import findings
+    from analysis.page.report import write
+
     found = findings(sweep_directory, None if target is None else _fraction(target))
     try:
         path = write(found, sweep_directory)
@@ -65,6 +68,9 @@ def table(
     form: Annotated[str, typer.Option("--format", help="latex, markdown or csv.")] = "markdown",
 ) -> None:
     """Print a table for a paper: accuracy, cost, ratio, seeds."""
+    from analysis.findings.gather import findings
+    from analysis.page.paper import paper_table
+
     print(paper_table(findings(sweep_directory), form), end="")
 
 
@@ -77,6 +83,11 @@ def compare(
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the page without printing.")] = False,
 ) -> None:
     """Compare sweeps on one page, and print the common answer."""
+    from analysis.findings.gather import findings
+    from analysis.findings.overview import overview
+    from analysis.page import tables
+    from analysis.page.report import write_overview
+
     every = [findings(directory) for directory in sweep_directories]
     found = overview(every)
     reports = {
@@ -138,6 +149,8 @@ def store(
 
 def show(found: Findings, path: Path, console: Console) -> None:
     """Print the table, the answer, its cautions, and the path of the report."""
+    from analysis.page import tables
+
     shown, later = tables.main_rows(found.summary)
     content = tables.table(tables.terminal_columns(found.summary, found.measure), shown)
     if content.rows:

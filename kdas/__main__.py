@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kdas.errors import UserError, run_command_line
+from kdas.errors import UserError, quiet_interrupts, run_command_line
 from kdas.files.cache import check_cache, writable_folder
 from kdas.files.home import ensure_home
 from kdas.files.journal import Journal
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 # Names may hold what Rich would take for markup.
 console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
+quiet_interrupts()  # torch takes seconds
 if sys.argv[1:2] != ["train"]:  # whose mistakes are told without torch, which these commands import
     from kdas.command import bank, student
 

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 # How a system says that a disk, or the user's share of it, is full.
@@ -41,6 +42,17 @@ class UnreadableError(UserError):
         super().__init__(
             f"{path}: cannot be read: {error.strerror}. Check its permissions and its disk, then try again."
         )
+
+
+def quiet_interrupts() -> None:
+    """From now on Ctrl-C ends this process without a traceback, also while modules are imported."""
+    others = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            others(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def run_command_line(app: Callable[..., object], *first: Callable[[], object]) -> None:

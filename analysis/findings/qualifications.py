@@ -18,6 +18,9 @@ from kdas.records import Measure
 
 _SEEDS = {"search": "the seeds of the search", "confirm": "fresh seeds"}
 
+# Of a speed-up that would have to be larger, its size says nothing more.
+_LARGEST = 10
+
 
 def beats_only_the_reference(judged: Judgement) -> int | None:
     """The fastest setting that is faster than the reference, if none is faster than every plain setting."""
@@ -159,6 +162,8 @@ def power(judged: Judgement, found: Comparison) -> str:
     seeds = f"{found.num_pairs} seeds"
     if math.isinf(ratio):
         return f"With this spread, {seeds} are too few to show a speed-up of any size reliably."
+    if ratio > _LARGEST:
+        return f"With this spread, {seeds} are too few to show a speed-up of {_LARGEST}x in {POWER:.0%} of sweeps."
     show = f"a look at {seeds} shows" if judged.has_looked_more_than_once else f"{seeds} show"
     plain = "" if judged.verdict.reference is None else "plain "
     over = f" over {num} equally fast {plain}settings" if num > 1 else ""

@@ -202,14 +202,17 @@ def _counts_and_means(group: Group) -> dict[str, Any]:
     """What a configuration's own trials say."""
     mean = mean_bounds(bounds_of(group))
     is_open = group["lower_s"] < group["upper_s"]
-    reached_low, reached_high = share_interval(mean.num_reached, mean.num_trials)
+    # What an open trial would have done is not known.
+    num_open = int(is_open.sum())
+    reached_low, _ = share_interval(mean.num_reached, mean.num_trials)
+    _, reached_high = share_interval(mean.num_reached + num_open, mean.num_trials)
     final = _known(group["final_test_accuracy"])
     return {
         "is_searched": is_searched(str(group["method"][0])),
         "epochs": float(group["epochs"][0]),
         "num_trials": mean.num_trials,
         "num_reached": mean.num_reached,
-        "num_open": int(is_open.sum()),
+        "num_open": num_open,
         "num_running": int((is_open & (group["status"] == Status.RUNNING)).sum()),
         "reached_low": reached_low,
         "reached_high": reached_high,

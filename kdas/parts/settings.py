@@ -20,6 +20,23 @@ def single_settings(texts: Iterable[str]) -> list[str]:
     return [each for text in texts for each in _BETWEEN.split(text.strip()) if each]
 
 
+def settings_once(texts: Iterable[str]) -> list[str]:
+    """Each setting by itself, as `single_settings`. A later text may change what an earlier one has set.
+
+    Raises: UserError: if a text gives a key twice, as in a file.
+    """
+    found = []
+    for text in texts:
+        keys: set[str] = set()
+        for each in single_settings([text]):
+            key = each.partition("=")[0].strip().lower()
+            if key in keys:
+                raise UserError(f"SET {text}: {key} is given twice. Give each key once.")
+            keys.add(key)
+            found.append(each)
+    return found
+
+
 def setting(text: str) -> tuple[list[str], Any]:
     """The keys of a setting's path and its value, read as YAML. Raises: UserError: for an invalid one."""
     key, sign, value = (part.strip() for part in text.partition("="))
@@ -66,7 +83,7 @@ def merged(base: Any, over: Any) -> Any:
 def with_settings(content: Mapping[str, Any], texts: Iterable[str]) -> dict[str, Any]:
     """A file's content with settings on top. Raises: UserError: for an invalid setting."""
     result: Any = content
-    for text in single_settings(texts):
+    for text in settings_once(texts):
         steps, value = setting(text)
         for step in reversed(steps):
             value = {step: value}

@@ -137,7 +137,10 @@ def _report_and_sync(name: str) -> None:
         measured.append(str(sweep_path(each)))
         began = time.monotonic()
         _must(_python("analysis", "report", measured[-1]))
-        if _python("sweeps", "sync", each) != 0:
+        ended = _python("sweeps", "sync", each)
+        if ended in (INTERRUPTED, TERMINATED):
+            sys.exit(ended)
+        if ended:
             print(
                 f"Some runs were not uploaded. Results are complete. Retry with: {make_command('sync', each)}",
                 file=sys.stderr,

@@ -11,6 +11,7 @@ from sweeps.record.control import change_requests
 from sweeps.record.directory import SweepDirectory
 from sweeps.record.measure import has_certain_time, has_finished, known_measure
 from sweeps.record.paths import CONFIRM
+from sweeps.record.trial import TrialFolder
 
 _TRIAL_ID = re.compile(r"\w+-s\d+")
 
@@ -52,9 +53,9 @@ def stop(directory: SweepDirectory, trial_id: str) -> str:
     folder = directory.trial(trial_id)
     # An id, not a path that leads elsewhere.
     if not _TRIAL_ID.fullmatch(trial_id) or not folder.exists:
-        unfinished = [each.path.name for each in directory.trials() if each.status is Status.RUNNING]
-        near = (alike(trial_id, unfinished) or unfinished)[:1]
-        hint = f"Did you mean {near[0]}?" if near else "None is under way."
+        stoppable = [each.path.name for each in directory.trials() if _can_stop(each)]
+        near = alike(trial_id, stoppable)[:1]
+        hint = f"Did you mean {near[0]}?" if near else f"Of the search, under way: {', '.join(stoppable) or 'none'}."
         raise UserError(f"{directory.name}: no trial {trial_id!r}. {hint}")
     what = folder.description
     if what["phase"] == CONFIRM or not is_searched(what["method"]):
@@ -72,6 +73,11 @@ def stop(directory: SweepDirectory, trial_id: str) -> str:
     else:
         means = "its configuration cannot win, and does not start on further seeds; stop those that run one by one"
     return f"{directory.name}: trial {trial_id} stops {when}; {means}"
+
+
+def _can_stop(folder: TrialFolder) -> bool:
+    what = folder.description
+    return folder.status is Status.RUNNING and what["phase"] != CONFIRM and is_searched(what["method"])
 
 
 def _must_run(directory: SweepDirectory, what: str) -> None:

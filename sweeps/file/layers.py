@@ -12,7 +12,7 @@ from kdas.errors import UserError, alike, nearest
 from kdas.files.home import expanded
 from kdas.parts.paths import with_paths_found
 from kdas.parts.plugins import with_plugins_found
-from kdas.parts.settings import merged, setting, single_settings
+from kdas.parts.settings import merged, setting, settings_once
 from kdas.parts.yaml_file import read_yaml
 from kdas.recipe.release import refuse_release_file
 from sweeps.record.paths import SPEC, is_file_name, is_recorded, recorded_names, runs_root, sweep_path
@@ -92,7 +92,7 @@ def layers_of(path: Path, settings: Iterable[str] = ()) -> list[Layer]:
     Args: settings: `key=value`, or several of them separated by blanks.
     Raises: UserError: for a file that cannot be read or extends itself, or an invalid setting.
     """
-    return [*_files(path, ()), *map(_setting, single_settings(settings))]
+    return [*_files(path, ()), *map(_setting, settings_once(settings))]
 
 
 def _files(path: Path, before: tuple[Path, ...]) -> list[Layer]:

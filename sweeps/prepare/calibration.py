@@ -25,9 +25,9 @@ from sweeps.record.directory import SweepDirectory
 
 
 def calibrate_sweep(spec: SweepSpec, source: Path, directory: SweepDirectory, console: Console) -> None:
-    """Measure the prices of a sweep without trials, and print them.
+    """Measure the prices of a sweep without trials; print them, or those of a sweep with trials.
 
-    Raises: UserError: if the sweep runs, or has trials, whose costs are in its prices; these are printed first.
+    Raises: UserError: if the sweep runs.
     """
     with ExitStack() as until_end:
         # A sweep that started meanwhile would lose its prices. Without its folder there are none to lose.
@@ -40,10 +40,13 @@ def _calibrate(spec: SweepSpec, source: Path, directory: SweepDirectory, console
     if next(directory.trials(), None) is not None:
         for calibration in directory.calibrations().values():
             show(calibration, console)
-        raise UserError(
-            f"{directory.path}: has trials, and their costs are in these prices. To use others, start the sweep under"
-            " another name."
+        console.print(
+            f"{directory.path}: has trials, and their costs are in these prices, so they stay. For new ones, run a copy"
+            " of the sweep file.",
+            highlight=False,
+            soft_wrap=True,
         )
+        return
     check_cache()
     check_own_parts_of(spec, source)
     plan = plan_of(with_own_copies(spec, directory))

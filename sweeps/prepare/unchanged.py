@@ -97,8 +97,8 @@ def check_spec(spec: SweepSpec, directory: SweepDirectory) -> bool:
     missing = [seed for seed in before["seeds"] if seed not in now["seeds"]]
     if missing:
         raise UserError(
-            f"{directory.spec_file}: seeds: {missing} have run but are missing from the file. Restore them; you may"
-            " add others."
+            f"{directory.spec_file}: seeds: {missing} have run but are missing from the file. Restore them, or give"
+            f' SET="seeds={str(before["seeds"]).replace(" ", "")}"; you may add others.'
         )
     return any(is_wider)
 

@@ -63,7 +63,9 @@ def winner_of(directory: SweepDirectory, method: str | None = None) -> Winner:
     """
     measure = read_measure(directory)
     if measure is None:
-        raise UserError(f"{directory.path}: the target is not known before the baseline has ended. Run the sweep.")
+        raise UserError(
+            f"{directory.path}: the target is not known before the baseline has ended. {_remedy(directory)}"
+        )
     seeds = set(measure.confirm_seeds or measure.seeds)
     found: dict[str, list[TrialFolder]] = defaultdict(list)
     methods = set()
@@ -80,11 +82,18 @@ def winner_of(directory: SweepDirectory, method: str | None = None) -> Winner:
     ranked = [_measured(folders, measure, cost_ref_s) for folders in found.values() if len(folders) == len(seeds)]
     ranked = [each for each in ranked if method in (None, each.description["method"])]
     if not ranked:
-        raise UserError(f"{directory.path}: no configuration has ended on every seed. Run the sweep to its end.")
+        of_confirmation = " of the confirmation" if measure.confirm_seeds else ""
+        raise UserError(
+            f"{directory.path}: no configuration has ended on every seed{of_confirmation}. {_remedy(directory)}"
+        )
     firsts: dict[str, Winner] = {}
     for each in sorted(ranked, key=_as_its_search):
         firsts.setdefault(_lane(each), each)
     return min(firsts.values(), key=_between_searches)
+
+
+def _remedy(directory: SweepDirectory) -> str:
+    return "The sweep is still running: try again later." if directory.holder() else "Run the sweep to its end."
 
 
 def _lane(winner: Winner) -> str:

@@ -212,7 +212,7 @@ def load_recording(spec: SweepSpec, directory: SweepDirectory) -> Recording:
             )
     if len(points) < 2:
         raise UserError(
-            f"{directory.path}: {len(points)} searched configurations have finished on all seeds, but a replay"
-            ' needs at least 2. Run it with SET="scheduler=none", since the curve of a stopped trial is incomplete.'
+            f"{directory.path}: searched configurations that have finished on all seeds: {len(points)}; a replay needs"
+            " at least 2. Curves of stopped trials are incomplete: run a copy of the sweep file with scheduler: none."
         )
     return Recording(spec, plan, measure, list(points.values()), curves)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,39 @@ def test_a_python_without_the_packages_is_told_in_one_line(module: str, tmp_path
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{sys.executable} is Python ")
     assert "lacks what this program needs" in line
+
+
+# Ctrl-C at the worst moment: within an import.
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == sys.argv[0]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+module, sys.argv = sys.argv[1], sys.argv[2:]
+sys.meta_path.insert(0, Finder())
+runpy.run_module(module, run_name="__main__", alter_sys=False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("analysis", ["pandas", "report", "x"]),
+        ("analysis", ["pandas", "table", "x"]),
+        ("analysis", ["pandas", "compare", "x", "y", "--out", "z"]),
+        ("kdas", ["torch", "evaluate", "x"]),
+        ("kdas", ["torch", "bank", "info"]),
+        ("sweeps", ["pydantic", "preview", "digits_kd"]),
+    ],
+)
+def test_ctrl_c_during_an_import_leaves_no_traceback(module: str, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, module, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (130, -signal.SIGINT) and "Traceback" not in done.stderr
 
 
 USAGE = [

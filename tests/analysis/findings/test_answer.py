@@ -418,6 +418,16 @@ def test_the_power_is_that_of_the_claim(new_sweep: NewSweep, planned_trial: Any)
     assert one and several and float(one[1]) < float(several[1])
 
 
+def test_a_speed_up_that_is_too_large_to_speak_of_is_not_quoted(new_sweep: NewSweep, planned_trial: Any) -> None:
+    trials = [
+        planned_trial(method, f"c-{method}", seed, half_s)
+        for method, half_s_of_seeds in (("plain_kd", (10.0, 20.0, 15.0)), ("rs2", (12.0, 20.0, 20.0)))
+        for seed, half_s in enumerate(half_s_of_seeds)
+    ]
+    said = findings(new_sweep(trials, plain_methods=["plain_kd"])).answer.details
+    assert "3 seeds are too few to show a speed-up of 10x in 80% of sweeps." in said
+
+
 def test_a_search_in_which_all_missed_is_named(new_sweep: NewSweep, plan: Any) -> None:
     trials = [replace(each, ceiling=0.8) if each.method == "kdas_search" else each for each in plan()]
     trials = [each for each in trials if each.status is not Status.CRASHED]

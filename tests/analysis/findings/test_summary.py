@@ -81,6 +81,8 @@ def test_a_trial_that_ended_on_the_way_is_no_miss(new_sweep: NewSweep, plan: Any
     row = row_of(findings(new_sweep(trials)), "c-s2")
     assert (row["num_open"], row["tta_ref_s"], row["tta_at_least_s"]) == (3, math.inf, 40.0)
     assert wording.time(row["tta_ref_s"], row["tta_at_least_s"]) == "> 40.00"
+    # Whether they would have reached it is unknown.
+    assert (row["reached_low"], row["reached_high"]) == (0.0, 1.0)
     assert math.isnan(row["tta_hold_to_end_s"]) and math.isnan(row["tta_two_in_a_row_s"])
     assert row["ratio"] < row["ratio_at_most"] and "x to " in wording.ratio(row)
 

@@ -130,6 +130,18 @@ def test_a_killed_sweep_is_told_of_with_the_way_to_resume(
     )
 
 
+def test_ctrl_c_during_the_last_upload_is_not_success(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "measure.json").write_text("{}")
+    monkeypatch.setattr(front, "_python", lambda module, command, *words: 130 if command == "sync" else 0)
+    with pytest.raises(SystemExit, match=r"^130$"):
+        front.report("mine")
+    assert "not uploaded" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("variable", "address"), [("local", ""), ("", ""), ("first:6379", "first:6379")])
 def test_only_an_address_names_a_cluster(monkeypatch: pytest.MonkeyPatch, variable: str, address: str) -> None:
     monkeypatch.setenv("RAY_ADDRESS", variable)

@@ -66,7 +66,7 @@ def test_only_trials_of_the_search_can_be_stopped(directory: SweepDirectory, job
             requests.stop(directory, jobs[kind].trial_id)
     trial_id = jobs["searched"].trial_id
     for unknown in ("nothing", "../../x-s1", f"{trial_id}0", ""):
-        with pytest.raises(UserError, match=r"no trial .* (Did you mean \w+-s\d|None is under way)"):
+        with pytest.raises(UserError, match=r"no trial .* (Did you mean \w+-s\d|Of the search, under way: )"):
             requests.stop(directory, unknown)
     assert "stops when the sweep is next run" in requests.stop(directory, trial_id)
     requests.stop(directory, trial_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,13 @@ def test_settings_override_the_file(settings: list[str], expected: dict[str, Any
         return bool(content == part)
 
     assert holds(load_spec(TINY, settings=settings).model_dump(mode="json"), expected)
+
+
+@pytest.mark.parametrize("text", ["seeds=5 seeds=4", "search.START_RATE.low=0.5 epochs=3 search.start_rate.low=0.6"])
+def test_a_key_that_one_text_gives_twice_is_refused(text: str) -> None:
+    key = text.partition("=")[0].lower()
+    with pytest.raises(UserError, match=rf"^SET {re.escape(text)}: {key} is given twice\. Give each key once\.$"):
+        load_spec(TINY, settings=[text])
 
 
 def test_setting_adds_a_searched_key_of_another_block() -> None:

@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 from kdas.clock import Calibration, PriceTable, Work
-from kdas.errors import UserError
 from kdas.files.prices import read_calibration, write_calibration
 from kdas.training import calibrate
 from kdas.training.timing import Timed
@@ -74,10 +73,8 @@ def test_a_sweep_with_trials_keeps_its_prices_and_shows_them(
     printed = io.StringIO()
     write_calibration(directory.calibration_file, calibrate.calibration_of({}, CALIBRATION.prices))
     before = directory.calibration_file.read_bytes()
-    with pytest.raises(
-        UserError, match=r"tiny: has trials, and their costs are in these prices\. To use others, start"
-    ):
-        calibrate_sweep(spec, TINY, directory, Console(file=printed, width=160))
+    calibrate_sweep(spec, TINY, directory, Console(file=printed, width=160))
+    assert "tiny: has trials, and their costs are in these prices, so they stay." in printed.getvalue()
     assert "measured by an earlier version" in printed.getvalue()
     assert directory.calibration_file.read_bytes() == before
 

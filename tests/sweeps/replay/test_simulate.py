@@ -170,7 +170,7 @@ def test_a_sweep_that_has_nothing_to_replay_is_refused(whole: SweepSpec, directo
         load_recording(whole, directory)
     for job in plan_of(whole).baselines:
         train_on_paper(directory, job, [0.5] * 10)
-    with pytest.raises(UserError, match="0 searched configurations have finished"):
+    with pytest.raises(UserError, match="searched configurations that have finished on all seeds: 0;"):
         load_recording(whole, directory)
 
 
